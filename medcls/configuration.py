@@ -1,0 +1,197 @@
+"""The one place, beside the doors, that knows Hydra: where configurations lie, and what may be built from them."""
+
+import logging
+import re
+import shlex
+import sys
+from collections.abc import Callable, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.config_search_path import ConfigSearchPath
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.plugins import Plugins
+from hydra.errors import HydraException, InstantiationException
+from hydra.plugins.search_path_plugin import SearchPathPlugin
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from medcls.errors import MedclsError
+
+log = logging.getLogger(__name__)
+
+MAY_CHANGE_ON_RESUME = ("resume", "trainer.max_epochs", "data.root", "data.workers", "hydra.run.dir")
+
+
+def configurations() -> Path:
+    """The folder that holds `conf/` and `experiments/`: in the wheel beside this file, else the checkout's top."""
+    packaged = Path(__file__).parent / "configurations"
+    return packaged if packaged.is_dir() else Path(__file__).parent.parent
+
+
+class ExperimentsSearchPath(SearchPathPlugin):
+    """Makes `experiments/` a group of its own beside `conf/`."""
+
+    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+        """Hydra calls this when it composes."""
+        search_path.append(provider="medcls", path=f"file://{configurations()}")
+
+
+def open_door(task: Callable[[DictConfig], Any], config_name: str) -> None:
+    """Run a door's task under Hydra: the user's mistakes in one sentence and exit code 2, no stack trace.
+
+    Parameters
+    ----------
+    task : callable
+        Receives the composed configuration.
+    config_name : str
+        The file in `conf/` to start from.
+    """
+    started = False
+
+    def guarded(cfg: DictConfig) -> Any:  # noqa: ANN401 - what Hydra returns to a sweeper is the task's business
+        nonlocal started
+        started = True
+        try:
+            return task(cfg)
+        except (MedclsError, OmegaConfBaseException) as error:
+            _complain(error)
+            sys.exit(2)
+
+    Plugins.instance().register(ExperimentsSearchPath)
+    try:
+        _check_overrides(sys.argv[1:])
+        _resume_into_the_same_folder(sys.argv)
+    except MedclsError as error:
+        _complain(error)
+        sys.exit(2)
+    try:
+        hydra.main(version_base="1.3", config_path=str(configurations() / "conf"), config_name=config_name)(guarded)()
+    except SystemExit as end:
+        # Hydra has said what it did not understand of the command line; a crash of ours keeps its code 1.
+        sys.exit(2 if end.code == 1 and not started else end.code)
+
+
+def _complain(error: Exception) -> None:
+    print(f"\nmedcls: {error}", file=sys.stderr)  # noqa: T201 - a door speaks to a person
+
+
+def _check_overrides(arguments: Sequence[str]) -> None:
+    """Say the exact form to type where Hydra's grammar trips over a value's characters alone."""
+    parser = OverridesParser.create()
+    multirun = any(argument in ("-m", "--multirun") for argument in arguments)
+    for argument in arguments:
+        if argument.startswith("-") or "=" not in argument:
+            continue
+        key, value = argument.split("=", 1)
+        try:
+            override = parser.parse_override(argument)
+        except HydraException as error:
+            raise MedclsError(
+                f"The value of {key} has characters that mean something to Hydra: {value}\n"
+                f"Type it in quotes within quotes:\n  {_quoted(key, value)}"
+            ) from error
+        if override.is_sweep_override() and not multirun:
+            raise MedclsError(
+                f"{argument} reads as several values. For one run each, add -m. If the comma belongs to the value, type:\n"
+                f"  {_quoted(key, value)}"
+            )
+
+
+def _quoted(key: str, value: str) -> str:
+    inner = value.replace("\\", "\\\\").replace("'", "\\'") if value.endswith("\\") or "'" in value else value
+    return shlex.quote(f"{key}='{inner}'") if "'" in value else f"\"{key}='{inner}'\""
+
+
+def _resume_into_the_same_folder(argv: list[str]) -> None:
+    """`resume=RUN` continues in RUN: its own configuration rules, and nothing but paths and epochs may change."""
+    runs = [argument.split("=", 1)[1] for argument in argv[1:] if argument.startswith("resume=")]
+    folder = Path(runs[-1].strip("'\"")) if runs and runs[-1] not in ("null", "") else None
+    if folder is None:
+        return
+    if not (folder / "config.yaml").is_file() or not (folder / "checkpoints" / "last.ckpt").is_file():
+        raise MedclsError(
+            f"resume={folder}: this folder holds no run that can go on (it needs config.yaml and checkpoints/last.ckpt)."
+        )
+    if any(argument in ("-m", "--multirun") for argument in argv):
+        raise MedclsError("resume goes on with one run: leave out -m.")
+    changed = [a.split("=", 1)[0] for a in argv[1:] if "=" in a and not a.startswith("-")]
+    refused = [key for key in changed if key not in MAY_CHANGE_ON_RESUME]
+    if refused:
+        raise MedclsError(
+            f"resume={folder} goes on with that run's own settings, so {', '.join(refused)} cannot change. What can: "
+            f"{', '.join(key for key in MAY_CHANGE_ON_RESUME if key not in ('resume', 'hydra.run.dir'))}. For other settings, start a new run "
+            f"with model.weights={folder}"
+        )
+    argv.append(f"hydra.run.dir='{folder}'")
+
+
+def resumed(cfg: DictConfig, overrides: Sequence[str]) -> DictConfig:
+    """The configuration to go on with: the run's own, and the few overrides that apply."""
+    own = OmegaConf.load(Path(str(cfg.resume)) / "config.yaml")
+    if not isinstance(own, DictConfig):
+        raise MedclsError(f"{cfg.resume}/config.yaml is not a configuration.")
+    for key in {override.split("=", 1)[0] for override in overrides} & set(MAY_CHANGE_ON_RESUME):
+        OmegaConf.update(own, key, OmegaConf.select(cfg, key))
+    OmegaConf.update(own, "resume", str(cfg.resume))
+    return own
+
+
+@cache
+def shipped_targets() -> frozenset[str]:
+    """Every `_target_` that a shipped configuration names: all that a run folder may ask to be built."""
+    texts = [
+        path.read_text(encoding="utf-8")
+        for group in ("conf", "experiments")
+        for path in sorted((configurations() / group).rglob("*.yaml"))
+    ]
+    return frozenset(re.findall(r"_target_:\s*([\w.]+)", "\n".join(texts)))
+
+
+def check_targets(cfg: DictConfig) -> None:
+    """Refuse a run folder's configuration that asks for something that medcls does not ship.
+
+    Raises
+    ------
+    MedclsError
+        Names the targets, and the setting that trusts them.
+    """
+
+    def targets(node: object) -> list[str]:
+        if isinstance(node, dict):
+            own = [str(node["_target_"])] if "_target_" in node else []
+            return own + [target for value in node.values() for target in targets(value)]
+        return [target for value in node for target in targets(value)] if isinstance(node, list) else []
+
+    foreign = sorted(set(targets(OmegaConf.to_container(cfg, resolve=False))) - shipped_targets())
+    if foreign:
+        raise MedclsError(
+            f"The run's configuration builds {', '.join(foreign)}, which medcls does not ship. If you trust where the "
+            "run folder comes from, add trust=true."
+        )
+
+
+def build(node: DictConfig, **values: Any) -> Any:  # noqa: ANN401 - builds whatever the configuration names
+    """Build what a configuration names, with the values that only the run knows.
+
+    Raises
+    ------
+    MedclsError
+        What the built function objected to; or that its arguments do not fit.
+    """
+    try:
+        return instantiate(node, **values, _convert_="all")
+    except InstantiationException as error:
+        if isinstance(error.__cause__, MedclsError):
+            raise error.__cause__ from None
+        if isinstance(error.__cause__, TypeError):
+            raise MedclsError(f"{node.get('_target_')} does not take these settings: {error.__cause__}") from error
+        raise
+
+
+def plain(node: Any) -> Any:  # noqa: ANN401 - any value a configuration can hold
+    """A configuration node as lists, dicts, numbers and strings."""
+    return OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node

@@ -1,0 +1,273 @@
+"""From folders of images to a manifest: what the folders mean is found out, and said."""
+
+import os
+import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path, PurePosixPath
+
+import pandas as pd
+from torchvision.datasets import ImageFolder
+
+from medcls.data import images, phantoms
+from medcls.data.manifest import (
+    Manifest,
+    check_label_map,
+    check_one_label_per_image,
+    check_positive,
+    check_task,
+    count_words,
+    exclude,
+    groups_from_paths,
+)
+from medcls.errors import MedclsError
+
+SPLIT_SPELLINGS = {
+    "train": "train",
+    "training": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "test": "test",
+    "testing": "test",
+}
+VOLUMES = (".nii", ".nii.gz", ".mha", ".mhd", ".nrrd", ".npy", ".npz")
+MASK = re.compile(r"(.+?)_mask(_\d+)?$", re.IGNORECASE)
+
+
+class ClassFolders(ImageFolder):
+    """torchvision's `ImageFolder` that does not take an operating system's litter for a class.
+
+    It lists; the pixels are read elsewhere. What it refused stands in `refused`.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.refused: list[str] = []
+        super().__init__(str(root), is_valid_file=self._is_image, allow_empty=True)
+
+    def _is_image(self, path: str) -> bool:
+        if images.is_junk(path):
+            return False
+        if not images.is_image_name(path):
+            self.refused.append(path)
+            return False
+        return True
+
+    def find_classes(self, directory: str | Path) -> tuple[list[str], dict[str, int]]:
+        """Sorted names of the sub-folders, litter left out, and their indices."""
+        names = subfolders(Path(directory))
+        return names, {name: index for index, name in enumerate(names)}
+
+
+def subfolders(folder: Path) -> list[str]:
+    """Sorted names of the folders in a folder, without litter and hidden ones."""
+    return sorted(
+        entry.name
+        for entry in os.scandir(folder)
+        if entry.is_dir() and not images.is_junk(entry.path) and not entry.name.startswith(".")
+    )
+
+
+def find_layout(root: Path) -> dict[str, Path]:
+    """Which folder holds which split.
+
+    Returns
+    -------
+    dict
+        `{"train": ..., "test": ...}` where the folders are named after splits, in any case and
+        common spelling, or `{"": root}` where each folder is a class.
+
+    Raises
+    ------
+    MedclsError
+        The folder is missing, empty, holds images but no class folders, mixes splits with
+        something else, or has two folders for one split.
+    """
+    if not root.exists():
+        raise MedclsError(
+            f"There is no folder {root} (data.root). Give the folder that holds one sub-folder a class, or "
+            "train/val/test folders that do."
+        )
+    if not root.is_dir():
+        raise MedclsError(f"{root} (data.root) is a file. Give the folder that holds the images.")
+    names = subfolders(root)
+    if not names:
+        loose = sum(images.is_image_name(entry.name) for entry in os.scandir(root))
+        raise MedclsError(
+            f"{root} (data.root) holds {loose} image(s) but no class folders: put the images of each class into a "
+            "folder of its name."
+            if loose
+            else f"{root} (data.root) is empty: it needs one sub-folder a class, or train/val/test folders."
+        )
+    splits: dict[str, Path] = {}
+    others = []
+    for name in names:
+        split = SPLIT_SPELLINGS.get(name.lower())
+        if split is None:
+            others.append(name)
+        elif split in splits:
+            raise MedclsError(f"{root} has two folders for one split: {splits[split].name} and {name}. Keep one.")
+        else:
+            splits[split] = root / name
+    if not splits:
+        return {"": root}
+    if others:
+        raise MedclsError(
+            f"{root} mixes split folders ({', '.join(path.name for path in splits.values())}) with others "
+            f"({', '.join(others)}): are these classes or splits? Move the others away."
+        )
+    if "train" not in splits:
+        raise MedclsError(f"{root} has {', '.join(p.name for p in splits.values())} but no folder named train.")
+    return splits
+
+
+def list_images(root: Path) -> tuple[pd.DataFrame, list[str]]:
+    """List the images of a folder tree without opening one.
+
+    Returns
+    -------
+    rows, notes
+        Columns `path`, `label`, `given_split`, sorted by path; and what was left out, in words.
+
+    Raises
+    ------
+    MedclsError
+        No images, a class that one split lacks, or volumes (out of scope).
+    """
+    layout = find_layout(root)
+    paths: list[tuple[str, str, str]] = []
+    refused: list[str] = []
+    classes: dict[str, list[str]] = {}
+    for split, folder in layout.items():
+        listing = ClassFolders(folder)
+        refused += listing.refused
+        classes[split] = listing.classes
+        paths += [
+            (Path(path).relative_to(root).as_posix(), listing.classes[index], split) for path, index in listing.samples
+        ]
+    volumes = [path for path in refused if path.lower().endswith(VOLUMES)]
+    if volumes:
+        raise MedclsError(
+            f"{len(volumes)} file(s) hold volumes, such as {volumes[0]}: 3-D images are out of scope for medcls. "
+            "Save the slices that matter as pictures."
+        )
+    rows = pd.DataFrame(paths, columns=["path", "label", "given_split"]).sort_values("path", ignore_index=True)
+    if rows.empty:
+        raise MedclsError(f"{root} (data.root) has folders but no image in them ({', '.join(subfolders(root))}).")
+    rows, notes = leave_out_masks(rows)
+    check_classes_agree(root, rows, classes)
+    if refused:
+        endings = count_words([PurePosixPath(path).suffix.lower() or "no ending" for path in refused])
+        notes.append(f"left out {len(refused)} file(s) that are no images ({endings}), such as {refused[0]}")
+    loose = [
+        entry.name
+        for folder in layout.values()
+        for entry in os.scandir(folder)
+        if entry.is_file() and images.is_image_name(entry.name) and not images.is_junk(entry.path)
+    ]
+    if loose:
+        notes.append(f"left out {len(loose)} image(s) that lie in no class folder, such as {loose[0]}")
+    return rows, notes
+
+
+def leave_out_masks(rows: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    """Leave out segmentation masks that lie beside their picture (`x.png`, `x_mask.png`, `x_mask_1.png`)."""
+    stems = {path.rsplit(".", 1)[0] for path in rows["path"]}
+
+    def is_mask(path: str) -> bool:
+        match = MASK.fullmatch(path.rsplit(".", 1)[0])
+        return bool(match) and match.group(1) in stems
+
+    masks = rows["path"].map(is_mask).astype(bool)
+    if not masks.any():
+        return rows, []
+    note = f"left out {int(masks.sum())} segmentation mask(s) that lie beside their picture, such as {rows.loc[masks, 'path'].iloc[0]}"
+    return rows[~masks], [note]
+
+
+def check_classes_agree(root: Path, rows: pd.DataFrame, classes: Mapping[str, Sequence[str]]) -> None:
+    """Every split has the same classes, and an image of each.
+
+    Raises
+    ------
+    MedclsError
+        Names each class that is missing or empty, and where; or says that there is only one.
+    """
+    everywhere = sorted({name for names in classes.values() for name in names})
+    if len(everywhere) == 1:
+        only = everywhere[0]
+        raise MedclsError(
+            f"{root} has one class folder, {only!r}: a classifier needs at least two. If {only!r} itself holds the "
+            f"class folders, give data.root={root / only}"
+        )
+    faults = []
+    for split, names in classes.items():
+        where = f"{split}: " if split else ""
+        faults += [f"  {where}there is no folder for class {name!r}" for name in everywhere if name not in names]
+        present = set(rows.loc[rows["given_split"] == split, "label"])
+        faults += [f"  {where}the folder of class {name!r} holds no image" for name in names if name not in present]
+    if faults:
+        raise MedclsError(
+            f"The class folders under {root} do not agree, and a missing one would shift every label after it:\n"
+            + "\n".join(faults)
+            + f"\nThe classes are: {', '.join(everywhere)}. Add the missing images, or remove what is no class."
+        )
+
+
+def from_folders(
+    root: str | Path,
+    *,
+    positive: str | None = None,
+    label_map: Mapping[str, Sequence[str]] | None = None,
+    group_pattern: str | None = None,
+    exclude_paths: Sequence[str] = (),
+    phantoms_if_missing: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> Manifest:
+    """Read folders of images into a checked manifest, without splitting it.
+
+    Three layouts are found by themselves: train/val/test folders, train/test folders, and one
+    folder a class.
+
+    Parameters
+    ----------
+    root : path
+        The folder.
+    positive : str, optional
+        The class a binary task looks for.
+    label_map : mapping, optional
+        `{new class: [folder names]}`, to merge or rename classes.
+    group_pattern : str, optional
+        A regular expression that finds the patient (lesion, exam) in an image's relative path.
+    exclude_paths : sequence of str
+        Relative paths of images to leave out.
+    phantoms_if_missing : bool
+        Make breast ultrasound phantoms at `root` where that folder does not exist.
+    progress : callable, optional
+        Called with images read and images in all.
+
+    Raises
+    ------
+    MedclsError
+        Anything about the folder or its images that would make a classifier lie: each message
+        says what, where, and what to do. Unreadable images are all listed.
+    """
+    root = Path(root)
+    if phantoms_if_missing and not root.exists():
+        phantoms.ensure_phantoms(root)
+    stamps: tuple[str, ...] = ()
+    if root.is_dir() and phantoms.read_marker(root):
+        stamps = (phantoms.PHANTOM_STAMP,)
+        group_pattern = group_pattern or phantoms.GROUP_PATTERN
+    rows, notes = list_images(root)
+    if label_map:
+        rows["label"] = rows["label"].map(check_label_map(label_map, sorted(set(rows["label"]))))
+    check_task(list(rows["label"]))
+    rows, excluded = exclude(rows, exclude_paths)
+    classes = tuple(sorted(set(rows["label"])))
+    check_positive(classes, positive)
+    rows["group"] = groups_from_paths(list(rows["path"]), group_pattern) if group_pattern else ""
+    rows["split"] = ""
+    rows["content"] = images.content_hashes([root / path for path in rows["path"]], progress=progress)
+    check_one_label_per_image(rows)
+    rows = rows[["path", "label", "group", "split", "given_split", "content"]].reset_index(drop=True)
+    return Manifest(root, classes, rows, positive, stamps, tuple(notes + excluded))

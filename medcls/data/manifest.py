@@ -1,0 +1,265 @@
+"""The manifest: one row an image, checked once, from which everything else about the data follows."""
+
+import dataclasses
+import hashlib
+import io
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from medcls.errors import MedclsError, nearest
+
+COLUMNS = ("path", "label", "group", "split", "given_split", "content")
+SPLITS = ("train", "val", "test", "held_out", "unused", "left_out")
+SCORED_SPLITS = ("train", "val", "test", "held_out")
+
+
+@dataclasses.dataclass(frozen=True)
+class Manifest:
+    """A table of images, one row each, and what is known about the set as a whole.
+
+    Parameters
+    ----------
+    root : Path
+        The folder that `path` is relative to.
+    classes : tuple of str
+        Class names in the order of the network's outputs: the only place where that order is made.
+    rows : DataFrame
+        Sorted by path. Columns: `path` (relative, with forward slashes), `label`, `group` (the
+        patient, lesion or exam; empty where unknown), `split` (one of `SPLITS`; empty before the
+        split is made), `given_split` (as it came with the data, else empty), `content` (hash of the
+        decoded pixels), and any further columns of the user's own table. All text.
+    positive : str or None
+        The class that a binary task looks for; None for more than two classes.
+    stamps : tuple of str
+        What every figure and page made from these images must say (synthetic, pooled).
+    notes : tuple of str
+        What was done to the data on the way, in the order it was done.
+    """
+
+    root: Path
+    classes: tuple[str, ...]
+    rows: pd.DataFrame
+    positive: str | None = None
+    stamps: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def labels(self) -> np.ndarray:
+        """Class indices, int64 `(n,)`."""
+        return pd.Categorical(self.rows["label"], categories=list(self.classes)).codes.astype(np.int64)
+
+    @property
+    def stamp(self) -> str | None:
+        """The stamps in one line, or None."""
+        return " · ".join(self.stamps) or None
+
+    def indices(self, split: str) -> np.ndarray:
+        """Row numbers of one split, int64, in manifest order."""
+        return np.flatnonzero((self.rows["split"] == split).to_numpy())
+
+    def fingerprint(self) -> str:
+        """A hash of which images stand where, under what label: equal for equal experiments.
+
+        It does not depend on the folder's place, on the order in which files were listed, or on
+        the machine.
+        """
+        text = self.rows[["path", "label", "group", "split", "content"]].to_csv(index=False, lineterminator="\n")
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def with_rows(self, rows: pd.DataFrame, *notes: str) -> "Manifest":
+        """The same set with other rows (or other splits), and what was done said."""
+        return dataclasses.replace(self, rows=rows.reset_index(drop=True), notes=(*self.notes, *notes))
+
+    def to_csv(self) -> str:
+        """The table as CSV text."""
+        buffer = io.StringIO()
+        self.rows.to_csv(buffer, index=False, lineterminator="\n")
+        return buffer.getvalue()
+
+
+def read_rows(path: Path) -> pd.DataFrame:
+    """Read a saved manifest's rows back, every cell as the text it was written as.
+
+    Raises
+    ------
+    MedclsError
+        The file is missing, or is no manifest.
+    """
+    try:
+        rows = pd.read_csv(path, dtype=str, keep_default_na=False)
+    except (OSError, ValueError) as error:
+        raise MedclsError(f"{path} cannot be read as a manifest ({error}).") from error
+    missing = [column for column in COLUMNS if column not in rows.columns]
+    if missing:
+        raise MedclsError(f"{path} is no manifest: it has no column {', '.join(missing)}.")
+    return rows
+
+
+def check_task(labels: Sequence[str]) -> None:
+    """Refuse what is not single-label classification, by name.
+
+    Raises
+    ------
+    MedclsError
+        The labels look like several labels a picture, or like measured numbers; or there is only one.
+    """
+    names = sorted(set(labels))
+    for name in names:
+        parts = [part.strip() for part in re.split(r"[|;,+]", name)]
+        if len(parts) > 1 and all(part in names for part in parts):
+            raise MedclsError(
+                f"Label {name!r} names several classes that also stand alone ({', '.join(parts)}): several labels a "
+                "picture (multi-label) are out of scope for medcls. Give each image one label, or merge classes with "
+                "data.label_map."
+            )
+    if sum(bool(re.fullmatch(r"[+-]?\d+[.,]\d+(e[+-]?\d+)?", name)) for name in names) > len(names) / 2 or (
+        len(names) > 50 and all(re.fullmatch(r"[+-]?\d+", name) for name in names)
+    ):
+        raise MedclsError(
+            f"The labels are numbers ({', '.join(names[:5])}, ...): predicting a measured number (regression) is out "
+            "of scope for medcls. Give each image a class name."
+        )
+    if len(names) < 2:
+        raise MedclsError(
+            f"Every image has the same label ({names[0]!r}): a classifier needs at least two classes."
+            if names
+            else "There are no labelled images."
+        )
+
+
+def check_label_map(label_map: Mapping[str, Sequence[str]], found: Sequence[str]) -> dict[str, str]:
+    """Turn `{new: [old, ...]}` into `{old: new}`, held against the classes that are there.
+
+    Raises
+    ------
+    MedclsError
+        A name that is not among the classes, one named twice, or a class that the map forgets.
+    """
+    mapping: dict[str, str] = {}
+    for new, olds in label_map.items():
+        for old in [olds] if isinstance(olds, str) else olds:
+            if old not in found:
+                raise MedclsError(
+                    f"data.label_map puts {old!r} under {new!r}, but the data has no class {old!r}: "
+                    f"it has {', '.join(found)}.{nearest(str(old), found)}"
+                )
+            if old in mapping:
+                raise MedclsError(f"data.label_map names {old!r} twice, under {mapping[old]!r} and under {new!r}.")
+            mapping[old] = str(new)
+    forgotten = [name for name in found if name not in mapping]
+    if forgotten:
+        raise MedclsError(
+            f"data.label_map says nothing of {', '.join(map(repr, forgotten))}: name every class of the data "
+            f"({', '.join(found)})."
+        )
+    return mapping
+
+
+def groups_from_paths(paths: Sequence[str], pattern: str) -> list[str]:
+    """The group (patient, lesion, exam) of each image, read from its relative path.
+
+    Parameters
+    ----------
+    pattern : str
+        A regular expression, searched in the path. The group is what its parentheses caught, joined
+        by `-` where there are several; without parentheses, the whole match. A path without a match
+        stands for itself (an empty group).
+
+    Raises
+    ------
+    MedclsError
+        The expression is malformed or matches no path.
+    """
+    try:
+        expression = re.compile(pattern)
+    except re.error as error:
+        raise MedclsError(f"data.group_pattern is no regular expression ({error}): {pattern}") from error
+    groups = []
+    for path in paths:
+        match = expression.search(path)
+        caught = [part for part in (match.groups() or (match.group(),)) if part] if match else []
+        groups.append("-".join(caught))
+    if not any(groups):
+        raise MedclsError(
+            f"data.group_pattern {pattern!r} matches none of the {len(groups)} paths; the first is {paths[0]!r}."
+        )
+    return groups
+
+
+def check_positive(classes: Sequence[str], positive: str | None) -> None:
+    """A binary task says which class it looks for; nothing guesses it from the alphabet.
+
+    Raises
+    ------
+    MedclsError
+        Two classes and none named, or a name that is not among the classes.
+    """
+    if positive is not None and positive not in classes:
+        raise MedclsError(
+            f"positive_class is {positive!r}, which is not among the classes: {', '.join(classes)}."
+            f"{nearest(positive, classes)}"
+        )
+    if positive is None and len(classes) == 2:
+        raise MedclsError(
+            f"Two classes, {classes[0]!r} and {classes[1]!r}, and nothing says which one is looked for. Sensitivity "
+            f"and precision would mean nothing. Add one of these to the command:\n"
+            f"  positive_class={classes[0]}\n  positive_class={classes[1]}"
+        )
+    if positive is not None and len(classes) > 2:
+        raise MedclsError(
+            f"positive_class={positive} with {len(classes)} classes ({', '.join(classes)}): a positive class belongs "
+            f"to a binary task. Leave it out, or merge the others with data.label_map."
+        )
+
+
+def check_one_label_per_image(rows: pd.DataFrame) -> None:
+    """The same pixels under two labels teach nothing but noise: stop and name them.
+
+    Raises
+    ------
+    MedclsError
+        Lists every set of identical images whose labels differ.
+    """
+    labels = rows.groupby("content")["label"].nunique()
+    conflicted = rows[rows["content"].isin(labels.index[labels > 1])]
+    if conflicted.empty:
+        return
+    lines = [
+        "  " + "  and  ".join(f"{row.path} ({row.label})" for row in same.itertuples())
+        for _, same in conflicted.groupby("content", sort=False)
+    ]
+    raise MedclsError(
+        f"{len(lines)} picture(s) stand under more than one label:\n" + "\n".join(lines) + "\n"
+        "Correct the labels, or leave the images out: data.exclude='[" + ", ".join(f'"{p}"' for p in conflicted["path"]) + "]'"
+    )
+
+
+def exclude(rows: pd.DataFrame, names: Sequence[str]) -> tuple[pd.DataFrame, list[str]]:
+    """Leave out the images that the configuration names, and say which.
+
+    Returns
+    -------
+    rows, notes
+        What is left, and one line that counts what went and what was named but is not there.
+    """
+    if not names:
+        return rows, []
+    named = rows["path"].isin(list(names))
+    absent = sorted(set(names) - set(rows["path"]))
+    notes = [f"data.exclude left out {int(named.sum())} image(s): {', '.join(rows.loc[named, 'path'])}"] if named.any() else []
+    if absent:
+        notes.append(f"data.exclude names {len(absent)} file(s) that are not there: {', '.join(absent)}")
+    return rows[~named], notes
+
+
+def count_words(names: Sequence[str]) -> str:
+    """`jpg 3, txt 1`: how often each name occurs, the most frequent first."""
+    return ", ".join(f"{name} {count}" for name, count in Counter(names).most_common())

@@ -1,0 +1,251 @@
+"""The manifest's rows as batches: each row exactly once an epoch, every draw a function of (seed, epoch, row)."""
+
+import concurrent.futures
+import math
+from collections.abc import Iterator
+from typing import Literal
+
+import lightning
+import numpy as np
+import torch
+from torch.utils.data import BatchSampler, DataLoader, Dataset, Sampler
+
+from medcls.data import images
+from medcls.data.manifest import Manifest
+from medcls.data.transforms import Augmentation, normalise
+from medcls.errors import MedclsError
+from medcls.preprocessing import Preprocessing
+
+Key = tuple[int, int]
+"""Epoch and manifest row: what a loader asks a data set for."""
+
+Sample = tuple[torch.Tensor, int, int]
+"""Image uint8 `(C, H, W)`, class index, manifest row."""
+
+
+class ImageStore:
+    """The decoded and resized images of some manifest rows, read on demand or kept in memory.
+
+    Parameters
+    ----------
+    manifest : Manifest
+        Whose rows are numbered.
+    preprocessing : Preprocessing
+        Size, resize policy and number of channels.
+    """
+
+    def __init__(self, manifest: Manifest, preprocessing: Preprocessing) -> None:
+        self._manifest = manifest
+        self._preprocessing = preprocessing
+        self._paths = manifest.rows["path"].tolist()
+        self._kept: np.ndarray | None = None
+        self._place = np.full(len(manifest), -1, dtype=np.int64)
+
+    def image_bytes(self) -> int:
+        """Size of one image, in bytes."""
+        return math.prod(self._preprocessing.size) * self._preprocessing.channels
+
+    def read(self, row: int) -> np.ndarray:
+        """The image of one manifest row, uint8 `(H, W, C)`."""
+        place = self._place[row]
+        if self._kept is not None and place >= 0:
+            return self._kept[place]
+        pixels = images.read(self._manifest.root / self._paths[row], self._preprocessing.channels)
+        return images.resize(
+            pixels, self._preprocessing.size, self._preprocessing.resize, self._preprocessing.interpolation
+        )
+
+    def keep(self, rows: np.ndarray, threads: int) -> None:
+        """Decode these rows once and keep them; loader workers started afterwards share the memory."""
+        kept = np.empty((len(rows), *self._preprocessing.size, self._preprocessing.channels), dtype=np.uint8)
+
+        def fill(place: int) -> None:
+            kept[place] = self.read(int(rows[place]))
+
+        with concurrent.futures.ThreadPoolExecutor(threads) as pool:
+            for _ in pool.map(fill, range(len(rows))):
+                pass
+        self._kept = kept
+        self._place[rows] = np.arange(len(rows))
+
+
+class ImageRows(Dataset[Sample]):
+    """Manifest rows as samples; with an augmentation, each drawn from (seed, epoch, row) alone."""
+
+    def __init__(
+        self, store: ImageStore, labels: np.ndarray, augmentation: Augmentation | None, size: tuple[int, int], seed: int
+    ) -> None:
+        self._store = store
+        self._labels = labels
+        self._transform = augmentation.transform(size) if augmentation else None
+        self._seed = seed
+
+    def __getitem__(self, key: Key) -> Sample:
+        epoch, row = key
+        # A copy: torch refuses to share a read-only array, and a transform may write in place.
+        image = torch.from_numpy(self._store.read(row).transpose(2, 0, 1).copy())
+        if self._transform is not None:
+            # torchvision draws from torch's global generator: set aside, so that dropout's draws do not
+            # depend on how many workers there are.
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(int(np.random.SeedSequence([self._seed, epoch, row]).generate_state(1, np.uint64)[0] >> 1))
+                image = self._transform(image)
+        return image, int(self._labels[row]), row
+
+
+class EpochSampler(Sampler[Key]):
+    """Yields `(epoch, row)`: in order, shuffled anew each epoch, or balanced by class.
+
+    Parameters
+    ----------
+    rows : ndarray
+        Manifest rows, int64.
+    order : str
+        `in_order` and `shuffle` yield each row exactly once. `balanced` draws as many rows, with
+        replacement, each class equally likely.
+    labels : ndarray
+        Class index of each manifest row.
+    """
+
+    def __init__(
+        self, rows: np.ndarray, order: Literal["in_order", "shuffle", "balanced"], labels: np.ndarray, seed: int
+    ) -> None:
+        self._rows, self._order, self._seed, self._epoch = rows, order, seed, 0
+        classes, inverse, counts = np.unique(labels[rows], return_inverse=True, return_counts=True)
+        self._weights = 1 / (len(classes) * counts[inverse])
+
+    def set_epoch(self, epoch: int) -> None:
+        """Lightning calls this before each epoch, also after a resume."""
+        self._epoch = epoch
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __iter__(self) -> Iterator[Key]:
+        draw = np.random.default_rng([self._seed, self._epoch])
+        rows = self._rows
+        if self._order == "shuffle":
+            rows = draw.permutation(rows)
+        elif self._order == "balanced":
+            rows = draw.choice(rows, size=len(rows), p=self._weights)
+        return ((self._epoch, int(row)) for row in rows)
+
+
+class NoLonelyBatch(BatchSampler):
+    """Batches in which a last image that would stand alone joins the batch before it.
+
+    Batch norm cannot train on one value a channel, and dropping the image would leave a row unused.
+    """
+
+    def __iter__(self) -> Iterator[list]:
+        waiting: list | None = None
+        for batch in super().__iter__():
+            if waiting is not None and len(batch) == 1:
+                yield waiting + batch
+                waiting = None
+                continue
+            if waiting is not None:
+                yield waiting
+            waiting = batch
+        if waiting is not None:
+            yield waiting
+
+    def __len__(self) -> int:
+        items = len(self.sampler)  # type: ignore[arg-type]
+        batches = math.ceil(items / self.batch_size)
+        return batches - 1 if batches > 1 and items % self.batch_size == 1 else batches
+
+
+class ImageDataModule(lightning.LightningDataModule):
+    """Loaders over a split manifest. Batches are `(images, labels, rows)`.
+
+    Images leave the loader as uint8 `(B, C, H, W)` and are normalised on the device, so that a
+    quarter of the bytes travel.
+
+    Parameters
+    ----------
+    manifest : Manifest
+        With its splits made.
+    preprocessing : Preprocessing
+        The network's.
+    augmentation : Augmentation or None
+        For training images.
+    batch_size : int
+        Images a step.
+    sampler : str
+        `shuffle`, or `balanced`: each class equally often, with replacement.
+    seed : int
+        Of shuffling and augmentation.
+    workers : int
+        Loader processes; 0 loads in this one.
+    memory_for_images : int
+        Bytes that decoded images may take. Where the splits fit, each file is decoded once.
+    """
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        preprocessing: Preprocessing,
+        *,
+        augmentation: Augmentation | None,
+        batch_size: int = 32,
+        sampler: Literal["shuffle", "balanced"] = "shuffle",
+        seed: int = 0,
+        workers: int = 0,
+        memory_for_images: int = 0,
+    ) -> None:
+        super().__init__()
+        if batch_size < 1:
+            raise MedclsError(f"data.batch_size is {batch_size}: give at least 1.")
+        if sampler not in ("shuffle", "balanced"):
+            raise MedclsError(f"data.sampler is {sampler!r}: choose shuffle or balanced.")
+        self.manifest = manifest
+        self.preprocessing = preprocessing
+        self.augmentation = augmentation
+        self._batch_size, self._sampler, self._seed, self._workers = batch_size, sampler, seed, workers
+        self._labels = manifest.labels
+        self._store = ImageStore(manifest, preprocessing)
+        self._memory_for_images = memory_for_images
+
+    def setup(self, stage: str) -> None:
+        """Before a fit: decode the images that training will read again and again, where they fit."""
+        if stage != "fit":
+            return
+        rows = np.concatenate([self.manifest.indices("train"), self.manifest.indices("val")])
+        if len(rows) * self._store.image_bytes() <= self._memory_for_images:
+            self._store.keep(rows, threads=max(1, self._workers))
+
+    def train_dataloader(self) -> DataLoader:
+        """Training batches, shuffled and augmented anew each epoch."""
+        return self._loader("train", self._sampler, self.augmentation)
+
+    def val_dataloader(self) -> DataLoader:
+        """Validation rows in manifest order, each once."""
+        return self.rows_of("val")
+
+    def rows_of(self, split: str) -> DataLoader:
+        """Any split's rows in manifest order, each once, not augmented."""
+        return self._loader(split, "in_order", None)
+
+    def unaugmented_training(self) -> DataLoader:
+        """Training rows in a fixed shuffled order, as evaluation sees them: for exact batch-norm statistics."""
+        return self._loader("train", "shuffle", None)
+
+    def on_after_batch_transfer(self, batch: tuple[torch.Tensor, ...], dataloader_idx: int) -> tuple[torch.Tensor, ...]:
+        """Normalise on the device."""
+        pixels, labels, rows = batch
+        return normalise(pixels, self.preprocessing), labels, rows
+
+    def _loader(self, split: str, order: Literal["in_order", "shuffle", "balanced"], augmentation: Augmentation | None) -> DataLoader:
+        rows = self.manifest.indices(split)
+        if not len(rows):
+            raise MedclsError(f"The manifest has no image in the {split} split.")
+        sampler = EpochSampler(rows, order, self._labels, self._seed)
+        batches = (BatchSampler if order == "in_order" else NoLonelyBatch)(sampler, self._batch_size, drop_last=False)
+        return DataLoader(
+            ImageRows(self._store, self._labels, augmentation, self.preprocessing.size, self._seed),
+            batch_sampler=batches,
+            num_workers=self._workers,
+            persistent_workers=self._workers > 0,
+            pin_memory=torch.cuda.is_available(),
+        )

@@ -1,0 +1,100 @@
+"""The folder that holds everything of one run, written whole or not at all."""
+
+import hashlib
+import json
+import logging
+import logging.handlers
+import os
+from pathlib import Path
+from typing import Any
+
+from medcls.errors import MedclsError
+
+
+class RunFolder:
+    """Paths of one run and how its files are written.
+
+    Nothing is written before `begin`: a run that stops on bad input leaves no folder behind.
+
+    Parameters
+    ----------
+    path : Path
+        The folder; it may exist, but not hold another run.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.config = path / "config.yaml"
+        self.manifest = path / "manifest.csv"
+        self.checkpoints = path / "checkpoints"
+        self.best = self.checkpoints / "best.ckpt"
+        self.last = self.checkpoints / "last.ckpt"
+        self.predictions = path / "predictions"
+        self.figures = path / "figures"
+        self._early_log = logging.handlers.MemoryHandler(capacity=100_000, flushLevel=logging.CRITICAL + 1)
+        logging.getLogger("medcls").addHandler(self._early_log)
+
+    def refuse_if_taken(self) -> None:
+        """Stop before anything is done where the folder already holds a run.
+
+        Raises
+        ------
+        MedclsError
+            Names the folder, and how to go on with that run.
+        """
+        if self.config.exists() or self.checkpoints.exists():
+            raise MedclsError(
+                f"{self.path} already holds a run. Go on with it by resume={self.path}, or give another hydra.run.dir."
+            )
+
+    def remove_if_empty(self) -> None:
+        """Take away the folder (and an empty parent) that Hydra made for a run that never began."""
+        for folder in (self.path, self.path.parent):
+            if not folder.is_dir() or any(folder.iterdir()) or folder == Path.cwd():
+                return
+            folder.rmdir()
+
+    def begin(self) -> None:
+        """Make the folder and let the log flow into it, from its first line on."""
+        for folder in (self.path, self.checkpoints, self.predictions, self.figures):
+            folder.mkdir(parents=True, exist_ok=True)
+        to_file = logging.FileHandler(self.path / "train.log", encoding="utf-8")
+        to_file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+        self._early_log.setTarget(to_file)
+        self._early_log.close()
+        logging.getLogger("medcls").removeHandler(self._early_log)
+        logging.getLogger("medcls").addHandler(to_file)
+
+    def write_text(self, name: str, text: str) -> Path:
+        """Write one file whole: under another name first, then renamed."""
+        path = self.path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(path.name + ".tmp")
+        try:
+            partial.write_text(text, encoding="utf-8")
+            os.replace(partial, path)
+        except OSError as error:
+            partial.unlink(missing_ok=True)
+            raise MedclsError(f"{path} could not be written: {error.strerror}. Free some space and try again.") from error
+        return path
+
+    def write_json(self, name: str, content: Any) -> Path:  # noqa: ANN401 - plain data of any shape
+        """Write plain data; NaN becomes null, so that any reader can read it."""
+        return self.write_text(name, json.dumps(without_nan(content), indent=2, ensure_ascii=False) + "\n")
+
+
+def without_nan(content: Any) -> Any:  # noqa: ANN401
+    """Plain data with NaN and infinities as None, which JSON knows."""
+    if isinstance(content, dict):
+        return {str(key): without_nan(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [without_nan(value) for value in content]
+    if isinstance(content, float) and (content != content or content in (float("inf"), float("-inf"))):
+        return None
+    return content
+
+
+def file_hash(path: Path) -> str:
+    """The first 16 hexadecimal digits of a file's SHA-256: what stands beside each number made with it."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
