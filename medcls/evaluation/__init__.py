@@ -1,0 +1,1 @@
+"""From tables of predictions to metrics and figures; no network, no lightning."""

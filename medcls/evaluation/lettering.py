@@ -1,0 +1,111 @@
+"""Text of any script in figures: find a font that has the characters, or say so and write them readably."""
+
+import functools
+import importlib.util
+import logging
+import re
+import unicodedata
+from collections.abc import Iterable
+from pathlib import Path
+
+from matplotlib import font_manager
+
+log = logging.getLogger(__name__)
+
+FIRST_FAMILY = "DejaVu Sans"  # comes with matplotlib, so a figure looks the same everywhere
+
+# These have a glyph for every character: a box. They would pass for a font that can write it.
+_PLACEHOLDER_FAMILIES = re.compile(r"last ?resort|blank|notdef|tofu", re.IGNORECASE)
+
+
+def font_families(texts: Iterable[str]) -> tuple[list[str], frozenset[str]]:
+    """Choose fonts that together have every character of the texts.
+
+    Looks at matplotlib's own font first, then at every font that matplotlib knows of on this
+    machine, then at the one packaged with `matplotlib_fontja` (the extra `fonts`), where that is installed.
+
+    Returns
+    -------
+    families : list of str
+        For matplotlib's `font.family`, which takes each character from the first font that has it.
+    missing : frozenset of str
+        Characters that no font has. A warning has named them, once a process.
+    """
+    needed = frozenset(
+        character
+        for character in "".join(texts)
+        if character > "\x7f" and unicodedata.category(character) not in ("Cc", "Cf", "Zs", "Mn")
+    )
+    families, missing = _cover(needed)
+    return list(families), missing
+
+
+def drawable(text: str, missing: frozenset[str] = frozenset()) -> str:
+    """Ready a text for matplotlib: no line breaks, no formulas, and code points for characters without a font.
+
+    A dollar sign would start a formula, and is escaped. A character of `missing` is written as
+    `<U+75C5>` rather than as an empty box, so that two such names can still be told apart.
+    """
+    shown = "".join(f"<U+{ord(character):04X}>" if character in missing else character for character in text)
+    return re.sub(r"[\x00-\x1f\x7f]+", " ", shown).replace("$", r"\$")
+
+
+@functools.lru_cache(maxsize=256)
+def _cover(needed: frozenset[str]) -> tuple[tuple[str, ...], frozenset[str]]:
+    families = [FIRST_FAMILY]
+    missing = needed - _has(font_manager.findfont(FIRST_FAMILY), needed)
+    if missing:
+        coverage = {
+            entry.name: _has(entry.fname, missing)
+            for entry in font_manager.fontManager.ttflist
+            if entry.style == "normal" and not _PLACEHOLDER_FAMILIES.search(entry.name)
+        }
+        packaged = _packaged_font()
+        if packaged is not None:
+            coverage.setdefault(packaged[0], _has(packaged[1], missing))
+        # The font with the most of them first, so that one name is not set in three fonts; on a tie a
+        # sans-serif, then the alphabet, so that the choice does not depend on the order of the list.
+        while missing:
+            best = min(
+                coverage,
+                key=lambda name: (-len(coverage[name] & missing), not re.search("sans|gothic|hei", name, re.I), name),
+                default=None,
+            )
+            if best is None or not coverage[best] & missing:
+                break
+            if packaged is not None and best == packaged[0]:
+                _register(packaged[1])
+            families.append(best)
+            missing -= coverage.pop(best)
+    if missing:
+        log.warning(
+            "No font on this machine has the character(s) %s: figures show their code points instead. Install a font "
+            "that has them (such as Noto Sans CJK), or, for Japanese and most Chinese characters, medcls's extra: "
+            "pip install 'medcls[fonts]'.",
+            " ".join(f"{character} (U+{ord(character):04X})" for character in sorted(missing)),
+        )
+    return tuple(families), missing
+
+
+def _has(file: str, characters: frozenset[str]) -> frozenset[str]:
+    """Those of the characters that the font file can draw."""
+    try:
+        font = font_manager.get_font(file)
+    except (OSError, RuntimeError):  # a font list can be older than the fonts; FreeType refuses bitmap fonts
+        return frozenset()
+    return frozenset(character for character in characters if font.get_char_index(ord(character)))
+
+
+def _packaged_font() -> tuple[str, str] | None:
+    """Family and file of the font in `matplotlib_fontja`, found without importing it: that changes global settings."""
+    spec = importlib.util.find_spec("matplotlib_fontja")
+    for folder in (spec.submodule_search_locations or ()) if spec is not None else ():
+        for file in sorted(Path(folder).rglob("*.ttf")):
+            return font_manager.get_font(str(file)).family_name, str(file)
+    return None
+
+
+def _register(file: str) -> None:
+    known = {entry.fname for entry in font_manager.fontManager.ttflist}
+    if file not in known:
+        font_manager.fontManager.addfont(file)

@@ -1,0 +1,302 @@
+"""The predictions table: one row an evaluated image, with its label and its scores side by side.
+
+Every figure of the report is computed from this table alone.
+"""
+
+import csv
+import dataclasses
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import logsumexp, softmax
+
+from medcls.errors import MedclsError, nearest
+from medcls.evaluation.metrics import check_classes, check_probabilities
+from medcls.evaluation.writing import whole
+
+LOGIT, PROB = "logit_", "prob_"
+KEYS = ("path", "label", "group", "split")
+MADE_HERE = ("ood", "checkpoint")
+
+# What a reader must know of a figure from a split that took part in making the classifier.
+TOOK_PART = {
+    "train": "the network was fitted to these very images: not a test",
+    "val": "these images also chose the checkpoint: an optimistic figure, not a test",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Predictions:
+    """One split as one checkpoint saw it. Checked when made, so that whoever holds one can rely on it.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        Text columns `path`, `label`, `group` (empty where unknown), `split`, then the manifest's other
+        columns; float64 columns `logit_<class>` (absent in tables of other tools), `prob_<class>` and
+        `ood` (the energy, see `energy`; absent without logits); text `checkpoint`, the hash of the
+        weights, empty where unknown.
+    classes : tuple of str
+        Class names in the order of the network's outputs.
+    positive : str or None
+        The class that a binary task looks for; None with more than two classes.
+
+    Raises
+    ------
+    MedclsError
+        Columns missing; an unknown label; what is no probability; a path twice; rows of more than one
+        checkpoint or split; a binary task without a positive class.
+    """
+
+    rows: pd.DataFrame
+    classes: tuple[str, ...]
+    positive: str | None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "classes", tuple(self.classes))
+        object.__setattr__(self, "rows", self.rows.reset_index(drop=True))
+        check_classes(self.classes, self.positive)
+        wanted = [*KEYS, *(PROB + name for name in self.classes), "checkpoint"]
+        missing = [column for column in wanted if column not in self.rows.columns]
+        if missing:
+            raise MedclsError(
+                f"The predictions have no column {', '.join(missing)}; they have {', '.join(self.rows.columns)}."
+                f"{nearest(missing[0], self.rows.columns)}"
+            )
+        unknown = sorted(set(self.rows["label"]) - set(self.classes))
+        if unknown:
+            raise MedclsError(
+                f"The predictions hold the label(s) {', '.join(map(repr, unknown))}, and the classes are "
+                f"{', '.join(self.classes)}.{nearest(unknown[0], self.classes)}"
+            )
+        check_probabilities(self.probabilities(), len(self.classes))
+        if self.has_logits and not np.isfinite(self.logits()).all():
+            raise MedclsError("The predictions hold logits that are not finite: the network's output has diverged.")
+        twice = self.rows.loc[self.rows["path"].duplicated(), "path"]
+        if len(twice):
+            raise MedclsError(f"{len(twice)} row(s) stand for an image that has one already, as {twice.iloc[0]!r}.")
+        for column, what in (("checkpoint", "checkpoints"), ("split", "splits")):
+            found = Counter(self.rows[column])
+            if len(found) > 1:
+                listed = ", ".join(f"{name or '(none)'}: {count}" for name, count in found.items())
+                raise MedclsError(
+                    f"The predictions mix {len(found)} {what} ({listed} rows): a figure speaks of one. Evaluate each "
+                    "apart."
+                )
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def split(self) -> str:
+        """The split that the rows are of; empty for a table of another tool."""
+        return str(self.rows["split"].iloc[0]) if len(self) else ""
+
+    @property
+    def checkpoint(self) -> str:
+        """The hash of the weights behind all rows; empty where unknown."""
+        return str(self.rows["checkpoint"].iloc[0]) if len(self) else ""
+
+    @property
+    def has_logits(self) -> bool:
+        """Whether the table holds logits beside the probabilities."""
+        return all(LOGIT + name in self.rows.columns for name in self.classes)
+
+    def labels(self) -> NDArray[np.int64]:
+        """Give the true class indices `(n,)`, in the order of `classes`."""
+        return pd.Categorical(self.rows["label"], categories=list(self.classes)).codes.astype(np.int64)
+
+    def probabilities(self) -> NDArray[np.float64]:
+        """One column a class, `(n, K)`, in the order of `classes`."""
+        return self.rows[[PROB + name for name in self.classes]].to_numpy(np.float64)
+
+    def logits(self) -> NDArray[np.float64]:
+        """One column a class, `(n, K)`, in the order of `classes`.
+
+        Raises
+        ------
+        MedclsError
+            The table came without logits.
+        """
+        if not self.has_logits:
+            raise MedclsError("These predictions hold no logits (columns logit_<class>), only probabilities.")
+        return self.rows[[LOGIT + name for name in self.classes]].to_numpy(np.float64)
+
+    def check_against(self, paths: Sequence[str]) -> None:
+        """Hold the table against the manifest's paths of the same split: each exactly once.
+
+        Raises
+        ------
+        MedclsError
+            Images without a prediction, or predictions of images that are not in the split.
+        """
+        here, wanted = set(self.rows["path"]), set(paths)
+        for names, fault in (
+            (sorted(wanted - here), "have no prediction"),
+            (sorted(here - wanted), "were predicted, but are not in the manifest's split"),
+        ):
+            if names:
+                raise MedclsError(
+                    f"{len(names)} image(s) {fault}: {', '.join(names[:5])}{', ...' if len(names) > 5 else ''}. "
+                    f"(Split {self.split or 'unknown'}: {len(wanted)} images in the manifest, {len(here)} predicted.)"
+                )
+
+    def caption(self) -> str:
+        """One line for every figure and table made of these rows: split, counts, and what the split took part in."""
+        counts = Counter(self.rows["label"])
+        parts = ", ".join(f"{counts[name]} {name}" for name in self.classes)
+        words = f"{self.split or 'unnamed split'}, n = {len(self)} images ({parts})"
+        groups = self.rows.loc[self.rows["group"] != "", "group"].nunique()
+        if groups:
+            words += f" of {groups} groups"
+        note = TOOK_PART.get(self.split)
+        return f"{words}; {note}" if note else words
+
+    def write_csv(self, path: Path) -> None:
+        """Write the table as UTF-8 CSV, whole or not at all; floats read back bit-equal."""
+        with whole(path) as temporary:
+            self.rows.to_csv(temporary, index=False, lineterminator="\n", encoding="utf-8")
+
+
+def energy(logits: ArrayLike) -> NDArray[np.float64]:
+    """Energy of each row of logits `(n, K)`: higher for what is unlike the training images.
+
+    `E(x) = -log(sum_k exp(logit_k))`, equation 4 at temperature 1 in Liu et al. 2020, "Energy-based
+    Out-of-distribution Detection".
+    """
+    return -logsumexp(np.asarray(logits, np.float64), axis=1)
+
+
+def from_logits(
+    rows: pd.DataFrame,
+    indices: ArrayLike,
+    logits: ArrayLike,
+    classes: Sequence[str],
+    positive: str | None,
+    checkpoint: str,
+) -> Predictions:
+    """Join one pass over a split to the manifest.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        The manifest: `path, label, group, split` and any other columns. Missing cells become empty text.
+    indices : integer array (n,)
+        For each line of `logits`, which row of `rows` it is of, counted from 0. It comes out of the
+        same batch as the image did, so the order of the pass does not matter.
+    logits : float array (n, K)
+        The network's outputs.
+    classes : sequence of str
+        Class names in the order of the columns of `logits`.
+    positive : str or None
+        The class that a binary task looks for.
+    checkpoint : str
+        Hash of the weights.
+
+    Returns
+    -------
+    Predictions
+        In the order of `rows`.
+
+    Raises
+    ------
+    MedclsError
+        As `Predictions`; shapes that do not fit; a column of the manifest with a name that is made here.
+    """
+    taken = [name for name in rows.columns if name in MADE_HERE or name.startswith((LOGIT, PROB))]
+    if taken:
+        raise MedclsError(
+            f"The manifest has the column(s) {', '.join(taken)}, which the predictions write themselves: rename them."
+        )
+    scores, order = np.asarray(logits, np.float64), np.asarray(indices)
+    if scores.ndim != 2 or scores.shape != (order.size, len(classes)):
+        raise MedclsError(
+            f"{order.size} rows of {len(classes)} classes need logits of shape ({order.size}, {len(classes)}); these "
+            f"have {scores.shape}."
+        )
+    if order.size and (order.min() < 0 or order.max() >= len(rows)):
+        raise MedclsError(f"Row numbers from {order.min()} to {order.max()}, and the manifest has {len(rows)} rows.")
+    if not np.isfinite(scores).all():
+        first = rows["path"].iloc[order[np.flatnonzero(~np.isfinite(scores).all(1))[0]]]
+        raise MedclsError(f"The network's output is not finite, first for {first!r}: its training has diverged.")
+    ascending = np.argsort(order, kind="stable")
+    order, scores = order[ascending], scores[ascending]
+    table = rows.iloc[order].reset_index(drop=True)
+    table = table[[*(name for name in KEYS if name in table), *(name for name in table if name not in KEYS)]]
+    table = table.astype(object).where(table.notna(), "").astype(str)
+    probabilities = softmax(scores, axis=1)
+    made = {LOGIT + name: scores[:, k] for k, name in enumerate(classes)}
+    made |= {PROB + name: probabilities[:, k] for k, name in enumerate(classes)}
+    made["ood"] = energy(scores)
+    table = pd.concat([table, pd.DataFrame(made)], axis=1).assign(checkpoint=checkpoint)
+    return Predictions(table, tuple(classes), positive)
+
+
+def read_csv(path: Path, positive: str | None) -> Predictions:
+    """Read a table that `write_csv` wrote, or one of another tool with `path, label, prob_<class>`.
+
+    The classes and their order are those of the `prob_` columns. Every other column is text, as it
+    stands in the file; a missing `group`, `split` or `checkpoint` is empty.
+
+    Raises
+    ------
+    MedclsError
+        As `Predictions`; no such file or no such table; a cell that should be a number and is none.
+    """
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            header = next(csv.reader(file), [])
+        # With index_col=False a row that is one cell too long is not taken for one with an index.
+        table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig", index_col=False)
+    except (OSError, ValueError, csv.Error) as error:
+        raise MedclsError(f"{path} cannot be read as a table of predictions ({error}).") from error
+    repeated = [name for name, count in Counter(header).items() if count > 1]
+    if repeated:
+        raise MedclsError(f"{path} has the column {', '.join(repeated)} more than once.")
+    classes = tuple(name.removeprefix(PROB) for name in table.columns if name.startswith(PROB))
+    missing = [name for name in ("path", "label") if name not in table.columns]
+    if missing or not classes:
+        raise MedclsError(
+            f"{path} is no table of predictions: it has no column {', '.join(missing) or 'prob_<class>'}. Wanted are "
+            f"path, label and prob_<class> for each class; it has {', '.join(table.columns)}."
+        )
+    for name in ("group", "split", "checkpoint"):
+        if name not in table:
+            table[name] = ""
+    for name in table.columns:
+        if name.startswith((LOGIT, PROB)) or name == "ood":
+            table[name] = _numbers(table[name], path)
+    return Predictions(table, classes, positive)
+
+
+def check_one_checkpoint(*tables: Predictions) -> str:
+    """Name the one checkpoint behind all the tables of a report.
+
+    Raises
+    ------
+    MedclsError
+        They come from different ones.
+    """
+    found = {table.checkpoint for table in tables}
+    if len(found) > 1:
+        listed = ", ".join(f"{table.split or 'unnamed split'}: {table.checkpoint or '(none)'}" for table in tables)
+        raise MedclsError(
+            f"These predictions come from different checkpoints ({listed}), and one report speaks of one. Evaluate "
+            "every split with the same checkpoint."
+        )
+    return found.pop() if found else ""
+
+
+def _numbers(cells: pd.Series, path: Path) -> NDArray[np.float64]:
+    """Turn cells into float64, parsed by Python, which reads back exactly what was written."""
+    numbers = np.empty(len(cells))
+    for row, cell in enumerate(cells):
+        try:
+            numbers[row] = float(cell)
+        except ValueError as error:
+            raise MedclsError(f"{path}, line {row + 2}, column {cells.name}: {cell!r} is no number.") from error
+    return numbers
