@@ -1,9 +1,12 @@
 """What the tests share: where the real images are, if they are here at all."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 
 @pytest.fixture(scope="session")
@@ -13,3 +16,39 @@ def real_data() -> Path:
     if not folder or not Path(folder).is_dir():
         pytest.skip("MEDCLS_REAL_DATA does not name the folder of real image sets")
     return Path(folder)
+
+
+@pytest.fixture
+def picture() -> Callable[..., Path]:
+    """Write a small picture of seeded noise: `picture(path, seed, size=(H, W), level=128)`."""
+
+    def write(path: Path, seed: int, size: tuple[int, int] = (24, 20), level: int = 128) -> Path:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draw = np.random.default_rng([seed, 7])
+        pixels = np.clip(draw.normal(level, 40, (*size, 3)), 0, 255).astype(np.uint8)
+        Image.fromarray(pixels).save(path)
+        return path
+
+    return write
+
+
+@pytest.fixture
+def folder(tmp_path: Path, picture: Callable[..., Path]) -> Callable[..., Path]:
+    """Make a data set of noise: `folder({"train/a": 5, "train/b": 4})` gives its root.
+
+    Every picture differs from every other; the class `b` (or the second named) is brighter, so that
+    there is something to learn.
+    """
+    made = iter(range(1_000_000))
+
+    def make(counts: dict[str, int], name: str = "images", pattern: str = "{number:03d}.png") -> Path:
+        root = tmp_path / name
+        classes = sorted({key.split("/")[-1] for key in counts})
+        for key, count in counts.items():
+            (root / key).mkdir(parents=True, exist_ok=True)
+            for number in range(count):
+                level = 90 + 60 * classes.index(key.split("/")[-1])
+                picture(root / key / pattern.format(number=number), next(made), level=level)
+        return root
+
+    return make

@@ -45,9 +45,9 @@ class ClassFolders(ImageFolder):
         super().__init__(str(root), is_valid_file=self._is_image, allow_empty=True)
 
     def _is_image(self, path: str) -> bool:
-        if images.is_junk(path):
+        if images.is_junk(Path(path).relative_to(self.root)):
             return False
-        if not images.is_image_name(path):
+        if not images.is_image_name(Path(path)):
             self.refused.append(path)
             return False
         return True
@@ -63,7 +63,7 @@ def subfolders(folder: Path) -> list[str]:
     return sorted(
         entry.name
         for entry in os.scandir(folder)
-        if entry.is_dir() and not images.is_junk(entry.path) and not entry.name.startswith(".")
+        if entry.is_dir() and not images.is_junk(Path(entry.name)) and not entry.name.startswith(".")
     )
 
 
@@ -91,7 +91,7 @@ def find_layout(root: Path) -> dict[str, Path]:
         raise MedclsError(f"{root} (data.root) is a file. Give the folder that holds the images.")
     names = subfolders(root)
     if not names:
-        loose = sum(images.is_image_name(entry.name) for entry in os.scandir(root))
+        loose = sum(images.is_image_name(Path(entry.name)) for entry in os.scandir(root))
         raise MedclsError(
             f"{root} (data.root) holds {loose} image(s) but no class folders: put the images of each class into a "
             "folder of its name."
@@ -162,7 +162,7 @@ def list_images(root: Path) -> tuple[pd.DataFrame, list[str]]:
         entry.name
         for folder in layout.values()
         for entry in os.scandir(folder)
-        if entry.is_file() and images.is_image_name(entry.name) and not images.is_junk(entry.path)
+        if entry.is_file() and images.is_image_name(Path(entry.name)) and not images.is_junk(Path(entry.name))
     ]
     if loose:
         notes.append(f"left out {len(loose)} image(s) that lie in no class folder, such as {loose[0]}")
@@ -211,6 +211,26 @@ def check_classes_agree(root: Path, rows: pd.DataFrame, classes: Mapping[str, Se
             + "\n".join(faults)
             + f"\nThe classes are: {', '.join(everywhere)}. Add the missing images, or remove what is no class."
         )
+
+
+def read_contents(
+    root: Path, paths: Sequence[str], progress: Callable[[int, int], None] | None = None
+) -> list[str]:
+    """Read every image once, before anything is trained, and name each by its decoded pixels.
+
+    Raises
+    ------
+    MedclsError
+        Lists every image that cannot be read, each with its reason.
+    """
+    facts, failures = images.read_all([root / path for path in paths], os.cpu_count() or 1, progress)
+    if failures:
+        raise MedclsError(
+            f"{len(failures)} of {len(paths)} images cannot be read:\n"
+            + "\n".join(f"  {failure}" for failure in failures)
+            + "\nMend or remove them, or leave them out by data.exclude."
+        )
+    return [fact.content for fact in facts if fact]
 
 
 def from_folders(
@@ -267,7 +287,7 @@ def from_folders(
     check_positive(classes, positive)
     rows["group"] = groups_from_paths(list(rows["path"]), group_pattern) if group_pattern else ""
     rows["split"] = ""
-    rows["content"] = images.content_hashes([root / path for path in rows["path"]], progress=progress)
+    rows["content"] = read_contents(root, list(rows["path"]), progress)
     check_one_label_per_image(rows)
     rows = rows[["path", "label", "group", "split", "given_split", "content"]].reset_index(drop=True)
     return Manifest(root, classes, rows, positive, stamps, tuple(notes + excluded))

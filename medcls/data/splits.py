@@ -76,14 +76,14 @@ def split(
     free = (rows["split"] == ("train" if given else "")).to_numpy()
     if folds is None:
         if "test" not in given:
-            free &= ~_assign(rows, free, "test", test_fraction, units, seed)
+            free = free & ~_assign(rows, free, "test", test_fraction, units, seed)
     else:
         if "test" in given:
-            free |= (rows["split"] == "val").to_numpy()
+            free = free | (rows["split"] == "val").to_numpy()
         aside = "held_out" if "test" in given else "test"
-        free &= ~_assign_fold(rows, free, aside, folds, fold or 0, units, seed)
+        free = free & ~_assign_fold(rows, free, aside, folds, fold or 0, units, seed)
     if "val" not in given or folds is not None:
-        free &= ~_assign(rows, free, "val", val_fraction, units, seed + 1)
+        free = free & ~_assign(rows, free, "val", val_fraction, units, seed + 1)
     rows.loc[free, "split"] = "train"
     if train_fraction < 1:
         keep = _choose(rows, free, train_fraction, units, seed + 2, "train")
@@ -276,10 +276,10 @@ def _folds(rows: pd.DataFrame, free: np.ndarray, folds: int, units: np.ndarray, 
     number = np.zeros(len(labels), dtype=np.int64)
     # The grouped splitter weighs each group against each fold, in Python: needless where every image is its own.
     alone = len(np.unique(groups)) == len(groups)
-    splitter = (StratifiedKFold if alone else StratifiedGroupKFold)(n_splits=folds, shuffle=True, random_state=seed % 2**32)
+    splitter = (StratifiedKFold if alone else StratifiedGroupKFold)(n_splits=folds, shuffle=True, random_state=seed)
     with warnings.catch_warnings():
         # It counts a class's images, we count its groups, and have made sure there are enough.
         warnings.filterwarnings("ignore", message="The least populated class")
-        for index, (_, held) in enumerate(splitter.split(np.zeros(len(labels)), labels, groups)):
+        for index, (_, held) in enumerate(splitter.split(np.zeros(len(labels)), labels, None if alone else groups)):
             number[held] = index
     return number

@@ -1,0 +1,42 @@
+# Everything runs in .venv, made on first use. `make help` lists the targets.
+PYTHON ?= python3
+BIN := .venv/bin
+# Where the real image sets lie, for the tests that need them; they are skipped without.
+MEDCLS_REAL_DATA ?= $(wildcard ../shared/data)
+export MEDCLS_REAL_DATA
+
+.PHONY: help train test test-all check bench clean
+.DEFAULT_GOAL := help
+
+help:  ## List what can be made
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+.venv/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .
+	touch $@
+
+.venv/installed-dev: .venv/installed
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+train: .venv/installed  ## Train MobileNetV3 on breast ultrasound (phantoms, where data/breast_cancer does not exist)
+	$(BIN)/python -m medcls.train model=mobilenetv3 data=breast_cancer
+
+check: .venv/installed-dev  ## Lint, format and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+test: check  ## Lint, types and all tests not marked slow
+	$(BIN)/python -m pytest -q -m 'not slow'
+
+test-all: check  ## The slow tests too
+	$(BIN)/python -m pytest -q
+
+bench: .venv/installed-dev  ## Measure: each figure a ratio of two things timed in turn
+	$(BIN)/python -m benchmarks.memory_format
+
+clean:  ## Remove what was made here, but no run and no data
+	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

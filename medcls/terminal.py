@@ -1,0 +1,48 @@
+"""What a person sees while a run goes on."""
+
+import logging
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pandas as pd
+from rich.console import Console
+from rich.logging import RichHandler
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+console = Console()
+
+
+def start_log() -> None:
+    """Send medcls's log, and every warning, to the terminal."""
+    log = logging.getLogger("medcls")
+    log.setLevel(logging.INFO)
+    log.propagate = False
+    if not any(isinstance(handler, RichHandler) for handler in log.handlers):
+        log.addHandler(RichHandler(console=console, show_path=False, show_level=True, omit_repeated_times=True, highlighter=None))
+    logging.captureWarnings(True)
+    warned = logging.getLogger("py.warnings")
+    warned.handlers = log.handlers
+    warned.propagate = False
+    # Once a place and text, as Python does by default: said, not silenced, and not a thousand times.
+    warnings.simplefilter("default")
+
+
+@contextmanager
+def progress(what: str) -> Iterator[Callable[[int, int], None]]:
+    """A progress bar as a callable that takes what is done and what there is in all."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def show_table(rows: pd.DataFrame, title: str) -> None:
+    """Print a table; shares and figures with three decimals."""
+    table = Table(title=title, title_justify="left", title_style="bold", header_style="bold", expand=False)
+    for column in rows.columns:
+        table.add_column(str(column), justify="right" if pd.api.types.is_numeric_dtype(rows[column]) else "left")
+    for row in rows.itertuples(index=False):
+        table.add_row(*(f"{cell:.3f}" if isinstance(cell, float) else str(cell) for cell in row))
+    console.print(table)

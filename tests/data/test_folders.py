@@ -1,0 +1,228 @@
+"""Folders to manifest: layouts, litter, masks, and everything a user can get wrong about a folder."""
+
+import shutil
+
+import pytest
+
+from medcls.data.folders import from_folders, list_images
+from medcls.errors import MedclsError
+
+
+def test_one_folder_a_class(folder):
+    manifest = from_folders(folder({"benign": 3, "malignant": 2}), positive="malignant")
+    assert manifest.classes == ("benign", "malignant")
+    assert manifest.rows["label"].value_counts().to_dict() == {"benign": 3, "malignant": 2}
+    assert manifest.rows["given_split"].eq("").all()
+    assert manifest.labels.tolist() == [0, 0, 0, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("names", "splits"),
+    [
+        (("train", "val", "test"), {"train", "val", "test"}),
+        (("Training", "Testing"), {"train", "test"}),
+        (("TRAIN", "Valid", "Test"), {"train", "val", "test"}),
+        (("training", "Validation", "testing"), {"train", "val", "test"}),
+    ],
+)
+def test_split_folders_in_any_spelling(folder, names, splits):
+    root = folder({f"{name}/{label}": 2 for name in names for label in ("a", "b")})
+    rows, _ = list_images(root)
+    assert set(rows["given_split"]) == splits
+    assert len(rows) == 4 * len(names)
+
+
+def test_litter_is_neither_class_nor_image(folder):
+    root = folder({"a": 2, "b": 2})
+    (root / "__MACOSX" / "a").mkdir(parents=True)
+    shutil.copy(root / "a" / "000.png", root / "__MACOSX" / "a" / "._000.png")
+    for name in (".DS_Store", "a/.DS_Store", "a/Thumbs.db", "b/._000.png"):
+        (root / name).write_bytes(b"litter")
+    rows, notes = list_images(root)
+    assert sorted(rows["path"]) == ["a/000.png", "a/001.png", "b/000.png", "b/001.png"]
+    assert notes == []
+
+
+def test_what_is_no_image_is_left_out_aloud(folder):
+    root = folder({"a": 2, "b": 2})
+    (root / "a" / "notes.txt").write_text("x")
+    shutil.copy(root / "a" / "000.png", root / "loose.png")
+    _, notes = list_images(root)
+    assert any("1 file(s) that are no images (.txt 1)" in note for note in notes)
+    assert any("1 image(s) that lie in no class folder, such as loose.png" in note for note in notes)
+
+
+def test_masks_beside_their_picture_are_left_out_aloud(folder, picture):
+    root = folder({"a": 2, "b": 2})
+    picture(root / "a" / "000_mask.png", 901)
+    picture(root / "a" / "000_mask_1.png", 902)
+    picture(root / "b" / "lonely_mask.png", 903)  # no picture of that name: it is a picture itself
+    rows, notes = list_images(root)
+    assert "a/000_mask.png" not in set(rows["path"])
+    assert "b/lonely_mask.png" in set(rows["path"])
+    assert any("2 segmentation mask(s)" in note for note in notes)
+
+
+def test_label_map_merges_classes(folder):
+    root = folder({"benign": 2, "malignant": 2, "normal": 3})
+    mapping = {"malignant": ["malignant"], "other": ["benign", "normal"]}
+    manifest = from_folders(root, positive="malignant", label_map=mapping)
+    assert manifest.classes == ("malignant", "other")
+    assert int((manifest.rows["label"] == "other").sum()) == 5
+
+
+@pytest.mark.parametrize(
+    ("mapping", "says"),
+    [
+        ({"bad": ["malignent"], "other": ["benign", "normal"]}, "Did you mean malignant"),
+        ({"bad": ["malignant"], "other": ["benign"]}, "says nothing of 'normal'"),
+        ({"bad": ["malignant", "benign"], "other": ["benign", "normal"]}, "twice"),
+    ],
+)
+def test_p13_label_map_is_held_against_the_classes_found(folder, mapping, says):
+    root = folder({"benign": 2, "malignant": 2, "normal": 2})
+    with pytest.raises(MedclsError, match=says):
+        from_folders(root, positive="bad", label_map=mapping)
+
+
+def test_p10_class_missing_in_one_split(folder):
+    root = folder({"train/a": 2, "train/b": 2, "train/c": 2, "test/a": 2, "test/c": 2})
+    with pytest.raises(MedclsError, match="test: there is no folder for class 'b'"):
+        from_folders(root)
+
+
+def test_p10_class_empty_in_one_split(folder):
+    root = folder({"train/a": 2, "train/b": 2, "test/a": 2, "test/b": 0})
+    with pytest.raises(MedclsError, match="test: the folder of class 'b' holds no image"):
+        from_folders(root, positive="a")
+
+
+@pytest.mark.parametrize("names", [("得病", "正常"), ("yes", "no"), ("z", "a")])
+def test_p11_p12_class_names_come_from_the_manifest_alone(folder, names):
+    root = folder({names[0]: 2, names[1]: 3})
+    manifest = from_folders(root, positive=names[0])
+    for index, path in zip(manifest.labels, manifest.rows["path"], strict=True):
+        assert path.split("/")[0] == manifest.classes[index]
+
+
+def test_p05_order_does_not_depend_on_the_file_system(folder, monkeypatch):
+    root = folder({"a": 4, "b": 4})
+    first = from_folders(root, positive="a")
+    import os
+
+    real = os.walk
+
+    def backwards(*args, **kwargs):
+        for here, folders, files in real(*args, **kwargs):
+            yield here, folders, files[::-1]
+
+    monkeypatch.setattr(os, "walk", backwards)
+    second = from_folders(root, positive="a")
+    assert first.rows.equals(second.rows)
+    assert first.fingerprint() == second.fingerprint()
+
+
+def test_p61_fingerprint_does_not_depend_on_where_the_folder_lies(folder, tmp_path):
+    root = folder({"a": 3, "b": 3})
+    moved = shutil.copytree(root, tmp_path / "elsewhere" / "数据 = [1]")
+    assert from_folders(root, positive="a").fingerprint() == from_folders(moved, positive="a").fingerprint()
+
+
+def test_p48_a_binary_task_names_its_positive_class(folder):
+    root = folder({"healthy": 2, "ill": 2})
+    with pytest.raises(MedclsError, match=r"positive_class=healthy\n  positive_class=ill"):
+        from_folders(root)
+    with pytest.raises(MedclsError, match="Did you mean ill"):
+        from_folders(root, positive="il")
+
+
+def test_positive_class_with_many_classes_is_refused(folder):
+    with pytest.raises(MedclsError, match="belongs to a binary task"):
+        from_folders(folder({"a": 2, "b": 2, "c": 2}), positive="a")
+
+
+def test_one_picture_under_two_labels_stops_unless_excluded(folder):
+    root = folder({"a": 3, "b": 3})
+    shutil.copy(root / "a" / "000.png", root / "b" / "copy.png")
+    with pytest.raises(MedclsError, match=r"a/000.png \(a\)  and  b/copy.png \(b\)"):
+        from_folders(root, positive="a")
+    manifest = from_folders(root, positive="a", exclude_paths=["b/copy.png", "a/000.png", "a/typo.png"])
+    assert len(manifest) == 5
+    assert any("left out 2 image(s): a/000.png, b/copy.png" in note for note in manifest.notes)
+    assert any("not there: a/typo.png" in note for note in manifest.notes)
+
+
+def test_unreadable_images_are_all_listed_before_training(folder):
+    root = folder({"a": 3, "b": 3})
+    whole = (root / "a" / "000.png").read_bytes()
+    (root / "a" / "cut.png").write_bytes(whole[: len(whole) // 2])
+    (root / "a" / "empty.png").write_bytes(b"")
+    (root / "b" / "page.jpg").write_text("<!DOCTYPE html><html>404</html>")
+    with pytest.raises(MedclsError) as caught:
+        from_folders(root, positive="a")
+    text = str(caught.value)
+    assert "3 of 9 images cannot be read" in text
+    assert all(name in text for name in ("cut.png", "empty.png", "page.jpg", "HTML"))
+
+
+@pytest.mark.parametrize(
+    ("counts", "says"),
+    [
+        ({}, "is empty"),
+        ({"only": 3}, "one class folder, 'only'"),
+        ({"a": 0, "b": 0}, "no image in them"),
+        ({"a": 0, "b": 2}, "the folder of class 'a' holds no image"),
+        ({"train/a": 2, "train/b": 2, "other/a": 2}, "mixes split folders"),
+        ({"train/a": 2, "train/b": 2, "Training/a": 2, "Training/b": 2}, "two folders for one split"),
+        ({"test/a": 2, "test/b": 2}, "no folder named train"),
+        ({"a": 2, "b": 2, "a|b": 2}, "multi-label"),
+        ({"0.5": 2, "1.5": 2, "2.25": 2}, "regression"),
+    ],
+)
+def test_folders_that_are_no_data_set(folder, tmp_path, counts, says):
+    (tmp_path / "images").mkdir()
+    with pytest.raises(MedclsError, match=says):
+        from_folders(folder(counts) if counts else tmp_path / "images", positive="a")
+
+
+def test_missing_root_and_a_file_as_root(tmp_path):
+    with pytest.raises(MedclsError, match="There is no folder"):
+        from_folders(tmp_path / "nowhere")
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(MedclsError, match="is a file"):
+        from_folders(tmp_path / "file")
+
+
+def test_images_without_class_folders(picture, tmp_path):
+    picture(tmp_path / "root" / "x.png", 1)
+    with pytest.raises(MedclsError, match="holds 1 image"):
+        from_folders(tmp_path / "root")
+
+
+def test_volumes_are_out_of_scope(folder):
+    root = folder({"a": 2, "b": 2})
+    (root / "a" / "scan.nii.gz").write_bytes(b"x")
+    with pytest.raises(MedclsError, match="3-D images are out of scope"):
+        from_folders(root, positive="a")
+
+
+def test_p03_groups_are_read_from_the_path(folder):
+    root = folder({"a": 4, "b": 4}, pattern="patient{number:02d}_1.png")
+    manifest = from_folders(root, positive="a", group_pattern=r"patient(\d+)")
+    assert set(manifest.rows["group"]) == {"00", "01", "02", "03"}
+    with pytest.raises(MedclsError, match="matches none of the 8 paths"):
+        from_folders(root, positive="a", group_pattern=r"lesion(\d+)")
+    with pytest.raises(MedclsError, match="no regular expression"):
+        from_folders(root, positive="a", group_pattern="(")
+
+
+@pytest.mark.real
+def test_chest_xray_groups_keep_their_prefix(real_data):
+    manifest = from_folders(
+        real_data / "chest_xray",
+        positive="PNEUMONIA",
+        group_pattern=r"(person\d+_(?:bacteria|virus)|NORMAL2-IM-\d+|IM-\d+)",
+    )
+    by_group = manifest.rows.groupby("group")["given_split"].nunique()
+    assert (by_group == 1).all()
+    assert (manifest.rows["group"] != "").all()

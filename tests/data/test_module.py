@@ -1,0 +1,167 @@
+"""Batches: each row once, every draw a function of (seed, epoch, row), pixels as the network expects them."""
+
+import numpy as np
+import pytest
+import torch
+
+from medcls.data.folders import from_folders
+from medcls.data.module import EpochSampler, ImageDataModule, NoLonelyBatch
+from medcls.data.splits import split
+from medcls.data.transforms import Augmentation, normalise, pixels_back
+from medcls.errors import MedclsError
+from medcls.preprocessing import Preprocessing
+
+IMAGENET = Preprocessing(size=(16, 20), mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
+
+
+@pytest.fixture
+def manifest(folder):
+    return split(from_folders(folder({"a": 30, "b": 21}), positive="a"), seed=0)
+
+
+def module(manifest, **settings) -> ImageDataModule:
+    given = {"augmentation": Augmentation(), "batch_size": 8, "seed": 0} | settings
+    return ImageDataModule(manifest, IMAGENET, **given)
+
+
+def epoch(data: ImageDataModule, number: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    loader = data.train_dataloader()
+    loader.batch_sampler.sampler.set_epoch(number)
+    batches = list(loader)
+    return tuple(torch.cat(part) for part in zip(*batches, strict=True))
+
+
+def test_p07_p08_each_row_of_a_split_exactly_once(manifest):
+    data = module(manifest)
+    for name in ("train", "val", "test"):
+        loader = data.train_dataloader() if name == "train" else data.rows_of(name)
+        rows = torch.cat([rows for _, _, rows in loader]).tolist()
+        assert sorted(rows) == manifest.indices(name).tolist()
+        assert len(loader) == len(list(loader))
+
+
+def test_p16_shuffled_by_image_anew_each_epoch(manifest):
+    data = module(manifest)
+    first, second = epoch(data, 0)[2], epoch(data, 1)[2]
+    assert first.tolist() != second.tolist()
+    # Not whole batches in another order: the images that share a batch change.
+    assert {frozenset(b.tolist()) for b in first.split(8)} != {frozenset(b.tolist()) for b in second.split(8)}
+    assert epoch(data, 1)[2].tolist() == second.tolist()
+
+
+@pytest.mark.parametrize("memory", [0, 10**9])
+@pytest.mark.parametrize("workers", [0, 2])
+def test_p40_augmentation_depends_on_seed_epoch_and_row_alone(manifest, workers, memory):
+    reference = epoch(module(manifest), 3)
+    data = module(manifest, workers=workers, memory_for_images=memory)
+    data.setup("fit")
+    torch.manual_seed(123)
+    again = epoch(data, 3)
+    assert torch.equal(reference[0], again[0])
+    assert torch.equal(reference[2], again[2])
+    assert not torch.equal(epoch(module(manifest, seed=1), 3)[0], reference[0])
+
+
+def test_augmentation_leaves_the_global_generator_alone(manifest):
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    epoch(module(manifest), 0)
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_the_same_row_changes_from_epoch_to_epoch(manifest):
+    data = module(manifest)
+    (first, _, rows), (second, _, others) = epoch(data, 0), epoch(data, 1)
+    assert not torch.equal(first[rows.argsort()], second[others.argsort()])
+
+
+def test_balanced_sampler_draws_classes_equally():
+    labels = np.array([0] * 900 + [1] * 100)
+    sampler = EpochSampler(np.arange(1000), "balanced", labels, seed=0)
+    drawn = [labels[row] for _, row in sampler]
+    assert len(drawn) == len(sampler) == 1000
+    assert 0.45 < np.mean(drawn) < 0.55
+
+
+@pytest.mark.parametrize(("items", "sizes"), [(9, [5, 4]), (11, [5, 6]), (6, [6]), (1, [1]), (10, [5, 5])])
+def test_a_last_image_never_stands_alone(items, sizes):
+    sampler = EpochSampler(np.arange(items), "in_order", np.zeros(items, dtype=int), seed=0)
+    batches = NoLonelyBatch(sampler, 5, drop_last=False)
+    assert [len(batch) for batch in batches] == sizes
+    assert len(batches) == len(sizes)
+
+
+def test_p23_alone_equals_in_a_batch():
+    pixels = torch.randint(0, 256, (7, 3, 16, 20), dtype=torch.uint8)
+    together = normalise(pixels, IMAGENET)
+    alone = torch.cat([normalise(image[None], IMAGENET) for image in pixels])
+    assert torch.equal(together, alone)
+
+
+def test_p24_input_is_scaled_as_the_network_expects():
+    black, white = torch.zeros(1, 3, 2, 2, dtype=torch.uint8), torch.full((1, 3, 2, 2), 255, dtype=torch.uint8)
+    half = Preprocessing(size=2, mean=(0.0,) * 3, std=(1.0,) * 3, range=(-1, 1))
+    assert normalise(black, half).unique().tolist() == [-1.0]
+    assert normalise(white, half).unique().tolist() == [1.0]
+    first = normalise(white, IMAGENET)[0, :, 0, 0]
+    assert torch.allclose(first, (1 - torch.tensor(IMAGENET.mean)) / torch.tensor(IMAGENET.std), atol=1e-6)
+
+
+def test_pixels_come_back():
+    pixels = torch.randint(0, 256, (2, 3, 8, 8), dtype=torch.uint8)
+    assert torch.equal(pixels_back(normalise(pixels, IMAGENET), IMAGENET), pixels)
+
+
+def test_p21_rotation_is_in_degrees_and_range_checked():
+    with pytest.raises(MedclsError, match="rotation_degrees is 628.*degrees, from 0 to 180"):
+        Augmentation(rotation_degrees=628)
+    # A bright bar through the middle, turned by at most 10 degrees, stays far from the corners.
+    pixels = torch.zeros(3, 65, 65, dtype=torch.uint8)
+    pixels[:, 30:35] = 255
+    only = Augmentation(left_right=0, rotation_degrees=10, smallest_area=1, aspect=0, brightness=0, contrast=0)
+    turn = only.transform((65, 65))
+    rows = torch.arange(65)[:, None]
+    slopes = torch.tan(torch.deg2rad(torch.tensor(12.0))) * (torch.arange(65) - 32).abs()[None, :]
+    outside = (rows - 32).abs() > slopes + 4
+    for _ in range(50):
+        assert turn(pixels)[0][outside].max() == 0
+
+
+def test_p22_nothing_stands_on_its_head_by_default():
+    assert Augmentation().up_down == 0
+    pixels = torch.zeros(3, 64, 64, dtype=torch.uint8)
+    pixels[:, :20] = 255
+    change = Augmentation().transform((64, 64))
+    for _ in range(100):
+        out = change(pixels).float()
+        assert out[:, :16].mean() > out[:, -16:].mean()
+
+
+def test_p20_the_default_crop_keeps_at_least_80_percent():
+    # A ramp tells how much of each side is left; brightness and turning are switched off to read it.
+    ramp = torch.linspace(0, 255, 100).round().to(torch.uint8)
+    across, down = ramp[None, None, :].expand(3, 100, 100), ramp[None, :, None].expand(3, 100, 100)
+    crop = Augmentation(left_right=0, rotation_degrees=0, brightness=0, contrast=0).transform((100, 100))
+    for seed in range(100):
+        sides = []
+        for picture in (across, down):
+            torch.manual_seed(seed)
+            out = crop(picture)[0].float()
+            sides.append((out.max() - out.min()) / 255)
+        assert sides[0] * sides[1] > 0.76  # 0.80, less what interpolation takes from both ends
+    with pytest.raises(MedclsError, match="smallest_area is 0.01"):
+        Augmentation(smallest_area=0.01)
+
+
+def test_p39_p38_balanced_sampler_is_one_setting_away(manifest):
+    with pytest.raises(MedclsError, match="choose shuffle or balanced"):
+        module(manifest, sampler="weighted")
+    rows = epoch(module(manifest, sampler="balanced"), 0)[2]
+    assert len(rows) == len(manifest.indices("train"))
+
+
+@pytest.mark.parametrize("size", [0, -4])
+def test_batch_size_must_be_positive(manifest, size):
+    with pytest.raises(MedclsError, match="data.batch_size"):
+        module(manifest, batch_size=size)

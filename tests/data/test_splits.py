@@ -1,0 +1,196 @@
+"""Splits: stratified, grouped, disjoint, seeded; and what happens to copies."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from medcls.data.manifest import Manifest
+from medcls.data.splits import check_splits, split, split_table, together
+from medcls.errors import MedclsError
+
+
+def manifest_of(labels, groups=None, contents=None, given_split=None) -> Manifest:
+    n = len(labels)
+    rows = pd.DataFrame(
+        {
+            "path": [f"{i:05d}.png" for i in range(n)],
+            "label": list(labels),
+            "group": list(groups) if groups is not None else "",
+            "split": "",
+            "given_split": list(given_split) if given_split is not None else "",
+            "content": list(contents) if contents is not None else [f"c{i}" for i in range(n)],
+        }
+    )
+    classes = tuple(sorted(set(labels)))
+    return Manifest(Path("root"), classes, rows, classes[0] if len(classes) == 2 else None)
+
+
+def test_p04_stratified_by_default():
+    result = split(manifest_of(["a"] * 155 + ["b"] * 98), seed=3)
+    table = split_table(result).set_index("split")
+    assert table["a share"].between(155 / 253 - 0.02, 155 / 253 + 0.02).all()
+    assert table["images"].sum() == 253
+    assert list(table.index) == ["train", "val", "test"]
+    assert table.loc["test", "images"] == pytest.approx(253 * 0.2, abs=2)
+
+
+def test_p03_no_group_on_two_sides():
+    groups = [f"p{i // 5}" for i in range(300)]
+    result = split(manifest_of(["a", "b", "b"] * 100, groups))
+    assert (result.rows.groupby("group")["split"].nunique() == 1).all()
+
+
+def test_p01_exact_copies_fall_on_one_side():
+    contents = [f"c{i // 2}" for i in range(200)]
+    result = split(manifest_of(["a"] * 100 + ["b"] * 100, contents=contents))
+    assert (result.rows.groupby("content")["split"].nunique() == 1).all()
+
+
+def test_copies_tie_their_groups_together():
+    # p0 and p1 share a picture, p1 and p2 another: all three are one unit.
+    rows = manifest_of(
+        ["a"] * 6, ["p0", "p0", "p1", "p1", "p2", ""], ["x", "1", "x", "y", "y", "z"]
+    ).rows
+    units = together(rows)
+    assert len(set(units[:5])) == 1
+    assert units[5] not in units[:5]
+
+
+def test_p06_splits_are_fixed_rows_and_disjoint():
+    manifest = manifest_of(["a", "b"] * 100)
+    first, second, other = split(manifest, seed=1), split(manifest, seed=1), split(manifest, seed=2)
+    assert first.rows.equals(second.rows)
+    assert not first.rows["split"].equals(other.rows["split"])
+    broken = first.rows.copy()
+    train, test = first.indices("train")[0], first.indices("test")[0]
+    broken.loc[train, "content"] = broken.loc[test, "content"]
+    with pytest.raises(MedclsError, match="same picture stands in two splits"):
+        check_splits(first.with_rows(broken))
+
+
+def test_group_in_two_given_splits_is_refused():
+    manifest = manifest_of(["a", "b"] * 10, [f"p{i % 5}" for i in range(20)], given_split=["train"] * 12 + ["test"] * 8)
+    with pytest.raises(MedclsError, match="stand in more than one split"):
+        split(manifest)
+
+
+def test_p02_a_test_split_that_came_with_the_data_is_kept():
+    given_split = ["train"] * 80 + ["test"] * 20
+    manifest = manifest_of(["a", "b"] * 50, given_split=given_split)
+    result = split(manifest)
+    assert result.indices("test").tolist() == list(range(80, 100))
+    assert result.stamp is None
+    pooled = split(manifest, pool_splits=True)
+    assert set(pooled.indices("test")) != set(range(80, 100))
+    assert "POOLED" in pooled.stamp
+
+
+def test_p02_training_copies_of_test_images_are_left_out_aloud():
+    contents = [f"c{i}" for i in range(100)]
+    contents[3], contents[4] = contents[90], contents[90]
+    manifest = manifest_of(["a", "b"] * 50, contents=contents, given_split=["train"] * 80 + ["test"] * 20)
+    result = split(manifest)
+    assert result.indices("left_out").tolist() == [3, 4]
+    assert len(result.indices("test")) == 20
+    assert any("1 of 20 test images are pixel-identical to 2 image(s) of train" in note for note in result.notes)
+    with pytest.raises(MedclsError, match="pixel-identical"):
+        split(manifest, copies="error")
+
+
+def test_validation_copies_of_test_images_are_left_out_too():
+    contents = [f"c{i}" for i in range(60)]
+    contents[30] = contents[50]
+    given_split = ["train"] * 20 + ["val"] * 20 + ["test"] * 20
+    result = split(manifest_of(["a", "b"] * 30, contents=contents, given_split=given_split))
+    assert result.indices("left_out").tolist() == [30]
+
+
+def test_p07_every_row_is_in_exactly_one_split():
+    result = split(manifest_of(["a"] * 66 + ["b"] * 17), train_fraction=0.5)
+    assert sum(len(result.indices(name)) for name in ("train", "val", "test", "unused", "left_out")) == 83
+    table = split_table(result)
+    assert int(table["images"].sum()) == 83
+    assert set(table["split"]) == {"train", "val", "test", "unused"}
+
+
+def test_p17_images_and_groups_are_counted_apart():
+    groups = [f"p{i // 4}" for i in range(200)]
+    table = split_table(split(manifest_of(["a"] * 100 + ["b"] * 100, groups)))
+    assert int(table["images"].sum()) == 200
+    assert int(table["groups"].sum()) == 50
+
+
+def test_train_fraction_is_stratified_and_grouped():
+    groups = [f"p{i // 2}" for i in range(400)]
+    result = split(manifest_of(["a"] * 300 + ["b"] * 100, groups), train_fraction=0.25)
+    train, unused = result.rows.iloc[result.indices("train")], result.rows.iloc[result.indices("unused")]
+    assert len(train) / (len(train) + len(unused)) == pytest.approx(0.25, abs=0.03)
+    assert (train["label"] == "a").mean() == pytest.approx(0.75, abs=0.05)
+    assert not set(train["group"]) & set(unused["group"])
+
+
+def test_folds_without_a_test_split_cover_everything_once():
+    manifest = manifest_of(["a", "b", "b"] * 40)
+    tests = [split(manifest, folds=4, fold=k).indices("test") for k in range(4)]
+    assert sorted(np.concatenate(tests)) == list(range(120))
+    for k in range(4):
+        assert len(split(manifest, folds=4, fold=k).indices("val")) > 0
+
+
+def test_folds_with_a_test_split_leave_it_alone():
+    manifest = manifest_of(["a", "b"] * 50, given_split=["train"] * 60 + ["val"] * 20 + ["test"] * 20)
+    held = [split(manifest, folds=4, fold=k) for k in range(4)]
+    assert sorted(np.concatenate([m.indices("held_out") for m in held])) == list(range(80))
+    assert all(m.indices("test").tolist() == list(range(80, 100)) for m in held)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ({"val_fraction": 1.5}, "val_fraction is 1.5"),
+        ({"test_fraction": 0.0}, "test_fraction is 0.0"),
+        ({"train_fraction": 0.0}, "train_fraction"),
+        ({"folds": 5}, "data.fold is not set"),
+        ({"fold": 1}, "data.folds is not set"),
+        ({"folds": 5, "fold": 5}, "runs from 0 to 4"),
+        ({"folds": 1, "fold": 0}, "at least 2"),
+        ({"folds": 60, "fold": 0}, "needs 60 independent"),
+        ({"copies": "keep"}, "drop_from_train or error"),
+    ],
+)
+def test_settings_that_make_no_sense(wrong, says):
+    with pytest.raises(MedclsError, match=says):
+        split(manifest_of(["a", "b"] * 50), **wrong)
+
+
+def test_a_class_too_small_to_split_is_named():
+    with pytest.raises(MedclsError, match="'b' has 1 independent"):
+        split(manifest_of(["a"] * 50 + ["b"]))
+    with pytest.raises(MedclsError, match="'b' has 1 independent"):
+        split(manifest_of(["a"] * 50 + ["b"] * 5, contents=[f"c{i}" for i in range(50)] + ["same"] * 5))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_any_split_keeps_its_promises(data):
+    n = data.draw(st.integers(20, 120))
+    labels = data.draw(st.lists(st.sampled_from("abc"), min_size=n, max_size=n))
+    groups = data.draw(st.lists(st.sampled_from(["", *[f"p{i}" for i in range(40)]]), min_size=n, max_size=n))
+    # A picture has one label: copies are drawn within a class.
+    contents = [f"{label}{data.draw(st.integers(0, 60))}" for label in labels]
+    if len(set(labels)) < 2:
+        return
+    manifest = manifest_of(labels, groups, contents)
+    try:
+        result = split(manifest, seed=data.draw(st.integers(0, 5)))
+    except MedclsError:
+        return  # too small to split: said, not done
+    rows = result.rows
+    assert set(rows["split"]) == {"train", "val", "test"}
+    assert (rows.groupby("content")["split"].nunique() == 1).all()
+    assert (rows[rows["group"] != ""].groupby("group")["split"].nunique() == 1).all()
+    assert rows["path"].tolist() == manifest.rows["path"].tolist()
