@@ -1,0 +1,518 @@
+"""Loading weights so that every tensor is accounted for: where it came from, or why it did not."""
+
+import dataclasses
+import hashlib
+import http.client
+import logging
+import os
+import pickle
+import re
+import urllib.request
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from medcls.errors import MedclsError
+from medcls.models.mobilenetv3 import GreyConv2d, MobileNetV3
+from medcls.models.zoo import PublishedWeights, last_layer, published
+from medcls.preprocessing import Preprocessing
+
+log = logging.getLogger(__name__)
+
+# Auxiliary classifiers of torchvision's GoogLeNet and Inception v3, which medcls builds without them.
+_AUXILIARY = ("AuxLogits.", "aux1.", "aux2.")
+
+# Names that torchvision itself renames while it loads its oldest files (DenseNet; vision transformers).
+_OLD_NAMES = (
+    (re.compile(r"(denselayer\d+\.(?:norm|conv))\.([12]\.)"), r"\1\2"),
+    (re.compile(r"\.mlp\.linear_1\."), ".mlp.0."),
+    (re.compile(r"\.mlp\.linear_2\."), ".mlp.3."),
+)
+
+_SECONDS_WITHOUT_ANSWER = 30
+
+
+@dataclasses.dataclass(frozen=True)
+class Account:
+    """Where each of a network's tensors came from. Anything it cannot list was refused with an error.
+
+    Parameters
+    ----------
+    source
+        What was asked for: None, `default`, or a path.
+    file
+        The file that was read; None where there was none.
+    sha256
+        Of that file.
+    names
+        Every tensor of the network: parameters and buffers.
+    loaded
+        Those that came from the source.
+    reinitialised
+        Those left random on purpose, by reason: `last layer`, `head`.
+    left_out
+        Tensors of the source that were not wanted, by reason: `last layer`, `head`, `auxiliary head`.
+    notes
+        What else a person should know, in sentences.
+    """
+
+    source: str | None
+    file: str | None
+    sha256: str | None
+    names: tuple[str, ...]
+    loaded: tuple[str, ...]
+    reinitialised: Mapping[str, tuple[str, ...]]
+    left_out: Mapping[str, tuple[str, ...]]
+    notes: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        """For example `310/312 tensors loaded, last layer re-initialised (2)`."""
+        if self.source is None:
+            return (
+                f"no weights loaded: all {len(self.names)} tensors start at random "
+                "(model.weights=default, =/path/to/file or =/path/to/run brings some)"
+            )
+        parts = [f"{len(self.loaded)}/{len(self.names)} tensors loaded"]
+        parts += [f"{reason} re-initialised ({len(names)})" for reason, names in self.reinitialised.items()]
+        parts += [
+            f"{reason} left out on purpose ({len(names)})"
+            for reason, names in self.left_out.items()
+            if reason not in self.reinitialised
+        ]
+        return ", ".join(parts)
+
+    def to_plain(self) -> dict[str, Any]:
+        """For weights.json: counts, names, the source and the hash of its file."""
+        return {
+            "summary": str(self),
+            "source": self.source,
+            "file": self.file,
+            "sha256": self.sha256,
+            "tensors": len(self.names),
+            "loaded": len(self.loaded),
+            "random": [name for name in self.names if name not in set(self.loaded)],
+            "reinitialised": {reason: list(names) for reason, names in self.reinitialised.items()},
+            "left_out": {reason: list(names) for reason, names in self.left_out.items()},
+            "left_over": [],
+            "notes": list(self.notes),
+        }
+
+
+def load_weights(
+    network: nn.Module,
+    source: str | os.PathLike[str] | None,
+    *,
+    head: str | None = None,
+    classes: Sequence[str] | None = None,
+    preprocessing: Preprocessing | None = None,
+) -> Account:
+    """Load weights into a network, in place, and account for every tensor on either side.
+
+    Parameters
+    ----------
+    network
+        As a builder of `medcls.models` made it, with `medcls.models.zoo.replace_head` applied if it was asked for.
+    source
+        None: stay random. `default`: the weights that torchvision or timm publish for this network. Else a path:
+        a state dict (`.pth`, `.pt`, `.safetensors`), a checkpoint of a run, or a run folder, whose
+        `checkpoints/best.ckpt` is then read.
+    head
+        The dotted name that `replace_head` returned: there the source need not fit. None where the published head
+        was kept: then only the last layer may differ, and only in its number of outputs.
+    classes
+        Class names of this run, in order. A source that names others gives its backbone, not its last layer.
+    preprocessing
+        What this network will be fed. Where the source expects other scaling, a warning says so; for one grey
+        channel and colour weights it is needed, to fold mean and deviation in.
+
+    Returns
+    -------
+    Account
+
+    Raises
+    ------
+    MedclsError
+        No such file; a file with more than tensors in it (`weights_only`); weights of another network; nothing
+        published, no network, or a wrong hash.
+    """
+    own = network.state_dict()
+    if source is None:
+        return Account(None, None, None, tuple(own), (), {}, {})
+    if str(source) == "default":
+        path, state = _default(network)
+        description: Mapping[str, Any] = {}
+    else:
+        path = _path(Path(source).expanduser())
+        state, description = _read(path)
+    notes: list[str] = []
+    state, left_out = _renamed(network, state, own)
+    expected = _expected(network, description)
+    _warn_of_other_scaling(expected, preprocessing, notes)
+    state = _fold_into_grey(network, state, expected, preprocessing, notes)
+
+    counters = {name for name in own if name.endswith("num_batches_tracked")} - state.keys()
+    if counters:
+        state |= {name: own[name] for name in counters}
+        notes.append(f"{len(counters)} batch counters, absent from the file, stay at 0")
+
+    reinitialised: dict[str, tuple[str, ...]] = {}
+    last = last_layer(network)
+    same_classes = classes is None or "classes" not in description or list(classes) == list(description["classes"])
+    for reason, prefix, may_differ in (("head", head, _differs), ("last layer", last, _differs_in_outputs)):
+        if prefix is None:
+            continue
+        ours, theirs = _under(prefix, own), _under(prefix, state)
+        other_classes = reason == "last layer" and not same_classes
+        if theirs and (other_classes or may_differ(ours, theirs)):
+            reinitialised[reason], left_out[reason] = tuple(ours), tuple(theirs)
+            state = {name: tensor for name, tensor in state.items() if name not in theirs}
+            if other_classes:
+                notes.append(
+                    f"the source's classes are {', '.join(description['classes'])}: its last layer is not used"
+                )
+    wanted = [name for name in own if not any(name in names for names in reinitialised.values())]
+    _refuse_misfit(network, wanted, own, state, path)
+    # The names fit, so the network's own metadata (`_metadata`, versions of its layers) is right for these tensors.
+    own.update(state)
+    network.load_state_dict(own)
+    account = Account(
+        str(source), str(path), _sha256(path), tuple(own), tuple(wanted), reinitialised, left_out, tuple(notes)
+    )
+    for note in notes:
+        log.warning("Weights of %s: %s.", path.name, note)
+    return account
+
+
+def refuse_frozen_unloaded(account: Account, frozen: Iterable[str]) -> None:
+    """Stop where a tensor that a phase freezes was never loaded: it would stay random for that long.
+
+    Parameters
+    ----------
+    account
+        Of the weights loaded.
+    frozen
+        Dotted names of the tensors frozen in the first phase, or in any.
+
+    Raises
+    ------
+    MedclsError
+        Naming some of them, and the two settings that mend it.
+    """
+    loaded = set(account.loaded)
+    unloaded = [name for name in frozen if name not in loaded]
+    if unloaded:
+        raise MedclsError(
+            f"{len(unloaded)} frozen tensors were never loaded and would stay random: {_some(unloaded)}. "
+            f"Weights: {account}. Give weights that have them (model.weights=default, =/path/to/file or "
+            "=/path/to/run), or do not freeze them (schedule=none)."
+        )
+
+
+def from_torchvision(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Rename a state dict of torchvision's MobileNetV3, large or small, of any width, to ours.
+
+    There, `features` counts stem, blocks and last convolution through, and each block counts only the layers that
+    it has; what each is follows from its neighbours.
+    """
+    layers: dict[int, set[int]] = {}  # block -> the layers it has
+    excites: set[tuple[int, int]] = set()
+    for name in state:
+        if match := re.match(r"features\.(\d+)\.block\.(\d+)\.(fc1)?", name):
+            layers.setdefault(int(match[1]), set()).add(int(match[2]))
+            if match[3]:
+                excites.add((int(match[1]), int(match[2])))
+    places = {"features.0.": "stem.", f"features.{max(layers, default=0) + 1}.": "last_conv."}
+    for block, present in layers.items():
+        convolutions = sorted(layer for layer in present if (block, layer) not in excites)
+        roles = dict(zip(reversed(convolutions), ("project", "depthwise", "expand"), strict=False))
+        roles |= {layer: "squeeze_excite" for layer in present if (block, layer) in excites}
+        for layer, role in roles.items():
+            places[f"features.{block}.block.{layer}."] = f"blocks.{block - 1}.{role}."
+    renamed = {}
+    for name, tensor in state.items():
+        old = next((place for place in places if name.startswith(place)), "")
+        rest = re.sub(r"^1\.", "norm.", re.sub(r"^0\.", "conv.", name[len(old) :])) if old else name
+        renamed[places.get(old, "") + rest] = tensor
+    return renamed
+
+
+def download(url: str, sha256: str, target: Path) -> Path:
+    """Fetch a file once: size and target are logged first, the hash is checked, nothing half-written stays.
+
+    `torch.hub.download_url_to_file` does less: it does not say the size, waits for ever on a silent server, and
+    takes a cut connection for the end of the file where no hash is known.
+
+    Parameters
+    ----------
+    url
+        Where from.
+    sha256
+        The first digits of the expected hash; empty where none is known.
+    target
+        Where to. A file that is there with the right hash is used as it is.
+
+    Raises
+    ------
+    MedclsError
+        No network, a cut connection, a wrong hash, a full disk: the message names the file and the setting that
+        takes a local one.
+    """
+    if target.is_file() and _sha256(target).startswith(sha256):
+        return target
+    partial = target.with_name(f"{target.name}.{os.getpid()}.partial")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with urllib.request.urlopen(url, timeout=_SECONDS_WITHOUT_ANSWER) as answer, partial.open("wb") as file:  # noqa: S310
+            stated = answer.headers.get("Content-Length")
+            size = int(stated) if stated else None
+            log.info("Downloading %s (%s) to %s", url, _megabytes(size), target)
+            digest, received = hashlib.sha256(), 0
+            while chunk := answer.read(1 << 20):
+                file.write(chunk)
+                digest.update(chunk)
+                received += len(chunk)
+        if size is not None and received != size:
+            raise ConnectionError(f"the connection was cut after {received} of {size} bytes")
+        if not digest.hexdigest().startswith(sha256):
+            raise ConnectionError(f"its SHA-256 begins {digest.hexdigest()[:8]}, not {sha256}")
+        os.replace(partial, target)
+    except (OSError, http.client.HTTPException) as error:
+        raise _not_fetched(target.name, url, error) from error
+    finally:
+        partial.unlink(missing_ok=True)
+    return target
+
+
+def _default(network: nn.Module) -> tuple[Path, dict[str, Tensor]]:
+    """Fetch and read the weights that this network's library publishes for it."""
+    published_as: Any = getattr(network, "published_as", None)
+    if published_as is None:
+        raise MedclsError(
+            f"model.weights=default: nobody publishes weights for this {type(network).__name__} (its width or "
+            "variant). Give model.weights=/path/to/file or =/path/to/run, or null to start at random."
+        )
+    library, name = published_as
+    weights = published(library, name)
+    if library == "timm":
+        return _timm_default(name, weights)
+    path = Path(torch.hub.get_dir(), "checkpoints", weights.url.rsplit("/", 1)[-1])
+    state, _ = _read(download(weights.url, weights.sha256, path))
+    return path, state
+
+
+def _timm_default(name: str, weights: PublishedWeights) -> tuple[Path, dict[str, Tensor]]:
+    """Fetch by timm's hub, into its cache; timm then puts its older files into today's names."""
+    import huggingface_hub
+    import timm
+
+    cfg: Any = timm.get_pretrained_cfg(name)
+    if cfg.hf_hub_id is None:
+        path = download(weights.url, "", Path(torch.hub.get_dir(), "checkpoints", weights.url.rsplit("/", 1)[-1]))
+    else:
+        file = cfg.hf_hub_filename or "model.safetensors"
+        try:
+            cached: Any = huggingface_hub.try_to_load_from_cache(cfg.hf_hub_id, file)
+            if not isinstance(cached, str):
+                about = huggingface_hub.get_hf_file_metadata(weights.url, timeout=_SECONDS_WITHOUT_ANSWER)
+                cache = huggingface_hub.constants.HF_HUB_CACHE
+                log.info("Downloading %s (%s) to %s", weights.url, _megabytes(about.size), cache)
+                cached = huggingface_hub.hf_hub_download(cfg.hf_hub_id, file)
+                # For large files the hub's etag is their SHA-256.
+                etag = about.etag or ""
+                if re.fullmatch(r"[0-9a-f]{64}", etag) and _sha256(Path(cached)) != etag:
+                    Path(cached).resolve().unlink()
+                    raise ConnectionError(f"its SHA-256 does not begin {etag[:8]}")
+        except Exception as error:
+            raise _not_fetched(f"{file} of {cfg.hf_hub_id}", weights.url, error) from error
+        path = Path(cached)
+    network = timm.create_model(name, pretrained=True, pretrained_cfg_overlay={"file": str(path)})
+    return path, dict(network.state_dict())
+
+
+def _not_fetched(name: str, url: str, error: Exception) -> MedclsError:
+    return MedclsError(
+        f"model.weights=default wants {name}, which could not be fetched from {url}: "
+        f"{str(error).strip() or type(error).__name__}. Nothing half-written was left; the same command tries again. "
+        "Without a network, bring the file by hand and name it: model.weights=/path/to/file."
+    )
+
+
+def _path(path: Path) -> Path:
+    """Find the file that a path given as `model.weights` means."""
+    best = path / "checkpoints" / "best.ckpt"
+    if path.is_dir() and not best.is_file():
+        raise MedclsError(
+            f"model.weights={path} is a folder without checkpoints/best.ckpt: name a run folder or a file."
+        )
+    if not path.exists():
+        raise MedclsError(
+            f"model.weights={path}: there is no such file or folder. Give null, default, a file, or a run folder."
+        )
+    return best if path.is_dir() else path
+
+
+def _read(path: Path) -> tuple[dict[str, Tensor], Mapping[str, Any]]:
+    """Return a file's tensors by name, and what a checkpoint of medcls says about itself."""
+    content: Any
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            content = load_file(path)
+        else:
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise MedclsError(
+            f"{path} is refused: it is no plain table of tensors, and to open it would run code out of the file. "
+            "Save it again where you trust it: torch.save(model.state_dict(), ...)."
+        ) from error
+    except Exception as error:
+        raise MedclsError(
+            f"{path} cannot be read as weights ({type(error).__name__}: {error}). Fetch it again."
+        ) from error
+    description = {}
+    if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
+        description = content.get("medcls", {})
+        content = content["state_dict"]
+        prefix = "network."
+        if any(name.startswith(prefix) for name in content):
+            content = {name[len(prefix) :]: t for name, t in content.items() if name.startswith(prefix)}
+    if not isinstance(content, dict) or not content or not all(isinstance(t, Tensor) for t in content.values()):
+        raise MedclsError(
+            f"{path} holds no state dict (a table of tensors by name). Save one: torch.save(model.state_dict(), ...)."
+        )
+    return dict(content), description
+
+
+def _renamed(
+    network: nn.Module, state: dict[str, Tensor], own: Mapping[str, Tensor]
+) -> tuple[dict[str, Tensor], dict[str, tuple[str, ...]]]:
+    """Put the source in the network's names; its auxiliary classifiers are taken out, and returned by name."""
+    if isinstance(network, MobileNetV3) and any(name.startswith("features.") for name in state):
+        state = from_torchvision(state)
+    for pattern, replacement in _OLD_NAMES:
+        state = {
+            new if name not in own and (new := pattern.sub(replacement, name)) in own else name: tensor
+            for name, tensor in state.items()
+        }
+    auxiliary = tuple(name for name in state if name.startswith(_AUXILIARY) and name not in own)
+    if not auxiliary or type(network).__name__ not in ("Inception3", "GoogLeNet"):
+        return state, {}
+    return {name: t for name, t in state.items() if name not in set(auxiliary)}, {"auxiliary head": auxiliary}
+
+
+def _expected(network: nn.Module, description: Mapping[str, Any]) -> Preprocessing | None:
+    """Find the preprocessing that the source was trained with: its own word for it, else what its library says."""
+    if "preprocessing" in description:
+        return Preprocessing.from_plain(description["preprocessing"])
+    published_as: Any = getattr(network, "published_as", None)
+    try:
+        return published(*published_as).preprocessing if published_as else None
+    except MedclsError:  # timm networks without published weights
+        return None
+
+
+def _scaling(preprocessing: Preprocessing) -> tuple[Tensor, Tensor]:
+    """Factor and constant, one a channel, from a pixel in [0, 1] to the network's input."""
+    low, high = preprocessing.range
+    mean, std = torch.tensor(preprocessing.mean).double(), torch.tensor(preprocessing.std).double()
+    return (high - low) / std, (low - mean) / std
+
+
+def _warn_of_other_scaling(expected: Preprocessing | None, given: Preprocessing | None, notes: list[str]) -> None:
+    if expected is None or given is None or expected.channels != given.channels:
+        return
+    pairs = zip(_scaling(expected), _scaling(given), strict=True)
+    if not all(torch.allclose(theirs, ours, atol=1e-3, rtol=1e-3) for theirs, ours in pairs):
+        notes.append(
+            f"they were trained on input of mean {list(expected.mean)}, deviation {list(expected.std)}, range "
+            f"{list(expected.range)}, but model.preprocessing gives mean {list(given.mean)}, deviation "
+            f"{list(given.std)}, range {list(given.range)}"
+        )
+
+
+def _fold_into_grey(
+    network: nn.Module,
+    state: dict[str, Tensor],
+    colour: Preprocessing | None,
+    grey: Preprocessing | None,
+    notes: list[str],
+) -> dict[str, Tensor]:
+    """Turn a first convolution over three channels into one over a single grey channel that gives the same.
+
+    A pixel p becomes a p + b; so channel c's input is (a[c] / a) x + b[c] - b a[c] / a of the grey input x.
+    """
+    for name, module in network.named_modules():
+        if not isinstance(module, GreyConv2d) or f"{name}.weight" not in state:
+            continue
+        weight = state[f"{name}.weight"].double()
+        if weight.shape[1] == 1:
+            state.setdefault(f"{name}.offset", torch.zeros_like(module.offset))
+        elif weight.shape[1] == 3:
+            if colour is None or colour.channels != 3 or grey is None or grey.channels != 1:
+                raise MedclsError(
+                    "Colour weights for a network with one grey channel: medcls must know the mean and deviation "
+                    "that these weights were trained with, and those of the grey pictures (one value each in "
+                    "model.preprocessing.mean and .std). Set model.network.in_chans=3 where they are not known."
+                )
+            (colour_factor, colour_constant), (factor, constant) = _scaling(colour), _scaling(grey)
+            ratio = (colour_factor / factor).view(1, 3, 1, 1)
+            rest = colour_constant.view(1, 3, 1, 1) - constant * ratio
+            state[f"{name}.weight"] = (weight * ratio).sum(1, keepdim=True).to(module.weight.dtype)
+            state[f"{name}.offset"] = (weight * rest).sum(1, keepdim=True).to(module.offset.dtype)
+            notes.append(f"{name} is folded from three colour channels to one grey channel")
+    return state
+
+
+def _under(prefix: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor for name, tensor in state.items() if name.startswith(f"{prefix}.")}
+
+
+def _differs(ours: Mapping[str, Tensor], theirs: Mapping[str, Tensor]) -> bool:
+    return ours.keys() != theirs.keys() or any(ours[name].shape != theirs[name].shape for name in ours)
+
+
+def _differs_in_outputs(ours: Mapping[str, Tensor], theirs: Mapping[str, Tensor]) -> bool:
+    """Whether the two differ in the number of outputs and in nothing else."""
+    return (
+        ours.keys() == theirs.keys()
+        and _differs(ours, theirs)
+        and all(ours[name].shape[1:] == theirs[name].shape[1:] for name in ours)
+    )
+
+
+def _refuse_misfit(
+    network: nn.Module, wanted: Sequence[str], own: Mapping[str, Tensor], state: Mapping[str, Tensor], path: Path
+) -> None:
+    """Stop unless the source has exactly the tensors wanted, each in its shape."""
+    missing = [name for name in wanted if name not in state]
+    unknown = [name for name in state if name not in set(wanted)]
+    reshaped = [name for name in wanted if name in state and state[name].shape != own[name].shape]
+    if not missing and not unknown and not reshaped:
+        return
+    fitting = len(wanted) - len(missing) - len(reshaped)
+    shapes = [f"{name} is {tuple(state[name].shape)} there and {tuple(own[name].shape)} here" for name in reshaped]
+    raise MedclsError(
+        f"{path} holds the weights of another network: {fitting} of the {len(wanted)} tensors that "
+        f"{type(network).__name__} wants are in it with the right name and shape."
+        + (f" Missing: {_some(missing)}." if missing else "")
+        + (f" Of another shape: {_some(shapes)}." if shapes else "")
+        + (f" Left over: {_some(unknown)}." if unknown else "")
+        + " Choose the model (and model.head) that these weights belong to, or other model.weights."
+    )
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+
+def _megabytes(size: int | None) -> str:
+    return "size not stated" if size is None else f"{size / 1e6:.1f} MB"
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
