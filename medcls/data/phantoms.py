@@ -53,13 +53,14 @@ IMAGES_A_PATIENT = (1, 2, 3)
 
 # How hard the task is. Suspicion is normal with deviation 1 in each class: an observer who knew it
 # would separate benign from malignant with AUROC = Phi(SEPARATION / sqrt(2)).
-SEPARATION = 3.2
+SEPARATION = 3.5
 CUE_NOISE = 0.7  # deviation of what each visible feature adds to suspicion
-CONTRAST_DB = (3.5, 11.5)  # how much darker than its surroundings a lesion is
-RADIUS = (16.0, 48.0)  # of a circle of the lesion's area, in pixels
+CONTRAST_DB = (4.5, 14.0)  # how much darker than its surroundings a lesion is
+RADIUS = (18.0, 50.0)  # of a circle of the lesion's area, in pixels
 CYST_SHARE = 0.2  # of benign lesions
-SHADOW_SHARE = 0.4  # pictures of any class with a shadow that no lesion casts
+SHADOW_SHARE = 0.3  # pictures of any class with a shadow that no lesion casts
 SMALL_CYST_SHARE = 0.2  # pictures of any class with a small cyst beside the point
+LOOKS = 3  # pictures of the same tissue compounded into one, which calms speckle
 MEAN_GREY = (58.0, 98.0)
 DEVIATION_GREY = (36.0, 52.0)
 
@@ -269,9 +270,11 @@ def draw(patient: Patient, number: int, seed: int) -> np.ndarray:
         transmitted += _shadow(random, down, across)
     transmitted -= patient.fading * (down / SIZE) ** 1.5
     echo = tissue + transmitted + _speckle(random)
-    # The receiver's own noise: where little echo returns, the picture fades into it, not to black.
-    floor = np.percentile(echo, 50) - random.uniform(20, 30)
-    echo = 10 * np.log10(10 ** (echo / 10) + 10 ** ((floor + _speckle(random)) / 10))
+    # The receiver's own noise: where little echo returns, the picture fades into it, not to black. Its
+    # power, of as many looks as speckle has, is gamma-distributed.
+    floor = np.median(echo) - random.uniform(20, 30)
+    noise = random.standard_gamma(LOOKS, (SIZE, SIZE), dtype=np.float32) / LOOKS
+    echo = 10 * np.log10(10 ** (echo / 10) + 10 ** (floor / 10) * noise)
     mean = float(np.clip(patient.mean + random.normal(0, 4), *MEAN_GREY))
     deviation = float(np.clip(patient.deviation + random.normal(0, 2), *DEVIATION_GREY))
     grey = _set_gain(echo, mean, deviation)
@@ -401,7 +404,7 @@ def _outline(random: np.random.Generator, lesion: Lesion, angle: np.ndarray) -> 
     table = np.linspace(-np.pi, np.pi, 720, endpoint=False)
     radius = np.ones_like(table)
     for harmonic in (2, 3, 4):  # lobes, as in a fibroadenoma
-        radius += random.normal(0, 0.075) * np.cos(harmonic * table + random.uniform(0, 2 * np.pi))
+        radius += random.normal(0, 0.2 / harmonic**1.3) * np.cos(harmonic * table + random.uniform(0, 2 * np.pi))
     for harmonic in range(6, 15):
         radius += (
             lesion.spiculated**2 * random.normal(0, 0.06) * np.cos(harmonic * table + random.uniform(0, 2 * np.pi))
@@ -482,14 +485,14 @@ def _shadow(random: np.random.Generator, down: np.ndarray, across: np.ndarray) -
 
 
 def _speckle(random: np.random.Generator) -> np.ndarray:
-    """Draw fully developed speckle, three looks compounded, in dB about 0.
+    """Draw fully developed speckle, `LOOKS` pictures compounded, in dB about 0.
 
     A look is the modulus of complex Gaussian noise seen through the point spread function, so Rayleigh
     distributed (Burckhardt, IEEE Trans. Sonics Ultrason. 25(1), 1978); it widens with depth.
     """
     depth = np.linspace(0, 1, SIZE, dtype=np.float32)[:, None]
     power = np.zeros((SIZE, SIZE), np.float32)
-    for _ in range(6):  # real and imaginary parts of three looks
+    for _ in range(2 * LOOKS):  # a real and an imaginary part each
         noise = random.standard_normal((SIZE, SIZE), dtype=np.float32)
         near = ndimage.gaussian_filter(noise, (0.7, 1.0))
         far = ndimage.gaussian_filter1d(near, 1.5, axis=1)
