@@ -16,6 +16,7 @@ FIRST_FAMILY = "DejaVu Sans"  # comes with matplotlib, so a figure looks the sam
 
 # These have a glyph for every character: a box. They would pass for a font that can write it.
 _PLACEHOLDER_FAMILIES = re.compile(r"last ?resort|blank|notdef|tofu", re.IGNORECASE)
+_NORMAL_WEIGHTS = (400, "normal", "regular", "book")
 
 
 def font_families(texts: Iterable[str]) -> tuple[list[str], frozenset[str]]:
@@ -55,11 +56,11 @@ def _cover(needed: frozenset[str]) -> tuple[tuple[str, ...], frozenset[str]]:
     families = [FIRST_FAMILY]
     missing = needed - _has(font_manager.findfont(FIRST_FAMILY), needed)
     if missing:
-        coverage = {
-            entry.name: _has(entry.fname, missing)
-            for entry in font_manager.fontManager.ttflist
-            if entry.style == "normal" and not _PLACEHOLDER_FAMILIES.search(entry.name)
-        }
+        coverage: dict[str, frozenset[str]] = {}
+        # Of a family's files, the one of normal weight counts: it is the one that gets drawn.
+        for entry in sorted(font_manager.fontManager.ttflist, key=lambda entry: entry.weight not in _NORMAL_WEIGHTS):
+            if entry.style == "normal" and not _PLACEHOLDER_FAMILIES.search(entry.name):
+                coverage.setdefault(entry.name, _has(entry.fname, missing))
         packaged = _packaged_font()
         if packaged is not None:
             coverage.setdefault(packaged[0], _has(packaged[1], missing))
@@ -91,7 +92,9 @@ def _has(file: str, characters: frozenset[str]) -> frozenset[str]:
     """Those of the characters that the font file can draw."""
     try:
         font = font_manager.get_font(file)
-    except (OSError, RuntimeError):  # a font list can be older than the fonts; FreeType refuses bitmap fonts
+    except (OSError, RuntimeError):  # a font list can be older than the fonts it lists
+        return frozenset()
+    if not font.scalable:
         return frozenset()
     return frozenset(character for character in characters if font.get_char_index(ord(character)))
 

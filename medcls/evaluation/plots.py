@@ -1,0 +1,576 @@
+"""Figures of a run, in one style: colour-blind safe, every axis named, the number of images in each.
+
+Every function returns a `matplotlib.figure.Figure` that belongs to nobody else: pyplot's figures and
+settings are as they were. Each takes a `stamp` (SYNTHETIC, pooled), drawn across its top.
+"""
+
+import contextlib
+import textwrap
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+import pandas as pd
+from matplotlib._pylab_helpers import Gcf
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.patches import StepPatch
+from matplotlib.ticker import MaxNLocator
+from mlxtend.plotting import plot_confusion_matrix
+from numpy.typing import ArrayLike, NDArray
+from sklearn.metrics import roc_curve
+
+from medcls.errors import MedclsError
+from medcls.evaluation.lettering import drawable, font_families
+from medcls.evaluation.metrics import auroc, check_classes, check_labels, check_probabilities
+from medcls.evaluation.writing import whole
+
+# Okabe and Ito's palette, told apart by people with any of the common colour blindnesses; its yellow is left
+# out, being too pale for a line on white.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+LINES = ("-", "--", "-.", ":")  # with more classes than colours the line tells them apart
+TRAIN_COLOUR, VAL_COLOUR = COLOURS[0], COLOURS[1]
+SPLIT_COLOURS = {"train": COLOURS[0], "val": COLOURS[1], "test": COLOURS[2], "held_out": COLOURS[3]}
+
+STYLE: dict[Any, Any] = {  # what it may hold is matplotlib's to say
+    "figure.dpi": 100,
+    "savefig.dpi": 150,
+    "figure.facecolor": "white",
+    "savefig.facecolor": "white",
+    "font.size": 10,
+    "axes.titlesize": 11,
+    "axes.labelsize": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#dddddd",
+    "grid.linewidth": 0.6,
+    "legend.fontsize": 9,
+    "legend.frameon": False,
+    "lines.linewidth": 1.8,
+    "svg.hashsalt": "medcls",  # equal figures are equal files
+    "text.usetex": False,
+}
+
+
+def confusion_matrix_figure(
+    matrix: ArrayLike, classes: Sequence[str], caption: str, stamp: str | None = None
+) -> Figure:
+    """Draw a confusion matrix with counts and row shares, by mlxtend.
+
+    Parameters
+    ----------
+    matrix : integer array (K, K)
+        Rows are the true classes, as `metrics.confusion_matrix` and `Metrics.confusion` have them.
+    classes : sequence of str
+        Class names in the order of rows and columns.
+    caption : str
+        What the figure is of, as `Predictions.caption` says it.
+    stamp : str, optional
+        What must stand on every figure of these images.
+
+    Raises
+    ------
+    MedclsError
+        A matrix that is not K by K, or is no matrix of counts.
+    """
+    counts = np.asarray(matrix)
+    if counts.shape != (len(classes), len(classes)) or counts.dtype.kind not in "iu" or (counts < 0).any():
+        raise MedclsError(
+            f"A confusion matrix of {len(classes)} classes has {len(classes)} x {len(classes)} counts; this one has "
+            f"the shape {counts.shape} and the type {counts.dtype}."
+        )
+    k, support = len(classes), counts.sum(axis=1)
+    side = min(1.0 + 1.15 * k, 16.0)
+    with _drawing([*classes, caption], stamp) as draw:
+        names = [draw.name(name) for name in classes]
+        figure = _figure(max(side + 1.6, 5.0), max(side + 1.2, 4.4))
+        axes = figure.add_subplot()
+        with _lent_to_pyplot(figure), np.errstate(invalid="ignore"):  # a class without a case divides 0 by 0
+            plot_confusion_matrix(
+                counts, show_absolute=True, show_normed=True, colorbar=False, figure=figure, axis=axes
+            )
+        cell = 11 if k <= 6 else max(5.0, 11 * 6 / k)
+        for text in axes.texts:
+            text.set_text(text.get_text().replace("(nan)", "(no case)"))
+            text.set_fontsize(cell)
+        axes.images[0].set_clim(0, 1)  # so that two figures' shades can be compared
+        axes.set_xticks(range(k), names)
+        if _is_long(names, k):
+            for label in axes.get_xticklabels():
+                label.set(rotation=35, ha="right", rotation_mode="anchor")
+        axes.set_yticks(range(k), [f"{name}\n(n = {n})" for name, n in zip(names, support, strict=True)])
+        axes.set_xlabel("Predicted class")
+        axes.set_ylabel("True class")
+        axes.set_title("Confusion matrix: images, and share of the true class")
+        axes.tick_params(length=0)
+        axes.spines[:].set_visible(False)
+        draw.finish(figure, caption)
+    return figure
+
+
+def roc_figure(
+    labels: ArrayLike,
+    probabilities: ArrayLike,
+    classes: Sequence[str],
+    positive: str | None,
+    caption: str,
+    stamp: str | None = None,
+) -> Figure:
+    """Draw the ROC curve of the positive class, or of each class against the others.
+
+    Parameters
+    ----------
+    labels : integer array (n,)
+        True class indices.
+    probabilities : float array (n, K)
+        One column a class.
+    classes, positive
+        As in `metrics.classification_metrics`.
+    caption, stamp
+        As in `confusion_matrix_figure`.
+
+    Raises
+    ------
+    MedclsError
+        Hard labels in the place of probabilities, and whatever else `classification_metrics` refuses.
+    """
+    index = check_classes(classes, positive)
+    scores = check_probabilities(probabilities, len(classes))
+    truth = check_labels(labels, len(classes), len(scores))
+    with _drawing([*classes, caption], stamp) as draw:
+        figure = _figure(6.0 if len(classes) <= 8 else 9.0, 6.2)
+        axes = figure.add_subplot()
+        handles, entries, missing = [], [], []
+        for place, k in enumerate(range(len(classes)) if index is None else (index,)):
+            mine = (truth == k).astype(np.int64)
+            name, cases = draw.name(classes[k], lines=1), int(mine.sum())
+            area = auroc(mine, scores[:, k])
+            if np.isnan(area):
+                missing.append(f"no image of {name}" if cases == 0 else f"every image is {name}")
+                continue
+            false, true, _ = roc_curve(mine, scores[:, k])
+            style = LINES[place // len(COLOURS) % len(LINES)]
+            handles += axes.plot(false, true, style, color=COLOURS[place % len(COLOURS)], clip_on=False, zorder=3)
+            entries.append(f"AUROC {area:.3f}  {name} ({cases} of {len(truth)})")
+        handles += axes.plot([0, 1], [0, 1], color="#777777", linewidth=1, linestyle=(0, (2, 2)))
+        entries.append("AUROC 0.500  chance")
+        if missing:
+            axes.plot([], [])
+            axes.text(
+                0.5,
+                0.62,
+                textwrap.fill(f"No curve, AUROC undefined: {'; '.join(missing)}", 42),
+                ha="center",
+                va="center",
+                bbox={"facecolor": "white", "edgecolor": COLOURS[1], "boxstyle": "round,pad=0.5"},
+                zorder=4,
+            )
+        axes.set_xlim(0, 1)
+        axes.set_ylim(0, 1)
+        axes.set_aspect("equal")
+        of = f"of {draw.name(classes[index], lines=1)}" if index is not None else "each class against the others"
+        axes.set_xlabel("False positive rate (1 - specificity)")
+        axes.set_ylabel("True positive rate (sensitivity)")
+        axes.set_title(f"ROC curve, {of}" if index is None else f"ROC curve {of}")
+        # Handles are given in so many words: from a label alone a name with a leading underscore would be left out.
+        if len(classes) <= 8:
+            axes.legend(handles, entries, loc="lower right", facecolor="white", framealpha=0.85, frameon=True)
+        else:
+            axes.legend(handles, entries, loc="center left", bbox_to_anchor=(1.02, 0.5))
+        draw.finish(figure, caption)
+    return figure
+
+
+def training_figure(
+    history: pd.DataFrame,
+    phases: Sequence[tuple[str, int, int]],
+    monitor: str,
+    best_epoch: int | None,
+    caption: str,
+    stamp: str | None = None,
+) -> Figure:
+    """Draw a training: loss, the metrics and the learning rate by epoch, with the phases behind.
+
+    The gap between training and validation loss is shaded, and `overfitting_alarm` speaks in the figure.
+
+    Parameters
+    ----------
+    history : DataFrame
+        Column `epoch`, counted from 0, and by the logger's names `train/loss`, `val/loss`,
+        `train/accuracy`, `val/accuracy`, the monitored metric, and learning rates (`lr...`), as far
+        as there are any. Several rows an epoch with gaps are put together.
+    phases : sequence of (name, start, end)
+        Freezing phases: `start` is the first epoch, `end` the first one after it.
+    monitor : str
+        The metric that chose the checkpoint, a column such as `val/auroc`.
+    best_epoch : int or None
+        The chosen epoch.
+    caption, stamp
+        As in `confusion_matrix_figure`.
+
+    Raises
+    ------
+    MedclsError
+        No column `epoch`.
+    """
+    table = _by_epoch(history)
+    rates = [name for name in table.columns if str(name).startswith("lr") and table[name].notna().any()]
+    with _drawing([caption, *(name for name, _, _ in phases), *map(str, table.columns)], stamp) as draw:
+        figure = _figure(8.5, 8.4 if rates else 6.4)
+        grid = figure.subplots(3 if rates else 2, 1, sharex=True, height_ratios=[3, 3, 1.6] if rates else [1, 1])
+        losses, metrics = grid[0], grid[1]
+
+        for column, colour in (("train/loss", TRAIN_COLOUR), ("val/loss", VAL_COLOUR)):
+            _line(losses, table, column, colour, draw.name(column, lines=1))
+        if {"train/loss", "val/loss"} <= set(table.columns):
+            both = table[["train/loss", "val/loss"]].dropna()
+            losses.fill_between(
+                both.index,
+                both["train/loss"],
+                both["val/loss"],
+                color="#999999",
+                alpha=0.22,
+                linewidth=0,
+                label="gap between the two",
+            )
+        losses.set_ylabel("Loss")
+        losses.set_ylim(bottom=min(0.0, losses.get_ylim()[0]))
+
+        shown = dict.fromkeys(["train/accuracy", "val/accuracy", monitor])
+        looks = {"train/accuracy": (TRAIN_COLOUR, "-"), "val/accuracy": (VAL_COLOUR, "-")}
+        for column in shown:
+            colour, style = looks.get(column, (COLOURS[2], "-"))
+            said = f"{column} (chose the checkpoint)" if column == monitor else column
+            if column != "val/loss":  # drawn above already, on its own scale
+                _line(metrics, table, column, colour, draw.name(said, lines=1), style)
+        metrics.set_ylabel("Metric")
+        values = table[[column for column in shown if column in table.columns and column != "val/loss"]].to_numpy(float)
+        if values.size and np.nanmin(values, initial=0.0) >= 0 and np.nanmax(values, initial=1.0) <= 1:
+            metrics.set_ylim(0, 1.02)
+
+        if rates:
+            for place, column in enumerate(rates):
+                style = LINES[place % len(LINES)]
+                _line(grid[2], table, column, COLOURS[place % len(COLOURS)], draw.name(column, lines=1), style)
+            grid[2].set_ylabel("Learning rate")
+            if (table[rates].min() > 0).all():
+                grid[2].set_yscale("log")
+
+        last = float(table.index.max()) if len(table) else 0.0
+        for axes in grid:
+            for place, (_, start, end) in enumerate(phases):
+                axes.axvspan(start - 0.5, min(end - 0.5, last + 0.5), color="#000000", alpha=0.07 * (place % 2), lw=0)
+                if start > 0:
+                    axes.axvline(start - 0.5, color="#555555", linewidth=0.8)
+            if best_epoch is not None:
+                axes.axvline(best_epoch, color=COLOURS[2], linewidth=1.2, linestyle="--", zorder=1)
+            if axes.get_legend_handles_labels()[0]:
+                axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1.0), borderaxespad=0)
+        for name, start, end in phases:
+            # A phase that the training never reached has no room, and no name either.
+            if start <= last:
+                losses.annotate(
+                    draw.name(name, width=16, lines=3),
+                    xy=((start + min(end - 1, last)) / 2, 1.0),
+                    xycoords=("data", "axes fraction"),
+                    xytext=(0, 4),
+                    textcoords="offset points",
+                    ha="center",
+                    va="bottom",
+                    fontsize=9,
+                    annotation_clip=False,
+                )
+        if best_epoch is not None:
+            on_the_left = best_epoch > last / 2
+            metrics.annotate(
+                f"best epoch {best_epoch} ",
+                xy=(best_epoch, 0.03),
+                xycoords=("data", "axes fraction"),
+                xytext=(-4 if on_the_left else 4, 0),
+                textcoords="offset points",
+                ha="right" if on_the_left else "left",
+                fontsize=9,
+                color=COLOURS[2],
+            )
+        grid[-1].set_xlabel("Epoch (counted from 0)")
+        grid[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
+        grid[-1].set_xlim(-0.5, last + 0.5)
+        alarm = overfitting_alarm(history)
+        draw.finish(figure, f"{caption}\n{alarm}" if alarm else caption, title="Training")
+    return figure
+
+
+def overfitting_alarm(history: pd.DataFrame) -> str | None:
+    """Say whether a training has learnt its images by heart.
+
+    The final losses are the medians of the last three epochs, so that one odd epoch raises no alarm.
+    It is raised where the validation loss stands well above the training loss (at least 0.1 above it,
+    and at least double) and either
+
+    - has risen: to 1.25 times its own minimum, while the training loss went on falling from where it
+      stood then; one without the other is noise, a learning rate or a shift, not overfitting; or
+    - the training loss is all but zero (under 0.01, a mean probability of 99% for the right class on
+      images seen), so that nothing is left to learn from them.
+
+    Parameters
+    ----------
+    history : DataFrame
+        As in `training_figure`.
+
+    Returns
+    -------
+    str or None
+        A sentence with the figures. None where there is no alarm, or fewer than five epochs to judge.
+    """
+    table = _by_epoch(history)
+    if not {"train/loss", "val/loss"} <= set(table.columns):
+        return None
+    losses = table[["train/loss", "val/loss"]].dropna()
+    if len(losses) < 5:
+        return None
+    train, val = losses["train/loss"], losses["val/loss"]
+    last_train, last_val = float(train.tail(3).median()), float(val.tail(3).median())
+    lowest = int(val.to_numpy().argmin())
+    least, epoch = float(val.iloc[lowest]), losses.index[lowest]
+    risen = last_val >= 1.25 * least and last_train < train.iloc[lowest]
+    if last_val - last_train < 0.1 or last_val < 2 * last_train or not (risen or last_train < 0.01):
+        return None
+    what = f"has risen from {least:.3g} (epoch {epoch}) to {last_val:.3g}" if risen else f"stays at {last_val:.3g}"
+    return (
+        f"Overfitting: the training loss has gone to {last_train:.2g} while the validation loss {what}. The network "
+        "has learnt its training images by heart: more images, stronger augmentation, more frozen layers or fewer "
+        "epochs."
+    )
+
+
+def images_figure(
+    images: Sequence[NDArray[np.uint8]], titles: Sequence[str], caption: str, stamp: str | None = None
+) -> Figure:
+    """Draw images in a grid, each with its title: training images as the network sees them.
+
+    Parameters
+    ----------
+    images : sequence of uint8 array (H, W, 3) or (H, W)
+    titles : sequence of str
+        One an image: its class.
+    caption, stamp
+        As in `confusion_matrix_figure`.
+
+    Raises
+    ------
+    MedclsError
+        No images, not one title an image, or arrays that are no 8-bit images.
+    """
+    if not len(images) or len(images) != len(titles):
+        raise MedclsError(f"{len(images)} images and {len(titles)} titles: give at least one image, each with a title.")
+    for place, image in enumerate(images):
+        if image.dtype != np.uint8 or image.ndim not in (2, 3) or image.shape[2:] not in ((), (3,)):
+            raise MedclsError(
+                f"Image {place} is {image.dtype} of shape {image.shape}: 8-bit grey (H, W) or RGB (H, W, 3) is wanted."
+            )
+    columns = min(len(images), 6)
+    rows = -(-len(images) // columns)
+    with _drawing([*titles, caption], stamp) as draw:
+        figure = _figure(max(1.75 * columns + 0.3, 4.0), 2.15 * rows + 0.9)
+        grid = figure.subplots(rows, columns, squeeze=False).ravel()
+        for axes in grid:
+            axes.set_axis_off()
+        for axes, image, title in zip(grid[: len(images)], images, titles, strict=True):
+            axes.imshow(image, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+            axes.set_title(draw.name(title, width=22, lines=2), fontsize=9)
+        draw.finish(figure, caption)
+    return figure
+
+
+def data_figure(
+    counts: pd.DataFrame,
+    intensities_before: Mapping[str, ArrayLike],
+    intensities_after: Mapping[str, ArrayLike],
+    classes: Sequence[str],
+    caption: str,
+    stamp: str | None = None,
+) -> Figure:
+    """Draw the data set: images of each class by split, and pixel intensities before and after preprocessing.
+
+    The intensities are drawn by class, because a class that differs in brightness alone can be told
+    without looking at any anatomy.
+
+    Parameters
+    ----------
+    counts : DataFrame
+        Images: one row a split (its index the split's name), one column a class.
+    intensities_before, intensities_after : mapping of str to array (m,)
+        For each class a sample of pixel values, as stored and as the network receives them.
+    classes : sequence of str
+        Class names, in order.
+    caption, stamp
+        As in `confusion_matrix_figure`.
+
+    Raises
+    ------
+    MedclsError
+        A class that the counts or the intensities lack.
+    """
+    for what, has in (("counts", counts.columns), ("before", intensities_before), ("after", intensities_after)):
+        lacking = [name for name in classes if name not in has]
+        if lacking:
+            raise MedclsError(f"The data figure's {what} lack the class(es) {', '.join(lacking)}.")
+    splits = [str(name) for name in counts.index]
+    with _drawing([*classes, *splits, caption], stamp) as draw:
+        names = [draw.name(name) for name in classes]
+        figure = _figure(11.0, 3.2 + max(2.4, 0.16 * len(splits) * len(classes) + 0.8))
+        layout = figure.add_gridspec(2, 2, height_ratios=[max(2.4, 0.16 * len(splits) * len(classes) + 0.8), 2.6])
+
+        bars = figure.add_subplot(layout[0, :])
+        thick = 0.84 / max(len(splits), 1)
+        for place, split in enumerate(splits):
+            numbers = [int(counts.iloc[place][name]) for name in classes]
+            where = np.arange(len(classes)) + (place - (len(splits) - 1) / 2) * thick
+            colour = SPLIT_COLOURS.get(split, COLOURS[4 + place % 3])
+            drawn = bars.barh(where, numbers, thick * 0.92, color=colour)
+            drawn.set_label(f"{draw.name(split, lines=1)} (n = {sum(numbers)})")
+            bars.bar_label(drawn, labels=[str(number) for number in numbers], padding=3, fontsize=9)
+        bars.set_yticks(range(len(classes)), names)
+        bars.invert_yaxis()
+        bars.margins(x=0.08)
+        bars.grid(axis="y", visible=False)
+        bars.xaxis.set_major_locator(MaxNLocator(integer=True))
+        bars.set_xlabel("Images")
+        bars.set_title("Images of each class, by split")
+        bars.legend(*bars.get_legend_handles_labels(), loc="upper left", bbox_to_anchor=(1.01, 1.0))
+
+        for column, (samples, title, unit) in enumerate(
+            (
+                (intensities_before, "Intensities as stored", "Pixel value"),
+                (intensities_after, "Intensities as the network receives them", "Value after preprocessing"),
+            )
+        ):
+            axes = figure.add_subplot(layout[1, column])
+            values = {name: np.asarray(samples[name], np.float64).ravel() for name in classes}
+            pooled = np.concatenate(list(values.values()))
+            edges = np.histogram_bin_edges(pooled, bins=64) if pooled.size else np.linspace(0, 1, 2)
+            handles: list[StepPatch] = []
+            for place, name in enumerate(classes):
+                style = LINES[place // len(COLOURS) % len(LINES)]
+                share = np.histogram(values[name], edges)[0] / max(values[name].size, 1)
+                line = axes.stairs(share, edges, color=COLOURS[place % len(COLOURS)], linestyle=style, linewidth=1.4)
+                handles.append(line)
+            axes.set_xlabel(unit)
+            axes.set_ylabel("Share of pixels")
+            axes.set_title(title)
+            axes.set_ylim(bottom=0)
+        axes.legend(handles, names, loc="upper left", bbox_to_anchor=(1.01, 1.0))
+        draw.finish(figure, caption)
+    return figure
+
+
+def save(figure: Figure, path: Path) -> tuple[Path, Path]:
+    """Write a figure as PNG and as SVG, each whole or not at all.
+
+    Parameters
+    ----------
+    path : Path
+        Without a suffix, or with one of the two.
+
+    Returns
+    -------
+    tuple of Path
+        The PNG and the SVG.
+    """
+    stem = path.with_suffix("") if path.suffix.lower() in (".png", ".svg") else path
+    png, svg = stem.with_name(f"{stem.name}.png"), stem.with_name(f"{stem.name}.svg")
+    with matplotlib.rc_context({name: STYLE[name] for name in ("savefig.dpi", "savefig.facecolor", "svg.hashsalt")}):
+        for target, form, metadata in ((png, "png", {}), (svg, "svg", {"Date": None})):
+            with whole(target) as temporary:
+                figure.savefig(temporary, format=form, metadata=metadata, bbox_inches="tight", pad_inches=0.12)
+    return png, svg
+
+
+class _Drawing:
+    """One figure being drawn: how its names are written, and what stands above and below."""
+
+    def __init__(self, missing: frozenset[str], stamp: str | None) -> None:
+        self.missing, self.stamp = missing, stamp
+
+    def name(self, text: str, width: int = 18, lines: int = 2) -> str:
+        """Make a given text drawable and of bounded length: an ellipsis takes the place of its middle."""
+        room = width * lines if lines > 1 else 40
+        if len(text) > room:
+            text = f"{text[: room * 2 // 3]}…{text[-(room // 3 - 1) :]}"
+        # Drawable last: a cut through an escaped character would leave half of it.
+        broken = textwrap.wrap(text, width, break_long_words=True) if lines > 1 else [text]
+        return "\n".join(drawable(part, self.missing) for part in broken) or " "
+
+    def finish(self, figure: Figure, caption: str, title: str | None = None) -> None:
+        """Write the caption below, and the stamp across the top."""
+        characters = max(int(figure.get_figwidth() * 13), 40)
+        wrapped = [line for part in caption.split("\n") for line in textwrap.wrap(part, characters) or [""]]
+        if title:
+            figure.suptitle(title, fontsize=12)
+        figure.supxlabel("\n".join(drawable(line, self.missing) for line in wrapped), fontsize=9, color="#333333")
+        if self.stamp:
+            figure.text(
+                0.5,
+                1.0,
+                drawable(self.stamp, self.missing),
+                ha="center",
+                va="bottom",
+                fontsize=11,
+                color="white",
+                bbox={"facecolor": "#B00020", "edgecolor": "none", "boxstyle": "square,pad=0.35"},
+            )
+
+
+@contextlib.contextmanager
+def _drawing(texts: Iterable[str], stamp: str | None) -> Iterator[_Drawing]:
+    """Apply the style, in fonts that have every character of the texts, for the length of the block."""
+    families, missing = font_families([*texts, stamp or ""])
+    with matplotlib.rc_context({**STYLE, "font.family": families}):
+        yield _Drawing(missing, stamp)
+
+
+def _figure(width: float, height: float) -> Figure:
+    """Make a figure of that many inches that pyplot does not know."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+@contextlib.contextmanager
+def _lent_to_pyplot(figure: Figure) -> Iterator[None]:
+    """Make `figure` pyplot's current one, without a window, and take it back.
+
+    mlxtend names the axes of whichever figure pyplot thinks is current, even where it was given
+    another. Unlent, it would rename the axes of a figure that the caller has open, or leave an empty one behind.
+    """
+    manager = FigureCanvasAgg.new_manager(figure, max(Gcf.figs, default=0) + 1)
+    Gcf.set_active(manager)
+    try:
+        yield
+    finally:
+        Gcf.destroy(manager)
+
+
+def _is_long(names: Sequence[str], k: int) -> bool:
+    """Whether names side by side under K columns would run into each other."""
+    return max(len(line) for name in names for line in name.split("\n")) > 13 or k > 8
+
+
+def _line(axes: Axes, table: pd.DataFrame, column: str, colour: str, label: str, style: str = "-") -> None:
+    """Draw one column by epoch, where it is there; few points are marked, or one epoch would show nothing."""
+    if column in table.columns and table[column].notna().any():
+        drawn = table[column].dropna()
+        axes.plot(drawn.index, drawn, style, color=colour, label=label, marker="o" if len(drawn) < 3 else None)
+
+
+def _by_epoch(history: pd.DataFrame) -> pd.DataFrame:
+    """Bring a history to one row an epoch: a logger writes several, each with gaps where another has values."""
+    if "epoch" not in history.columns:
+        raise MedclsError(f"The training history has no column 'epoch'; it has {', '.join(map(str, history.columns))}.")
+    rows = history.dropna(subset="epoch")
+    return rows.assign(epoch=rows["epoch"].astype(int)).groupby("epoch").last().sort_index()
