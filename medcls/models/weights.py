@@ -153,7 +153,12 @@ def load_weights(
     _warn_of_other_scaling(expected, preprocessing, notes)
     state = _fold_into_grey(network, state, expected, preprocessing, notes)
 
-    counters = {name for name in own if name.endswith("num_batches_tracked")} - state.keys()
+    # Files from before torch 0.4.1 have no counters beside the running statistics; they are of no effect here.
+    counters = {
+        name
+        for name in own.keys() - state.keys()
+        if name.endswith(".num_batches_tracked") and name.replace("num_batches_tracked", "running_mean") in state
+    }
     if counters:
         state |= {name: own[name] for name in counters}
         notes.append(f"{len(counters)} batch counters, absent from the file, stay at 0")

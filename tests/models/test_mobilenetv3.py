@@ -20,37 +20,17 @@ def parameters(network: nn.Module) -> int:
     return sum(p.numel() for p in network.parameters())
 
 
-def pictures(count: int, seed: int) -> torch.Tensor:
-    """Pictures that differ in brightness, colour and grain, (count, 3, 96, 96)."""
-    generator = torch.Generator().manual_seed(seed)
-    grain = torch.randn(count, 3, 96, 96, generator=generator)
-    return grain * torch.rand(count, 1, 1, 1, generator=generator) + torch.randn(count, 3, 1, 1, generator=generator)
+@pytest.fixture
+def reference(settled):
+    def build(size: str, width: float) -> nn.Module:
+        builder = getattr(torchvision.models, f"mobilenet_v3_{size}")
+        network = settled(builder(weights=None, num_classes=10, width_mult=width, dropout=0.0))
+        for module in network.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.momentum = 0.1
+        return network
 
-
-def reference(size: str, width: float, num_classes: int = 10) -> nn.Module:
-    """Build torchvision's network in a state where each layer matters to the logits, as after training.
-
-    Fresh from its initialisation the signal dies on the way (in eval mode the logits of any two images agree within
-    1e-8), and a comparison would see nothing.
-    """
-    network = getattr(torchvision.models, f"mobilenet_v3_{size}")(
-        weights=None, num_classes=num_classes, width_mult=width, dropout=0.0
-    )
-    generator = torch.Generator().manual_seed(0)
-    for module in network.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            with torch.no_grad():
-                module.weight.uniform_(0.5, 1.5, generator=generator)
-                module.bias.normal_(0, 0.1, generator=generator)
-            module.momentum = 1.0
-        elif isinstance(module, nn.Linear):
-            nn.init.normal_(module.weight, 0, module.in_features**-0.5, generator=generator)
-    with torch.no_grad():
-        network.train()(pictures(8, 0))
-    for module in network.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.momentum = 0.1
-    return network
+    return build
 
 
 @pytest.mark.parametrize(
@@ -69,7 +49,7 @@ def test_p29_parameter_counts_are_the_papers(network, count):
 
 @pytest.mark.parametrize("size", ["large", "small"])
 @pytest.mark.parametrize("width", [0.35, 0.75, 1.0])
-def test_p29_logits_equal_torchvisions_in_eval_and_train(size, width):
+def test_p29_logits_equal_torchvisions_in_eval_and_train(size, width, reference, pictures):
     theirs = reference(size, width)
     ours = BUILDERS[size](10, width=width, dropout=0.0)
     ours.load_state_dict(from_torchvision(theirs.state_dict()))
@@ -85,7 +65,7 @@ def test_p29_logits_equal_torchvisions_in_eval_and_train(size, width):
 
 
 @pytest.mark.parametrize("size", ["large", "small"])
-def test_p29_the_mapping_loses_no_tensor_and_keeps_values(size):
+def test_p29_the_mapping_loses_no_tensor_and_keeps_values(size, reference):
     theirs = reference(size, 1.0).state_dict()
     ours = from_torchvision(theirs)
     assert len(ours) == len(theirs)
@@ -93,7 +73,7 @@ def test_p29_the_mapping_loses_no_tensor_and_keeps_values(size):
     assert {id(tensor) for tensor in ours.values()} == {id(tensor) for tensor in theirs.values()}
 
 
-def test_p29_another_epsilon_would_be_seen():
+def test_p29_another_epsilon_would_be_seen(reference, pictures):
     """The logit test is sharp enough to tell torch's default epsilon from the network's."""
     theirs = reference("small", 1.0)
     ours = mobilenetv3_small(10, dropout=0.0)
