@@ -81,9 +81,9 @@ def _cover(needed: frozenset[str]) -> tuple[tuple[str, ...], frozenset[str]]:
     if missing:
         log.warning(
             "No font on this machine has the character(s) %s: figures show their code points instead. Install a font "
-            "that has them (such as Noto Sans CJK), or, for Japanese and most Chinese characters, medcls's extra: "
-            "pip install 'medcls[fonts]'.",
+            "that has them (such as Noto Sans CJK, for Chinese, Japanese and Korean)%s.",
             " ".join(f"{character} (U+{ord(character):04X})" for character in sorted(missing)),
+            "" if packaged else ", or, for Japanese and many Chinese characters, pip install 'medcls[fonts]'",
         )
     return tuple(families), missing
 

@@ -19,6 +19,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import StepPatch
 from matplotlib.ticker import MaxNLocator
+from matplotlib.transforms import ScaledTranslation
 from mlxtend.plotting import plot_confusion_matrix
 from numpy.typing import ArrayLike, NDArray
 from sklearn.metrics import roc_curve
@@ -32,6 +33,7 @@ from medcls.evaluation.writing import whole
 # out, being too pale for a line on white.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 LINES = ("-", "--", "-.", ":")  # with more classes than colours the line tells them apart
+PHASE_SHADES = ("#ffffff", "#ededed")
 TRAIN_COLOUR, VAL_COLOUR = COLOURS[0], COLOURS[1]
 SPLIT_COLOURS = {"train": COLOURS[0], "val": COLOURS[1], "test": COLOURS[2], "held_out": COLOURS[3]}
 
@@ -43,6 +45,7 @@ STYLE: dict[Any, Any] = {  # what it may hold is matplotlib's to say
     "font.size": 10,
     "axes.titlesize": 11,
     "axes.labelsize": 10,
+    "figure.titlesize": 11,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.grid": True,
@@ -94,10 +97,11 @@ def confusion_matrix_figure(
             plot_confusion_matrix(
                 counts, show_absolute=True, show_normed=True, colorbar=False, figure=figure, axis=axes
             )
-        cell = 11 if k <= 6 else max(5.0, 11 * 6 / k)
+        cell = min(11.0, 11.0 * (side - 1.0) / k)  # a cell of an inch or more takes the full size
         for text in axes.texts:
             text.set_text(text.get_text().replace("(nan)", "(no case)"))
             text.set_fontsize(cell)
+        axes.set_facecolor("#e4e4e4")  # shows through where a class without a case has no shares
         axes.images[0].set_clim(0, 1)  # so that two figures' shades can be compared
         axes.set_xticks(range(k), names)
         if _is_long(names, k):
@@ -143,7 +147,9 @@ def roc_figure(
     scores = check_probabilities(probabilities, len(classes))
     truth = check_labels(labels, len(classes), len(scores))
     with _drawing([*classes, caption], stamp) as draw:
-        figure = _figure(6.0 if len(classes) <= 8 else 9.0, 6.2)
+        # A long legend stands beside the curves, not upon them.
+        beside = index is None and (len(classes) > 6 or max(map(len, classes)) > 22)
+        figure = _figure(10.0 if beside else 6.0, 6.2)
         axes = figure.add_subplot()
         handles, entries, missing = [], [], []
         for place, k in enumerate(range(len(classes)) if index is None else (index,)):
@@ -158,9 +164,8 @@ def roc_figure(
             handles += axes.plot(false, true, style, color=COLOURS[place % len(COLOURS)], clip_on=False, zorder=3)
             entries.append(f"AUROC {area:.3f}  {name} ({cases} of {len(truth)})")
         handles += axes.plot([0, 1], [0, 1], color="#777777", linewidth=1, linestyle=(0, (2, 2)))
-        entries.append("AUROC 0.500  chance")
+        entries.append("chance")
         if missing:
-            axes.plot([], [])
             axes.text(
                 0.5,
                 0.62,
@@ -178,10 +183,10 @@ def roc_figure(
         axes.set_ylabel("True positive rate (sensitivity)")
         axes.set_title(f"ROC curve, {of}" if index is None else f"ROC curve {of}")
         # Handles are given in so many words: from a label alone a name with a leading underscore would be left out.
-        if len(classes) <= 8:
-            axes.legend(handles, entries, loc="lower right", facecolor="white", framealpha=0.85, frameon=True)
-        else:
+        if beside:
             axes.legend(handles, entries, loc="center left", bbox_to_anchor=(1.02, 0.5))
+        else:
+            axes.legend(handles, entries, loc="lower right", facecolor="white", framealpha=0.85, frameon=True)
         draw.finish(figure, caption)
     return figure
 
@@ -228,18 +233,20 @@ def training_figure(
         for column, colour in (("train/loss", TRAIN_COLOUR), ("val/loss", VAL_COLOUR)):
             _line(losses, table, column, colour, draw.name(column, lines=1))
         if {"train/loss", "val/loss"} <= set(table.columns):
-            both = table[["train/loss", "val/loss"]].dropna()
+            pair = table[["train/loss", "val/loss"]].dropna()
             losses.fill_between(
-                both.index,
-                both["train/loss"],
-                both["val/loss"],
-                color="#999999",
-                alpha=0.22,
+                pair.index,
+                pair["train/loss"],
+                pair["val/loss"],
+                color=COLOURS[5],
+                alpha=0.3,
                 linewidth=0,
                 label="gap between the two",
             )
         losses.set_ylabel("Loss")
-        losses.set_ylim(bottom=min(0.0, losses.get_ylim()[0]))
+        both = table[[column for column in ("train/loss", "val/loss") if column in table]].to_numpy(float)
+        if np.isfinite(both).any():
+            losses.set_ylim(min(0.0, np.nanmin(both)), np.nanmax(both) * 1.06 or None)
 
         shown = dict.fromkeys(["train/accuracy", "val/accuracy", monitor])
         looks = {"train/accuracy": (TRAIN_COLOUR, "-"), "val/accuracy": (VAL_COLOUR, "-")}
@@ -262,29 +269,32 @@ def training_figure(
                 grid[2].set_yscale("log")
 
         last = float(table.index.max()) if len(table) else 0.0
+        # A number fits over a phase of any length, its name does not: that stands in the legend.
+        reached = [phase for phase in phases if phase[1] <= last]
+        for place, (name, start, end) in enumerate(reached):
+            until = int(min(end - 1, last))
+            losses.annotate(
+                str(place + 1),
+                xy=((start + until) / 2, 1.0),
+                xycoords=("data", "axes fraction"),
+                xytext=(0, 4),
+                textcoords="offset points",
+                ha="center",
+                va="bottom",
+                fontsize=9,
+                annotation_clip=False,
+            )
+            label = f"phase {place + 1}: {draw.name(name, lines=1)}, epochs {start} to {until}"
+            losses.fill_between([], [], facecolor=PHASE_SHADES[place % 2], edgecolor="#555555", lw=0.8, label=label)
         for axes in grid:
-            for place, (_, start, end) in enumerate(phases):
-                axes.axvspan(start - 0.5, min(end - 0.5, last + 0.5), color="#000000", alpha=0.07 * (place % 2), lw=0)
+            for place, (_, start, end) in enumerate(reached):
+                axes.axvspan(start - 0.5, min(end - 0.5, last + 0.5), color=PHASE_SHADES[place % 2], lw=0, zorder=0)
                 if start > 0:
                     axes.axvline(start - 0.5, color="#555555", linewidth=0.8)
             if best_epoch is not None:
                 axes.axvline(best_epoch, color=COLOURS[2], linewidth=1.2, linestyle="--", zorder=1)
             if axes.get_legend_handles_labels()[0]:
                 axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1.0), borderaxespad=0)
-        for name, start, end in phases:
-            # A phase that the training never reached has no room, and no name either.
-            if start <= last:
-                losses.annotate(
-                    draw.name(name, width=16, lines=3),
-                    xy=((start + min(end - 1, last)) / 2, 1.0),
-                    xycoords=("data", "axes fraction"),
-                    xytext=(0, 4),
-                    textcoords="offset points",
-                    ha="center",
-                    va="bottom",
-                    fontsize=9,
-                    annotation_clip=False,
-                )
         if best_epoch is not None:
             on_the_left = best_epoch > last / 2
             metrics.annotate(
@@ -296,12 +306,14 @@ def training_figure(
                 ha="right" if on_the_left else "left",
                 fontsize=9,
                 color=COLOURS[2],
+                bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1},
             )
         grid[-1].set_xlabel("Epoch (counted from 0)")
         grid[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
         grid[-1].set_xlim(-0.5, last + 0.5)
         alarm = overfitting_alarm(history)
-        draw.finish(figure, f"{caption}\n{alarm}" if alarm else caption, title="Training")
+        figure.suptitle(textwrap.fill(alarm, 100) if alarm else "Training", color=COLOURS[1] if alarm else "black")
+        draw.finish(figure, caption)
     return figure
 
 
@@ -376,7 +388,7 @@ def images_figure(
     columns = min(len(images), 6)
     rows = -(-len(images) // columns)
     with _drawing([*titles, caption], stamp) as draw:
-        figure = _figure(max(1.75 * columns + 0.3, 4.0), 2.15 * rows + 0.9)
+        figure = _figure(max(1.75 * columns + 0.3, 4.0), 2.05 * rows + 0.8)
         grid = figure.subplots(rows, columns, squeeze=False).ravel()
         for axes in grid:
             axes.set_axis_off()
@@ -436,8 +448,8 @@ def data_figure(
             drawn.set_label(f"{draw.name(split, lines=1)} (n = {sum(numbers)})")
             bars.bar_label(drawn, labels=[str(number) for number in numbers], padding=3, fontsize=9)
         bars.set_yticks(range(len(classes)), names)
-        bars.invert_yaxis()
-        bars.margins(x=0.08)
+        bars.set_ylim(len(classes) - 0.45, -0.55)
+        bars.margins(x=0.08, y=0)
         bars.grid(axis="y", visible=False)
         bars.xaxis.set_major_locator(MaxNLocator(integer=True))
         bars.set_xlabel("Images")
@@ -453,7 +465,7 @@ def data_figure(
             axes = figure.add_subplot(layout[1, column])
             values = {name: np.asarray(samples[name], np.float64).ravel() for name in classes}
             pooled = np.concatenate(list(values.values()))
-            edges = np.histogram_bin_edges(pooled, bins=64) if pooled.size else np.linspace(0, 1, 2)
+            edges = _edges(pooled)
             handles: list[StepPatch] = []
             for place, name in enumerate(classes):
                 style = LINES[place // len(COLOURS) % len(LINES)]
@@ -461,9 +473,11 @@ def data_figure(
                 line = axes.stairs(share, edges, color=COLOURS[place % len(COLOURS)], linestyle=style, linewidth=1.4)
                 handles.append(line)
             axes.set_xlabel(unit)
-            axes.set_ylabel("Share of pixels")
+            axes.set_ylabel("Share of pixels (log)")
             axes.set_title(title)
-            axes.set_ylim(bottom=0)
+            # On a linear scale the black background of many scans would flatten all that matters.
+            axes.set_yscale("log")
+            axes.set_ylim(1e-4, 1)
         axes.legend(handles, names, loc="upper left", bbox_to_anchor=(1.01, 1.0))
         draw.finish(figure, caption)
     return figure
@@ -497,7 +511,7 @@ class _Drawing:
     def __init__(self, missing: frozenset[str], stamp: str | None) -> None:
         self.missing, self.stamp = missing, stamp
 
-    def name(self, text: str, width: int = 18, lines: int = 2) -> str:
+    def name(self, text: str, width: int = 18, lines: int = 3) -> str:
         """Make a given text drawable and of bounded length: an ellipsis takes the place of its middle."""
         room = width * lines if lines > 1 else 40
         if len(text) > room:
@@ -506,18 +520,17 @@ class _Drawing:
         broken = textwrap.wrap(text, width, break_long_words=True) if lines > 1 else [text]
         return "\n".join(drawable(part, self.missing) for part in broken) or " "
 
-    def finish(self, figure: Figure, caption: str, title: str | None = None) -> None:
+    def finish(self, figure: Figure, caption: str) -> None:
         """Write the caption below, and the stamp across the top."""
         characters = max(int(figure.get_figwidth() * 13), 40)
         wrapped = [line for part in caption.split("\n") for line in textwrap.wrap(part, characters) or [""]]
-        if title:
-            figure.suptitle(title, fontsize=12)
         figure.supxlabel("\n".join(drawable(line, self.missing) for line in wrapped), fontsize=9, color="#333333")
         if self.stamp:
             figure.text(
                 0.5,
                 1.0,
                 drawable(self.stamp, self.missing),
+                transform=figure.transFigure + ScaledTranslation(0, 12 / 72, figure.dpi_scale_trans),
                 ha="center",
                 va="bottom",
                 fontsize=11,
@@ -554,6 +567,16 @@ def _lent_to_pyplot(figure: Figure) -> Iterator[None]:
         yield
     finally:
         Gcf.destroy(manager)
+
+
+def _edges(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Edges of about 64 bins; between whole numbers where all are whole, or some bins would hold more of them."""
+    if not values.size:
+        return np.array([0.0, 1.0])
+    if (values == np.rint(values)).all():
+        step = max(1, -(-int(np.ptp(values) + 1) // 64))
+        return np.arange(values.min() - 0.5, values.max() + step + 0.5, step)
+    return np.histogram_bin_edges(values, bins=64)
 
 
 def _is_long(names: Sequence[str], k: int) -> bool:
