@@ -82,7 +82,7 @@ def test_account_of_nothing_names_the_setting():
     assert "model.weights=default" in str(account)
 
 
-@pytest.mark.parametrize(("name", "count"), [("inception_v3", 12), ("googlenet", 28)])
+@pytest.mark.parametrize(("name", "count"), [("inception_v3", 14), ("googlenet", 20)])
 def test_account_names_the_auxiliary_head_that_is_left_out(tmp_path, name, count):
     published = torchvision.models.get_model(name, weights=None, aux_logits=True, init_weights=False)
     torch.save(published.state_dict(), tmp_path / "published.pth")
@@ -91,7 +91,7 @@ def test_account_names_the_auxiliary_head_that_is_left_out(tmp_path, name, count
     auxiliary = [key for key in published.state_dict() if key.startswith(("Aux", "aux"))]
     assert list(account.left_out["auxiliary head"]) == auxiliary
     assert f"auxiliary head left out on purpose ({len(auxiliary)})" in str(account)
-    assert len(auxiliary) >= count
+    assert len(auxiliary) == count
     assert len(account.loaded) == len(account.names) - 2
 
 
@@ -116,7 +116,7 @@ def test_another_heads_weights_are_an_error_where_the_head_was_kept(tmp_path):
     other = mobilenetv3_large(2, width=0.35)
     replace_head(other, 2, hidden=16)
     torch.save(other.state_dict(), tmp_path / "other.pth")
-    with pytest.raises(MedclsError, match=r"Left over: classifier\.4\.weight"):
+    with pytest.raises(MedclsError, match=r"Left over: classifier\.1\.weight"):
         load_weights(mobilenetv3_large(2, width=0.35), tmp_path / "other.pth")
 
 
@@ -129,9 +129,8 @@ def test_a_run_gives_all_its_weights(tmp_path, source):
     account = load_weights(network, path, classes=["benign", "malignant"], preprocessing=IMAGENET)
     assert len(account.loaded) == len(account.names)
     assert account.notes == ()
-    assert all(
-        torch.equal(a, b) for a, b in zip(network.state_dict().values(), trained.state_dict().values(), strict=True)
-    )
+    wanted = trained.state_dict()
+    assert all(torch.equal(wanted[name], tensor) for name, tensor in network.state_dict().items())
 
 
 def test_a_run_on_other_classes_gives_no_last_layer(tmp_path):
@@ -152,26 +151,23 @@ def test_safetensors(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "new", "old"),
+    ("name", "renamed"),
     [
-        ("densenet121", r"denselayer1.norm1.", r"denselayer1.norm.1."),
-        ("vit_b_16", r".mlp.0.", r".mlp.linear_1."),
-        ("vit_b_16", r".mlp.3.", r".mlp.linear_2."),
+        ("densenet121", {".norm1.": ".norm.1.", ".conv2.": ".conv.2."}),
+        pytest.param("vit_b_16", {".mlp.0.": ".mlp.linear_1.", ".mlp.3.": ".mlp.linear_2."}, marks=pytest.mark.slow),
     ],
 )
-def test_torchvisions_oldest_files_are_renamed_as_it_renames_them(tmp_path, name, new, old):
+def test_torchvisions_oldest_files_are_renamed_as_it_renames_them(tmp_path, name, renamed):
     published = torchvision.models.get_model(name, weights=None)
-    state = {
-        key.replace(new, old): tensor
-        for key, tensor in published.state_dict().items()
-        if not key.endswith("num_batches_tracked")
-    }
+    state = {key: t for key, t in published.state_dict().items() if not key.endswith("num_batches_tracked")}
+    for new, old in renamed.items():
+        state = {key.replace(new, old): tensor for key, tensor in state.items()}
     assert state.keys() - published.state_dict().keys()
     torch.save(state, tmp_path / "old.pth")
     network = torchvision_network(name, 2)
     account = load_weights(network, tmp_path / "old.pth")
     assert len(account.loaded) == len(account.names) - 2
-    key = next(key for key in published.state_dict() if new in key)
+    key = next(key for key in published.state_dict() if next(iter(renamed)) in key)
     assert torch.equal(network.state_dict()[key], published.state_dict()[key])
 
 
