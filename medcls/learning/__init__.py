@@ -1,0 +1,1 @@
+"""Training: the classifier, its losses and schedules, freezing, checkpoints."""

@@ -1,0 +1,185 @@
+"""What is minimised: cross-entropy of several classes, of one logit, and focal, each with class weights."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from medcls.errors import MedclsError
+
+ClassWeights = Literal["balanced"] | Sequence[float] | None
+"""None: each image counts the same. A list: one factor a class. `balanced`: from the training split's counts."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Loss:
+    """A loss over `(B, K)` logits, averaged over images by the weights of their classes.
+
+    Made by `cross_entropy`, `binary_cross_entropy` or `focal`.
+
+    Parameters
+    ----------
+    per_image : Callable
+        `(logits (B, K), labels (B,), weights (K,)) -> (B,)`, the class weights already in it.
+    weights : tuple of float, optional
+        One a class.
+    single_logit : bool
+        Whether the network ends in one logit (two classes only) rather than one a class.
+    """
+
+    per_image: Callable[[Tensor, Tensor, Tensor], Tensor]
+    weights: tuple[float, ...] | None
+    single_logit: bool = False
+
+    def outputs(self, num_classes: int) -> int:
+        """How many logits the network's last layer must have.
+
+        Raises
+        ------
+        MedclsError
+            One logit is wanted, and there are more than two classes; or the class weights are not one a class.
+        """
+        if self.single_logit and num_classes != 2:
+            raise MedclsError(
+                f"loss=binary_cross_entropy tells two classes apart, and there are {num_classes}: "
+                "use loss=cross_entropy, or merge classes with data.label_map."
+            )
+        if self.weights is not None and len(self.weights) != num_classes:
+            raise MedclsError(
+                f"loss.class_weights has {len(self.weights)} values and there are {num_classes} classes: give one for "
+                "each, in the order of the class names, or balanced."
+            )
+        return 1 if self.single_logit else num_classes
+
+    def total_weight(self, labels: Tensor) -> Tensor:
+        """Sum of the class weights of these images `(B,)`; their number where there are no weights.
+
+        The mean over a split is the mean of batch losses weighted by this, exactly (P41).
+        """
+        if self.weights is None:
+            return torch.tensor(float(len(labels)), device=labels.device)
+        return torch.tensor(self.weights, device=labels.device)[labels].sum()
+
+    def __call__(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Mean over the images, as a scalar float32; with weights, as torch's cross-entropy averages.
+
+        Parameters
+        ----------
+        logits : Tensor
+            `(B, K)`, of any float type; computed in float32.
+        labels : Tensor
+            Class indices `(B,)`, int64.
+        """
+        weights = torch.tensor(self.weights or [1.0] * logits.shape[1], device=logits.device)
+        return self.per_image(logits.float(), labels, weights).sum() / self.total_weight(labels)
+
+
+def cross_entropy(
+    class_counts: Sequence[int], class_weights: ClassWeights = None, label_smoothing: float = 0.0
+) -> Loss:
+    """Cross-entropy of the softmax over one logit a class.
+
+    Parameters
+    ----------
+    class_counts : sequence of int
+        Training images of each class, in the order of the class names: what `balanced` is derived from.
+    class_weights : list of float, "balanced" or None
+        `balanced` gives class c the weight n / (K * n_c), scikit-learn's convention.
+    label_smoothing : float
+        Share of the target spread evenly over all classes, in [0, 1).
+
+    Raises
+    ------
+    MedclsError
+        Weights that are not one positive number a class, a class without training images, or a
+        smoothing outside [0, 1).
+    """
+    smoothing = _smoothing(label_smoothing)
+
+    def per_image(logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
+        return functional.cross_entropy(logits, labels, weights, reduction="none", label_smoothing=smoothing)
+
+    return Loss(per_image, _weights(class_weights, class_counts))
+
+
+def binary_cross_entropy(
+    class_counts: Sequence[int], class_weights: ClassWeights = None, label_smoothing: float = 0.0
+) -> Loss:
+    """Cross-entropy of the sigmoid of one logit, the positive class's; two classes only.
+
+    The same value as `cross_entropy` of that logit beside a column of zeros, weights and smoothing included;
+    what differs is the network, whose last layer has half the parameters. See `cross_entropy` for the arguments.
+    """
+    smoothing = _smoothing(label_smoothing)
+
+    def per_image(logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
+        # The classifier spreads the one logit over two columns, so the difference holds for either positive class.
+        targets = labels * (1 - smoothing) + smoothing / 2
+        return functional.binary_cross_entropy_with_logits(
+            logits[:, 1] - logits[:, 0],
+            targets.float(),
+            weight=weights[0],
+            pos_weight=weights[1] / weights[0],
+            reduction="none",
+        )
+
+    return Loss(per_image, _weights(class_weights, class_counts), single_logit=True)
+
+
+def focal(
+    class_counts: Sequence[int],
+    gamma: float = 2.0,
+    class_weights: ClassWeights = None,
+    label_smoothing: float = 0.0,
+) -> Loss:
+    """Focal loss over a softmax: easy images count less, by the factor (1 - p)^gamma of their true class.
+
+    Lin et al. 2017 (arXiv 1708.02002), equation 4, which with two classes is exactly torchvision's
+    `sigmoid_focal_loss`. Focal training shrinks probabilities towards the middle: calibrate before
+    reading them. See `cross_entropy` for the other arguments.
+
+    Parameters
+    ----------
+    gamma : float
+        At least 0, where it is the cross-entropy.
+    """
+    if gamma < 0:
+        raise MedclsError(f"loss.gamma is {gamma}: give a number of at least 0 (0 is the cross-entropy).")
+    smoothing = _smoothing(label_smoothing)
+
+    def per_image(logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
+        entropies = functional.cross_entropy(logits, labels, weights, reduction="none", label_smoothing=smoothing)
+        true = functional.log_softmax(logits, dim=1).gather(1, labels[:, None])[:, 0]
+        # 1 - p through expm1: exact where p is near 1, and never a negative base of a power.
+        return (-torch.expm1(true)) ** gamma * entropies
+
+    return Loss(per_image, _weights(class_weights, class_counts))
+
+
+def _smoothing(label_smoothing: float) -> float:
+    if not 0 <= label_smoothing < 1:
+        raise MedclsError(f"loss.label_smoothing is {label_smoothing}: give a share from 0 up to, not including, 1.")
+    return label_smoothing
+
+
+def _weights(class_weights: ClassWeights, class_counts: Sequence[int]) -> tuple[float, ...] | None:
+    if class_weights is None:
+        return None
+    if isinstance(class_weights, str):
+        if class_weights != "balanced":
+            raise MedclsError(f"loss.class_weights is {class_weights!r}: give null, balanced or one number a class.")
+        if min(class_counts) < 1:
+            raise MedclsError(
+                f"loss.class_weights=balanced needs training images of each class; there are {list(class_counts)}."
+            )
+        return tuple(sum(class_counts) / (len(class_counts) * count) for count in class_counts)
+    weights = tuple(float(weight) for weight in class_weights)
+    if len(weights) != len(class_counts) or not all(0 < weight < float("inf") for weight in weights):
+        raise MedclsError(
+            f"loss.class_weights is {list(weights)}: give {len(class_counts)} positive numbers, one for each class in "
+            "the order of the class names, or balanced."
+        )
+    return weights
