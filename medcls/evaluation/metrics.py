@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -51,6 +52,17 @@ class Metrics:
     confusion: Integers
     threshold: float | None
     threshold_fitted: bool
+
+    def to_plain(self) -> dict[str, Any]:
+        """For metrics.json."""
+        return {
+            "values": self.values,
+            "per_class": self.per_class,
+            "reasons": self.reasons,
+            "confusion": self.confusion.tolist(),
+            "threshold": self.threshold,
+            "threshold_fitted": self.threshold_fitted,
+        }
 
     def majority_note(self) -> str | None:
         """Say where the accuracy does not beat always naming the most frequent class, else None."""

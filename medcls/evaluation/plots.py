@@ -320,14 +320,15 @@ def training_figure(
 def overfitting_alarm(history: pd.DataFrame) -> str | None:
     """Say whether a training has learnt its images by heart.
 
-    The final losses are the medians of the last three epochs, so that one odd epoch raises no alarm.
-    It is raised where the validation loss stands well above the training loss (at least 0.1 above it,
-    and at least double) and either
+    Both losses are first smoothed by the median of three epochs, so that one odd epoch neither raises
+    the alarm nor sets the minimum. It is raised where at the end the validation loss stands well above
+    the training loss (by at least 0.1, and at least double) and either
 
-    - has risen: to 1.25 times its own minimum, while the training loss went on falling from where it
-      stood then; one without the other is noise, a learning rate or a shift, not overfitting; or
-    - the training loss is all but zero (under 0.01, a mean probability of 99% for the right class on
-      images seen), so that nothing is left to learn from them.
+    - has risen to 1.5 times its minimum (which noise does not do), while the training loss fell on from where it stood then;
+      a rise of both is a learning rate too high, not overfitting; or
+    - the training loss is under 0.01 (a mean probability of 99% for the right class) and the validation
+      loss above log 2, where saying 50% to everything would bring it: then it need not have risen, having
+      perhaps never been low.
 
     Parameters
     ----------
@@ -345,18 +346,18 @@ def overfitting_alarm(history: pd.DataFrame) -> str | None:
     losses = table[["train/loss", "val/loss"]].dropna()
     if len(losses) < 5:
         return None
-    train, val = losses["train/loss"], losses["val/loss"]
-    last_train, last_val = float(train.tail(3).median()), float(val.tail(3).median())
-    lowest = int(val.to_numpy().argmin())
-    least, epoch = float(val.iloc[lowest]), losses.index[lowest]
-    risen = last_val >= 1.25 * least and last_train < train.iloc[lowest]
-    if last_val - last_train < 0.1 or last_val < 2 * last_train or not (risen or last_train < 0.01):
+    losses = losses.rolling(3, center=True).median().dropna()
+    train, val = losses["train/loss"].to_numpy(), losses["val/loss"].to_numpy()
+    lowest = int(val.argmin())
+    risen = val[-1] >= 1.5 * val[lowest] and train[-1] < train[lowest]
+    memorised = train[-1] < 0.01 and val[-1] > np.log(2)
+    if val[-1] - train[-1] < 0.1 or val[-1] < 2 * train[-1] or not (risen or memorised):
         return None
-    what = f"has risen from {least:.3g} (epoch {epoch}) to {last_val:.3g}" if risen else f"stays at {last_val:.3g}"
+    rise = f"has risen from {val[lowest]:.3g} (epoch {losses.index[lowest]}) to {val[-1]:.3g}"
     return (
-        f"Overfitting: the training loss has gone to {last_train:.2g} while the validation loss {what}. The network "
-        "has learnt its training images by heart: more images, stronger augmentation, more frozen layers or fewer "
-        "epochs."
+        f"Overfitting: the training loss has gone to {train[-1]:.2g} while the validation loss "
+        f"{rise if risen else f'stays at {val[-1]:.3g}'}. The network has learnt its training images by heart: more "
+        "images, stronger augmentation, more frozen layers or fewer epochs."
     )
 
 

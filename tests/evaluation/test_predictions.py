@@ -1,0 +1,213 @@
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from medcls.errors import MedclsError
+from medcls.evaluation.predictions import Predictions, check_one_checkpoint, energy, from_logits, read_csv
+
+CLASSES = ("benign", "malignant")
+
+
+def manifest(n=6, split="test", classes=CLASSES):
+    return pd.DataFrame(
+        {
+            "path": [f"{i:04d}" for i in range(n)],
+            "label": [classes[i % len(classes)] for i in range(n)],
+            "group": ["" if i % 3 == 0 else f"p{i // 2}" for i in range(n)],
+            "split": split,
+            "age": [str(40 + i) for i in range(n)],
+        }
+    )
+
+
+def predict(n=6, split="test", classes=CLASSES, positive="malignant", checkpoint="abc", seed=0):
+    logits = np.random.default_rng(seed).normal(0, 5, (n, len(classes)))
+    return from_logits(manifest(n, split, classes), np.arange(n), logits, classes, positive, checkpoint)
+
+
+def test_columns_stand_in_the_order_of_the_design():
+    table = predict()
+    assert list(table.rows.columns) == [
+        *("path", "label", "group", "split", "age"),
+        *("logit_benign", "logit_malignant", "prob_benign", "prob_malignant", "ood", "checkpoint"),
+    ]
+    assert table.labels().tolist() == [0, 1, 0, 1, 0, 1]
+    assert table.labels().dtype == np.int64
+    assert table.probabilities().shape == (6, 2)
+    np.testing.assert_allclose(table.probabilities().sum(1), 1, atol=1e-15)
+    np.testing.assert_allclose(table.rows["ood"], -np.log(np.exp(table.logits()).sum(1)))
+
+
+def test_energy_is_lower_for_confident_logits():
+    assert energy([[20.0, 0.0]])[0] < energy([[0.1, 0.0]])[0]
+    assert np.isfinite(energy([[5000.0, -5000.0]])).all()
+
+
+def test_p47_a_shuffled_pass_cannot_part_scores_from_labels():
+    rows, logits = manifest(), np.random.default_rng(1).normal(size=(6, 2))
+    order = np.array([3, 1, 5, 0, 4, 2])
+    straight = from_logits(rows, np.arange(6), logits, CLASSES, "malignant", "abc")
+    shuffled = from_logits(rows, order, logits[order], CLASSES, "malignant", "abc")
+    pd.testing.assert_frame_equal(straight.rows, shuffled.rows)
+
+
+def test_p47_an_image_twice_or_never_is_refused():
+    rows, logits = manifest(), np.zeros((3, 2))
+    with pytest.raises(MedclsError, match="has one already, as '0001'"):
+        from_logits(rows, [0, 1, 1], logits, CLASSES, "malignant", "abc")
+    table = from_logits(rows, [0, 1, 2], logits, CLASSES, "malignant", "abc")
+    table.check_against(["0000", "0001", "0002"])
+    with pytest.raises(MedclsError, match="have no prediction: 0003"):
+        table.check_against(["0000", "0001", "0002", "0003"])
+    with pytest.raises(MedclsError, match="not in the manifest's split: 0002"):
+        table.check_against(["0000", "0001"])
+    with pytest.raises(MedclsError, match="Row numbers"):
+        from_logits(rows, [0, 1, 6], logits, CLASSES, "malignant", "abc")
+    with pytest.raises(MedclsError, match="shape"):
+        from_logits(rows, [0, 1], logits, CLASSES, "malignant", "abc")
+
+
+def test_p33_rows_of_two_checkpoints_are_refused():
+    one, two = predict(checkpoint="abc"), predict(checkpoint="def")
+    mixed = pd.concat([one.rows.head(3), two.rows.tail(3)])
+    with pytest.raises(MedclsError, match=r"2 checkpoints \(abc: 3, def: 3 rows\)"):
+        Predictions(mixed, CLASSES, "malignant")
+
+
+def test_p33_a_report_of_two_checkpoints_is_refused():
+    val, test = predict(split="val"), predict(split="test")
+    assert check_one_checkpoint(val, test) == "abc"
+    with pytest.raises(MedclsError, match="val: abc, test: def"):
+        check_one_checkpoint(val, predict(split="test", checkpoint="def"))
+
+
+@pytest.mark.parametrize(("split", "said"), [("val", "chose the checkpoint"), ("train", "fitted to these very")])
+def test_p09_figures_of_a_split_that_took_part_say_so(split, said):
+    assert said in predict(split=split).caption()
+    assert "not a test" in predict(split=split).caption()
+    assert "not a test" not in predict(split="test").caption()
+    assert "n = 6 images (3 benign, 3 malignant) of 3 groups" in predict(split=split).caption()
+
+
+def test_p09_splits_are_not_mixed():
+    mixed = pd.concat([predict(split="val").rows.head(2), predict(split="test").rows.tail(2)])
+    with pytest.raises(MedclsError, match="2 splits"):
+        Predictions(mixed, CLASSES, "malignant")
+
+
+def test_p48_a_binary_table_needs_its_positive_class():
+    with pytest.raises(MedclsError, match="positive_class"):
+        predict(positive=None)
+
+
+NAMES = st.text(st.characters(exclude_categories=("Cs", "Cc")), min_size=1, max_size=8)
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    names=st.lists(NAMES, min_size=2, max_size=4, unique=True),
+    paths=st.lists(NAMES, min_size=1, max_size=5, unique=True),
+    seed=st.integers(0, 10**6),
+)
+def test_round_trip_is_exact_for_any_names(tmp_path_factory, names, paths, seed):
+    file = tmp_path_factory.mktemp("csv") / "predictions.csv"
+    rng = np.random.default_rng(seed)
+    rows = pd.DataFrame({"path": paths, "label": [names[i % len(names)] for i in range(len(paths))]})
+    rows = rows.assign(group="", split="test", note="NA")
+    logits = rng.normal(size=(len(paths), len(names))) * 10.0 ** rng.integers(-9, 3)
+    positive = names[0] if len(names) == 2 else None
+    table = from_logits(rows, np.arange(len(paths)), logits, names, positive, "0123")
+    table.write_csv(file)
+    again = read_csv(file, positive)
+    assert again.classes == tuple(names)
+    pd.testing.assert_frame_equal(table.rows, again.rows, check_exact=True, check_dtype=False)
+    assert (again.logits() == logits).all()
+    assert again.probabilities().tobytes() == table.probabilities().tobytes()
+
+
+def test_awkward_cells_survive(tmp_path):
+    names = ("a, b", 'say "no"', "得病", "<script>alert(1)</script>", " lead", "nan")
+    table = predict(6, classes=names, positive=None, checkpoint="00123")
+    table.write_csv(tmp_path / "p.csv")
+    again = read_csv(tmp_path / "p.csv", None)
+    assert again.classes == names
+    assert again.rows["path"].tolist() == ["0000", "0001", "0002", "0003", "0004", "0005"]
+    assert again.rows["group"].tolist() == ["", "p0", "p1", "", "p2", "p2"]
+    assert again.checkpoint == "00123"
+    assert again.labels().tolist() == [0, 1, 2, 3, 4, 5]
+
+
+def test_missing_cells_of_the_manifest_become_empty_text():
+    rows = manifest().assign(age=[40, None, 42, None, 44, 45])
+    table = from_logits(rows, np.arange(6), np.zeros((6, 2)), CLASSES, "malignant", "abc")
+    assert table.rows["age"].tolist() == ["40.0", "", "42.0", "", "44.0", "45.0"]
+
+
+def test_a_table_of_another_tool_is_read(tmp_path):
+    file = tmp_path / "other.csv"
+    file.write_text("\ufeffpath,label,prob_benign,prob_malignant\n7,benign,0.667,0.333\n8,malignant,0.1,0.9\n")
+    table = read_csv(file, "malignant")
+    assert (table.split, table.checkpoint, table.has_logits) == ("", "", False)
+    assert table.probabilities().tolist() == [[0.667, 0.333], [0.1, 0.9]]
+    assert table.caption().startswith("unnamed split, n = 2 images")
+    with pytest.raises(MedclsError, match="no logits"):
+        table.logits()
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("path,prob_a,prob_b\nx,0.5,0.5\n", "no column label"),
+        ("path,label\nx,a\n", "prob_<class>"),
+        ("path,label,prob_a,prob_b\nx,a,0.5,high\n", "line 2, column prob_b: 'high'"),
+        ("path,label,prob_a,prob_b\nx,a,0.5,\n", "line 2, column prob_b: ''"),
+        ("path,label,prob_a,prob_b\nx,a,0.7,0.7\n", "sum to one"),
+        ("path,label,prob_a,prob_b\nx,a,nan,0.7\n", "not finite"),
+        ("path,label,prob_a,prob_b\nx,c,0.3,0.7\n", "label"),
+        ("path,label,prob_a,prob_b\nx,a,0.3,0.7\nx,a,0.3,0.7\n", "already"),
+        ("path,label,prob_a,prob_a\nx,a,0.3,0.7\n", "more than once"),
+        ("", "cannot be read"),
+        ("path,label,prob_a\nx,a,1.0\n", "at least two"),
+    ],
+)
+def test_a_damaged_table_is_refused_in_words(tmp_path, text, said):
+    file = tmp_path / "bad.csv"
+    file.write_text(text)
+    with pytest.raises(MedclsError, match=said):
+        read_csv(file, None if "prob_b" not in text else "a")
+
+
+def test_a_missing_file_is_refused_in_words(tmp_path):
+    with pytest.raises(MedclsError, match="cannot be read"):
+        read_csv(tmp_path / "none.csv", "a")
+
+
+def test_diverged_logits_name_the_image():
+    logits = np.zeros((6, 2))
+    logits[4, 1] = np.nan
+    with pytest.raises(MedclsError, match=r"'0004'.*diverged"):
+        from_logits(manifest(), np.arange(6), logits, CLASSES, "malignant", "abc")
+
+
+@pytest.mark.parametrize("column", ["ood", "checkpoint", "prob_other", "logit_x"])
+def test_a_manifest_column_that_would_be_overwritten_is_refused(column):
+    with pytest.raises(MedclsError, match=f"{column}.*rename"):
+        from_logits(manifest().assign(**{column: ""}), [0], np.zeros((1, 2)), CLASSES, "malignant", "abc")
+
+
+def test_a_failed_write_leaves_the_former_file(tmp_path, monkeypatch):
+    file = tmp_path / "p.csv"
+    predict().write_csv(file)
+    before = file.read_bytes()
+
+    def full_disk(self, path, **kwargs):
+        path.write_text("half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(pd.DataFrame, "to_csv", full_disk)
+    with pytest.raises(OSError, match="No space"):
+        predict(seed=1).write_csv(file)
+    assert file.read_bytes() == before
+    assert [entry.name for entry in tmp_path.iterdir()] == ["p.csv"]
