@@ -23,7 +23,7 @@ from medcls.errors import MedclsError
 
 log = logging.getLogger(__name__)
 
-MAY_CHANGE_ON_RESUME = ("resume", "trainer.max_epochs", "data.root", "data.workers", "hydra.run.dir")
+MAY_CHANGE_ON_RESUME = ("trainer.max_epochs", "data.root", "data.workers", "keep_memory", "evaluate_test", "trust")
 
 
 def configurations() -> Path:
@@ -102,31 +102,36 @@ def _check_overrides(arguments: Sequence[str]) -> None:
 
 
 def _quoted(key: str, value: str) -> str:
-    inner = value.replace("\\", "\\\\").replace("'", "\\'") if value.endswith("\\") or "'" in value else value
-    return shlex.quote(f"{key}='{inner}'") if "'" in value else f"\"{key}='{inner}'\""
+    inner = value.replace("\\'", "\\\\'").replace("'", "\\'")
+    if value.endswith("\\"):
+        inner += "\\"
+    text = f"{key}='{inner}'"
+    # Double quotes read best; what a shell would change inside them needs the longer form.
+    return shlex.quote(text) if set(value) & set("$`\"!\\'") else f'"{text}"'
 
 
 def _resume_into_the_same_folder(argv: list[str]) -> None:
     """`resume=RUN` continues in RUN: its own configuration rules, and nothing but paths and epochs may change."""
-    runs = [argument.split("=", 1)[1] for argument in argv[1:] if argument.startswith("resume=")]
-    folder = Path(runs[-1].strip("'\"")) if runs and runs[-1] not in ("null", "") else None
-    if folder is None:
+    overrides = OverridesParser.create().parse_overrides([a for a in argv[1:] if "=" in a and not a.startswith("-")])
+    given = {override.key_or_group: override.value() for override in overrides}
+    if given.get("resume") is None:
         return
+    folder = Path(str(given["resume"]))
     if not (folder / "config.yaml").is_file() or not (folder / "checkpoints" / "last.ckpt").is_file():
         raise MedclsError(
             f"resume={folder}: this folder holds no run that can go on (it needs config.yaml and checkpoints/last.ckpt)."
         )
     if any(argument in ("-m", "--multirun") for argument in argv):
         raise MedclsError("resume goes on with one run: leave out -m.")
-    changed = [a.split("=", 1)[0] for a in argv[1:] if "=" in a and not a.startswith("-")]
-    refused = [key for key in changed if key not in MAY_CHANGE_ON_RESUME]
+    refused = [key for key in given if key != "resume" and key not in MAY_CHANGE_ON_RESUME]
     if refused:
         raise MedclsError(
             f"resume={folder} goes on with that run's own settings, so {', '.join(refused)} cannot change. What can: "
-            f"{', '.join(key for key in MAY_CHANGE_ON_RESUME if key not in ('resume', 'hydra.run.dir'))}. For other settings, start a new run "
-            f"with model.weights={folder}"
+            f"{', '.join(MAY_CHANGE_ON_RESUME)}. For other settings, start a new run from its weights: "
+            f"model.weights={folder}"
         )
-    argv.append(f"hydra.run.dir='{folder}'")
+    inner = str(folder).replace("'", "\\'")
+    argv.append(f"hydra.run.dir='{inner}'")
 
 
 def resumed(cfg: DictConfig, overrides: Sequence[str]) -> DictConfig:

@@ -29,8 +29,10 @@ class RunFolder:
         self.checkpoints = path / "checkpoints"
         self.best = self.checkpoints / "best.ckpt"
         self.last = self.checkpoints / "last.ckpt"
+        self.logs = path / "logs"
         self.predictions = path / "predictions"
         self.figures = path / "figures"
+        self._log: logging.FileHandler | None = None
         self._early_log = logging.handlers.MemoryHandler(capacity=100_000, flushLevel=logging.CRITICAL + 1)
         logging.getLogger("medcls").addHandler(self._early_log)
 
@@ -47,8 +49,13 @@ class RunFolder:
                 f"{self.path} already holds a run. Go on with it by resume={self.path}, or give another hydra.run.dir."
             )
 
-    def remove_if_empty(self) -> None:
-        """Take away the folder (and an empty parent) that Hydra made for a run that never began."""
+    def close(self) -> None:
+        """End the log; take away the folder (and an empty parent) that Hydra made for a run that never began."""
+        log = logging.getLogger("medcls")
+        for handler in (self._early_log, self._log):
+            if handler is not None:
+                log.removeHandler(handler)
+                handler.close()
         for folder in (self.path, self.path.parent):
             if not folder.is_dir() or any(folder.iterdir()) or folder == Path.cwd():
                 return
@@ -58,12 +65,13 @@ class RunFolder:
         """Make the folder and let the log flow into it, from its first line on."""
         for folder in (self.path, self.checkpoints, self.predictions, self.figures):
             folder.mkdir(parents=True, exist_ok=True)
-        to_file = logging.FileHandler(self.path / "train.log", encoding="utf-8")
-        to_file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-        self._early_log.setTarget(to_file)
-        self._early_log.close()
-        logging.getLogger("medcls").removeHandler(self._early_log)
-        logging.getLogger("medcls").addHandler(to_file)
+        self._log = logging.FileHandler(self.path / "train.log", encoding="utf-8")
+        self._log.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+        self._early_log.setTarget(self._log)
+        self._early_log.flush()
+        log = logging.getLogger("medcls")
+        log.removeHandler(self._early_log)
+        log.addHandler(self._log)
 
     def write_text(self, name: str, text: str) -> Path:
         """Write one file whole: under another name first, then renamed."""

@@ -1,7 +1,6 @@
 """What a person sees while a run goes on."""
 
 import logging
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -25,8 +24,6 @@ def start_log() -> None:
     warned = logging.getLogger("py.warnings")
     warned.handlers = log.handlers
     warned.propagate = False
-    # Once a place and text, as Python does by default: said, not silenced, and not a thousand times.
-    warnings.simplefilter("default")
 
 
 @contextmanager

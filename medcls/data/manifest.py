@@ -56,6 +56,10 @@ class Manifest:
         """Class indices, int64 `(n,)`."""
         return pd.Categorical(self.rows["label"], categories=list(self.classes)).codes.astype(np.int64)
 
+    def class_counts(self, split: str) -> tuple[int, ...]:
+        """Images of each class in one split, in class order."""
+        return tuple(np.bincount(self.labels[self.indices(split)], minlength=len(self.classes)).tolist())
+
     @property
     def stamp(self) -> str | None:
         """The stamps in one line, or None."""

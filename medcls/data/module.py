@@ -156,6 +156,20 @@ class NoLonelyBatch(BatchSampler):
         return batches - 1 if batches > 1 and items % self.batch_size == 1 else batches
 
 
+class Normalised:
+    """A loader's batches as the network expects them, for those whom Lightning does not serve."""
+
+    def __init__(self, loader: DataLoader, preprocessing: Preprocessing) -> None:
+        self._loader, self._preprocessing = loader, preprocessing
+
+    def __len__(self) -> int:
+        return len(self._loader)
+
+    def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
+        for pixels, labels, rows in self._loader:
+            yield normalise(pixels, self._preprocessing), labels, rows
+
+
 class ImageDataModule(lightning.LightningDataModule):
     """Loaders over a split manifest. Batches are `(images, labels, rows)`.
 
@@ -221,15 +235,19 @@ class ImageDataModule(lightning.LightningDataModule):
 
     def val_dataloader(self) -> DataLoader:
         """Validation rows in manifest order, each once."""
-        return self.rows_of("val")
+        return self._loader("val", "in_order", None)
 
-    def rows_of(self, split: str) -> DataLoader:
-        """Any split's rows in manifest order, each once, not augmented."""
-        return self._loader(split, "in_order", None)
+    def rows_of(self, split: str) -> "Normalised":
+        """Any split's rows in manifest order, each once, not augmented, normalised."""
+        return Normalised(self._loader(split, "in_order", None), self.preprocessing)
 
-    def unaugmented_training(self) -> DataLoader:
-        """Training rows in a fixed shuffled order, as evaluation sees them: for exact batch-norm statistics."""
-        return self._loader("train", "shuffle", None)
+    def unaugmented_training(self) -> "Normalised":
+        """Training batches in a fixed shuffled order as evaluation sees them, normalised: for exact statistics."""
+        return Normalised(self._loader("train", "shuffle", None), self.preprocessing)
+
+    def training_sample(self, row: int) -> torch.Tensor:
+        """A training image as the first epoch gives it to the network, before it is normalised: uint8 `(C, H, W)`."""
+        return ImageRows(self._store, self._labels, self.augmentation, self.preprocessing.size, self._seed)[0, row][0]
 
     def on_after_batch_transfer(self, batch: tuple[torch.Tensor, ...], dataloader_idx: int) -> tuple[torch.Tensor, ...]:
         """Normalise on the device."""
@@ -248,4 +266,6 @@ class ImageDataModule(lightning.LightningDataModule):
             num_workers=self._workers,
             persistent_workers=self._workers > 0,
             pin_memory=torch.cuda.is_available(),
+            # Its own, so that starting a loader draws nothing from the generator that dropout uses.
+            generator=torch.Generator().manual_seed(self._seed),
         )

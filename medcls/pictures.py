@@ -1,0 +1,117 @@
+"""Which figures a run folder gets: the manifest's and the predictions' content, handed to the plots."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+
+from medcls.data import images
+from medcls.data.module import ImageDataModule
+from medcls.data.splits import split_table
+from medcls.data.transforms import normalise, pixels_back
+from medcls.evaluation import plots
+from medcls.evaluation.metrics import Metrics
+from medcls.evaluation.predictions import Predictions
+from medcls.learning.freezing import FreezeSchedule
+from medcls.run_folder import RunFolder
+
+IMAGES_SHOWN = 18
+IMAGES_SAMPLED = 20
+PIXELS_SAMPLED = 2_000
+
+
+def of_data(data: ImageDataModule, folder: Path) -> None:
+    """Draw `training_images` (as the network sees them, each class at least once) and `data`.
+
+    Parameters
+    ----------
+    data : ImageDataModule
+        With its manifest split.
+    folder : Path
+        Where the figures go.
+    """
+    manifest, preprocessing = data.manifest, data.preprocessing
+    labels = manifest.labels
+    train = manifest.indices("train")
+    by_class = [train[labels[train] == k] for k in range(len(manifest.classes))]
+
+    rows = [int(rows[n]) for n in range(IMAGES_SHOWN) for rows in by_class if n < len(rows)]
+    rows = rows[: max(IMAGES_SHOWN, len(manifest.classes))]
+    seen = torch.stack([data.training_sample(row) for row in rows])
+    shown = pixels_back(normalise(seen, preprocessing), preprocessing).permute(0, 2, 3, 1).numpy()
+    height, width = preprocessing.size
+    figure = plots.images_figure(
+        [image[..., 0] if image.shape[-1] == 1 else image for image in shown],
+        [manifest.classes[labels[row]] for row in rows],
+        f"Training images as the network sees them in the first epoch: {height} x {width} pixels, "
+        f"{preprocessing.resize}, augmented (n = {len(rows)} of {len(train)})",
+        manifest.stamp,
+    )
+    plots.save(figure, folder / "training_images")
+
+    draw = np.random.default_rng(0)
+    before: dict[str, np.ndarray] = {}
+    after: dict[str, np.ndarray] = {}
+    for name, of_class in zip(manifest.classes, by_class, strict=True):
+        chosen = draw.choice(of_class, min(len(of_class), IMAGES_SAMPLED), replace=False)
+        stored = [images.read(manifest.root / manifest.rows["path"][int(row)], preprocessing.channels) for row in chosen]
+        before[name] = np.concatenate([draw.choice(image.pixels.ravel(), PIXELS_SAMPLED) for image in stored])
+        received = normalise(torch.stack([data.training_sample(int(row)) for row in chosen]), preprocessing).numpy()
+        after[name] = np.concatenate([draw.choice(image.ravel(), PIXELS_SAMPLED) for image in received])
+    table = split_table(manifest).set_index("split")[list(manifest.classes)]
+    figure = plots.data_figure(
+        table,
+        before,
+        after,
+        manifest.classes,
+        f"{len(manifest)} images; intensities of up to {IMAGES_SAMPLED} training images a class",
+        manifest.stamp,
+    )
+    plots.save(figure, folder / "data")
+
+
+def read_history(logs: Path) -> pd.DataFrame:
+    """What was logged, over all versions of the CSV log: a resumed run begins a new one.
+
+    Returns
+    -------
+    DataFrame
+        Columns `epoch`, `step` and one a metric. An epoch that was repeated after a resume counts as it went then.
+    """
+    history = pd.DataFrame()
+    for path in sorted(logs.glob("version_*/metrics.csv"), key=lambda path: int(path.parent.name.split("_")[1])):
+        version = pd.read_csv(path)
+        if not history.empty:
+            history = history[history["step"] < version["step"].min()]
+        history = pd.concat([history, version], ignore_index=True)
+    return history
+
+
+def of_training(run: RunFolder, freezing: FreezeSchedule, epochs: int, monitor: str, stamp: str | None) -> None:
+    """Draw `training`: losses, metrics, learning rate and phases by epoch."""
+    history = read_history(run.logs)
+    if history.empty:
+        return
+    starts = [*freezing.starts(), epochs]
+    phases = [
+        (f"frozen: {', '.join(phase.freeze)}" if phase.freeze else "all trains", start, min(end, epochs))
+        for phase, start, end in zip(freezing.phases, starts, [*starts[1:], epochs], strict=False)
+        if start < epochs
+    ]
+    scores = history.dropna(subset=monitor).groupby("epoch")[monitor].last()
+    best = int(torch.load(run.best, map_location="cpu", weights_only=True)["epoch"])
+    caption = f"{len(scores)} epochs, checkpoint chosen by {monitor}"
+    plots.save(plots.training_figure(history, phases, monitor, best, caption, stamp), run.figures / "training")
+
+
+def of_predictions(predictions: Predictions, metrics: Metrics, folder: Path, stamp: str | None) -> None:
+    """Draw `confusion_<split>` and `roc_<split>`."""
+    caption = predictions.caption()
+    split = predictions.split
+    figure = plots.confusion_matrix_figure(metrics.confusion, predictions.classes, caption, stamp)
+    plots.save(figure, folder / f"confusion_{split}")
+    figure = plots.roc_figure(
+        predictions.labels(), predictions.probabilities(), predictions.classes, predictions.positive, caption, stamp
+    )
+    plots.save(figure, folder / f"roc_{split}")

@@ -1,0 +1,307 @@
+"""Train a classifier and score its best checkpoint: `python -m medcls.train data.root=/my/images positive_class=ill`."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+
+from medcls import __version__
+from medcls.configuration import build, check_targets, open_door, plain, resumed
+from medcls.errors import MedclsError
+from medcls.run_folder import RunFolder, file_hash
+
+if TYPE_CHECKING:
+    # Everything heavy is imported where it is used, so that a typo is answered before torch is loaded.
+    import lightning
+
+    from medcls.data.manifest import Manifest
+    from medcls.data.module import ImageDataModule
+    from medcls.learning.classifier import Classifier
+    from medcls.learning.freezing import FreezeSchedule
+    from medcls.models.weights import Account
+    from medcls.hardware import Hardware
+    from medcls.preprocessing import Preprocessing
+
+log = logging.getLogger(__name__)
+
+SPLIT_SETTINGS = ("val_fraction", "test_fraction", "train_fraction", "folds", "fold", "copies", "pool_splits")
+
+
+def main() -> None:
+    """Open the door."""
+    open_door(run, "train")
+
+
+def run(cfg: DictConfig) -> float | None:
+    """Train in the folder that Hydra chose; leave nothing there if the run never began."""
+    folder = RunFolder(Path(HydraConfig.get().runtime.output_dir))
+    sweeping = HydraConfig.get().mode == RunMode.MULTIRUN
+    try:
+        if cfg.resume:
+            cfg = resumed(cfg, HydraConfig.get().overrides.task)
+            if not cfg.trust:
+                check_targets(cfg)
+        else:
+            folder.refuse_if_taken()
+        return train(cfg, folder, evaluate_test=not sweeping if cfg.evaluate_test is None else cfg.evaluate_test)
+    finally:
+        folder.close()
+
+
+def train(cfg: DictConfig, run: RunFolder, evaluate_test: bool) -> float | None:
+    """One run, from images to figures.
+
+    Parameters
+    ----------
+    cfg : DictConfig
+        As `conf/train.yaml` describes it.
+    run : RunFolder
+        Where everything goes.
+    evaluate_test : bool
+        Whether the test split is read, once, at the end.
+
+    Returns
+    -------
+    float or None
+        The best value of the monitored metric, for a sweep; None where only a preview was asked for.
+
+    Raises
+    ------
+    MedclsError
+        What the user can mend, before the first epoch wherever it can be known then.
+    """
+    from medcls import hardware, pictures, terminal
+    from medcls.inference.predict import load_best
+    from medcls.models.summary import summarise
+
+    terminal.start_log()
+    machine = hardware.choose(cfg.data.workers, cfg.keep_memory)
+    for line in machine.reasons:
+        log.info(line)
+    seed(cfg.seed)
+
+    manifest = read_images(cfg)
+    preprocessing = choose_preprocessing(cfg)
+    data = make_loaders(cfg, manifest, preprocessing, machine)
+    if cfg.preview:
+        run.begin()
+        pictures.of_data(data, run.figures)
+        log.info("pictures of the data: %s", run.figures)
+        return None
+    classifier, freezing, account = make_classifier(cfg, manifest, preprocessing)
+    trainer = make_trainer(cfg, run, data, freezing)
+
+    # From here on the run is real, and its folder begins.
+    run.begin()
+    if cfg.resume:
+        check_same_run(run, manifest)
+    else:
+        run.write_text("config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
+        run.write_text("manifest.csv", manifest.to_csv())
+        run.write_json("weights.json", account.to_plain())
+        run.write_text("model.txt", summarise(classifier.network, (preprocessing.channels, *preprocessing.size)))
+        pictures.of_data(data, run.figures)
+    run.write_json("environment.json", hardware.environment() | {"choices": list(machine.reasons)})
+    trainer.fit(classifier, datamodule=data, ckpt_path=str(run.last) if cfg.resume else None, weights_only=True)
+    pictures.of_training(run, freezing, trainer.current_epoch, cfg.monitor, manifest.stamp)
+
+    # The best checkpoint, and nothing else, is scored: its hash stands beside every number.
+    load_best(classifier, run.best)
+    splits = ("val", "test") if evaluate_test else ("val",)
+    scores = {split: score(run, split, classifier, data) for split in splits}
+    run.write_json("metrics.json", {"checkpoint": file_hash(run.best), "stamps": manifest.stamps, **scores})
+    log.info("run folder: %s", run.path)
+    return float(trainer.checkpoint_callback.best_model_score)
+
+
+def seed(value: int) -> None:
+    """Seed Python, NumPy and torch.
+
+    Raises
+    ------
+    MedclsError
+        No whole number from 0 on.
+    """
+    from lightning import seed_everything
+
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 2**32:
+        raise MedclsError(f"seed is {value!r}: give a whole number from 0 to {2**32 - 1}.")
+    seed_everything(value, workers=True, verbose=False)
+
+
+def read_images(cfg: DictConfig) -> Manifest:
+    """The images: one row each, each in one split; what was done to them is said."""
+    from medcls import terminal
+    from medcls.data.splits import split, split_table
+
+    positive = None if cfg.positive_class is None else str(cfg.positive_class)
+    with terminal.progress("reading images") as progress:
+        manifest = build(cfg.data.source, positive=positive, progress=progress)
+    manifest = split(manifest, seed=cfg.seed, **{name: cfg.data[name] for name in SPLIT_SETTINGS})
+    for line in (*manifest.stamps, *manifest.notes):
+        log.warning(line)
+    terminal.show_table(split_table(manifest), "Images by split")
+    return manifest
+
+
+def choose_preprocessing(cfg: DictConfig) -> Preprocessing:
+    """The network's own preprocessing; size and resize policy as the data's configuration wants them."""
+    preprocessing: Preprocessing = build(cfg.model.preprocessing)
+    if cfg.data.image_size is not None:
+        preprocessing = dataclasses.replace(preprocessing, size=plain(cfg.data.image_size))
+    if cfg.data.resize is not None:
+        preprocessing = dataclasses.replace(preprocessing, resize=cfg.data.resize)
+    return preprocessing
+
+
+def make_loaders(cfg: DictConfig, manifest: Manifest, preprocessing: Preprocessing, machine: Hardware) -> ImageDataModule:
+    """Loaders over the manifest, as the machine can bear them."""
+    from medcls.data.module import ImageDataModule
+
+    return ImageDataModule(
+        manifest,
+        preprocessing,
+        augmentation=build(cfg.data.augmentation),
+        batch_size=cfg.data.batch_size,
+        sampler=cfg.data.sampler,
+        seed=cfg.seed,
+        workers=machine.workers,
+        memory_for_images=machine.memory_for_images,
+    )
+
+
+def make_classifier(
+    cfg: DictConfig, manifest: Manifest, preprocessing: Preprocessing
+) -> tuple[Classifier, FreezeSchedule, Account]:
+    """The network with its weights accounted for, its loss, its optimizer and its phases."""
+    from medcls.evaluation.metrics import classification_metrics
+    from medcls.learning.classifier import Classifier
+    from medcls.learning.freezing import FreezeSchedule
+    from medcls.models.weights import load_weights, refuse_frozen_unloaded
+    from medcls.models.zoo import head_name, replace_head
+
+    classes, positive = manifest.classes, manifest.positive
+    loss = build(cfg.loss, class_counts=manifest.class_counts("train"))
+    outputs = loss.outputs(len(classes))
+    network = build(cfg.model.network, num_classes=outputs)
+    new_head = replace_head(network, outputs, **plain(cfg.model.head)) if cfg.model.head else None
+    freezing = FreezeSchedule(plain(cfg.schedule.phases), head=new_head or head_name(network))
+    # A resumed run takes every tensor from its checkpoint; what it started from stands in its weights.json.
+    source = None if cfg.resume else cfg.model.weights
+    account = load_weights(network, source, head=new_head, classes=classes, preprocessing=preprocessing)
+    if not cfg.resume:
+        log.warning("weights: %s", account)
+        reached = range(freezing.phase_at(cfg.trainer.max_epochs - 1) + 1)
+        refuse_frozen_unloaded(account, set().union(*(freezing.frozen(network, phase) for phase in reached)))
+    classifier = Classifier(
+        network,
+        classes,
+        loss,
+        build(cfg.optimizer),
+        build(cfg.scheduler),
+        lambda labels, probabilities: classification_metrics(labels, probabilities, classes, positive).values,
+        positive=None if positive is None else classes.index(positive),
+        learning_rate_multipliers=plain(cfg.schedule.learning_rate_multipliers),
+        head=freezing.head,
+        description={
+            "medcls": __version__,
+            "network": plain(cfg.model.network) | {"num_classes": outputs},
+            "head": plain(cfg.model.head),
+            "classes": list(classes),
+            "positive": positive,
+            "preprocessing": preprocessing.to_plain(),
+            "manifest": manifest.fingerprint(),
+            "stamps": list(manifest.stamps),
+        },
+    )
+    classifier.check_monitor(cfg.monitor)
+    return classifier, freezing, account
+
+
+def make_trainer(cfg: DictConfig, run: RunFolder, data: ImageDataModule, freezing: FreezeSchedule) -> lightning.Trainer:
+    """Lightning's trainer with what happens around the epochs."""
+    from lightning.pytorch.callbacks import EarlyStopping, EMAWeightAveraging, LearningRateMonitor, RichProgressBar
+
+    from medcls.learning.callbacks import ExactBatchNorm, SeedEachEpoch
+    from medcls.learning.checkpoints import AtomicCheckpointIO, checkpoints
+
+    if cfg.ema is not None and not 0 < cfg.ema < 1:
+        raise MedclsError(f"ema is {cfg.ema}: give a decay above 0 and below 1, such as 0.99, or null for none.")
+    if cfg.early_stopping is not None and cfg.early_stopping < 1:
+        raise MedclsError(f"early_stopping is {cfg.early_stopping}: give a number of epochs, or null for none.")
+    callbacks = [SeedEachEpoch(cfg.seed), freezing]
+    if cfg.ema is not None:
+        callbacks.append(EMAWeightAveraging(decay=cfg.ema))
+    if cfg.exact_batch_norm:
+        callbacks.append(ExactBatchNorm(data.unaugmented_training()))
+    callbacks += checkpoints(run.checkpoints, cfg.monitor, cfg.monitor_mode)
+    if cfg.early_stopping is not None:
+        callbacks.append(EarlyStopping(cfg.monitor, mode=cfg.monitor_mode, patience=cfg.early_stopping))
+    callbacks += [LearningRateMonitor(), RichProgressBar()]
+    return build(
+        cfg.trainer,
+        callbacks=callbacks,
+        logger=[build(logger, save_dir=str(run.path)) for logger in cfg.logger.values()],
+        plugins=[AtomicCheckpointIO()],
+        default_root_dir=str(run.path),
+    )
+
+
+def check_same_run(run: RunFolder, manifest: Manifest) -> None:
+    """A resumed run goes on with the images it began with.
+
+    Raises
+    ------
+    MedclsError
+        Classes, images or splits differ from the saved manifest's.
+    """
+    from medcls.data.manifest import read_rows
+
+    before, now = read_rows(run.manifest), manifest.rows
+    if before.equals(now.astype(str)):
+        return
+    old_classes, new_classes = sorted(set(before["label"])), sorted(set(now["label"]))
+    if old_classes != new_classes:
+        raise MedclsError(
+            f"The run was made with the classes {', '.join(old_classes)}; the data now has {', '.join(new_classes)}."
+        )
+    both = before.merge(now, how="outer", indicator=True)
+    changed = sorted(set(both.loc[both["_merge"] != "both", "path"]))
+    raise MedclsError(
+        f"{len(changed)} image(s) differ from those the run began with, such as {changed[0]}: resuming would mix two "
+        "experiments. Bring the data back, or start a new run."
+    )
+
+
+def score(run: RunFolder, split: str, classifier: Classifier, data: ImageDataModule) -> dict[str, Any]:
+    """Predict one split, once; save the table, its metrics and figures."""
+    import pandas as pd
+
+    from medcls import pictures, terminal
+    from medcls.evaluation.metrics import classification_metrics
+    from medcls.evaluation.predictions import from_logits
+    from medcls.inference.predict import predict
+
+    rows, classes, positive = data.manifest.rows, data.manifest.classes, data.manifest.positive
+    with terminal.progress(f"predicting {split}") as progress:
+        logits, numbers = predict(classifier, data.rows_of(split), classifier.device, progress)
+    predictions = from_logits(rows, numbers, logits, classes, positive, file_hash(run.best))
+    predictions.check_against(rows.loc[rows["split"] == split, "path"].tolist())
+    predictions.write_csv(run.predictions / f"{split}.csv")
+    metrics = classification_metrics(predictions.labels(), predictions.probabilities(), classes, positive)
+    pictures.of_predictions(predictions, metrics, run.figures, data.manifest.stamp)
+    table = pd.DataFrame({"metric": list(metrics.values), split: list(metrics.values.values())})
+    terminal.show_table(table, predictions.caption())
+    if (note := metrics.majority_note()) is not None:
+        log.warning("%s: %s", split, note)
+    return metrics.to_plain() | {"caption": predictions.caption()}
+
+
+if __name__ == "__main__":
+    main()
