@@ -135,10 +135,6 @@ class Classifier(lightning.LightningModule):
         optimizer = build_optimizer(self._optimizer, groups, multipliers)
         steps = int(self.trainer.estimated_stepping_batches)
         batches = int(self.trainer.num_training_batches)
-        if self.trainer.ckpt_path is not None:
-            # Counting the steps made Lightning start its loader, and a resumed run does not know its epoch yet:
-            # loader processes would have fetched the images of epoch 0. Let it start the loader again.
-            self.trainer.fit_loop._combined_loader = None
         config = self._scheduler(optimizer, steps, math.ceil(batches / self.trainer.accumulate_grad_batches))
         if "frequency" in config:
             config["frequency"] = batches  # once an epoch, and Lightning counts batches here, not steps
@@ -167,6 +163,16 @@ class Classifier(lightning.LightningModule):
         return groups, [*self.multipliers.values(), 1.0][: len(groups)]
 
     # ------------------------------------------------------------------ training
+
+    def on_train_epoch_start(self) -> None:
+        """Start the loader again in the first epoch after a resume.
+
+        Lightning starts it before it tells the sampler its epoch, and goes on with it in that one epoch:
+        loader processes would already have fetched the images of epoch 0.
+        """
+        loop = self.trainer.fit_loop
+        if loop.is_resuming and loop._data_fetcher is not None:
+            iter(loop._data_fetcher)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Loss of one batch."""

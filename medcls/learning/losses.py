@@ -153,8 +153,8 @@ def focal(
     def per_image(logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
         entropies = functional.cross_entropy(logits, labels, weights, reduction="none", label_smoothing=smoothing)
         true = functional.log_softmax(logits, dim=1).gather(1, labels[:, None])[:, 0]
-        # 1 - p through expm1: exact where p is near 1, and never a negative base of a power.
-        return (-torch.expm1(true)) ** gamma * entropies
+        # 1 - p through expm1, exact where p is near 1; never quite 0, where a power below 1 has no slope.
+        return (-torch.expm1(true)).clamp_min(torch.finfo(torch.float32).tiny) ** gamma * entropies
 
     return Loss(per_image, _weights(class_weights, class_counts))
 

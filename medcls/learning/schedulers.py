@@ -203,8 +203,17 @@ def build_optimizer(
     groups: list[dict[str, Any]],
     multipliers: Sequence[float],
 ) -> Optimizer:
-    """Build an optimizer over named groups, each with its multiple of the rate that the optimizer was set to."""
-    built = optimizer(groups)
+    """Build an optimizer over named groups, each with its multiple of the rate that the optimizer was set to.
+
+    Raises
+    ------
+    MedclsError
+        The optimizer refuses its settings; with its own reason.
+    """
+    try:
+        built = optimizer(groups)
+    except (TypeError, ValueError) as error:
+        raise MedclsError(f"The optimizer does not take its settings (optimizer.lr and the like): {error}.") from error
     for group, multiplier in zip(built.param_groups, multipliers, strict=True):
         group["lr"] *= multiplier
     return built

@@ -21,7 +21,9 @@ def differences(one: Any, other: Any, place: str = "") -> list[str]:
         return [found for key in one for found in differences(one[key], other[key], f"{place}/{key}")]
     if isinstance(one, list | tuple) and isinstance(other, list | tuple) and len(one) == len(other):
         return [f for i, (a, b) in enumerate(zip(one, other, strict=True)) for f in differences(a, b, f"{place}/{i}")]
-    same = torch.equal(one, other) if isinstance(one, torch.Tensor) and isinstance(other, torch.Tensor) else one == other
+    same = (
+        torch.equal(one, other) if isinstance(one, torch.Tensor) and isinstance(other, torch.Tensor) else one == other
+    )
     return [] if same else [place]
 
 
@@ -62,7 +64,7 @@ def test_with_averaged_weights_and_exact_statistics(tmp_path: Path, ema: bool, e
 
 
 def test_with_loader_processes_that_fetch_ahead(tmp_path: Path) -> None:
-    # Counting the steps starts Lightning's loader before a resumed run knows its epoch (see configure_optimizers).
+    # Lightning starts its loader before a resumed run's sampler knows its epoch (see Classifier.on_train_epoch_start).
     compare(tmp_path, workers=2)
 
 

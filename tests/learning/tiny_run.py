@@ -1,6 +1,7 @@
 """A run small enough to do over and over: every image a function of (seed, epoch, row). Also run as a program."""
 
 import functools
+import math
 import os
 import signal
 import sys
@@ -12,7 +13,7 @@ import lightning
 import numpy as np
 import torch
 from lightning.pytorch.callbacks import EMAWeightAveraging
-from torch import nn
+from torch import distributed, nn
 from torch.utils.data import BatchSampler, DataLoader, Dataset, Sampler
 
 from medcls.learning import losses, schedulers
@@ -44,7 +45,9 @@ class TinyNet(nn.Module):
         super().__init__()
 
         def block(before: int, after: int) -> nn.Sequential:
-            return nn.Sequential(nn.Conv2d(before, after, 3, padding=1), nn.BatchNorm2d(after), nn.ReLU(), nn.Dropout(0.2))
+            return nn.Sequential(
+                nn.Conv2d(before, after, 3, padding=1), nn.BatchNorm2d(after), nn.ReLU(), nn.Dropout(0.2)
+            )
 
         self.stem = block(3, 4)
         self.blocks = nn.Sequential(block(4, 6), block(6, 6))
@@ -75,13 +78,23 @@ class Keys(Sampler):
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return len(self.rows)
+        return math.ceil(len(self.rows) / world())
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
         rows = np.array(self.rows)
         if self.shuffled:
             rows = np.random.default_rng([self.seed, self.epoch]).permutation(rows)
-        return ((self.epoch, int(row)) for row in rows)
+        # Each process its share; the first rows again, so that all have as many.
+        own = np.resize(rows, len(self) * world())[rank() :: world()]
+        return ((self.epoch, int(row)) for row in own)
+
+
+def world() -> int:
+    return distributed.get_world_size() if distributed.is_initialized() else 1
+
+
+def rank() -> int:
+    return distributed.get_rank() if distributed.is_initialized() else 0
 
 
 class TinyData(lightning.LightningDataModule):
@@ -124,7 +137,11 @@ def classifier(**changed: Any) -> Classifier:
         "positive": 1,
         "learning_rate_multipliers": {},
         "head": "classifier",
-        "description": {"classes": list(CLASSES), "positive_class": "malignant", "preprocessing": {"size": [SIZE, SIZE]}},
+        "description": {
+            "classes": list(CLASSES),
+            "positive_class": "malignant",
+            "preprocessing": {"size": [SIZE, SIZE]},
+        },
     }
     return Classifier(**(settings | changed))
 
@@ -142,6 +159,13 @@ class StopAt(lightning.Callback):
             raise InterruptedError
 
 
+class Count(lightning.Callback):
+    """Puts the number of validated rows into the checkpoint."""
+
+    def on_save_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict) -> None:
+        checkpoint["seen"] = int(trainer.callback_metrics["val/n"])
+
+
 def trainer(folder: Path, epochs: int, callbacks: list, **settings: Any) -> lightning.Trainer:
     return lightning.Trainer(
         **{
@@ -153,6 +177,7 @@ def trainer(folder: Path, epochs: int, callbacks: list, **settings: Any) -> ligh
             "enable_model_summary": False,
             "num_sanity_val_steps": 0,
             "deterministic": True,
+            "use_distributed_sampler": False,
             "plugins": [AtomicCheckpointIO()],
             "default_root_dir": folder,
             "callbacks": callbacks,
@@ -199,5 +224,6 @@ if __name__ == "__main__":
             epochs=2,
             phases=[{"epochs": 1, "freeze": ["backbone"]}, {"epochs": None, "freeze": []}],
             devices=2,
+            more=(Count(),),
             strategy=sys.argv[3],
         )
