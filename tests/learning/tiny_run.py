@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from lightning.pytorch.callbacks import EMAWeightAveraging
 from torch import distributed, nn
-from torch.utils.data import BatchSampler, DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from medcls.learning import losses, schedulers
 from medcls.learning.callbacks import ExactBatchNorm, SeedEachEpoch
@@ -98,16 +98,19 @@ def rank() -> int:
 
 
 class TinyData(lightning.LightningDataModule):
-    def __init__(self, seed: int = 3, workers: int = 0) -> None:
+    def __init__(self, seed: int = 3, workers: int = 0, persistent: bool = False) -> None:
         super().__init__()
-        self.seed, self.workers = seed, workers
+        self.seed, self.workers, self.persistent = seed, workers, persistent
 
     def loader(self, rows: range, shuffled: bool, augmented: bool) -> DataLoader:
         keys = Keys(rows, shuffled, self.seed)
+        # As `sampler`, not inside a batch sampler: predicting, Lightning would put its own in the place of that one.
         return DataLoader(
             Rows(self.seed, augmented),
-            batch_sampler=BatchSampler(keys, BATCH, drop_last=False),
+            BATCH,
+            sampler=keys,
             num_workers=self.workers,
+            persistent_workers=self.persistent,
             generator=torch.Generator().manual_seed(self.seed),
         )
 
@@ -197,12 +200,13 @@ def run(
     ema: bool = False,
     exact: bool = False,
     workers: int = 0,
+    persistent: bool = False,
     more: tuple = (),
     multipliers: dict | None = None,
     **settings: Any,
 ) -> Classifier:
     """Train, from the start or from last.ckpt; checkpoints go to `folder/checkpoints`."""
-    data = TinyData(workers=workers)
+    data = TinyData(workers=workers, persistent=persistent)
     module = classifier(scheduler=SCHEDULERS[scheduler], learning_rate_multipliers=multipliers or {})
     schedule = FreezeSchedule(phases, head="classifier")
     callbacks = [SeedEachEpoch(5), schedule, *more, *checkpoints(folder / "checkpoints", "val/loss", "min")]
