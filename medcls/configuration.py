@@ -96,8 +96,8 @@ def _check_overrides(arguments: Sequence[str]) -> None:
             ) from error
         if override.is_sweep_override() and not multirun:
             raise MedclsError(
-                f"{argument} reads as several values. For one run each, add -m. If the comma belongs to the value, type:\n"
-                f"  {_quoted(key, value)}"
+                f"{argument} reads as several values. For one run each, add -m. If the comma belongs to the value, "
+                f"type:\n  {_quoted(key, value)}"
             )
 
 
@@ -119,7 +119,8 @@ def _resume_into_the_same_folder(argv: list[str]) -> None:
     folder = Path(str(given["resume"]))
     if not (folder / "config.yaml").is_file() or not (folder / "checkpoints" / "last.ckpt").is_file():
         raise MedclsError(
-            f"resume={folder}: this folder holds no run that can go on (it needs config.yaml and checkpoints/last.ckpt)."
+            f"resume={folder}: this folder holds no run that can go on (it needs config.yaml and "
+            "checkpoints/last.ckpt)."
         )
     if any(argument in ("-m", "--multirun") for argument in argv):
         raise MedclsError("resume goes on with one run: leave out -m.")
@@ -141,6 +142,8 @@ def resumed(cfg: DictConfig, overrides: Sequence[str]) -> DictConfig:
         raise MedclsError(f"{cfg.resume}/config.yaml is not a configuration.")
     for key in {override.split("=", 1)[0] for override in overrides} & set(MAY_CHANGE_ON_RESUME):
         OmegaConf.update(own, key, OmegaConf.select(cfg, key))
+    # The saved configuration is resolved: what once referred to data.root now holds a copy of it.
+    OmegaConf.update(own, "data.source.root", own.data.root)
     OmegaConf.update(own, "resume", str(cfg.resume))
     return own
 

@@ -10,7 +10,18 @@ from typing import Any
 import torch
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
-PACKAGES = ("medcls", "torch", "torchvision", "lightning", "torchmetrics", "timm", "numpy", "pillow", "scikit-learn", "mlxtend")
+PACKAGES = (
+    "medcls",
+    "torch",
+    "torchvision",
+    "lightning",
+    "torchmetrics",
+    "timm",
+    "numpy",
+    "pillow",
+    "scikit-learn",
+    "mlxtend",
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,12 +74,14 @@ def choose(workers: int | None = None, keep_memory: bool = True) -> Hardware:
         reasons.append("freed memory is kept by the process (keep_memory): giving it back each step costs time")
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
     if load > cores / 2:
-        reasons.append(f"NOTE: the machine is already busy (load {load:.1f} on {cores} core(s)): this run will be slower")
+        reasons.append(
+            f"NOTE: the machine is already busy (load {load:.1f} on {cores} core(s)): this run will be slower"
+        )
     return Hardware(cores, workers, memory, tuple(reasons))
 
 
 def _keep_freed_memory() -> bool:
-    """glibc's mallopt, before the first large tensor; elsewhere nothing happens."""
+    """Glibc's mallopt, before the first large tensor; elsewhere nothing happens."""
     if platform.system() != "Linux" or platform.libc_ver()[0] != "glibc":
         return False
     mallopt = ctypes.CDLL(None).mallopt

@@ -55,7 +55,9 @@ def of_data(data: ImageDataModule, folder: Path) -> None:
     after: dict[str, np.ndarray] = {}
     for name, of_class in zip(manifest.classes, by_class, strict=True):
         chosen = draw.choice(of_class, min(len(of_class), IMAGES_SAMPLED), replace=False)
-        stored = [images.read(manifest.root / manifest.rows["path"][int(row)], preprocessing.channels) for row in chosen]
+        stored = [
+            images.read(manifest.root / manifest.rows["path"][int(row)], preprocessing.channels) for row in chosen
+        ]
         before[name] = np.concatenate([draw.choice(image.pixels.ravel(), PIXELS_SAMPLED) for image in stored])
         received = normalise(torch.stack([data.training_sample(int(row)) for row in chosen]), preprocessing).numpy()
         after[name] = np.concatenate([draw.choice(image.ravel(), PIXELS_SAMPLED) for image in received])
@@ -85,7 +87,8 @@ def read_history(logs: Path) -> pd.DataFrame:
         if not history.empty:
             history = history[history["step"] < version["step"].min()]
         history = pd.concat([history, version], ignore_index=True)
-    return history
+    # A learning rate is logged by the step: it belongs to the epoch whose figures come next.
+    return history if history.empty else history.assign(epoch=history["epoch"].bfill())
 
 
 def of_training(run: RunFolder, freezing: FreezeSchedule, epochs: int, monitor: str, stamp: str | None) -> None:

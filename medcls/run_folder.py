@@ -83,7 +83,9 @@ class RunFolder:
             os.replace(partial, path)
         except OSError as error:
             partial.unlink(missing_ok=True)
-            raise MedclsError(f"{path} could not be written: {error.strerror}. Free some space and try again.") from error
+            raise MedclsError(
+                f"{path} could not be written: {error.strerror}. Free some space and try again."
+            ) from error
         return path
 
     def write_json(self, name: str, content: Any) -> Path:  # noqa: ANN401 - plain data of any shape

@@ -19,7 +19,9 @@ def start_log() -> None:
     log.setLevel(logging.INFO)
     log.propagate = False
     if not any(isinstance(handler, RichHandler) for handler in log.handlers):
-        log.addHandler(RichHandler(console=console, show_path=False, show_level=True, omit_repeated_times=True, highlighter=None))
+        log.addHandler(
+            RichHandler(console=console, show_path=False, show_level=True, omit_repeated_times=True, highlighter=None)
+        )
     logging.captureWarnings(True)
     warned = logging.getLogger("py.warnings")
     warned.handlers = log.handlers

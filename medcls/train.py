@@ -1,11 +1,11 @@
-"""Train a classifier and score its best checkpoint: `python -m medcls.train data.root=/my/images positive_class=ill`."""
+"""Train a classifier, score its best checkpoint: `python -m medcls.train data.root=/my/images positive_class=ill`."""
 
 from __future__ import annotations
 
 import dataclasses
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
@@ -19,16 +19,18 @@ from medcls.run_folder import RunFolder, file_hash
 if TYPE_CHECKING:
     # Everything heavy is imported where it is used, so that a typo is answered before torch is loaded.
     import lightning
+    from lightning.pytorch.callbacks import ModelCheckpoint
 
     from medcls.data.manifest import Manifest
     from medcls.data.module import ImageDataModule
+    from medcls.hardware import Hardware
     from medcls.learning.classifier import Classifier
     from medcls.learning.freezing import FreezeSchedule
     from medcls.models.weights import Account
-    from medcls.hardware import Hardware
     from medcls.preprocessing import Preprocessing
 
-log = logging.getLogger(__name__)
+# Run as a module, this file is called __main__; its log belongs to medcls all the same.
+log = logging.getLogger("medcls.train")
 
 SPLIT_SETTINGS = ("val_fraction", "test_fraction", "train_fraction", "folds", "fold", "copies", "pool_splits")
 
@@ -94,6 +96,7 @@ def train(cfg: DictConfig, run: RunFolder, evaluate_test: bool) -> float | None:
         pictures.of_data(data, run.figures)
         log.info("pictures of the data: %s", run.figures)
         return None
+    say_learning_rates(cfg, data)
     classifier, freezing, account = make_classifier(cfg, manifest, preprocessing)
     trainer = make_trainer(cfg, run, data, freezing)
 
@@ -117,7 +120,7 @@ def train(cfg: DictConfig, run: RunFolder, evaluate_test: bool) -> float | None:
     scores = {split: score(run, split, classifier, data) for split in splits}
     run.write_json("metrics.json", {"checkpoint": file_hash(run.best), "stamps": manifest.stamps, **scores})
     log.info("run folder: %s", run.path)
-    return float(trainer.checkpoint_callback.best_model_score)
+    return float(cast("ModelCheckpoint", trainer.checkpoint_callback).best_model_score or float("nan"))
 
 
 def seed(value: int) -> None:
@@ -153,14 +156,18 @@ def read_images(cfg: DictConfig) -> Manifest:
 def choose_preprocessing(cfg: DictConfig) -> Preprocessing:
     """The network's own preprocessing; size and resize policy as the data's configuration wants them."""
     preprocessing: Preprocessing = build(cfg.model.preprocessing)
-    if cfg.data.image_size is not None:
-        preprocessing = dataclasses.replace(preprocessing, size=plain(cfg.data.image_size))
+    if (size := plain(cfg.data.image_size)) is not None:
+        if not all(isinstance(side, int) and side > 0 for side in (size if isinstance(size, list) else [size])):
+            raise MedclsError(f"data.image_size is {size}: give pixels, such as 224, or [height, width].")
+        preprocessing = dataclasses.replace(preprocessing, size=size)
     if cfg.data.resize is not None:
         preprocessing = dataclasses.replace(preprocessing, resize=cfg.data.resize)
     return preprocessing
 
 
-def make_loaders(cfg: DictConfig, manifest: Manifest, preprocessing: Preprocessing, machine: Hardware) -> ImageDataModule:
+def make_loaders(
+    cfg: DictConfig, manifest: Manifest, preprocessing: Preprocessing, machine: Hardware
+) -> ImageDataModule:
     """Loaders over the manifest, as the machine can bear them."""
     from medcls.data.module import ImageDataModule
 
@@ -250,6 +257,25 @@ def make_trainer(cfg: DictConfig, run: RunFolder, data: ImageDataModule, freezin
         logger=[build(logger, save_dir=str(run.path)) for logger in cfg.logger.values()],
         plugins=[AtomicCheckpointIO()],
         default_root_dir=str(run.path),
+    )
+
+
+def say_learning_rates(cfg: DictConfig, data: ImageDataModule) -> None:
+    """Walk through the learning-rate schedule before anything is trained, and say how it begins and ends."""
+    from medcls.learning.schedulers import learning_rates
+
+    if not isinstance(cfg.trainer.max_epochs, int) or cfg.trainer.max_epochs < 1:
+        raise MedclsError(f"trainer.max_epochs is {cfg.trainer.max_epochs}: give a number of epochs, at least 1.")
+    steps = -(-len(data.train_dataloader()) // cfg.trainer.accumulate_grad_batches)
+    rates = learning_rates(
+        build(cfg.optimizer), build(cfg.scheduler), steps=steps * cfg.trainer.max_epochs, steps_per_epoch=steps
+    )
+    log.info(
+        "learning rate: %.3g at the first of %d steps, %.3g at its highest, %.3g at the last",
+        rates[0, 0],
+        len(rates),
+        rates.max(),
+        rates[-1, 0],
     )
 
 

@@ -17,10 +17,12 @@ ODD = [
     "/a{1}/b",
     "/a(1)/b",
     "/it's/here",
-    'C:\\Users\\me',
+    "C:\\Users\\me",
     "/100%/#1",
     "/ends/with\\",
-    "/two  spaces/here", "/$HOME/x,y", '/a"b,c',
+    "/two  spaces/here",
+    "/$HOME/x,y",
+    '/a"b,c',
     "/a\\'b",
 ]
 

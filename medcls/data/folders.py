@@ -175,13 +175,13 @@ def leave_out_masks(rows: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
 
     def is_mask(path: str) -> bool:
         match = MASK.fullmatch(path.rsplit(".", 1)[0])
-        return bool(match) and match.group(1) in stems
+        return match is not None and match.group(1) in stems
 
     masks = rows["path"].map(is_mask).astype(bool)
     if not masks.any():
         return rows, []
-    note = f"left out {int(masks.sum())} segmentation mask(s) that lie beside their picture, such as {rows.loc[masks, 'path'].iloc[0]}"
-    return rows[~masks], [note]
+    first = rows.loc[masks, "path"].iloc[0]
+    return rows[~masks], [f"left out {int(masks.sum())} segmentation mask(s) beside their picture, such as {first}"]
 
 
 def check_classes_agree(root: Path, rows: pd.DataFrame, classes: Mapping[str, Sequence[str]]) -> None:
@@ -213,9 +213,7 @@ def check_classes_agree(root: Path, rows: pd.DataFrame, classes: Mapping[str, Se
         )
 
 
-def read_contents(
-    root: Path, paths: Sequence[str], progress: Callable[[int, int], None] | None = None
-) -> list[str]:
+def read_contents(root: Path, paths: Sequence[str], progress: Callable[[int, int], None] | None = None) -> list[str]:
     """Read every image once, before anything is trained, and name each by its decoded pixels.
 
     Raises
@@ -234,7 +232,7 @@ def read_contents(
 
 
 def from_folders(
-    root: str | Path,
+    root: str | Path | None,
     *,
     positive: str | None = None,
     label_map: Mapping[str, Sequence[str]] | None = None,
@@ -271,7 +269,9 @@ def from_folders(
         Anything about the folder or its images that would make a classifier lie: each message
         says what, where, and what to do. Unreadable images are all listed.
     """
-    root = Path(root)
+    if root is None:
+        raise MedclsError("Nothing says where the images are: add data.root=/path/to/images to the command.")
+    root = Path(str(root))
     if phantoms_if_missing and not root.exists():
         phantoms.ensure_phantoms(root)
     stamps: tuple[str, ...] = ()

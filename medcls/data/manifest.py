@@ -242,7 +242,9 @@ def check_one_label_per_image(rows: pd.DataFrame) -> None:
     ]
     raise MedclsError(
         f"{len(lines)} picture(s) stand under more than one label:\n" + "\n".join(lines) + "\n"
-        "Correct the labels, or leave the images out: data.exclude='[" + ", ".join(f'"{p}"' for p in conflicted["path"]) + "]'"
+        "Correct the labels, or leave the images out: data.exclude='["
+        + ", ".join(f'"{p}"' for p in conflicted["path"])
+        + "]'"
     )
 
 
@@ -258,7 +260,11 @@ def exclude(rows: pd.DataFrame, names: Sequence[str]) -> tuple[pd.DataFrame, lis
         return rows, []
     named = rows["path"].isin(list(names))
     absent = sorted(set(names) - set(rows["path"]))
-    notes = [f"data.exclude left out {int(named.sum())} image(s): {', '.join(rows.loc[named, 'path'])}"] if named.any() else []
+    notes = (
+        [f"data.exclude left out {int(named.sum())} image(s): {', '.join(rows.loc[named, 'path'])}"]
+        if named.any()
+        else []
+    )
     if absent:
         notes.append(f"data.exclude names {len(absent)} file(s) that are not there: {', '.join(absent)}")
     return rows[~named], notes

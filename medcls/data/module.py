@@ -88,7 +88,9 @@ class ImageRows(Dataset[Sample]):
             # torchvision draws from torch's global generator: set aside, so that dropout's draws do not
             # depend on how many workers there are.
             with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(int(np.random.SeedSequence([self._seed, epoch, row]).generate_state(1, np.uint64)[0] >> 1))
+                torch.manual_seed(
+                    int(np.random.SeedSequence([self._seed, epoch, row]).generate_state(1, np.uint64)[0] >> 1)
+                )
                 image = self._transform(image)
         return image, int(self._labels[row]), row
 
@@ -105,12 +107,22 @@ class EpochSampler(Sampler[Key]):
         replacement, each class equally likely.
     labels : ndarray
         Class index of each manifest row.
+    rank, world_size : int
+        Where several processes train, which one this is: it gets every `world_size`-th row. A few
+        rows are repeated at the end, so that all processes have as many.
     """
 
     def __init__(
-        self, rows: np.ndarray, order: Literal["in_order", "shuffle", "balanced"], labels: np.ndarray, seed: int
+        self,
+        rows: np.ndarray,
+        order: Literal["in_order", "shuffle", "balanced"],
+        labels: np.ndarray,
+        seed: int,
+        rank: int = 0,
+        world_size: int = 1,
     ) -> None:
         self._rows, self._order, self._seed, self._epoch = rows, order, seed, 0
+        self._rank, self._world_size = rank, world_size
         classes, inverse, counts = np.unique(labels[rows], return_inverse=True, return_counts=True)
         self._weights = 1 / (len(classes) * counts[inverse])
 
@@ -119,7 +131,7 @@ class EpochSampler(Sampler[Key]):
         self._epoch = epoch
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return math.ceil(len(self._rows) / self._world_size)
 
     def __iter__(self) -> Iterator[Key]:
         draw = np.random.default_rng([self._seed, self._epoch])
@@ -128,6 +140,7 @@ class EpochSampler(Sampler[Key]):
             rows = draw.permutation(rows)
         elif self._order == "balanced":
             rows = draw.choice(rows, size=len(rows), p=self._weights)
+        rows = np.resize(rows, len(self) * self._world_size)[self._rank :: self._world_size]
         return ((self._epoch, int(row)) for row in rows)
 
 
@@ -209,8 +222,8 @@ class ImageDataModule(lightning.LightningDataModule):
         memory_for_images: int = 0,
     ) -> None:
         super().__init__()
-        if batch_size < 1:
-            raise MedclsError(f"data.batch_size is {batch_size}: give at least 1.")
+        if not isinstance(batch_size, int) or batch_size < 1:
+            raise MedclsError(f"data.batch_size is {batch_size}: give a whole number, at least 1.")
         if sampler not in ("shuffle", "balanced"):
             raise MedclsError(f"data.sampler is {sampler!r}: choose shuffle or balanced.")
         self.manifest = manifest
@@ -254,12 +267,17 @@ class ImageDataModule(lightning.LightningDataModule):
         pixels, labels, rows = batch
         return normalise(pixels, self.preprocessing), labels, rows
 
-    def _loader(self, split: str, order: Literal["in_order", "shuffle", "balanced"], augmentation: Augmentation | None) -> DataLoader:
+    def _loader(
+        self, split: str, order: Literal["in_order", "shuffle", "balanced"], augmentation: Augmentation | None
+    ) -> DataLoader:
         rows = self.manifest.indices(split)
         if not len(rows):
             raise MedclsError(f"The manifest has no image in the {split} split.")
-        sampler = EpochSampler(rows, order, self._labels, self._seed)
-        batches = (BatchSampler if order == "in_order" else NoLonelyBatch)(sampler, self._batch_size, drop_last=False)
+        rank, world_size = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+        sampler = EpochSampler(rows, order, self._labels, self._seed, rank, world_size)
+        # torch types a sampler's items as int; ours say the epoch too.
+        kind = BatchSampler if order == "in_order" else NoLonelyBatch
+        batches = kind(sampler, self._batch_size, drop_last=False)  # type: ignore[arg-type]
         return DataLoader(
             ImageRows(self._store, self._labels, augmentation, self.preprocessing.size, self._seed),
             batch_sampler=batches,

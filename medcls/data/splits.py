@@ -64,7 +64,9 @@ def split(
     rows, notes, stamps = manifest.rows.copy(), [], manifest.stamps
     given = set(rows["given_split"]) - {""}
     if pool_splits and given:
-        notes.append(f"pooled the splits that came with the data ({', '.join(sorted(given))}) and cut them anew, as asked")
+        notes.append(
+            f"pooled the splits that came with the data ({', '.join(sorted(given))}) and cut them anew, as asked"
+        )
         stamps = (*stamps, "POOLED: the test split that came with the data was cut anew")
         given = set()
         rows["split"] = ""
@@ -158,7 +160,9 @@ def check_splits(manifest: Manifest) -> None:
         raise MedclsError(f"The manifest has rows in unknown splits {strays}: known are {', '.join(SPLITS)}.")
     scored = rows[rows["split"].isin(SCORED_SPLITS)]
     for name in ("train", "val", "test"):
-        missing = [label for label in manifest.classes if not ((rows["split"] == name) & (rows["label"] == label)).any()]
+        missing = [
+            label for label in manifest.classes if not ((rows["split"] == name) & (rows["label"] == label)).any()
+        ]
         if missing:
             raise MedclsError(
                 f"The {name} split has no image of {', '.join(map(repr, missing))}. Give it one, or change "
@@ -168,7 +172,9 @@ def check_splits(manifest: Manifest) -> None:
     # A copy within the splits that came with the data (val against test) is dealt with before; here it is a fault.
     if (by_content > 1).any():
         shared = scored[scored["content"] == by_content.idxmax()]
-        raise MedclsError(f"The same picture stands in two splits: {', '.join(shared['path'] + ' (' + shared['split'] + ')')}.")
+        raise MedclsError(
+            f"The same picture stands in two splits: {', '.join(shared['path'] + ' (' + shared['split'] + ')')}."
+        )
     grouped = scored[scored["group"] != ""]
     by_group = grouped.groupby("group")["split"].nunique()
     if (by_group > 1).any():
@@ -224,7 +230,9 @@ def _leave_out_copies(rows: pd.DataFrame, copies: str) -> list[str]:
     return notes
 
 
-def _assign(rows: pd.DataFrame, free: np.ndarray, name: str, fraction: float, units: np.ndarray, seed: int) -> np.ndarray:
+def _assign(
+    rows: pd.DataFrame, free: np.ndarray, name: str, fraction: float, units: np.ndarray, seed: int
+) -> np.ndarray:
     chosen = _choose(rows, free, fraction, units, seed, name)
     rows.loc[chosen, "split"] = name
     return chosen

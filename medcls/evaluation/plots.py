@@ -324,8 +324,8 @@ def overfitting_alarm(history: pd.DataFrame) -> str | None:
     the alarm nor sets the minimum. It is raised where at the end the validation loss stands well above
     the training loss (by at least 0.1, and at least double) and either
 
-    - has risen to 1.5 times its minimum (which noise does not do), while the training loss fell on from where it stood then;
-      a rise of both is a learning rate too high, not overfitting; or
+    - has risen to 1.5 times its minimum (which noise does not do), while the training loss fell on from
+      where it stood then; a rise of both is a learning rate too high, not overfitting; or
     - the training loss is under 0.01 (a mean probability of 99% for the right class) and the validation
       loss above log 2, where saying 50% to everything would bring it: then it need not have risen, having
       perhaps never been low.

@@ -5,6 +5,7 @@ Every figure of the report is computed from this table alone.
 
 import csv
 import dataclasses
+import warnings
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -250,9 +251,11 @@ def read_csv(path: Path, positive: str | None) -> Predictions:
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             header = next(csv.reader(file), [])
-        # With index_col=False a row that is one cell too long is not taken for one with an index.
-        table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig", index_col=False)
-    except (OSError, ValueError, csv.Error) as error:
+        with warnings.catch_warnings():
+            # A first row one cell too long would shift every column (or lose its last cell, with a warning).
+            warnings.simplefilter("error", pd.errors.ParserWarning)
+            table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig", index_col=False)
+    except (OSError, ValueError, csv.Error, pd.errors.ParserWarning) as error:
         raise MedclsError(f"{path} cannot be read as a table of predictions ({error}).") from error
     repeated = [name for name, count in Counter(header).items() if count > 1]
     if repeated:

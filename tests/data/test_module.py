@@ -84,6 +84,14 @@ def test_balanced_sampler_draws_classes_equally():
     assert 0.45 < np.mean(drawn) < 0.55
 
 
+def test_processes_share_an_epoch_between_them():
+    labels = np.zeros(11, dtype=int)
+    parts = [EpochSampler(np.arange(11), "shuffle", labels, 0, rank, 3) for rank in range(3)]
+    rows = [[row for _, row in part] for part in parts]
+    assert [len(part) for part in parts] == [len(part) for part in rows] == [4, 4, 4]
+    assert {row for part in rows for row in part} == set(range(11))
+
+
 @pytest.mark.parametrize(("items", "sizes"), [(9, [5, 4]), (11, [5, 6]), (6, [6]), (1, [1]), (10, [5, 5])])
 def test_a_last_image_never_stands_alone(items, sizes):
     sampler = EpochSampler(np.arange(items), "in_order", np.zeros(items, dtype=int), seed=0)

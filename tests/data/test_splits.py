@@ -52,9 +52,7 @@ def test_p01_exact_copies_fall_on_one_side():
 
 def test_copies_tie_their_groups_together():
     # p0 and p1 share a picture, p1 and p2 another: all three are one unit.
-    rows = manifest_of(
-        ["a"] * 6, ["p0", "p0", "p1", "p1", "p2", ""], ["x", "1", "x", "y", "y", "z"]
-    ).rows
+    rows = manifest_of(["a"] * 6, ["p0", "p0", "p1", "p1", "p2", ""], ["x", "1", "x", "y", "y", "z"]).rows
     units = together(rows)
     assert len(set(units[:5])) == 1
     assert units[5] not in units[:5]

@@ -1,0 +1,290 @@
+"""Whole runs through the door, on small pictures: what a run folder holds, and whether its numbers are its own."""
+
+import json
+import logging
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from omegaconf import OmegaConf
+
+from medcls import train
+from medcls.errors import MedclsError
+from medcls.evaluation.metrics import classification_metrics
+from medcls.evaluation.predictions import read_csv
+from medcls.run_folder import file_hash
+
+FAST = ["model=mobilenetv3_small", "data.image_size=32", "data.batch_size=8", "data.workers=0"]
+
+
+def run_door(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> None:
+    monkeypatch.setattr("sys.argv", ["medcls.train", *arguments])
+    try:
+        train.main()
+    except SystemExit as end:
+        assert not end.code, f"exit code {end.code}"
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A run of three epochs on two classes, one of them named in Chinese."""
+    from PIL import Image
+
+    base = tmp_path_factory.mktemp("finished")
+    draw = np.random.default_rng(0)
+    for level, name in ((90, "正常"), (160, "得病")):
+        (base / "images" / name).mkdir(parents=True)
+        for number in range(30):
+            pixels = np.clip(draw.normal(level, 40, (24, 20, 3)), 0, 255).astype(np.uint8)
+            Image.fromarray(pixels).save(base / "images" / name / f"{number:02d}.png")
+    with pytest.MonkeyPatch.context() as patch:
+        run_door(
+            patch,
+            *FAST,
+            f"data.root={base}/images",
+            "positive_class='得病'",
+            "trainer.max_epochs=3",
+            f"hydra.run.dir={base}/run",
+        )
+    return base / "run"
+
+
+def test_the_run_folder_holds_what_the_design_names(finished):
+    names = {path.relative_to(finished).as_posix() for path in finished.rglob("*") if path.is_file()}
+    expected = {
+        "config.yaml", "manifest.csv", "weights.json", "environment.json", "metrics.json", "model.txt", "train.log",
+        "checkpoints/best.ckpt", "checkpoints/last.ckpt", "predictions/val.csv", "predictions/test.csv",
+        *(
+            f"figures/{figure}.{ending}"
+            for figure in [
+                "training_images", "data", "training", "confusion_val", "confusion_test", "roc_val", "roc_test",
+            ]
+            for ending in ("png", "svg")
+        ),
+        "logs/version_0/metrics.csv",
+    }  # fmt: skip
+    assert expected <= names
+    assert {name for name in names - expected if not name.startswith(("tensorboard/", "logs/"))} == set()
+
+
+def test_p34_p35_checkpoints_have_two_names_and_load_as_plain_data(finished):
+    for name in ("best.ckpt", "last.ckpt"):
+        checkpoint = torch.load(finished / "checkpoints" / name, weights_only=True)
+        described = checkpoint["medcls"]
+        assert described["classes"] == ["得病", "正常"]
+        assert described["positive"] == "得病"
+        assert described["preprocessing"]["size"] == [32, 32]
+        assert described["network"]["_target_"].startswith("medcls.")
+    assert sorted(path.name for path in (finished / "checkpoints").iterdir()) == ["best.ckpt", "last.ckpt"]
+
+
+def test_p32_p33_the_best_checkpoint_is_scored_and_its_hash_stands_by_every_number(finished):
+    written = json.loads((finished / "metrics.json").read_text(encoding="utf-8"))
+    best = file_hash(finished / "checkpoints" / "best.ckpt")
+    assert written["checkpoint"] == best
+    for split in ("val", "test"):
+        assert set(pd.read_csv(finished / "predictions" / f"{split}.csv")["checkpoint"]) == {best}
+    history = pd.concat(pd.read_csv(path) for path in finished.glob("logs/*/metrics.csv"))
+    scores = history.dropna(subset="val/auroc").set_index("epoch")["val/auroc"]
+    assert written["val"]["values"]["auroc"] == pytest.approx(scores.max(), abs=1e-6)
+    assert torch.load(finished / "checkpoints" / "best.ckpt", weights_only=True)["epoch"] == scores.idxmax()
+
+
+def test_p47_metrics_follow_from_the_predictions_alone(finished):
+    written = json.loads((finished / "metrics.json").read_text(encoding="utf-8"))
+    for split in ("val", "test"):
+        table = read_csv(finished / "predictions" / f"{split}.csv", "得病")
+        again = classification_metrics(table.labels(), table.probabilities(), table.classes, "得病")
+        # JSON has no NaN: an undefined figure is null there, and its reason stands beside it.
+        undefined = {name for name, value in written[split]["values"].items() if value is None}
+        assert undefined <= set(written[split]["reasons"])
+        expected = {name: float("nan") if value is None else value for name, value in written[split]["values"].items()}
+        assert again.values == pytest.approx(expected, nan_ok=True)
+        manifest = pd.read_csv(finished / "manifest.csv", dtype=str, keep_default_na=False)
+        assert table.rows["path"].tolist() == manifest.loc[manifest["split"] == split, "path"].tolist()
+        assert table.rows["label"].tolist() == [path.split("/")[0] for path in table.rows["path"]]
+
+
+def test_p09_a_figure_from_the_selection_split_says_so(finished):
+    written = json.loads((finished / "metrics.json").read_text(encoding="utf-8"))
+    assert "chose the checkpoint" in written["val"]["caption"]
+    assert "chose the checkpoint" not in written["test"]["caption"]
+
+
+def test_p36_the_first_learning_rate_is_logged(finished):
+    text = (finished / "train.log").read_text(encoding="utf-8")
+    assert "learning rate:" in text
+    history = pd.concat(pd.read_csv(path) for path in finished.glob("logs/*/metrics.csv"))
+    column = next(name for name in history.columns if name.startswith("lr"))
+    first = history.dropna(subset=column).iloc[0][column]
+    assert f"{first:.3g} at the first of" in text
+
+
+def test_p61_the_configuration_is_resolved_and_says_where_the_images_were(finished):
+    cfg = OmegaConf.load(finished / "config.yaml")
+    assert OmegaConf.to_yaml(cfg) == OmegaConf.to_yaml(cfg, resolve=True)
+    assert "${" not in (finished / "config.yaml").read_text(encoding="utf-8")
+
+
+def test_the_log_begins_with_the_hardware(finished):
+    lines = (finished / "train.log").read_text(encoding="utf-8").splitlines()
+    assert "device:" in lines[0]
+    assert any("no weights loaded" in line and "model.weights=" in line for line in lines)
+
+
+def test_weights_of_a_finished_run_start_another(finished, tmp_path, monkeypatch):
+    root = OmegaConf.load(finished / "config.yaml").data.root
+    run_door(
+        monkeypatch, *FAST, f"data.root={root}", "positive_class='得病'", "trainer.max_epochs=1", "evaluate_test=false",
+        f"model.weights={finished}", "schedule=head_only", f"hydra.run.dir={tmp_path}/second",
+    )  # fmt: skip
+    account = json.loads((tmp_path / "second" / "weights.json").read_text(encoding="utf-8"))
+    assert account["loaded"] == account["tensors"]
+    assert not (tmp_path / "second" / "predictions" / "test.csv").exists()
+    # Only the head has moved.
+    before = torch.load(finished / "checkpoints" / "best.ckpt", weights_only=True)["state_dict"]
+    after = torch.load(tmp_path / "second" / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+    moved = {name for name in before if name.startswith("network.") and not torch.equal(before[name], after[name])}
+    assert moved
+    assert all(name.startswith("network.classifier.") for name in moved)
+
+
+def test_a_second_run_into_the_same_folder_is_refused(finished, monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["medcls.train", "data.root=x", f"hydra.run.dir={finished}"])
+    with pytest.raises(SystemExit) as stop:
+        train.main()
+    assert stop.value.code == 2
+    assert f"resume={finished}" in capsys.readouterr().err
+    assert (finished / "checkpoints" / "best.ckpt").exists()
+
+
+def test_preview_makes_pictures_and_trains_nothing(folder, tmp_path, monkeypatch):
+    root = folder({"a": 10, "b": 10})
+    run_door(
+        monkeypatch, *FAST, f"data.root={root}", "positive_class=a", "preview=true", f"hydra.run.dir={tmp_path}/preview"
+    )
+    names = {path.name for path in (tmp_path / "preview").rglob("*") if path.is_file()}
+    assert {"training_images.png", "data.png"} <= names
+    assert not any(name.endswith(".ckpt") for name in names)
+
+
+def test_a_sweep_leaves_test_alone_and_returns_the_monitored_metric(folder, tmp_path, monkeypatch):
+    root = folder({"a": 12, "b": 12})
+    returned = []
+    real = train.train
+    monkeypatch.setattr(train, "train", lambda *args, **kwargs: returned.append(real(*args, **kwargs)) or returned[-1])
+    run_door(
+        monkeypatch, "-m", *FAST, f"data.root={root}", "positive_class=a", "trainer.max_epochs=1", "seed=0,1",
+        f"hydra.sweep.dir={tmp_path}/sweep",
+    )  # fmt: skip
+    runs = sorted(path.parent for path in (tmp_path / "sweep").glob("*/metrics.json"))
+    assert len(runs) == 2
+    for run, value in zip(runs, returned, strict=True):
+        assert not (run / "predictions" / "test.csv").exists()
+        written = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
+        assert written["val"]["values"]["auroc"] == pytest.approx(value, abs=1e-6)
+
+
+def test_three_classes_need_no_positive_class(folder, tmp_path, monkeypatch):
+    root = folder({"train/a": 9, "train/b": 9, "train/c": 9, "test/a": 3, "test/b": 3, "test/c": 3})
+    run_door(
+        monkeypatch, *FAST, f"data.root={root}", "trainer.max_epochs=1", "loss=focal", f"hydra.run.dir={tmp_path}/run"
+    )
+    written = json.loads((tmp_path / "run" / "metrics.json").read_text(encoding="utf-8"))
+    assert set(written["test"]["per_class"]) == {"a", "b", "c"}
+    assert np.array(written["test"]["confusion"]).sum(axis=1).tolist() == [3, 3, 3]
+
+
+def test_one_logit_gives_two_columns(folder, tmp_path, monkeypatch):
+    root = folder({"a": 12, "b": 12})
+    run_door(
+        monkeypatch, *FAST, f"data.root={root}", "positive_class=a", "trainer.max_epochs=1",
+        "loss=binary_cross_entropy",
+        "model.head={pooling: max, dropout: 0.4, hidden: 16}", "ema=0.9", "exact_batch_norm=true",
+        "early_stopping=3", f"hydra.run.dir={tmp_path}/run",
+    )  # fmt: skip
+    table = read_csv(tmp_path / "run" / "predictions" / "test.csv", "a")
+    assert table.rows["logit_b"].eq(0).all()
+    assert np.allclose(table.probabilities().sum(axis=1), 1)
+
+
+def test_nan_loss_stops_and_keeps_the_last_good_checkpoint(folder, tmp_path, monkeypatch, capsys):
+    root = folder({"a": 20, "b": 20})
+    monkeypatch.setattr(
+        "sys.argv",
+        [
+            "medcls.train", *FAST, f"data.root={root}", "positive_class=a", "trainer.max_epochs=60", "optimizer=sgd",
+            "optimizer.lr=1e12", "scheduler=none", f"hydra.run.dir={tmp_path}/run",
+        ],
+    )  # fmt: skip
+    with pytest.raises(SystemExit) as stop:
+        train.main()
+    said = capsys.readouterr().err
+    assert stop.value.code == 2
+    assert "loss" in said.lower()
+    assert "step" in said
+    assert not list((tmp_path / "run").rglob("*.tmp"))
+
+
+def test_resume_refuses_other_settings_and_changed_images(finished, tmp_path, monkeypatch, capsys):
+    copy = Path(shutil.copytree(finished, tmp_path / "run"))
+    for arguments, says in (
+        ([f"resume={copy}", "optimizer.lr=0.1"], "optimizer.lr cannot change"),
+        ([f"resume={copy}", "model=mobilenetv2"], "model cannot change"),
+        (["-m", f"resume={copy}"], "leave out -m"),
+    ):
+        monkeypatch.setattr("sys.argv", ["medcls.train", *arguments])
+        with pytest.raises(SystemExit) as stop:
+            train.main()
+        assert stop.value.code == 2
+        assert says in capsys.readouterr().err
+    images = Path(shutil.copytree(OmegaConf.load(copy / "config.yaml").data.root, tmp_path / "images"))
+    (images / "正常" / "00.png").unlink()
+    monkeypatch.setattr("sys.argv", ["medcls.train", f"resume={copy}", f"data.root={images}"])
+    with pytest.raises(SystemExit):
+        train.main()
+    assert "differ from those the run began with" in capsys.readouterr().err
+
+
+def test_p60_resume_builds_nothing_that_medcls_does_not_ship(finished, tmp_path, monkeypatch, capsys):
+    copy = Path(shutil.copytree(finished, tmp_path / "run"))
+    cfg = OmegaConf.load(copy / "config.yaml")
+    cfg.optimizer = {"_target_": "os.system", "command": "false"}
+    OmegaConf.save(cfg, copy / "config.yaml")
+    monkeypatch.setattr("sys.argv", ["medcls.train", f"resume={copy}"])
+    with pytest.raises(SystemExit):
+        train.main()
+    assert "os.system" in capsys.readouterr().err
+
+
+def test_p40_the_same_seed_gives_the_same_weights(folder, tmp_path, monkeypatch):
+    root = folder({"a": 12, "b": 12})
+    states = []
+    for name, seed, workers in (("one", 3, 0), ("two", 3, 1), ("other", 4, 0)):
+        run_door(
+            monkeypatch, *FAST[:-1], f"data.workers={workers}", f"data.root={root}", "positive_class=a", f"seed={seed}",
+            "trainer.max_epochs=1", "evaluate_test=false", f"hydra.run.dir={tmp_path}/{name}",
+        )  # fmt: skip
+        states.append(torch.load(tmp_path / name / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"])
+    same = [torch.equal(states[0][name], states[1][name]) for name in states[0]]
+    assert all(same)
+    assert not all(torch.equal(states[0][name], states[2][name]) for name in states[0])
+
+
+def test_p40_nothing_is_silenced():
+    import warnings
+
+    from medcls import terminal
+
+    with warnings.catch_warnings(record=True):
+        terminal.start_log()
+    assert logging.getLogger("medcls").isEnabledFor(logging.INFO)
+    assert not any(rule[0] == "ignore" and rule[1] is None and rule[2] is Warning for rule in warnings.filters)
+
+
+def test_errors_are_ours(folder):
+    with pytest.raises(MedclsError):
+        train.seed("abc")
