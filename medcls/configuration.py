@@ -10,11 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import hydra
-from hydra.core.config_search_path import ConfigSearchPath
+from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.plugins import Plugins
 from hydra.errors import HydraException, InstantiationException
-from hydra.plugins.search_path_plugin import SearchPathPlugin
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -32,12 +30,14 @@ def configurations() -> Path:
     return packaged if packaged.is_dir() else Path(__file__).parent.parent
 
 
-class ExperimentsSearchPath(SearchPathPlugin):
-    """Makes `experiments/` a group of its own beside `conf/`."""
+def offer_experiments() -> None:
+    """Make `experiments/` a group of its own beside those of `conf/`.
 
-    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
-        """Hydra calls this when it composes."""
-        search_path.append(provider="medcls", path=f"file://{configurations()}")
+    By Hydra's store, not by its search path: that would make the whole checkout a place to look for groups.
+    """
+    for path in sorted((configurations() / "experiments").glob("*.yaml")):
+        node = OmegaConf.load(path)
+        ConfigStore.instance().store(name=path.stem, node=node, group="experiments", package="_global_")
 
 
 def open_door(task: Callable[[DictConfig], Any], config_name: str) -> None:
@@ -61,7 +61,7 @@ def open_door(task: Callable[[DictConfig], Any], config_name: str) -> None:
             _complain(error)
             sys.exit(2)
 
-    Plugins.instance().register(ExperimentsSearchPath)
+    offer_experiments()
     try:
         _check_overrides(sys.argv[1:])
         _resume_into_the_same_folder(sys.argv)

@@ -1,9 +1,14 @@
 """The command line and the configuration files: every file composes, every odd value is helped along."""
 
+import inspect
 import shlex
+from collections.abc import Iterator
 
 import pytest
+from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.utils import get_object
+from omegaconf import DictConfig, OmegaConf
 
 from medcls import configuration
 from medcls.errors import MedclsError
@@ -51,3 +56,114 @@ def test_a_sweep_needs_no_help():
     configuration._check_overrides(["-m", "model=mobilenetv3,mobilenetv2", "seed=0,1"])
     with pytest.raises(MedclsError, match="add -m"):
         configuration._check_overrides(["model=mobilenetv3,mobilenetv2"])
+
+
+def files(group: str) -> list[str]:
+    root = configuration.configurations()
+    return sorted(path.relative_to(root).with_suffix("").as_posix() for path in (root / group).rglob("*.yaml"))
+
+
+def composed(*overrides: str) -> DictConfig:
+    configuration.offer_experiments()
+    with initialize_config_dir(str(configuration.configurations() / "conf"), version_base="1.3"):
+        return compose("train", [*overrides])
+
+
+def targets(node: object) -> Iterator[dict]:
+    if isinstance(node, dict):
+        if "_target_" in node:
+            yield node
+        for value in node.values():
+            yield from targets(value)
+    elif isinstance(node, list):
+        for value in node:
+            yield from targets(value)
+
+
+# What the door adds where it builds, by target: the signature must take it.
+GIVEN = {
+    "medcls.data.folders.from_folders": {"positive", "progress"},
+    "lightning.Trainer": {"callbacks", "logger", "plugins", "default_root_dir"},
+    "lightning.pytorch.loggers.CSVLogger": {"save_dir"},
+    "lightning.pytorch.loggers.TensorBoardLogger": {"save_dir"},
+}
+GIVEN_BY_PREFIX = {
+    "medcls.models.mobilenetv3.": {"num_classes"},
+    "medcls.models.zoo.torchvision_network": {"num_classes"},
+    "medcls.models.zoo.timm_network": {"num_classes"},
+    "medcls.learning.losses.": {"class_counts"},
+    "medcls.learning.schedulers.": {"optimizer", "steps", "steps_per_epoch"},
+    "torch.optim.": {"params"},
+}
+
+
+def check_binds(node: dict) -> None:
+    target = node["_target_"]
+    given = GIVEN.get(target, set()) | {
+        name for prefix, names in GIVEN_BY_PREFIX.items() if target.startswith(prefix) for name in names
+    }
+    settings = {name for name in node if name not in ("_target_", "_partial_", "_convert_")}
+    assert not settings & given, f"{target}: {settings & given} come from the door"
+    signature = inspect.signature(get_object(target))
+    assert not any(p.kind is p.VAR_KEYWORD for p in signature.parameters.values()) or not target.startswith("medcls.")
+    signature.bind(**dict.fromkeys(settings | given))
+
+
+CONF = [name for name in files("conf") if name.count("/") == 2]
+EXPERIMENTS = files("experiments")
+
+
+def test_every_configuration_file_was_found():
+    groups = {name.split("/")[1] for name in CONF}
+    assert groups == {"data", "model", "loss", "optimizer", "scheduler", "schedule", "trainer", "logger"}
+    assert len(CONF) >= 30
+    assert len(EXPERIMENTS) >= 4
+
+
+@pytest.mark.parametrize("name", CONF)
+def test_every_configuration_composes_and_binds(name):
+    _, group, option = name.split("/")
+    plain = OmegaConf.to_container(composed(f"{group}={option}"), resolve=True)
+    found = list(targets(plain))
+    assert len(found) >= 7
+    for node in found:
+        check_binds(node)
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_every_experiment_composes_binds_and_tells_what_to_expect(name):
+    option = name.split("/")[1]
+    cfg = composed(f"experiments={option}")
+    for node in targets(OmegaConf.to_container(cfg, resolve=True)):
+        check_binds(node)
+    text = (configuration.configurations() / f"{name}.yaml").read_text(encoding="utf-8")
+    header = "".join(line for line in text.splitlines(keepends=True) if line.startswith("#"))
+    assert f"experiments={option}" in header, "the header gives the command"
+    assert "core" in header, "the header says on what machine"
+    assert "AUROC" in header, "the header says what to expect"
+    assert "hydra.mode" not in text
+
+
+def test_experiments_win_over_the_groups():
+    assert composed("experiments=breast_cancer_scratch").data.name == "breast_cancer"
+    assert composed("experiments=breast_cancer_scratch", "trainer.max_epochs=3").trainer.max_epochs == 3
+
+
+def test_shipped_targets_are_what_the_files_name():
+    shipped = configuration.shipped_targets()
+    assert "lightning.Trainer" in shipped
+    assert "medcls.models.mobilenetv3.mobilenetv3_large" in shipped
+    with pytest.raises(MedclsError, match=r"os\.system.*trust=true"):
+        configuration.check_targets(OmegaConf.create({"optimizer": {"_target_": "os.system"}}))
+    configuration.check_targets(composed())
+
+
+def test_help_lists_our_groups_and_no_others(monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["medcls.train", "--help"])
+    with pytest.raises(SystemExit) as end:
+        configuration.open_door(lambda cfg: None, "train")
+    assert not end.value.code
+    listed = {line.split(":")[0] for line in capsys.readouterr().out.split("== Config ==")[0].splitlines() if ":" in line}
+    assert listed == {
+        "data", "experiments", "logger", "loss", "model", "optimizer", "schedule", "scheduler", "trainer",
+    }  # fmt: skip
