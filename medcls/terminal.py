@@ -1,6 +1,7 @@
 """What a person sees while a run goes on."""
 
 import logging
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -22,6 +23,10 @@ def start_log() -> None:
         log.addHandler(
             RichHandler(console=console, show_path=False, show_level=True, omit_repeated_times=True, highlighter=None)
         )
+    # Lightning's own news (which devices there are, what else one could install) stands in our lines or is not news.
+    logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)
+    # Of Lightning's inner workings; whoever runs medcls can do nothing about it.
+    warnings.filterwarnings("ignore", message=r"`isinstance\(treespec, LeafSpec\)` is deprecated")
     logging.captureWarnings(True)
     warned = logging.getLogger("py.warnings")
     warned.handlers = log.handlers

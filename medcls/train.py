@@ -162,6 +162,11 @@ def choose_preprocessing(cfg: DictConfig) -> Preprocessing:
         preprocessing = dataclasses.replace(preprocessing, size=size)
     if cfg.data.resize is not None:
         preprocessing = dataclasses.replace(preprocessing, resize=cfg.data.resize)
+    if (channels := cfg.model.network.get("in_chans", 3)) != preprocessing.channels:
+        raise MedclsError(
+            f"model.network.in_chans is {channels}, but model.preprocessing has {preprocessing.channels} mean(s) and "
+            "std(s): give as many as there are channels, for grey [0.449] and [0.226]."
+        )
     return preprocessing
 
 
@@ -242,6 +247,8 @@ def make_trainer(cfg: DictConfig, run: RunFolder, data: ImageDataModule, freezin
         raise MedclsError(f"ema is {cfg.ema}: give a decay above 0 and below 1, such as 0.99, or null for none.")
     if cfg.early_stopping is not None and cfg.early_stopping < 1:
         raise MedclsError(f"early_stopping is {cfg.early_stopping}: give a number of epochs, or null for none.")
+    if cfg.trainer.devices != 1:
+        raise MedclsError(f"trainer.devices is {cfg.trainer.devices}: medcls trains on one device so far; give 1.")
     callbacks = [SeedEachEpoch(cfg.seed), freezing]
     if cfg.ema is not None:
         callbacks.append(EMAWeightAveraging(decay=cfg.ema))

@@ -166,6 +166,8 @@ def test_one_picture_under_two_labels(refused, root):
         "optimizer.lr=-1",
         "seed=abc",
         "ema=2",
+        "trainer.devices=2",
+        "model.network.in_chans=1",
     ],
 )
 def test_values_that_make_no_sense(refused, root, setting):

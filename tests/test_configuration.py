@@ -163,7 +163,9 @@ def test_help_lists_our_groups_and_no_others(monkeypatch, capsys):
     with pytest.raises(SystemExit) as end:
         configuration.open_door(lambda cfg: None, "train")
     assert not end.value.code
-    listed = {line.split(":")[0] for line in capsys.readouterr().out.split("== Config ==")[0].splitlines() if ":" in line}
+    listed = {
+        line.split(":")[0] for line in capsys.readouterr().out.split("== Config ==")[0].splitlines() if ":" in line
+    }
     assert listed == {
         "data", "experiments", "logger", "loss", "model", "optimizer", "schedule", "scheduler", "trainer",
     }  # fmt: skip

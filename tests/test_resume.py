@@ -31,7 +31,8 @@ def epochs_logged(run) -> int:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "settings", [["scheduler=cosine"], ["scheduler=plateau", "ema=0.9"], ["scheduler=one_cycle", "exact_batch_norm=true"]]
+    "settings",
+    [["scheduler=cosine"], ["scheduler=plateau", "ema=0.9"], ["scheduler=one_cycle", "exact_batch_norm=true"]],
 )
 def test_killed_in_epoch_2_of_4_and_resumed(folder, tmp_path, settings):
     root = folder({"a": 40, "b": 40})
@@ -43,7 +44,10 @@ def test_killed_in_epoch_2_of_4_and_resumed(folder, tmp_path, settings):
 
     killed = tmp_path / "killed"
     process = subprocess.Popen(
-        [*command, f"hydra.run.dir={killed}"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+        [*command, f"hydra.run.dir={killed}"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
     )
     while epochs_logged(killed) < 2 and process.poll() is None:
         time.sleep(0.02)
