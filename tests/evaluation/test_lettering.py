@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from matplotlib import font_manager
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from medcls.evaluation import lettering, plots
 from medcls.evaluation.lettering import drawable, font_families
@@ -56,6 +57,9 @@ def test_p55_chinese_names_are_drawn_in_a_font_that_has_them(monkeypatch, caplog
         figure.canvas.draw()
         assert not np.array_equal(drawn("得", families), drawn("正", families)), "two characters, not two boxes"
     assert [label.get_text() for label in figure.axes[0].get_xticklabels()] == list(CHINESE)
+    chinese = [text for text in figure.findobj(Text) if any(name in text.get_text() for name in CHINESE)]
+    assert len(chinese) >= 5, "two on each axis, and the caption"
+    assert all(families[1] in text.get_fontfamily() for text in chinese)
 
 
 @pytest.mark.usefixtures("_only_matplotlibs_fonts")
