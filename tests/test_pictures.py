@@ -1,0 +1,56 @@
+"""The pictures of a run say what they show."""
+
+import pytest
+
+from medcls import pictures
+from medcls.data.folders import from_folders
+from medcls.data.module import ImageDataModule
+from medcls.data.splits import split
+from medcls.data.transforms import Augmentation
+from medcls.errors import MedclsError
+from medcls.evaluation import plots
+from medcls.preprocessing import Preprocessing
+
+
+@pytest.fixture
+def shown(folder, tmp_path, monkeypatch):
+    """Draw the data's pictures under a resize policy; gives what `images_figure` was asked to show."""
+    manifest = split(from_folders(folder({"a": 12, "b": 12, "c": 3 * 4}), label_map=None))
+    asked = {}
+    real = plots.images_figure
+
+    def spy(images, titles, caption, stamp=None):
+        asked.update(images=images, titles=titles, caption=caption, stamp=stamp)
+        return real(images, titles, caption, stamp)
+
+    monkeypatch.setattr(plots, "images_figure", spy)
+
+    def draw(policy: str) -> dict:
+        preprocessing = Preprocessing(size=32, mean=(0.5,) * 3, std=(0.5,) * 3, resize=policy)
+        still = Augmentation(0, 0, 0, 1, 0, 0, 0)
+        pictures.of_data(ImageDataModule(manifest, preprocessing, augmentation=still), tmp_path / policy)
+        return dict(asked)
+
+    return draw
+
+
+def test_p19_the_resize_policy_is_a_named_choice_shown_in_the_preview(shown):
+    outcomes = {policy: shown(policy) for policy in ("squash", "letterbox", "crop")}
+    for policy, asked in outcomes.items():
+        assert policy in asked["caption"]
+        assert {image.shape for image in asked["images"]} == {(32, 32, 3)}
+    # 24 x 20 pixels to a square: letterbox leaves black bars at the sides, the others fill the frame.
+    assert all(image[:, 0].max() == 0 for image in outcomes["letterbox"]["images"])
+    assert all(image[:, 0].max() > 0 for image in outcomes["squash"]["images"] + outcomes["crop"]["images"])
+    with pytest.raises(MedclsError, match="squash, letterbox, crop"):
+        shown("stretch")
+
+
+def test_every_class_is_shown_under_its_own_name(shown):
+    asked = shown("squash")
+    assert set(asked["titles"]) == {"a", "b", "c"}
+    # The classes of the test pictures differ in brightness, so a wrong title would be seen.
+    means = {
+        name: [i.mean() for i, t in zip(asked["images"], asked["titles"], strict=True) if t == name] for name in "abc"
+    }
+    assert max(means["a"]) < min(means["b"]) and max(means["b"]) < min(means["c"])
