@@ -320,12 +320,13 @@ def training_figure(
 def overfitting_alarm(history: pd.DataFrame) -> str | None:
     """Say whether a training has learnt its images by heart.
 
-    Both losses are first smoothed by the median of three epochs, so that one odd epoch neither raises
-    the alarm nor sets the minimum. It is raised where at the end the validation loss stands well above
-    the training loss (by at least 0.1, and at least double) and either
+    Losses are read as medians of five epochs, so that an odd epoch neither raises the alarm nor sets
+    the minimum. It is raised where at the end the validation loss stands well above the training loss
+    (by at least 0.1, and at least double) and either
 
-    - has risen to 1.5 times its minimum (which noise does not do), while the training loss fell on from
-      where it stood then; a rise of both is a learning rate too high, not overfitting; or
+    - has risen for good: each of the last five epochs lies 1.25 times above its lowest median, which
+      noise seldom does, while the training loss fell on from where it stood then; a rise of both is a
+      learning rate too high, not overfitting; or
     - the training loss is under 0.01 (a mean probability of 99% for the right class) and the validation
       loss above log 2, where saying 50% to everything would bring it: then it need not have risen, having
       perhaps never been low.
@@ -346,10 +347,11 @@ def overfitting_alarm(history: pd.DataFrame) -> str | None:
     losses = table[["train/loss", "val/loss"]].dropna()
     if len(losses) < 5:
         return None
-    losses = losses.rolling(3, center=True).median().dropna()
+    last_five = losses["val/loss"].tail(5)
+    losses = losses.rolling(5, center=True).median().dropna()
     train, val = losses["train/loss"].to_numpy(), losses["val/loss"].to_numpy()
     lowest = int(val.argmin())
-    risen = val[-1] >= 1.5 * val[lowest] and train[-1] < train[lowest]
+    risen = last_five.min() >= 1.25 * val[lowest] and train[-1] < train[lowest]
     memorised = train[-1] < 0.01 and val[-1] > np.log(2)
     if val[-1] - train[-1] < 0.1 or val[-1] < 2 * train[-1] or not (risen or memorised):
         return None
