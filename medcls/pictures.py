@@ -1,5 +1,6 @@
 """Which figures a run folder gets: the manifest's and the predictions' content, handed to the plots."""
 
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,8 @@ from medcls.evaluation.metrics import Metrics
 from medcls.evaluation.predictions import Predictions
 from medcls.learning.freezing import FreezeSchedule
 from medcls.run_folder import RunFolder
+
+log = logging.getLogger(__name__)
 
 IMAGES_SHOWN = 18
 IMAGES_SAMPLED = 20
@@ -102,6 +105,8 @@ def of_training(run: RunFolder, freezing: FreezeSchedule, epochs: int, monitor: 
         for phase, start, end in zip(freezing.phases, starts, [*starts[1:], epochs], strict=False)
         if start < epochs
     ]
+    if (alarm := plots.overfitting_alarm(history)) is not None:
+        log.warning(alarm)
     scores = history.dropna(subset=monitor).groupby("epoch")[monitor].last()
     best = int(torch.load(run.best, map_location="cpu", weights_only=True)["epoch"])
     caption = f"{len(scores)} epochs, checkpoint chosen by {monitor}"

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     from medcls.data.manifest import Manifest
     from medcls.data.module import ImageDataModule
+    from medcls.evaluation.metrics import Metrics
     from medcls.hardware import Hardware
     from medcls.learning.classifier import Classifier
     from medcls.learning.freezing import FreezeSchedule
@@ -118,7 +120,9 @@ def train(cfg: DictConfig, run: RunFolder, evaluate_test: bool) -> float | None:
     load_best(classifier, run.best)
     splits = ("val", "test") if evaluate_test else ("val",)
     scores = {split: score(run, split, classifier, data) for split in splits}
-    run.write_json("metrics.json", {"checkpoint": file_hash(run.best), "stamps": manifest.stamps, **scores})
+    record = {split: metrics.to_plain() | {"caption": caption} for split, (metrics, caption) in scores.items()}
+    run.write_json("metrics.json", {"checkpoint": file_hash(run.best), "stamps": manifest.stamps, **record})
+    show_scores(scores)
     log.info("run folder: %s", run.path)
     return float(cast("ModelCheckpoint", trainer.checkpoint_callback).best_model_score or float("nan"))
 
@@ -312,10 +316,8 @@ def check_same_run(run: RunFolder, manifest: Manifest) -> None:
     )
 
 
-def score(run: RunFolder, split: str, classifier: Classifier, data: ImageDataModule) -> dict[str, Any]:
-    """Predict one split, once; save the table, its metrics and figures."""
-    import pandas as pd
-
+def score(run: RunFolder, split: str, classifier: Classifier, data: ImageDataModule) -> tuple[Metrics, str]:
+    """Predict one split, once; save the table and its figures; give its metrics, and what they are of."""
     from medcls import pictures, terminal
     from medcls.evaluation.metrics import classification_metrics
     from medcls.evaluation.predictions import from_logits
@@ -329,11 +331,25 @@ def score(run: RunFolder, split: str, classifier: Classifier, data: ImageDataMod
     predictions.write_csv(run.predictions / f"{split}.csv")
     metrics = classification_metrics(predictions.labels(), predictions.probabilities(), classes, positive)
     pictures.of_predictions(predictions, metrics, run.figures, data.manifest.stamp)
-    table = pd.DataFrame({"metric": list(metrics.values), split: list(metrics.values.values())})
-    terminal.show_table(table, predictions.caption())
-    if (note := metrics.majority_note()) is not None:
-        log.warning("%s: %s", split, note)
-    return metrics.to_plain() | {"caption": predictions.caption()}
+    return metrics, predictions.caption()
+
+
+def show_scores(scores: Mapping[str, tuple[Metrics, str]]) -> None:
+    """Print what each split says of the best checkpoint, side by side; and what is undefined, or worthless, and why."""
+    import pandas as pd
+
+    from medcls import terminal
+
+    columns = {split: metrics.values for split, (metrics, _) in scores.items()}
+    names = list(next(iter(columns.values())))
+    table = pd.DataFrame({"metric": names} | {split: [v[name] for name in names] for split, v in columns.items()})
+    terminal.show_table(table[table["metric"] != "n"], "Best checkpoint")
+    for split, (metrics, caption) in scores.items():
+        log.info("%s", caption)
+        for name, reason in metrics.reasons.items():
+            log.warning("%s: %s is undefined: %s", split, name, reason)
+        if (note := metrics.majority_note()) is not None:
+            log.warning("%s: %s", split, note)
 
 
 if __name__ == "__main__":
