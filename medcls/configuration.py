@@ -1,5 +1,6 @@
 """The one place, beside the doors, that knows Hydra: where configurations lie, and what may be built from them."""
 
+import errno
 import logging
 import re
 import shlex
@@ -60,6 +61,11 @@ def open_door(task: Callable[[DictConfig], Any], config_name: str) -> None:
         except (MedclsError, OmegaConfBaseException) as error:
             _complain(error)
             sys.exit(2)
+        except OSError as error:
+            if error.filename is None and error.errno != errno.ENOSPC:
+                raise
+            _complain(f"{error.filename or 'A file'} could not be written or read: {error.strerror}.")
+            sys.exit(2)
 
     offer_experiments()
     try:
@@ -75,7 +81,7 @@ def open_door(task: Callable[[DictConfig], Any], config_name: str) -> None:
         sys.exit(2 if end.code == 1 and not started else end.code)
 
 
-def _complain(error: Exception) -> None:
+def _complain(error: Exception | str) -> None:
     print(f"\nmedcls: {error}", file=sys.stderr)  # noqa: T201 - a door speaks to a person
 
 
@@ -116,7 +122,7 @@ def _resume_into_the_same_folder(argv: list[str]) -> None:
     given = {override.key_or_group: override.value() for override in overrides}
     if given.get("resume") is None:
         return
-    folder = Path(str(given["resume"]))
+    folder = Path(str(given["resume"])).expanduser()
     if not (folder / "config.yaml").is_file() or not (folder / "checkpoints" / "last.ckpt").is_file():
         raise MedclsError(
             f"resume={folder}: this folder holds no run that can go on (it needs config.yaml and "
@@ -137,14 +143,17 @@ def _resume_into_the_same_folder(argv: list[str]) -> None:
 
 def resumed(cfg: DictConfig, overrides: Sequence[str]) -> DictConfig:
     """The configuration to go on with: the run's own, and the few overrides that apply."""
-    own = OmegaConf.load(Path(str(cfg.resume)) / "config.yaml")
+    own = OmegaConf.load(Path(str(cfg.resume)).expanduser() / "config.yaml")
     if not isinstance(own, DictConfig):
         raise MedclsError(f"{cfg.resume}/config.yaml is not a configuration.")
-    for key in {override.split("=", 1)[0] for override in overrides} & set(MAY_CHANGE_ON_RESUME):
+    changed = {override.key_or_group for override in OverridesParser.create().parse_overrides(list(overrides))}
+    for key in changed & set(MAY_CHANGE_ON_RESUME):
         OmegaConf.update(own, key, OmegaConf.select(cfg, key))
+    if "data.root" in changed:
+        own.data.root = str(Path(str(own.data.root)).expanduser().absolute())
     # The saved configuration is resolved: what once referred to data.root now holds a copy of it.
     OmegaConf.update(own, "data.source.root", own.data.root)
-    OmegaConf.update(own, "resume", str(cfg.resume))
+    own.resume = str(cfg.resume)
     return own
 
 
@@ -195,9 +204,8 @@ def build(node: DictConfig, **values: Any) -> Any:  # noqa: ANN401 - builds what
     except InstantiationException as error:
         if isinstance(error.__cause__, MedclsError):
             raise error.__cause__ from None
-        if isinstance(error.__cause__, TypeError):
-            raise MedclsError(f"{node.get('_target_')} does not take these settings: {error.__cause__}") from error
-        raise
+        # Whatever a function says of values that came from the command line is the user's to mend.
+        raise MedclsError(f"{node.get('_target_')} does not take its settings: {error.__cause__ or error}") from error
 
 
 def plain(node: Any) -> Any:  # noqa: ANN401 - any value a configuration can hold

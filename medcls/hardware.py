@@ -5,6 +5,7 @@ import dataclasses
 import os
 import platform
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -67,7 +68,7 @@ def choose(workers: int | None = None, keep_memory: bool = True) -> Hardware:
         reasons.append(f"loader workers: {workers}, for {cores} core(s){' beside a GPU' if cuda else ''}")
     else:
         reasons.append(f"loader workers: {workers}, as set by data.workers")
-    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 4 if hasattr(os, "sysconf") else 1 << 30
+    memory = _memory() // 4
     reasons.append(f"decoded images are kept in memory up to {memory / 2**30:.1f} GiB, a quarter of the machine's")
     reasons.append("memory format: channels_last, in which these convolutions run fastest")
     if keep_memory and _keep_freed_memory():
@@ -78,6 +79,16 @@ def choose(workers: int | None = None, keep_memory: bool = True) -> Hardware:
             f"NOTE: the machine is already busy (load {load:.1f} on {cores} core(s)): this run will be slower"
         )
     return Hardware(cores, workers, memory, tuple(reasons))
+
+
+def _memory() -> int:
+    """Bytes that this process may use: the machine's, or the container's where that is less."""
+    machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 4 << 30
+    try:
+        limit = Path("/sys/fs/cgroup/memory.max").read_text(encoding="ascii").strip()
+    except OSError:
+        return machine
+    return min(machine, int(limit)) if limit.isdigit() else machine
 
 
 def _keep_freed_memory() -> bool:

@@ -1,5 +1,6 @@
 """The folder that holds everything of one run, written whole or not at all."""
 
+import contextlib
 import hashlib
 import json
 import logging
@@ -32,6 +33,10 @@ class RunFolder:
         self.logs = path / "logs"
         self.predictions = path / "predictions"
         self.figures = path / "figures"
+        # Hydra has just made the run folder; its parent too, where that holds nothing else.
+        alone = path.is_dir() and not any(path.iterdir())
+        parent_too = alone and path.parent.name == "runs" and len(list(path.parent.iterdir())) == 1
+        self._made = [path, path.parent] if parent_too else [path] if alone else []
         self._log: logging.FileHandler | None = None
         self._early_log = logging.handlers.MemoryHandler(capacity=100_000, flushLevel=logging.CRITICAL + 1)
         logging.getLogger("medcls").addHandler(self._early_log)
@@ -44,9 +49,28 @@ class RunFolder:
         MedclsError
             Names the folder, and how to go on with that run.
         """
-        if self.config.exists() or self.checkpoints.exists():
+        if self.last.exists():
             raise MedclsError(
                 f"{self.path} already holds a run. Go on with it by resume={self.path}, or give another hydra.run.dir."
+            )
+        if self.config.exists() or self.checkpoints.exists() or self.figures.exists():
+            raise MedclsError(
+                f"{self.path} holds what is left of a run that never finished an epoch, or a preview. Remove it, or "
+                "give another hydra.run.dir."
+            )
+
+    def refuse_within(self, images: str | None) -> None:
+        """Stop where the run folder would lie among the images, and its figures be taken for some of them.
+
+        Raises
+        ------
+        MedclsError
+            Names both folders.
+        """
+        if images is not None and self.path.resolve().is_relative_to(Path(images).resolve()):
+            raise MedclsError(
+                f"The run folder {self.path} lies within the folder of images (data.root={images}), where its figures "
+                "would be taken for images. Start from another folder, or give hydra.run.dir a place outside."
             )
 
     def close(self) -> None:
@@ -56,13 +80,14 @@ class RunFolder:
             if handler is not None:
                 log.removeHandler(handler)
                 handler.close()
-        for folder in (self.path, self.path.parent):
-            if not folder.is_dir() or any(folder.iterdir()) or folder == Path.cwd():
-                return
-            folder.rmdir()
+        # What was there before this command, and what cannot be removed, stays.
+        with contextlib.suppress(OSError):
+            for folder in self._made:
+                folder.rmdir()
 
     def begin(self) -> None:
         """Make the folder and let the log flow into it, from its first line on."""
+        self._made = []
         for folder in (self.path, self.checkpoints, self.predictions, self.figures):
             folder.mkdir(parents=True, exist_ok=True)
         self._log = logging.FileHandler(self.path / "train.log", encoding="utf-8")

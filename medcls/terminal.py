@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import pandas as pd
 from rich.console import Console
 from rich.logging import RichHandler
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
@@ -44,9 +45,12 @@ def progress(what: str) -> Iterator[Callable[[int, int], None]]:
 
 def show_table(rows: pd.DataFrame, title: str) -> None:
     """Print a table; shares and figures with three decimals."""
-    table = Table(title=title, title_justify="left", title_style="bold", header_style="bold", expand=False)
+    # Class names are text, whatever brackets they hold.
+    table = Table(title=escape(title), title_justify="left", title_style="bold", header_style="bold", expand=False)
     for column in rows.columns:
-        table.add_column(str(column), justify="right" if pd.api.types.is_numeric_dtype(rows[column]) else "left")
+        table.add_column(
+            escape(str(column)), justify="right" if pd.api.types.is_numeric_dtype(rows[column]) else "left"
+        )
     for row in rows.itertuples(index=False):
-        table.add_row(*(f"{cell:.3f}" if isinstance(cell, float) else str(cell) for cell in row))
+        table.add_row(*(f"{cell:.3f}" if isinstance(cell, float) else escape(str(cell)) for cell in row))
     console.print(table)

@@ -20,7 +20,9 @@ from medcls.run_folder import RunFolder, file_hash
 if TYPE_CHECKING:
     # Everything heavy is imported where it is used, so that a typo is answered before torch is loaded.
     import lightning
+    import torch
     from lightning.pytorch.callbacks import ModelCheckpoint
+    from torch import Tensor
 
     from medcls.data.manifest import Manifest
     from medcls.data.module import ImageDataModule
@@ -53,12 +55,21 @@ def run(cfg: DictConfig) -> float | None:
                 check_targets(cfg)
         else:
             folder.refuse_if_taken()
-        return train(cfg, folder, evaluate_test=not sweeping if cfg.evaluate_test is None else cfg.evaluate_test)
+            settle(cfg, sweeping)
+        return train(cfg, folder)
     finally:
         folder.close()
 
 
-def train(cfg: DictConfig, run: RunFolder, evaluate_test: bool) -> float | None:
+def settle(cfg: DictConfig, sweeping: bool) -> None:
+    """Fix what depends on how and from where the command was started, so that the saved configuration says it."""
+    if cfg.evaluate_test is None:
+        cfg.evaluate_test = not sweeping
+    if cfg.data.root is not None:
+        cfg.data.root = str(Path(str(cfg.data.root)).expanduser().absolute())
+
+
+def train(cfg: DictConfig, run: RunFolder) -> float | None:
     """One run, from images to figures.
 
     Parameters
@@ -67,8 +78,6 @@ def train(cfg: DictConfig, run: RunFolder, evaluate_test: bool) -> float | None:
         As `conf/train.yaml` describes it.
     run : RunFolder
         Where everything goes.
-    evaluate_test : bool
-        Whether the test split is read, once, at the end.
 
     Returns
     -------
@@ -83,6 +92,8 @@ def train(cfg: DictConfig, run: RunFolder, evaluate_test: bool) -> float | None:
     from medcls import hardware, pictures, terminal
     from medcls.inference.predict import load_best
     from medcls.models.summary import summarise
+
+    run.refuse_within(cfg.data.root)
 
     terminal.start_log()
     machine = hardware.choose(cfg.data.workers, cfg.keep_memory)
@@ -100,6 +111,7 @@ def train(cfg: DictConfig, run: RunFolder, evaluate_test: bool) -> float | None:
         return None
     say_learning_rates(cfg, data)
     classifier, freezing, account = make_classifier(cfg, manifest, preprocessing)
+    summary = summarise(classifier.network, (preprocessing.channels, *preprocessing.size))
     trainer = make_trainer(cfg, run, data, freezing)
 
     # From here on the run is real, and its folder begins.
@@ -107,24 +119,26 @@ def train(cfg: DictConfig, run: RunFolder, evaluate_test: bool) -> float | None:
     if cfg.resume:
         check_same_run(run, manifest)
     else:
-        run.write_text("config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
         run.write_text("manifest.csv", manifest.to_csv())
         run.write_json("weights.json", account.to_plain())
-        run.write_text("model.txt", summarise(classifier.network, (preprocessing.channels, *preprocessing.size)))
+        run.write_text("model.txt", summary)
         pictures.of_data(data, run.figures)
+    run.write_text("config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
     run.write_json("environment.json", hardware.environment() | {"choices": list(machine.reasons)})
     trainer.fit(classifier, datamodule=data, ckpt_path=str(run.last) if cfg.resume else None, weights_only=True)
     pictures.of_training(run, freezing, trainer.current_epoch, cfg.monitor, manifest.stamp)
 
     # The best checkpoint, and nothing else, is scored: its hash stands beside every number.
     load_best(classifier, run.best)
-    splits = ("val", "test") if evaluate_test else ("val",)
-    scores = {split: score(run, split, classifier, data) for split in splits}
+    splits = ("val", "test") if cfg.evaluate_test else ("val",)
+    device = trainer.strategy.root_device
+    scores = {split: score(run, split, classifier, data, device) for split in splits}
     record = {split: metrics.to_plain() | {"caption": caption} for split, (metrics, caption) in scores.items()}
     run.write_json("metrics.json", {"checkpoint": file_hash(run.best), "stamps": manifest.stamps, **record})
     show_scores(scores)
     log.info("run folder: %s", run.path)
-    return float(cast("ModelCheckpoint", trainer.checkpoint_callback).best_model_score or float("nan"))
+    # A score of 0.0 is a score; without one the checkpoint callback would have saved nothing, and loading failed.
+    return float(cast("Tensor", cast("ModelCheckpoint", trainer.checkpoint_callback).best_model_score))
 
 
 def seed(value: int) -> None:
@@ -208,6 +222,7 @@ def make_classifier(
     network = build(cfg.model.network, num_classes=outputs)
     new_head = replace_head(network, outputs, **plain(cfg.model.head)) if cfg.model.head else None
     freezing = FreezeSchedule(plain(cfg.schedule.phases), head=new_head or head_name(network))
+    freezing.table(network)  # a pattern that matches nothing, in whichever phase, is found out now
     # A resumed run takes every tensor from its checkpoint; what it started from stands in its weights.json.
     source = None if cfg.resume else cfg.model.weights
     account = load_weights(network, source, head=new_head, classes=classes, preprocessing=preprocessing)
@@ -247,9 +262,9 @@ def make_trainer(cfg: DictConfig, run: RunFolder, data: ImageDataModule, freezin
     from medcls.learning.callbacks import ExactBatchNorm, SeedEachEpoch
     from medcls.learning.checkpoints import AtomicCheckpointIO, checkpoints
 
-    if cfg.ema is not None and not 0 < cfg.ema < 1:
+    if cfg.ema is not None and not (isinstance(cfg.ema, float) and 0 < cfg.ema < 1):
         raise MedclsError(f"ema is {cfg.ema}: give a decay above 0 and below 1, such as 0.99, or null for none.")
-    if cfg.early_stopping is not None and cfg.early_stopping < 1:
+    if cfg.early_stopping is not None and not (isinstance(cfg.early_stopping, int) and cfg.early_stopping > 0):
         raise MedclsError(f"early_stopping is {cfg.early_stopping}: give a number of epochs, or null for none.")
     if cfg.trainer.devices != 1:
         raise MedclsError(f"trainer.devices is {cfg.trainer.devices}: medcls trains on one device so far; give 1.")
@@ -260,7 +275,9 @@ def make_trainer(cfg: DictConfig, run: RunFolder, data: ImageDataModule, freezin
         callbacks.append(ExactBatchNorm(data.unaugmented_training()))
     callbacks += checkpoints(run.checkpoints, cfg.monitor, cfg.monitor_mode)
     if cfg.early_stopping is not None:
-        callbacks.append(EarlyStopping(cfg.monitor, mode=cfg.monitor_mode, patience=cfg.early_stopping))
+        callbacks.append(
+            EarlyStopping(cfg.monitor, mode=cfg.monitor_mode, patience=cfg.early_stopping, check_finite=False)
+        )
     callbacks += [LearningRateMonitor(), RichProgressBar()]
     return build(
         cfg.trainer,
@@ -277,7 +294,10 @@ def say_learning_rates(cfg: DictConfig, data: ImageDataModule) -> None:
 
     if not isinstance(cfg.trainer.max_epochs, int) or cfg.trainer.max_epochs < 1:
         raise MedclsError(f"trainer.max_epochs is {cfg.trainer.max_epochs}: give a number of epochs, at least 1.")
-    steps = -(-len(data.train_dataloader()) // cfg.trainer.accumulate_grad_batches)
+    accumulated = cfg.trainer.accumulate_grad_batches
+    if not isinstance(accumulated, int) or accumulated < 1:
+        raise MedclsError(f"trainer.accumulate_grad_batches is {accumulated}: give a whole number, at least 1.")
+    steps = -(-len(data.train_dataloader()) // accumulated)
     rates = learning_rates(
         build(cfg.optimizer), build(cfg.scheduler), steps=steps * cfg.trainer.max_epochs, steps_per_epoch=steps
     )
@@ -316,7 +336,9 @@ def check_same_run(run: RunFolder, manifest: Manifest) -> None:
     )
 
 
-def score(run: RunFolder, split: str, classifier: Classifier, data: ImageDataModule) -> tuple[Metrics, str]:
+def score(
+    run: RunFolder, split: str, classifier: Classifier, data: ImageDataModule, device: torch.device
+) -> tuple[Metrics, str]:
     """Predict one split, once; save the table and its figures; give its metrics, and what they are of."""
     from medcls import pictures, terminal
     from medcls.evaluation.metrics import classification_metrics
@@ -325,7 +347,7 @@ def score(run: RunFolder, split: str, classifier: Classifier, data: ImageDataMod
 
     rows, classes, positive = data.manifest.rows, data.manifest.classes, data.manifest.positive
     with terminal.progress(f"predicting {split}") as progress:
-        logits, numbers = predict(classifier, data.rows_of(split), classifier.device, progress)
+        logits, numbers = predict(classifier, data.rows_of(split), device, progress)
     predictions = from_logits(rows, numbers, logits, classes, positive, file_hash(run.best))
     predictions.check_against(rows.loc[rows["split"] == split, "path"].tolist())
     predictions.write_csv(run.predictions / f"{split}.csv")

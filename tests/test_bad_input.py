@@ -71,6 +71,32 @@ def test_p31_unknown_monitor(refused, root):
     assert "val/accuracy" in said
 
 
+@pytest.mark.parametrize(("monitor", "mode"), [("val/loss", "max"), ("val/auroc", "min"), ("val/n", "max")])
+def test_a_monitor_that_would_choose_the_worst_or_nothing(refused, root, monitor, mode):
+    said = refused(f"data.root={root}", "positive_class=malignant", f"monitor={monitor}", f"monitor_mode={mode}")
+    assert monitor in said
+
+
+def test_default_data_missing_is_the_only_case_for_phantoms(refused, tmp_path):
+    assert "There is no folder" in refused("data=breast_cancer", f"data.root={tmp_path}/typo")
+    assert not (tmp_path / "typo").exists()
+
+
+def test_a_network_that_cannot_take_the_size(refused, root):
+    assert "32" in refused(f"data.root={root}", "positive_class=malignant", "model=inception_v3")
+
+
+@pytest.mark.parametrize("freeze", ["[blokcs.*]", "[backbone, head]"])
+def test_a_later_phase_that_cannot_be(refused, root, freeze):
+    phases = f"schedule.phases=[{{epochs: 5, freeze: []}}, {{epochs: null, freeze: {freeze}}}]"
+    assert "schedule" in refused(f"data.root={root}", "positive_class=malignant", phases)
+
+
+def test_a_run_folder_among_the_images(refused, root):
+    said = refused(f"data.root={root}", "positive_class=malignant", f"hydra.run.dir={root}/runs/x")
+    assert "within the folder of images" in said
+
+
 def test_monitor_mode_that_is_none(refused, root):
     assert "monitor_mode" in refused(f"data.root={root}", "positive_class=malignant", "monitor_mode=best")
 
@@ -167,6 +193,16 @@ def test_one_picture_under_two_labels(refused, root):
         "seed=abc",
         "ema=2",
         "trainer.devices=2",
+        "trainer.accelerator=gpux",
+        "trainer.precision=foo",
+        "trainer.accumulate_grad_batches=0",
+        "data.workers=-1",
+        "data.val_fraction=abc",
+        "data.label_map=foo",
+        "early_stopping=abc",
+        "ema=abc",
+        "scheduler.warmup=abc",
+        "loss.label_smoothing=abc",
         "model.network.in_chans=1",
     ],
 )

@@ -182,6 +182,9 @@ def test_a_sweep_leaves_test_alone_and_returns_the_monitored_metric(folder, tmp_
     )  # fmt: skip
     runs = sorted(path.parent for path in (tmp_path / "sweep").glob("*/metrics.json"))
     assert len(runs) == 2
+    # Resuming a run of a sweep does not open test either.
+    run_door(monkeypatch, f"resume={runs[0]}")
+    returned.pop()
     for run, value in zip(runs, returned, strict=True):
         assert not (run / "predictions" / "test.csv").exists()
         written = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
@@ -247,6 +250,36 @@ def test_resume_refuses_other_settings_and_changed_images(finished, tmp_path, mo
     with pytest.raises(SystemExit):
         train.main()
     assert "differ from those the run began with" in capsys.readouterr().err
+
+
+def test_resume_from_another_folder_and_for_longer(folder, tmp_path, monkeypatch):
+    root = folder({"a": 12, "[old]": 12})
+    monkeypatch.chdir(root.parent)
+    run_door(
+        monkeypatch, *FAST, f"data.root={root.name}", "positive_class=a", "trainer.max_epochs=1", "monitor=val/loss",
+        "monitor_mode=min", f"hydra.run.dir={tmp_path}/run one",
+    )  # fmt: skip
+    monkeypatch.chdir("/")
+    run_door(monkeypatch, f"resume={tmp_path}/run one", "trainer.max_epochs=2")
+    assert OmegaConf.load(tmp_path / "run one" / "config.yaml").trainer.max_epochs == 2
+    assert torch.load(tmp_path / "run one" / "checkpoints" / "last.ckpt", weights_only=True)["epoch"] == 1
+
+
+def test_phantoms_are_announced_and_stamped(tmp_path, monkeypatch, caplog):
+    from medcls.data import phantoms
+
+    real = phantoms.ensure_phantoms
+    monkeypatch.setattr(phantoms, "ensure_phantoms", lambda root: real(root, images=60))
+    monkeypatch.chdir(tmp_path)
+    run_door(monkeypatch, *FAST, "data=breast_cancer", "trainer.max_epochs=1", "hydra.run.dir=run")
+    log_text = (tmp_path / "run" / "train.log").read_text(encoding="utf-8")
+    assert "phantoms" in log_text.lower()
+    assert "SYNTHETIC" in log_text
+    assert "SYNTHETIC" in (tmp_path / "run" / "metrics.json").read_text(encoding="utf-8")
+    for table in ("manifest.csv", "predictions/test.csv"):
+        assert pd.read_csv(tmp_path / "run" / table)["stamp"].str.contains("SYNTHETIC").all()
+    manifest = pd.read_csv(tmp_path / "run" / "manifest.csv")
+    assert (manifest.groupby("group")["split"].nunique() == 1).all()
 
 
 def test_p60_resume_builds_nothing_that_medcls_does_not_ship(finished, tmp_path, monkeypatch, capsys):
