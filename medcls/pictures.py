@@ -64,7 +64,8 @@ def of_data(data: ImageDataModule, folder: Path) -> None:
         before[name] = np.concatenate([draw.choice(image.pixels.ravel(), PIXELS_SAMPLED) for image in stored])
         received = normalise(torch.stack([data.training_sample(int(row)) for row in chosen]), preprocessing).numpy()
         after[name] = np.concatenate([draw.choice(image.ravel(), PIXELS_SAMPLED) for image in received])
-    table = split_table(manifest).set_index("split")[list(manifest.classes)]
+    columns = {f"{name}: images": name for name in manifest.classes}
+    table = split_table(manifest).set_index("split")[list(columns)].rename(columns=columns)
     figure = plots.data_figure(
         table,
         before,

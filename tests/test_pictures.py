@@ -54,3 +54,19 @@ def test_every_class_is_shown_under_its_own_name(shown):
         name: [i.mean() for i, t in zip(asked["images"], asked["titles"], strict=True) if t == name] for name in "abc"
     }
     assert max(means["a"]) < min(means["b"]) and max(means["b"]) < min(means["c"])
+
+
+def test_classes_called_as_the_table_calls_its_columns_are_counted(folder, tmp_path, monkeypatch):
+    manifest = split(from_folders(folder({"groups": 12, "images": 15, "split": 20})))
+    asked = {}
+    real = plots.data_figure
+
+    def spy(counts, *rest):
+        asked["counts"] = counts
+        return real(counts, *rest)
+
+    monkeypatch.setattr(plots, "data_figure", spy)
+    preprocessing = Preprocessing(size=32, mean=(0.5,) * 3, std=(0.5,) * 3)
+    pictures.of_data(ImageDataModule(manifest, preprocessing, augmentation=None), tmp_path)
+    assert asked["counts"].sum().to_dict() == {"groups": 12, "images": 15, "split": 20}
+    assert asked["counts"].index.tolist() == ["train", "val", "test"]

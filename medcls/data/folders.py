@@ -1,5 +1,6 @@
 """From folders of images to a manifest: what the folders mean is found out, and said."""
 
+import logging
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -10,6 +11,7 @@ from torchvision.datasets import ImageFolder
 
 from medcls.data import images, phantoms
 from medcls.data.manifest import (
+    COLUMNS,
     Manifest,
     check_label_map,
     check_one_label_per_image,
@@ -20,6 +22,10 @@ from medcls.data.manifest import (
     groups_from_paths,
 )
 from medcls.errors import MedclsError
+
+log = logging.getLogger(__name__)
+
+PHANTOMS_MADE = 600  # what `ensure_phantoms` makes by default
 
 SPLIT_SPELLINGS = {
     "train": "train",
@@ -37,20 +43,56 @@ MASK = re.compile(r"(.+?)_mask(_\d+)?$", re.IGNORECASE)
 class ClassFolders(ImageFolder):
     """torchvision's `ImageFolder` that does not take an operating system's litter for a class.
 
-    It lists; the pixels are read elsewhere. What it refused stands in `refused`.
+    It lists; the pixels are read elsewhere. What it refused stands in `refused`, hidden images in
+    `hidden`, and the folders that a link would have shown a second time in `repeated`.
     """
 
     def __init__(self, root: Path) -> None:
         self.refused: list[str] = []
+        self.hidden: list[str] = []
+        self.repeated: list[str] = []
         super().__init__(str(root), is_valid_file=self._is_image, allow_empty=True)
 
     def _is_image(self, path: str) -> bool:
         if images.is_junk(Path(path).relative_to(self.root)):
             return False
         if not images.is_image_name(Path(path)):
-            self.refused.append(path)
+            if not is_hidden(Path(path).name):
+                self.refused.append(path)
+            return False
+        if is_hidden(Path(path).name):
+            self.hidden.append(path)
             return False
         return True
+
+    def make_dataset(
+        self,
+        directory: str | Path,
+        class_to_idx: dict[str, int],
+        extensions: tuple[str, ...] | None = None,
+        is_valid_file: Callable[[str], bool] | None = None,
+        allow_empty: bool = False,
+    ) -> list[tuple[str, int]]:
+        """Every image below each class folder with its class index, in no certain order.
+
+        torchvision's own follows a link that leads back up until the system stops it; this one
+        enters each folder once a class, and no hidden one.
+        """
+        samples = []
+        for name, index in class_to_idx.items():
+            seen: set[str] = set()
+            for here, folders, files in os.walk(os.path.join(directory, name), followlinks=True):
+                real = os.path.realpath(here)
+                if real in seen:
+                    self.repeated.append(here)
+                    folders.clear()
+                    continue
+                seen.add(real)
+                # Sorted: of two ways to a folder the same one is taken on every file system.
+                folders[:] = sorted(folder for folder in folders if not is_hidden(folder))
+                paths = [os.path.join(here, file) for file in files]
+                samples += [(path, index) for path in paths if self._is_image(path)]
+        return samples
 
     def find_classes(self, directory: str | Path) -> tuple[list[str], dict[str, int]]:
         """Sorted names of the sub-folders, litter left out, and their indices."""
@@ -58,12 +100,17 @@ class ClassFolders(ImageFolder):
         return names, {name: index for index, name in enumerate(names)}
 
 
+def is_hidden(name: str) -> bool:
+    """Whether a file or folder of this name is hidden, as `.ipynb_checkpoints` is."""
+    return name.startswith(".")
+
+
 def subfolders(folder: Path) -> list[str]:
     """Sorted names of the folders in a folder, without litter and hidden ones."""
     return sorted(
         entry.name
         for entry in os.scandir(folder)
-        if entry.is_dir() and not images.is_junk(Path(entry.name)) and not entry.name.startswith(".")
+        if entry.is_dir() and not images.is_junk(Path(entry.name)) and not is_hidden(entry.name)
     )
 
 
@@ -91,7 +138,7 @@ def find_layout(root: Path) -> dict[str, Path]:
         raise MedclsError(f"{root} (data.root) is a file. Give the folder that holds the images.")
     names = subfolders(root)
     if not names:
-        loose = sum(images.is_image_name(Path(entry.name)) for entry in os.scandir(root))
+        loose = len(loose_images(root))
         raise MedclsError(
             f"{root} (data.root) holds {loose} image(s) but no class folders: put the images of each class into a "
             "folder of its name."
@@ -131,24 +178,29 @@ def list_images(root: Path) -> tuple[pd.DataFrame, list[str]]:
     Raises
     ------
     MedclsError
-        No images, a class that one split lacks, or volumes (out of scope).
+        No images, a class that one split lacks, volumes (out of scope), or names that are not UTF-8.
     """
     layout = find_layout(root)
     paths: list[tuple[str, str, str]] = []
     refused: list[str] = []
+    hidden: list[str] = []
+    repeated: list[str] = []
     classes: dict[str, list[str]] = {}
     for split, folder in layout.items():
         listing = ClassFolders(folder)
         refused += listing.refused
+        hidden += listing.hidden
+        repeated += listing.repeated
         classes[split] = listing.classes
         paths += [
             (Path(path).relative_to(root).as_posix(), listing.classes[index], split) for path, index in listing.samples
         ]
+    check_names([*(path for path, _, _ in paths), *(name for names in classes.values() for name in names)])
     volumes = [path for path in refused if path.lower().endswith(VOLUMES)]
     if volumes:
         raise MedclsError(
-            f"{len(volumes)} file(s) hold volumes, such as {volumes[0]}: 3-D images are out of scope for medcls. "
-            "Save the slices that matter as pictures."
+            f"{len(volumes)} file(s) hold volumes, such as {shown_first(volumes)}: 3-D images are out of scope for "
+            "medcls. Save the slices that matter as pictures."
         )
     rows = pd.DataFrame(paths, columns=["path", "label", "given_split"]).sort_values("path", ignore_index=True)
     if rows.empty:
@@ -156,17 +208,46 @@ def list_images(root: Path) -> tuple[pd.DataFrame, list[str]]:
     rows, notes = leave_out_masks(rows)
     check_classes_agree(root, rows, classes)
     if refused:
-        endings = count_words([PurePosixPath(path).suffix.lower() or "no ending" for path in refused])
-        notes.append(f"left out {len(refused)} file(s) that are no images ({endings}), such as {refused[0]}")
-    loose = [
-        entry.name
-        for folder in layout.values()
-        for entry in os.scandir(folder)
-        if entry.is_file() and images.is_image_name(Path(entry.name)) and not images.is_junk(Path(entry.name))
-    ]
-    if loose:
-        notes.append(f"left out {len(loose)} image(s) that lie in no class folder, such as {loose[0]}")
+        endings = count_words(
+            [images.shown(PurePosixPath(path).suffix.lower() or "no ending") for path in sorted(refused)]
+        )
+        notes.append(f"left out {len(refused)} file(s) that are no images ({endings}), such as {shown_first(refused)}")
+    for names, what in (
+        ([name for folder in layout.values() for name in loose_images(folder)], "image(s) that lie in no class folder"),
+        (hidden, "hidden image(s)"),
+        (repeated, "folder(s) that a link shows a second time"),
+    ):
+        if names:
+            notes.append(f"left out {len(names)} {what}, such as {shown_first(names)}")
     return rows, notes
+
+
+def loose_images(folder: Path) -> list[str]:
+    """Names of the images that lie in a folder itself, without litter and hidden ones."""
+    names = [entry.name for entry in os.scandir(folder) if entry.is_file() and not is_hidden(entry.name)]
+    return [name for name in names if images.is_image_name(Path(name)) and not images.is_junk(Path(name))]
+
+
+def shown_first(paths: Sequence[str]) -> str:
+    """The first of some paths, as a message can print it."""
+    return images.shown(min(paths))
+
+
+def check_names(names: Sequence[str]) -> None:
+    """Refuse names that no table could hold.
+
+    Raises
+    ------
+    MedclsError
+        Lists every name that is not UTF-8, its broken bytes as escapes.
+    """
+    broken = [name for name in names if any("\ud800" <= letter <= "\udfff" for letter in name)]
+    if broken:
+        raise MedclsError(
+            f"{len(broken)} file or folder name(s) are not UTF-8 and cannot stand in a table:\n"
+            + "\n".join(f"  {name!a}" for name in broken)
+            + "\nRename them."
+        )
 
 
 def leave_out_masks(rows: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
@@ -237,8 +318,8 @@ def from_folders(
     positive: str | None = None,
     label_map: Mapping[str, Sequence[str]] | None = None,
     group_pattern: str | None = None,
-    exclude_paths: Sequence[str] = (),
-    phantoms_if_missing: bool = False,
+    exclude_paths: str | Sequence[str] = (),
+    phantoms_at: str | Path | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Manifest:
     """Read folders of images into a checked manifest, without splitting it.
@@ -256,10 +337,10 @@ def from_folders(
         `{new class: [folder names]}`, to merge or rename classes.
     group_pattern : str, optional
         A regular expression that finds the patient (lesion, exam) in an image's relative path.
-    exclude_paths : sequence of str
+    exclude_paths : str or sequence of str
         Relative paths of images to leave out.
-    phantoms_if_missing : bool
-        Make breast ultrasound phantoms at `root` where that folder does not exist.
+    phantoms_at : path, optional
+        Make breast ultrasound phantoms at `root` where that is this folder, and it does not exist.
     progress : callable, optional
         Called with images read and images in all.
 
@@ -272,14 +353,20 @@ def from_folders(
     if root is None:
         raise MedclsError("Nothing says where the images are: add data.root=/path/to/images to the command.")
     root = Path(str(root))
-    if phantoms_if_missing and not root.exists():
+    if phantoms_at is not None and root == Path(phantoms_at) and not root.exists():
+        log.warning(
+            "NO IMAGES were found at %s: making %d breast ultrasound PHANTOMS there. They are synthetic, and nothing "
+            "measured on them says anything about patients. For images of your own: data.root=/path/to/images",
+            root.absolute(),
+            PHANTOMS_MADE,
+        )
         phantoms.ensure_phantoms(root)
     stamps: tuple[str, ...] = ()
     if root.is_dir() and phantoms.read_marker(root):
         stamps = (phantoms.PHANTOM_STAMP,)
         group_pattern = group_pattern or phantoms.GROUP_PATTERN
     rows, notes = list_images(root)
-    if label_map:
+    if label_map is not None and label_map != {}:
         rows["label"] = rows["label"].map(check_label_map(label_map, sorted(set(rows["label"]))))
     check_task(list(rows["label"]))
     rows, excluded = exclude(rows, exclude_paths)
@@ -289,5 +376,6 @@ def from_folders(
     rows["split"] = ""
     rows["content"] = read_contents(root, list(rows["path"]), progress)
     check_one_label_per_image(rows)
-    rows = rows[["path", "label", "group", "split", "given_split", "content"]].reset_index(drop=True)
+    rows["stamp"] = "".join(stamps)
+    rows = rows[list(COLUMNS)].reset_index(drop=True)
     return Manifest(root, classes, rows, positive, stamps, tuple(notes + excluded))

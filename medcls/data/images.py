@@ -87,7 +87,7 @@ class UnreadableImage(MedclsError):
 
     # One text argument suffices, so that a data loader's worker can raise it again in the main process.
     def __init__(self, reason: str, path: Path | None = None) -> None:
-        super().__init__(reason if path is None else f"{_shown(path)} cannot be read as an image: {reason}.")
+        super().__init__(reason if path is None else f"{shown(path)} cannot be read as an image: {reason}.")
         self.reason = reason
         self.path = path
 
@@ -428,6 +428,6 @@ def _looks_like(data: bytes) -> str:
     return f"it is text, not an image: {text.strip()[:40]!r}"
 
 
-def _shown(path: Path) -> str:
+def shown(path: PurePath | str) -> str:
     """Write a path for a message: with escapes where it has newlines or a broken encoding."""
     return str(path) if str(path).isprintable() else ascii(str(path))

@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import io
 import re
+import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,7 +14,7 @@ import pandas as pd
 
 from medcls.errors import MedclsError, nearest
 
-COLUMNS = ("path", "label", "group", "split", "given_split", "content")
+COLUMNS = ("path", "label", "group", "split", "given_split", "content", "stamp")
 SPLITS = ("train", "val", "test", "held_out", "unused", "left_out")
 SCORED_SPLITS = ("train", "val", "test", "held_out")
 
@@ -32,7 +33,8 @@ class Manifest:
         Sorted by path. Columns: `path` (relative, with forward slashes), `label`, `group` (the
         patient, lesion or exam; empty where unknown), `split` (one of `SPLITS`; empty before the
         split is made), `given_split` (as it came with the data, else empty), `content` (hash of the
-        decoded pixels), and any further columns of the user's own table. All text.
+        decoded pixels), `stamp` (what a picture made from the image alone must say: synthetic; else
+        empty), and any further columns of the user's own table. All text.
     positive : str or None
         The class that a binary task looks for; None for more than two classes.
     stamps : tuple of str
@@ -145,19 +147,30 @@ def check_label_map(label_map: Mapping[str, Sequence[str]], found: Sequence[str]
     Raises
     ------
     MedclsError
-        A name that is not among the classes, one named twice, or a class that the map forgets.
+        What is no mapping, a name that is not among the classes, one named twice, or a class that
+        the map forgets.
     """
+    if not isinstance(label_map, Mapping):
+        raise MedclsError(
+            f"data.label_map is {label_map!r}: give it as {{new class: [folder names]}}, such as "
+            "{malignant: [malignant], other: [benign, normal]}."
+        )
     mapping: dict[str, str] = {}
-    for new, olds in label_map.items():
-        for old in [olds] if isinstance(olds, str) else olds:
-            if old not in found:
-                raise MedclsError(
-                    f"data.label_map puts {old!r} under {new!r}, but the data has no class {old!r}: "
-                    f"it has {', '.join(found)}.{nearest(str(old), found)}"
-                )
-            if old in mapping:
-                raise MedclsError(f"data.label_map names {old!r} twice, under {mapping[old]!r} and under {new!r}.")
-            mapping[old] = str(new)
+    # YAML reads the folder name 0 as a number.
+    pairs = [
+        (str(new), str(old))
+        for new, olds in label_map.items()
+        for old in (olds if isinstance(olds, Sequence) and not isinstance(olds, str) else [olds])
+    ]
+    for new, old in pairs:
+        if old not in found:
+            raise MedclsError(
+                f"data.label_map puts {old!r} under {new!r}, but the data has no class {old!r}: "
+                f"it has {', '.join(found)}.{nearest(old, found)}"
+            )
+        if old in mapping:
+            raise MedclsError(f"data.label_map names {old!r} twice, under {mapping[old]!r} and under {new!r}.")
+        mapping[old] = new
     forgotten = [name for name in found if name not in mapping]
     if forgotten:
         raise MedclsError(
@@ -198,6 +211,17 @@ def groups_from_paths(paths: Sequence[str], pattern: str) -> list[str]:
     return groups
 
 
+def typed(key: str, value: str) -> str:
+    """`key=value` as it is typed at a shell, so that Hydra reads the value as this very text."""
+    if re.fullmatch(r"[A-Za-z_]\w*", value, re.ASCII) and value.lower() not in ("true", "false", "null", "nan", "inf"):
+        return f"{key}={value}"
+    # Within Hydra's quotes a quote is escaped, and the backslashes before one, or at the end, are doubled.
+    quoted = re.sub(r"(\\*)('|$)", lambda m: 2 * m[1] + ("\\'" if m[2] else ""), value)
+    override = f"{key}='{quoted}'"
+    # Between double quotes a shell would still expand these.
+    return shlex.quote(override) if re.search(r'["$`\\!]', override) else f'"{override}"'
+
+
 def check_positive(classes: Sequence[str], positive: str | None) -> None:
     """A binary task says which class it looks for; nothing guesses it from the alphabet.
 
@@ -215,7 +239,7 @@ def check_positive(classes: Sequence[str], positive: str | None) -> None:
         raise MedclsError(
             f"Two classes, {classes[0]!r} and {classes[1]!r}, and nothing says which one is looked for. Sensitivity "
             f"and precision would mean nothing. Add one of these to the command:\n"
-            f"  positive_class={classes[0]}\n  positive_class={classes[1]}"
+            + "\n".join(f"  {typed('positive_class', name)}" for name in classes)
         )
     if positive is not None and len(classes) > 2:
         raise MedclsError(
@@ -248,7 +272,7 @@ def check_one_label_per_image(rows: pd.DataFrame) -> None:
     )
 
 
-def exclude(rows: pd.DataFrame, names: Sequence[str]) -> tuple[pd.DataFrame, list[str]]:
+def exclude(rows: pd.DataFrame, names: str | Sequence[str]) -> tuple[pd.DataFrame, list[str]]:
     """Leave out the images that the configuration names, and say which.
 
     Returns
@@ -258,6 +282,7 @@ def exclude(rows: pd.DataFrame, names: Sequence[str]) -> tuple[pd.DataFrame, lis
     """
     if not names:
         return rows, []
+    names = [names] if isinstance(names, str) else names
     named = rows["path"].isin(list(names))
     absent = sorted(set(names) - set(rows["path"]))
     notes = (

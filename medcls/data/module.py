@@ -151,6 +151,9 @@ class NoLonelyBatch(BatchSampler):
     """
 
     def __iter__(self) -> Iterator[list]:
+        if self.batch_size == 1:  # all are alone, as asked
+            yield from super().__iter__()
+            return
         waiting: list | None = None
         for batch in super().__iter__():
             if waiting is not None and len(batch) == 1:
@@ -226,6 +229,8 @@ class ImageDataModule(lightning.LightningDataModule):
             raise MedclsError(f"data.batch_size is {batch_size}: give a whole number, at least 1.")
         if sampler not in ("shuffle", "balanced"):
             raise MedclsError(f"data.sampler is {sampler!r}: choose shuffle or balanced.")
+        if isinstance(workers, bool) or not isinstance(workers, int) or workers < 0:
+            raise MedclsError(f"data.workers is {workers!r}: give a whole number, at least 0.")
         self.manifest = manifest
         self.preprocessing = preprocessing
         self.augmentation = augmentation

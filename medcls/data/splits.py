@@ -13,6 +13,8 @@ from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 from medcls.data.manifest import SCORED_SPLITS, SPLITS, Manifest
 from medcls.errors import MedclsError
 
+SEEDS = 2**32  # how many NumPy's older generator, which scikit-learn draws from, takes
+
 
 def split(
     manifest: Manifest,
@@ -41,7 +43,8 @@ def split(
         Share of the training images used, for learning curves; the rest becomes `unused`.
     folds, fold : int, optional
         Cross-validation: the number of folds, and which one (from 0) is set aside. Without a test
-        split of its own the fold is `test`; with one it is `held_out`, and test stays as it came.
+        split of its own the fold is `test`; with one it is `held_out`, and test stays as it came. A
+        validation split that came with the data is cut anew together with training.
     copies : str
         What happens to training images whose pixels also stand in a split that came with the data
         for selecting or judging: `drop_from_train` leaves them out and says how many; `error` stops.
@@ -72,23 +75,26 @@ def split(
         rows["split"] = ""
     else:
         rows["split"] = rows["given_split"]
+        if folds is not None and "val" in given:
+            rows.loc[rows["split"] == "val", "split"] = "train"
+            notes.append(
+                "the validation split that came with the data is cut anew, together with training (data.folds)"
+            )
         notes += _leave_out_copies(rows, copies)
     units = together(rows)
     # What may still be cut: all of it, or the training part that the data came with.
     free = (rows["split"] == ("train" if given else "")).to_numpy()
     if folds is None:
         if "test" not in given:
-            free = free & ~_assign(rows, free, "test", test_fraction, units, seed)
+            free = free & ~_assign(rows, free, "test", test_fraction, units, seed % SEEDS)
     else:
-        if "test" in given:
-            free = free | (rows["split"] == "val").to_numpy()
         aside = "held_out" if "test" in given else "test"
-        free = free & ~_assign_fold(rows, free, aside, folds, fold or 0, units, seed)
+        free = free & ~_assign_fold(rows, free, aside, folds, fold or 0, units, seed % SEEDS)
     if "val" not in given or folds is not None:
-        free = free & ~_assign(rows, free, "val", val_fraction, units, seed + 1)
+        free = free & ~_assign(rows, free, "val", val_fraction, units, (seed + 1) % SEEDS)
     rows.loc[free, "split"] = "train"
     if train_fraction < 1:
-        keep = _choose(rows, free, train_fraction, units, seed + 2, "train")
+        keep = _choose(rows, free, train_fraction, units, (seed + 2) % SEEDS, "train")
         rows.loc[free & ~keep, "split"] = "unused"
         notes.append(f"training on {int(keep.sum())} of {int(free.sum())} training images (data.train_fraction)")
     if not rows["group"].astype(bool).any():
@@ -125,13 +131,14 @@ def together(rows: pd.DataFrame) -> np.ndarray:
 
 
 def split_table(manifest: Manifest) -> pd.DataFrame:
-    """Counts by split: images, groups, each class, and each class's share of the split.
+    """Count by split: images, groups, each class, and each class's share of the split.
 
     Returns
     -------
     DataFrame
         One row a split that has images; columns `split`, `images`, `groups` (images without a group
-        count as one each), the class names, and `<class> share` (0 to 1).
+        count as one each), and for each class `<class>: images` and `<class>: share` (0 to 1): a
+        class may itself be called `images`.
     """
     rows = manifest.rows
     table = []
@@ -141,8 +148,9 @@ def split_table(manifest: Manifest) -> pd.DataFrame:
             continue
         counts = {label: int((part["label"] == label).sum()) for label in manifest.classes}
         groups = part.loc[part["group"] != "", "group"].nunique() + int((part["group"] == "").sum())
-        shares = {f"{label} share": count / len(part) for label, count in counts.items()}
-        table.append({"split": name, "images": len(part), "groups": groups, **counts, **shares})
+        by_class = {f"{label}: images": count for label, count in counts.items()}
+        shares = {f"{label}: share": count / len(part) for label, count in counts.items()}
+        table.append({"split": name, "images": len(part), "groups": groups, **by_class, **shares})
     return pd.DataFrame(table)
 
 
@@ -189,6 +197,13 @@ def check_splits(manifest: Manifest) -> None:
 def _check_settings(
     val_fraction: float, test_fraction: float, train_fraction: float, folds: int | None, fold: int | None, copies: str
 ) -> None:
+    shares = {"val_fraction": val_fraction, "test_fraction": test_fraction, "train_fraction": train_fraction}
+    for name, value in shares.items():
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise MedclsError(f"data.{name} is {value!r}: give a number.")
+    for name, count in (("folds", folds), ("fold", fold)):
+        if count is not None and (isinstance(count, bool) or not isinstance(count, int)):
+            raise MedclsError(f"data.{name} is {count!r}: give a whole number, or null.")
     for name, value in (("val_fraction", val_fraction), ("test_fraction", test_fraction)):
         if not 0 < value < 1:
             raise MedclsError(f"data.{name} is {value}: give a share above 0 and below 1, such as 0.2.")
@@ -263,7 +278,7 @@ def _choose(
             "needs at least 2. Copies of one picture and images of one patient count once."
         )
     share = Fraction(fraction).limit_denominator(100)
-    if share.denominator <= smallest and share.numerator > 0:
+    if 2 <= share.denominator <= smallest and share.numerator > 0:
         folds, take = share.denominator, share.numerator
     else:
         folds = min(smallest, 100)

@@ -1,10 +1,17 @@
 """Folders to manifest: layouts, litter, masks, and everything a user can get wrong about a folder."""
 
+import inspect
+import logging
+import os
+import shlex
 import shutil
 
 import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from medcls.data.folders import from_folders, list_images
+from medcls.data import phantoms
+from medcls.data.folders import PHANTOMS_MADE, from_folders, list_images
+from medcls.data.manifest import COLUMNS, typed
 from medcls.errors import MedclsError
 
 
@@ -107,19 +114,160 @@ def test_p11_p12_class_names_come_from_the_manifest_alone(folder, names):
 
 def test_p05_order_does_not_depend_on_the_file_system(folder, monkeypatch):
     root = folder({"a": 4, "b": 4})
-    first = from_folders(root, positive="a")
-    import os
+    real = os.walk
+    fingerprints = []
+    for step in (1, -1):
 
+        def walk(*args, step=step, **kwargs):
+            for here, folders, files in real(*args, **kwargs):
+                yield here, folders, sorted(files)[::step]
+
+        monkeypatch.setattr(os, "walk", walk)
+        manifest = from_folders(root, positive="a")
+        assert manifest.rows["path"].tolist() == [f"{label}/00{n}.png" for label in "ab" for n in range(4)]
+        fingerprints.append(manifest.fingerprint())
+    assert fingerprints[0] == fingerprints[1]
+
+
+def test_p05_of_two_ways_to_a_folder_the_same_is_taken_everywhere(folder, picture, monkeypatch):
+    root = folder({"a": 2, "b": 2})
+    picture(root / "a" / "m" / "x.png", 900)
+    (root / "a" / "z").symlink_to(root / "a" / "m")
     real = os.walk
 
     def backwards(*args, **kwargs):
         for here, folders, files in real(*args, **kwargs):
-            yield here, folders, files[::-1]
+            folders.sort(reverse=True)
+            yield here, folders, files
 
     monkeypatch.setattr(os, "walk", backwards)
-    second = from_folders(root, positive="a")
-    assert first.rows.equals(second.rows)
-    assert first.fingerprint() == second.fingerprint()
+    assert "a/m/x.png" in set(list_images(root)[0]["path"])
+
+
+def test_hidden_folders_and_files_are_skipped_at_any_depth(folder, picture):
+    root = folder({"a": 2, "b": 2})
+    picture(root / "a" / ".ipynb_checkpoints" / "000-checkpoint.png", 900)
+    picture(root / "b" / "deep" / ".cache" / "deeper" / "x.png", 901)
+    rows, notes = list_images(root)
+    assert len(rows) == 4
+    assert notes == []
+    picture(root / "b" / ".half.png", 902)
+    (root / "b" / ".marker").write_text("x")
+    rows, notes = list_images(root)
+    assert len(rows) == 4
+    assert len(notes) == 1 and "left out 1 hidden image(s)" in notes[0] and ".half.png" in notes[0]
+
+
+def test_links_that_lead_back_list_no_image_twice(folder):
+    root = folder({"a": 2, "b": 2})
+    for name in ("one", "two", "three"):  # torchvision's own listing would not come back from these
+        (root / "a" / name).symlink_to(root / "a")
+    rows, notes = list_images(root)
+    assert sorted(rows["path"]) == ["a/000.png", "a/001.png", "b/000.png", "b/001.png"]
+    assert any("left out 3 folder(s) that a link shows a second time" in note for note in notes)
+
+
+@pytest.mark.parametrize("made", ["a/x\udcff.png", "a/\udce9/x.png"], ids=["file", "folder"])
+def test_names_that_are_not_utf8_are_listed_with_escapes(folder, made):
+    root = folder({"a": 2, "b": 2})
+    content = (root / "a" / "000.png").read_bytes()
+    try:
+        (root / made).parent.mkdir(exist_ok=True)
+        (root / made).write_bytes(content)
+    except OSError:
+        pytest.skip("this file system takes UTF-8 alone")
+    with pytest.raises(MedclsError) as caught:
+        from_folders(root, positive="a")
+    assert ascii(made) in str(caught.value)
+    str(caught.value).encode()
+
+
+def test_a_note_on_a_name_that_is_not_utf8_can_be_printed(folder):
+    root = folder({"a": 2, "b": 2})
+    try:
+        (root / "a" / "x.\udcff").write_bytes(b"x")
+    except OSError:
+        pytest.skip("this file system takes UTF-8 alone")
+    "".join(list_images(root)[1]).encode()
+
+
+def test_phantoms_are_made_at_their_own_place_alone_and_announced(tmp_path, monkeypatch, caplog):
+    real = phantoms.ensure_phantoms
+    assert inspect.signature(real).parameters["images"].default == PHANTOMS_MADE
+    monkeypatch.setattr(phantoms, "ensure_phantoms", lambda root: real(root, images=60))
+    monkeypatch.chdir(tmp_path)
+    for at in ("shipped", None):
+        with pytest.raises(MedclsError, match="There is no folder mine"):
+            from_folders("mine", phantoms_at=at)
+    assert not (tmp_path / "mine").exists()
+    merged = {"malignant": ["malignant"], "other": ["benign", "normal"]}
+    with caplog.at_level(logging.WARNING, logger="medcls.data.folders"):
+        manifest = from_folders("shipped", positive="malignant", label_map=merged, phantoms_at="shipped/")
+    said = caplog.text
+    assert all(word in said for word in ("NO IMAGES", "600", str(tmp_path / "shipped"), "PHANTOMS", "data.root="))
+    assert set(manifest.rows["stamp"]) == {phantoms.PHANTOM_STAMP}
+    assert manifest.stamps == (phantoms.PHANTOM_STAMP,)
+    caplog.clear()
+    from_folders("shipped", positive="malignant", label_map=merged, phantoms_at="shipped")
+    assert "NO IMAGES" not in caplog.text
+
+
+def test_rows_say_their_stamp_outside_the_fingerprint(folder):
+    manifest = from_folders(folder({"a": 2, "b": 2}), positive="a")
+    assert tuple(manifest.rows.columns) == COLUMNS
+    assert manifest.rows["stamp"].eq("").all()
+    assert manifest.to_csv().startswith("path,label,group,split,given_split,content,stamp\n")
+    other = manifest.with_rows(manifest.rows.assign(stamp="SYNTHETIC"))
+    assert other.fingerprint() == manifest.fingerprint()
+
+
+NAMES = [
+    "ill",
+    "得病",
+    "true",
+    "null",
+    "1e3",
+    "0",
+    "nan",
+    "a b",
+    "it's",
+    "a=b",
+    "$HOME",
+    'say "x"',
+    "end\\",
+    "x\\'y!",
+    "a,b",
+]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_p48_offered_lines_can_be_typed(name):
+    words = shlex.split(typed("positive_class", name))
+    assert len(words) == 1
+    value = OverridesParser.create().parse_override(words[0]).value()
+    assert str(value) == name
+    assert not isinstance(value, bool | int | float) and value is not None
+
+
+def test_p48_only_what_needs_it_is_quoted(folder):
+    assert typed("positive_class", "ill") == "positive_class=ill"
+    with pytest.raises(MedclsError, match="\n  \"positive_class='得病'\"\n  \"positive_class='正常'\""):
+        from_folders(folder({"得病": 2, "正常": 2}))
+
+
+def test_label_map_takes_numbers_and_lone_names_for_what_they_are(folder):
+    root = folder({"0": 2, "1": 2, "2": 2})
+    manifest = from_folders(root, positive="9", label_map={9: [0, "1"], "x": 2})
+    assert manifest.classes == ("9", "x")
+    assert manifest.class_counts("") == (4, 2)
+    for wrong in ("0", ["0"], 3):
+        with pytest.raises(MedclsError, match="data.label_map is .*give it as"):
+            from_folders(root, label_map=wrong)
+
+
+def test_one_excluded_path_may_stand_without_a_list(folder):
+    manifest = from_folders(folder({"a": 3, "b": 3}), positive="a", exclude_paths="a/000.png")
+    assert len(manifest) == 5
 
 
 def test_p61_fingerprint_does_not_depend_on_where_the_folder_lies(folder, tmp_path):

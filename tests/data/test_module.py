@@ -100,6 +100,13 @@ def test_a_last_image_never_stands_alone(items, sizes):
     assert len(batches) == len(sizes)
 
 
+def test_batches_of_one_stay_so():
+    sampler = EpochSampler(np.arange(6), "in_order", np.zeros(6, dtype=int), seed=0)
+    batches = NoLonelyBatch(sampler, 1, drop_last=False)
+    assert [len(batch) for batch in batches] == [1] * 6
+    assert len(batches) == 6
+
+
 def test_p23_alone_equals_in_a_batch():
     pixels = torch.randint(0, 256, (7, 3, 16, 20), dtype=torch.uint8)
     together = normalise(pixels, IMAGENET)
@@ -173,3 +180,9 @@ def test_p39_p38_balanced_sampler_is_one_setting_away(manifest):
 def test_batch_size_must_be_positive(manifest, size):
     with pytest.raises(MedclsError, match="data.batch_size"):
         module(manifest, batch_size=size)
+
+
+@pytest.mark.parametrize("workers", [-1, 1.5, "two", None, True])
+def test_workers_must_be_a_whole_number(manifest, workers):
+    with pytest.raises(MedclsError, match="data.workers is"):
+        module(manifest, workers=workers)

@@ -23,6 +23,7 @@ def manifest_of(labels, groups=None, contents=None, given_split=None) -> Manifes
             "split": "",
             "given_split": list(given_split) if given_split is not None else "",
             "content": list(contents) if contents is not None else [f"c{i}" for i in range(n)],
+            "stamp": "",
         }
     )
     classes = tuple(sorted(set(labels)))
@@ -32,7 +33,7 @@ def manifest_of(labels, groups=None, contents=None, given_split=None) -> Manifes
 def test_p04_stratified_by_default():
     result = split(manifest_of(["a"] * 155 + ["b"] * 98), seed=3)
     table = split_table(result).set_index("split")
-    assert table["a share"].between(155 / 253 - 0.02, 155 / 253 + 0.02).all()
+    assert table["a: share"].between(155 / 253 - 0.02, 155 / 253 + 0.02).all()
     assert table["images"].sum() == 253
     assert list(table.index) == ["train", "val", "test"]
     assert table.loc["test", "images"] == pytest.approx(253 * 0.2, abs=2)
@@ -146,12 +147,57 @@ def test_folds_with_a_test_split_leave_it_alone():
     assert all(m.indices("test").tolist() == list(range(80, 100)) for m in held)
 
 
+def test_folds_free_a_val_split_that_came_without_test():
+    contents = [f"c{i}" for i in range(100)]
+    contents[4] = contents[90]  # a copy across the given splits is kept, on one side
+    manifest = manifest_of(["a", "b"] * 50, contents=contents, given_split=["train"] * 80 + ["val"] * 20)
+    held = [split(manifest, folds=4, fold=k) for k in range(4)]
+    assert sorted(np.concatenate([m.indices("test") for m in held])) == list(range(100))
+    for m in held:
+        assert len(m.indices("val")) == pytest.approx(15, abs=3)
+        assert set(m.indices("val")) != set(range(80, 100))
+        assert any("cut anew" in note for note in m.notes)
+
+
+@pytest.mark.parametrize("fraction", [0.999, 0.9999999, 0.001, 1e-9])
+def test_fractions_near_the_ends_leave_something_on_both_sides(fraction):
+    for name in ("val", "train"):
+        result = split(manifest_of(["a", "b"] * 400), **{"test_fraction": 0.5, f"{name}_fraction": fraction})
+        other = "train" if name == "val" else "unused"
+        chosen, rest = len(result.indices(name)), len(result.indices(other))
+        assert chosen > 0 and rest > 0
+        assert (chosen > 10 * rest) == (fraction > 0.5)
+
+
+def test_any_seed_will_do():
+    manifest = manifest_of(["a", "b"] * 50)
+    for seed in (2**32 - 1, 2**32 - 2, 2**40, -1):
+        split(manifest, seed=seed, train_fraction=0.5)
+        split(manifest, seed=seed, folds=2, fold=0)
+
+
+def test_classes_may_be_called_as_the_table_calls_its_columns():
+    names = ["split", "images", "groups", "images: share"]
+    table = split_table(split(manifest_of([name for name in names for _ in range(20)])))
+    assert table["split"].tolist() == ["train", "val", "test"]
+    assert int(table["images"].sum()) == int(table["groups"].sum()) == 80
+    assert [int(table[f"{name}: images"].sum()) for name in names] == [20, 20, 20, 20]
+    assert table["split: share"].between(0.2, 0.35).all()
+
+
 @pytest.mark.parametrize(
     ("wrong", "says"),
     [
         ({"val_fraction": 1.5}, "val_fraction is 1.5"),
         ({"test_fraction": 0.0}, "test_fraction is 0.0"),
         ({"train_fraction": 0.0}, "train_fraction"),
+        ({"val_fraction": "abc"}, "data.val_fraction is 'abc'"),
+        ({"test_fraction": None}, "data.test_fraction is None"),
+        ({"train_fraction": None}, "data.train_fraction is None"),
+        ({"train_fraction": True}, "data.train_fraction is True"),
+        ({"folds": "abc", "fold": 0}, "data.folds is 'abc'"),
+        ({"folds": 2.5, "fold": 0}, "data.folds is 2.5"),
+        ({"folds": 5, "fold": "x"}, "data.fold is 'x'"),
         ({"folds": 5}, "data.fold is not set"),
         ({"fold": 1}, "data.folds is not set"),
         ({"folds": 5, "fold": 5}, "runs from 0 to 4"),
