@@ -251,7 +251,7 @@ def make_classifier(
             "stamps": list(manifest.stamps),
         },
     )
-    classifier.check_monitor(cfg.monitor)
+    classifier.check_monitor(cfg.monitor, cfg.monitor_mode)
     return classifier, freezing, account
 
 

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import lightning
 import numpy as np
@@ -23,6 +23,8 @@ Batch = tuple[Tensor, Tensor, Tensor]
 
 Metrics = Callable[[np.ndarray, np.ndarray], dict[str, float]]
 """`(labels (n,), probabilities (n, K)) -> name to value`, of a whole split."""
+
+_CONSTANTS = ("val/n", "val/prevalence", "val/majority_baseline")  # of the validation images, whatever is predicted
 
 
 class Classifier(lightning.LightningModule):
@@ -59,7 +61,7 @@ class Classifier(lightning.LightningModule):
     Raises
     ------
     MedclsError
-        A multiplier that is not positive, or whose pattern matches nothing that another has not taken.
+        A multiplier that is no positive number, or whose pattern matches nothing that another has not taken.
     """
 
     def __init__(
@@ -101,18 +103,33 @@ class Classifier(lightning.LightningModule):
         probe = np.full((len(labels), len(self.classes)), 1 / len(self.classes))
         return ("train/loss", "train/accuracy", "val/loss", *(f"val/{name}" for name in self._metrics(labels, probe)))
 
-    def check_monitor(self, monitor: str) -> None:
-        """Refuse to wait for a metric that nothing logs (P31).
+    def check_monitor(self, monitor: str, mode: Literal["min", "max"]) -> None:
+        """Refuse to select by what cannot select: a metric that nothing logs (P31), a constant, the wrong end.
+
+        Losses are better the lower they are, all other metrics the higher.
 
         Raises
         ------
         MedclsError
-            Lists the names there are.
+            Lists the names there are, or shows the mode that belongs to the metric.
         """
         names = self.metric_names()
         if monitor not in names:
             raise MedclsError(
                 f"monitor={monitor} is not logged.{nearest(monitor, names)} The names there are: {', '.join(names)}."
+            )
+        if monitor in _CONSTANTS:
+            raise MedclsError(
+                f"monitor={monitor} is the same after each epoch, so no epoch would be the best by it. Give one that "
+                f"training moves: {', '.join(name for name in names if name not in _CONSTANTS)}."
+            )
+        if mode not in ("min", "max"):
+            raise MedclsError(f"monitor_mode is {mode!r}: choose min or max.")
+        better, end = ("min", "lower") if monitor.endswith("/loss") else ("max", "higher")
+        if mode != better:
+            raise MedclsError(
+                f"monitor={monitor} is better the {end} it is, and monitor_mode={mode} would keep the worst epoch as "
+                f"the best. Give monitor_mode={better}."
             )
 
     # ------------------------------------------------------------------ the network
@@ -145,10 +162,10 @@ class Classifier(lightning.LightningModule):
         waiting = dict(self.network.named_parameters())
         groups: list[dict[str, Any]] = []
         for pattern, multiplier in self.multipliers.items():
-            if not multiplier > 0:
+            if not isinstance(multiplier, int | float) or not 0 < multiplier < math.inf:
                 raise MedclsError(
-                    f"learning_rate_multipliers: {pattern} has {multiplier}; give a number above 0. What must not "
-                    "train at all is frozen by schedule.phases."
+                    f"schedule.learning_rate_multipliers: {pattern} has {multiplier!r}; give a number above 0. What "
+                    "must not train at all is frozen by schedule.phases."
                 )
             matched = names_matching(self.network, pattern, self.head)
             taken = {name: waiting.pop(name) for name in list(waiting) if name in matched}

@@ -54,6 +54,8 @@ class PhaseRow:
 def names_matching(network: nn.Module, pattern: str, head: str) -> set[str]:
     """Dotted names of the parameters and buffers that a pattern means.
 
+    Only of buffers that are saved with the network: the others are constants that its code makes anew.
+
     Parameters
     ----------
     network : nn.Module
@@ -70,7 +72,8 @@ def names_matching(network: nn.Module, pattern: str, head: str) -> set[str]:
     MedclsError
         Nothing matches, with the names that come near; or the network has no such head.
     """
-    names = [name for name, _ in network.named_parameters()] + [name for name, _ in network.named_buffers()]
+    saved = network.state_dict().keys()
+    names = [name for name, _ in (*network.named_parameters(), *network.named_buffers()) if name in saved]
     in_head = {name for name in names if name.startswith(head + ".")}
     if not in_head:
         raise MedclsError(f"The network has no parameter under its head, {head!r}.{nearest(head, _prefixes(names))}")
@@ -122,7 +125,7 @@ class FreezeSchedule(lightning.Callback):
     """
 
     def __init__(self, phases: Sequence[Mapping[str, Any]], head: str) -> None:
-        self.phases = tuple(_phase(number, phase) for number, phase in enumerate(phases, start=1))
+        self.phases = tuple(_phase(number, phase) for number, phase in enumerate(phases or (), start=1))
         self.head = head
         if not self.phases:
             raise MedclsError("schedule.phases is empty: give at least {epochs: null, freeze: []}.")
@@ -133,10 +136,10 @@ class FreezeSchedule(lightning.Callback):
                     f"schedule.phases: the last phase has epochs: {phase.epochs}, and nothing says what trains after "
                     "it. Give it epochs: null, or add a phase {epochs: null, freeze: []}."
                 )
-            if not is_last and (phase.epochs is None or phase.epochs < 1):
+            if not is_last and (not isinstance(phase.epochs, int) or phase.epochs < 1):
                 raise MedclsError(
                     f"schedule.phases: phase {number} of {len(self.phases)} has epochs: {phase.epochs}; each but the "
-                    "last needs a number of at least 1."
+                    "last needs a whole number of at least 1."
                 )
 
     @property
@@ -247,9 +250,14 @@ def ddp_strategy(schedule: FreezeSchedule) -> str:
 
 
 def _phase(number: int, phase: Mapping[str, Any]) -> Phase:
-    if set(phase) != {"epochs", "freeze"} or isinstance(phase["freeze"], str):
+    if (
+        not isinstance(phase, Mapping)
+        or set(phase) != {"epochs", "freeze"}
+        or not isinstance(phase["freeze"], list)
+        or not all(isinstance(pattern, str) for pattern in phase["freeze"])
+    ):
         raise MedclsError(
-            f"schedule.phases: phase {number} is {dict(phase)}; write each as {{epochs: NUMBER or null, "
+            f"schedule.phases: phase {number} is {phase}; write each as {{epochs: NUMBER or null, "
             "freeze: [PATTERN, ...]}."
         )
     return Phase(phase["epochs"], list(phase["freeze"]))

@@ -146,8 +146,8 @@ def focal(
     gamma : float
         At least 0, where it is the cross-entropy.
     """
-    if gamma < 0:
-        raise MedclsError(f"loss.gamma is {gamma}: give a number of at least 0 (0 is the cross-entropy).")
+    if not isinstance(gamma, int | float) or not 0 <= gamma < float("inf"):
+        raise MedclsError(f"loss.gamma is {gamma!r}: give a number of at least 0 (0 is the cross-entropy).")
     smoothing = _smoothing(label_smoothing)
 
     def per_image(logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
@@ -160,8 +160,8 @@ def focal(
 
 
 def _smoothing(label_smoothing: float) -> float:
-    if not 0 <= label_smoothing < 1:
-        raise MedclsError(f"loss.label_smoothing is {label_smoothing}: give a share from 0 up to, not including, 1.")
+    if not isinstance(label_smoothing, int | float) or not 0 <= label_smoothing < 1:
+        raise MedclsError(f"loss.label_smoothing is {label_smoothing!r}: give a share from 0 up to, not including, 1.")
     return label_smoothing
 
 
@@ -176,10 +176,13 @@ def _weights(class_weights: ClassWeights, class_counts: Sequence[int]) -> tuple[
                 f"loss.class_weights=balanced needs training images of each class; there are {list(class_counts)}."
             )
         return tuple(sum(class_counts) / (len(class_counts) * count) for count in class_counts)
-    weights = tuple(float(weight) for weight in class_weights)
-    if len(weights) != len(class_counts) or not all(0 < weight < float("inf") for weight in weights):
+    if (
+        not isinstance(class_weights, Sequence)
+        or len(class_weights) != len(class_counts)
+        or not all(isinstance(weight, int | float) and 0 < weight < float("inf") for weight in class_weights)
+    ):
         raise MedclsError(
-            f"loss.class_weights is {list(weights)}: give {len(class_counts)} positive numbers, one for each class in "
-            "the order of the class names, or balanced."
+            f"loss.class_weights is {class_weights!r}: give {len(class_counts)} positive numbers, one for each class "
+            "in the order of the class names, or balanced."
         )
-    return weights
+    return tuple(float(weight) for weight in class_weights)

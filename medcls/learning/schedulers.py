@@ -60,10 +60,10 @@ def exponential(optimizer: Optimizer, steps: int, steps_per_epoch: int, gamma: f
     Raises
     ------
     MedclsError
-        A gamma outside (0, 1].
+        A gamma that is no number in (0, 1].
     """
-    if not 0 < gamma <= 1:
-        raise MedclsError(f"scheduler.gamma is {gamma}: give a factor above 0 and up to 1.")
+    if not isinstance(gamma, int | float) or not 0 < gamma <= 1:
+        raise MedclsError(f"scheduler.gamma is {gamma!r}: give a factor above 0 and up to 1.")
     return {"scheduler": lr_scheduler.ExponentialLR(optimizer, gamma), "interval": "epoch"}
 
 
@@ -90,6 +90,8 @@ def plateau(
     _check_share("floor", floor)
     if mode not in ("min", "max"):
         raise MedclsError(f"scheduler.mode is {mode!r}: choose min or max.")
+    if not isinstance(patience, int) or patience < 0:
+        raise MedclsError(f"scheduler.patience is {patience!r}: give a whole number of epochs, at least 0.")
     scheduler = lr_scheduler.ReduceLROnPlateau(
         optimizer,
         mode=mode,
@@ -123,9 +125,9 @@ def one_cycle(
     """
     _check_share("warmup", warmup)
     for name, value in (("start", start), ("floor", floor)):
-        if not 0 < value <= 1:
+        if not isinstance(value, int | float) or not 0 < value <= 1:
             raise MedclsError(
-                f"scheduler.{name} is {value}: give a fraction of the learning rate, above 0 and up to 1."
+                f"scheduler.{name} is {value!r}: give a fraction of the learning rate, above 0 and up to 1."
             )
     scheduler = lr_scheduler.OneCycleLR(
         optimizer,
@@ -183,13 +185,13 @@ def learning_rates(
     config = scheduler(dummy, steps, steps_per_epoch)
     moved = config["scheduler"]
     every = steps_per_epoch if config["interval"] == "epoch" else config.get("frequency", 1)
+    # Once, which torch wants before a scheduler moves: steps of the optimizer take most of the time in a long run,
+    # and no schedule depends on them.
+    dummy.step()
     improving = 0.0
     rates = np.empty((steps, len(multipliers)))
-    for step in range(steps):
-        rates[step] = [group["lr"] for group in dummy.param_groups]
-        dummy.step()
-        if (step + 1) % every:
-            continue
+    for first in range(0, steps, every):
+        rates[first : first + every] = [group["lr"] for group in dummy.param_groups]
         if isinstance(moved, lr_scheduler.ReduceLROnPlateau):
             improving += 1.0 if moved.mode == "max" else -1.0
             moved.step(improving)
@@ -213,12 +215,13 @@ def build_optimizer(
     try:
         built = optimizer(groups)
     except (TypeError, ValueError) as error:
-        raise MedclsError(f"The optimizer does not take its settings (optimizer.lr and the like): {error}.") from error
+        settings = " ".join(f"optimizer.{name}={value}" for name, value in getattr(optimizer, "keywords", {}).items())
+        raise MedclsError(f"The optimizer does not take its settings, {settings}: {error}.") from error
     for group, multiplier in zip(built.param_groups, multipliers, strict=True):
         group["lr"] *= multiplier
     return built
 
 
 def _check_share(name: str, value: float) -> None:
-    if not 0 <= value < 1:
-        raise MedclsError(f"scheduler.{name} is {value}: give a share from 0 up to, not including, 1.")
+    if not isinstance(value, int | float) or not 0 <= value < 1:
+        raise MedclsError(f"scheduler.{name} is {value!r}: give a share from 0 up to, not including, 1.")

@@ -31,9 +31,39 @@ def test_p31_an_unknown_monitor_is_refused_with_the_names_there_are() -> None:
     with pytest.raises(
         MedclsError, match=r"monitor=val_acc is not logged. Did you mean .*val/accuracy.*val/loss"
     ) as told:
-        module.check_monitor("val_acc")
+        module.check_monitor("val_acc", "max")
     assert all(name in str(told.value) for name in module.metric_names())
-    module.check_monitor("val/accuracy")
+    module.check_monitor("val/accuracy", "max")
+    module.check_monitor("val/loss", "min")
+
+
+@pytest.mark.parametrize(
+    ("monitor", "mode", "line"),
+    [
+        ("val/loss", "max", "monitor_mode=min"),
+        ("train/loss", "max", "monitor_mode=min"),
+        ("val/accuracy", "min", "monitor_mode=max"),
+        ("train/accuracy", "min", "monitor_mode=max"),
+    ],
+)
+def test_p32_the_wrong_end_of_a_metric_is_refused_with_the_line_to_type(monitor: str, mode: str, line: str) -> None:
+    """monitor=val/loss beside the mode of another metric would score the worst epoch as the best."""
+    with pytest.raises(MedclsError, match=rf"Give {line}\."):
+        classifier().check_monitor(monitor, mode)
+
+
+@pytest.mark.parametrize("name", ["n", "prevalence", "majority_baseline"])
+@pytest.mark.parametrize("mode", ["min", "max"])
+def test_p32_a_constant_cannot_select(name: str, mode: str) -> None:
+    module = classifier(metrics=lambda labels, probabilities: {name: 0.5, "accuracy": 0.5})
+    with pytest.raises(MedclsError, match=rf"monitor=val/{name} is the same.*val/loss, val/accuracy\."):
+        module.check_monitor(f"val/{name}", mode)
+
+
+@pytest.mark.parametrize("mode", ["lowest", None, True])
+def test_a_mode_that_does_not_exist_is_refused(mode) -> None:
+    with pytest.raises(MedclsError, match=rf"monitor_mode is {mode!r}: choose min or max"):
+        classifier().check_monitor("val/loss", mode)
 
 
 def test_p31_what_metric_names_says_is_what_is_logged(tmp_path: Path) -> None:
@@ -171,6 +201,10 @@ def test_all_parameters_enter_once_in_named_groups(tmp_path: Path) -> None:
     [
         ({"stam.*": 0.1}, "Did you mean stem"),
         ({"backbone": 0.0}, "above 0"),
+        ({"backbone": "abc"}, "learning_rate_multipliers: backbone has 'abc'"),
+        ({"backbone": "0.1"}, "learning_rate_multipliers: backbone has '0.1'"),
+        ({"backbone": None}, "learning_rate_multipliers: backbone has None"),
+        ({"backbone": float("inf")}, "learning_rate_multipliers: backbone has inf"),
         ({"backbone": 0.1, "stem.*": 0.5}, "narrower"),
     ],
 )
@@ -194,9 +228,18 @@ class Poison(lightning.Callback):
 def test_a_loss_that_is_not_a_number_stops_the_run_and_keeps_the_checkpoint(tmp_path: Path) -> None:
     module = classifier()
     kept = checkpoints(tmp_path / "checkpoints", "val/loss", "min")
-    with pytest.raises(MedclsError) as told:
-        fit(tmp_path, module, [Poison(1), *kept], epochs=3, enable_checkpointing=True)
     best = tmp_path / "checkpoints" / "best.ckpt"
+    before = []
+
+    class Read(lightning.Callback):
+        def on_train_epoch_start(self, trainer, pl_module) -> None:
+            if trainer.current_epoch == 1:
+                before.append(best.read_bytes())
+
+    with pytest.raises(MedclsError) as told:
+        fit(tmp_path, module, [Poison(1), Read(), *kept], epochs=3, enable_checkpointing=True)
+    assert [best.read_bytes()] == before
+    tiny_run.classifier().load_state_dict(torch.load(best, weights_only=True)["state_dict"])
     for part in ("nan", "epoch 1", "step 7", "learning rate 0.02", str(best), str(best.with_name("last.ckpt"))):
         assert part in str(told.value)
     state = torch.load(best, weights_only=True)["state_dict"]
@@ -260,6 +303,30 @@ def test_p32_best_holds_the_weights_of_the_best_epoch(tmp_path: Path) -> None:
     assert best[0] < scores[-1][0], "the mistake must show"
     state = torch.load(tmp_path / "best.ckpt", weights_only=True)["state_dict"]
     assert all(torch.equal(state[name], tensor) for name, tensor in best[1].items())
+
+
+def test_p32_an_early_best_stays_the_early_one(tmp_path: Path) -> None:
+    """The best epoch is forced to be the second of four."""
+    values = iter([0.5, 0.9, 0.8, 0.7])
+    module = classifier(metrics=lambda labels, probabilities: {"forced": next(values)})
+    weights = []
+
+    class Watch(lightning.Callback):
+        def on_train_epoch_end(self, trainer, pl_module) -> None:
+            weights.append({name: tensor.clone() for name, tensor in pl_module.state_dict().items()})
+
+    fit(
+        tmp_path,
+        module,
+        [Watch(), *checkpoints(tmp_path, "val/forced", "max")],
+        epochs=4,
+        enable_checkpointing=True,
+    )
+    best, last = (torch.load(tmp_path / f"{name}.ckpt", weights_only=True) for name in ("best", "last"))
+    assert (best["epoch"], last["epoch"]) == (1, 3)
+    for checkpoint, epoch in ((best, 1), (last, 3)):
+        assert all(torch.equal(checkpoint["state_dict"][name], tensor) for name, tensor in weights[epoch].items())
+    assert not torch.equal(best["state_dict"]["network.stem.0.weight"], last["state_dict"]["network.stem.0.weight"])
 
 
 def test_a_checkpoint_of_other_classes_is_refused(tmp_path: Path) -> None:

@@ -39,6 +39,16 @@ def test_shares_of_the_backbone() -> None:
     assert names_matching(network, "backbone[:1]", "classifier") == names_matching(network, "backbone", "classifier")
 
 
+def test_names_are_of_what_is_saved() -> None:
+    """A buffer that no checkpoint holds cannot be loaded: named, it would pass for one that stayed random."""
+    network = tiny_run.TinyNet()
+    network.blocks.register_buffer("mask", torch.ones(3), persistent=False)
+    for pattern in ("backbone", "backbone[:1]", "blocks.*"):
+        matched = names_matching(network, pattern, "classifier")
+        assert matched <= network.state_dict().keys()
+        assert "blocks.0.1.running_mean" in matched
+
+
 def test_globs() -> None:
     network = tiny_run.TinyNet()
     assert {name.rpartition(".")[0] for name in names_matching(network, "blocks.0.*", "classifier")} == {
@@ -96,6 +106,13 @@ def test_p26_a_phase_that_is_never_reached_is_warned_of_before_training(tmp_path
         [{"epochs": 0, "freeze": []}, REST],
         [{"epochs": None, "freeze": "backbone"}],
         [{"epochs": None, "frozen": []}],
+        [{"epochs": "abc", "freeze": []}, REST],
+        [{"epochs": "2", "freeze": []}, REST],
+        [{"epochs": 1.5, "freeze": []}, REST],
+        [{"epochs": None, "freeze": None}],
+        [{"epochs": None, "freeze": [3]}],
+        "abc",
+        None,
     ],
 )
 def test_phases_that_leave_doubts_are_refused(phases: list) -> None:

@@ -89,6 +89,23 @@ def test_what_makes_no_sense_is_refused(make, wrong) -> None:
         make(COUNTS, **wrong)
 
 
+@pytest.mark.parametrize("value", ["abc", "0.5", None, float("nan")])
+def test_what_is_no_number_is_refused_by_its_name(value) -> None:
+    with pytest.raises(MedclsError, match=r"loss\.gamma is"):
+        focal(COUNTS, gamma=value)
+    for make in (cross_entropy, binary_cross_entropy, focal):
+        with pytest.raises(MedclsError, match=r"loss\.label_smoothing is"):
+            make(COUNTS, label_smoothing=value)
+        with pytest.raises(MedclsError, match=r"loss\.class_weights is"):
+            make(COUNTS, class_weights=[1.0, value])
+
+
+@pytest.mark.parametrize("value", ["abc", 2.0, {"benign": 1.0, "malignant": 2.0}])
+def test_class_weights_that_are_no_list_are_refused(value) -> None:
+    with pytest.raises(MedclsError, match=r"loss\.class_weights is"):
+        cross_entropy(COUNTS, class_weights=value)
+
+
 def test_outputs() -> None:
     assert cross_entropy([1, 1, 1]).outputs(3) == 3
     assert binary_cross_entropy(COUNTS).outputs(2) == 1

@@ -76,11 +76,75 @@ def test_one_cycle_peaks_at_the_rate_as_set() -> None:
         functools.partial(schedulers.exponential, gamma=0),
         functools.partial(schedulers.plateau, monitor="val/loss", mode="minimum"),
         functools.partial(schedulers.one_cycle, start=0),
+        functools.partial(schedulers.plateau, monitor="val/loss", mode="min", patience=-1),
     ],
 )
 def test_what_makes_no_sense_is_refused(wrong) -> None:
     with pytest.raises(MedclsError):
         learning_rates(ADAM, wrong, steps=10, steps_per_epoch=5)
+
+
+@pytest.mark.parametrize(
+    ("make", "names"),
+    [
+        (schedulers.cosine, ("warmup", "floor")),
+        (schedulers.exponential, ("gamma",)),
+        (functools.partial(schedulers.plateau, monitor="val/loss", mode="min"), ("factor", "patience", "floor")),
+        (schedulers.one_cycle, ("warmup", "start", "floor")),
+    ],
+)
+@pytest.mark.parametrize("value", ["abc", "0.5", None, float("nan")])
+def test_what_is_no_number_is_refused_by_its_name(make, names, value) -> None:
+    for name in names:
+        with pytest.raises(MedclsError, match=rf"scheduler\.{name} is {value!r}"):
+            learning_rates(ADAM, functools.partial(make, **{name: value}), steps=10, steps_per_epoch=5)
+
+
+@pytest.mark.parametrize("setting", [{"lr": "abc"}, {"lr": None}, {"lr": 0.1, "weight_decay": "abc"}])
+def test_an_optimizers_settings_are_shown_where_it_does_not_take_them(setting: dict) -> None:
+    wrong = functools.partial(torch.optim.AdamW, **setting)
+    name, value = list(setting.items())[-1]
+    with pytest.raises(MedclsError, match=f"optimizer.{name}={value}"):
+        learning_rates(wrong, schedulers.constant, steps=10, steps_per_epoch=5)
+
+
+def stepped(name: str, steps: int, each: int) -> list[list[float]]:
+    """The rates of a training loop that leaves nothing out."""
+    groups = [{"params": [torch.nn.Parameter(torch.zeros(1))], "lr": lr} for lr in (0.1 * 0.1, 0.1)]
+    optimizer = ADAM(groups)
+    config = tiny_run.SCHEDULERS[name](optimizer, steps, each)
+    seen = []
+    for step in range(1, steps + 1):
+        seen.append([group["lr"] for group in optimizer.param_groups])
+        optimizer.step()
+        if config["interval"] == "step" and step % config.get("frequency", 1) == 0:
+            config["scheduler"].step(*([-float(step)] if name == "plateau" else []))
+        if config["interval"] == "epoch" and step % each == 0:
+            config["scheduler"].step()
+    return seen
+
+
+@pytest.mark.parametrize("name", tiny_run.SCHEDULERS)
+@pytest.mark.parametrize(("steps", "each"), [(20, 5), (21, 7), (3, 3), (17, 5)])
+def test_the_walk_is_a_training_loops(name: str, steps: int, each: int) -> None:
+    np.testing.assert_array_equal(rates(name, steps, each, multipliers=(0.1, 1.0)), stepped(name, steps, each))
+
+
+@pytest.mark.filterwarnings("error")  # torch's, of a scheduler that moves before its optimizer
+@pytest.mark.parametrize("name", tiny_run.SCHEDULERS)
+def test_a_long_run_is_walked_through_without_its_optimizer_steps(name: str) -> None:
+    """An optimizer step takes forty times what the move of a schedule takes: minutes before a long run."""
+    taken = []
+
+    class Counting(torch.optim.Adam):
+        def step(self, closure=None):
+            taken.append(1)
+            return super().step(closure)
+
+    optimizer = functools.partial(Counting, lr=0.1)
+    drawn = learning_rates(optimizer, tiny_run.SCHEDULERS[name], steps=20_000, steps_per_epoch=1000)
+    assert drawn.shape == (20_000, 1)
+    assert len(taken) <= 1
 
 
 def test_plateau_falls_once_an_epoch_and_not_below_its_floor(tmp_path) -> None:

@@ -12,11 +12,13 @@ import torchvision
 from torch import nn
 
 from medcls.errors import MedclsError
+from medcls.learning.freezing import names_matching
 from medcls.models import weights
 from medcls.models.mobilenetv3 import mobilenetv3_large, mobilenetv3_small
 from medcls.models.weights import download, load_weights, refuse_frozen_unloaded
 from medcls.models.zoo import (
     PublishedWeights,
+    head_name,
     replace_head,
     timm_network,
     torchvision_network,
@@ -218,6 +220,16 @@ def test_p25_frozen_and_never_loaded_stops_the_run(large_file):
     refuse_frozen_unloaded(account, blocks)
     with pytest.raises(MedclsError, match=r"1 frozen .*classifier\.3\.bias"):
         refuse_frozen_unloaded(account, [*blocks, "classifier.3.bias"])
+
+
+def test_p25_a_network_with_constants_that_no_file_holds_may_be_frozen(tmp_path):
+    """Swin keeps masks and index tables as buffers that are not saved: nothing of it stays random."""
+    torch.save(timm_network("swin_tiny_patch4_window7_224", 5).state_dict(), tmp_path / "swin.pth")
+    network = timm_network("swin_tiny_patch4_window7_224", 2)
+    account = load_weights(network, tmp_path / "swin.pth")
+    frozen = names_matching(network, "backbone", head_name(network))
+    assert len(frozen) == len(account.names) - 2
+    refuse_frozen_unloaded(account, frozen)
 
 
 class Mischief:
