@@ -167,7 +167,11 @@ def read_images(cfg: DictConfig) -> Manifest:
     manifest = split(manifest, seed=cfg.seed, **{name: cfg.data[name] for name in SPLIT_SETTINGS})
     for line in (*manifest.stamps, *manifest.notes):
         log.warning(line)
-    terminal.show_table(split_table(manifest), "Images by split")
+    table = split_table(manifest)
+    for name in manifest.classes:  # count and share in one column: a terminal is narrow
+        counts, shares = table.pop(f"{name}: images"), table.pop(f"{name}: share")
+        table[f"{name} (share)"] = [f"{n} ({share:.2f})" for n, share in zip(counts, shares, strict=True)]
+    terminal.show_table(table, "Images by split")
     return manifest
 
 

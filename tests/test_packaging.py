@@ -57,7 +57,18 @@ def test_readme_names_what_is_there():
     assert "not a medical device" in README
 
 
-@pytest.mark.parametrize("settings", sorted(set(re.findall(r"\| `([^`]*)`", README))))
+SETTINGS = sorted(
+    {code for line in README.splitlines() if line.startswith("| ") for code in re.findall(r"`([^`]*=[^`]*)`", line)}
+    | {line.split("medcls.train ")[1] for line in README.splitlines() if "-m medcls.train " in line and "`" not in line}
+)
+
+
+def test_the_readme_shows_settings():
+    assert len(SETTINGS) >= 12
+    assert "model=mobilenetv3 data=breast_cancer" in SETTINGS
+
+
+@pytest.mark.parametrize("settings", SETTINGS)
 def test_p61_every_setting_that_the_readme_shows_composes(settings):
     from test_configuration import composed
 

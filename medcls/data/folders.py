@@ -353,7 +353,7 @@ def from_folders(
     if root is None:
         raise MedclsError("Nothing says where the images are: add data.root=/path/to/images to the command.")
     root = Path(str(root))
-    if phantoms_at is not None and root == Path(phantoms_at) and not root.exists():
+    if phantoms_at is not None and root.absolute() == Path(phantoms_at).absolute() and not root.exists():
         log.warning(
             "NO IMAGES were found at %s: making %d breast ultrasound PHANTOMS there. They are synthetic, and nothing "
             "measured on them says anything about patients. For images of your own: data.root=/path/to/images",
