@@ -365,6 +365,7 @@ def from_folders(
     if root.is_dir() and phantoms.read_marker(root):
         stamps = (phantoms.PHANTOM_STAMP,)
         group_pattern = group_pattern or phantoms.GROUP_PATTERN
+        exclude_paths = ()  # these name files of the real set whose place the phantoms take
     rows, notes = list_images(root)
     if label_map is not None and label_map != {}:
         rows["label"] = rows["label"].map(check_label_map(label_map, sorted(set(rows["label"]))))
