@@ -250,6 +250,12 @@ def test_resume_refuses_other_settings_and_changed_images(finished, tmp_path, mo
     with pytest.raises(SystemExit):
         train.main()
     assert "differ from those the run began with" in capsys.readouterr().err
+    (images / "正常").rename(images / "健康")
+    monkeypatch.setattr("sys.argv", ["medcls.train", f"resume={copy}", f"data.root={images}"])
+    with pytest.raises(SystemExit) as stop:
+        train.main()
+    assert stop.value.code == 2
+    assert "the data now has" in capsys.readouterr().err
 
 
 def test_resume_from_another_folder_and_for_longer(folder, tmp_path, monkeypatch):
