@@ -5,11 +5,11 @@ import hashlib
 import json
 import logging
 import logging.handlers
-import os
 from pathlib import Path
 from typing import Any
 
 from medcls.errors import MedclsError
+from medcls.writing import whole
 
 
 class RunFolder:
@@ -99,19 +99,10 @@ class RunFolder:
         log.addHandler(self._log)
 
     def write_text(self, name: str, text: str) -> Path:
-        """Write one file whole: under another name first, then renamed."""
-        path = self.path / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(path.name + ".tmp")
-        try:
-            partial.write_text(text, encoding="utf-8")
-            os.replace(partial, path)
-        except OSError as error:
-            partial.unlink(missing_ok=True)
-            raise MedclsError(
-                f"{path} could not be written: {error.strerror}. Free some space and try again."
-            ) from error
-        return path
+        """Write one file, whole or not at all."""
+        with whole(self.path / name) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+        return self.path / name
 
     def write_json(self, name: str, content: Any) -> Path:  # noqa: ANN401 - plain data of any shape
         """Write plain data; NaN becomes null, so that any reader can read it."""

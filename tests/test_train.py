@@ -15,6 +15,7 @@ from medcls import train
 from medcls.errors import MedclsError
 from medcls.evaluation.metrics import classification_metrics
 from medcls.evaluation.predictions import read_csv
+from medcls.learning.classifier import Classifier
 from medcls.run_folder import file_hash
 
 FAST = ["model=mobilenetv3_small", "data.image_size=32", "data.batch_size=8", "data.workers=0"]
@@ -212,6 +213,24 @@ def test_one_logit_gives_two_columns(folder, tmp_path, monkeypatch):
     table = read_csv(tmp_path / "run" / "predictions" / "test.csv", "a")
     assert table.rows["logit_b"].eq(0).all()
     assert np.allclose(table.probabilities().sum(axis=1), 1)
+
+
+def test_exact_statistics_are_of_images_as_the_network_sees_them(folder, tmp_path, monkeypatch):
+    # Normalised twice on their way, the images would be all but constant, and the statistics worthless.
+    root = folder({"a": 24, "b": 24})
+    seen = []
+    real = Classifier.forward
+    monkeypatch.setattr(
+        Classifier, "forward", lambda self, images: seen.append(images.std().item()) or real(self, images)
+    )
+    run_door(
+        monkeypatch, *FAST, f"data.root={root}", "positive_class=a", "trainer.max_epochs=1", "exact_batch_norm=true",
+        f"hydra.run.dir={tmp_path}/run",
+    )  # fmt: skip
+    assert len(seen) > 10
+    assert min(seen) > 0.3
+    history = pd.read_csv(tmp_path / "run" / "logs" / "version_0" / "metrics.csv")
+    assert history["val/loss"].max() < 5
 
 
 def test_nan_loss_stops_and_keeps_the_last_good_checkpoint(folder, tmp_path, monkeypatch, capsys):

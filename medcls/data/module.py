@@ -259,9 +259,12 @@ class ImageDataModule(lightning.LightningDataModule):
         """Any split's rows in manifest order, each once, not augmented, normalised."""
         return Normalised(self._loader(split, "in_order", None), self.preprocessing)
 
-    def unaugmented_training(self) -> "Normalised":
-        """Training batches in a fixed shuffled order as evaluation sees them, normalised: for exact statistics."""
-        return Normalised(self._loader("train", "shuffle", None), self.preprocessing)
+    def unaugmented_training(self) -> DataLoader:
+        """Training batches in a fixed shuffled order, not augmented, for exact batch-norm statistics.
+
+        Not normalised either: whoever brings them to the device by Lightning's way has that done there.
+        """
+        return self._loader("train", "shuffle", None)
 
     def training_sample(self, row: int) -> torch.Tensor:
         """A training image as the first epoch gives it to the network, before it is normalised: uint8 `(C, H, W)`."""

@@ -27,7 +27,7 @@ from sklearn.metrics import roc_curve
 from medcls.errors import MedclsError
 from medcls.evaluation.lettering import drawable, font_families
 from medcls.evaluation.metrics import auroc, check_classes, check_labels, check_probabilities
-from medcls.evaluation.writing import whole
+from medcls.writing import whole
 
 # Okabe and Ito's palette, told apart by people with any of the common colour blindnesses; its yellow is left
 # out, being too pale for a line on white.

@@ -17,7 +17,7 @@ from scipy.special import logsumexp, softmax
 
 from medcls.errors import MedclsError, nearest
 from medcls.evaluation.metrics import check_classes, check_probabilities
-from medcls.evaluation.writing import whole
+from medcls.writing import whole
 
 LOGIT, PROB = "logit_", "prob_"
 KEYS = ("path", "label", "group", "split")
@@ -229,7 +229,8 @@ def from_logits(
     table = rows.iloc[order].reset_index(drop=True)
     table = table[[*(name for name in KEYS if name in table), *(name for name in table if name not in KEYS)]]
     table = table.astype(object).where(table.notna(), "").astype(str)
-    probabilities = softmax(scores, axis=1)
+    # A score that rounds to 0 is still no hard label.
+    probabilities = np.maximum(softmax(scores, axis=1), np.finfo(np.float64).tiny)
     made = {LOGIT + name: scores[:, k] for k, name in enumerate(classes)}
     made |= {PROB + name: probabilities[:, k] for k, name in enumerate(classes)}
     made["ood"] = energy(scores)

@@ -230,7 +230,10 @@ class Classifier(lightning.LightningModule):
         loss = self.loss(logits, labels)
         self._stop_unless_finite(loss, f"epoch {self.current_epoch}, in validation")
         self.log("val/loss", loss, prog_bar=True)
-        probabilities = logits.double().softmax(1).cpu().numpy()
+        # A network that diverges for an epoch may round every score to 0 or 1; they are no hard labels for that, and
+        # it may come back. So nothing becomes exactly 0.
+        smallest = torch.finfo(torch.float64).tiny
+        probabilities = logits.double().softmax(1).clamp_min(smallest).cpu().numpy()
         for name, value in self._metrics(labels.cpu().numpy(), probabilities).items():
             self.log(f"val/{name}", float(value))
 
