@@ -3,7 +3,6 @@
 import errno
 import logging
 import re
-import shlex
 import sys
 from collections.abc import Callable, Sequence
 from functools import cache
@@ -18,7 +17,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from medcls.errors import MedclsError
+from medcls.errors import MedclsError, typed
 
 log = logging.getLogger(__name__)
 
@@ -98,22 +97,13 @@ def _check_overrides(arguments: Sequence[str]) -> None:
         except HydraException as error:
             raise MedclsError(
                 f"The value of {key} has characters that mean something to Hydra: {value}\n"
-                f"Type it in quotes within quotes:\n  {_quoted(key, value)}"
+                f"Type it in quotes within quotes:\n  {typed(key, value)}"
             ) from error
         if override.is_sweep_override() and not multirun:
             raise MedclsError(
                 f"{argument} reads as several values. For one run each, add -m. If the comma belongs to the value, "
-                f"type:\n  {_quoted(key, value)}"
+                f"type:\n  {typed(key, value)}"
             )
-
-
-def _quoted(key: str, value: str) -> str:
-    inner = value.replace("\\'", "\\\\'").replace("'", "\\'")
-    if value.endswith("\\"):
-        inner += "\\"
-    text = f"{key}='{inner}'"
-    # Double quotes read best; what a shell would change inside them needs the longer form.
-    return shlex.quote(text) if set(value) & set("$`\"!\\'") else f'"{text}"'
 
 
 def _resume_into_the_same_folder(argv: list[str]) -> None:

@@ -1,6 +1,8 @@
-"""The one exception that a user can cause."""
+"""The one exception that a user can cause, and how its message says what to type."""
 
 import difflib
+import re
+import shlex
 from collections.abc import Iterable
 
 
@@ -22,3 +24,14 @@ def nearest(word: str, known: Iterable[str], most: int = 3) -> str:
     """
     close = difflib.get_close_matches(word, list(known), n=most, cutoff=0.5)
     return f" Did you mean {', '.join(close)}?" if close else ""
+
+
+def typed(key: str, value: str) -> str:
+    """`key=value` as it is typed at a shell, so that Hydra reads the value as this very text."""
+    if re.fullmatch(r"[A-Za-z_]\w*", value, re.ASCII) and value.lower() not in ("true", "false", "null", "nan", "inf"):
+        return f"{key}={value}"
+    # Within Hydra's quotes a quote is escaped, and the backslashes before one, or at the end, are doubled.
+    quoted = re.sub(r"(\\*)('|$)", lambda m: 2 * m[1] + ("\\'" if m[2] else ""), value)
+    override = f"{key}='{quoted}'"
+    # Between double quotes a shell would still expand these.
+    return shlex.quote(override) if re.search(r'["$`\\!]', override) else f'"{override}"'

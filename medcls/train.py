@@ -130,11 +130,12 @@ def train(cfg: DictConfig, run: RunFolder) -> float | None:
 
     # The best checkpoint, and nothing else, is scored: its hash stands beside every number.
     load_best(classifier, run.best)
+    checkpoint = file_hash(run.best)
     splits = ("val", "test") if cfg.evaluate_test else ("val",)
     device = trainer.strategy.root_device
-    scores = {split: score(run, split, classifier, data, device) for split in splits}
+    scores = {split: score(run, split, checkpoint, classifier, data, device) for split in splits}
     record = {split: metrics.to_plain() | {"caption": caption} for split, (metrics, caption) in scores.items()}
-    run.write_json("metrics.json", {"checkpoint": file_hash(run.best), "stamps": manifest.stamps, **record})
+    run.write_json("metrics.json", {"checkpoint": checkpoint, "stamps": manifest.stamps, **record})
     show_scores(scores)
     log.info("run folder: %s", run.path)
     # A score of 0.0 is a score; without one the checkpoint callback would have saved nothing, and loading failed.
@@ -341,7 +342,7 @@ def check_same_run(run: RunFolder, manifest: Manifest) -> None:
 
 
 def score(
-    run: RunFolder, split: str, classifier: Classifier, data: ImageDataModule, device: torch.device
+    run: RunFolder, split: str, checkpoint: str, classifier: Classifier, data: ImageDataModule, device: torch.device
 ) -> tuple[Metrics, str]:
     """Predict one split, once; save the table and its figures; give its metrics, and what they are of."""
     from medcls import pictures, terminal
@@ -352,7 +353,7 @@ def score(
     rows, classes, positive = data.manifest.rows, data.manifest.classes, data.manifest.positive
     with terminal.progress(f"predicting {split}") as progress:
         logits, numbers = predict(classifier, data.rows_of(split), device, progress)
-    predictions = from_logits(rows, numbers, logits, classes, positive, file_hash(run.best))
+    predictions = from_logits(rows, numbers, logits, classes, positive, checkpoint)
     predictions.check_against(rows.loc[rows["split"] == split, "path"].tolist())
     predictions.write_csv(run.predictions / f"{split}.csv")
     metrics = classification_metrics(predictions.labels(), predictions.probabilities(), classes, positive)

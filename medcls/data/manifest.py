@@ -4,7 +4,6 @@ import dataclasses
 import hashlib
 import io
 import re
-import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from medcls.errors import MedclsError, nearest
+from medcls.errors import MedclsError, nearest, typed
 
 COLUMNS = ("path", "label", "group", "split", "given_split", "content", "stamp")
 SPLITS = ("train", "val", "test", "held_out", "unused", "left_out")
@@ -209,17 +208,6 @@ def groups_from_paths(paths: Sequence[str], pattern: str) -> list[str]:
             f"data.group_pattern {pattern!r} matches none of the {len(groups)} paths; the first is {paths[0]!r}."
         )
     return groups
-
-
-def typed(key: str, value: str) -> str:
-    """`key=value` as it is typed at a shell, so that Hydra reads the value as this very text."""
-    if re.fullmatch(r"[A-Za-z_]\w*", value, re.ASCII) and value.lower() not in ("true", "false", "null", "nan", "inf"):
-        return f"{key}={value}"
-    # Within Hydra's quotes a quote is escaped, and the backslashes before one, or at the end, are doubled.
-    quoted = re.sub(r"(\\*)('|$)", lambda m: 2 * m[1] + ("\\'" if m[2] else ""), value)
-    override = f"{key}='{quoted}'"
-    # Between double quotes a shell would still expand these.
-    return shlex.quote(override) if re.search(r'["$`\\!]', override) else f'"{override}"'
 
 
 def check_positive(classes: Sequence[str], positive: str | None) -> None:

@@ -1,5 +1,6 @@
 """Which image trains, which selects, which judges: fixed rows, disjoint by group and by content."""
 
+import dataclasses
 import warnings
 from fractions import Fraction
 from typing import Literal
@@ -105,7 +106,7 @@ def split(
     elif (lone := int((rows["group"] == "").sum())) > 0:
         notes.append(f"{lone} image(s) have no group: each stands for itself")
     result = manifest.with_rows(rows, *notes)
-    result = type(manifest)(result.root, result.classes, result.rows, result.positive, stamps, result.notes)
+    result = dataclasses.replace(result, stamps=stamps)
     check_splits(result)
     return result
 
