@@ -59,7 +59,7 @@ def of_data(data: ImageDataModule, folder: Path) -> None:
     for name, of_class in zip(manifest.classes, by_class, strict=True):
         chosen = draw.choice(of_class, min(len(of_class), IMAGES_SAMPLED), replace=False)
         stored = [
-            images.read(manifest.root / manifest.rows["path"][int(row)], preprocessing.channels) for row in chosen
+            images.read(manifest.root / manifest.rows["path"][int(row)], preprocessing.decoding) for row in chosen
         ]
         before[name] = np.concatenate([draw.choice(image.pixels.ravel(), PIXELS_SAMPLED) for image in stored])
         received = normalise(torch.stack([data.training_sample(int(row)) for row in chosen]), preprocessing).numpy()

@@ -2,12 +2,57 @@
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 from medcls.errors import MedclsError
 
 RESIZE_POLICIES = ("squash", "letterbox", "crop")
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos")
+
+
+@dataclasses.dataclass(frozen=True)
+class Decoding:
+    """What a file's stored values become, before any resizing.
+
+    Parameters
+    ----------
+    channels : int
+        3 (red, green, blue) or 1 (grey).
+    bits : int
+        8 or 16: of the pixels that come out. What is stored with 8 bits is spread over 16 where 16 are asked for.
+    window : None, "full" or pair of float
+        Which stored values become black and white, where more than 8 bits are stored. None: as the
+        file itself says (a DICOM's VOI LUT or window), else between the image's own percentiles 0.5
+        and 99.5. "full": the whole range of the stored type. A pair: these values, in the unit that
+        the file stores (for a DICOM after its modality LUT: Hounsfield units in CT).
+    frame : int
+        Which frame or page of several, from 0.
+
+    Raises
+    ------
+    MedclsError
+        A value that makes no sense: the message names it.
+    """
+
+    channels: int = 3
+    bits: int = 8
+    window: Literal["full"] | tuple[float, float] | None = None
+    frame: int = 0
+
+    def __post_init__(self) -> None:
+        if self.channels not in (1, 3):
+            raise MedclsError(f"preprocessing.channels is {self.channels}: 3 (RGB) or 1 (grey).")
+        if self.bits not in (8, 16):
+            raise MedclsError(f"data.bits is {self.bits!r}: 8 or 16.")
+        if isinstance(self.frame, bool) or not isinstance(self.frame, int) or self.frame < 0:
+            raise MedclsError(f"data.frame is {self.frame!r}: give the number of a frame, from 0.")
+        if isinstance(self.window, list | tuple):
+            ends = tuple(self.window)
+            if len(ends) != 2 or not all(isinstance(end, int | float) for end in ends) or not ends[0] < ends[1]:
+                raise MedclsError(f"data.window is {list(ends)}: give two values, black first, such as [-160, 240].")
+            object.__setattr__(self, "window", (float(ends[0]), float(ends[1])))
+        elif self.window not in (None, "full"):
+            raise MedclsError(f"data.window is {self.window!r}: give [black, white], full, or null.")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,6 +73,8 @@ class Preprocessing:
         with black; `crop` keeps it and cuts what stands over.
     interpolation : str
         `nearest`, `bilinear`, `bicubic` or `lanczos`, Pillow's filters.
+    bits, window, frame
+        See `Decoding`.
 
     Raises
     ------
@@ -41,6 +88,9 @@ class Preprocessing:
     range: tuple[float, float] = (0.0, 1.0)
     resize: str = "squash"
     interpolation: str = "bilinear"
+    bits: int = 8
+    window: Literal["full"] | tuple[float, float] | None = None
+    frame: int = 0
 
     def __post_init__(self) -> None:
         size = (self.size, self.size) if isinstance(self.size, int) else tuple(self.size)
@@ -64,6 +114,12 @@ class Preprocessing:
             raise MedclsError(
                 f"preprocessing.interpolation is {self.interpolation!r}: choose one of {', '.join(INTERPOLATIONS)}."
             )
+        object.__setattr__(self, "window", self.decoding.window)
+
+    @property
+    def decoding(self) -> Decoding:
+        """How files become pixels for this network."""
+        return Decoding(self.channels, self.bits, self.window, self.frame)
 
     @property
     def channels(self) -> int:

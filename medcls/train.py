@@ -183,8 +183,8 @@ def choose_preprocessing(cfg: DictConfig) -> Preprocessing:
         if not all(isinstance(side, int) and side > 0 for side in (size if isinstance(size, list) else [size])):
             raise MedclsError(f"data.image_size is {size}: give pixels, such as 224, or [height, width].")
         preprocessing = dataclasses.replace(preprocessing, size=size)
-    if cfg.data.resize is not None:
-        preprocessing = dataclasses.replace(preprocessing, resize=cfg.data.resize)
+    asked = {name: plain(cfg.data[name]) for name in ("resize", "bits", "window", "frame")}
+    preprocessing = dataclasses.replace(preprocessing, **{k: v for k, v in asked.items() if v is not None})
     if (channels := cfg.model.network.get("in_chans", 3)) != preprocessing.channels:
         raise MedclsError(
             f"model.network.in_chans is {channels}, but model.preprocessing has {preprocessing.channels} mean(s) and "

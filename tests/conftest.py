@@ -52,3 +52,10 @@ def folder(tmp_path: Path, picture: Callable[..., Path]) -> Callable[..., Path]:
         return root
 
     return make
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_places(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """No test reads or fills the cache and the records of whoever runs it; not those that start processes either."""
+    os.environ["MEDCLS_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+    os.environ["MEDCLS_STATE"] = str(tmp_path_factory.mktemp("state"))

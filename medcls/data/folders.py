@@ -10,17 +10,8 @@ import pandas as pd
 from torchvision.datasets import ImageFolder
 
 from medcls.data import images, phantoms
-from medcls.data.manifest import (
-    COLUMNS,
-    Manifest,
-    check_label_map,
-    check_one_label_per_image,
-    check_positive,
-    check_task,
-    count_words,
-    exclude,
-    groups_from_paths,
-)
+from medcls.data.assembly import assemble
+from medcls.data.manifest import Manifest, count_words
 from medcls.errors import MedclsError
 
 log = logging.getLogger(__name__)
@@ -294,24 +285,6 @@ def check_classes_agree(root: Path, rows: pd.DataFrame, classes: Mapping[str, Se
         )
 
 
-def read_contents(root: Path, paths: Sequence[str], progress: Callable[[int, int], None] | None = None) -> list[str]:
-    """Read every image once, before anything is trained, and name each by its decoded pixels.
-
-    Raises
-    ------
-    MedclsError
-        Lists every image that cannot be read, each with its reason.
-    """
-    facts, failures = images.read_all([root / path for path in paths], os.cpu_count() or 1, progress)
-    if failures:
-        raise MedclsError(
-            f"{len(failures)} of {len(paths)} images cannot be read:\n"
-            + "\n".join(f"  {failure}" for failure in failures)
-            + "\nMend or remove them, or leave them out by data.exclude."
-        )
-    return [fact.content for fact in facts if fact]
-
-
 def from_folders(
     root: str | Path | None,
     *,
@@ -319,7 +292,10 @@ def from_folders(
     label_map: Mapping[str, Sequence[str]] | None = None,
     group_pattern: str | None = None,
     exclude_paths: str | Sequence[str] = (),
+    exclude_file: str | Path | None = None,
     phantoms_at: str | Path | None = None,
+    frame: int = 0,
+    remember: bool = True,
     progress: Callable[[int, int], None] | None = None,
 ) -> Manifest:
     """Read folders of images into a checked manifest, without splitting it.
@@ -333,16 +309,10 @@ def from_folders(
         The folder.
     positive : str, optional
         The class a binary task looks for.
-    label_map : mapping, optional
-        `{new class: [folder names]}`, to merge or rename classes.
-    group_pattern : str, optional
-        A regular expression that finds the patient (lesion, exam) in an image's relative path.
-    exclude_paths : str or sequence of str
-        Relative paths of images to leave out.
     phantoms_at : path, optional
         Make breast ultrasound phantoms at `root` where that is this folder, and it does not exist.
-    progress : callable, optional
-        Called with images read and images in all.
+    label_map, group_pattern, exclude_paths, exclude_file, frame, remember, progress
+        See `medcls.data.assembly.assemble`.
 
     Raises
     ------
@@ -367,16 +337,17 @@ def from_folders(
         group_pattern = group_pattern or phantoms.GROUP_PATTERN
         exclude_paths = ()  # these name files of the real set whose place the phantoms take
     rows, notes = list_images(root)
-    if label_map is not None and label_map != {}:
-        rows["label"] = rows["label"].map(check_label_map(label_map, sorted(set(rows["label"]))))
-    check_task(list(rows["label"]))
-    rows, excluded = exclude(rows, exclude_paths)
-    classes = tuple(sorted(set(rows["label"])))
-    check_positive(classes, positive)
-    rows["group"] = groups_from_paths(list(rows["path"]), group_pattern) if group_pattern else ""
-    rows["split"] = ""
-    rows["content"] = read_contents(root, list(rows["path"]), progress)
-    check_one_label_per_image(rows)
-    rows["stamp"] = "".join(stamps)
-    rows = rows[list(COLUMNS)].reset_index(drop=True)
-    return Manifest(root, classes, rows, positive, stamps, tuple(notes + excluded))
+    return assemble(
+        root,
+        rows,
+        positive=positive,
+        label_map=label_map,
+        group_pattern=group_pattern,
+        exclude_paths=exclude_paths,
+        exclude_file=exclude_file,
+        frame=frame,
+        remember=remember,
+        stamps=stamps,
+        notes=notes,
+        progress=progress,
+    )

@@ -21,15 +21,13 @@ import errno
 import hashlib
 import io
 import stat
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePath
 
 import numpy as np
 from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
 from medcls.errors import MedclsError
-from medcls.preprocessing import INTERPOLATIONS, RESIZE_POLICIES
+from medcls.preprocessing import INTERPOLATIONS, RESIZE_POLICIES, Decoding
 
 BACKGROUND = (0, 0, 0)
 """What stands behind transparent pixels, red, green, blue."""
@@ -70,9 +68,6 @@ JUNK_FOLDERS = frozenset({"__macosx"})
 
 FILTERS = {name: Image.Resampling[name.upper()] for name in INTERPOLATIONS}
 
-# How many pictures are handed to the threads at a time: bounds the queue, and how long a Ctrl-C waits.
-BATCH = 256
-
 
 class UnreadableImage(MedclsError):
     """A file that does not become a picture.
@@ -99,55 +94,56 @@ class Decoded:
     Attributes
     ----------
     pixels : numpy.ndarray
-        uint8, `(H, W, 3)` red, green, blue, or `(H, W, 1)` grey.
+        uint8 or uint16, `(H, W, 3)` red, green, blue, or `(H, W, 1)` grey.
+    stored : numpy.ndarray
+        The values before any window was laid over them, in the type they were stored in, `(H, W, C)`: what
+        `content` is a hash of. The same array as `pixels` where no window was needed.
     format, mode : str
-        As stored, in Pillow's words: `JPEG`, `CMYK`.
+        As stored, in Pillow's words: `JPEG`, `CMYK`; of a DICOM, its photometric interpretation.
+    bits : int
+        Bits of one stored value: 1, 8, 12, 16, 32.
+    frames : int
+        How many frames or pages the file holds.
     notes : tuple of str
         What was done on the way that not every picture needs.
     """
 
     pixels: np.ndarray
+    stored: np.ndarray
     format: str
     mode: str
+    bits: int
+    frames: int
     notes: tuple[str, ...]
 
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class ImageFacts:
-    """What `read_all` keeps of a picture: `content` is its `content_hash`; sizes are in pixels, as it stands."""
-
-    content: str
-    width: int
-    height: int
-    format: str
-    mode: str
-    notes: tuple[str, ...]
+    @property
+    def content(self) -> str:
+        """Names the picture by its stored values: equal for equal decoded pixels, whatever file they came from."""
+        return content_hash(self.stored)
 
 
-def decode(data: bytes, channels: int) -> Decoded:
+def decode(data: bytes, decoding: Decoding) -> Decoded:
     """Turn the bytes of an image file into pixels, by the rules at the top of this file.
 
     Parameters
     ----------
     data : bytes
         A whole file: JPEG, PNG, BMP, TIFF, WebP, GIF or PNM.
-    channels : int
-        3 for red, green, blue; 1 for grey.
+    decoding : Decoding
+        Channels, bits, window and frame wanted.
 
     Raises
     ------
     UnreadableImage
         Not an image, cut short, too large, or of a kind that has no certain meaning in 8 bits.
     """
-    if channels not in (1, 3):
-        raise ValueError(f"channels is {channels}: 3 (RGB) or 1 (grey)")
     if not data:
         raise UnreadableImage("the file is empty (0 bytes)")
     # Set by a library elsewhere, this flag would fill the missing part of a cut file with grey.
     ImageFile.LOAD_TRUNCATED_IMAGES = False
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-            return _decode(image, channels)
+            return _decode(image, decoding)
     except UnreadableImage:
         raise
     except UnidentifiedImageError:
@@ -159,7 +155,7 @@ def decode(data: bytes, channels: int) -> Decoded:
         raise UnreadableImage(f"damaged or cut short ({len(data):,} bytes; Pillow says: {said})") from error
 
 
-def read(path: Path, channels: int) -> Decoded:
+def read(path: Path, decoding: Decoding) -> Decoded:
     """Open and decode one file; see `decode`.
 
     Raises
@@ -186,7 +182,7 @@ def read(path: Path, channels: int) -> Decoded:
         reason = "it is a link that leads to itself" if error.errno == errno.ELOOP else f"{error.strerror or error}"
         raise UnreadableImage(reason, path) from error
     try:
-        decoded = decode(data, channels)
+        decoded = decode(data, decoding)
     except UnreadableImage as error:
         raise UnreadableImage(error.reason, path) from error
     promised = ENDINGS.get(path.suffix.lower())
@@ -194,54 +190,6 @@ def read(path: Path, channels: int) -> Decoded:
         note = f"named {path.suffix}, but a {decoded.format} file"
         decoded = dataclasses.replace(decoded, notes=(*decoded.notes, note))
     return decoded
-
-
-def read_all(
-    paths: Sequence[Path], threads: int, progress: Callable[[int, int], None] | None = None
-) -> tuple[list[ImageFacts | None], list[UnreadableImage]]:
-    """Read every file once, as RGB, and keep its facts but not its pixels.
-
-    Memory is bounded by `threads` pictures; each file is opened once.
-
-    Parameters
-    ----------
-    paths : sequence of Path
-        The files.
-    threads : int
-        How many to decode at a time (Pillow frees the interpreter lock while it decodes).
-    progress : callable, optional
-        Called in this thread, after each file, with how many are done and how many there are.
-
-    Returns
-    -------
-    facts : list of ImageFacts or None
-        In the order of `paths`; None where the file is unreadable.
-    failures : list of UnreadableImage
-        All of them, in the order of `paths`.
-    """
-
-    def survey(path: Path) -> ImageFacts | UnreadableImage:
-        try:
-            decoded = read(path, 3)
-        except UnreadableImage as error:
-            # Its cause holds frames, and so the bytes of the file; a long list of failures must not.
-            return UnreadableImage(error.reason, error.path)
-        height, width, _ = decoded.pixels.shape
-        return ImageFacts(content_hash(decoded.pixels), width, height, decoded.format, decoded.mode, decoded.notes)
-
-    facts: list[ImageFacts | None] = []
-    failures: list[UnreadableImage] = []
-    with ThreadPoolExecutor(max(1, threads)) as pool:
-        for start in range(0, len(paths), BATCH):
-            for outcome in pool.map(survey, paths[start : start + BATCH]):
-                if isinstance(outcome, UnreadableImage):
-                    failures.append(outcome)
-                    facts.append(None)
-                else:
-                    facts.append(outcome)
-                if progress is not None:
-                    progress(len(facts), len(paths))
-    return facts, failures
 
 
 def content_hash(pixels: np.ndarray) -> str:
@@ -323,7 +271,7 @@ def is_junk(path: PurePath) -> bool:
     return name in JUNK_NAMES or name.startswith("._") or any(part.lower() in JUNK_FOLDERS for part in path.parts)
 
 
-def _decode(image: Image.Image, channels: int) -> Decoded:
+def _decode(image: Image.Image, decoding: Decoding) -> Decoded:
     """Decode an opened picture, none of whose pixels have been read yet."""
     if image.width * image.height > MOST_PIXELS:
         raise UnreadableImage(
@@ -380,12 +328,11 @@ def _decode(image: Image.Image, channels: int) -> Decoded:
                 "its 16-bit values all lie below 4096 of 65536, so that in 8 bits it would be all but black: "
                 "scale it to the full range, by one rule for the whole data set"
             )
-    if channels == 1:
+    if decoding.channels == 1:
         image = image.convert("L")
     # A copy: what Pillow hands out cannot be written to, and torch warns of that.
-    return Decoded(
-        np.array(image).reshape(image.height, image.width, channels), stored_format, stored_mode, tuple(notes)
-    )
+    pixels = np.array(image).reshape(image.height, image.width, decoding.channels)
+    return Decoded(pixels, pixels, stored_format, stored_mode, 16 if sixteen_bit else 8, frames, tuple(notes))
 
 
 def _orientation(image: Image.Image) -> tuple[int, list[str]]:

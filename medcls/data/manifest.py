@@ -40,6 +40,8 @@ class Manifest:
         What every figure and page made from these images must say (synthetic, pooled).
     notes : tuple of str
         What was done to the data on the way, in the order it was done.
+    facts : DataFrame
+        What `survey` found out about each file, indexed by path; may know of more images than there are rows.
     """
 
     root: Path
@@ -48,6 +50,7 @@ class Manifest:
     positive: str | None = None
     stamps: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    facts: pd.DataFrame = dataclasses.field(default_factory=pd.DataFrame, compare=False, repr=False)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -260,7 +263,7 @@ def check_one_label_per_image(rows: pd.DataFrame) -> None:
     )
 
 
-def exclude(rows: pd.DataFrame, names: str | Sequence[str]) -> tuple[pd.DataFrame, list[str]]:
+def exclude(rows: pd.DataFrame, *lists: str | Sequence[str]) -> tuple[pd.DataFrame, list[str]]:
     """Leave out the images that the configuration names, and say which.
 
     Returns
@@ -268,19 +271,39 @@ def exclude(rows: pd.DataFrame, names: str | Sequence[str]) -> tuple[pd.DataFram
     rows, notes
         What is left, and one line that counts what went and what was named but is not there.
     """
+    names = {name for listed in lists for name in ([listed] if isinstance(listed, str) else listed)}
     if not names:
         return rows, []
-    names = [names] if isinstance(names, str) else names
-    named = rows["path"].isin(list(names))
-    absent = sorted(set(names) - set(rows["path"]))
-    notes = (
-        [f"data.exclude left out {int(named.sum())} image(s): {', '.join(rows.loc[named, 'path'])}"]
-        if named.any()
-        else []
-    )
-    if absent:
-        notes.append(f"data.exclude names {len(absent)} file(s) that are not there: {', '.join(absent)}")
+    named = rows["path"].isin(names)
+    notes = []
+    if named.any():
+        notes.append(f"left out {int(named.sum())} image(s) as asked: {enumerated(rows.loc[named, 'path'].tolist())}")
+    if absent := sorted(names - set(rows["path"])):
+        notes.append(f"{len(absent)} file(s) to be left out are not there: {enumerated(absent)}")
     return rows[~named], notes
+
+
+def read_exclusions(path: str | Path | None) -> list[str]:
+    """The relative paths that a text file names, one a line; blank lines and what begins with `# ` are passed over.
+
+    Raises
+    ------
+    MedclsError
+        The file cannot be read.
+    """
+    if path is None:
+        return []
+    try:
+        lines = Path(path).expanduser().read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise MedclsError(f"data.exclude_file={path} cannot be read: {error}.") from error
+    return [line for line in lines if line.strip() and not line.startswith("# ")]
+
+
+def enumerated(names: Sequence[str], most: int = 10) -> str:
+    """The first names of a list, and how many more there are."""
+    more = f" and {len(names) - most:,} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
 
 
 def count_words(names: Sequence[str]) -> str:

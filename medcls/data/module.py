@@ -50,7 +50,7 @@ class ImageStore:
         place = self._place[row]
         if self._kept is not None and place >= 0:
             return self._kept[place]
-        pixels = images.read(self._manifest.root / self._paths[row], self._preprocessing.channels).pixels
+        pixels = images.read(self._manifest.root / self._paths[row], self._preprocessing.decoding).pixels
         return images.resize(
             pixels, self._preprocessing.size, self._preprocessing.resize, self._preprocessing.interpolation
         )

@@ -296,7 +296,7 @@ def test_one_picture_under_two_labels_stops_unless_excluded(folder):
         from_folders(root, positive="a")
     manifest = from_folders(root, positive="a", exclude_paths=["b/copy.png", "a/000.png", "a/typo.png"])
     assert len(manifest) == 5
-    assert any("left out 2 image(s): a/000.png, b/copy.png" in note for note in manifest.notes)
+    assert any("left out 2 image(s) as asked: a/000.png, b/copy.png" in note for note in manifest.notes)
     assert any("not there: a/typo.png" in note for note in manifest.notes)
 
 

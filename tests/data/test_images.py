@@ -5,7 +5,6 @@ import json
 import os
 import pickle
 import struct
-import threading
 import zlib
 from pathlib import Path
 
@@ -21,10 +20,10 @@ from medcls.data.images import (
     is_image_name,
     is_junk,
     read,
-    read_all,
     resize,
 )
 from medcls.errors import MedclsError
+from medcls.preprocessing import Decoding
 
 RED, GREEN, BLUE = (200, 30, 10), (20, 180, 40), (15, 25, 220)
 
@@ -100,7 +99,7 @@ def coloured_files() -> dict[str, tuple[bytes, int]]:
 @pytest.mark.parametrize("kind", coloured_files())
 def test_p18_colour_order_is_the_same_in_every_format(kind: str) -> None:
     data, off = coloured_files()[kind]
-    got = decode(data, 3)
+    got = decode(data, Decoding(3))
     assert got.pixels.shape == (48, 96, 3)
     assert got.pixels.dtype == np.uint8
     assert got.pixels.flags.writeable
@@ -108,7 +107,7 @@ def test_p18_colour_order_is_the_same_in_every_format(kind: str) -> None:
     inner = np.r_[2:30, 34:62, 66:94]
     error = np.abs(got.pixels.astype(int) - thirds())[4:20, inner]
     assert error.max() <= off, (kind, got.pixels[30, [10, 40, 80]])
-    grey = decode(data, 1).pixels
+    grey = decode(data, Decoding(1)).pixels
     assert grey.shape == (48, 96, 1)
     assert np.abs(grey[4:20, inner, 0].astype(int) - luma(thirds())[4:20, inner]).max() <= off + 1
 
@@ -141,9 +140,9 @@ def test_p18_grey_modes(kind: str) -> None:
         "PGM16": lambda: b"P5\n64 16\n65535\n" + big.astype(">u2").tobytes(),
     }[kind]()
     want = (ramp > 127) * 255 if kind == "1" else ramp
-    got = decode(data, 1)
+    got = decode(data, Decoding(1))
     assert np.abs(got.pixels[..., 0].astype(int) - want).max() <= (1 if kind == "L-JPEG" else 0), got.mode
-    three = decode(data, 3).pixels
+    three = decode(data, Decoding(3)).pixels
     assert (three == got.pixels).all()
     assert ("16" in kind) == any("16 bits" in note for note in got.notes)
 
@@ -152,9 +151,9 @@ def test_one_rule_for_16_bits_whatever_the_picture_holds() -> None:
     """A dark and a bright picture stay dark and bright: no stretching by a picture's own range."""
     dark = np.full((8, 8), 16000, np.uint16)
     bright = np.full((8, 8), 64000, np.uint16)
-    assert decode(saved(Image.fromarray(dark), "PNG"), 1).pixels.max() == 16000 // 256
-    assert decode(saved(Image.fromarray(bright), "PNG"), 1).pixels.max() == 250
-    assert decode(saved(Image.fromarray(dark * 0), "PNG"), 1).pixels.max() == 0
+    assert decode(saved(Image.fromarray(dark), "PNG"), Decoding(1)).pixels.max() == 16000 // 256
+    assert decode(saved(Image.fromarray(bright), "PNG"), Decoding(1)).pixels.max() == 250
+    assert decode(saved(Image.fromarray(dark * 0), "PNG"), Decoding(1)).pixels.max() == 0
 
 
 @pytest.mark.parametrize("colour", [False, True])
@@ -163,7 +162,7 @@ def test_12_bits_in_16_are_refused_not_shown_as_black(colour: bool) -> None:
     wide = np.repeat(values.astype(">u2"), 3, axis=1).view(np.uint8)
     data = png(16, 2, wide) if colour else saved(Image.fromarray(values), "PNG")
     with pytest.raises(UnreadableImage, match="below 4096"):
-        decode(data, 1)
+        decode(data, Decoding(1))
 
 
 def test_white_is_zero_tiff() -> None:
@@ -172,13 +171,13 @@ def test_white_is_zero_tiff() -> None:
     eight = np.tile(np.arange(0, 256, 4, dtype=np.uint8), (4, 1))
     # Pillow writes 16 bits as they are and keeps the tag: the values on disk count from white.
     data = saved(Image.fromarray(eight.astype(np.uint16) * 257), "TIFF", tiffinfo=tags)
-    assert (decode(data, 1).pixels[..., 0] == 255 - eight).all()
+    assert (decode(data, Decoding(1)).pixels[..., 0] == 255 - eight).all()
 
 
 def test_float_and_32_bit_are_refused_with_a_reason() -> None:
     for values, word in ((np.ones((4, 4), np.float32), "floating"), (np.ones((4, 4), np.int32), "32-bit")):
         with pytest.raises(UnreadableImage, match=word):
-            decode(saved(Image.fromarray(values), "TIFF"), 3)
+            decode(saved(Image.fromarray(values), "TIFF"), Decoding(3))
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "palette", "colour key", "grey key", "16-bit key"])
@@ -208,7 +207,7 @@ def test_transparent_is_black_and_said(mode: str) -> None:
             wide = (pixels[..., 0].astype(">u2") * 257).view(np.uint8)
             data = png(16, 0, wide, ((b"tRNS", struct.pack(">H", key * 257)),))
     for channels in (1, 3):
-        got = decode(data, channels)
+        got = decode(data, Decoding(channels))
         assert got.pixels[clear].max() == 0
         assert (got.pixels[4:] == 90).all()
     if mode != "16-bit key":
@@ -217,7 +216,7 @@ def test_transparent_is_black_and_said(mode: str) -> None:
 
 def test_half_transparent_is_half_as_bright() -> None:
     image = Image.new("RGBA", (4, 4), (200, 100, 50, 128))
-    assert np.abs(decode(saved(image, "PNG"), 3).pixels[0, 0].astype(int) - (100, 50, 25)).max() <= 1
+    assert np.abs(decode(saved(image, "PNG"), Decoding(3)).pixels[0, 0].astype(int) - (100, 50, 25)).max() <= 1
 
 
 TURNED = {
@@ -241,7 +240,7 @@ def test_exif_orientation_all_stand_upright(kind: str, orientation: int) -> None
     exif = Image.Exif()
     exif[0x0112] = orientation
     options = {"JPEG": {"quality": 98, "subsampling": 0}, "WEBP": {"lossless": True}}.get(kind, {})
-    got = decode(saved(stored, kind, exif=exif, **options), 3)
+    got = decode(saved(stored, kind, exif=exif, **options), Decoding(3))
     assert got.pixels.shape == thirds().shape
     off = np.abs(got.pixels.astype(int) - thirds())
     assert (off[4:20, 4:28].max() <= 6) if kind == "JPEG" else (off.max() == 0)
@@ -253,14 +252,14 @@ def test_exif_orientation_all_stand_upright(kind: str, orientation: int) -> None
 
 def test_damaged_exif_does_not_cost_the_picture() -> None:
     data = saved(Image.fromarray(thirds()), "PNG", exif=b"Exif\0\0" + b"nonsense" * 3)
-    got = decode(data, 3)
+    got = decode(data, Decoding(3))
     assert (got.pixels == thirds()).all()
     assert any("EXIF block is damaged" in note for note in got.notes)
 
 
 def test_gif_first_frame() -> None:
     frames = [Image.fromarray(np.full((8, 8), value, np.uint8)) for value in (40, 90, 200)]
-    got = decode(saved(frames[0], "GIF", save_all=True, append_images=frames[1:]), 1)
+    got = decode(saved(frames[0], "GIF", save_all=True, append_images=frames[1:]), Decoding(1))
     assert (got.pixels == 40).all()
     assert got.notes == ("first of 3 frames",)
 
@@ -275,12 +274,12 @@ def test_cut_short_is_refused_or_lost_nothing(kind: str) -> None:
     """Cut at a hundred places: either every pixel is there all the same, or it is an error; never a grey rest."""
     options = {"TIFF-LZW": {"compression": "tiff_lzw"}}.get(kind, {})
     data = saved(noise(), kind.split("-")[0], **options)
-    whole = decode(data, 3).pixels
+    whole = decode(data, Decoding(3)).pixels
     refused = 0
     cuts = sorted({*np.linspace(1, len(data) - 1, 100, dtype=int), *range(len(data) - 12, len(data))})
     for cut in cuts:
         try:
-            got = decode(data[:cut], 3).pixels
+            got = decode(data[:cut], Decoding(3)).pixels
         except UnreadableImage:
             refused += 1
         else:
@@ -292,7 +291,7 @@ def test_cut_is_refused_even_where_another_library_asked_for_leniency(monkeypatc
     monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
     data = saved(noise(), "JPEG")
     with pytest.raises(UnreadableImage, match="damaged or cut short"):
-        decode(data[: len(data) // 2], 3)
+        decode(data[: len(data) // 2], Decoding(3))
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning:PIL", "ignore::PIL.Image.DecompressionBombWarning")
@@ -305,7 +304,7 @@ def test_flipped_bytes_never_crash() -> None:
             bad = data.copy()
             bad[random.integers(0, min(len(bad), 200), 4)] = random.integers(0, 256, 4)
             try:
-                pixels = decode(bad.tobytes(), 3).pixels
+                pixels = decode(bad.tobytes(), Decoding(3)).pixels
             except UnreadableImage as error:
                 reasons.append(error.reason)
             else:
@@ -339,7 +338,7 @@ def test_what_is_not_an_image_is_named(kind: str, tmp_path: Path) -> None:
     path = tmp_path / "picture.jpg"
     path.write_bytes(data)
     with pytest.raises(UnreadableImage, match=words) as caught:
-        read(path, 3)
+        read(path, Decoding(3))
     assert str(path) in str(caught.value)
     assert caught.value.path == path
     assert isinstance(caught.value, MedclsError)
@@ -349,10 +348,10 @@ def test_decompression_bombs_are_refused_before_they_unfold() -> None:
     header = struct.pack(">IIBBBBB", 60_000, 60_000, 1, 0, 0, 0, 0)
     chunk = b"\0\0\0\x0dIHDR" + header + struct.pack(">I", zlib.crc32(b"IHDR" + header))
     with pytest.raises(UnreadableImage, match="bomb"):
-        decode(b"\x89PNG\r\n\x1a\n" + chunk + b"\0\0\0\0IDAT", 3)
+        decode(b"\x89PNG\r\n\x1a\n" + chunk + b"\0\0\0\0IDAT", Decoding(3))
     # Between Pillow's warning and its error.
     with pytest.warns(Image.DecompressionBombWarning), pytest.raises(UnreadableImage, match=r"bomb"):
-        decode(b"P5\n12000 9000\n255\n", 3)
+        decode(b"P5\n12000 9000\n255\n", Decoding(3))
 
 
 def test_paths_that_are_no_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -368,11 +367,11 @@ def test_paths_that_are_no_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         ("pipe.png", "not a regular file"),
     ):
         with pytest.raises(UnreadableImage, match=words):
-            read(tmp_path / name, 3)
+            read(tmp_path / name, Decoding(3))
     (tmp_path / "long.png").write_bytes(bytes(100))
     monkeypatch.setattr(images, "MOST_BYTES", 99)
     with pytest.raises(UnreadableImage, match="100 bytes"):
-        read(tmp_path / "long.png", 3)
+        read(tmp_path / "long.png", Decoding(3))
 
 
 def test_no_permission(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -384,27 +383,27 @@ def test_no_permission(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(Path, "read_bytes", refuse)
     with pytest.raises(UnreadableImage, match="no permission"):
-        read(path, 3)
+        read(path, Decoding(3))
 
 
 @pytest.mark.parametrize("name", ["正常.png", "a=b, [c] 50%.png", "🩻.png", "two\nlines.png"])
 def test_odd_names_are_read_and_shown_on_one_line(name: str, tmp_path: Path) -> None:
     path = tmp_path / name
     path.write_bytes(saved(noise(), "PNG"))
-    assert read(path, 3).pixels.shape == (40, 60, 3)
+    assert read(path, Decoding(3)).pixels.shape == (40, 60, 3)
     path.write_bytes(b"")
     with pytest.raises(UnreadableImage) as caught:
-        read(path, 3)
+        read(path, Decoding(3))
     assert "\n" not in str(caught.value)
 
 
 def test_an_ending_that_lies_is_read_and_noted(tmp_path: Path) -> None:
     path = tmp_path / "really_png.JPG"
     path.write_bytes(saved(noise(), "PNG"))
-    assert read(path, 3).notes == ("named .JPG, but a PNG file",)
+    assert read(path, Decoding(3)).notes == ("named .JPG, but a PNG file",)
     path = tmp_path / "honest.jpeg"
     path.write_bytes(saved(noise(), "JPEG"))
-    assert read(path, 3).notes == ()
+    assert read(path, Decoding(3)).notes == ()
 
 
 def test_error_survives_the_way_out_of_a_worker(tmp_path: Path) -> None:
@@ -423,7 +422,7 @@ def test_content_hash_knows_the_picture_not_the_file() -> None:
         saved(rgb, "BMP"),
         saved(rgb, "WEBP", lossless=True),
     ]
-    hashes = {content_hash(decode(data, 3).pixels) for data in same}
+    hashes = {content_hash(decode(data, Decoding(3)).pixels) for data in same}
     assert len(hashes) == 1
     assert len(hashes.pop()) == 32
     one_off = thirds()
@@ -485,45 +484,3 @@ def test_names() -> None:
         for name in (".DS_Store", "a/Thumbs.db", "b/DESKTOP.INI", "yes/._Y1.jpg", "__MACOSX/yes/Y1.jpg")
     )
     assert not any(is_junk(Path(name)) for name in ("yes/Y1.jpg", "a/.hidden.png", "_x.png", "macosx/a.png"))
-
-
-@pytest.mark.parametrize("threads", [1, 3])
-def test_read_all_lists_every_failure_in_order(tmp_path: Path, threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(images, "BATCH", 4)
-    paths = []
-    for k in range(11):
-        path = tmp_path / f"{k:02}.png"
-        path.write_bytes(saved(noise(10 + k, 20), "PNG"))
-        paths.append(path)
-    paths[2].write_bytes(b"")
-    paths[5].write_bytes(b"<html></html>")
-    paths[10].unlink()
-    calls: list[tuple[int, int]] = []
-    here: set[int] = set()
-
-    def progress(done: int, total: int) -> None:
-        calls.append((done, total))
-        here.add(threading.get_ident())
-
-    facts, failures = read_all(paths, threads, progress)
-    assert [error.path for error in failures] == [paths[2], paths[5], paths[10]]
-    assert all(error.__cause__ is None and error.__traceback__ is None for error in failures)
-    assert [k for k, fact in enumerate(facts) if fact is None] == [2, 5, 10]
-    first = facts[0]
-    assert first is not None
-    assert (first.width, first.height, first.mode, first.format) == (20, 10, "RGB", "PNG")
-    assert first.content == content_hash(np.asarray(noise(10, 20)))
-    assert calls == [(k, 11) for k in range(1, 12)]
-    assert here == {threading.get_ident()}
-    assert read_all([], threads) == ([], [])
-
-
-@pytest.mark.real
-def test_p18_real_pictures_of_mixed_modes(real_data: Path) -> None:
-    paths = sorted(p for p in (real_data / "brain_tumor").rglob("*") if p.is_file() and not is_junk(p))
-    facts, failures = read_all(paths, threads=2)
-    assert failures == []
-    modes = {fact.mode for fact in facts if fact is not None}
-    assert modes == {"RGB", "L", "RGBA", "P"}
-    # The README of the set: 228 distinct of 253, told there from decoded pixels.
-    assert (len(facts), len({fact.content for fact in facts if fact is not None})) == (253, 228)
