@@ -33,6 +33,7 @@ def assemble(
     remember: bool = True,
     stamps: tuple[str, ...] = (),
     notes: Sequence[str] = (),
+    strict: bool = True,
     progress: Callable[[int, int], None] | None = None,
 ) -> Manifest:
     """Map labels, leave out what is named, read every image once, and check what comes out.
@@ -60,6 +61,9 @@ def assemble(
         Keep what is found out about each file for the next run, and take from there what is known.
     stamps, notes
         What every figure must say; what the source has done so far.
+    strict : bool
+        False, for the audit, which reports what would stop a training: unreadable images are left out and listed
+        in `Manifest.unreadable`, one picture may stand under two labels, and no positive class need be named.
     progress : callable, optional
         Called with images read and images in all.
 
@@ -74,18 +78,21 @@ def assemble(
     check_task(list(rows["label"]))
     rows, excluded = exclude(rows, exclude_paths, read_exclusions(exclude_file))
     classes = tuple(sorted(set(rows["label"])))
-    check_positive(classes, positive)
+    if strict or positive is not None:
+        check_positive(classes, positive)
     if "group" not in rows:
         rows = rows.assign(group=groups_from_paths(list(rows["path"]), group_pattern) if group_pattern else "")
     facts, failures = survey(root, rows["path"].tolist(), frame=frame, remember=remember, progress=progress)
-    if failures:
+    if failures and strict:
         raise MedclsError(
             f"{len(failures)} of {len(rows)} images cannot be read:\n"
             + "\n".join(f"  {failure}" for failure in failures)
             + "\nMend or remove them, or leave them out by data.exclude."
         )
+    rows = rows[rows["path"].isin(facts.index)]
     rows = rows.assign(split="", content=facts["content"].to_numpy(), stamp="".join(stamps))
-    check_one_label_per_image(rows)
+    if strict:
+        check_one_label_per_image(rows)
     others = [column for column in rows.columns if column not in COLUMNS]
     rows = rows[[*COLUMNS, *others]].reset_index(drop=True)
-    return Manifest(root, classes, rows, positive, stamps, (*notes, *excluded), facts)
+    return Manifest(root, classes, rows, positive, stamps, (*notes, *excluded), facts, tuple(failures))

@@ -296,6 +296,7 @@ def from_folders(
     phantoms_at: str | Path | None = None,
     frame: int = 0,
     remember: bool = True,
+    strict: bool = True,
     progress: Callable[[int, int], None] | None = None,
 ) -> Manifest:
     """Read folders of images into a checked manifest, without splitting it.
@@ -311,7 +312,7 @@ def from_folders(
         The class a binary task looks for.
     phantoms_at : path, optional
         Make breast ultrasound phantoms at `root` where that is this folder, and it does not exist.
-    label_map, group_pattern, exclude_paths, exclude_file, frame, remember, progress
+    label_map, group_pattern, exclude_paths, exclude_file, frame, remember, strict, progress
         See `medcls.data.assembly.assemble`.
 
     Raises
@@ -347,6 +348,7 @@ def from_folders(
         exclude_file=exclude_file,
         frame=frame,
         remember=remember,
+        strict=strict,
         stamps=stamps,
         notes=notes,
         progress=progress,

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from medcls.data.images import UnreadableImage
 from medcls.errors import MedclsError, nearest, typed
 
 COLUMNS = ("path", "label", "group", "split", "given_split", "content", "stamp")
@@ -42,6 +43,8 @@ class Manifest:
         What was done to the data on the way, in the order it was done.
     facts : DataFrame
         What `survey` found out about each file, indexed by path; may know of more images than there are rows.
+    unreadable : tuple of UnreadableImage
+        What an audit found that could not be read. Empty for a training, which stops on the first reading.
     """
 
     root: Path
@@ -51,6 +54,7 @@ class Manifest:
     stamps: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     facts: pd.DataFrame = dataclasses.field(default_factory=pd.DataFrame, compare=False, repr=False)
+    unreadable: tuple[UnreadableImage, ...] = ()
 
     def __len__(self) -> int:
         return len(self.rows)
