@@ -1,11 +1,15 @@
 """From folders of images to a manifest: what the folders mean is found out, and said."""
 
+import bisect
+import itertools
 import logging
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
+from typing import overload
 
+import numpy as np
 import pandas as pd
 from torchvision.datasets import ImageFolder
 
@@ -28,33 +32,64 @@ SPLIT_SPELLINGS = {
     "testing": "test",
 }
 VOLUMES = (".nii", ".nii.gz", ".mha", ".mhd", ".nrrd", ".npy", ".npz")
+BROKEN_BYTE = re.compile("[\ud800-\udfff]")  # how Python writes a byte of a name that is not UTF-8
 MASK = re.compile(r"(.+?)_mask(_\d+)?$", re.IGNORECASE)
 
 
-class ClassFolders(ImageFolder):
-    """torchvision's `ImageFolder` that does not take an operating system's litter for a class.
+class Samples(Sequence[tuple[str, int]]):
+    """What `ImageFolder.samples` holds, from one list of paths a class: each pair is made while it is looked at.
 
-    It lists; the pixels are read elsewhere. What it refused stands in `refused`, hidden images in
-    `hidden`, and the folders that a link would have shown a second time in `repeated`.
+    A million pairs with a full path each would be a million tuples, and every folder's name a million times over.
+
+    Parameters
+    ----------
+    root : str
+        The folder that the paths are relative to.
+    paths : sequence of lists of str
+        The paths of each class, in class order.
+    """
+
+    def __init__(self, root: str, paths: Sequence[list[str]]) -> None:
+        self._root = root
+        self._paths = paths
+        self._starts = [0, *itertools.accumulate(map(len, paths))]
+
+    def __len__(self) -> int:
+        return self._starts[-1]
+
+    def __iter__(self) -> Iterator[tuple[str, int]]:
+        for index, paths in enumerate(self._paths):
+            for path in paths:
+                yield os.path.join(self._root, path), index
+
+    @overload
+    def __getitem__(self, wanted: int) -> tuple[str, int]: ...
+
+    @overload
+    def __getitem__(self, wanted: slice) -> list[tuple[str, int]]: ...
+
+    def __getitem__(self, wanted: int | slice) -> tuple[str, int] | list[tuple[str, int]]:
+        if isinstance(wanted, slice):
+            return [self[number] for number in range(len(self))[wanted]]
+        number = range(len(self))[wanted]
+        index = bisect.bisect_right(self._starts, number) - 1
+        return os.path.join(self._root, self._paths[index][number - self._starts[index]]), index
+
+
+class ClassFolders(ImageFolder):
+    """torchvision's `ImageFolder` that does not take an operating system's litter for a class, and lists a million.
+
+    It lists; the pixels are read elsewhere. All paths are relative to `root`, with forward slashes: the images of
+    each class stand in `paths`, sorted; what it refused in `refused`, hidden images in `hidden`, and the folders
+    that a link would have shown a second time in `repeated`.
     """
 
     def __init__(self, root: Path) -> None:
+        self.paths: dict[str, list[str]] = {}
         self.refused: list[str] = []
         self.hidden: list[str] = []
         self.repeated: list[str] = []
-        super().__init__(str(root), is_valid_file=self._is_image, allow_empty=True)
-
-    def _is_image(self, path: str) -> bool:
-        if images.is_junk(Path(path).relative_to(self.root)):
-            return False
-        if not images.is_image_name(Path(path)):
-            if not is_hidden(Path(path).name):
-                self.refused.append(path)
-            return False
-        if is_hidden(Path(path).name):
-            self.hidden.append(path)
-            return False
-        return True
+        super().__init__(str(root), allow_empty=True)
 
     def make_dataset(
         self,
@@ -63,32 +98,71 @@ class ClassFolders(ImageFolder):
         extensions: tuple[str, ...] | None = None,
         is_valid_file: Callable[[str], bool] | None = None,
         allow_empty: bool = False,
-    ) -> list[tuple[str, int]]:
-        """Every image below each class folder with its class index, in no certain order.
+    ) -> Samples:
+        """Every image below each class folder with its class index, sorted by path within a class.
 
         torchvision's own follows a link that leads back up until the system stops it; this one
         enters each folder once a class, and no hidden one.
         """
-        samples = []
-        for name, index in class_to_idx.items():
-            seen: set[str] = set()
-            for here, folders, files in os.walk(os.path.join(directory, name), followlinks=True):
-                real = os.path.realpath(here)
-                if real in seen:
-                    self.repeated.append(here)
-                    folders.clear()
-                    continue
-                seen.add(real)
-                # Sorted: of two ways to a folder the same one is taken on every file system.
-                folders[:] = sorted(folder for folder in folders if not is_hidden(folder))
-                paths = [os.path.join(here, file) for file in files]
-                samples += [(path, index) for path in paths if self._is_image(path)]
-        return samples
+        self.paths = {name: self._images_below(str(directory), name) for name in class_to_idx}
+        return Samples(str(directory), list(self.paths.values()))
+
+    def _images_below(self, root: str, top: str) -> list[str]:
+        """The images below a folder, relative to `root`. Strings alone: a million `Path`s take half a minute."""
+        found: list[str] = []
+        seen: set[str] = set()
+        waiting = [(top, os.path.realpath(os.path.join(root, top)))]
+        while waiting:
+            here, real = waiting.pop()
+            if real in seen:
+                self.repeated.append(here)
+                continue
+            seen.add(real)
+            folders = []
+            for entry in scan(os.path.join(root, here)):
+                if not entry.is_dir():
+                    if self._is_image(here, entry.name):
+                        found.append(f"{here}/{entry.name}")
+                elif not is_hidden(entry.name) and entry.name.lower() not in images.JUNK_FOLDERS:
+                    # Only behind a link may lie a folder that another way leads to as well.
+                    real_one = os.path.realpath(entry.path) if entry.is_symlink() else os.path.join(real, entry.name)
+                    folders.append((f"{here}/{entry.name}", real_one))
+            # Sorted, the last first: of two ways to a folder the same one is taken on every file system.
+            waiting += sorted(folders, reverse=True)
+        found.sort()
+        return found
+
+    def _is_image(self, here: str, name: str) -> bool:
+        """Whether a file is an image to list; what else should be said of it is remembered."""
+        ends_like_one = name[name.rfind(".") :].lower() in images.ENDINGS
+        if ends_like_one and not is_hidden(name):
+            return True
+        if not images.is_junk(PurePosixPath(name)):
+            if ends_like_one:
+                self.hidden.append(f"{here}/{name}")
+            elif not is_hidden(name):
+                self.refused.append(f"{here}/{name}")
+        return False
 
     def find_classes(self, directory: str | Path) -> tuple[list[str], dict[str, int]]:
         """Sorted names of the sub-folders, litter left out, and their indices."""
         names = subfolders(Path(directory))
         return names, {name: index for index, name in enumerate(names)}
+
+
+def scan(folder: str | Path) -> list[os.DirEntry[str]]:
+    """What a folder holds.
+
+    Raises
+    ------
+    MedclsError
+        It cannot be listed: leaving it out would train on less than is there.
+    """
+    try:
+        with os.scandir(folder) as entries:
+            return list(entries)
+    except OSError as error:
+        raise MedclsError(f"The folder {images.shown(str(folder))} cannot be listed: {error.strerror}.") from error
 
 
 def is_hidden(name: str) -> bool:
@@ -100,7 +174,7 @@ def subfolders(folder: Path) -> list[str]:
     """Sorted names of the folders in a folder, without litter and hidden ones."""
     return sorted(
         entry.name
-        for entry in os.scandir(folder)
+        for entry in scan(folder)
         if entry.is_dir() and not images.is_junk(Path(entry.name)) and not is_hidden(entry.name)
     )
 
@@ -172,28 +246,26 @@ def list_images(root: Path) -> tuple[pd.DataFrame, list[str]]:
         No images, a class that one split lacks, volumes (out of scope), or names that are not UTF-8.
     """
     layout = find_layout(root)
-    paths: list[tuple[str, str, str]] = []
+    found: list[tuple[str, str, list[str]]] = []
     refused: list[str] = []
     hidden: list[str] = []
     repeated: list[str] = []
     classes: dict[str, list[str]] = {}
     for split, folder in layout.items():
         listing = ClassFolders(folder)
-        refused += listing.refused
-        hidden += listing.hidden
-        repeated += listing.repeated
+        within = f"{folder.name}/" if split else ""
+        for paths, here in ((refused, listing.refused), (hidden, listing.hidden), (repeated, listing.repeated)):
+            paths += [within + path for path in here]
+        found += [(split, name, [within + path for path in paths]) for name, paths in listing.paths.items()]
         classes[split] = listing.classes
-        paths += [
-            (Path(path).relative_to(root).as_posix(), listing.classes[index], split) for path, index in listing.samples
-        ]
-    check_names([*(path for path, _, _ in paths), *(name for names in classes.values() for name in names)])
+    check_names(itertools.chain(*(paths for _, _, paths in found), *classes.values()))
     volumes = [path for path in refused if path.lower().endswith(VOLUMES)]
     if volumes:
         raise MedclsError(
             f"{len(volumes)} file(s) hold volumes, such as {shown_first(volumes)}: 3-D images are out of scope for "
             "medcls. Save the slices that matter as pictures."
         )
-    rows = pd.DataFrame(paths, columns=["path", "label", "given_split"]).sort_values("path", ignore_index=True)
+    rows = as_rows(found)
     if rows.empty:
         raise MedclsError(f"{root} (data.root) has folders but no image in them ({', '.join(subfolders(root))}).")
     rows, notes = leave_out_masks(rows)
@@ -215,7 +287,7 @@ def list_images(root: Path) -> tuple[pd.DataFrame, list[str]]:
 
 def loose_images(folder: Path) -> list[str]:
     """Names of the images that lie in a folder itself, without litter and hidden ones."""
-    names = [entry.name for entry in os.scandir(folder) if entry.is_file() and not is_hidden(entry.name)]
+    names = [entry.name for entry in scan(folder) if entry.is_file() and not is_hidden(entry.name)]
     return [name for name in names if images.is_image_name(Path(name)) and not images.is_junk(Path(name))]
 
 
@@ -224,7 +296,28 @@ def shown_first(paths: Sequence[str]) -> str:
     return images.shown(min(paths))
 
 
-def check_names(names: Sequence[str]) -> None:
+def as_rows(found: Sequence[tuple[str, str, list[str]]]) -> pd.DataFrame:
+    """The table of (split, class, sorted paths of its images), sorted by path.
+
+    The images of one class folder stand together in that order, so its blocks are sorted and not a million rows.
+    """
+    blocks = sorted((block for block in found if block[2]), key=lambda block: block[2][0])
+    sizes = [len(paths) for _, _, paths in blocks]
+
+    def repeated(values: Sequence[str]) -> np.ndarray:
+        return np.repeat(np.array(values, dtype=object), sizes)
+
+    return pd.DataFrame(
+        {
+            "path": np.array(list(itertools.chain(*(paths for _, _, paths in blocks))), dtype=object),
+            "label": repeated([name for _, name, _ in blocks]),
+            "given_split": repeated([split for split, _, _ in blocks]),
+        },
+        dtype="str",
+    )
+
+
+def check_names(names: Iterable[str]) -> None:
     """Refuse names that no table could hold.
 
     Raises
@@ -232,7 +325,7 @@ def check_names(names: Sequence[str]) -> None:
     MedclsError
         Lists every name that is not UTF-8, its broken bytes as escapes.
     """
-    broken = [name for name in names if any("\ud800" <= letter <= "\udfff" for letter in name)]
+    broken = [name for name in names if not name.isascii() and BROKEN_BYTE.search(name)]
     if broken:
         raise MedclsError(
             f"{len(broken)} file or folder name(s) are not UTF-8 and cannot stand in a table:\n"
@@ -243,17 +336,19 @@ def check_names(names: Sequence[str]) -> None:
 
 def leave_out_masks(rows: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     """Leave out segmentation masks that lie beside their picture (`x.png`, `x_mask.png`, `x_mask_1.png`)."""
-    stems = {path.rsplit(".", 1)[0] for path in rows["path"]}
-
-    def is_mask(path: str) -> bool:
-        match = MASK.fullmatch(path.rsplit(".", 1)[0])
-        return match is not None and match.group(1) in stems
-
-    masks = rows["path"].map(is_mask).astype(bool)
-    if not masks.any():
+    # By row number, the stem of the picture that it would be a mask of; few names, if any, look like a mask's.
+    pictures = {
+        number: match.group(1)
+        for number, path in enumerate(rows["path"])
+        if "_mask" in path.lower() and (match := MASK.fullmatch(path.rsplit(".", 1)[0]))
+    }
+    wanted = set(pictures.values())
+    there = {stem for path in rows["path"] if (stem := path.rsplit(".", 1)[0]) in wanted} if wanted else set()
+    masks = [number for number, stem in pictures.items() if stem in there]
+    if not masks:
         return rows, []
-    first = rows.loc[masks, "path"].iloc[0]
-    return rows[~masks], [f"left out {int(masks.sum())} segmentation mask(s) beside their picture, such as {first}"]
+    note = f"left out {len(masks)} segmentation mask(s) beside their picture, such as {rows['path'].iloc[masks[0]]}"
+    return rows.drop(rows.index[masks]), [note]
 
 
 def check_classes_agree(root: Path, rows: pd.DataFrame, classes: Mapping[str, Sequence[str]]) -> None:

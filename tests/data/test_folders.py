@@ -8,9 +8,10 @@ import shutil
 
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from torchvision.datasets import ImageFolder
 
-from medcls.data import phantoms
-from medcls.data.folders import PHANTOMS_MADE, from_folders, list_images
+from medcls.data import folders, phantoms
+from medcls.data.folders import PHANTOMS_MADE, ClassFolders, from_folders, list_images
 from medcls.data.manifest import COLUMNS, typed
 from medcls.errors import MedclsError
 
@@ -113,18 +114,14 @@ def test_p11_p12_class_names_come_from_the_manifest_alone(folder, names):
 
 
 def test_p05_order_does_not_depend_on_the_file_system(folder, monkeypatch):
-    root = folder({"a": 4, "b": 4})
-    real = os.walk
+    root = folder({"a": 4, "b": 4, "b c": 4})  # "b c/" sorts before "b/"
+    real = folders.scan
     fingerprints = []
     for step in (1, -1):
-
-        def walk(*args, step=step, **kwargs):
-            for here, folders, files in real(*args, **kwargs):
-                yield here, folders, sorted(files)[::step]
-
-        monkeypatch.setattr(os, "walk", walk)
-        manifest = from_folders(root, positive="a")
-        assert manifest.rows["path"].tolist() == [f"{label}/00{n}.png" for label in "ab" for n in range(4)]
+        monkeypatch.setattr(folders, "scan", lambda at, s=step: sorted(real(at), key=lambda entry: entry.name)[::s])
+        manifest = from_folders(root)
+        assert manifest.rows["path"].tolist() == [f"{label}/00{n}.png" for label in ("a", "b c", "b") for n in range(4)]
+        assert manifest.rows["label"].tolist() == ["a"] * 4 + ["b c"] * 4 + ["b"] * 4
         fingerprints.append(manifest.fingerprint())
     assert fingerprints[0] == fingerprints[1]
 
@@ -133,15 +130,47 @@ def test_p05_of_two_ways_to_a_folder_the_same_is_taken_everywhere(folder, pictur
     root = folder({"a": 2, "b": 2})
     picture(root / "a" / "m" / "x.png", 900)
     (root / "a" / "z").symlink_to(root / "a" / "m")
-    real = os.walk
+    real = folders.scan
+    for backwards in (False, True):
+        order = {"key": lambda entry: entry.name, "reverse": backwards}
+        monkeypatch.setattr(folders, "scan", lambda at, order=order: sorted(real(at), **order))
+        assert "a/m/x.png" in set(list_images(root)[0]["path"])
 
-    def backwards(*args, **kwargs):
-        for here, folders, files in real(*args, **kwargs):
-            folders.sort(reverse=True)
-            yield here, folders, files
 
-    monkeypatch.setattr(os, "walk", backwards)
-    assert "a/m/x.png" in set(list_images(root)[0]["path"])
+def test_a_folder_behind_a_link_is_listed_once_whichever_way_comes_first(folder, picture):
+    root = folder({"a": 2, "b": 2})
+    picture(root / "a" / "z" / "x.png", 900)
+    (root / "a" / "m").symlink_to(root / "a" / "z")
+    rows, notes = list_images(root)
+    assert [path for path in rows["path"] if path.endswith("x.png")] == ["a/m/x.png"]
+    assert any("such as a/z" in note for note in notes)
+
+
+def test_image_folder_itself_still_works_on_a_listing(folder):
+    root = folder({"train/a": 2, "train/b": 3})
+    listing = ClassFolders(root / "train")
+    same = ImageFolder(str(root / "train"))
+    assert list(listing.samples) == same.samples
+    assert [listing.samples[number] for number in range(-5, 5)] == same.samples * 2
+    assert listing.samples[1:4] == same.samples[1:4]
+    assert (listing.targets, listing.classes, len(listing)) == (same.targets, same.classes, 5)
+    assert listing[4][1] == 1 and listing[4][0].size == same[4][0].size
+    with pytest.raises(IndexError):
+        listing.samples[5]
+
+
+def test_a_folder_that_cannot_be_listed_stops_and_is_named(folder, monkeypatch):
+    root = folder({"a": 2, "b/deep": 2})
+    real = os.scandir
+
+    def forbidding(at):
+        if str(at).endswith("deep"):
+            raise PermissionError(13, "Permission denied", str(at))
+        return real(at)
+
+    monkeypatch.setattr(os, "scandir", forbidding)
+    with pytest.raises(MedclsError, match="b/deep cannot be listed: Permission denied"):
+        list_images(root)
 
 
 def test_hidden_folders_and_files_are_skipped_at_any_depth(folder, picture):
