@@ -1,4 +1,4 @@
-"""The folder that holds everything of one run, written whole or not at all."""
+"""The folder that holds everything of one run or audit, written whole or not at all."""
 
 import contextlib
 import hashlib
@@ -33,16 +33,17 @@ class RunFolder:
         self.logs = path / "logs"
         self.predictions = path / "predictions"
         self.figures = path / "figures"
+        self.audit_page = path / "audit.html"
         # Hydra has just made the run folder; its parent too, where that holds nothing else.
         alone = path.is_dir() and not any(path.iterdir())
-        parent_too = alone and path.parent.name == "runs" and len(list(path.parent.iterdir())) == 1
+        parent_too = alone and path.parent.name in ("runs", "audits") and len(list(path.parent.iterdir())) == 1
         self._made = [path, path.parent] if parent_too else [path] if alone else []
         self._log: logging.FileHandler | None = None
         self._early_log = logging.handlers.MemoryHandler(capacity=100_000, flushLevel=logging.CRITICAL + 1)
         logging.getLogger("medcls").addHandler(self._early_log)
 
     def refuse_if_taken(self) -> None:
-        """Stop before anything is done where the folder already holds a run.
+        """Stop before anything is done where the folder already holds a run or an audit.
 
         Raises
         ------
@@ -58,6 +59,8 @@ class RunFolder:
                 f"{self.path} holds what is left of a run that never finished an epoch, or a preview. Remove it, or "
                 "give another hydra.run.dir."
             )
+        if self.audit_page.exists():
+            raise MedclsError(f"{self.path} already holds an audit. Give another hydra.run.dir.")
 
     def refuse_within(self, images: str | None) -> None:
         """Stop where the run folder would lie among the images, and its figures be taken for some of them.
@@ -85,12 +88,11 @@ class RunFolder:
             for folder in self._made:
                 folder.rmdir()
 
-    def begin(self) -> None:
-        """Make the folder and let the log flow into it, from its first line on."""
+    def begin(self, log_name: str = "train.log") -> None:
+        """Make the folder and let the log flow into it, from its first line on; folders within come with files."""
         self._made = []
-        for folder in (self.path, self.checkpoints, self.predictions, self.figures):
-            folder.mkdir(parents=True, exist_ok=True)
-        self._log = logging.FileHandler(self.path / "train.log", encoding="utf-8")
+        self.path.mkdir(parents=True, exist_ok=True)
+        self._log = logging.FileHandler(self.path / log_name, encoding="utf-8")
         self._log.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
         self._early_log.setTarget(self._log)
         self._early_log.flush()

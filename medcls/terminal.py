@@ -54,3 +54,8 @@ def show_table(rows: pd.DataFrame, title: str) -> None:
     for row in rows.itertuples(index=False):
         table.add_row(*(f"{cell:.3f}" if isinstance(cell, float) else escape(str(cell)) for cell in row))
     console.print(table)
+
+
+def show_line(text: str) -> None:
+    """Print one line to be copied: never wrapped, and no bracket in it taken for markup."""
+    console.print(text, markup=False, highlight=False, soft_wrap=True)

@@ -1,0 +1,179 @@
+"""Find what is wrong with a data set before a network sees it: `python -m medcls.audit data.root=/my/images`."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import os
+import shlex
+import sys
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+
+from medcls.configuration import build, open_door, plain
+from medcls.errors import MedclsError, typed
+from medcls.run_folder import RunFolder
+
+if TYPE_CHECKING:
+    # Everything heavy is imported where it is used, so that a typo is answered before anything is loaded.
+    from medcls.auditing.findings import Finding
+    from medcls.data.manifest import Manifest
+    from medcls.preprocessing import Decoding
+
+# Run as a module, this file is called __main__; its log belongs to medcls all the same.
+log = logging.getLogger("medcls.audit")
+
+
+def main() -> None:
+    """Open the door; exit code 1 where a data set has an error, 0 where it has none."""
+    errors: list[int] = []
+    open_door(lambda cfg: errors.append(run(cfg)), "audit")
+    sys.exit(int(any(errors)))
+
+
+def run(cfg: DictConfig) -> int:
+    """Audit into the folder that Hydra chose; leave nothing there if there was nothing to audit."""
+    folder = RunFolder(Path(HydraConfig.get().runtime.output_dir))
+    try:
+        folder.refuse_if_taken()
+        folder.refuse_within(cfg.data.root)
+        return audit(cfg, folder)
+    finally:
+        folder.close()
+
+
+def audit(cfg: DictConfig, folder: RunFolder) -> int:
+    """One audit, from images to a page.
+
+    Parameters
+    ----------
+    cfg : DictConfig
+        As `conf/audit.yaml` describes it.
+    folder : RunFolder
+        Where everything goes.
+
+    Returns
+    -------
+    int
+        How many findings are errors.
+
+    Raises
+    ------
+    MedclsError
+        What the user can mend, before anything is written.
+    """
+    from medcls import terminal
+    from medcls.auditing.checks import check
+    from medcls.auditing.page import page
+    from medcls.auditing.record import record
+    from medcls.data.manifest import read_exclusions
+
+    check_settings(cfg)
+    terminal.start_log()
+    manifest, divided, findings = read_images(cfg)
+    decoding = choose_decoding(cfg)
+    with terminal.progress("looking for faults") as progress:
+        findings += check(manifest, divided, resize=cfg.data.resize or "squash", progress=progress)
+    known = divided or manifest
+    layout = page(
+        known,
+        findings,
+        name=str(cfg.data.name),
+        command=f"python -m medcls.audit {shlex.join(sys.argv[1:])}",
+        made=datetime.now().astimezone(),
+        decoding=decoding,
+        pictures=cfg.audit.pictures,
+        paths=cfg.audit.paths,
+    )
+
+    folder.begin("audit.log")
+    folder.write_text("manifest.csv", known.to_csv())
+    folder.write_json("audit.json", record(known, findings))
+    folder.write_text(folder.audit_page.name, layout)
+    show_findings(findings)
+    if cfg.audit.fix == "exclude":
+        write_exclusions(folder, findings, read_exclusions(cfg.data.exclude_file))
+    log.info("the page: %s", folder.audit_page)
+    return sum(finding.level == "error" for finding in findings)
+
+
+def check_settings(cfg: DictConfig) -> None:
+    """Refuse what the audit's own settings cannot mean.
+
+    Raises
+    ------
+    MedclsError
+        Names the setting and what it can be.
+    """
+    if cfg.audit.fix not in (None, "exclude"):
+        raise MedclsError(f"audit.fix is {cfg.audit.fix!r}: give exclude, or null to change nothing.")
+    for name in ("pictures", "paths"):
+        if not isinstance(cfg.audit[name], bool):
+            raise MedclsError(f"audit.{name} is {cfg.audit[name]!r}: give true or false.")
+
+
+def read_images(cfg: DictConfig) -> tuple[Manifest, Manifest | None, list[Finding]]:
+    """The images as they were read, and as a training would split them; that it could not is a finding."""
+    from medcls import terminal
+    from medcls.auditing.findings import Finding
+    from medcls.data.splits import split
+
+    positive = None if cfg.positive_class is None else str(cfg.positive_class)
+    with terminal.progress("reading images") as progress:
+        manifest: Manifest = build(cfg.data.source, positive=positive, strict=False, progress=progress)
+    settings = {name: plain(cfg.data[name]) for name in inspect.signature(split).parameters if name in cfg.data}
+    try:
+        return manifest, split(manifest, seed=cfg.seed, **settings), []
+    except MedclsError as error:
+        finding = Finding("split", "error", "A training could not split these images", str(error))
+        return manifest, None, [finding]
+
+
+def choose_decoding(cfg: DictConfig) -> Decoding:
+    """How the page's pictures are made from the files: as the data's configuration wants them, in colour, 8 bits."""
+    from medcls.preprocessing import Decoding
+
+    return Decoding(window=plain(cfg.data.window), frame=cfg.data.frame)
+
+
+def show_findings(findings: Sequence[Finding]) -> None:
+    """Print one line a finding, the worst first."""
+    import pandas as pd
+
+    from medcls import terminal
+    from medcls.auditing.findings import LEVELS
+
+    ordered = sorted(findings, key=lambda finding: LEVELS.index(finding.level))
+    table = pd.DataFrame([(finding.level, finding.title) for finding in ordered], columns=["level", "finding"])
+    terminal.show_table(table, "Findings")
+
+
+def write_exclusions(folder: RunFolder, findings: Sequence[Finding], before: Sequence[str]) -> None:
+    """Write the list that `data.exclude_file` takes, with the reasons; no image is deleted or moved.
+
+    Parameters
+    ----------
+    before : sequence of str
+        What a former list already leaves out, and the new one goes on leaving out.
+    """
+    from medcls import terminal
+    from medcls.auditing.exclusions import exclusions
+
+    text, listed, unlisted = exclusions(findings, before)
+    for path in unlisted:
+        log.warning("%r cannot stand in a list of one path a line: rename it, or name it in data.exclude", path)
+    if not listed:
+        log.info("audit.fix=exclude: no image to leave out was found, and no list was written")
+        return
+    written = folder.write_text("exclude.txt", text)
+    log.info("%d image(s) are listed in %s. To leave them out, add:", listed, written)
+    terminal.show_line(typed("data.exclude_file", os.path.relpath(written)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,33 @@
+"""The audit at the start of every training: what costs nothing to look at once the images have been read."""
+
+import logging
+
+from medcls.auditing.checks import check
+from medcls.auditing.findings import Finding
+from medcls.data.manifest import Manifest
+
+log = logging.getLogger(__name__)
+
+LOUDNESS = {"error": logging.ERROR, "warning": logging.WARNING}
+
+
+def audit_quickly(manifest: Manifest, divided: Manifest, *, resize: str) -> list[Finding]:
+    """Run the quick checks, and log each error and each warning in one line.
+
+    Parameters
+    ----------
+    manifest, divided : Manifest
+        As it was read, and split.
+    resize : str
+        The policy by which the network will see the images.
+
+    Returns
+    -------
+    list of Finding
+        All of them, for the run folder's `audit.json`.
+    """
+    findings = check(manifest, divided, resize=resize, quick=True)
+    for finding in findings:
+        if finding.level in LOUDNESS:
+            log.log(LOUDNESS[finding.level], "audit: %s (%s)", " ".join(finding.title.split()), finding.check)
+    return findings
