@@ -12,9 +12,10 @@ from medcls.data.manifest import (
     check_one_label_per_image,
     check_positive,
     check_task,
+    count_words,
     exclude,
     groups_from_paths,
-    read_exclusions,
+    named_exclusions,
 )
 from medcls.data.survey import survey
 from medcls.errors import MedclsError
@@ -26,6 +27,7 @@ def assemble(
     *,
     positive: str | None = None,
     label_map: Mapping[str, Sequence[str]] | None = None,
+    leave_out_unmapped: bool = False,
     group_pattern: str | None = None,
     exclude_paths: str | Sequence[str] = (),
     exclude_file: str | Path | None = None,
@@ -49,6 +51,8 @@ def assemble(
         The class a binary task looks for.
     label_map : mapping, optional
         `{new class: [labels]}`, to merge or rename classes.
+    leave_out_unmapped : bool
+        Leave out the images of classes that `label_map` does not name, rather than ask for a name.
     group_pattern : str, optional
         A regular expression that finds the patient (lesion, exam) in an image's relative path.
     exclude_paths : str or sequence of str
@@ -73,10 +77,9 @@ def assemble(
         Anything that would make a classifier lie: each message says what, where, and what to do. Unreadable images
         are all listed.
     """
-    if label_map is not None and label_map != {}:
-        rows = rows.assign(label=rows["label"].map(check_label_map(label_map, sorted(set(rows["label"])))))
+    rows, unmapped = map_labels(rows, label_map, leave_out_unmapped=leave_out_unmapped)
     check_task(list(rows["label"]))
-    rows, excluded = exclude(rows, exclude_paths, read_exclusions(exclude_file))
+    rows, excluded = exclude(rows, named_exclusions(exclude_paths, exclude_file))
     classes = tuple(sorted(set(rows["label"])))
     if strict or positive is not None:
         check_positive(classes, positive)
@@ -95,4 +98,29 @@ def assemble(
         check_one_label_per_image(rows)
     others = [column for column in rows.columns if column not in COLUMNS]
     rows = rows[[*COLUMNS, *others]].reset_index(drop=True)
-    return Manifest(root, classes, rows, positive, stamps, (*notes, *excluded), facts, tuple(failures))
+    return Manifest(root, classes, rows, positive, stamps, (*notes, *unmapped, *excluded), facts, tuple(failures))
+
+
+def map_labels(
+    rows: pd.DataFrame, label_map: Mapping[str, Sequence[str]] | None, *, leave_out_unmapped: bool
+) -> tuple[pd.DataFrame, list[str]]:
+    """Give the rows their new labels; those of classes without one are left out where asked, and counted.
+
+    Raises
+    ------
+    MedclsError
+        As `check_label_map`; or there is no map to leave anything out by.
+    """
+    if label_map is None or label_map == {}:
+        if leave_out_unmapped:
+            raise MedclsError(
+                "data.leave_out_unmapped=true leaves out the classes that data.label_map does not name, and there is "
+                "no data.label_map."
+            )
+        return rows, []
+    mapping = check_label_map(label_map, sorted(set(rows["label"])), leave_out_unmapped=leave_out_unmapped)
+    unmapped = rows.loc[~rows["label"].isin(mapping.keys()), "label"]
+    rows = rows[rows["label"].isin(mapping.keys())]
+    counts = count_words(list(unmapped))
+    notes = [f"left out {len(unmapped):,} image(s) of classes that data.label_map does not name: {counts}"]
+    return rows.assign(label=rows["label"].map(mapping)), notes if len(unmapped) else []

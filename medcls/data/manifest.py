@@ -5,7 +5,7 @@ import hashlib
 import io
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -147,8 +147,12 @@ def check_task(labels: Sequence[str]) -> None:
         )
 
 
-def check_label_map(label_map: Mapping[str, Sequence[str]], found: Sequence[str]) -> dict[str, str]:
+def check_label_map(
+    label_map: Mapping[str, Sequence[str]], found: Sequence[str], *, leave_out_unmapped: bool = False
+) -> dict[str, str]:
     """Turn `{new: [old, ...]}` into `{old: new}`, held against the classes that are there.
+
+    The map names every class, but where `leave_out_unmapped` asks for the others to be left out.
 
     Raises
     ------
@@ -178,10 +182,10 @@ def check_label_map(label_map: Mapping[str, Sequence[str]], found: Sequence[str]
             raise MedclsError(f"data.label_map names {old!r} twice, under {mapping[old]!r} and under {new!r}.")
         mapping[old] = new
     forgotten = [name for name in found if name not in mapping]
-    if forgotten:
+    if forgotten and not leave_out_unmapped:
         raise MedclsError(
             f"data.label_map says nothing of {', '.join(map(repr, forgotten))}: name every class of the data "
-            f"({', '.join(found)})."
+            f"({', '.join(found)}), or leave those out by data.leave_out_unmapped=true."
         )
     return mapping
 
@@ -267,7 +271,18 @@ def check_one_label_per_image(rows: pd.DataFrame) -> None:
     )
 
 
-def exclude(rows: pd.DataFrame, *lists: str | Sequence[str]) -> tuple[pd.DataFrame, list[str]]:
+def named_exclusions(paths: str | Sequence[str], file: str | Path | None) -> set[str]:
+    """The relative paths to leave out: those that the configuration names, and those of its text file.
+
+    Raises
+    ------
+    MedclsError
+        The file cannot be read.
+    """
+    return {*([paths] if isinstance(paths, str) else paths), *read_exclusions(file)}
+
+
+def exclude(rows: pd.DataFrame, names: Collection[str]) -> tuple[pd.DataFrame, list[str]]:
     """Leave out the images that the configuration names, and say which.
 
     Returns
@@ -275,14 +290,13 @@ def exclude(rows: pd.DataFrame, *lists: str | Sequence[str]) -> tuple[pd.DataFra
     rows, notes
         What is left, and one line that counts what went and what was named but is not there.
     """
-    names = {name for listed in lists for name in ([listed] if isinstance(listed, str) else listed)}
     if not names:
         return rows, []
     named = rows["path"].isin(names)
     notes = []
     if named.any():
         notes.append(f"left out {int(named.sum())} image(s) as asked: {enumerated(rows.loc[named, 'path'].tolist())}")
-    if absent := sorted(names - set(rows["path"])):
+    if absent := sorted(set(names) - set(rows["path"])):
         notes.append(f"{len(absent)} file(s) to be left out are not there: {enumerated(absent)}")
     return rows[~named], notes
 

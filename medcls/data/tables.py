@@ -1,0 +1,686 @@
+"""From a table of images (CSV) to a manifest: every row finds its file, or is named."""
+
+import csv as comma_separated
+import dataclasses
+import filecmp
+import io
+import os
+import posixpath
+import re
+import string
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
+from pathlib import Path, PurePosixPath
+
+import pandas as pd
+
+from medcls.data import images, phantoms
+from medcls.data.assembly import assemble
+from medcls.data.folders import SPLIT_SPELLINGS
+from medcls.data.manifest import COLUMNS, Manifest, count_words, enumerated, named_exclusions
+from medcls.errors import MedclsError, nearest
+
+SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs"}
+
+# Columns that the predictions table adds to the manifest's own.
+SCORES = re.compile(r"ood|checkpoint|(logit|prob)_.*")
+
+
+def from_csv(
+    csv: str | Path | Sequence[str | Path] | None,
+    root: str | Path | None,
+    *,
+    path_template: str = "{path}",
+    label_column: str = "label",
+    group_column: str | None = None,
+    split_column: str | None = None,
+    where: Mapping[str, object] | None = None,
+    positive: str | None = None,
+    label_map: Mapping[str, Sequence[str]] | None = None,
+    leave_out_unmapped: bool = False,
+    group_pattern: str | None = None,
+    exclude_paths: str | Sequence[str] = (),
+    exclude_file: str | Path | None = None,
+    frame: int = 0,
+    remember: bool = True,
+    strict: bool = True,
+    progress: Callable[[int, int], None] | None = None,
+) -> Manifest:
+    """Read a table with one row an image into a checked manifest, without splitting it.
+
+    Parameters
+    ----------
+    csv : path or sequence of paths
+        The table: UTF-8, separated by commas, semicolons or tabs. Of several, the first that is there. A relative
+        path that leads to nothing from the working directory is looked for in `root`.
+    root : path
+        The folder of the images.
+    path_template : str
+        An image's path below `root`, columns in braces: `{image_id}.jpg`, `{folder}/{image_id}.png`. See `find_files`
+        for what is done where nothing is there.
+    label_column : str
+        The column of the classes.
+    group_column : str, optional
+        The column of patients (lesions, exams). An empty cell stands for itself.
+    split_column : str, optional
+        The column of train, val and test, in the usual spellings.
+    where : mapping, optional
+        `{column: value}` or `{column: [values]}`: only rows with one of these values in each column are read.
+    positive : str, optional
+        The class a binary task looks for.
+    label_map, leave_out_unmapped, group_pattern, exclude_paths, exclude_file, frame, remember, strict, progress
+        See `medcls.data.assembly.assemble`.
+
+    Raises
+    ------
+    MedclsError
+        Anything about the table or its images that would make a classifier lie: each message says what, in which
+        line, and what to do.
+    """
+    if csv is None:
+        raise MedclsError("Nothing says which table lists the images: add data.csv=/path/to/table.csv to the command.")
+    if root is None:
+        raise MedclsError("Nothing says where the images are: add data.root=/path/to/images to the command.")
+    root = Path(str(root))
+    if not root.is_dir():
+        raise MedclsError(f"{root} (data.root) is no folder. Give the folder that holds the images of the table.")
+    if group_column is not None and group_pattern is not None:
+        raise MedclsError(
+            f"Groups come from data.group_column={group_column} or from data.group_pattern, not from both: set one "
+            "of them to null."
+        )
+    table, found = find_table(csv, root)
+    rows, notes = rows_from_csv(
+        table,
+        root,
+        path_template=path_template,
+        label_column=label_column,
+        group_column=group_column,
+        split_column=split_column,
+        where=where,
+        excused=named_exclusions(exclude_paths, exclude_file),
+        strict=strict,
+    )
+    return assemble(
+        root,
+        rows,
+        positive=positive,
+        label_map=label_map,
+        leave_out_unmapped=leave_out_unmapped,
+        group_pattern=group_pattern,
+        exclude_paths=exclude_paths,
+        exclude_file=exclude_file,
+        frame=frame,
+        remember=remember,
+        stamps=(phantoms.PHANTOM_STAMP,) if phantoms.read_marker(root) else (),
+        notes=(*found, *notes),
+        strict=strict,
+        progress=progress,
+    )
+
+
+def find_table(csv: str | Path | Sequence[str | Path], root: Path) -> tuple[Path, list[str]]:
+    """Find the table: the first of the names that leads to a file, from the working directory or else from `root`.
+
+    Raises
+    ------
+    MedclsError
+        None does.
+    """
+    names = [Path(str(name)).expanduser() for name in ([csv] if isinstance(csv, str | Path) else csv)]
+    for name in names:
+        if name.is_file():
+            return name, []
+    for name in names:
+        if (root / name).is_file():
+            return root / name, [f"the table {name} was found in data.root"]
+    near = sorted(path.name for path in root.iterdir() if path.suffix.lower() in (".csv", ".tsv", ".tab"))
+    raise MedclsError(
+        f"There is no table {' or '.join(map(str, names))} (data.csv), from here or from {root} (data.root)."
+        + (f" That folder holds {enumerated(near)}." if near else "")
+    )
+
+
+def rows_from_csv(
+    table: Path,
+    root: Path,
+    *,
+    path_template: str,
+    label_column: str,
+    group_column: str | None = None,
+    split_column: str | None = None,
+    where: Mapping[str, object] | None = None,
+    excused: Collection[str] = (),
+    strict: bool = True,
+) -> tuple[pd.DataFrame, list[str]]:
+    """Turn a table into the rows of a manifest, without opening an image.
+
+    Parameters
+    ----------
+    excused : collection of str
+        Paths that will be left out later: these need not be there.
+    strict : bool
+        False keeps rows without a file, for an audit to list, unless no row has one.
+
+    Returns
+    -------
+    rows, notes
+        `path`, `label`, `given_split`, `group` where there is a column for it, then the table's own columns in their
+        order; sorted by path. What was found otherwise than written, and what was left out, in words.
+
+    Raises
+    ------
+    MedclsError
+        As `from_csv`.
+    """
+    cells, notes = read_table(table)
+    for setting, name in (("label", label_column), ("group", group_column), ("split", split_column)):
+        if name is not None:
+            check_column(cells, name, f"data.{setting}_column")
+    columns = template_columns(path_template, list(cells.columns))
+    cells, kept = keep_where(cells, where)
+    for name in {*columns, label_column, *([split_column] if split_column else [])}:
+        refuse_empty_cells(cells, name)
+
+    wanted = below_root(filled(path_template, cells), root)
+    places, found = find_files(root, wanted, lost_zeros=cells[columns[-1]].str.fullmatch(r"\d+"))
+    missing = ~wanted.isin(places.keys())
+    if (missing & ~wanted.isin(list(excused))).any() and (strict or missing.all()):
+        raise no_such_files(root, wanted[missing])
+
+    chosen = {"path": wanted.map(places).where(~missing, wanted), "label": cells[label_column]}
+    refuse_repeated_paths(pd.DataFrame(chosen))
+    chosen["given_split"] = splits_of(cells[split_column]) if split_column else pd.Series("", cells.index, dtype=str)
+    if group_column:
+        chosen["group"] = cells[group_column]
+        kept += ungrouped(cells[group_column])
+    same = {"path": columns[0], "label": label_column, "group": group_column, "split": split_column}
+    own, renamed = own_columns(cells, [name for name, column in same.items() if name == column])
+    rows = pd.concat([pd.DataFrame(chosen, index=cells.index), own], axis=1)
+    return rows.sort_values("path", ignore_index=True), [*notes, *kept, *found, *renamed]
+
+
+def read_table(path: Path) -> tuple[pd.DataFrame, list[str]]:
+    """Read a table, every cell as the text it is, without blanks around it; indexed by the line each row ends on.
+
+    pandas' own reader shifts or drops cells of rows that are too long or too short; here these are errors.
+
+    Returns
+    -------
+    cells, notes
+        The table, and what is unusual about it, in words.
+
+    Raises
+    ------
+    MedclsError
+        No text in UTF-8 (or UTF-16 that says so), a single column, no rows, columns of one name, or a row of another
+        length than the header.
+    """
+    text = decoded(path)
+    separator = max(SEPARATORS, key=lambda one: len(next(comma_separated.reader(io.StringIO(text), delimiter=one), [])))
+    reader = comma_separated.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
+    lines: list[int] = []
+    rows: list[list[str]] = []
+    try:
+        header = [name.strip() for name in next(reader, [])]
+        for row in reader:
+            if row:
+                lines.append(reader.line_num)
+                rows.append([cell.strip() for cell in row])
+    except comma_separated.Error as error:
+        raise MedclsError(f"{path}, line {reader.line_num}, cannot be read as a table: {error}.") from error
+    if len(header) < 2:
+        raise MedclsError(
+            f"The first line of {path} names {len(header)} column(s): {', '.join(header) or 'it is empty'}. It must "
+            f"name the columns, separated by {', '.join(SEPARATORS.values())}."
+        )
+    if not rows:
+        raise MedclsError(f"{path} names its columns and holds no row.")
+    ragged = [f"line {line}: {len(row)}" for line, row in zip(lines, rows, strict=True) if len(row) != len(header)]
+    if ragged:
+        raise MedclsError(
+            f"{len(ragged)} row(s) of {path} have more or fewer cells than the {len(header)} columns "
+            f"({', '.join(header)}): {enumerated(ragged)}. A cell that holds the separator must stand in quotes."
+        )
+    twice = [name for name, count in Counter(header).items() if count > 1 and name]
+    if twice:
+        raise MedclsError(f"{path} has more than one column named {', '.join(twice)}: rename them.")
+    cells = pd.DataFrame(rows, columns=header, index=pd.Index(lines, name="line"), dtype=str)
+    notes = []
+    if separator != ",":
+        notes.append(f"{path.name} is separated by {SEPARATORS[separator]}")
+    if "" in header:
+        notes.append(f"left out {header.count('')} column(s) of {path.name} without a name")
+        cells = cells.drop(columns="")
+    return cells, notes
+
+
+def decoded(path: Path) -> str:
+    """Read a text file: UTF-8 with or without a byte-order mark, or UTF-16 with one.
+
+    Raises
+    ------
+    MedclsError
+        It cannot be read, is a spreadsheet, or is in another encoding; no encoding is guessed, since a wrong one
+        changes names in silence.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise MedclsError(f"{path} (data.csv) cannot be read: {error.strerror}.") from error
+    if data.startswith((b"PK\x03\x04", b"\xd0\xcf\x11\xe0")):
+        raise MedclsError(f"{path} (data.csv) is a spreadsheet or an archive. Save the table as CSV in UTF-8.")
+    try:
+        return data.decode("utf-16" if data.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise MedclsError(
+            f"{path} (data.csv) is not UTF-8 (line {line}: {error.reason}). Save the table as CSV in UTF-8."
+        ) from error
+
+
+def check_column(cells: pd.DataFrame, name: str, setting: str) -> None:
+    """Refuse a column that is not there.
+
+    Raises
+    ------
+    MedclsError
+        Names the columns there are, and the nearest.
+    """
+    if name not in cells.columns:
+        raise MedclsError(
+            f"{setting} names the column {name!r}, and the table has {', '.join(cells.columns)}."
+            f"{nearest(name, cells.columns)}"
+        )
+
+
+def template_columns(template: str, columns: Collection[str]) -> list[str]:
+    """List the columns that a path template names, in its order.
+
+    Raises
+    ------
+    MedclsError
+        Braces that do not pair, that hold more than a column's name, or none at all; a column that is not there.
+    """
+    try:
+        parts = [part for part in string.Formatter().parse(template) if part[1] is not None]
+    except ValueError as error:
+        raise MedclsError(f"data.path_template={template}: {error}.") from error
+    for _, name, form, conversion in parts:
+        if form or conversion or not name:
+            raise MedclsError(
+                f"data.path_template={template}: between braces stands the name of a column and nothing else, as in "
+                "{image_id}.jpg."
+            )
+        if name not in columns:
+            raise MedclsError(
+                f"data.path_template={template} names the column {name!r}, and the table has {', '.join(columns)}."
+                f"{nearest(name, columns)}"
+            )
+    if not parts:
+        raise MedclsError(
+            f"data.path_template={template} names no column, so that every row would have the same image. Put the "
+            "column of the file names in braces, as in {image_id}.jpg."
+        )
+    return [str(name) for _, name, _, _ in parts]
+
+
+def filled(template: str, cells: pd.DataFrame) -> "pd.Series[str]":
+    """Put each row's cells into a template that `template_columns` has accepted."""
+    paths = pd.Series("", cells.index, dtype=str)
+    for text, name, _, _ in string.Formatter().parse(template):
+        paths = paths + text + (cells[name] if name else "")
+    return paths
+
+
+def keep_where(cells: pd.DataFrame, where: Mapping[str, object] | None) -> tuple[pd.DataFrame, list[str]]:
+    """Keep the rows that have one of the allowed values in each column named.
+
+    Raises
+    ------
+    MedclsError
+        A column or a value that is not there; or no row is left, and which condition took the last.
+    """
+    if not where:
+        return cells, []
+    if not isinstance(where, Mapping):
+        raise MedclsError(f"data.where is {where!r}: give it as {{column: [values]}}, such as {{sex: [female]}}.")
+    kept = cells
+    trail = []
+    for column, allowed in where.items():
+        check_column(cells, str(column), "data.where")
+        values = [
+            str(v) for v in (allowed if isinstance(allowed, Sequence) and not isinstance(allowed, str) else [allowed])
+        ]
+        present = sorted(set(cells[column]))
+        for value in values:
+            if value not in present:
+                raise MedclsError(
+                    f"data.where asks for {value!r} in the column {column}, which has "
+                    f"{enumerated([one or '(empty)' for one in present])}.{nearest(value, present)}"
+                )
+        kept = kept[kept[column].isin(values)]
+        trail.append(f"{column} {' or '.join(value or '(empty)' for value in values)}: {len(kept):,}")
+        if kept.empty:
+            raise MedclsError(
+                f"data.where leaves no row of {len(cells):,}. Rows left after each condition: {'; '.join(trail)}."
+            )
+    return kept, [f"kept {len(kept):,} of {len(cells):,} rows by data.where ({'; '.join(trail)})"]
+
+
+def refuse_empty_cells(cells: pd.DataFrame, column: str) -> None:
+    """Refuse a column with holes.
+
+    Raises
+    ------
+    MedclsError
+        Lists the lines.
+    """
+    empty = cells.index[cells[column] == ""]
+    if len(empty):
+        raise MedclsError(
+            f"{len(empty)} of {len(cells)} rows have nothing in the column {column}: {lines_of(empty)}. Fill them in, "
+            "or choose rows by data.where."
+        )
+
+
+def lines_of(lines: pd.Index) -> str:
+    """`line 4` or `lines 4, 9 and 3 more`."""
+    return f"line{'s' if len(lines) > 1 else ''} {enumerated([str(line) for line in lines])}"
+
+
+def below_root(paths: "pd.Series[str]", root: Path) -> "pd.Series[str]":
+    """Write every path relative to the root, with forward slashes.
+
+    Raises
+    ------
+    MedclsError
+        Lists those that lead out of it.
+    """
+    top = root.absolute().as_posix()
+
+    def relative(path: str) -> str:
+        if "\\" in path and not os.path.isfile(root / path):
+            path = path.replace("\\", "/")
+        path = posixpath.normpath(path)
+        return path.removeprefix(top.rstrip("/") + "/")
+
+    found = paths.map(relative)
+    outside = found[found.str.match(r"/|[A-Za-z]:/|\.\.(/|$)")]
+    if len(outside):
+        raise MedclsError(
+            f"{len(outside)} row(s) name a file outside {root} (data.root): "
+            + enumerated([f"line {line}: {paths[line]}" for line in outside.index], most=5)
+            + ". Give the folder above them as data.root, or a data.path_template of the file names alone."
+        )
+    return found
+
+
+def images_below(root: Path) -> list[str]:
+    """List the image files below a folder in one pass: sorted relative paths, each real folder once."""
+    found: list[str] = []
+    seen: set[str] = set()
+    for here, folders, files in os.walk(root, followlinks=True):
+        real = os.path.realpath(here)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        place = PurePosixPath(Path(here).relative_to(root).as_posix())
+        names = (place / name for name in files if not name.startswith("."))
+        found += [str(path) for path in names if images.is_image_name(path) and not images.is_junk(path)]
+    return sorted(found)
+
+
+def bare(path: str) -> str:
+    """A path without the ending of an image file."""
+    return str(PurePosixPath(path).with_suffix("")) if images.is_image_name(PurePosixPath(path)) else path
+
+
+def as_asked(path: str) -> str:
+    """A wanted path in lower case; of two endings (`a.png.jpg`, from a template that adds one) the first."""
+    return (bare(path) if images.is_image_name(PurePosixPath(bare(path))) else path).lower()
+
+
+def as_listed(path: str) -> tuple[str, ...]:
+    """What a file may be called by a row: its path in lower case, with and without its ending."""
+    return path.lower(), bare(path).lower()
+
+
+def without_zeros(path: str) -> str:
+    """A path whose numbers have lost their leading zeros."""
+    return re.sub(r"(?<!\d)0+(?=\d)", "", path)
+
+
+@dataclasses.dataclass(frozen=True)
+class Search:
+    """One way to find a file that is not where its row says.
+
+    Parameters
+    ----------
+    words : str
+        How it was found, after "was found".
+    asked : callable
+        The form of the wanted path that is looked up.
+    listed : callable
+        The forms that a file answers to.
+    anywhere : bool
+        Whether the file may lie deeper than the row says. The folders that the row does name must still be its own:
+        another patient's `1.png` is another picture.
+    """
+
+    words: str
+    asked: Callable[[str], str]
+    listed: Callable[[str], tuple[str, ...]]
+    anywhere: bool
+
+    def candidates(self, wanted: Sequence[str], files: Sequence[str]) -> dict[str, list[str]]:
+        """The files that answer to each wanted path, where there are any."""
+        by_name: dict[str, list[tuple[str, str]]] = {}
+        for file in files:
+            for form in self.listed(file):
+                by_name.setdefault(posixpath.basename(form), []).append((form, file))
+        found = {}
+        for path in wanted:
+            asked = self.asked(path)
+            answers = by_name.get(posixpath.basename(asked), ())
+            hits = [file for form, file in answers if form == asked or (self.anywhere and form.endswith("/" + asked))]
+            if hits:
+                found[path] = hits
+        return found
+
+
+SEARCHES = (
+    Search("in upper or lower case, or with its ending", as_asked, as_listed, anywhere=False),
+    Search("with another ending", lambda path: bare(path).lower(), lambda path: (bare(path).lower(),), anywhere=False),
+    Search("in a sub-folder", as_asked, as_listed, anywhere=True),
+)
+BY_NUMBER = Search(
+    "by number, its id having lost leading zeros",
+    lambda path: without_zeros(as_asked(path)),
+    lambda path: tuple(without_zeros(form) for form in as_listed(path)),
+    anywhere=True,
+)
+
+
+def find_files(root: Path, wanted: "pd.Series[str]", lost_zeros: "pd.Series[bool]") -> tuple[dict[str, str], list[str]]:
+    """Find the file of each row.
+
+    Where none lies at the wanted path, the root is listed once, and a file is taken that differs in upper and lower
+    case or in its ending, that lies in a sub-folder, or, where the ids of all rows still without one are mere numbers,
+    whose number is the same but for leading zeros. Each way is counted in the notes.
+
+    Parameters
+    ----------
+    wanted : Series
+        Relative paths, indexed by line.
+    lost_zeros : Series
+        Whether the row's id is a mere number.
+
+    Returns
+    -------
+    places, notes
+        The path of the file for each wanted path that has one.
+
+    Raises
+    ------
+    MedclsError
+        Several different files answer to one row.
+    """
+    files = images_below(root)
+    there = set(files)
+    places = {path: path for path in set(wanted) if path in there or os.path.isfile(root / path)}
+    notes = []
+    for search in (*SEARCHES, BY_NUMBER):
+        missing = ~wanted.isin(places.keys())
+        if not missing.any():
+            break
+        if search is BY_NUMBER and not lost_zeros[missing].all():
+            continue
+        found = search.candidates(sorted(set(wanted[missing])), files)
+        notes += say_found(search, found, several := [path for path, hits in found.items() if len(hits) > 1])
+        refuse_different(root, {path: found[path] for path in several}, wanted)
+        places |= {path: hits[0] for path, hits in found.items()}
+    if unnamed := len(there - set(places.values())):
+        notes.append(f"{unnamed:,} image file(s) below {root.name} are in no row of the table")
+    return places, notes
+
+
+def say_found(search: Search, found: Mapping[str, Sequence[str]], several: Sequence[str]) -> list[str]:
+    """Say how many files were found in this way, and that copies of one file were passed over."""
+    if not found:
+        return []
+    path, hits = next(iter(found.items()))
+    notes = [f"{len(found):,} file(s) were found {search.words}, as {hits[0]} for {path}"]
+    if several:
+        notes.append(
+            f"{len(several):,} of them lie there more than once with the same bytes, as "
+            f"{' and '.join(found[several[0]])}: the first was taken"
+        )
+    return notes
+
+
+def refuse_different(root: Path, several: Mapping[str, Sequence[str]], wanted: "pd.Series[str]") -> None:
+    """Refuse rows to which several files answer, unless these are copies, byte by byte.
+
+    Raises
+    ------
+    MedclsError
+        Lists the files of the first such rows.
+    """
+    unclear = {
+        path: hits
+        for path, hits in several.items()
+        if not all(filecmp.cmp(root / hits[0], root / other, shallow=False) for other in hits[1:])
+    }
+    if unclear:
+        raise MedclsError(
+            f"Several different files could be meant by {len(unclear)} row(s):\n"
+            + "\n".join(
+                f"  {lines_of(wanted.index[wanted == path])}: {path} may be {enumerated(hits)}"
+                for path, hits in list(unclear.items())[:5]
+            )
+            + "\nGive the folder of the right ones as data.root, or name it in data.path_template."
+        )
+
+
+def no_such_files(root: Path, missing: "pd.Series[str]") -> MedclsError:
+    """Word that rows have no file, and what was tried."""
+    return MedclsError(
+        f"{len(missing):,} row(s) name a file that is not below {root} (data.root):\n"
+        + "\n".join(f"  line {line}: {images.shown(path)}" for line, path in missing.iloc[:5].items())
+        + ("\n  ..." if len(missing) > 5 else "")
+        + "\nEach was looked for where data.path_template says, "
+        + ", ".join(search.words for search in SEARCHES)
+        + ", and where all these ids are numbers, "
+        + BY_NUMBER.words
+        + ". Mend data.root or data.path_template, choose rows by data.where, or name the paths in data.exclude."
+    )
+
+
+def refuse_repeated_paths(rows: pd.DataFrame) -> None:
+    """One row an image.
+
+    Raises
+    ------
+    MedclsError
+        Lists the lines of each image that has several, and its labels where they differ.
+    """
+    repeated = rows[rows["path"].duplicated(keep=False)]
+    if repeated.empty:
+        return
+    faults = []
+    for path, same in repeated.groupby("path"):
+        labels = list(dict.fromkeys(same["label"]))
+        under = f"under {len(labels)} labels ({', '.join(labels)})" if len(labels) > 1 else f"all {labels[0]}"
+        faults.append((len(labels) == 1, f"  {images.shown(str(path))}: {lines_of(same.index)}, {under}"))
+    # Two labels are the graver fault: they stand first.
+    listed = [line for _, line in sorted(faults)]
+    raise MedclsError(
+        f"{len(faults)} image(s) stand in more than one row:\n"
+        + "\n".join(listed[:10])
+        + ("\n  ..." if len(listed) > 10 else "")
+        + "\nKeep one row an image, or choose rows by data.where."
+    )
+
+
+def splits_of(cells: "pd.Series[str]") -> "pd.Series[str]":
+    """Read train, val and test out of a column that spells them in any usual way.
+
+    Raises
+    ------
+    MedclsError
+        Another word, or no row for training.
+    """
+    splits = cells.str.lower().map(SPLIT_SPELLINGS)
+    unknown = cells[splits.isna()]
+    if len(unknown):
+        raise MedclsError(
+            f"The column {cells.name} (data.split_column) holds {count_words(unknown.tolist())}, which name no split: "
+            f"known are {', '.join(SPLIT_SPELLINGS)}. To have the splits made, set data.split_column=null."
+        )
+    if "train" not in set(splits):
+        raise MedclsError(
+            f"The column {cells.name} (data.split_column) has {', '.join(sorted(set(cells)))} but no train."
+        )
+    return splits
+
+
+def ungrouped(cells: "pd.Series[str]") -> list[str]:
+    """Say how many rows have no group.
+
+    Raises
+    ------
+    MedclsError
+        None has one.
+    """
+    empty = int((cells == "").sum())
+    if empty == len(cells):
+        raise MedclsError(f"The column {cells.name} (data.group_column) is empty.")
+    return [f"{empty:,} row(s) have no {cells.name}: each stands for itself"] if empty else []
+
+
+def own_columns(cells: pd.DataFrame, consumed: Collection[str]) -> tuple[pd.DataFrame, list[str]]:
+    """The table's own columns, for subgroups; those that medcls has another use for are renamed `csv_<name>`.
+
+    Parameters
+    ----------
+    consumed : collection of str
+        Columns that the manifest holds already, under the same name.
+
+    Raises
+    ------
+    MedclsError
+        The new name is taken too.
+    """
+    own = cells.drop(columns=list(consumed))
+    renamed = {name: f"csv_{name}" for name in own.columns if name in COLUMNS or SCORES.fullmatch(name)}
+    if taken := sorted(set(renamed.values()) & set(own.columns)):
+        raise MedclsError(
+            f"medcls would rename a column of the table to {', '.join(taken)}, which is there: rename it."
+        )
+    notes = (
+        [f"the table's own column(s) {', '.join(renamed)} are kept as {', '.join(renamed.values())}"] if renamed else []
+    )
+    return own.rename(columns=renamed), notes
