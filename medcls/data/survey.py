@@ -2,19 +2,23 @@
 
 import dataclasses
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from pathlib import Path
 
 import pandas as pd
 
 from medcls.data import images
 from medcls.data.images import UnreadableImage
+from medcls.data.known import Fact, KnownFiles
 from medcls.data.traits import Traits, traits
 from medcls.preprocessing import Decoding
 
 # How many pictures are handed to the threads at a time: bounds the queue, and how long a Ctrl-C waits.
 BATCH = 256
+# How many rows become arrays at a time.
+BLOCK = 16_384
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -31,6 +35,17 @@ class Facts:
     bytes: int
     notes: str
     traits: Traits
+
+    def values(self) -> Fact:
+        """In the order of `COLUMNS`."""
+        own = [getattr(self, field.name) for field in dataclasses.fields(self)]
+        return [*own[:-1], *dataclasses.astuple(self.traits)]
+
+
+COLUMNS = (
+    *(field.name for field in dataclasses.fields(Facts) if field.name != "traits"),
+    *(field.name for field in dataclasses.fields(Traits)),
+)
 
 
 def survey(
@@ -53,7 +68,7 @@ def survey(
         Which frame or page of several.
     remember : bool
         Take what is known of a file that has not changed (same place, size and time) from the cache,
-        and keep what is found out there.
+        and keep what is found out there. Unreadable files are not remembered.
     progress : callable, optional
         Called in this thread with how many files are done and how many there are.
 
@@ -85,22 +100,57 @@ def survey(
             # Its cause holds frames, and so the bytes of the file; a long list of failures must not.
             return UnreadableImage(error.reason, error.path)
 
-    found: list[dict[str, object]] = []
-    readable: list[str] = []
+    table = FactsTable()
     failures: list[UnreadableImage] = []
-    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+    say = progress or (lambda done, total: None)
+    done = 0
+    with (
+        ThreadPoolExecutor(os.cpu_count() or 1) as pool,
+        KnownFiles(root, frame, COLUMNS) if remember else nullcontext() as known,
+    ):
         for start in range(0, len(paths), BATCH):
             chunk = paths[start : start + BATCH]
-            for path, outcome in zip(chunk, pool.map(look, chunk), strict=True):
+            facts = known.recall(chunk) if known else {}
+            if facts:
+                say(done := done + len(facts), len(paths))
+            unread = [path for path in chunk if path not in facts]
+            fresh: dict[str, Fact] = {}
+            for path, outcome in zip(unread, pool.map(look, unread), strict=True):
                 if isinstance(outcome, UnreadableImage):
                     failures.append(outcome)
                 else:
-                    flat = dataclasses.asdict(outcome)
-                    glance = flat.pop("traits")
-                    found.append(flat | glance)
-                    readable.append(path)
-                if progress is not None:
-                    progress(len(readable) + len(failures), len(paths))
-    columns = [field.name for kind in (Facts, Traits) for field in dataclasses.fields(kind) if field.name != "traits"]
-    facts = pd.DataFrame(found, columns=columns, index=pd.Index(readable, name="path"))
-    return facts.astype({"phash": "uint64", "dhash": "uint64"}), failures
+                    fresh[path] = outcome.values()
+                say(done := done + 1, len(paths))
+            if known:
+                known.keep(fresh)
+            facts |= fresh
+            table.add([path for path in chunk if path in facts], facts)
+    return table.frame(), failures
+
+
+class FactsTable:
+    """Rows gathered into blocks of arrays as they come: a million of them as Python objects would fill the memory."""
+
+    def __init__(self) -> None:
+        self._paths: list[str] = []
+        self._rows: list[Fact] = []
+        self._blocks: list[pd.DataFrame] = []
+
+    def add(self, paths: Sequence[str], facts: Mapping[str, Fact]) -> None:
+        """Append these, in the order of `paths`."""
+        self._paths += paths
+        self._rows += [facts[path] for path in paths]
+        if len(self._rows) >= BLOCK:
+            self._close_block()
+
+    def frame(self) -> pd.DataFrame:
+        """All that was added, indexed by path."""
+        self._close_block()
+        return pd.concat(self._blocks, ignore_index=True).set_axis(pd.Index(self._paths, name="path", dtype="str"))
+
+    def _close_block(self) -> None:
+        if not self._rows and self._blocks:
+            return
+        block = pd.DataFrame(self._rows, columns=list(COLUMNS))
+        self._blocks.append(block.astype({"phash": "uint64", "dhash": "uint64"}))
+        self._rows = []

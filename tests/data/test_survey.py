@@ -1,12 +1,20 @@
-"""Every file looked at once: all failures listed, in order, and nothing held on to."""
+"""Every file looked at once: all failures listed, in order, nothing held on to; and unchanged files not again."""
 
+import logging
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from medcls.data import images, known
 from medcls.data import survey as survey_module
 from medcls.data.images import content_hash, is_junk
 from medcls.data.survey import survey
@@ -42,6 +50,221 @@ def test_every_failure_is_listed_in_order(tmp_path: Path, monkeypatch: pytest.Mo
     assert calls == [(k, 11) for k in range(1, 12)]
     assert here == {threading.get_ident()}
     assert survey(tmp_path, [])[0].empty
+
+
+@pytest.fixture
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("MEDCLS_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def some(root: Path, count: int = 6) -> list[str]:
+    """Pictures that are old enough for their time to be trusted."""
+    root.mkdir(parents=True, exist_ok=True)
+    for k in range(count):
+        Image.fromarray(noise(10 + k, 20)).save(root / f"{k}.png")
+        age(root / f"{k}.png")
+    return [f"{k}.png" for k in range(count)]
+
+
+def age(path: Path, seconds: int = 60) -> None:
+    long_ago = time.time_ns() - seconds * 10**9
+    os.utime(path, ns=(long_ago, long_ago))
+
+
+@pytest.fixture
+def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of the files that are opened, as they are."""
+    names: list[str] = []
+    read = images.read
+
+    def watched(path, decoding):
+        names.append(path.name)
+        return read(path, decoding)
+
+    monkeypatch.setattr(images, "read", watched)
+    return names
+
+
+def test_p15_an_unchanged_file_is_not_opened_again(tmp_path, own_cache, opened, monkeypatch):
+    monkeypatch.setattr(survey_module, "BATCH", 4)
+    root = tmp_path / "images"
+    paths = some(root)
+    first, _ = survey(root, paths)
+    assert sorted(opened) == paths
+    opened.clear()
+    calls = []
+    second, failures = survey(root, paths, progress=lambda done, total: calls.append((done, total)))
+    assert (opened, failures, calls) == ([], [], [(4, 6), (6, 6)])
+    assert second.equals(first)
+    assert (second.dtypes == first.dtypes).all()
+
+
+def test_p15_what_changes_a_picture_makes_it_be_read_again(tmp_path, own_cache, opened, monkeypatch):
+    root = tmp_path / "images"
+    paths = some(root)
+    before, _ = survey(root, paths)
+    opened.clear()
+    size = (root / "2.png").stat().st_size
+    Image.fromarray(255 - noise(12, 20)).save(root / "2.png")
+    age(root / "2.png", 50)
+    assert (root / "2.png").stat().st_size == size  # noise does not compress: only the time tells
+    after, _ = survey(root, paths)
+    assert opened == ["2.png"]
+    assert after["content"]["2.png"] == content_hash(255 - noise(12, 20)) != before["content"]["2.png"]
+    for change in (
+        lambda: age(root / "2.png", 30),
+        lambda: monkeypatch.setattr(known, "DECODING_VERSION", known.DECODING_VERSION + 1),
+        lambda: monkeypatch.setattr(known.metadata, "version", lambda package: "99"),
+        lambda: monkeypatch.setattr(survey_module, "COLUMNS", (*survey_module.COLUMNS[:-1], "edge_spots")),
+    ):
+        opened.clear()
+        change()
+        known.reading_version.cache_clear()
+        survey(root, ["2.png"])
+        assert opened == ["2.png"]
+    known.reading_version.cache_clear()
+
+
+def test_p15_frames_are_told_apart(tmp_path, own_cache, opened):
+    paths = some(tmp_path / "images", 1)
+    survey(tmp_path / "images", paths)
+    opened.clear()
+    survey(tmp_path / "images", paths, frame=1)
+    assert opened == paths
+
+
+def test_p15_a_file_as_young_as_a_coarse_clock_is_not_remembered(tmp_path, own_cache, opened):
+    root = tmp_path / "images"
+    paths = some(root, 3)
+    os.utime(root / "1.png")
+    survey(root, paths)
+    age(root / "1.png", -3600)  # from the future: no better
+    opened.clear()
+    survey(root, paths)
+    assert opened == ["1.png"]
+
+
+def test_links_are_known_by_where_they_lead(tmp_path, own_cache, opened):
+    root = tmp_path / "images"
+    some(root, 2)
+    linked = tmp_path / "linked"
+    linked.symlink_to(root)
+    (root / "link.png").symlink_to(root / "0.png")
+    survey(root, ["0.png", "1.png"])
+    opened.clear()
+    assert len(survey(linked, ["0.png", "1.png", "link.png"])[0]) == 3
+    assert opened == []
+
+
+def test_an_unreadable_file_is_not_remembered(tmp_path, own_cache, opened):
+    root = tmp_path / "images"
+    paths = some(root, 3)
+    (root / "1.png").write_bytes(b"<html>")
+    age(root / "1.png")
+    for _ in range(2):
+        opened.clear()
+        _, failures = survey(root, [*paths, "gone.png"])
+        assert [failure.path.name for failure in failures] == ["1.png", "gone.png"]
+    assert sorted(opened) == ["1.png", "gone.png"]
+
+
+def test_without_remembering_nothing_is_written(tmp_path, own_cache, opened):
+    paths = some(tmp_path / "images")
+    for _ in range(2):
+        survey(tmp_path / "images", paths, remember=False)
+    assert len(opened) == 12
+    assert not own_cache.exists()
+
+
+@pytest.mark.parametrize("damage", ["header", "middle", "text"])
+def test_a_damaged_store_is_made_anew_and_said(tmp_path, own_cache, opened, caplog, damage):
+    root = tmp_path / "images"
+    paths = some(root, 60)
+    first, _ = survey(root, paths)
+    (store,) = own_cache.rglob("*.sqlite")
+    if damage == "header":
+        store.write_bytes(b"not a database, whatever its name says" * 100)
+    elif damage == "middle":
+        data = bytearray(store.read_bytes())
+        data[4096:] = os.urandom(len(data) - 4096)
+        store.write_bytes(data)
+    else:
+        with sqlite3.connect(store) as connection:
+            connection.execute("UPDATE facts SET fact = '[' WHERE rowid = 3")
+        connection.close()
+    opened.clear()
+    with caplog.at_level(logging.WARNING):
+        assert survey(root, paths)[0].equals(first)
+    assert len(opened) == 60
+    assert [
+        record.message for record in caplog.records if "damaged" in record.message and "made anew" in record.message
+    ]
+    assert len(caplog.records) == 1
+    opened.clear()
+    assert survey(root, paths)[0].equals(first)
+    assert opened == []
+
+
+def test_a_store_that_cannot_be_written_stops_no_run(tmp_path, own_cache, caplog, monkeypatch):
+    root = tmp_path / "images"
+    paths = some(root, 60)
+    own_cache.write_text("a file where the folder should be")
+    assert len(survey(root, paths)[0]) == 60
+    own_cache.unlink()
+    connect = sqlite3.connect
+
+    def full_disk(*args, **settings):
+        connection = connect(*args, **settings)
+        connection.execute("PRAGMA max_page_count = 4")
+        return connection
+
+    monkeypatch.setattr(survey_module, "BATCH", 4)
+    monkeypatch.setattr(known.sqlite3, "connect", full_disk)
+    assert len(survey(root, paths)[0]) == 60
+    messages = [record.message for record in caplog.records]
+    assert len(messages) == 2  # once each, not once a file
+    assert "goes on without" in messages[0]
+    assert "full" in messages[1]
+
+
+KILLED = """
+import sys
+from pathlib import Path
+from medcls.data import survey as module
+module.BATCH = 4
+root = Path(sys.argv[1])
+def progress(done, total):
+    if done == 11:
+        print("now", flush=True)
+        sys.stdin.read()
+module.survey(root, sorted(p.name for p in root.iterdir()), progress=progress)
+"""
+
+
+def test_p15_a_kill_in_the_middle_keeps_what_was_found(tmp_path, own_cache, opened):
+    root = tmp_path / "images"
+    some(root, 20)
+    process = subprocess.Popen(
+        [sys.executable, "-c", KILLED, root], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout.readline() == "now\n"
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    facts, _ = survey(root, sorted(p.name for p in root.iterdir()))
+    assert len(facts) == 20
+    assert len(opened) == 12  # two batches of four were kept
+
+
+def test_several_processes_share_the_store(tmp_path, own_cache, opened):
+    root = tmp_path / "images"
+    paths = some(root, 40)
+    code = KILLED.replace("done == 11", "False")
+    processes = [subprocess.Popen([sys.executable, "-c", code, root], stderr=subprocess.PIPE) for _ in range(3)]
+    assert [process.communicate()[1] for process in processes] == [b""] * 3
+    assert [process.returncode for process in processes] == [0] * 3
+    assert len(survey(root, paths)[0]) == 40
+    assert opened == []
 
 
 @pytest.mark.real
