@@ -1,0 +1,129 @@
+"""Patients, lesions, examinations: how many there are, and whether the splits respect them."""
+
+import pandas as pd
+
+from medcls.auditing.copies import RANKS, expected_leak
+from medcls.auditing.findings import Finding
+from medcls.auditing.images import counted
+from medcls.data.manifest import Manifest
+
+MOST_ROWS = 50
+
+
+def groups(manifest: Manifest, divided: Manifest | None) -> list[Finding]:
+    """Images and groups counted apart, and what a split that knows nothing of groups would leak."""
+    rows = manifest.rows
+    named = rows[rows["group"] != ""]
+    if named.empty:
+        return [
+            Finding(
+                "groups",
+                "warning",
+                f"Nothing says which of the {len(rows):,} images belong to one patient",
+                "Where a patient, lesion or examination has several images, a split parts them, and the figures come "
+                "out too good. If the file names tell the patient, name the part by data.group_pattern, such as "
+                r"data.group_pattern='(patient\d+)'; if a table does, by data.group_column. If each image is of "
+                "another patient, all is well.",
+                {"images": len(rows), "groups": None},
+            )
+        ]
+    sizes = named["group"].value_counts()
+    several = int((sizes > 1).sum())
+    lone = len(rows) - len(named)
+    own = rows["group"].where(rows["group"] != "", "image " + rows["path"])
+    leak = expected_leak(own)
+    values: dict[str, float | int | str | None] = {
+        "images": len(rows),
+        "groups": len(sizes),
+        "images_without_group": lone,
+        "groups_with_several_images": several,
+        "images_in_those": int(sizes[sizes > 1].sum()),
+        "most_images_in_a_group": int(sizes.max()),
+        "random_split_leak": leak,
+    }
+    text = f" {counted(lone, 'image')} without a group: each stands for itself." if lone else ""
+    if not several:
+        return [Finding("groups", "good", f"Each of {len(sizes):,} groups has one image", text.strip(), values)]
+    if divided is not None:
+        # Each image's split, and whether its group also has a training image.
+        split = divided.rows["split"]
+        test = split.isin(["test"]) & (divided.rows["group"] != "")
+        leaked = int(divided.rows.loc[test, "group"].isin(divided.rows.loc[split == "train", "group"]).sum())
+        values |= {"test_images": int((split == "test").sum()), "test_images_with_a_sibling_in_training": leaked}
+        text = f" In the splits that this run uses it is {leaked} of {values['test_images']:,} test images.{text}"
+    return [
+        Finding(
+            "groups",
+            "information",
+            f"{len(rows):,} images of {len(sizes):,} groups; {several:,} groups have more than one image",
+            f"Cut at random by image, a test fifth would have {leak:.1%} of its images beside a sibling in training, "
+            f"in the mean over all such splits: a leak. medcls cuts by group, which leaves none.{text} Count groups, "
+            "not images, when you report how many cases there are.",
+            values,
+            sizes.value_counts().sort_index().rename_axis("images in a group").rename("groups").reset_index(),
+        )
+    ]
+
+
+def groups_across_splits(manifest: Manifest) -> list[Finding]:
+    """Groups in more than one of the splits that the data came with."""
+    rows = manifest.rows[(manifest.rows["group"] != "") & (manifest.rows["given_split"] != "")]
+    given = set(rows["given_split"])
+    if len(given) < 2:
+        return []
+    parted = rows[rows.groupby("group")["given_split"].transform("nunique") > 1]
+    names = parted["group"].nunique()
+    values = {"groups": rows["group"].nunique(), "groups_in_several_splits": names, "images": len(parted)}
+    if parted.empty:
+        title = f"None of {values['groups']:,} groups stands in more than one of the given splits"
+        return [Finding("groups_across_splits", "good", title, values=values)]
+    losers = {
+        path
+        for judge, learner in RANKS
+        for path in parted.loc[
+            (parted["given_split"] == learner)
+            & parted["group"].isin(parted.loc[parted["given_split"] == judge, "group"]),
+            "path",
+        ]
+    }
+    table = pd.crosstab(parted["group"], parted["given_split"]).reset_index().head(MOST_ROWS)
+    table.columns.name = None
+    return [
+        Finding(
+            "groups_across_splits",
+            "error",
+            f"{names:,} of {values['groups']:,} groups in more than one of the given splits",
+            "The splits that came with the data part the images of one patient: a training stops on them. Check first "
+            "that data.group_pattern tells every patient from every other: ids often begin anew in each folder, and "
+            "then the folder or prefix is part of the group. If it does: data.pool_splits=true cuts the data anew, by "
+            "group; audit.fix=exclude lists the training side for data.exclude_file.",
+            values,
+            table,
+            exclude=tuple(sorted(losers)),
+        )
+    ]
+
+
+def mixed_groups(manifest: Manifest) -> list[Finding]:
+    """Groups whose images stand under more than one label."""
+    named = manifest.rows[manifest.rows["group"] != ""]
+    if named.empty:
+        return []
+    mixed = named[named.groupby("group")["label"].transform("nunique") > 1]
+    total, count = named["group"].nunique(), mixed["group"].nunique()
+    values = {"groups": total, "mixed_groups": count, "images": len(mixed)}
+    if mixed.empty:
+        return [Finding("mixed_groups", "good", f"Each of {total:,} groups has one label", values=values)]
+    table = pd.crosstab(mixed["group"], mixed["label"]).reset_index()
+    table.columns.name = None
+    return [
+        Finding(
+            "mixed_groups",
+            "information",
+            f"{counted(count, 'group')} of {total:,} with more than one label",
+            "Rightly so where a group is a patient (two breasts, two visits); where it is one lesion or one "
+            "examination, one of the labels is wrong.",
+            values,
+            table.head(MOST_ROWS),
+        )
+    ]
