@@ -17,11 +17,38 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from medcls.errors import MedclsError, typed
+from medcls.errors import MedclsError, hydra_override, typed
 
 log = logging.getLogger(__name__)
 
-MAY_CHANGE_ON_RESUME = ("trainer.max_epochs", "data.root", "data.workers", "keep_memory", "evaluate_test", "trust")
+MAY_CHANGE_ON_RESUME = (
+    "trainer.max_epochs",
+    "data.root",
+    "data.csv",
+    "data.workers",
+    "keep_memory",
+    "evaluate_test",
+    "trust",
+)
+
+# Settings that are text (a path, a pattern, a name) whatever stands in them, and never anything else but null.
+TEXT = frozenset(
+    {
+        "data.root",
+        "data.csv",
+        "data.path_template",
+        "data.label_column",
+        "data.group_column",
+        "data.split_column",
+        "data.group_pattern",
+        "data.exclude_file",
+        "data.locked_test",
+        "model.weights",
+        "positive_class",
+        "resume",
+        "hydra.run.dir",
+    }
+)
 
 
 def configurations() -> Path:
@@ -68,7 +95,7 @@ def open_door(task: Callable[[DictConfig], Any], config_name: str) -> None:
 
     offer_experiments()
     try:
-        _check_overrides(sys.argv[1:])
+        sys.argv[1:] = _readable(sys.argv[1:])
         _resume_into_the_same_folder(sys.argv)
     except MedclsError as error:
         _complain(error)
@@ -84,26 +111,44 @@ def _complain(error: Exception | str) -> None:
     print(f"\nmedcls: {error}", file=sys.stderr)  # noqa: T201 - a door speaks to a person
 
 
-def _check_overrides(arguments: Sequence[str]) -> None:
-    """Say the exact form to type where Hydra's grammar trips over a value's characters alone."""
-    parser = OverridesParser.create()
+def _readable(arguments: Sequence[str]) -> list[str]:
+    """Put the command line so that Hydra reads it as it was meant, or say the exact form to type.
+
+    Where a setting is always text (`TEXT`), its value is taken as typed, and quoted for Hydra where its grammar would
+    stumble over it (`data.path_template={image_id}.jpg`) or read something else. What is quoted already, null, a list,
+    a reference `${...}` and, with -m, several values keep their meaning.
+    """
     multirun = any(argument in ("-m", "--multirun") for argument in arguments)
-    for argument in arguments:
-        if argument.startswith("-") or "=" not in argument:
-            continue
-        key, value = argument.split("=", 1)
-        try:
-            override = parser.parse_override(argument)
-        except HydraException as error:
-            raise MedclsError(
-                f"The value of {key} has characters that mean something to Hydra: {value}\n"
-                f"Type it in quotes within quotes:\n  {typed(key, value)}"
-            ) from error
-        if override.is_sweep_override() and not multirun:
-            raise MedclsError(
-                f"{argument} reads as several values. For one run each, add -m. If the comma belongs to the value, "
-                f"type:\n  {typed(key, value)}"
-            )
+    return [
+        argument if argument.startswith("-") or "=" not in argument else _readable_override(argument, multirun)
+        for argument in arguments
+    ]
+
+
+def _readable_override(argument: str, multirun: bool) -> str:
+    key, value = argument.split("=", 1)
+    is_text = key.lstrip("+") in TEXT
+    try:
+        parsed = OverridesParser.create().parse_override(argument)
+    except HydraException as error:
+        if is_text and not (multirun and "," in value):
+            return hydra_override(key, value)
+        raise MedclsError(
+            f"The value of {key} has characters that mean something to Hydra: {value}\n"
+            f"Type it in quotes within quotes:\n  {typed(key, value)}"
+        ) from error
+    if parsed.is_sweep_override():
+        if multirun:
+            return argument
+        if is_text:
+            return hydra_override(key, value)
+        raise MedclsError(
+            f"{argument} reads as several values. For one run each, add -m. If the comma belongs to the value, "
+            f"type:\n  {typed(key, value)}"
+        )
+    read = parsed.value()
+    meant = read is None or read == value or isinstance(read, list) or "${" in value or value[:1] in ("'", '"')
+    return argument if meant or not is_text else hydra_override(key, value)
 
 
 def _resume_into_the_same_folder(argv: list[str]) -> None:
@@ -137,14 +182,25 @@ def resumed(cfg: DictConfig, overrides: Sequence[str]) -> DictConfig:
     if not isinstance(own, DictConfig):
         raise MedclsError(f"{cfg.resume}/config.yaml is not a configuration.")
     changed = {override.key_or_group for override in OverridesParser.create().parse_overrides(list(overrides))}
+    former = str(own.data.root)
     for key in changed & set(MAY_CHANGE_ON_RESUME):
         OmegaConf.update(own, key, OmegaConf.select(cfg, key))
-    if "data.root" in changed:
-        own.data.root = str(Path(str(own.data.root)).expanduser().absolute())
+    for key in changed & {"data.root", "data.csv"}:
+        OmegaConf.update(own, key, str(Path(str(OmegaConf.select(own, key))).expanduser().absolute()))
     # The saved configuration is resolved: what once referred to data.root now holds a copy of it.
     OmegaConf.update(own, "data.source.root", own.data.root)
+    if (tables := plain(own.data.get("csv"))) is not None:
+        own.data.csv = _moved(tables, former, str(own.data.root))
+        OmegaConf.update(own, "data.source.csv", own.data.csv)
     own.resume = str(cfg.resume)
     return own
+
+
+def _moved(tables: str | list[str], former: str, root: str) -> str | list[str]:
+    """Where tables that lay in the former folder of images lie now."""
+    if isinstance(tables, list):
+        return [str(_moved(table, former, root)) for table in tables]
+    return root + tables.removeprefix(former) if tables.startswith(former + "/") else tables
 
 
 @cache

@@ -26,12 +26,19 @@ def nearest(word: str, known: Iterable[str], most: int = 3) -> str:
     return f" Did you mean {', '.join(close)}?" if close else ""
 
 
-def typed(key: str, value: str) -> str:
-    """`key=value` as it is typed at a shell, so that Hydra reads the value as this very text."""
+def hydra_override(key: str, value: str) -> str:
+    """`key=value` with the quotes that make Hydra read the value as this very text."""
     if re.fullmatch(r"[A-Za-z_]\w*", value, re.ASCII) and value.lower() not in ("true", "false", "null", "nan", "inf"):
         return f"{key}={value}"
     # Within Hydra's quotes a quote is escaped, and the backslashes before one, or at the end, are doubled.
     quoted = re.sub(r"(\\*)('|$)", lambda m: 2 * m[1] + ("\\'" if m[2] else ""), value)
-    override = f"{key}='{quoted}'"
+    return f"{key}='{quoted}'"
+
+
+def typed(key: str, value: str) -> str:
+    """`key=value` as it is typed at a shell, so that Hydra reads the value as this very text."""
+    argument = hydra_override(key, value)
+    if argument == f"{key}={value}":
+        return argument
     # Between double quotes a shell would still expand these.
-    return shlex.quote(override) if re.search(r'["$`\\!]', override) else f'"{override}"'
+    return shlex.quote(argument) if re.search(r'["$`\\!]', argument) else f'"{argument}"'

@@ -2,6 +2,8 @@
 
 import inspect
 import shlex
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -32,30 +34,88 @@ ODD = [
 ]
 
 
+def read_as(argument: str) -> object:
+    """What Hydra makes of an argument that the door has been given."""
+    (readable,) = configuration._readable([argument])
+    return OverridesParser.create().parse_override(readable).value()
+
+
 @pytest.mark.parametrize("value", ODD)
 def test_a_value_with_odd_characters_works_or_the_exact_form_is_shown(value):
     try:
-        configuration._check_overrides([f"data.root={value}"])
+        configuration._readable([f"data.name={value}"])
     except MedclsError as error:
         # What the message tells to type, taken through a shell's eyes, gives the value back.
         shown = str(error).splitlines()[-1].strip()
         (argument,) = shlex.split(shown)
-        configuration._check_overrides([argument])
-        assert OverridesParser.create().parse_override(argument).value() == value
+        assert read_as(argument) == value
     else:
-        assert OverridesParser.create().parse_override(f"data.root={value}").value() == value
+        assert read_as(f"data.name={value}") == value
 
 
 @pytest.mark.parametrize("value", ["/images/乳腺癌", "/a=b", "/a,b", "/a[1]/b"])
 def test_the_form_is_shown_where_hydra_would_balk(value):
-    with pytest.raises(MedclsError, match="data.root"):
-        configuration._check_overrides([f"data.root={value}"])
+    with pytest.raises(MedclsError, match="data.name"):
+        configuration._readable([f"data.name={value}"])
+
+
+TEMPLATES = ["{image_id}.jpg", "{folder}/{image_id}.png", "{a:b}", "{image_id}"]
+PATTERNS = [r"(person\d+_(?:bacteria|virus)|IM-\d+)", r"IM-\(\d+\)", "1e3", "true", "[0-9]{4}"]
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("data.root", value) for value in ODD]
+    + [("data.path_template", value) for value in TEMPLATES]
+    + [("data.group_pattern", value) for value in PATTERNS]
+    + [("positive_class", "1"), ("resume", "/a=b,c"), ("++data.root", "/a[1]/b")],
+)
+def test_a_setting_that_is_always_text_is_taken_as_typed(key, value):
+    assert read_as(f"{key}={value}") == value
+
+
+@pytest.mark.parametrize(
+    "argument",
+    ["data.root=null", "data.root='/a b'", 'data.root="/a,b"', "data.root=${oc.env:HOME}/x", "data.csv=[a.csv,b.csv]"],
+)
+def test_what_hydra_reads_as_it_was_meant_is_left_to_it(argument):
+    assert configuration._readable([argument]) == [argument]
+
+
+def test_several_values_of_a_text_setting_are_a_sweep_with_m_alone():
+    assert configuration._readable(["-m", "data.root=/a,/b"]) == ["-m", "data.root=/a,/b"]
+    assert read_as("data.root=/a,/b") == "/a,/b"
+    with pytest.raises(MedclsError, match="quotes within quotes"):
+        configuration._readable(["-m", "data.path_template={a}.jpg,{b}.jpg"])
+
+
+def test_a_template_reaches_the_configuration_as_typed_at_a_shell():
+    command = (
+        f"{sys.executable} -m medcls.train data=csv data.csv=metadata.csv data.root=images "
+        "data.path_template='{image_id}.jpg' data.label_column=dx data.group_column=lesion_id "
+        "data.label_map='{malignant: [mel, bcc, akiec], benign: [nv, bkl, df, vasc]}' data.where='{sex: [female]}' "
+        "--cfg job --resolve"
+    )
+    answer = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=True)
+    source = OmegaConf.create(answer.stdout).data.source
+    assert source.path_template == "{image_id}.jpg"
+    assert source.label_map.malignant == ["mel", "bcc", "akiec"]
+    assert source.where == {"sex": ["female"]}
 
 
 def test_a_sweep_needs_no_help():
-    configuration._check_overrides(["-m", "model=mobilenetv3,mobilenetv2", "seed=0,1"])
+    configuration._readable(["-m", "model=mobilenetv3,mobilenetv2", "seed=0,1"])
     with pytest.raises(MedclsError, match="add -m"):
-        configuration._check_overrides(["model=mobilenetv3,mobilenetv2"])
+        configuration._readable(["model=mobilenetv3,mobilenetv2"])
+
+
+@pytest.mark.parametrize("csv", ["/old/images/metadata.csv", ["/old/images/metadata.csv"]])
+def test_a_resumed_run_finds_its_table_where_the_images_have_gone(tmp_path, csv):
+    OmegaConf.save({"data": {"root": "/old/images", "csv": csv, "source": {"csv": csv}}}, tmp_path / "config.yaml")
+    cfg = OmegaConf.create({"resume": str(tmp_path), "data": {"root": "/new", "csv": "/tables/other.csv"}})
+    moved = configuration.resumed(cfg, ["data.root=/new"]).data
+    assert moved.source.csv == moved.csv == ("/new/metadata.csv" if isinstance(csv, str) else ["/new/metadata.csv"])
+    assert configuration.resumed(cfg, ["data.root=/new", "data.csv=x"]).data.source.csv == "/tables/other.csv"
 
 
 def files(group: str) -> list[str]:
