@@ -21,10 +21,11 @@ class Decoding:
     bits : int
         8 or 16: of the pixels that come out. What is stored with 8 bits is spread over 16 where 16 are asked for.
     window : None, "full" or pair of float
-        Which stored values become black and white, where more than 8 bits are stored. None: as the
-        file itself says (a DICOM's VOI LUT or window), else between the image's own percentiles 0.5
-        and 99.5. "full": the whole range of the stored type. A pair: these values, in the unit that
-        the file stores (for a DICOM after its modality LUT: Hounsfield units in CT).
+        Which stored values become black and white. None: as the file itself says (a DICOM's VOI LUT or window),
+        else between the image's own percentiles 0.5 and 99.5. "full": the whole range of the stored type. A pair:
+        these values, in the unit that the file stores (for a DICOM after its modality LUT: Hounsfield units in CT).
+        It counts for files that store more than 8 bits of each value, and for a pair, for every DICOM but one with
+        a palette; all others are shown as they are.
     frame : int
         Which frame or page of several, from 0.
 

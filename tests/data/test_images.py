@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image, ImageFile, TiffImagePlugin
+from PIL import Image, ImageFile
 
 from medcls.data import images
 from medcls.data.images import (
@@ -99,7 +99,7 @@ def coloured_files() -> dict[str, tuple[bytes, int]]:
 @pytest.mark.parametrize("kind", coloured_files())
 def test_p18_colour_order_is_the_same_in_every_format(kind: str) -> None:
     data, off = coloured_files()[kind]
-    got = decode(data, Decoding(3))
+    got = decode(data, Decoding(3, window="full"))
     assert got.pixels.shape == (48, 96, 3)
     assert got.pixels.dtype == np.uint8
     assert got.pixels.flags.writeable
@@ -107,7 +107,7 @@ def test_p18_colour_order_is_the_same_in_every_format(kind: str) -> None:
     inner = np.r_[2:30, 34:62, 66:94]
     error = np.abs(got.pixels.astype(int) - thirds())[4:20, inner]
     assert error.max() <= off, (kind, got.pixels[30, [10, 40, 80]])
-    grey = decode(data, Decoding(1)).pixels
+    grey = decode(data, Decoding(1, window="full")).pixels
     assert grey.shape == (48, 96, 1)
     assert np.abs(grey[4:20, inner, 0].astype(int) - luma(thirds())[4:20, inner]).max() <= off + 1
 
@@ -140,44 +140,154 @@ def test_p18_grey_modes(kind: str) -> None:
         "PGM16": lambda: b"P5\n64 16\n65535\n" + big.astype(">u2").tobytes(),
     }[kind]()
     want = (ramp > 127) * 255 if kind == "1" else ramp
-    got = decode(data, Decoding(1))
+    got = decode(data, Decoding(1, window="full"))
     assert np.abs(got.pixels[..., 0].astype(int) - want).max() <= (1 if kind == "L-JPEG" else 0), got.mode
-    three = decode(data, Decoding(3)).pixels
+    three = decode(data, Decoding(3, window="full")).pixels
     assert (three == got.pixels).all()
     assert ("16" in kind) == any("16 bits" in note for note in got.notes)
 
 
-def test_one_rule_for_16_bits_whatever_the_picture_holds() -> None:
-    """A dark and a bright picture stay dark and bright: no stretching by a picture's own range."""
-    dark = np.full((8, 8), 16000, np.uint16)
-    bright = np.full((8, 8), 64000, np.uint16)
-    assert decode(saved(Image.fromarray(dark), "PNG"), Decoding(1)).pixels.max() == 16000 // 256
-    assert decode(saved(Image.fromarray(bright), "PNG"), Decoding(1)).pixels.max() == 250
-    assert decode(saved(Image.fromarray(dark * 0), "PNG"), Decoding(1)).pixels.max() == 0
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", "PGM", "text PGM", "PPM", "RGB PNG", "RGB TIFF", "RGB LZW TIFF"])
+def test_16_bits_are_stored_whole_and_shown_by_a_stated_window(kind: str) -> None:
+    channels = 3 if kind.startswith(("RGB", "PPM")) else 1
+    values = np.random.default_rng(3).integers(212, 3892, (24, 30, channels), np.uint16)
+    got = decode(deep_file(values, kind), Decoding(channels, window=(1000, 2000)))
+    assert got.stored.dtype == np.uint16
+    assert np.array_equal(got.stored, values)
+    want = np.rint((values.astype(float) - 1000).clip(0, 1000) / 1000 * 255)
+    assert np.array_equal(got.pixels, want)
+    most = 12 if kind in ("PGM", "text PGM", "PPM") else 16
+    assert got.notes == (f"{most} bits to 8 by the stated window: 1000 to 2000",)
 
 
-@pytest.mark.parametrize("colour", [False, True])
-def test_12_bits_in_16_are_refused_not_shown_as_black(colour: bool) -> None:
-    values = np.tile(np.arange(0, 4096, 64, dtype=np.uint16), (8, 1))
-    wide = np.repeat(values.astype(">u2"), 3, axis=1).view(np.uint8)
-    data = png(16, 2, wide) if colour else saved(Image.fromarray(values), "PNG")
-    with pytest.raises(UnreadableImage, match="below 4096"):
-        decode(data, Decoding(1))
+def deep_file(values: np.ndarray, kind: str) -> bytes:
+    """uint16 `(H, W, C)` in a format that holds it; PNM with 4095 as the largest value."""
+    height, width, channels = values.shape
+    big = values.astype(">u2").reshape(height, -1)
+    header = f"{width} {height} 4095\n".encode()
+    if kind == "text PGM":
+        return b"P2\n" + header + " ".join(str(value) for value in values.reshape(-1)).encode()
+    if kind in ("PGM", "PPM"):
+        return (b"P6\n" if channels == 3 else b"P5\n") + header + big.tobytes()
+    if kind == "RGB PNG":
+        return png(16, 2, big.view(np.uint8))
+    if kind in ("RGB TIFF", "RGB LZW TIFF"):
+        return tiff(values, 8 if "LZW" in kind else 1)
+    return saved(Image.fromarray(values[..., 0]), kind)
+
+
+def tiff(values: np.ndarray, compression: int = 1, photometric: int | None = None) -> bytes:
+    """A little-endian TIFF of one strip, of any number type and 1 or 3 channels; compression 8 is zlib's."""
+    height, width, channels = values.shape
+    bits, kind = values.dtype.itemsize * 8, {"u": 1, "i": 2, "f": 3}[values.dtype.kind]
+    body = values.astype(values.dtype.newbyteorder("<")).tobytes()
+    body = zlib.compress(body) if compression == 8 else body
+    photometric = (2 if channels == 3 else 1) if photometric is None else photometric
+    lists = b"".join(struct.pack("<3H", *[number] * 3) for number in (bits, kind))
+    begin = 8 + 2 + 11 * 12 + 4
+    per_channel = [begin, begin + 6] if channels == 3 else [bits, kind]
+    entries = [
+        (256, 1, width), (257, 1, height), (258, channels, per_channel[0]), (259, 1, compression),
+        (262, 1, photometric), (273, 1, begin + len(lists)), (277, 1, channels), (278, 1, height),
+        (279, 1, len(body)), (284, 1, 1), (339, channels, per_channel[1]),
+    ]  # fmt: skip
+    directory = b"".join(struct.pack("<HHII", tag, 3 if tag in (258, 339) else 4, *rest) for tag, *rest in entries)
+    return b"II*\0" + struct.pack("<IH", 8, len(entries)) + directory + bytes(4) + lists + body
+
+
+def test_the_images_own_percentiles_are_the_window_where_none_is_stated() -> None:
+    values = np.arange(1000, 2000, dtype=np.uint16).reshape(20, 50, 1)
+    got = decode(deep_file(values, "PNG"), Decoding(1))
+    assert got.notes == ("16 bits to 8 by the image's own percentiles 0.5 and 99.5: 1004 to 1994",)
+    assert np.array_equal(got.pixels, np.rint((values.astype(float) - 1004).clip(0, 990) / 990 * 255))
+    assert len(np.unique(got.pixels)) == 256, "12-bit values in a 16-bit file keep all greys"
+    assert decode(deep_file(values, "PNG"), Decoding(1, window="full")).pixels.max() == round(1999 / 257)
+
+
+@pytest.mark.parametrize("window", [None, "full", (100.0, 60000.0)])
+def test_16_bits_out_are_the_same_window_with_finer_steps(window: object) -> None:
+    values = np.random.default_rng(4).integers(0, 65536, (30, 40, 1), np.uint16)
+    fine = decode(deep_file(values, "PNG"), Decoding(1, bits=16, window=window))
+    assert fine.pixels.dtype == np.uint16
+    coarse = decode(deep_file(values, "PNG"), Decoding(1, bits=8, window=window)).pixels
+    assert np.abs(fine.pixels / 257 - coarse).max() <= 0.51
+    if window == "full":
+        assert np.array_equal(fine.pixels, values)
+    assert decode(deep_file(values, "PNG"), Decoding(3, bits=16, window=window)).pixels.shape == (30, 40, 3)
+
+
+def test_8_bits_are_spread_over_16_and_no_window_touches_them() -> None:
+    data = saved(Image.fromarray(thirds()), "PNG")
+    got = decode(data, Decoding(3, bits=16, window=(100, 120)))
+    assert got.pixels.dtype == np.uint16
+    assert np.array_equal(got.pixels, thirds().astype(np.uint16) * 257)
+    assert np.array_equal(got.stored, thirds())
+    assert got.notes == ()
+    grey = decode(data, Decoding(1, bits=16)).pixels[..., 0]
+    assert np.abs(grey / 257 - thirds() @ np.array([0.299, 0.587, 0.114])).max() < 0.01
+
+
+@pytest.mark.parametrize("value", [0, 212, 65535])
+@pytest.mark.parametrize("bits", [8, 16])
+def test_equal_values_are_black_and_said(value: int, bits: int) -> None:
+    got = decode(saved(Image.fromarray(np.full((8, 8), value, np.uint16)), "PNG"), Decoding(1, bits=bits))
+    assert got.pixels.max() == 0
+    assert "all values being equal" in got.notes[0]
+    assert f"{value} to {value}" in got.notes[0]
+
+
+def test_a_speck_on_a_flat_picture_is_not_lost() -> None:
+    values = np.full((40, 40), 300, np.uint16)
+    values[5, 5] = 900
+    got = decode(saved(Image.fromarray(values), "PNG"), Decoding(1))
+    assert (got.pixels[5, 5, 0], np.count_nonzero(got.pixels)) == (255, 1)
+    assert "smallest and largest" in got.notes[0]
 
 
 def test_white_is_zero_tiff() -> None:
-    tags = TiffImagePlugin.ImageFileDirectory_v2()
-    tags[262] = 0
-    eight = np.tile(np.arange(0, 256, 4, dtype=np.uint8), (4, 1))
-    # Pillow writes 16 bits as they are and keeps the tag: the values on disk count from white.
-    data = saved(Image.fromarray(eight.astype(np.uint16) * 257), "TIFF", tiffinfo=tags)
-    assert (decode(data, Decoding(1)).pixels[..., 0] == 255 - eight).all()
+    """Pillow turns 8 bits round by itself and leaves 16 as they are: on disk they count from white."""
+    values = np.arange(200, 300, dtype=np.uint16).reshape(10, 10, 1)
+    got = decode(tiff(values, photometric=0), Decoding(1, window=(200, 299)))
+    assert np.array_equal(got.pixels, 255 - np.rint((values.astype(float) - 200) / 99 * 255))
+    assert np.array_equal(got.stored, values)
 
 
-def test_float_and_32_bit_are_refused_with_a_reason() -> None:
-    for values, word in ((np.ones((4, 4), np.float32), "floating"), (np.ones((4, 4), np.int32), "32-bit")):
-        with pytest.raises(UnreadableImage, match=word):
-            decode(saved(Image.fromarray(values), "TIFF"), Decoding(3))
+@pytest.mark.parametrize("kind", ["int16", "uint32", "int32", "float32"])
+def test_wide_values_that_count_from_white_are_turned_round_or_refused(kind: str) -> None:
+    values = np.arange(200, 300).astype(kind).reshape(10, 10, 1)
+    try:
+        pixels = decode(tiff(values, photometric=0), Decoding(1, window=(200, 299))).pixels
+    except UnreadableImage as error:
+        assert "its kind unknown" in error.reason  # Pillow reads few of them
+    else:
+        assert np.array_equal(pixels, 255 - np.rint((values.astype(float) - 200) / 99 * 255))
+
+
+@pytest.mark.parametrize("kind", ["int16", "uint32", "int32", "float32"])
+def test_wide_tiff_values_are_read_as_they_are(kind: str) -> None:
+    spread = {"int16": 60000, "uint32": 4e9, "int32": 4e9, "float32": 3.0}[kind]
+    low = 0 if kind == "uint32" else -spread / 2
+    values = (np.random.default_rng(5).random((12, 14, 1)) * spread + low).astype(kind)
+    got = decode(tiff(values), Decoding(1))
+    assert np.array_equal(got.stored, values)
+    assert np.corrcoef(got.pixels.reshape(-1), values.reshape(-1))[0, 1] > 0.999
+    assert len(got.notes) == 1
+    if kind.startswith("float"):
+        with pytest.raises(UnreadableImage, match="no full range"):
+            decode(tiff(values), Decoding(1, window="full"))
+    else:
+        full = decode(tiff(values), Decoding(1, bits=16, window="full")).pixels / 65535
+        info = np.iinfo(kind)
+        assert np.abs(full - (values.astype(float) - info.min) / (float(info.max) - info.min)).max() < 1e-4
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_values_that_are_no_numbers_are_refused(bad: float) -> None:
+    values = np.ones((4, 4, 1), np.float32)
+    values[1, 1] = bad
+    for window in (None, (0.0, 1.0)):
+        with pytest.raises(UnreadableImage, match="not a number" if np.isnan(bad) else "1 are infinite"):
+            decode(tiff(values), Decoding(1, window=window))
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "palette", "colour key", "grey key", "16-bit key"])
@@ -207,11 +317,10 @@ def test_transparent_is_black_and_said(mode: str) -> None:
             wide = (pixels[..., 0].astype(">u2") * 257).view(np.uint8)
             data = png(16, 0, wide, ((b"tRNS", struct.pack(">H", key * 257)),))
     for channels in (1, 3):
-        got = decode(data, Decoding(channels))
+        got = decode(data, Decoding(channels, window="full"))
         assert got.pixels[clear].max() == 0
         assert (got.pixels[4:] == 90).all()
-    if mode != "16-bit key":
-        assert any("transparent" in note for note in got.notes)
+    assert any("transparent" in note for note in got.notes)
 
 
 def test_half_transparent_is_half_as_bright() -> None:
@@ -257,11 +366,30 @@ def test_damaged_exif_does_not_cost_the_picture() -> None:
     assert any("EXIF block is damaged" in note for note in got.notes)
 
 
-def test_gif_first_frame() -> None:
-    frames = [Image.fromarray(np.full((8, 8), value, np.uint8)) for value in (40, 90, 200)]
-    got = decode(saved(frames[0], "GIF", save_all=True, append_images=frames[1:]), Decoding(1))
-    assert (got.pixels == 40).all()
-    assert got.notes == ("first of 3 frames",)
+@pytest.mark.parametrize("kind", ["GIF", "TIFF", "PNG", "WEBP"])
+@pytest.mark.parametrize("frame", [0, 1, 2])
+def test_the_frame_that_is_asked_for(kind: str, frame: int) -> None:
+    frames = [Image.fromarray(np.full((8, 8, 3), value, np.uint8)) for value in (40, 90, 200)]
+    options = {"WEBP": {"lossless": True}}.get(kind, {})
+    data = saved(frames[0], kind, save_all=True, append_images=frames[1:], **options)
+    got = decode(data, Decoding(1, frame=frame))
+    assert (got.pixels == (40, 90, 200)[frame]).all()
+    assert got.frames == 3
+    assert got.notes == ("first of 3 frames" if frame == 0 else f"frame {frame} of 3, counted from 0",)
+    with pytest.raises(UnreadableImage, match="frame 3 was asked for, counted from 0, but it has 3"):
+        decode(data, Decoding(1, frame=3))
+
+
+def test_a_still_picture_has_one_frame() -> None:
+    with pytest.raises(UnreadableImage, match="it has 1"):
+        decode(saved(noise(), "JPEG"), Decoding(3, frame=1))
+
+
+def test_deep_pages_of_different_sizes() -> None:
+    pages = [Image.fromarray(np.full(size, value, np.uint16)) for size, value in (((4, 5), 7), ((9, 2), 60000))]
+    got = decode(saved(pages[0], "TIFF", save_all=True, append_images=pages[1:]), Decoding(1, 16, "full", frame=1))
+    assert got.pixels.shape == (9, 2, 1)
+    assert (got.pixels == 60000).all()
 
 
 def noise(height: int = 40, width: int = 60) -> Image.Image:
@@ -432,8 +560,26 @@ def test_content_hash_knows_the_picture_not_the_file() -> None:
     assert content_hash(flat) != content_hash(flat.reshape(6, 4, 3)), "the shape must count"
     strided = np.ascontiguousarray(thirds()[:, ::-1])[:, ::-1]
     assert content_hash(strided) == content_hash(thirds())
-    with pytest.raises(ValueError, match="takes uint8"):
-        content_hash(flat[..., :1])
+    assert content_hash(flat[..., :1]) == content_hash(flat), "grey looks as its three equal channels"
+
+
+def test_content_hash_of_deep_values() -> None:
+    values = np.arange(24).reshape(4, 6, 1)
+    names = {content_hash(values.astype(kind)) for kind in ("u1", "i1", "u2", "i2", "u4", "i4", "f4", "f8")}
+    assert len(names) == 8, "the type must count"
+    assert content_hash(values.astype(">i2")) == content_hash(values.astype("<i2"))
+    one_off = values.astype("u2")
+    one_off[0, 0, 0] += 1
+    assert content_hash(one_off) != content_hash(values.astype("u2"))
+    for bad in (values[..., 0], values.astype(complex), np.zeros((4, 6, 2), np.uint8)):
+        with pytest.raises(ValueError, match="takes numbers"):
+            content_hash(bad)
+
+
+def test_content_does_not_depend_on_the_window() -> None:
+    data = deep_file(np.random.default_rng(6).integers(0, 4000, (9, 9, 1), np.uint16), "PNG")
+    ways = [Decoding(3), Decoding(1), Decoding(3, window="full"), Decoding(1, 16, (3, 90))]
+    assert len({decode(data, way).content for way in ways}) == 1
 
 
 def test_resize_policies() -> None:
@@ -468,6 +614,21 @@ def test_resize_shapes(policy: str, interpolation: str) -> None:
         resize(pixels, (8, 8), "stretch", interpolation)
     with pytest.raises(MedclsError, match="choose one of"):
         resize(pixels, (8, 8), policy, "cubic")
+
+
+@pytest.mark.parametrize("policy", ["squash", "letterbox", "crop"])
+@pytest.mark.parametrize("interpolation", ["nearest", "bilinear", "bicubic", "lanczos"])
+def test_resizing_16_bits_is_resizing_8_with_finer_steps(policy: str, interpolation: str) -> None:
+    pixels = np.asarray(noise(37, 53)) // 2 + 60  # no filter's overshoot reaches an end, where 8 bits are cut twice
+    for channels in (1, 3):
+        coarse = resize(pixels[..., :channels], (24, 20), policy, interpolation)
+        fine = resize(pixels[..., :channels].astype(np.uint16) * 257, (24, 20), policy, interpolation)
+        assert fine.dtype == np.uint16
+        assert fine.shape == coarse.shape == (24, 20, channels)
+        assert np.abs(fine / 257 - coarse).max() <= (0 if interpolation == "nearest" else 1.1)
+    white = np.full((9, 11, 3), 65535, np.uint16)
+    white[4, 5] = 0
+    assert resize(white, (40, 40), policy, interpolation).max() == 65535, "what overshoots must not wrap round"
 
 
 def test_shrinking_averages_rather_than_picks() -> None:
