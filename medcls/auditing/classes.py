@@ -60,10 +60,10 @@ def _shift(table: pd.DataFrame, other: str) -> Finding:
 
     present = table.loc[:, table.sum() > 0]
     shares = present.div(present.sum(axis=1), axis=0)
-    train, there = shares.loc["train"], shares.loc[other]
+    train, there = shares.iloc[0], shares.iloc[1]
     p = float(chi2_contingency(present.to_numpy(), correction=False).pvalue) if present.shape[1] > 1 else 1.0
     # A class that training lacks counts as if it had one image there.
-    expected = train.clip(lower=1 / present.loc["train"].sum())
+    expected = train.clip(lower=1 / float(present.iloc[0].sum()))
     effect = float(np.sqrt(((there - train) ** 2 / expected).sum()))
     most = str((there - train).abs().idxmax())
     said = f"{most} is {train[most]:.1%} of train and {there[most]:.1%} of {other}"

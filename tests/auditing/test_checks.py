@@ -1,0 +1,425 @@
+"""The audit's checks: each seen to fire and not to fire, on tables, and on the real sets whose faults are known."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from medcls.auditing import checks, classes, copies, groups, images
+from medcls.auditing.checks import Met, check
+from medcls.auditing.copies import expected_leak
+from medcls.auditing.findings import LEVELS, Finding
+from medcls.data.folders import from_folders
+from medcls.data.images import UnreadableImage
+from medcls.data.manifest import Manifest
+from medcls.data.splits import split
+
+
+def manifest_of(labels, *, unreadable=(), facts=None, **columns) -> Manifest:
+    """A manifest of so many distinct, unremarkable images; columns of rows and of facts replace the defaults."""
+    n = len(labels)
+    draw = np.random.default_rng(0)
+    paths = [f"{label}/{i:05d}.png" for i, label in enumerate(labels)]
+    rows = pd.DataFrame(
+        {"path": paths, "label": list(labels), "group": "", "split": "", "given_split": ""}
+        | {"content": [f"c{i}" for i in range(n)], "stamp": ""}
+        | {name: list(values) for name, values in columns.items()}
+    )
+    known = pd.DataFrame(
+        {"content": rows["content"].to_numpy(), "width": 200, "height": 150, "format": "PNG", "mode": "L", "bits": 8}
+        | {"frames": 1, "bytes": 9000, "notes": ""}
+        | {
+            "phash": draw.integers(2**63, size=n).astype("uint64"),
+            "dhash": draw.integers(2**63, size=n).astype("uint64"),
+        }
+        | {"detail": [draw.bytes(32).hex() for _ in range(n)]}
+        | {"brightness": draw.normal(0.5, 0.05, n), "contrast": draw.normal(0.2, 0.02, n)}
+        | {f"border_{colour}": draw.normal(0.1, 0.01, n) for colour in ("red", "green", "blue")}
+        | {"edge_marks": 0.0},
+        index=pd.Index(paths, name="path"),
+    ).assign(**(facts or {}))
+    names = tuple(sorted(set(labels)))
+    return Manifest(
+        Path("root"), names, rows, names[0] if len(names) == 2 else None, facts=known, unreadable=unreadable
+    )
+
+
+def only(findings: list[Finding]) -> Finding:
+    assert len(findings) == 1
+    return findings[0]
+
+
+# A set without a fault
+
+
+def test_every_check_reports_in_its_order_and_counts_progress():
+    manifest = manifest_of(["a", "b"] * 100, group=[f"p{i}" for i in range(200)])
+    steps = []
+    findings = check(manifest, split(manifest), locked=[], progress=lambda done, total: steps.append((done, total)))
+    assert [finding.check for finding in findings] == [
+        "unreadable", "label_conflicts", "locked_test", "exact_copies", "near_copies", "groups", "mixed_groups",
+        "classes", "small_test", "shortcuts_seen", "shortcuts_unseen", "blank", "outliers", "endings", "reading",
+    ]  # fmt: skip
+    assert {finding.level for finding in findings} <= {"good", "information", "warning"}
+    assert [f.check for f in findings if f.level == "warning"] == ["small_test"]
+    assert steps == [(number, 17) for number in range(1, 18)]
+
+
+def test_every_finding_can_be_written_as_json_and_names_only_known_paths():
+    labels = ["a"] * 60 + ["b"] * 60
+    manifest = manifest_of(
+        labels,
+        content=[f"c{i // 2}" for i in range(118)] + ["c0", "c60"],
+        given_split=["train", "test", "val"] * 40,
+        group=["", *(f"p{i // 3}" for i in range(119))],
+        hospital=["x", "y"] * 60,
+        facts={
+            "contrast": [0.0, 0.1] * 60,
+            "notes": ["turned by its EXIF orientation 6", "named .jpg, but a PNG file"] * 60,
+        },
+        unreadable=(UnreadableImage("the file is empty (0 bytes)", Path("root/a/gone.png")),),
+    )
+    findings = check(manifest, None, locked=[Met("r1", "2026-11-01", 1, ["a/00000.png"], "error")])
+    assert {finding.level for finding in findings} == set(LEVELS)
+    known = {*manifest.rows["path"], "a/gone.png"}
+    for finding in findings:
+        json.dumps(dict(finding.values), allow_nan=False)
+        assert finding.title
+        assert "  " not in finding.title + finding.text
+        assert {
+            *finding.images,
+            *finding.exclude,
+            *(p.first for p in finding.pairs),
+            *(p.second for p in finding.pairs),
+        } <= known
+    assert len({finding.check for finding in findings}) == len(findings)
+
+
+# Files and pictures
+
+
+def test_unreadable_files_are_all_listed():
+    failures = tuple(UnreadableImage("it is text", Path(f"root/a/{i}.png")) for i in range(300))
+    finding = only(images.unreadable(manifest_of(["a", "b"], unreadable=failures)))
+    assert finding.level == "error"
+    assert finding.title == "300 of 302 files cannot be read as images"
+    assert len(finding.table) == 300
+    assert finding.exclude[7] == "a/7.png"
+    assert only(images.unreadable(manifest_of(["a", "b"]))).level == "good"
+
+
+def test_wrong_endings_are_told_from_other_notes():
+    notes = [
+        "named .jpg, but a PNG file",
+        "named .png, but a JPEG file; CMYK turned to RGB without its colour profile",
+        "",
+    ]
+    facts = manifest_of(["a", "b", "b"], facts={"notes": notes}).facts
+    finding = only(images.endings(facts))
+    assert finding.level == "information"
+    assert finding.table["note"].tolist() == ["named .jpg, but a PNG file", "named .png, but a JPEG file"]
+    reading = only(images.reading(facts))
+    assert reading.values["with_notes"] == 1
+    assert reading.table["done"].tolist() == ["CMYK turned to RGB without its colour profile"]
+    plain = manifest_of(["a", "b"]).facts
+    assert only(images.endings(plain)).level == only(images.reading(plain)).level == "good"
+
+
+def test_notes_that_differ_in_numbers_are_one_kind():
+    facts = manifest_of(
+        ["a", "b", "b"], facts={"notes": ["window -12.5 to 80", "window 3 to 91.25", "frame 1 of 3"]}
+    ).facts
+    assert only(images.reading(facts)).table["images"].tolist() == [2, 1]
+
+
+def test_blank_pictures_are_shown_and_may_be_left_out():
+    facts = manifest_of(["a", "b"] * 10, facts={"contrast": [0.2] * 19 + [0.001]}).facts
+    finding = only(images.blank(facts))
+    assert (finding.level, finding.values["blank"]) == ("warning", 1)
+    assert finding.images == finding.exclude == (facts.index[19],)
+    assert only(images.blank(manifest_of(["a", "b"]).facts)).level == "good"
+
+
+@pytest.mark.parametrize(
+    ("column", "odd"), [("width", 2000), ("height", 40), ("mode", "RGBA"), ("bits", 16), ("brightness", 0.99)]
+)
+def test_an_outlier_is_found_in_each_trait(column, odd):
+    facts = manifest_of(["a", "b"] * 50).facts
+    assert only(images.outliers(facts)).level == "good"
+    facts[column] = [odd, *facts[column][1:]]
+    finding = only(images.outliers(facts))
+    assert finding.level == "information"
+    assert finding.images[0] == facts.index[0]
+    assert finding.values["outliers"] == 1
+
+
+def test_a_set_of_many_sizes_has_no_outlying_size():
+    # As brain_tumor: 184 sizes among 253 images.
+    facts = manifest_of(["a", "b"] * 100, facts={"width": np.random.default_rng(1).integers(180, 620, 200)}).facts
+    assert only(images.outliers(facts)).level == "good"
+    # One pixel more than all others is nothing to look at.
+    facts = manifest_of(["a", "b"] * 100, facts={"width": [201] + [200] * 199}).facts
+    assert only(images.outliers(facts)).level == "good"
+
+
+# Copies
+
+
+def test_p01_surplus_copies_are_counted():
+    finding = only(copies.exact_copies(manifest_of(["a"] * 5 + ["b"] * 5, content=list("xxxyy") + list("pqrst"))))
+    assert finding.level == "warning"
+    assert finding.title == "10 images, 7 distinct: 3 surplus copies"
+    assert finding.values["with_a_twin"] == 5
+    assert finding.table["surplus"].tolist() == [3, 0]
+    assert [(pair.first, pair.second) for pair in finding.pairs] == [
+        ("a/00000.png", "a/00002.png"),
+        ("a/00003.png", "a/00004.png"),
+    ]
+    assert only(copies.exact_copies(manifest_of(["a", "b"]))).level == "good"
+
+
+def test_one_picture_under_two_labels_is_an_error_and_all_of_it_may_be_left_out():
+    manifest = manifest_of(["a", "a", "b", "b"], content=["x", "y", "x", "z"])
+    finding = only(copies.label_conflicts(manifest))
+    assert finding.level == "error"
+    assert finding.exclude == ("a/00000.png", "b/00002.png")
+    assert "a | b" in finding.pairs[0].caption
+    within = manifest_of(["a", "a", "b", "b"], content=["x", "x", "y", "z"])
+    assert only(copies.label_conflicts(within)).level == "good"
+
+
+def test_p02_copies_across_given_splits_are_errors_by_class():
+    manifest = manifest_of(
+        ["a", "a", "b", "b", "a", "a", "b", "b"],
+        content=["1", "1", "2", "3", "1", "4", "2", "5"],
+        given_split=["train"] * 4 + ["test"] * 4,
+    )
+    finding = only(copies.copies_across_splits(manifest))
+    assert (finding.check, finding.level) == ("copies_test_train", "error")
+    assert finding.title == "2 of 4 test images are pixel-identical to a train image"
+    assert finding.table.to_numpy().tolist() == [["a", 2, 1], ["b", 2, 1]]
+    assert finding.exclude == ("a/00000.png", "a/00001.png", "b/00002.png")
+    # What is left after leaving those out no longer leaks.
+    left = manifest.rows[~manifest.rows["path"].isin(finding.exclude)]
+    assert only(copies.copies_across_splits(manifest.with_rows(left))).level == "good"
+
+
+def test_of_copies_in_val_and_test_the_test_image_stays():
+    manifest = manifest_of(
+        ["a", "b"] * 3, content=list("xyxyzw"), given_split=["val", "val", "test", "test", "train", "train"]
+    )
+    finding = only(copies.copies_across_splits(manifest))
+    assert finding.check == "copies_test_val"
+    assert finding.exclude == ("a/00000.png", "b/00001.png")
+    assert copies.copies_across_splits(manifest_of(["a", "b"])) == []
+
+
+def near_of(*pairs):
+    """A stand-in for `near_pairs` that finds these."""
+    found = pd.DataFrame(pairs, columns=["first", "second", "phash_distance", "dhash_distance", "detail_distance"])
+    return lambda facts: found
+
+
+def test_near_copies_within_a_class_are_information(monkeypatch):
+    manifest = manifest_of(["a", "a", "b", "b"], group=["p", "p", "", ""])
+    monkeypatch.setattr(copies, "near_pairs", near_of(("a/00000.png", "a/00001.png", 4, 3, 2)))
+    finding = only(copies.near_copies(manifest, None, manifest.facts))
+    assert finding.level == "information"
+    assert finding.title == "2 of 4 images look almost the same as another"
+    assert (finding.values["pairs"], finding.values["in_one_group"]) == (1, 1)
+    assert "at most 8 bits" in finding.text
+
+
+def test_near_copies_across_classes_and_given_splits_are_warnings(monkeypatch):
+    manifest = manifest_of(["a", "a", "b", "b"], given_split=["train", "test", "train", "test"])
+    pairs = near_of(("a/00000.png", "b/00002.png", 8, 8, 30), ("a/00000.png", "a/00001.png", 1, 1, 3))
+    monkeypatch.setattr(copies, "near_pairs", pairs)
+    within, conflict, leak = copies.near_copies(manifest, None, manifest.facts)
+    assert [finding.level for finding in (within, conflict, leak)] == ["information", "warning", "warning"]
+    assert within.pairs[0].second == "a/00001.png"  # the closest first
+    assert conflict.pairs[0].caption == "a | b; 46 of 384 bits apart"
+    assert leak.title == "1 of 2 test images look almost the same as an image of another split"
+    assert leak.values["near_copies_in_train"] == 1
+
+
+def test_near_copies_count_for_every_file_of_a_picture(monkeypatch):
+    # The search pairs the first file of each picture; here its copy stands in test.
+    manifest = manifest_of(["a", "a", "a", "b"], content=list("xxyz"), given_split=["train", "test", "train", "test"])
+    monkeypatch.setattr(copies, "near_pairs", near_of(("a/00000.png", "a/00002.png", 1, 1, 1)))
+    findings = copies.near_copies(manifest, None, manifest.facts)
+    assert findings[0].values["pairs"] == 2
+    assert findings[1].check == "near_copies_across_splits"
+
+
+def test_p01_near_copies_that_our_own_split_parts_name_the_setting(monkeypatch):
+    manifest = manifest_of(["a"] * 20 + ["b"] * 20)
+    divided = split(manifest)
+    train, test = (divided.rows.loc[divided.indices(name)[0], "path"] for name in ("train", "test"))
+    monkeypatch.setattr(copies, "near_pairs", near_of((train, test, 2, 2, 2)))
+    finding = copies.near_copies(manifest, divided, manifest.facts)[0]
+    assert (finding.level, finding.values["pairs_across_our_splits"]) == ("warning", 1)
+    assert "data.keep_near_copies_together=true" in finding.text
+    # A training image that is left out, or held back, parts nothing.
+    divided.rows.loc[divided.rows["path"] == train, "split"] = "left_out"
+    assert copies.near_copies(manifest, divided, manifest.facts)[0].level == "information"
+
+
+def test_no_near_copies_is_good_and_a_quick_audit_says_that_it_has_not_looked():
+    manifest = manifest_of(["a", "b"] * 50)
+    assert only(copies.near_copies(manifest, None, manifest.facts)).level == "good"
+    quick = {finding.check: finding for finding in check(manifest, None, quick=True)}
+    assert "not searched" in quick["near_copies"].title
+
+
+# Groups
+
+
+def test_p17_images_and_groups_are_counted_apart():
+    manifest = manifest_of(["a"] * 6 + ["b"] * 4, group=["p1", "p1", "p1", "p2", "p3", "p3", "p4", "p5", "p6", ""])
+    finding = only(groups.groups(manifest, None))
+    assert finding.title == "10 images of 6 groups; 2 groups have more than one image"
+    assert (finding.values["images_without_group"], finding.values["most_images_in_a_group"]) == (1, 3)
+    assert finding.table.to_numpy().tolist() == [[1, 4], [2, 1], [3, 1]]
+    lone = manifest_of(["a", "b"], group=["p1", "p2"])
+    assert only(groups.groups(lone, None)).level == "good"
+
+
+def test_p03_no_grouping_key_is_a_warning():
+    finding = only(groups.groups(manifest_of(["a", "b"]), None))
+    assert finding.level == "warning"
+    assert "data.group_pattern" in finding.text
+    assert groups.mixed_groups(manifest_of(["a", "b"])) == []
+
+
+def test_p03_expected_leak_of_a_random_split_is_exact():
+    units = pd.Series([0] * 7 + [1] * 4 + [2] * 2 + list(range(3, 30)))
+    n, test = len(units), 8
+    draw, shares = np.random.default_rng(0), []
+    for _ in range(4000):
+        chosen = np.zeros(n, dtype=bool)
+        chosen[draw.permutation(n)[:test]] = True
+        shares.append(units[chosen].isin(units[~chosen]).mean())
+    assert expected_leak(units) == pytest.approx(np.mean(shares), abs=4 * np.std(shares) / np.sqrt(4000))
+    assert expected_leak(pd.Series(range(30))) == 0
+    assert expected_leak(pd.Series([0] * 30)) == 1
+
+
+def test_p03_a_grouped_split_leaks_nothing_and_a_split_by_image_is_caught():
+    manifest = manifest_of(["a", "a", "b", "b"] * 30, group=[f"p{i // 2}" for i in range(120)])
+    divided = split(manifest)
+    assert only(groups.groups(manifest, divided)).values["test_images_with_a_sibling_in_training"] == 0
+    divided.rows.loc[divided.indices("test")[0], "split"] = "train"
+    assert only(groups.groups(manifest, divided)).values["test_images_with_a_sibling_in_training"] == 1
+
+
+def test_groups_in_two_given_splits_are_an_error():
+    manifest = manifest_of(
+        ["a", "b"] * 3,
+        group=["p", "q", "p", "r", "", ""],
+        given_split=["train", "train", "test", "test", "train", "test"],
+    )
+    finding = only(groups.groups_across_splits(manifest))
+    assert finding.level == "error"
+    assert finding.title == "1 of 3 groups in more than one of the given splits"
+    assert finding.exclude == ("a/00000.png",)
+    left = manifest.rows[~manifest.rows["path"].isin(finding.exclude)]
+    assert only(groups.groups_across_splits(manifest.with_rows(left))).level == "good"
+    assert groups.groups_across_splits(manifest_of(["a", "b"], group=["p", "p"])) == []
+
+
+def test_groups_with_two_labels_are_information():
+    finding = only(groups.mixed_groups(manifest_of(["a", "b", "b"], group=["p", "p", "q"])))
+    assert (finding.level, finding.values["mixed_groups"]) == ("information", 1)
+    assert only(groups.mixed_groups(manifest_of(["a", "b"], group=["p", "q"]))).level == "good"
+
+
+# Classes
+
+
+def test_p38_imbalance_names_the_settings_that_make_up_for_it():
+    finding = only(classes.counts(manifest_of(["benign"] * 805 + ["malignant"] * 195)))
+    assert finding.level == "warning"
+    assert finding.title == "benign 805 (80.5%), malignant 195 (19.5%)"
+    assert "loss.class_weights=balanced" in finding.text
+    assert "data.sampler=balanced" in finding.text
+    assert finding.values["majority_baseline"] == 0.805
+    assert only(classes.counts(manifest_of(["a"] * 60 + ["b"] * 40))).level == "information"
+
+
+def test_p04_a_shifted_test_split_is_a_warning():
+    # As chest_xray: 74% pneumonia in training, 62.5% in test.
+    labels = ["n"] * 1341 + ["p"] * 3875 + ["n"] * 234 + ["p"] * 390
+    given = ["train"] * 5216 + ["test"] * 624
+    finding = only(classes.prevalence(manifest_of(labels, given_split=given)))
+    assert (finding.check, finding.level) == ("prevalence_test", "warning")
+    assert finding.values["cohens_w"] == pytest.approx(0.27, abs=0.005)
+    even = manifest_of(["n", "p"] * 100, given_split=["train"] * 160 + ["test"] * 40)
+    assert only(classes.prevalence(even)).level == "good"
+    assert classes.prevalence(manifest_of(["n", "p"])) == []
+
+
+def test_a_large_sample_does_not_turn_a_tiny_shift_into_a_warning():
+    labels = ["n"] * 10_000 + ["p"] * 10_000 + ["n"] * 9_700 + ["p"] * 10_300
+    finding = only(classes.prevalence(manifest_of(labels, given_split=["train"] * 20_000 + ["test"] * 20_000)))
+    assert finding.values["p"] < 0.01
+    assert finding.level == "good"
+
+
+def test_a_class_that_one_given_split_lacks_has_a_finite_effect():
+    manifest = manifest_of(["a"] * 50 + ["a", "b"] * 20, given_split=["train"] * 50 + ["test"] * 40)
+    assert np.isfinite(only(classes.prevalence(manifest)).values["cohens_w"])
+
+
+def test_p52_few_test_cases_are_a_warning_with_the_width_of_the_interval():
+    given = ["test"] * 42 + ["test"] * 114 + ["train"] * 100
+    manifest = manifest_of(["malignant"] * 42 + ["other"] * 114 + ["malignant", "other"] * 50, given_split=given)
+    finding = only(classes.small_test(manifest, None))
+    assert finding.level == "information"
+    assert "with 42 cases of malignant, a sensitivity of 0.90 would come with 0.78 to 0.96" in finding.title
+    few = manifest_of(["a"] * 29 + ["b"] * 60, given_split=["test"] * 89)
+    finding = only(classes.small_test(few, None))
+    assert finding.level == "warning"
+    assert "Under 30 cases: a" in finding.text
+    assert classes.small_test(manifest_of(["a", "b"]), None) == []
+
+
+def test_p17_copies_and_siblings_do_not_make_test_cases():
+    manifest = manifest_of(
+        ["a"] * 60 + ["b"] * 60, group=[f"p{i // 3}" for i in range(120)], given_split=["test"] * 120
+    )
+    assert only(classes.small_test(manifest, None)).values["cases_a"] == 20
+
+
+# Earlier test images
+
+
+def test_p14_earlier_test_images_in_training():
+    met = Met("runs/1", "2026-11-01", 3, ["a/1.png", "a/2.png", "b/3.png"], "error")
+    finding = only(checks.locked_test([met]))
+    assert (finding.level, finding.exclude) == ("error", ("a/1.png", "a/2.png", "b/3.png"))
+    assert finding.title == "3 test images of the run runs/1 (2026-11-01) coming into training"
+    assert only(checks.locked_test([met._replace(level="warning")])).exclude == ()
+    assert only(checks.locked_test([])).level == "good"
+    assert checks.locked_test(None) == []
+
+
+# Real sets
+
+
+@pytest.mark.real
+def test_p01_brain_tumor_has_228_distinct_images_of_253(real_data):
+    manifest = from_folders(real_data / "brain_tumor", strict=False)
+    findings = {finding.check: finding for finding in check(manifest, None)}
+    assert findings["exact_copies"].title == "253 images, 228 distinct: 25 surplus copies"
+    assert findings["label_conflicts"].level == "good"
+    assert findings["endings"].values["wrong_endings"] == 6
+    assert findings["near_copies"].values["in_near_copies"] > 20
+
+
+@pytest.mark.real
+def test_breast_cancer_has_one_picture_under_two_labels(real_data):
+    manifest = from_folders(real_data / "breast_cancer", strict=False)
+    finding = {finding.check: finding for finding in check(manifest, None, quick=True)}["label_conflicts"]
+    assert finding.exclude == ("benign/benign (433).png", "malignant/malignant (145).png")
