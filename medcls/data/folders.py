@@ -50,7 +50,7 @@ class Samples(Sequence[tuple[str, int]]):
     """
 
     def __init__(self, root: str, paths: Sequence[list[str]]) -> None:
-        self._root = root
+        self._folder = os.path.join(root, "")
         self._paths = paths
         self._starts = [0, *itertools.accumulate(map(len, paths))]
 
@@ -60,7 +60,7 @@ class Samples(Sequence[tuple[str, int]]):
     def __iter__(self) -> Iterator[tuple[str, int]]:
         for index, paths in enumerate(self._paths):
             for path in paths:
-                yield os.path.join(self._root, path), index
+                yield self._folder + path, index
 
     @overload
     def __getitem__(self, wanted: int) -> tuple[str, int]: ...
@@ -73,7 +73,7 @@ class Samples(Sequence[tuple[str, int]]):
             return [self[number] for number in range(len(self))[wanted]]
         number = range(len(self))[wanted]
         index = bisect.bisect_right(self._starts, number) - 1
-        return os.path.join(self._root, self._paths[index][number - self._starts[index]]), index
+        return self._folder + self._paths[index][number - self._starts[index]], index
 
 
 class ClassFolders(ImageFolder):
@@ -385,6 +385,7 @@ def from_folders(
     *,
     positive: str | None = None,
     label_map: Mapping[str, Sequence[str]] | None = None,
+    leave_out_unmapped: bool = False,
     group_pattern: str | None = None,
     exclude_paths: str | Sequence[str] = (),
     exclude_file: str | Path | None = None,
@@ -407,7 +408,7 @@ def from_folders(
         The class a binary task looks for.
     phantoms_at : path, optional
         Make breast ultrasound phantoms at `root` where that is this folder, and it does not exist.
-    label_map, group_pattern, exclude_paths, exclude_file, frame, remember, strict, progress
+    label_map, leave_out_unmapped, group_pattern, exclude_paths, exclude_file, frame, remember, strict, progress
         See `medcls.data.assembly.assemble`.
 
     Raises
@@ -438,6 +439,7 @@ def from_folders(
         rows,
         positive=positive,
         label_map=label_map,
+        leave_out_unmapped=leave_out_unmapped,
         group_pattern=group_pattern,
         exclude_paths=exclude_paths,
         exclude_file=exclude_file,

@@ -16,7 +16,7 @@ import pandas as pd
 
 from medcls.data import images, phantoms
 from medcls.data.assembly import assemble
-from medcls.data.folders import SPLIT_SPELLINGS
+from medcls.data.folders import SPLIT_SPELLINGS, is_hidden
 from medcls.data.manifest import COLUMNS, Manifest, count_words, enumerated, named_exclusions
 from medcls.errors import MedclsError, nearest
 
@@ -426,9 +426,9 @@ def images_below(root: Path) -> list[str]:
             folders.clear()
             continue
         seen.add(real)
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        folders[:] = sorted(name for name in folders if not is_hidden(name))
         place = PurePosixPath(Path(here).relative_to(root).as_posix())
-        names = (place / name for name in files if not name.startswith("."))
+        names = (place / name for name in files if not is_hidden(name))
         found += [str(path) for path in names if images.is_image_name(path) and not images.is_junk(path)]
     return sorted(found)
 
