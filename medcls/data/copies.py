@@ -5,9 +5,9 @@ few bits. Pairs whose 64-bit hashes lie close are candidates; the 256-bit hash, 
 
 The thresholds were chosen by looking at pairs of five public sets (brain MRI twice, breast ultrasound, chest X-rays,
 dermoscopy). The 64-bit hashes alone will not do: at 8 and 10 bits thousands of chest X-rays of different children
-count as one, for all chests have one composition. The finer hash parts them: of those pairs, the closest differ in
-more than 40 of 256 bits, while 40 still holds together what is one ultrasound view. Neighbouring slices of one MRI
-examination fall within it too, as they should: they must not stand on two sides of a split.
+count as one, for all chests have one composition. The finer hash parts them: the closest two differ in 40 of 256
+bits, while 38 still holds together what is one ultrasound view. Neighbouring slices of one MRI examination fall
+within it too, as they should: they must not stand on two sides of a split.
 """
 
 from collections.abc import Iterator, Sequence
@@ -18,11 +18,13 @@ import pandas as pd
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from medcls.errors import MedclsError
+
 PHASH_DISTANCE = 8
 """Bits of 64."""
 DHASH_DISTANCE = 10
 """Bits of 64."""
-DETAIL_DISTANCE = 40
+DETAIL_DISTANCE = 38
 """Bits of 256."""
 
 BLANK = 0.004
@@ -105,12 +107,34 @@ def near_groups(pairs: pd.DataFrame, paths: Sequence[str]) -> np.ndarray:
     return connected_components(graph, directed=False)[1].astype(np.int64)
 
 
+def near_sets(rows: pd.DataFrame, facts: pd.DataFrame) -> np.ndarray:
+    """Number the sets of images that look almost the same or are the same, int64 `(len(rows),)`.
+
+    Parameters
+    ----------
+    rows, facts : DataFrame
+        As a manifest holds them.
+
+    Raises
+    ------
+    MedclsError
+        The manifest does not carry the pictures' hashes.
+    """
+    if facts.empty:
+        raise MedclsError(
+            "data.keep_near_copies_together=true compares the pictures' hashes, which this manifest does not carry: it "
+            "was not made by reading the images. Make it from a folder or a CSV, or set it to false."
+        )
+    near = near_pairs(facts[facts.index.isin(rows["path"])])
+    known = rows[rows["content"] != ""]
+    same = pd.DataFrame({"first": known.groupby("content")["path"].transform("first"), "second": known["path"]})
+    return near_groups(pd.concat([near, same]), rows["path"].tolist())
+
+
 def _near(phash: np.ndarray, dhash: np.ndarray, detail: np.ndarray) -> np.ndarray:
     """All pairs `i < j` within the three thresholds, int64 `(pairs, 2)`."""
     found = [np.empty((0, 2), dtype=np.int64)]
-    for i, j in _candidates(phash):
-        close = np.bitwise_count(phash[i] ^ phash[j]) <= PHASH_DISTANCE
-        i, j = i[close], j[close]
+    for i, j in _close(phash):
         close = np.bitwise_count(dhash[i] ^ dhash[j]) <= DHASH_DISTANCE
         i, j = i[close], j[close]
         close = np.bitwise_count(detail[i] ^ detail[j]).sum(axis=1, dtype=np.int64) <= DETAIL_DISTANCE
@@ -119,8 +143,8 @@ def _near(phash: np.ndarray, dhash: np.ndarray, detail: np.ndarray) -> np.ndarra
     return np.unique(np.concatenate(found), axis=0)
 
 
-def _candidates(hashes: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Pairs that agree in a band but for a few bits: among them is every pair within `PHASH_DISTANCE`.
+def _close(hashes: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """All pairs within `PHASH_DISTANCE`, in portions; one that agrees in several bands comes several times.
 
     Of t differing bits over m bands, some band has at most t // m; and since t - m * (t // m) + 1 bands with more
     would make more than t, the bands after those need only be searched to one bit less.
@@ -128,18 +152,20 @@ def _candidates(hashes: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     radius, rest = divmod(PHASH_DISTANCE, len(BAND_BITS))
     for number, (band, bits) in enumerate(zip(_bands(hashes), BAND_BITS, strict=True)):
         order = np.argsort(band, kind="stable")
-        sorted_band = band[order]
+        band, ordered = band[order], hashes[order]
         # Where in that order each value of the band begins.
-        begins = np.concatenate([[0], np.bincount(band, minlength=1 << bits).cumsum()])
+        begins = np.zeros((1 << bits) + 1, dtype=np.int32)
+        np.cumsum(np.bincount(band, minlength=1 << bits), out=begins[1:])
         for mask in _masks(bits, radius if number <= rest else radius - 1):
-            other = sorted_band ^ mask
+            other = band ^ mask
             # Each pair of values once, and of one value each pair of rows once.
             start = begins[other] if mask else np.arange(1, len(order) + 1)
-            count = np.where(sorted_band <= other, begins[other + 1] - start, 0)
+            count = np.where(band <= other, begins[other + 1] - start, 0)
             for rows in _chunks(count):
                 left = np.repeat(rows, count[rows])
-                within = np.arange(len(left)) - np.repeat(count[rows].cumsum() - count[rows], count[rows])
-                yield order[left], order[start[left] + within]
+                right = np.arange(len(left)) + np.repeat(start[rows] + count[rows] - count[rows].cumsum(), count[rows])
+                close = np.bitwise_count(ordered[left] ^ ordered[right]) <= PHASH_DISTANCE
+                yield order[left[close]], order[right[close]]
 
 
 def _bands(hashes: np.ndarray) -> Iterator[np.ndarray]:

@@ -1,16 +1,17 @@
 """Which image trains, which selects, which judges: fixed rows, disjoint by group and by content."""
 
 import dataclasses
-import warnings
-from fractions import Fraction
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import pandas as pd
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
-from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
+from medcls.data.copies import near_sets
+from medcls.data.cutting import assign, assign_fold, choose
+from medcls.data.given import free_val, leave_out_copies, lock_test, small_val
 from medcls.data.manifest import SCORED_SPLITS, SPLITS, Manifest
 from medcls.errors import MedclsError
 
@@ -28,6 +29,9 @@ def split(
     fold: int | None = None,
     copies: Literal["drop_from_train", "error"] = "drop_from_train",
     pool_splits: bool = False,
+    recut_val: bool = False,
+    keep_near_copies_together: bool = False,
+    locked_test: str | Path | None = None,
 ) -> Manifest:
     """Put each image into one split; stratified, and never through a group or between two copies.
 
@@ -52,6 +56,15 @@ def split(
     pool_splits : bool
         Throw a test split that came with the data together with the rest and cut anew. Every figure
         is then stamped.
+    recut_val : bool
+        Let a validation split that came with the data join training, and cut val anew, grouped.
+    keep_near_copies_together : bool
+        Images that look almost the same (see `near_pairs`) fall on one side, as exact copies do; of those that stand
+        in two splits that came with the data, the ones in training are left out.
+    locked_test : path, optional
+        A former run's `manifest.csv`: what was test there is test here, known again by its content, and nothing else
+        becomes test but what came as test; images of the same groups are left out, and the rest is cut into train
+        and val.
 
     Returns
     -------
@@ -62,10 +75,15 @@ def split(
     Raises
     ------
     MedclsError
-        A fraction or fold that makes no sense, or a class too small to stand in every split.
+        A fraction or fold that makes no sense, a class too small to stand in every split, a former run that cannot
+        be followed, or near copies asked for of a manifest that was not made by reading images.
     """
     _check_settings(val_fraction, test_fraction, train_fraction, folds, fold, copies)
     rows, notes, stamps = manifest.rows.copy(), [], manifest.stamps
+    near = near_sets(rows, manifest.facts) if keep_near_copies_together else None
+    units = together(rows, near)
+    if near is not None:
+        notes.append(_near_note(near))
     given = set(rows["given_split"]) - {""}
     if pool_splits and given:
         notes.append(
@@ -73,61 +91,64 @@ def split(
         )
         stamps = (*stamps, "POOLED: the test split that came with the data was cut anew")
         given = set()
-        rows["split"] = ""
-    else:
-        rows["split"] = rows["given_split"]
-        if folds is not None and "val" in given:
-            rows.loc[rows["split"] == "val", "split"] = "train"
-            notes.append(
-                "the validation split that came with the data is cut anew, together with training (data.folds)"
-            )
-        notes += _leave_out_copies(rows, copies)
-    units = together(rows)
-    # What may still be cut: all of it, or the training part that the data came with.
+    rows["split"] = rows["given_split"] if given else ""
+    if "val" in given and (recut_val or folds is not None):
+        notes += free_val(rows, "data.recut_val" if folds is None else "data.folds")
+        given = given - {"val"} | {"train"}
+    if locked_test is not None:
+        notes += lock_test(rows, locked_test, units)
+        rows.loc[rows["split"] == "", "split"] = "train"
+        given = given | {"train", "test"}
+    notes += leave_out_copies(rows, copies, near)
+    if "val" in given:
+        notes += small_val(rows, manifest.classes)
+    # What may still be cut: all of it, or the training part that was given.
     free = (rows["split"] == ("train" if given else "")).to_numpy()
     if folds is None:
         if "test" not in given:
-            free = free & ~_assign(rows, free, "test", test_fraction, units, seed % SEEDS)
+            free = free & ~assign(rows, free, "test", test_fraction, units, seed % SEEDS)
     else:
         aside = "held_out" if "test" in given else "test"
-        free = free & ~_assign_fold(rows, free, aside, folds, fold or 0, units, seed % SEEDS)
-    if "val" not in given or folds is not None:
-        free = free & ~_assign(rows, free, "val", val_fraction, units, (seed + 1) % SEEDS)
+        free = free & ~assign_fold(rows, free, aside, folds, fold or 0, units, seed % SEEDS)
+    if "val" not in given:
+        free = free & ~assign(rows, free, "val", val_fraction, units, (seed + 1) % SEEDS)
     rows.loc[free, "split"] = "train"
     if train_fraction < 1:
-        keep = _choose(rows, free, train_fraction, units, (seed + 2) % SEEDS, "train")
+        keep = choose(rows, free, train_fraction, units, (seed + 2) % SEEDS, "train")
         rows.loc[free & ~keep, "split"] = "unused"
         notes.append(f"training on {int(keep.sum())} of {int(free.sum())} training images (data.train_fraction)")
-    if not rows["group"].astype(bool).any():
-        notes.append(
-            "no grouping key: each image stands for itself. Where patients have several images, name the patient with "
-            "data.group_pattern, or the figures will be too good"
-        )
-    elif (lone := int((rows["group"] == "").sum())) > 0:
-        notes.append(f"{lone} image(s) have no group: each stands for itself")
+    notes += _group_notes(rows)
     result = manifest.with_rows(rows, *notes)
     result = dataclasses.replace(result, stamps=stamps)
-    check_splits(result)
+    check_splits(result, near)
     return result
 
 
-def together(rows: pd.DataFrame) -> np.ndarray:
-    """Number the sets of images that must fall on one side: the same group, or the same pixels.
+def together(rows: pd.DataFrame, near: np.ndarray | None = None) -> np.ndarray:
+    """Number the sets of images that must fall on one side: the same group, the same pixels, or near copies.
+
+    Parameters
+    ----------
+    near : ndarray, optional
+        As `near_sets` gives them; without, near copies may be parted.
 
     Returns
     -------
     ndarray
-        int64 `(n,)`: connected components over shared groups and shared content.
+        int64 `(n,)`: connected components over whatever is shared.
     """
     n = len(rows)
     own = "image " + rows["path"]
-    group = np.unique(("group " + rows["group"]).where(rows["group"] != "", own), return_inverse=True)[1]
-    content = np.unique(rows["content"].where(rows["content"] != "", own), return_inverse=True)[1]
-    # A graph of images, groups and contents: whatever hangs together has one component.
-    image = np.arange(n)
-    ends = np.concatenate([n + group, n + group.max() + 1 + content])
-    size = int(ends.max()) + 1
-    graph = coo_array((np.ones(2 * n, dtype=bool), (np.tile(image, 2), ends)), shape=(size, size))
+    group = ("group " + rows["group"]).where(rows["group"] != "", own)
+    content = rows["content"].where(rows["content"] != "", own)
+    # A graph of images and of what they share: whatever hangs together has one component.
+    ends, size = [], n
+    for shared in (group, content, *(() if near is None else (pd.Series(near),))):
+        numbers = pd.factorize(shared)[0]
+        ends.append(size + numbers)
+        size += int(numbers.max()) + 1
+    image = np.tile(np.arange(n), len(ends))
+    graph = coo_array((np.ones(len(image), dtype=bool), (image, np.concatenate(ends))), shape=(size, size))
     return connected_components(graph, directed=False)[1][:n].astype(np.int64)
 
 
@@ -155,13 +176,18 @@ def split_table(manifest: Manifest) -> pd.DataFrame:
     return pd.DataFrame(table)
 
 
-def check_splits(manifest: Manifest) -> None:
+def check_splits(manifest: Manifest, near: np.ndarray | None = None) -> None:
     """Hold the finished split against what it promises.
+
+    Parameters
+    ----------
+    near : ndarray, optional
+        As `near_sets` gives them, where near copies were to be kept together.
 
     Raises
     ------
     MedclsError
-        A class missing from a split, a row in no split, or a group or a picture in two splits.
+        A class missing from a split, a row in no split, or a group, a picture or near copies in two splits.
     """
     rows = manifest.rows
     strays = sorted(set(rows["split"]) - set(SPLITS))
@@ -184,6 +210,15 @@ def check_splits(manifest: Manifest) -> None:
         raise MedclsError(
             f"The same picture stands in two splits: {', '.join(shared['path'] + ' (' + shared['split'] + ')')}."
         )
+    if near is not None:
+        sets = pd.Series(near, index=rows.index)[scored.index]
+        by_set = scored.groupby(sets)["split"].nunique()
+        if (by_set > 1).any():
+            alike = scored[sets == by_set.idxmax()]
+            raise MedclsError(
+                f"Pictures that look almost the same stand in two splits: "
+                f"{', '.join(alike['path'] + ' (' + alike['split'] + ')')}."
+            )
     grouped = scored[scored["group"] != ""]
     by_group = grouped.groupby("group")["split"].nunique()
     if (by_group > 1).any():
@@ -193,6 +228,24 @@ def check_splits(manifest: Manifest) -> None:
             "data part the images of one patient. Check data.group_pattern; to cut the data anew, "
             "data.pool_splits=true."
         )
+
+
+def _near_note(near: np.ndarray) -> str:
+    sizes = np.unique(near, return_counts=True)[1]
+    return (
+        f"near copies fall on one side: {int((sizes > 1).sum())} sets of {int(sizes[sizes > 1].sum())} images that "
+        "look almost the same or are the same (data.keep_near_copies_together)"
+    )
+
+
+def _group_notes(rows: pd.DataFrame) -> list[str]:
+    lone = int((rows["group"] == "").sum())
+    if lone == len(rows):
+        return [
+            "no grouping key: each image stands for itself. Where patients have several images, name the patient with "
+            "data.group_pattern, or the figures will be too good"
+        ]
+    return [f"{lone} image(s) have no group: each stands for itself"] if lone else []
 
 
 def _check_settings(
@@ -221,89 +274,3 @@ def _check_settings(
         raise MedclsError(f"data.folds is {folds} but data.fold is not set: say which one, 0 to {folds - 1}.")
     elif not 0 <= fold < folds:
         raise MedclsError(f"data.fold is {fold}: with data.folds={folds} it runs from 0 to {folds - 1}.")
-
-
-def _leave_out_copies(rows: pd.DataFrame, copies: str) -> list[str]:
-    """Take out of the given splits what a later one also holds; test outranks val, val outranks train."""
-    notes = []
-    for keeper, losers in (("test", ("train", "val")), ("val", ("train",))):
-        kept = set(rows.loc[rows["split"] == keeper, "content"])
-        twins = rows["content"].isin(kept) & rows["split"].isin(losers)
-        if not twins.any():
-            continue
-        judged = int(rows["content"].isin(set(rows.loc[twins, "content"]))[rows["split"] == keeper].sum())
-        found = (
-            f"{judged} of {int((rows['split'] == keeper).sum())} {keeper} images are pixel-identical to "
-            f"{int(twins.sum())} image(s) of {' and '.join(sorted(set(rows.loc[twins, 'split'])))}"
-        )
-        if copies == "error":
-            raise MedclsError(
-                f"{found}, such as {rows.loc[twins, 'path'].iloc[0]}. With data.copies=drop_from_train they are left "
-                "out of training."
-            )
-        rows.loc[twins, "split"] = "left_out"
-        notes.append(f"{found}: the latter are left out (data.copies=drop_from_train)")
-    return notes
-
-
-def _assign(
-    rows: pd.DataFrame, free: np.ndarray, name: str, fraction: float, units: np.ndarray, seed: int
-) -> np.ndarray:
-    chosen = _choose(rows, free, fraction, units, seed, name)
-    rows.loc[chosen, "split"] = name
-    return chosen
-
-
-def _assign_fold(
-    rows: pd.DataFrame, free: np.ndarray, name: str, folds: int, fold: int, units: np.ndarray, seed: int
-) -> np.ndarray:
-    smallest, label = _smallest_class(rows, free, units)
-    if smallest < folds:
-        raise MedclsError(
-            f"data.folds={folds} needs {folds} independent images (or groups) of each class; {label!r} has {smallest}."
-        )
-    chosen = np.zeros(len(rows), dtype=bool)
-    chosen[np.flatnonzero(free)[_folds(rows, free, folds, units, seed) == fold]] = True
-    rows.loc[chosen, "split"] = name
-    return chosen
-
-
-def _choose(
-    rows: pd.DataFrame, free: np.ndarray, fraction: float, units: np.ndarray, seed: int, name: str
-) -> np.ndarray:
-    """A stratified, grouped share of the free rows: some of n folds, n as fine as the smallest class allows."""
-    smallest, label = _smallest_class(rows, free, units)
-    if smallest < 2:
-        raise MedclsError(
-            f"Class {label!r} has {smallest} independent image(s) (or groups) left to cut the {name} split from: it "
-            "needs at least 2. Copies of one picture and images of one patient count once."
-        )
-    share = Fraction(fraction).limit_denominator(100)
-    if 2 <= share.denominator <= smallest and share.numerator > 0:
-        folds, take = share.denominator, share.numerator
-    else:
-        folds = min(smallest, 100)
-        take = min(max(1, round(fraction * folds)), folds - 1)
-    chosen = np.zeros(len(rows), dtype=bool)
-    chosen[np.flatnonzero(free)[_folds(rows, free, folds, units, seed) < take]] = True
-    return chosen
-
-
-def _smallest_class(rows: pd.DataFrame, free: np.ndarray, units: np.ndarray) -> tuple[int, str]:
-    counts = pd.Series(units[free]).groupby(rows.loc[free, "label"].to_numpy()).nunique()
-    return int(counts.min()), str(counts.idxmin())
-
-
-def _folds(rows: pd.DataFrame, free: np.ndarray, folds: int, units: np.ndarray, seed: int) -> np.ndarray:
-    """The fold of each free row, int64."""
-    labels, groups = rows.loc[free, "label"].to_numpy(), units[free]
-    number = np.zeros(len(labels), dtype=np.int64)
-    # The grouped splitter weighs each group against each fold, in Python: needless where every image is its own.
-    alone = len(np.unique(groups)) == len(groups)
-    splitter = (StratifiedKFold if alone else StratifiedGroupKFold)(n_splits=folds, shuffle=True, random_state=seed)
-    with warnings.catch_warnings():
-        # It counts a class's images, we count its groups, and have made sure there are enough.
-        warnings.filterwarnings("ignore", message="The least populated class")
-        for index, (_, held) in enumerate(splitter.split(np.zeros(len(labels)), labels, None if alone else groups)):
-            number[held] = index
-    return number

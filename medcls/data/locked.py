@@ -1,0 +1,113 @@
+"""What earlier runs were judged by, remembered outside their folders: so that no later run trains on it unawares."""
+
+import datetime
+import hashlib
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from medcls import places
+from medcls.data.manifest import Manifest
+from medcls.writing import whole
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Meeting:
+    """An earlier run's test images that now select or train.
+
+    Attributes
+    ----------
+    run : str
+        The earlier run, as it was named to `remember_test`.
+    date : str
+        When it judged, `YYYY-MM-DD`.
+    tested : int
+        How many different pictures it was judged by.
+    same_settings : bool
+        Whether the split is cut by the same settings. If so, it is the images that have changed, and have pushed
+        locked test images into training; if not, the images were dealt out anew, as was asked.
+    paths : tuple of str
+        The images of the present manifest, in its order.
+    """
+
+    run: str
+    date: str
+    tested: int
+    same_settings: bool
+    paths: tuple[str, ...]
+
+
+def remember_test(manifest: Manifest, run: str, settings: Mapping[str, object]) -> None:
+    """Write down, for good, which pictures a run on this data was judged by; call it when test is evaluated.
+
+    Kept are hashes of the pictures and of the data's root, no path of an image. The same test cut by the same settings
+    is remembered once, under the run that came first. Where nothing can be written, the log says so, and the run
+    goes on.
+
+    Parameters
+    ----------
+    run : str
+        A name by which a person finds the run, such as its folder.
+    settings : mapping
+        All that the split was cut by, the seed included: plain values.
+    """
+    tested = sorted(set(manifest.rows.loc[manifest.rows["split"] == "test", "content"]) - {""})
+    record = {"settings": _plain(settings), "test": tested}
+    # A file to a record, named by what it holds: two processes cannot spoil each other's.
+    name = hashlib.blake2b(json.dumps(record).encode(), digest_size=12).hexdigest()
+    path = _folder(manifest.root) / f"{name}.json"
+    if not tested or path.exists():
+        return
+    record |= {"run": run, "date": datetime.date.today().isoformat()}
+    try:
+        with whole(path) as temporary:
+            temporary.write_text(json.dumps(record) + "\n", encoding="utf-8")
+    except OSError as error:
+        log.warning("the test images of this run could not be remembered in %s: %s", path.parent, error)
+
+
+def met_in_training(manifest: Manifest, settings: Mapping[str, object]) -> list[Meeting]:
+    """Find the earlier runs on this data whose test images now stand in train or val.
+
+    Parameters
+    ----------
+    manifest : Manifest
+        With its splits made.
+    settings : mapping
+        What they were cut by, as `remember_test` takes it.
+
+    Returns
+    -------
+    list of Meeting
+        Those with the same settings first, then the latest first.
+    """
+    learning = manifest.rows[manifest.rows["split"].isin(("train", "val"))]
+    meetings = []
+    for path in sorted(_folder(manifest.root).glob("*.json")):
+        try:
+            record = json.loads(path.read_text(encoding="utf-8"))
+            run, date, test, former = (record[key] for key in ("run", "date", "test", "settings"))
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            log.warning("the record %s of an earlier test cannot be read (%s): it is passed over", path, error)
+            continue
+        paths = tuple(learning.loc[learning["content"].isin(test), "path"])
+        if paths:
+            meetings.append(Meeting(run, date, len(test), former == _plain(settings), paths))
+    meetings.sort(key=lambda meeting: meeting.date, reverse=True)
+    return sorted(meetings, key=lambda meeting: not meeting.same_settings)
+
+
+def _plain(settings: Mapping[str, object]) -> dict[str, object]:
+    """As JSON gives it back, in one order."""
+    plain: dict[str, object] = json.loads(json.dumps(dict(settings), sort_keys=True, default=str))
+    return plain
+
+
+def _folder(root: Path) -> Path:
+    """Where the records of one data set lie: named by its root, which the name does not give away."""
+    name = hashlib.blake2b(str(root.expanduser().resolve()).encode(errors="surrogateescape"), digest_size=12)
+    return places.state_folder() / "locked_tests" / name.hexdigest()
