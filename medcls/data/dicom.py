@@ -306,8 +306,12 @@ def _check_pixels(dataset: Dataset) -> None:
     """Refuse a DICOM file that holds no picture, and say what it is instead."""
     if any(name in dataset for name in PIXEL_ELEMENTS):
         return
-    what = UID(str(dataset.get("SOPClassUID") or "")).name or "an object of no stated class"
+    uid = UID(str(dataset.get("SOPClassUID") or ""))
+    what = uid.name
     modality = f" (modality {dataset.Modality})" if dataset.get("Modality") else ""
+    # Of a file cut within compressed pixels pydicom keeps nothing at all.
+    if what == str(uid):
+        raise UnreadableImage(f"it is a DICOM file of no known class{modality} and without pixel data: cut short?")
     if "Image Storage" in what:
         raise UnreadableImage(f"it is a DICOM {what}{modality} without its pixel data: cut short")
     raise UnreadableImage(f"it is a DICOM file without a picture: {what}{modality}")
