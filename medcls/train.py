@@ -208,6 +208,7 @@ def make_loaders(
         seed=cfg.seed,
         workers=machine.workers,
         memory_for_images=machine.memory_for_images,
+        cache=cfg.data.cache,
     )
 
 

@@ -98,7 +98,7 @@ class KnownFiles:
             rows = connection.execute(f"SELECT key, fact FROM facts WHERE key IN ({marks})", keys)  # noqa: S608
             return {key: json.loads(fact) for key, fact in rows}
 
-        found = self._attempt(ask, {})
+        found: dict[bytes, Fact] = self._attempt(ask, {})
         return {path: found[key] for path, key in self._keys.items() if key in found}
 
     def keep(self, facts: Mapping[str, Fact]) -> None:
@@ -192,6 +192,26 @@ def remove(path: Path) -> None:
     """Remove one store."""
     for name in (f"{path}-journal", os.fspath(path)):  # the journal first: alone, it would be laid over a new store
         Path(name).unlink(missing_ok=True)
+
+
+def forget(path: Path) -> bool:
+    """Empty one store; False where another process is writing to it.
+
+    Emptied, not unlinked: the journal of a process that still had it open would be laid over the next store.
+    """
+    try:
+        connection = sqlite3.connect(path, timeout=0, isolation_level=None)
+        try:
+            connection.execute("DELETE FROM facts")
+            connection.execute("VACUUM")
+        finally:
+            connection.close()
+    except sqlite3.Error as error:
+        if getattr(error, "sqlite_errorcode", None) in DAMAGED:
+            remove(path)
+            return True
+        return False
+    return True
 
 
 def count(path: Path) -> int:

@@ -1,8 +1,10 @@
 """The manifest's rows as batches: each row exactly once an epoch, every draw a function of (seed, epoch, row)."""
 
 import concurrent.futures
+import logging
 import math
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Sequence
 from typing import Literal
 
 import lightning
@@ -11,20 +13,40 @@ import torch
 from torch.utils.data import BatchSampler, DataLoader, Dataset, Sampler
 
 from medcls.data import images
+from medcls.data.cache import MappedImages, PixelCache
+from medcls.data.decoded import Decoded
 from medcls.data.manifest import Manifest
 from medcls.data.transforms import Augmentation, normalise
 from medcls.errors import MedclsError
 from medcls.preprocessing import Preprocessing
 
+log = logging.getLogger(__name__)
+
 Key = tuple[int, int]
 """Epoch and manifest row: what a loader asks a data set for."""
 
 Sample = tuple[torch.Tensor, int, int]
-"""Image uint8 `(C, H, W)`, class index, manifest row."""
+"""Image `(C, H, W)`, uint8 or, of 16 bits, float32 from 0 to 1; class index; manifest row."""
+
+
+class FlatTexts:
+    """Texts in two flat arrays.
+
+    As a list of objects they would be copied, page by page, into every loader process that counts references to them.
+    """
+
+    def __init__(self, texts: Sequence[str]) -> None:
+        encoded = [os.fsencode(text) for text in texts]
+        self._ends = np.cumsum([len(text) for text in encoded], dtype=np.int64)
+        self._bytes = np.frombuffer(b"".join(encoded), dtype=np.uint8)
+
+    def __getitem__(self, number: int) -> str:
+        start = self._ends[number - 1] if number else 0
+        return os.fsdecode(self._bytes[start : self._ends[number]].tobytes())
 
 
 class ImageStore:
-    """The decoded and resized images of some manifest rows, read on demand or kept in memory.
+    """The decoded and resized images of some manifest rows: read on demand, from the cache, or kept in memory.
 
     Parameters
     ----------
@@ -32,41 +54,80 @@ class ImageStore:
         Whose rows are numbered.
     preprocessing : Preprocessing
         Size, resize policy and number of channels.
+    cache : bool
+        Whether to take images from the cache, and `cache` may fill it.
     """
 
-    def __init__(self, manifest: Manifest, preprocessing: Preprocessing) -> None:
-        self._manifest = manifest
+    def __init__(self, manifest: Manifest, preprocessing: Preprocessing, cache: bool) -> None:
+        self._root = manifest.root
         self._preprocessing = preprocessing
-        self._paths = manifest.rows["path"].tolist()
-        self._kept: np.ndarray | None = None
+        self._paths = FlatTexts(manifest.rows["path"].tolist())
+        self._contents = manifest.rows["content"].to_numpy(dtype="S32")
+        self._cache = PixelCache(preprocessing) if cache else None
+        self._kept: np.ndarray | MappedImages | None = None
         self._place = np.full(len(manifest), -1, dtype=np.int64)
-
-    def image_bytes(self) -> int:
-        """Size of one image, in bytes."""
-        return math.prod(self._preprocessing.size) * self._preprocessing.channels
+        self._find()
 
     def read(self, row: int) -> np.ndarray:
-        """The image of one manifest row, uint8 `(H, W, C)`."""
-        place = self._place[row]
-        if self._kept is not None and place >= 0:
-            return self._kept[place]
-        pixels = images.read(self._manifest.root / self._paths[row], self._preprocessing.decoding).pixels
-        return images.resize(
-            pixels, self._preprocessing.size, self._preprocessing.resize, self._preprocessing.interpolation
-        )
+        """The image of one manifest row, uint8 or uint16 `(H, W, C)`."""
+        if self._kept is not None and self._place[row] >= 0:
+            try:
+                return self._kept[self._place[row]]
+            except FileNotFoundError:
+                log.warning("cache: it was cleared; this process decodes images whenever they are asked for")
+                self._kept = None
+        return self._resized(self._decoded(row))
 
-    def keep(self, rows: np.ndarray, threads: int) -> None:
-        """Decode these rows once and keep them; loader workers started afterwards share the memory."""
-        kept = np.empty((len(rows), *self._preprocessing.size, self._preprocessing.channels), dtype=np.uint8)
+    def cache(self, rows: np.ndarray) -> None:
+        """See to it that these rows are in the cache, where there is one."""
+        if self._cache is None:
+            return
+
+        def read(number: int) -> np.ndarray:
+            row = int(rows[number])
+            decoded = self._decoded(row)
+            if decoded.content.encode() != self._contents[row]:
+                raise MedclsError(
+                    f"{self._root / self._paths[row]} no longer shows what it did when this run looked at it first: "
+                    "leave the images alone while they are read, and start again."
+                )
+            return self._resized(decoded)
+
+        self._cache.fill(self._contents[rows], read)
+        self._find()
+
+    def keep(self, rows: np.ndarray, memory: int) -> None:
+        """Decode these rows once and keep them in memory, where they are not in the cache and need no more than that.
+
+        Loader workers started afterwards share the memory, where the system starts them by a fork.
+        """
+        preprocessing = self._preprocessing
+        dtype = np.dtype(np.uint8 if preprocessing.bits == 8 else np.uint16)
+        shape = (len(rows), *preprocessing.size, preprocessing.channels)
+        if (self._place[rows] >= 0).all() or math.prod(shape) * dtype.itemsize > memory:
+            return
+        kept = np.empty(shape, dtype)
 
         def fill(place: int) -> None:
             kept[place] = self.read(int(rows[place]))
 
-        with concurrent.futures.ThreadPoolExecutor(threads) as pool:
+        with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
             for _ in pool.map(fill, range(len(rows))):
                 pass
         self._kept = kept
+        self._place[:] = -1
         self._place[rows] = np.arange(len(rows))
+
+    def _find(self) -> None:
+        if self._cache is not None:
+            self._kept, self._place = self._cache.find(self._contents)
+
+    def _decoded(self, row: int) -> Decoded:
+        return images.read(self._root / self._paths[row], self._preprocessing.decoding)
+
+    def _resized(self, decoded: Decoded) -> np.ndarray:
+        preprocessing = self._preprocessing
+        return images.resize(decoded.pixels, preprocessing.size, preprocessing.resize, preprocessing.interpolation)
 
 
 class ImageRows(Dataset[Sample]):
@@ -82,8 +143,11 @@ class ImageRows(Dataset[Sample]):
 
     def __getitem__(self, key: Key) -> Sample:
         epoch, row = key
-        # A copy: torch refuses to share a read-only array, and a transform may write in place.
-        image = torch.from_numpy(self._store.read(row).transpose(2, 0, 1).copy())
+        pixels = self._store.read(row).transpose(2, 0, 1)
+        # A copy either way: torch refuses to share a read-only array, and a transform may write in place.
+        # Of 16 bits floating-point numbers: few of torch's operations take uint16.
+        copied = pixels.copy() if pixels.dtype == np.uint8 else pixels.astype(np.float32) / 65535
+        image = torch.from_numpy(copied)
         if self._transform is not None:
             # torchvision draws from torch's global generator: set aside, so that dropout's draws do not
             # depend on how many workers there are.
@@ -190,7 +254,7 @@ class ImageDataModule(lightning.LightningDataModule):
     """Loaders over a split manifest. Batches are `(images, labels, rows)`.
 
     Images leave the loader as uint8 `(B, C, H, W)` and are normalised on the device, so that a
-    quarter of the bytes travel.
+    quarter of the bytes travel; of 16 bits as float32 from 0 to 1.
 
     Parameters
     ----------
@@ -209,7 +273,10 @@ class ImageDataModule(lightning.LightningDataModule):
     workers : int
         Loader processes; 0 loads in this one.
     memory_for_images : int
-        Bytes that decoded images may take. Where the splits fit, each file is decoded once.
+        Bytes that decoded images may take in memory, where they are not in the cache. Where the splits fit, each
+        file is decoded once a run.
+    cache : bool
+        Keep decoded images on disk, for this run and the next ones.
     """
 
     def __init__(
@@ -223,6 +290,7 @@ class ImageDataModule(lightning.LightningDataModule):
         seed: int = 0,
         workers: int = 0,
         memory_for_images: int = 0,
+        cache: bool = False,
     ) -> None:
         super().__init__()
         if not isinstance(batch_size, int) or batch_size < 1:
@@ -231,12 +299,14 @@ class ImageDataModule(lightning.LightningDataModule):
             raise MedclsError(f"data.sampler is {sampler!r}: choose shuffle or balanced.")
         if isinstance(workers, bool) or not isinstance(workers, int) or workers < 0:
             raise MedclsError(f"data.workers is {workers!r}: give a whole number, at least 0.")
+        if not isinstance(cache, bool):
+            raise MedclsError(f"data.cache is {cache!r}: give true or false.")
         self.manifest = manifest
         self.preprocessing = preprocessing
         self.augmentation = augmentation
         self._batch_size, self._sampler, self._seed, self._workers = batch_size, sampler, seed, workers
         self._labels = manifest.labels
-        self._store = ImageStore(manifest, preprocessing)
+        self._store = ImageStore(manifest, preprocessing, cache)
         self._memory_for_images = memory_for_images
 
     def setup(self, stage: str) -> None:
@@ -244,8 +314,8 @@ class ImageDataModule(lightning.LightningDataModule):
         if stage != "fit":
             return
         rows = np.concatenate([self.manifest.indices("train"), self.manifest.indices("val")])
-        if len(rows) * self._store.image_bytes() <= self._memory_for_images:
-            self._store.keep(rows, threads=max(1, self._workers))
+        self._store.cache(rows)
+        self._store.keep(rows, self._memory_for_images)
 
     def train_dataloader(self) -> DataLoader:
         """Training batches, shuffled and augmented anew each epoch."""
@@ -257,6 +327,7 @@ class ImageDataModule(lightning.LightningDataModule):
 
     def rows_of(self, split: str) -> "Normalised":
         """Any split's rows in manifest order, each once, not augmented, normalised."""
+        self._store.cache(self.manifest.indices(split))
         return Normalised(self._loader(split, "in_order", None), self.preprocessing)
 
     def unaugmented_training(self) -> DataLoader:

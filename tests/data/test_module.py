@@ -1,11 +1,21 @@
 """Batches: each row once, every draw a function of (seed, epoch, row), pixels as the network expects them."""
 
+import dataclasses
+import os
+import pickle
+import shutil
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
+from PIL import Image
+from torch.utils.data import DataLoader
 
+from medcls.data import images
+from medcls.data import module as module_under_test
 from medcls.data.folders import from_folders
-from medcls.data.module import EpochSampler, ImageDataModule, NoLonelyBatch
+from medcls.data.module import EpochSampler, FlatTexts, ImageDataModule, NoLonelyBatch
 from medcls.data.splits import split
 from medcls.data.transforms import Augmentation, normalise, pixels_back
 from medcls.errors import MedclsError
@@ -186,3 +196,134 @@ def test_batch_size_must_be_positive(manifest, size):
 def test_workers_must_be_a_whole_number(manifest, workers):
     with pytest.raises(MedclsError, match="data.workers is"):
         module(manifest, workers=workers)
+
+
+@pytest.fixture
+def own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("MEDCLS_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def unreadable(path, decoding):
+    raise AssertionError(f"{path} was opened")
+
+
+def everything_of(data: ImageDataModule) -> dict[str, tuple[torch.Tensor, ...]]:
+    """Train, val and test batches as a run asks for them."""
+    data.setup("fit")
+    parts = {"train": epoch(data, 3), "val": list(data.val_dataloader())}
+    return parts | {split: [batch for batch in data.rows_of(split)] for split in ("val", "test")}
+
+
+def same(one, other) -> bool:
+    if isinstance(one, torch.Tensor):
+        return torch.equal(one, other)
+    return len(one) == len(other) and all(same(a, b) for a, b in zip(one, other, strict=True))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_p15_the_second_run_opens_no_image(folder, own_cache, monkeypatch, workers):
+    root = folder({"a": 30, "b": 21})
+    for path in root.rglob("*.png"):
+        os.utime(path, (1, 1))  # settled: not written a moment ago
+    first_manifest = split(from_folders(root, positive="a"), seed=0)
+    from_files = everything_of(module(first_manifest))
+    first = everything_of(module(first_manifest, cache=True))
+    monkeypatch.setattr(images, "read", unreadable)
+    manifest = split(from_folders(root, positive="a"), seed=0)
+    data = module(manifest, cache=True, workers=workers)
+    assert data.training_sample(0).shape == (3, 16, 20)  # before any loader was set up
+    second = everything_of(data)
+    for part, expected in from_files.items():
+        assert same(first[part], expected)
+        assert same(second[part], expected)
+
+
+def test_p16_shuffled_by_image_from_the_cache_too(manifest, own_cache):
+    data = module(manifest, cache=True)
+    data.setup("fit")
+    stored = data._store._place[manifest.indices("train")]
+    for number in range(2):
+        batches = epoch(data, number)[2].split(8)
+        slots = [data._store._place[batch.numpy()] for batch in batches]
+        # Neighbours in the file are no batch.
+        assert all((np.diff(np.sort(batch)) > 1).any() for batch in slots if len(batch) > 2)
+        assert sorted(np.concatenate(slots)) == sorted(stored)
+
+
+def test_p15_the_off_switch_writes_nothing_and_reads_nothing(folder, own_cache, monkeypatch):
+    manifest = split(from_folders(folder({"a": 30, "b": 21}), positive="a", remember=False), seed=0)
+    everything_of(module(manifest, memory_for_images=10**9))
+    assert not own_cache.exists()
+    everything_of(module(manifest, cache=True))
+    monkeypatch.setattr(images, "read", unreadable)
+    with pytest.raises(AssertionError, match="was opened"):
+        everything_of(module(manifest))
+
+
+def test_p15_an_image_that_changed_under_the_run_is_not_kept_under_its_old_name(manifest, own_cache):
+    data = module(manifest, cache=True)
+    path = manifest.root / manifest.rows["path"][int(manifest.indices("train")[0])]
+    Image.fromarray(np.full((24, 20, 3), 7, np.uint8)).save(path)
+    with pytest.raises(MedclsError, match=f"{path.name} no longer shows what it did"):
+        data.setup("fit")
+
+
+def test_a_cache_that_is_cleared_under_the_run_is_done_without(manifest, own_cache):
+    data = module(manifest, cache=True)
+    data.setup("fit")
+    expected = epoch(data, 1)
+    data._store._find()  # as in a worker: not mapped yet
+    shutil.rmtree(own_cache)
+    assert same(epoch(data, 1), expected)
+
+
+def test_without_room_on_disk_images_are_kept_in_memory(manifest, own_cache, monkeypatch):
+    expected = epoch(module(manifest), 1)
+    own_cache.write_text("a file where the folder should be")
+    data = module(manifest, cache=True, memory_for_images=10**9)
+    data.setup("fit")
+    monkeypatch.setattr(images, "read", unreadable)
+    assert same(epoch(data, 1), expected)
+
+
+@pytest.mark.parametrize("cache", [False, True])
+def test_p13_sixteen_bits_reach_the_network_as_floating_point(tmp_path, own_cache, cache):
+    levels = np.arange(16 * 20, dtype=np.uint16).reshape(16, 20) * 200
+    for k, label in enumerate("aaaabbbb"):
+        (tmp_path / "deep" / label).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(levels + np.uint16(k)).save(tmp_path / "deep" / label / f"{k}.png")
+    manifest = split(from_folders(tmp_path / "deep", positive="a"), seed=0)
+    deep = dataclasses.replace(IMAGENET, mean=(0.5,), std=(0.2,), bits=16, window="full")
+    data = ImageDataModule(manifest, deep, augmentation=None, cache=cache)
+    data.setup("fit")
+    row = int(manifest.indices("train")[0])
+    sample = data.training_sample(row)
+    assert sample.dtype == torch.float32
+    assert sample.shape == (1, 16, 20)
+    stored = levels + np.uint16(manifest.rows["path"][row].split("/")[1].split(".")[0])
+    assert torch.allclose(sample[0], torch.from_numpy(stored.astype(np.float32) / 65535), atol=1e-7)
+
+
+@pytest.mark.slow
+def test_p15_spawned_workers_read_the_cache_too(manifest, own_cache, monkeypatch):
+    data = module(manifest, cache=True, workers=1)
+    data.setup("fit")
+    expected = torch.cat([pixels for pixels, _, _ in data.val_dataloader()])
+    monkeypatch.setattr(module_under_test, "DataLoader", partial(DataLoader, multiprocessing_context="spawn"))
+    for path in manifest.root.rglob("*.png"):  # what a patch in this process cannot show
+        path.unlink()
+    assert torch.equal(torch.cat([pixels for pixels, _, _ in data.val_dataloader()]), expected)
+
+
+def test_what_travels_to_a_worker_is_flat():
+    paths = [f"train/patient {k}/乳腺-{k}.png" for k in range(1000)] + ["broken\udcff.png", ""]
+    texts = FlatTexts(paths)
+    assert [texts[k] for k in range(len(paths))] == paths
+    assert len(pickle.dumps(texts)) < sum(len(os.fsencode(path)) + 8 for path in paths) + 1000
+
+
+@pytest.mark.parametrize("cache", ["yes", None, 1])
+def test_cache_is_true_or_false(manifest, cache):
+    with pytest.raises(MedclsError, match="data.cache is"):
+        module(manifest, cache=cache)
