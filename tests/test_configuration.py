@@ -228,5 +228,6 @@ def test_help_lists_our_groups_and_no_others(monkeypatch, capsys):
         line.split(":")[0] for line in capsys.readouterr().out.split("== Config ==")[0].splitlines() if ":" in line
     }
     assert listed == {
-        "data", "experiments", "logger", "loss", "model", "optimizer", "schedule", "scheduler", "trainer",
+        "data", "data/augmentation", "experiments", "logger", "loss", "model", "optimizer", "schedule", "scheduler",
+        "trainer",
     }  # fmt: skip
