@@ -100,7 +100,7 @@ def near_groups(pairs: pd.DataFrame, paths: Sequence[str]) -> np.ndarray:
         int64 `(len(paths),)`.
     """
     index = pd.Index(paths)
-    first, second = index.get_indexer(pairs["first"]), index.get_indexer(pairs["second"])
+    first, second = index.get_indexer(pd.Index(pairs["first"])), index.get_indexer(pd.Index(pairs["second"]))
     known = (first >= 0) & (second >= 0)
     ends = (first[known], second[known])
     graph = coo_array((np.ones(len(ends[0]), dtype=bool), ends), shape=(len(index), len(index)))
