@@ -21,6 +21,7 @@ from sklearn.model_selection import StratifiedGroupKFold
 
 from medcls import hardware
 from medcls.configuration import build, configurations, offer_experiments
+from medcls.data.copies import near_sets
 from medcls.data.manifest import Manifest
 from medcls.data.splits import together
 from medcls.evaluation.metrics import classification_metrics
@@ -40,6 +41,8 @@ def ways_to_cut(manifest: Manifest) -> dict[str, np.ndarray]:
     }
     if manifest.rows["group"].astype(bool).any():
         ways["groups together"] = together(manifest.rows)
+    else:
+        ways["near copies together"] = together(manifest.rows, near_sets(manifest.rows, manifest.facts))
     return ways
 
 
@@ -52,9 +55,8 @@ def cut(manifest: Manifest, units: np.ndarray, seed: int) -> Manifest:
     return manifest.with_rows(manifest.rows.assign(split=split))
 
 
-def leaked(manifest: Manifest) -> float:
-    """Share of the test images that have a copy, or an image of their group, in training."""
-    units = together(manifest.rows)
+def leaked(manifest: Manifest, units: np.ndarray) -> float:
+    """Share of the test images that have an image of their unit in training."""
     return float(np.isin(units[manifest.indices("test")], units[manifest.indices("train")]).mean())
 
 
@@ -97,12 +99,15 @@ def main() -> None:
     machine = hardware.choose(cfg.data.workers)
     manifest = build(cfg.data.source, positive=cfg.positive_class)
     ways = ways_to_cut(manifest)
+    strictest = list(ways.values())[-1]
     runs = []
     for repeat in range(given.repeats):
         cfg.seed = repeat
         for way, units in ways.items():
             divided = cut(manifest, units, repeat)
-            run = {"way": way, "repeat": repeat, "leaked": leaked(divided)} | train_and_score(cfg, divided, machine)
+            run = {"way": way, "repeat": repeat, "leaked": leaked(divided, strictest)} | train_and_score(
+                cfg, divided, machine
+            )
             runs.append(run)
             print(json.dumps(run), flush=True)
         given.out.mkdir(parents=True, exist_ok=True)
