@@ -90,8 +90,9 @@ def from_csv(
             "of them to null."
         )
     table, found = find_table(csv, root)
+    cells, unusual = read_table(table)
     rows, notes = rows_from_csv(
-        table,
+        cells,
         root,
         path_template=path_template,
         label_column=label_column,
@@ -105,7 +106,7 @@ def from_csv(
         root,
         rows,
         positive=positive,
-        label_map=label_map,
+        label_map=without_absent(label_map, set(cells[label_column]) - set(rows["label"])) if where else label_map,
         leave_out_unmapped=leave_out_unmapped,
         group_pattern=group_pattern,
         exclude_paths=exclude_paths,
@@ -113,7 +114,7 @@ def from_csv(
         frame=frame,
         remember=remember,
         stamps=(phantoms.PHANTOM_STAMP,) if phantoms.read_marker(root) else (),
-        notes=(*found, *notes),
+        notes=(*found, *unusual, *notes),
         strict=strict,
         progress=progress,
     )
@@ -142,7 +143,7 @@ def find_table(csv: str | Path | Sequence[str | Path], root: Path) -> tuple[Path
 
 
 def rows_from_csv(
-    table: Path,
+    cells: pd.DataFrame,
     root: Path,
     *,
     path_template: str,
@@ -157,6 +158,8 @@ def rows_from_csv(
 
     Parameters
     ----------
+    cells : DataFrame
+        As `read_table` gives it.
     excused : collection of str
         Paths that will be left out later: these need not be there.
     strict : bool
@@ -173,12 +176,11 @@ def rows_from_csv(
     MedclsError
         As `from_csv`.
     """
-    cells, notes = read_table(table)
     for setting, name in (("label", label_column), ("group", group_column), ("split", split_column)):
         if name is not None:
             check_column(cells, name, f"data.{setting}_column")
     columns = template_columns(path_template, list(cells.columns))
-    cells, kept = keep_where(cells, where)
+    cells, notes = keep_where(cells, where)
     for name in {*columns, label_column, *([split_column] if split_column else [])}:
         refuse_empty_cells(cells, name)
 
@@ -193,11 +195,11 @@ def rows_from_csv(
     chosen["given_split"] = splits_of(cells[split_column]) if split_column else pd.Series("", cells.index, dtype=str)
     if group_column:
         chosen["group"] = cells[group_column]
-        kept += ungrouped(cells[group_column])
+        notes += ungrouped(cells[group_column])
     same = {"path": columns[0], "label": label_column, "group": group_column, "split": split_column}
     own, renamed = own_columns(cells, [name for name, column in same.items() if name == column])
     rows = pd.concat([pd.DataFrame(chosen, index=cells.index), own], axis=1)
-    return rows.sort_values("path", ignore_index=True), [*notes, *kept, *found, *renamed]
+    return rows.sort_values("path", ignore_index=True), [*notes, *found, *renamed]
 
 
 def read_table(path: Path) -> tuple[pd.DataFrame, list[str]]:
@@ -349,9 +351,7 @@ def keep_where(cells: pd.DataFrame, where: Mapping[str, object] | None) -> tuple
     trail = []
     for column, allowed in where.items():
         check_column(cells, str(column), "data.where")
-        values = [
-            str(v) for v in (allowed if isinstance(allowed, Sequence) and not isinstance(allowed, str) else [allowed])
-        ]
+        values = [str(value) for value in as_list(allowed)]
         present = sorted(set(cells[column]))
         for value in values:
             if value not in present:
@@ -366,6 +366,20 @@ def keep_where(cells: pd.DataFrame, where: Mapping[str, object] | None) -> tuple
                 f"data.where leaves no row of {len(cells):,}. Rows left after each condition: {'; '.join(trail)}."
             )
     return kept, [f"kept {len(kept):,} of {len(cells):,} rows by data.where ({'; '.join(trail)})"]
+
+
+def as_list(value: object) -> list[object]:
+    """A list as it is; a single value as a list of one."""
+    return list(value) if isinstance(value, Sequence) and not isinstance(value, str) else [value]
+
+
+def without_absent(
+    label_map: Mapping[str, Sequence[str]] | None, absent: Collection[str]
+) -> Mapping[str, Sequence[str]] | None:
+    """The label map without the classes of the table of which `where` has left no row."""
+    if not isinstance(label_map, Mapping):
+        return label_map
+    return {new: [str(old) for old in as_list(olds) if str(old) not in absent] for new, olds in label_map.items()}
 
 
 def refuse_empty_cells(cells: pd.DataFrame, column: str) -> None:

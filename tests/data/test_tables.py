@@ -35,7 +35,9 @@ def table(root: Path, text: str | bytes = GOOD, name: str = "table.csv") -> Path
 
 
 def rows_of(root: Path, text: str | bytes = GOOD, **settings) -> tuple[pd.DataFrame, list[str]]:
-    return rows_from_csv(table(root, text), root, **{"path_template": "{path}", "label_column": "label"} | settings)
+    cells, unusual = read_table(table(root, text))
+    rows, notes = rows_from_csv(cells, root, **{"path_template": "{path}", "label_column": "label"} | settings)
+    return rows, [*unusual, *notes]
 
 
 def files(root: Path, *names: str) -> Path:
@@ -238,6 +240,15 @@ def test_where_keeps_rows_and_counts_them(root):
     assert notes[0] == "kept 3 of 5 rows by data.where (sex f or (empty) or 80: 3)"
 
 
+def test_a_class_that_where_takes_away_may_stay_in_the_label_map(root):
+    text = "path,label,sex\na1.png,a,f\na2.png,c,m\nb1.png,b,f\nb2.png,b,f\n"
+    settings = {"label_map": {"x": ["a"], "y": ["b", "c"]}, "positive": "y"}
+    manifest = from_csv(table(root, text), root, where={"sex": "f"}, **settings)
+    assert manifest.rows["label"].tolist() == ["x", "y", "y"]
+    with pytest.raises(MedclsError, match="has no class 'd'"):  # a class that the table never had may not
+        from_csv(table(root, text), root, where={"sex": "f"}, positive="y", label_map={"x": ["a"], "y": ["b", "d"]})
+
+
 def test_splits_in_any_spelling(root):
     text = "path,label,fold\na1.png,a,Train\na2.png,a,TESTING\nb1.png,b,training\nb2.png,b,valid\n"
     rows, _ = rows_of(root, text, split_column="fold")
@@ -430,7 +441,7 @@ SKIN = {"path_template": "{image_id}.jpg", "label_column": "dx", "group_column":
 @pytest.mark.real
 def test_skin_cancer_lists_as_it_lies(real_data):
     root = real_data / "skin_cancer"
-    rows, notes = rows_from_csv(root / "metadata.csv", root, **SKIN)
+    rows, notes = rows_from_csv(read_table(root / "metadata.csv")[0], root, **SKIN)
     assert len(rows) == 10_015
     assert rows["label"].isin(["mel", "bcc", "akiec"]).sum() == 1_954
     assert rows["group"].nunique() == 7_470
@@ -479,7 +490,7 @@ def test_ham10000_on_kaggle_has_every_folder_twice(tmp_path):
 def test_skin_cancer_finds_the_identical_pairs_under_one_label(real_data):
     pairs = ["ISIC_0024366", "ISIC_0024777", "ISIC_0029861", "ISIC_0029938"]
     root = real_data / "skin_cancer"
-    rows, _ = rows_from_csv(root / "metadata.csv", root, where={"image_id": pairs}, **SKIN)
+    rows, _ = rows_from_csv(read_table(root / "metadata.csv")[0], root, where={"image_id": pairs}, **SKIN)
     assert rows["group"].nunique() == 2
     contents = [(root / path).read_bytes() for path in rows["path"]]
     assert len(set(contents)) == 2
