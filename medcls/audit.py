@@ -7,10 +7,10 @@ import logging
 import os
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     # Everything heavy is imported where it is used, so that a typo is answered before anything is loaded.
     from medcls.auditing.findings import Finding
     from medcls.data.manifest import Manifest
-    from medcls.preprocessing import Decoding
 
 # Run as a module, this file is called __main__; its log belongs to medcls all the same.
 log = logging.getLogger("medcls.audit")
@@ -41,6 +40,8 @@ def run(cfg: DictConfig) -> int:
     folder = RunFolder(Path(HydraConfig.get().runtime.output_dir))
     try:
         folder.refuse_if_taken()
+        if cfg.data.root is not None:
+            cfg.data.root = str(Path(str(cfg.data.root)).expanduser().absolute())
         folder.refuse_within(cfg.data.root)
         return audit(cfg, folder)
     finally:
@@ -69,17 +70,22 @@ def audit(cfg: DictConfig, folder: RunFolder) -> int:
     """
     from medcls import terminal
     from medcls.auditing.checks import check
+    from medcls.auditing.locked import locked_tests
     from medcls.auditing.page import page
     from medcls.auditing.record import record
     from medcls.data.manifest import read_exclusions
+    from medcls.preprocessing import Decoding
 
     check_settings(cfg)
+    decoding = Decoding(window=plain(cfg.data.window), frame=cfg.data.frame)
     terminal.start_log()
-    manifest, divided, findings = read_images(cfg)
-    decoding = choose_decoding(cfg)
+    settings = split_settings(cfg)
+    manifest = read_images(cfg)
+    divided, findings = try_to_split(manifest, settings)
+    locked = locked_tests(divided, settings)
     with terminal.progress("looking for faults") as progress:
-        findings += check(manifest, divided, resize=cfg.data.resize or "squash", progress=progress)
-    known = divided or manifest
+        findings += check(manifest, divided, resize=cfg.data.resize or "squash", locked=locked, progress=progress)
+    known = manifest if divided is None else divided
     layout = page(
         known,
         findings,
@@ -103,42 +109,59 @@ def audit(cfg: DictConfig, folder: RunFolder) -> int:
 
 
 def check_settings(cfg: DictConfig) -> None:
-    """Refuse what the audit's own settings cannot mean.
+    """Refuse settings that mean nothing before a long reading begins.
 
     Raises
     ------
     MedclsError
         Names the setting and what it can be.
     """
+    from medcls.preprocessing import RESIZE_POLICIES
+
     if cfg.audit.fix not in (None, "exclude"):
         raise MedclsError(f"audit.fix is {cfg.audit.fix!r}: give exclude, or null to change nothing.")
     for name in ("pictures", "paths"):
         if not isinstance(cfg.audit[name], bool):
             raise MedclsError(f"audit.{name} is {cfg.audit[name]!r}: give true or false.")
+    if cfg.data.resize not in (None, *RESIZE_POLICIES):
+        raise MedclsError(f"data.resize is {cfg.data.resize!r}: choose one of {', '.join(RESIZE_POLICIES)}.")
 
 
-def read_images(cfg: DictConfig) -> tuple[Manifest, Manifest | None, list[Finding]]:
-    """The images as they were read, and as a training would split them; that it could not is a finding."""
-    from medcls import terminal
-    from medcls.auditing.findings import Finding
+def split_settings(cfg: DictConfig) -> dict[str, Any]:
+    """What the images are split by: each argument of `split` that the configuration names, and the seed."""
     from medcls.data.splits import split
+
+    names = [name for name in inspect.signature(split).parameters if name in cfg.data]
+    return {"seed": cfg.seed} | {name: plain(cfg.data[name]) for name in names}
+
+
+def read_images(cfg: DictConfig) -> Manifest:
+    """The images as they are, with what would stop a training among them.
+
+    Raises
+    ------
+    MedclsError
+        There are none, or not one of them can be read.
+    """
+    from medcls import terminal
 
     positive = None if cfg.positive_class is None else str(cfg.positive_class)
     with terminal.progress("reading images") as progress:
         manifest: Manifest = build(cfg.data.source, positive=positive, strict=False, progress=progress)
-    settings = {name: plain(cfg.data[name]) for name in inspect.signature(split).parameters if name in cfg.data}
+    if not len(manifest):
+        raise MedclsError(f"None of {len(manifest.unreadable)} files can be read. {manifest.unreadable[0]}")
+    return manifest
+
+
+def try_to_split(manifest: Manifest, settings: Mapping[str, Any]) -> tuple[Manifest | None, list[Finding]]:
+    """The images as a training would split them; that it could not is a finding."""
+    from medcls.auditing.findings import Finding
+    from medcls.data.splits import split
+
     try:
-        return manifest, split(manifest, seed=cfg.seed, **settings), []
+        return split(manifest, **settings), []
     except MedclsError as error:
-        finding = Finding("split", "error", "A training could not split these images", str(error))
-        return manifest, None, [finding]
-
-
-def choose_decoding(cfg: DictConfig) -> Decoding:
-    """How the page's pictures are made from the files: as the data's configuration wants them, in colour, 8 bits."""
-    from medcls.preprocessing import Decoding
-
-    return Decoding(window=plain(cfg.data.window), frame=cfg.data.frame)
+        return None, [Finding("split", "error", "A training could not split these images", str(error))]
 
 
 def show_findings(findings: Sequence[Finding]) -> None:

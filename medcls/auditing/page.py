@@ -29,7 +29,13 @@ PICTURES_SHOWN = 24
 
 THUMBNAIL = 160  # pixels of the longer side
 
-SETTING = re.compile(r"\b(?:audit|data)\.\w+(?:=[^\s,;)]*[^\s.,;:)])?|\bpositive_class=\S*\w")
+SETTING = re.compile(
+    r"""python\ -m\ medcls\.\w+
+      | \b[a-z]\w*(?:\.[a-z]\w*)+ = (?: '[^']*' | "[^"]*" | <[^>]*> | [^\s,;)]*[^\s.,;:)] )
+      | \b(?:audit|data)(?:\.\w+)+""",
+    re.VERBOSE,
+)
+"""What of a text is typed at a shell: commands, settings with their values, settings of the audit and the data."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -170,7 +176,7 @@ def page(
         name=name,
         manifest=manifest,
         verdict=verdict(findings),
-        groups=manifest.rows["group"].ne("").any(),
+        groups=_has_groups(manifest),
         overview=overview(manifest),
         entries=entries,
         levels=LEVELS,
@@ -198,10 +204,9 @@ def overview(manifest: Manifest) -> Sheet:
         whole = manifest.with_rows(manifest.rows.assign(split="train"))
         table = split_table(whole).assign(split="all images")
     splits = table.to_dict("records")
-    rows = [
-        (Cell("Images"), *(Cell(f"{split['images']:,}") for split in splits)),
-        (Cell("Groups apart"), *(Cell(f"{split['groups']:,}") for split in splits)),
-    ]
+    rows = [(Cell("Images"), *(Cell(f"{split['images']:,}") for split in splits))]
+    if _has_groups(manifest):
+        rows.append((Cell("Groups, counted apart"), *(Cell(f"{split['groups']:,}") for split in splits)))
     for label in manifest.classes:
         shares = [(split[f"{label}: images"], split[f"{label}: share"]) for split in splits]
         cells = (Cell(f"{count:,} ({share:.1%})", share) for count, share in shares)
@@ -245,6 +250,10 @@ def mark_settings(text: str) -> Markup:
         marked += escape(text[end : match.start()]) + Markup("<code>{}</code>").format(match.group())
         end = match.end()
     return marked + escape(text[end:])
+
+
+def _has_groups(manifest: Manifest) -> bool:
+    return bool(manifest.rows["group"].ne("").any())
 
 
 def _entries(root: Path, findings: Sequence[Finding], names: Names, decoding: Decoding | None) -> list[Entry]:

@@ -1,9 +1,11 @@
 """The audit at the start of every training: what costs nothing to look at once the images have been read."""
 
 import logging
+from collections.abc import Mapping
 
 from medcls.auditing.checks import check
 from medcls.auditing.findings import Finding
+from medcls.auditing.locked import locked_tests
 from medcls.data.manifest import Manifest
 
 log = logging.getLogger(__name__)
@@ -11,13 +13,17 @@ log = logging.getLogger(__name__)
 LOUDNESS = {"error": logging.ERROR, "warning": logging.WARNING}
 
 
-def audit_quickly(manifest: Manifest, divided: Manifest, *, resize: str) -> list[Finding]:
+def audit_quickly(
+    manifest: Manifest, divided: Manifest, settings: Mapping[str, object], *, resize: str
+) -> list[Finding]:
     """Run the quick checks, and log each error and each warning in one line.
 
     Parameters
     ----------
     manifest, divided : Manifest
         As it was read, and split.
+    settings : mapping
+        What it was split by, as `medcls.data.locked.remember_test` takes it.
     resize : str
         The policy by which the network will see the images.
 
@@ -26,7 +32,7 @@ def audit_quickly(manifest: Manifest, divided: Manifest, *, resize: str) -> list
     list of Finding
         All of them, for the run folder's `audit.json`.
     """
-    findings = check(manifest, divided, resize=resize, quick=True)
+    findings = check(manifest, divided, resize=resize, quick=True, locked=locked_tests(divided, settings))
     for finding in findings:
         if finding.level in LOUDNESS:
             log.log(LOUDNESS[finding.level], "audit: %s (%s)", " ".join(finding.title.split()), finding.check)

@@ -1,0 +1,248 @@
+"""The audit's page: it says everything, carries everything, and lets nothing through that a name could smuggle in."""
+
+import dataclasses
+import json
+import re
+from datetime import UTC, datetime
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from medcls.auditing.exclusions import exclusions
+from medcls.auditing.findings import LEVELS, Finding, Pair
+from medcls.auditing.page import PICTURES_SHOWN, ROWS_SHOWN, mark_settings, page
+from medcls.auditing.record import record
+from medcls.data.folders import from_folders
+from medcls.data.manifest import Manifest, read_exclusions
+from medcls.data.splits import split
+from medcls.preprocessing import Decoding
+from medcls.run_folder import without_nan
+
+ODD = "恶性 🙂 <script>alert(\"x\")<script>&amp; 'q'.png"
+VOID = {"meta", "link", "img", "br"}
+
+
+class Reader(HTMLParser):
+    """Holds every tag against the one it closes, and keeps what a reader sees."""
+
+    def __init__(self) -> None:
+        super().__init__(convert_charrefs=True)
+        self.open: list[str] = []
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open and self.open[-1] == tag, f"</{tag}> closes {self.open[-3:]} at {self.getpos()}"
+        self.open.pop()
+
+    def handle_data(self, data):
+        if "style" not in self.open:
+            self.text += data
+
+
+def read(text: str) -> Reader:
+    reader = Reader()
+    reader.feed(text)
+    reader.close()
+    assert reader.open == []
+    return reader
+
+
+@pytest.fixture
+def manifest(folder, picture) -> Manifest:
+    root = folder({"benign": 12, "malignant": 12})
+    picture(root / "malignant" / ODD, 999)
+    return split(from_folders(root, positive="malignant", group_pattern="(b|m)[a-z]+/00[0-3]"))
+
+
+def finding(level="error", check="exact_copies", **values) -> Finding:
+    return Finding(check, level, f"3 of 25 images are {check}", "Leave them out: data.exclude_file.", **values)
+
+
+def laid_out(manifest: Manifest, findings: list[Finding], **settings: bool) -> str:
+    made = datetime(2026, 3, 1, 9, 5, tzinfo=UTC)
+    command = f"python -m medcls.audit data.root={manifest.root}"
+    return page(manifest, findings, name="lungs", command=command, made=made, decoding=Decoding(), **settings)
+
+
+def test_every_finding_is_there_with_its_level_under_an_anchor_of_its_own(manifest):
+    findings = [finding(level, f"check_{level}") for level in reversed(LEVELS)] + [finding(check="check_error")]
+    reader = read(laid_out(manifest, findings))
+    anchors = [values["id"] for tag, values in reader.tags if tag == "section"]
+    assert anchors == ["check_error", "check_error.2", "check_warning", "check_information", "check_good"]
+    links = [values["href"] for tag, values in reader.tags if tag == "a"]
+    assert links == [f"#{anchor}" for anchor in anchors]
+    identities = [values["id"] for _, values in reader.tags if "id" in values]
+    assert len(identities) == len(set(identities))
+    for item in findings:
+        assert item.title in reader.text
+    assert "2 errors and 1 warning" in reader.text
+    assert "research" in reader.text and "not a medical device" in reader.text
+
+
+def test_names_cannot_become_tags(manifest):
+    path = f"malignant/{ODD}"
+    pairs = (Pair(path, "benign/000.png", f"{path} again"),)
+    table = pd.DataFrame({"<b>column</b>": [path], "share": [0.5]})
+    reader = read(laid_out(manifest, [Finding("<i>", "error", path, path, table=table, pairs=pairs, images=(path,))]))
+    assert {tag for tag, _ in reader.tags}.isdisjoint({"script", "b", "i"})
+    assert reader.text.count(path) >= 6
+    assert any(values.get("alt") == path for tag, values in reader.tags if tag == "img")
+
+
+def test_the_page_needs_nothing_from_outside(manifest):
+    text = laid_out(manifest, [finding(pairs=(Pair("benign/000.png", "benign/001.png", "same"),))])
+    assert not re.search(r"https?://|@import|url\(|<script|src=\"(?!data:)|href=\"(?!#|data:)", text)
+    assert "default-src 'none'" in text
+
+
+def test_pairs_stand_side_by_side_with_their_paths(manifest):
+    reader = read(laid_out(manifest, [finding(pairs=(Pair("benign/000.png", "malignant/001.png", "2 bits apart"),))]))
+    assert [values["alt"] for tag, values in reader.tags if tag == "img"] == ["benign/000.png", "malignant/001.png"]
+    assert "2 bits apart" in reader.text
+
+
+def test_a_picture_keeps_its_aspect_and_is_small(manifest, picture):
+    picture(manifest.root / "wide.png", 1, size=(100, 400))
+    reader = read(laid_out(manifest, [finding(images=("wide.png", "benign/000.png"))]))
+    sizes = [(values["width"], values["height"]) for tag, values in reader.tags if tag == "img"]
+    assert sizes == [("160", "40"), ("20", "24")]
+
+
+def test_a_file_that_cannot_be_shown_says_why(manifest):
+    (manifest.root / "cut.png").write_bytes(b"")
+    reader = read(laid_out(manifest, [finding(images=("cut.png",))]))
+    assert "the file is empty" in reader.text
+
+
+def test_without_pictures(manifest):
+    reader = read(laid_out(manifest, [finding(images=("benign/000.png",))], pictures=False))
+    assert not any(tag == "img" for tag, _ in reader.tags)
+    assert "benign/000.png" in reader.text
+
+
+def test_without_names(manifest):
+    group = manifest.rows["group"].max()
+    table = pd.DataFrame({"path": ["benign/000.png"], "group": [group]})
+    shown = Finding(
+        "x",
+        "error",
+        "benign/001.png is odd",
+        f"{manifest.root}/benign/002.png too",
+        table=table,
+        pairs=(Pair("benign/003.png", f"malignant/{ODD}", "benign/003.png again"),),
+    )
+    noted = manifest.with_rows(manifest.rows, "left out benign/gone.png")
+    text = laid_out(noted, [shown], paths=False)
+    reader = read(text)
+    for secret in (".png", str(manifest.root), ODD):
+        assert secret not in text
+    assert "image 2 is odd" in reader.text
+    assert f">{group}<" not in text and re.search(r"group \d", reader.text)
+    assert next(values["alt"] for tag, values in reader.tags if tag == "img") == "image 4"
+    assert list(noted.rows["path"]).index("benign/003.png") == 3  # row 4 of manifest.csv
+
+
+def test_long_lists_say_how_much_is_left(manifest):
+    table = pd.DataFrame({"n": range(ROWS_SHOWN + 7)})
+    pairs = (Pair("benign/000.png", "benign/001.png", "same"),) * (PICTURES_SHOWN + 3)
+    reader = read(laid_out(manifest, [finding(table=table, pairs=pairs)]))
+    assert "7 more in audit.json" in reader.text
+    assert "3 more in audit.json" in reader.text
+    assert sum(tag == "figure" for tag, _ in reader.tags) == PICTURES_SHOWN
+
+
+def test_cells_read_as_figures(manifest):
+    table = pd.DataFrame({"n": [1234567], "share": [0.98765], "none": [np.nan], "yes": [True]})
+    assert all(cell in read(laid_out(manifest, [finding(table=table)])).text for cell in ("1,234,567", "0.988", "–"))
+
+
+def test_split_table_counts_every_image(manifest):
+    text = read(laid_out(manifest, [])).text
+    for name in ("train", "val", "test"):
+        assert name in text
+    assert "malignant (positive)" in text
+    unsplit = manifest.with_rows(manifest.rows.assign(split=""))
+    assert "13 (52.0%)" in read(laid_out(unsplit, [])).text
+
+
+def test_stamps_stand_on_top(manifest):
+    stamped = dataclasses.replace(manifest, stamps=("SYNTHETIC: made by medcls",))
+    text = laid_out(stamped, [])
+    assert text.index("SYNTHETIC") < text.index("<h1>")
+    assert "SYNTHETIC" in read(text).text
+
+
+def contrast(first: str, second: str) -> float:
+    """WCAG 2.2: (L1 + 0.05) / (L2 + 0.05) of the relative luminances."""
+
+    def luminance(colour: str) -> float:
+        digits = "".join(2 * digit for digit in colour) if len(colour) == 3 else colour
+        parts = np.array([int(digits[at : at + 2], 16) / 255 for at in (0, 2, 4)])
+        linear = np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4)
+        return float(linear @ [0.2126, 0.7152, 0.0722])
+
+    light, dark = sorted((luminance(first), luminance(second)), reverse=True)
+    return (light + 0.05) / (dark + 0.05)
+
+
+def test_text_stands_out_from_its_ground(manifest):
+    style = re.search(r"<style>(.*?)</style>", laid_out(manifest, []), re.DOTALL).group(1)
+    badges = re.findall(r"background: #(\w+); color: #(\w+)", style)
+    assert len(badges) == 5
+    for ground, ink in badges + [("fff", ink) for ink in re.findall(r"--(?:ink|soft): #(\w+)", style)]:
+        assert contrast(ground, ink) >= 7, (ground, ink)  # level AAA
+
+
+@pytest.mark.parametrize(
+    ("text", "marked"),
+    [
+        ("Set data.copies=drop_from_train.", "Set <code>data.copies=drop_from_train</code>."),
+        (r"by data.group_pattern='(a \d+)'.", r"by <code>data.group_pattern=&#39;(a \d+)&#39;</code>."),
+        ("data.locked_test=<its manifest.csv>", "<code>data.locked_test=&lt;its manifest.csv&gt;</code>"),
+        ("loss.class_weights=balanced or", "<code>loss.class_weights=balanced</code> or"),
+        ("(audit.fix=exclude)", "(<code>audit.fix=exclude</code>)"),
+        ("<b>data.root=/x&y", "&lt;b&gt;<code>data.root=/x&amp;y</code>"),
+        ("no setting, p = 0.5", "no setting, p = 0.5"),
+    ],
+)
+def test_settings_are_set_as_what_is_typed(text, marked):
+    said = mark_settings(text)
+    assert said == marked
+    assert read(str(said)).text == text
+
+
+def test_the_record_is_json_without_nan(manifest):
+    table = pd.DataFrame({"a": [1.5, np.nan], "b": ["x", None], "c": np.array([1, 2], dtype=np.uint64)})
+    values = {"n": np.int64(3), "share": np.float32(0.5), "nothing": float("nan"), "none": None}
+    found = finding(table=table.rename_axis("row"), values=values, pairs=(Pair("a", "b", "c"),), exclude=("a",))
+    text = json.dumps(without_nan(record(manifest, [found])), allow_nan=False)
+    (entry,) = json.loads(text)["findings"]
+    assert entry["values"] == {"n": 3, "share": 0.5, "nothing": None, "none": None}
+    assert entry["table"] == [{"row": 0, "a": 1.5, "b": "x", "c": 1}, {"row": 1, "a": None, "b": None, "c": 2}]
+    assert entry["pairs"] == [{"first": "a", "second": "b", "caption": "c"}]
+    assert entry["exclude"] == ["a"]
+
+
+def test_the_list_of_exclusions_is_read_back(tmp_path):
+    findings = [
+        finding(check="first", exclude=("a/1.png", "#2.png", " spaced .png")),
+        finding(check="second", exclude=("a/1.png", "乳/🙂.png", "two\nlines.png", "# comment.png")),
+        finding(level="good", check="third"),
+    ]
+    text, listed, unlisted = exclusions(findings, before=["old.png", "a/1.png"])
+    (tmp_path / "exclude.txt").write_text(text, encoding="utf-8")
+    kept = ["old.png", "a/1.png", "#2.png", " spaced .png", "乳/🙂.png"]
+    assert read_exclusions(Path(tmp_path / "exclude.txt")) == kept
+    assert listed == len(kept)
+    assert unlisted == ["two\nlines.png", "# comment.png"]
+    assert "# second: 3 of 25 images are second" in text
+    assert exclusions([finding()]) == ("", 0, [])
