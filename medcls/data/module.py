@@ -1,6 +1,7 @@
 """The manifest's rows as batches: each row exactly once an epoch, every draw a function of (seed, epoch, row)."""
 
 import concurrent.futures
+import hashlib
 import logging
 import math
 import os
@@ -63,6 +64,7 @@ class ImageStore:
         self._preprocessing = preprocessing
         self._paths = FlatTexts(manifest.rows["path"].tolist())
         self._contents = manifest.rows["content"].to_numpy(dtype="S32")
+        self._names = picture_names(manifest)
         self._cache = PixelCache(preprocessing) if cache else None
         self._kept: np.ndarray | MappedImages | None = None
         self._place = np.full(len(manifest), -1, dtype=np.int64)
@@ -93,7 +95,7 @@ class ImageStore:
                 )
             return self._resized(decoded)
 
-        self._cache.fill(self._contents[rows], read)
+        self._cache.fill(self._names[rows], read)
         self._find()
 
     def keep(self, rows: np.ndarray, memory: int) -> None:
@@ -120,7 +122,7 @@ class ImageStore:
 
     def _find(self) -> None:
         if self._cache is not None:
-            self._kept, self._place = self._cache.find(self._contents)
+            self._kept, self._place = self._cache.find(self._names)
 
     def _decoded(self, row: int) -> Decoded:
         return images.read(self._root / self._paths[row], self._preprocessing.decoding)
@@ -128,6 +130,20 @@ class ImageStore:
     def _resized(self, decoded: Decoded) -> np.ndarray:
         preprocessing = self._preprocessing
         return images.resize(decoded.pixels, preprocessing.size, preprocessing.resize, preprocessing.interpolation)
+
+
+def picture_names(manifest: Manifest) -> np.ndarray:
+    """Name what each row's file shows, whatever the decoding: 32 digits each, bytes `(n,)`.
+
+    The content hash does, but for DICOM. There, equal values may be shown through different windows of the files'
+    own, or turned round, so that what the survey saw of them belongs to the name.
+    """
+    names = manifest.rows["content"].to_numpy(dtype="S32")
+    facts = manifest.facts.loc[manifest.rows["path"]].drop(columns="bytes")
+    for number in np.flatnonzero((facts["format"] == "DICOM").to_numpy()):
+        seen = "|".join(str(value) for value in facts.iloc[number])
+        names[number] = hashlib.blake2b(seen.encode(), digest_size=16).hexdigest().encode()
+    return names
 
 
 class ImageRows(Dataset[Sample]):

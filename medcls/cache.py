@@ -1,0 +1,92 @@
+"""List what medcls keeps on disk, and remove it: `python -m medcls.cache clear=true older_than_days=30`."""
+
+from __future__ import annotations
+
+import datetime
+import logging
+from typing import TYPE_CHECKING
+
+from omegaconf import DictConfig
+
+from medcls import places
+from medcls.configuration import open_door
+from medcls.errors import MedclsError
+
+if TYPE_CHECKING:
+    from medcls.data.cache import Kept
+
+# Run as a module, this file is called __main__; its log belongs to medcls all the same.
+log = logging.getLogger("medcls.cache")
+
+MIB = 2**20
+
+
+def main() -> None:
+    """Open the door."""
+    open_door(run, "cache")
+
+
+def run(cfg: DictConfig) -> None:
+    """List what is kept or, where asked to, remove it: everything here can be made again.
+
+    Parameters
+    ----------
+    cfg : DictConfig
+        As `conf/cache.yaml` describes it.
+
+    Raises
+    ------
+    MedclsError
+        A setting that makes no sense.
+    """
+    clear, days = cfg["clear"], cfg["older_than_days"]  # cfg.clear is a method of every mapping
+    if not isinstance(clear, bool):
+        raise MedclsError(f"clear is {clear!r}: give true or false.")
+    if isinstance(days, bool) or not isinstance(days, int | float) or days < 0:
+        raise MedclsError(f"older_than_days is {days!r}: give a number of days, at least 0.")
+
+    from medcls import terminal
+    from medcls.data import cache
+
+    terminal.start_log()
+    now = datetime.datetime.now().astimezone()
+    chosen = [kept for kept in cache.everything() if now - kept.used >= datetime.timedelta(days=days)]
+    if not chosen:
+        log.info("nothing%s is kept at %s", f" unused for {days} day(s)" if days else "", places.cache_folder())
+        return
+    show(chosen)
+    if clear:
+        remove(chosen)
+
+
+def show(chosen: list[Kept]) -> None:
+    """Print one line for each."""
+    import pandas as pd
+
+    from medcls import terminal
+
+    rows = [
+        {
+            "what": kept.what,
+            "images": kept.images,
+            "MiB": round(kept.bytes / MIB, 1),
+            "last used": f"{kept.used:%Y-%m-%d %H:%M}",
+        }
+        for kept in chosen
+    ]
+    terminal.show_table(pd.DataFrame(rows), f"Kept at {places.cache_folder()}")
+
+
+def remove(chosen: list[Kept]) -> None:
+    """Remove these, and say what that freed and what had to stay."""
+    from medcls.data import cache
+
+    freed = [kept for kept in chosen if cache.clear(kept)]
+    log.info("removed %d of %d: %.1f MiB freed", len(freed), len(chosen), sum(kept.bytes for kept in freed) / MIB)
+    for kept in chosen:
+        if kept not in freed:
+            log.warning("still there, because another process is using it just now: %s (%s)", kept.place, kept.what)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,87 @@
+"""The door to the cache: it lists, it removes what is asked, and it leaves nothing behind where it was opened."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hydra import compose, initialize_config_dir
+from PIL import Image
+
+from medcls import cache as door
+from medcls import configuration
+from medcls.data.cache import PixelCache, everything
+from medcls.data.survey import survey
+from medcls.errors import MedclsError
+from medcls.preprocessing import Preprocessing
+
+MONTH = 30 * 24 * 3600
+
+
+@pytest.fixture
+def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cache of facts about one file, and of pixels of 3 and, unused for a month, of 2 images."""
+    monkeypatch.setenv("MEDCLS_CACHE", str(tmp_path / "cache"))
+    Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(tmp_path / "a.png")
+    os.utime(tmp_path / "a.png", (1, 1))
+    survey(tmp_path, ["a.png"])
+    for count, size in ((3, 8), (2, 16)):
+        cache = PixelCache(Preprocessing(size=size, mean=(0.5,) * 3, std=(0.5,) * 3))
+        picture = np.zeros((size, size, 3), np.uint8)
+        cache.fill([f"{k:032}" for k in range(count)], lambda place, picture=picture: picture)
+    used = (cache.folder / "key.json").stat().st_mtime - MONTH
+    os.utime(cache.folder / "key.json", (used, used))
+    return tmp_path / "cache"
+
+
+def run(*overrides: str) -> None:
+    with initialize_config_dir(str(configuration.configurations() / "conf"), version_base="1.3"):
+        door.run(compose("cache", list(overrides)))
+
+
+def test_it_lists_in_words_and_removes_nothing(kept, capsys):
+    run()
+    said = " ".join(capsys.readouterr().out.split())
+    assert "facts about files" in said
+    assert "8 x 8" in said
+    assert "16 x 16" in said
+    assert sorted(entry.images for entry in everything()) == [1, 2, 3]
+
+
+def test_it_removes_what_was_not_used_for_so_long(kept, capsys):
+    run("clear=true", "older_than_days=29")
+    assert "removed 1 of 1" in capsys.readouterr().out
+    assert sorted(entry.images for entry in everything()) == [1, 3]
+    run("clear=true", "older_than_days=29")
+    assert "nothing unused for 29 day(s) is kept" in " ".join(capsys.readouterr().out.split())
+
+
+def test_it_removes_everything_and_says_what_that_freed(kept, capsys):
+    run("clear=true")
+    assert "removed 3 of 3" in capsys.readouterr().out
+    assert everything() == []
+    assert not list(kept.rglob("*.images"))
+
+
+@pytest.mark.parametrize("override", ["clear=maybe", "clear=1", "older_than_days=-1", "older_than_days=month"])
+def test_a_setting_that_makes_no_sense_is_named(kept, override):
+    with pytest.raises(MedclsError, match=f"{override.split('=')[0]} is"):
+        run(override)
+
+
+def test_from_the_command_line_it_leaves_nothing_behind(kept, tmp_path):
+    here = tmp_path / "here"
+    here.mkdir()
+    command = [sys.executable, "-m", "medcls.cache", "clear=true"]
+    done = subprocess.run(command, cwd=here, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "removed 3 of 3" in done.stdout
+    assert list(here.iterdir()) == []
+
+
+def test_opening_the_door_is_light():
+    code = "import sys, medcls.cache; print([m for m in ('torch', 'lightning', 'numpy', 'pandas') if m in sys.modules])"
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert answer.stdout.strip() == "[]"
