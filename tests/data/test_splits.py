@@ -13,7 +13,8 @@ from medcls.data.splits import check_splits, split, split_table, together
 from medcls.errors import MedclsError
 
 
-def manifest_of(labels, groups=None, contents=None, given_split=None) -> Manifest:
+def manifest_of(labels, groups=None, contents=None, given_split=None, alike=None) -> Manifest:
+    """`alike` numbers the sets of images that look almost the same; without it there are no hashes."""
     n = len(labels)
     rows = pd.DataFrame(
         {
@@ -27,7 +28,22 @@ def manifest_of(labels, groups=None, contents=None, given_split=None) -> Manifes
         }
     )
     classes = tuple(sorted(set(labels)))
-    return Manifest(Path("root"), classes, rows, classes[0] if len(classes) == 2 else None)
+    facts = pd.DataFrame() if alike is None else facts_of(rows, alike)
+    return Manifest(Path("root"), classes, rows, classes[0] if len(classes) == 2 else None, facts=facts)
+
+
+def facts_of(rows, alike) -> pd.DataFrame:
+    """Hashes that are one bit apart within a set, and far apart between sets."""
+    draw = np.random.default_rng(0)
+    words = {number: [int(word) for word in draw.integers(0, 2**62, 6)] for number in sorted(set(alike))}
+    facts = {
+        "content": rows["content"].to_numpy(),
+        "contrast": 0.2,
+        "phash": np.array([words[number][0] ^ 1 << k % 2 for k, number in enumerate(alike)], dtype=np.uint64),
+        "dhash": np.array([words[number][1] for number in alike], dtype=np.uint64),
+        "detail": ["".join(f"{word:016x}" for word in words[number][2:]) for number in alike],
+    }
+    return pd.DataFrame(facts, index=pd.Index(rows["path"], name="path"))
 
 
 def test_p04_stratified_by_default():
@@ -202,7 +218,9 @@ def test_classes_may_be_called_as_the_table_calls_its_columns():
         ({"fold": 1}, "data.folds is not set"),
         ({"folds": 5, "fold": 5}, "runs from 0 to 4"),
         ({"folds": 1, "fold": 0}, "at least 2"),
-        ({"folds": 60, "fold": 0}, "needs 60 independent"),
+        ({"folds": 60, "fold": 0}, "needs 60 independent images .* 'a' has 50. .*Take fewer folds"),
+        ({"keep_near_copies_together": True}, "keep_near_copies_together=true compares .* does not carry"),
+        ({"locked_test": "gone.csv"}, "gone.csv cannot be read as a manifest"),
         ({"copies": "keep"}, "drop_from_train or error"),
     ],
 )
@@ -238,3 +256,152 @@ def test_any_split_keeps_its_promises(data):
     assert (rows.groupby("content")["split"].nunique() == 1).all()
     assert (rows[rows["group"] != ""].groupby("group")["split"].nunique() == 1).all()
     assert rows["path"].tolist() == manifest.rows["path"].tolist()
+
+
+def test_p01_near_copies_fall_on_one_side_where_asked():
+    alike = [k // 2 for k in range(200)]
+    manifest = manifest_of(["a"] * 100 + ["b"] * 100, alike=alike)
+    parted = split(manifest, seed=1).rows["split"].groupby(alike).nunique()
+    assert (parted > 1).any()
+    result = split(manifest, seed=1, keep_near_copies_together=True)
+    assert (result.rows["split"].groupby(alike).nunique() == 1).all()
+    assert any("100 sets of 200 images" in note for note in result.notes)
+    broken = result.rows.copy()
+    broken.loc[broken.index[result.indices("test")[0]], "split"] = "train"
+    with pytest.raises(MedclsError, match="look almost the same stand in two splits"):
+        check_splits(result.with_rows(broken), np.array(alike))
+
+
+def test_near_copies_tie_groups_and_exact_copies_together():
+    # 0 looks like 1; 1 is of the group of 2; 2 is the same as 3, of which only the first is compared.
+    manifest = manifest_of(
+        ["a", "b"] * 30,
+        ["", "p", "p"] + [""] * 57,
+        ["c0", "c1", "same", "same"] + [f"c{k}" for k in range(4, 60)],
+        alike=[0, 0, 1, 1, *range(2, 58)],
+    )
+    for seed in range(5):
+        result = split(manifest, seed=seed, keep_near_copies_together=True)
+        assert result.rows["split"][:4].nunique() == 1
+
+
+def test_p01_near_copies_of_given_test_images_are_left_out_aloud():
+    alike = list(range(100))
+    alike[3], alike[4], alike[5] = alike[90], alike[90], alike[85]
+    manifest = manifest_of(["a", "b"] * 50, given_split=["train"] * 80 + ["test"] * 20, alike=alike)
+    assert len(split(manifest).indices("left_out")) == 0
+    result = split(manifest, keep_near_copies_together=True)
+    assert result.indices("left_out").tolist() == [3, 4, 5]
+    assert result.indices("test").tolist() == list(range(80, 100))
+    assert any("2 of 20 test images are almost the same as 3 image(s) of train" in note for note in result.notes)
+
+
+def test_a_val_split_that_came_with_the_data_is_cut_anew_where_asked():
+    given_split = ["train"] * 150 + ["val"] * 10 + ["test"] * 40
+    groups = [f"p{k // 2}" for k in range(200)]
+    manifest = manifest_of(["a", "b"] * 100, groups, given_split=given_split)
+    kept, recut = split(manifest), split(manifest, recut_val=True)
+    assert kept.indices("val").tolist() == list(range(150, 160))
+    assert any("fewer than 30 images of a class (a 5, b 5)" in n and "data.recut_val=true" in n for n in kept.notes)
+    assert len(recut.indices("val")) == pytest.approx(32, abs=2)
+    assert recut.indices("test").tolist() == list(range(160, 200))
+    assert any("(10 images) is cut anew, together with training (data.recut_val)" in note for note in recut.notes)
+    assert not any("fewer than 30" in note for note in recut.notes)
+    without = manifest_of(["a", "b"] * 50)
+    assert split(without, recut_val=True).rows.equals(split(without).rows)
+    assert not any("recut_val" in note for note in split(without, recut_val=True).notes)
+
+
+def test_recut_val_of_data_without_a_test_split():
+    manifest = manifest_of(["a", "b"] * 50, given_split=["train"] * 90 + ["val"] * 10)
+    result = split(manifest, recut_val=True)
+    assert [len(result.indices(name)) for name in ("train", "val", "test")] == pytest.approx([64, 16, 20], abs=2)
+
+
+@pytest.fixture
+def former(tmp_path):
+    """A run on 100 images, its manifest saved."""
+    manifest = split(manifest_of(["a", "b"] * 50), seed=5)
+    path = tmp_path / "manifest.csv"
+    path.write_text(manifest.to_csv(), encoding="utf-8")
+    return manifest, path
+
+
+def test_p14_a_locked_test_stays_test_whatever_comes(former):
+    before, path = former
+    test = before.indices("test")
+    # Thirty images are new, one test image is gone, and all have other names.
+    contents = [f"c{k}" for k in range(100) if k != test[0]] + [f"new{k}" for k in range(30)]
+    labels = ["ab"[k % 2] for k in range(100) if k != test[0]] + ["a", "b"] * 15
+    for folds in ({}, {"folds": 3, "fold": 1}):
+        now = split(manifest_of(labels, contents=contents), seed=9, locked_test=path, **folds)
+        rows = now.rows
+        assert set(rows.loc[rows["split"] == "test", "content"]) == {f"c{k}" for k in test[1:]}
+        assert set(rows["split"]) == {"train", "val", "test"} | ({"held_out"} if folds else set())
+    count = len(test)
+    assert any(f"{count - 1} of its {count} pictures (data.locked_test)" in note for note in now.notes)
+    assert any(f"1 of the locked test's {count} pictures are not among" in note for note in now.notes)
+
+
+def test_p14_relatives_of_a_locked_test_are_never_trained_on(former):
+    before, path = former
+    first, second = before.indices("test")[:2]
+    outside = [k for k in range(100) if k not in set(before.indices("test"))][:3]
+    groups, alike = [""] * 100, list(range(100))
+    groups[first] = groups[outside[0]] = groups[outside[1]] = "patient"
+    alike[second] = alike[outside[2]]
+    manifest = manifest_of(["a", "b"] * 50, groups, alike=alike)
+    result = split(manifest, locked_test=path)
+    assert result.indices("left_out").tolist() == outside[:2]
+    assert any(note.startswith("2 image(s) of the same groups") for note in result.notes)
+    result = split(manifest, locked_test=path, keep_near_copies_together=True)
+    assert result.indices("left_out").tolist() == outside
+    assert result.indices("test").tolist() == before.indices("test").tolist()
+
+
+def test_a_locked_test_joins_the_given_one(former):
+    before, path = former
+    locked = before.indices("test")[0]
+    contents = [f"other{k}" for k in range(100)]
+    contents[3], contents[4], contents[90] = f"c{locked}", "twin", "twin"
+    manifest = manifest_of(["a", "b"] * 50, contents=contents, given_split=["train"] * 80 + ["test"] * 20)
+    result = split(manifest, locked_test=path)
+    assert result.indices("test").tolist() == [3, *range(80, 100)]
+    assert result.indices("left_out").tolist() == [4]
+
+
+def test_locked_tests_that_cannot_be_followed(former, tmp_path):
+    before, path = former
+    with pytest.raises(MedclsError, match="None of the 20 test images .* same data"):
+        split(manifest_of(["a", "b"] * 50, contents=[f"x{k}" for k in range(100)]), locked_test=path)
+    untested = tmp_path / "untested.csv"
+    untested.write_text(before.to_csv().replace(",test,", ",val,"), encoding="utf-8")
+    with pytest.raises(MedclsError, match="has no test images"):
+        split(before, locked_test=untested)
+
+
+def test_p08_repeats_by_seed_hold_each_row_out_exactly_once():
+    groups = [f"p{k // 2}" for k in range(120)]
+    manifest = manifest_of(["a", "b", "b"] * 40, groups)
+    repeats = []
+    for seed in range(3):
+        cut = [split(manifest, seed=seed, folds=4, fold=k) for k in range(4)]
+        held = [m.indices("test") for m in cut]
+        assert sorted(np.concatenate(held)) == list(range(120))
+        assert all(len(m.rows) == 120 and set(m.rows["split"]) == {"train", "val", "test"} for m in cut)
+        repeats.append(frozenset(frozenset(rows.tolist()) for rows in held))
+    assert len(set(repeats)) == 3
+
+
+def test_p05_the_seed_decides_and_nothing_else():
+    # Written down once: whatever moves images, a library's new version or our own, must be noticed.
+    assert split(manifest_of(["a", "b", "b"] * 40), seed=0).indices("test")[:8].tolist() == [
+        7,
+        9,
+        14,
+        17,
+        25,
+        37,
+        39,
+        46,
+    ]
