@@ -4,11 +4,13 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import NamedTuple
 
+import pandas as pd
+
 from medcls.auditing import classes, copies, groups, images
-from medcls.auditing.findings import Finding, Level
+from medcls.auditing.findings import LEVELS, Finding, Level
 from medcls.auditing.images import MOST_SHOWN, counted
 from medcls.auditing.shortcuts import shortcuts
-from medcls.data.manifest import Manifest, enumerated
+from medcls.data.manifest import Manifest
 
 
 class Met(NamedTuple):
@@ -26,7 +28,6 @@ def check(
     divided: Manifest | None,
     *,
     resize: str = "squash",
-    quick: bool = False,
     locked: Sequence[Met] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Finding]:
@@ -40,8 +41,6 @@ def check(
         The same after `medcls.data.splits.split`; None where it cannot be split.
     resize : str
         The policy by which images come to one size: decides whether a network sees the aspect ratio.
-    quick : bool
-        Leave out the search for near copies, and say so.
     locked : sequence of Met, optional
         What was met of earlier runs' test images; None where nobody looked.
     progress : callable, optional
@@ -60,9 +59,7 @@ def check(
         partial(groups.groups_across_splits, manifest),
         partial(locked_test, locked),
         partial(copies.exact_copies, manifest),
-        partial(near_copies_left_out, len(manifest))
-        if quick
-        else partial(copies.near_copies, manifest, divided, facts),
+        partial(copies.near_copies, manifest, divided, facts),
         partial(groups.groups, manifest, divided),
         partial(groups.mixed_groups, manifest),
         partial(classes.counts, manifest),
@@ -88,24 +85,25 @@ def locked_test(locked: Sequence[Met] | None) -> list[Finding]:
         return []
     if not locked:
         return [Finding("locked_test", "good", "No test image of an earlier run is coming into training")]
+    # Every earlier split by another seed shares images with this training: one finding a level, not one a run.
     return [
-        Finding(
-            "locked_test",
-            met.level,
-            f"{counted(met.images, 'test image')} of the run {met.run} ({met.date}) coming into training",
-            f"Figures of the two runs could not be held against each other: {enumerated(list(met.paths))}. Leave them "
-            "out (audit.fix=exclude lists them for data.exclude_file), or keep that run's test split: "
-            "data.locked_test=<its manifest.csv>.",
-            {"run": met.run, "date": met.date, "images": met.images},
-            images=tuple(met.paths[:MOST_SHOWN]),
-            exclude=tuple(met.paths) if met.level == "error" else (),
-        )
-        for met in locked
+        _met([met for met in locked if met.level == level]) for level in LEVELS if level in {m.level for m in locked}
     ]
 
 
-def near_copies_left_out(count: int) -> list[Finding]:
-    """Say that a quick audit has not searched for near copies."""
-    text = "python -m medcls.audit with the same data settings does."
-    title = "Near copies were not searched for in this quick audit"
-    return [Finding("near_copies", "information", title, text, {"images": count, "pairs": None})]
+def _met(locked: Sequence[Met]) -> Finding:
+    paths = sorted({path for met in locked for path in met.paths})
+    runs = f"the run {locked[0].run} ({locked[0].date})" if len(locked) == 1 else f"{len(locked)} earlier runs"
+    return Finding(
+        "locked_test",
+        locked[0].level,
+        f"{counted(len(paths), 'test image')} of {runs} coming into training",
+        "What judged there is learned from here: figures of the two cannot be held against each other, and a network "
+        "or a setting carried over from there is not judged fairly. data.locked_test=<that run's manifest.csv> keeps "
+        "its test split; or leave the images out (audit.fix=exclude lists them for data.exclude_file where this is an "
+        "error).",
+        {"images": len(paths), "runs": len(locked)},
+        pd.DataFrame([{"run": met.run, "date": met.date, "images": met.images} for met in locked]),
+        images=tuple(paths[:MOST_SHOWN]),
+        exclude=tuple(paths) if locked[0].level == "error" else (),
+    )

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 import pandas as pd
 
 from medcls.auditing.findings import Finding, Pair
@@ -242,12 +243,9 @@ def expected_leak(units: pd.Series, test_fraction: float = 0.2) -> float:
 
     n = len(units)
     training = n - round(n * test_fraction)
-    sizes = units.value_counts()
-    sizes = sizes[sizes > 1]
-    if sizes.empty:
-        return 0.0
-    alone = hypergeom.pmf(0, n - 1, sizes.to_numpy() - 1, training)
-    return float((sizes.to_numpy() * (1 - alone)).sum() / n)
+    size, units_of_size = np.unique(units.value_counts(), return_counts=True)
+    beside_a_sibling = 1 - hypergeom.pmf(0, n - 1, size - 1, training)
+    return float((units_of_size * size * beside_a_sibling).sum() / n)
 
 
 def _first_pairs(copies: pd.DataFrame, caption: str) -> Sequence[Pair]:

@@ -32,7 +32,7 @@ def audit_quickly(
     list of Finding
         All of them, for the run folder's `audit.json`.
     """
-    findings = check(manifest, divided, resize=resize, quick=True, locked=locked_tests(divided, settings))
+    findings = check(manifest, divided, resize=resize, locked=locked_tests(divided, settings))
     for finding in findings:
         if finding.level in LOUDNESS:
             log.log(LOUDNESS[finding.level], "audit: %s (%s)", " ".join(finding.title.split()), finding.check)

@@ -73,13 +73,12 @@ def shortcuts(manifest: Manifest, facts: pd.DataFrame, resize: str) -> list[Find
             f"{FEWEST_CASES} are needed"
         )
         return [Finding("shortcuts_seen", "information", title, values={"fewest_cases": int(cases.min())})]
-    kept = np.arange(len(manifest))
-    if len(kept) > MOST_IMAGES:
-        kept = np.sort(resample(kept, n_samples=MOST_IMAGES, replace=False, stratify=manifest.labels, random_state=0))
-    columns, left_out = metadata(manifest.rows)
-    seen, unseen = sources_seen(facts, resize), [*sources_unseen(manifest.rows, facts, resize), *columns]
+    kept = _sample(manifest.labels)
+    rows, facts = manifest.rows.iloc[kept].set_index("path", drop=False), facts.iloc[kept]
+    columns, left_out = metadata(rows)
+    seen, unseen = sources_seen(facts, resize), [*sources_unseen(rows, facts, resize), *columns]
     ask = Question(manifest.labels[kept], units[kept], manifest.classes)
-    answers = {source.name: ask.of(source.numbers.iloc[kept]) for source in (*seen, *unseen)}
+    answers = {source.name: ask.of(source.numbers) for source in (*seen, *unseen)}
     how = (
         f"Each source alone, by a decision tree of depth 4 in {FOLDS}-fold cross-validation that keeps copies and "
         f"groups together; {'AUROC' if len(manifest.classes) == 2 else 'mean one-against-rest AUROC of the classes'} "
@@ -89,6 +88,14 @@ def shortcuts(manifest: Manifest, facts: pd.DataFrame, resize: str) -> list[Find
     if len(kept) < len(manifest):
         how += f" Asked on a stratified sample of {len(kept):,} of {len(manifest):,} images."
     return [_seen(seen, answers, how), _unseen(unseen, answers, how, left_out)]
+
+
+def _sample(labels: np.ndarray) -> np.ndarray:
+    """Row numbers of all images, or of a stratified sample where there are many."""
+    rows = np.arange(len(labels))
+    if len(rows) <= MOST_IMAGES:
+        return rows
+    return np.sort(resample(rows, n_samples=MOST_IMAGES, replace=False, stratify=labels, random_state=0))
 
 
 def sources_seen(facts: pd.DataFrame, resize: str) -> list[Source]:

@@ -266,11 +266,9 @@ def test_p01_near_copies_that_our_own_split_parts_name_the_setting(monkeypatch):
     assert copies.near_copies(manifest, divided, manifest.facts)[0].level == "information"
 
 
-def test_no_near_copies_is_good_and_a_quick_audit_says_that_it_has_not_looked():
+def test_no_near_copies_is_good():
     manifest = manifest_of(["a", "b"] * 50)
     assert only(copies.near_copies(manifest, None, manifest.facts)).level == "good"
-    quick = {finding.check: finding for finding in check(manifest, None, quick=True)}
-    assert "not searched" in quick["near_copies"].title
 
 
 # Groups
@@ -400,9 +398,18 @@ def test_p14_earlier_test_images_in_training():
     finding = only(checks.locked_test([met]))
     assert (finding.level, finding.exclude) == ("error", ("a/1.png", "a/2.png", "b/3.png"))
     assert finding.title == "3 test images of the run runs/1 (2026-11-01) coming into training"
-    assert only(checks.locked_test([met._replace(level="warning")])).exclude == ()
+    assert only(checks.locked_test([met._replace(level="information")])).exclude == ()
     assert only(checks.locked_test([])).level == "good"
     assert checks.locked_test(None) == []
+
+
+def test_p14_twenty_earlier_seeds_are_one_finding():
+    seeds = [Met(f"runs/{i}", "2026-11-01", 2, [f"a/{i}.png", "b/0.png"], "information") for i in range(20)]
+    error = Met("runs/x", "2026-11-02", 1, ["a/1.png"], "error")
+    first, second = checks.locked_test([*seeds, error])
+    assert (first.level, second.level) == ("error", "information")
+    assert second.title == "21 test images of 20 earlier runs coming into training"
+    assert len(second.table) == 20
 
 
 # Real sets
@@ -421,5 +428,5 @@ def test_p01_brain_tumor_has_228_distinct_images_of_253(real_data):
 @pytest.mark.real
 def test_breast_cancer_has_one_picture_under_two_labels(real_data):
     manifest = from_folders(real_data / "breast_cancer", strict=False)
-    finding = {finding.check: finding for finding in check(manifest, None, quick=True)}["label_conflicts"]
+    finding = {finding.check: finding for finding in check(manifest, None)}["label_conflicts"]
     assert finding.exclude == ("benign/benign (433).png", "malignant/malignant (145).png")

@@ -174,10 +174,10 @@ def test_the_interval_is_that_of_a_bootstrap_over_units_done_the_slow_way():
     scores = (TOLD + 2 * NOISE).round(1)
     quick = np.nanquantile(Question(labels, units, ["a", "b"])._auroc(scores, labels == 1)[1:], [0.025, 0.975])
     draw, slow = np.random.default_rng(9), []
-    for _ in range(1000):
+    for _ in range(400):
         rows = np.concatenate([np.flatnonzero(units == unit) for unit in draw.integers(75, size=75)])
         slow.append(roc_auc_score(labels[rows], scores[rows]))
-    assert quick == pytest.approx(np.quantile(slow, [0.025, 0.975]), abs=0.015)
+    assert quick == pytest.approx(np.quantile(slow, [0.025, 0.975]), abs=0.02)
 
 
 def test_several_classes_have_the_mean_of_their_one_against_rest_aurocs():
