@@ -143,6 +143,7 @@ def targets(node: object) -> Iterator[dict]:
 # What the door adds where it builds, by target: the signature must take it.
 GIVEN = {
     "medcls.data.folders.from_folders": {"positive", "progress"},
+    "medcls.data.download.fetch": {"target", "progress"},
     "medcls.data.tables.from_csv": {"positive", "progress"},
     "lightning.Trainer": {"callbacks", "logger", "plugins", "default_root_dir"},
     "lightning.pytorch.loggers.CSVLogger": {"save_dir"},
