@@ -3,6 +3,7 @@
 import csv as comma_separated
 import dataclasses
 import filecmp
+import functools
 import io
 import os
 import posixpath
@@ -442,19 +443,35 @@ def images_below(root: Path) -> list[str]:
         seen.add(real)
         folders[:] = sorted(name for name in folders if not is_hidden(name))
         place = PurePosixPath(Path(here).relative_to(root).as_posix())
-        names = (place / name for name in files if not is_hidden(name))
-        found += [str(path) for path in names if images.is_image_name(path) and not images.is_junk(path)]
+        if not images.is_junk(place):
+            within = "" if place == PurePosixPath() else f"{place}/"
+            found += [
+                within + name for name in files if is_image_ending(posixpath.splitext(name)[1]) and not is_hidden(name)
+            ]
     return sorted(found)
+
+
+@functools.cache
+def is_image_ending(ending: str) -> bool:
+    """Whether image files end like this."""
+    return images.is_image_name(PurePosixPath(f"x{ending}"))
 
 
 def bare(path: str) -> str:
     """A path without the ending of an image file."""
-    return str(PurePosixPath(path).with_suffix("")) if images.is_image_name(PurePosixPath(path)) else path
+    stem, ending = posixpath.splitext(path)
+    return stem if is_image_ending(ending) else path
+
+
+def gist(path: str) -> str:
+    """What remains of a file's name in every `Search`: two files without it in common are never taken for one."""
+    return without_zeros(bare(bare(posixpath.basename(path))).lower())
 
 
 def as_asked(path: str) -> str:
     """A wanted path in lower case; of two endings (`a.png.jpg`, from a template that adds one) the first."""
-    return (bare(path) if images.is_image_name(PurePosixPath(bare(path))) else path).lower()
+    shorter = bare(path)
+    return (shorter if bare(shorter) != shorter else path).lower()
 
 
 def as_listed(path: str) -> tuple[str, ...]:
@@ -489,20 +506,10 @@ class Search:
     listed: Callable[[str], tuple[str, ...]]
     anywhere: bool
 
-    def candidates(self, wanted: Sequence[str], files: Sequence[str]) -> dict[str, list[str]]:
-        """The files that answer to each wanted path, where there are any."""
-        by_name: dict[str, list[tuple[str, str]]] = {}
-        for file in files:
-            for form in self.listed(file):
-                by_name.setdefault(posixpath.basename(form), []).append((form, file))
-        found = {}
-        for path in wanted:
-            asked = self.asked(path)
-            answers = by_name.get(posixpath.basename(asked), ())
-            hits = [file for form, file in answers if form == asked or (self.anywhere and form.endswith("/" + asked))]
-            if hits:
-                found[path] = hits
-        return found
+    def finds(self, file: str, wanted: str) -> bool:
+        """Whether a listed file is the wanted one, seen in this way."""
+        asked = self.asked(wanted)
+        return any(form == asked or (self.anywhere and form.endswith("/" + asked)) for form in self.listed(file))
 
 
 SEARCHES = (
@@ -544,20 +551,28 @@ def find_files(root: Path, wanted: "pd.Series[str]", lost_zeros: "pd.Series[bool
     """
     files = images_below(root)
     there = set(files)
-    places = {path: path for path in set(wanted) if path in there or os.path.isfile(root / path)}
+    places = {path: path for path in set(wanted) if path in there or os.path.isfile(os.path.join(root, path))}
     notes = []
+    alike: dict[str, list[str]] = {}
+    if len(places) < wanted.nunique():
+        for file in files:
+            alike.setdefault(gist(file), []).append(file)
     for search in (*SEARCHES, BY_NUMBER):
         missing = ~wanted.isin(places.keys())
         if not missing.any():
             break
         if search is BY_NUMBER and not lost_zeros[missing].all():
             continue
-        found = search.candidates(sorted(set(wanted[missing])), files)
-        notes += say_found(search, found, several := [path for path, hits in found.items() if len(hits) > 1])
+        hits = {
+            path: [file for file in alike.get(gist(path), ()) if search.finds(file, path)]
+            for path in sorted(set(wanted[missing]))
+        }
+        found = {path: taken for path, taken in hits.items() if taken}
+        notes += say_found(search, found, several := [path for path, taken in found.items() if len(taken) > 1])
         refuse_different(root, {path: found[path] for path in several}, wanted)
-        places |= {path: hits[0] for path, hits in found.items()}
+        places |= {path: taken[0] for path, taken in found.items()}
     if unnamed := len(there - set(places.values())):
-        notes.append(f"{unnamed:,} image file(s) below {root.name} are in no row of the table")
+        notes.append(f"{unnamed:,} image file(s) below {root.name} are in no row that was read")
     return places, notes
 
 

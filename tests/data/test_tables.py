@@ -412,7 +412,7 @@ def test_an_audit_lists_missing_files_with_the_unreadable_ones(root):
 def test_files_that_no_row_names_are_counted(root):
     rows, notes = rows_of(files(root, "c1.png", "c2.png", "notes.txt"))
     assert len(rows) == 4
-    assert notes == ["2 image file(s) below images are in no row of the table"]
+    assert notes == ["2 image file(s) below images are in no row that was read"]
 
 
 def test_a_link_that_leads_back_up_ends(root):
