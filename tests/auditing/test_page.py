@@ -222,12 +222,16 @@ def test_settings_are_set_as_what_is_typed(text, marked):
 
 def test_the_record_is_json_without_nan(manifest):
     table = pd.DataFrame({"a": [1.5, np.nan], "b": ["x", None], "c": np.array([1, 2], dtype=np.uint64)})
+    table["d"] = pd.array([7, pd.NA], dtype="Int64")
     values = {"n": np.int64(3), "share": np.float32(0.5), "nothing": float("nan"), "none": None}
     found = finding(table=table.rename_axis("row"), values=values, pairs=(Pair("a", "b", "c"),), exclude=("a",))
     text = json.dumps(without_nan(record(manifest, [found])), allow_nan=False)
     (entry,) = json.loads(text)["findings"]
     assert entry["values"] == {"n": 3, "share": 0.5, "nothing": None, "none": None}
-    assert entry["table"] == [{"row": 0, "a": 1.5, "b": "x", "c": 1}, {"row": 1, "a": None, "b": None, "c": 2}]
+    assert entry["table"] == [
+        {"row": 0, "a": 1.5, "b": "x", "c": 1, "d": 7},
+        {"row": 1, "a": None, "b": None, "c": 2, "d": None},
+    ]
     assert entry["pairs"] == [{"first": "a", "second": "b", "caption": "c"}]
     assert entry["exclude"] == ["a"]
 

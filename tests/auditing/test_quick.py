@@ -1,0 +1,27 @@
+"""What a training says of its data before it begins."""
+
+import logging
+import shutil
+
+from medcls.auditing.quick import audit_quickly
+from medcls.data.folders import from_folders
+from medcls.data.splits import split
+
+
+def test_errors_and_warnings_are_logged_in_one_line_each(folder, caplog):
+    root = folder({"train/a": 12, "train/b": 12, "test/a": 4, "test/b": 4})
+    shutil.copy(next((root / "test" / "a").iterdir()), root / "train" / "a" / "leak.png")
+    manifest = from_folders(root, positive="a")
+    divided = split(manifest, seed=0)
+    log = logging.getLogger("medcls.auditing.quick")
+    log.addHandler(caplog.handler)
+    try:
+        findings = audit_quickly(manifest, divided, {"seed": 0}, resize="squash")
+    finally:
+        log.removeHandler(caplog.handler)
+    loud = [finding for finding in findings if finding.level in ("error", "warning")]
+    lines = [record for record in caplog.records if record.name == log.name]
+    assert {finding.check for finding in loud} >= {"copies_test_train"}
+    assert {line.getMessage() for line in lines} == {f"audit: {finding.title} ({finding.check})" for finding in loud}
+    assert {line.levelname for line in lines} == {"ERROR", "WARNING"}
+    assert {finding.level for finding in findings} & {"good", "information"}
