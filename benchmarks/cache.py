@@ -1,0 +1,70 @@
+"""An epoch of loading: each image from its file against all from the cache. `python -m benchmarks.cache`."""
+
+import argparse
+import json
+import os
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+
+from medcls.data.folders import from_folders
+from medcls.data.module import ImageDataModule
+from medcls.data.phantoms import GROUP_PATTERN, ensure_phantoms
+from medcls.data.splits import split
+from medcls.preprocessing import Preprocessing
+
+
+def epoch_seconds(data: ImageDataModule) -> float:
+    """Wall-clock time of all training batches, not augmented, in this process."""
+    loader = data.unaugmented_training()
+    start = time.perf_counter()
+    for _ in loader:
+        pass
+    return time.perf_counter() - start
+
+
+def main() -> None:
+    """Time the two in turn; print and write the medians and the spread of the ratio."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--pairs", type=int, default=9)
+    parser.add_argument("--images", type=int, default=300)
+    parser.add_argument("--size", type=int, default=224)
+    parser.add_argument("--out", type=Path, default=Path("runs/bench/cache.json"))
+    given = parser.parse_args()
+    torch.set_num_threads(1)  # as in a loader's worker
+    with tempfile.TemporaryDirectory() as place:
+        os.environ["MEDCLS_CACHE"] = f"{place}/cache"
+        root = Path(place) / "phantoms"
+        ensure_phantoms(root, given.images)
+        manifest = split(from_folders(root, group_pattern=GROUP_PATTERN), seed=0)
+        preprocessing = Preprocessing(size=given.size, mean=(0.5,) * 3, std=(0.5,) * 3)
+        files = ImageDataModule(manifest, preprocessing, augmentation=None)
+        cached = ImageDataModule(manifest, preprocessing, augmentation=None, cache=True)
+        start = time.perf_counter()
+        cached.setup("fit")
+        filling = time.perf_counter() - start
+        epoch_seconds(files), epoch_seconds(cached)  # the first epochs bring the files into memory
+        pairs = [(epoch_seconds(files), epoch_seconds(cached)) for _ in range(given.pairs)]
+        training = len(manifest.indices("train"))
+    ratios = sorted(slow / fast for slow, fast in pairs)
+    result = {
+        "images": training,
+        "size": given.size,
+        "filling the cache, s": filling,
+        "files, images/s": training / statistics.median(slow for slow, _ in pairs),
+        "cache, images/s": training / statistics.median(fast for _, fast in pairs),
+        "ratio, median": statistics.median(ratios),
+        "ratio, smallest": ratios[0],
+        "ratio, largest": ratios[-1],
+    }
+    for name, value in result.items():
+        print(f"{name:26} {value:.2f}" if isinstance(value, float) else f"{name:26} {value}")
+    given.out.parent.mkdir(parents=True, exist_ok=True)
+    given.out.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
