@@ -296,6 +296,15 @@ def test_p01_near_copies_of_given_test_images_are_left_out_aloud():
     assert any("2 of 20 test images are almost the same as 3 image(s) of train" in note for note in result.notes)
 
 
+def test_what_looks_like_a_copy_of_a_given_test_image_is_left_out_with_the_copy():
+    # 3 looks like 10, which has the pixels of test image 90: of two files with the same pixels only 10 is compared.
+    contents, alike = [f"c{k}" for k in range(100)], list(range(100))
+    contents[10] = contents[90]
+    alike[90], alike[3] = alike[10], alike[10]
+    manifest = manifest_of(["a", "b"] * 50, contents=contents, given_split=["train"] * 80 + ["test"] * 20, alike=alike)
+    assert split(manifest, keep_near_copies_together=True).indices("left_out").tolist() == [3, 10]
+
+
 def test_a_val_split_that_came_with_the_data_is_cut_anew_where_asked():
     given_split = ["train"] * 150 + ["val"] * 10 + ["test"] * 40
     groups = [f"p{k // 2}" for k in range(200)]
@@ -364,10 +373,11 @@ def test_a_locked_test_joins_the_given_one(former):
     locked = before.indices("test")[0]
     contents = [f"other{k}" for k in range(100)]
     contents[3], contents[4], contents[90] = f"c{locked}", "twin", "twin"
+    contents[5] = contents[91] = f"c{before.indices('test')[1]}"  # locked, and already test: its copy stays a copy
     manifest = manifest_of(["a", "b"] * 50, contents=contents, given_split=["train"] * 80 + ["test"] * 20)
     result = split(manifest, locked_test=path)
     assert result.indices("test").tolist() == [3, *range(80, 100)]
-    assert result.indices("left_out").tolist() == [4]
+    assert result.indices("left_out").tolist() == [4, 5]
 
 
 def test_locked_tests_that_cannot_be_followed(former, tmp_path):
