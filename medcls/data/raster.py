@@ -88,6 +88,7 @@ def decode(data: bytes, decoding: Decoding) -> Decoded:
     # Set by a library elsewhere, this flag would fill the missing part of a cut file with grey.
     ImageFile.LOAD_TRUNCATED_IMAGES = False
     try:
+        _check_sums(data)
         return _decode(data, decoding)
     except UnreadableImage:
         raise
@@ -97,6 +98,13 @@ def decode(data: bytes, decoding: Decoding) -> Decoded:
         raise UnreadableImage(f"it claims more than {MOST_PIXELS:,} pixels (a decompression bomb?)") from None
     except Exception as error:  # on damaged bytes Pillow's readers raise nearly every type there is
         raise damaged(data, "Pillow", error) from error
+
+
+def _check_sums(data: bytes) -> None:
+    """Compare the checksums of a PNG, of which Pillow skips those of the pixels and shows whatever damage left."""
+    with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+        if image.format == "PNG":
+            image.verify()
 
 
 def _decode(data: bytes, decoding: Decoding) -> Decoded:

@@ -11,13 +11,12 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
-from pydicom.dataset import Dataset, FileMetaDataset
+from made_files import dicom_bytes, dicom_slice
+from pydicom.dataset import Dataset
 from pydicom.pixels import apply_color_lut, apply_modality_lut, apply_voi_lut, get_decoder, pixel_array
 from pydicom.uid import (
     MPEG2MPML,
-    CTImageStorage,
     DeflatedExplicitVRLittleEndian,
-    ExplicitVRLittleEndian,
     JPEG2000Lossless,
     JPEGLSLossless,
 )
@@ -45,31 +44,6 @@ def needs_decoder(dataset: Dataset) -> None:
     syntax = dataset.file_meta.TransferSyntaxUID
     if syntax.is_encapsulated and not get_decoder(syntax).is_available:
         pytest.skip(f"no decoder for {syntax.name} is installed")
-
-
-def written(dataset: Dataset) -> bytes:
-    buffer = io.BytesIO()
-    dataset.save_as(buffer, enforce_file_format=True)
-    return buffer.getvalue()
-
-
-def made(values: np.ndarray, **elements: object) -> Dataset:
-    """A CT slice, or several, of integers `(H, W)` or `(N, H, W)`, with elements of one's own."""
-    dataset = Dataset()
-    dataset.file_meta = FileMetaDataset()
-    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID = CTImageStorage
-    dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID = "1.2.3"
-    dataset.Modality, dataset.PhotometricInterpretation, dataset.SamplesPerPixel = "CT", "MONOCHROME2", 1
-    dataset.Rows, dataset.Columns = values.shape[-2:]
-    if values.ndim == 3:
-        dataset.NumberOfFrames = len(values)
-    dataset.BitsAllocated = dataset.BitsStored = 8 * values.dtype.itemsize
-    dataset.HighBit, dataset.PixelRepresentation = dataset.BitsStored - 1, int(values.dtype.kind == "i")
-    for name, value in elements.items():
-        setattr(dataset, name, value)
-    dataset.PixelData = values.tobytes()
-    return dataset
 
 
 GREY_FILES = [
@@ -211,7 +185,9 @@ def test_every_bundled_file_is_read_or_refused_with_a_reason() -> None:
 
 def test_a_stated_window_is_in_hounsfield_units() -> None:
     stored = np.arange(-1000, 1000, 10, dtype=np.int16).reshape(10, 20)
-    data = written(made(stored + 1024, RescaleSlope=1, RescaleIntercept=-1024, WindowCenter=0, WindowWidth=10))
+    data = dicom_bytes(
+        dicom_slice(stored + 1024, RescaleSlope=1, RescaleIntercept=-1024, WindowCenter=0, WindowWidth=10)
+    )
     got = decode(data, Decoding(1, window=(-160, 240)))
     assert np.array_equal(got.stored[..., 0], stored)
     assert np.array_equal(got.pixels[..., 0], np.rint((stored.astype(float) + 160).clip(0, 400) / 400 * 255))
@@ -222,11 +198,9 @@ def test_monochrome1_is_turned_round() -> None:
     values = np.arange(4096, dtype=np.uint16).reshape(64, 64)
     for options in ({}, {"WindowCenter": 2048, "WindowWidth": 4096}):
         for window in (None, "full", (100, 3000)):
+            way, both = Decoding(1, window=window), {"BitsStored": 12, "HighBit": 11, **options}
             upright, turned = (
-                decode(
-                    written(made(values, BitsStored=12, HighBit=11, PhotometricInterpretation=kind, **options)),
-                    Decoding(1, window=window),
-                )
+                decode(dicom_bytes(dicom_slice(values, PhotometricInterpretation=kind, **both)), way)
                 for kind in ("MONOCHROME2", "MONOCHROME1")
             )
             assert np.array_equal(turned.pixels, 255 - upright.pixels)
@@ -238,22 +212,22 @@ def test_monochrome1_is_turned_round() -> None:
 def test_padding_counts_for_no_percentile_and_is_black(kind: str) -> None:
     values = np.random.default_rng(0).integers(500, 1500, (40, 40)).astype(np.int16)
     values[:, :10] = -2000
-    got = decode(written(made(values, PhotometricInterpretation=kind, PixelPaddingValue=-2000)), Decoding(1))
+    got = decode(dicom_bytes(dicom_slice(values, PhotometricInterpretation=kind, PixelPaddingValue=-2000)), Decoding(1))
     low, high = np.percentile(values[:, 10:], (0.5, 99.5), method="inverted_cdf")
     assert f"16 bits to 8 by the image's own percentiles 0.5 and 99.5: {low} to {high}" in got.notes
     assert "400 padding pixels shown as black" in got.notes
     assert got.pixels[:, :10].max() == 0
-    ranged = made(values, PhotometricInterpretation=kind, PixelPaddingValue=-2000, PixelPaddingRangeLimit=-100)
+    ranged = dicom_slice(values, PhotometricInterpretation=kind, PixelPaddingValue=-2000, PixelPaddingRangeLimit=-100)
     values[:, :10] = -700
     ranged.PixelData = values.tobytes()
-    assert np.array_equal(decode(written(ranged), Decoding(1)).pixels, got.pixels)
+    assert np.array_equal(decode(dicom_bytes(ranged), Decoding(1)).pixels, got.pixels)
 
 
 @pytest.mark.parametrize("shape", ["LINEAR", "LINEAR_EXACT", "SIGMOID"])
 @pytest.mark.parametrize("slope", [1, 2.5, -1])
 def test_the_files_own_window(shape: str, slope: float) -> None:
     values = np.arange(-500, 500, dtype=np.int16).reshape(20, 50)
-    dataset = made(
+    dataset = dicom_slice(
         values, RescaleSlope=slope, RescaleIntercept=7, WindowCenter=[40, 9], WindowWidth=[400, 3], VOILUTFunction=shape
     )
     levels = values * slope + 7.0
@@ -262,7 +236,7 @@ def test_the_files_own_window(shape: str, slope: float) -> None:
     else:
         less = 1 if shape == "LINEAR" else 0  # PS3.3 C.11.2.1.2.1, C.11.2.1.3.2
         share = ((levels - (40 - less / 2)) / (400 - less) + 0.5).clip(0, 1)
-    got = decode(written(dataset), Decoding(1))
+    got = decode(dicom_bytes(dataset), Decoding(1))
     assert np.array_equal(got.stored[..., 0], levels)
     assert np.abs(got.pixels[..., 0] - share * 255).max() <= 0.5 + 1e-6
     assert got.notes == (f"16 bits to 8 by the file's own window ({shape}): -160 to {240 - (shape == 'LINEAR')}",)
@@ -271,7 +245,7 @@ def test_the_files_own_window(shape: str, slope: float) -> None:
 @pytest.mark.parametrize("width", [0, -5])
 def test_a_window_without_width_is_not_used_and_said(width: float) -> None:
     values = np.arange(1000, dtype=np.uint16).reshape(20, 50)
-    got = decode(written(made(values, WindowCenter=40, WindowWidth=width)), Decoding(1))
+    got = decode(dicom_bytes(dicom_slice(values, WindowCenter=40, WindowWidth=width)), Decoding(1))
     assert "width" in got.notes[0]
     assert "percentiles" in got.notes[1]
 
@@ -284,7 +258,9 @@ def test_the_files_own_table(depth: int) -> None:
     item = Dataset()
     item.LUTDescriptor, item.LUTData = [4096, 0, depth], table.tolist()
     item["LUTDescriptor"].VR = item["LUTData"].VR = "US"
-    got = decode(written(made(values, BitsStored=12, HighBit=11, VOILUTSequence=[item])), Decoding(1, bits=16))
+    got = decode(
+        dicom_bytes(dicom_slice(values, BitsStored=12, HighBit=11, VOILUTSequence=[item])), Decoding(1, bits=16)
+    )
     assert np.array_equal(got.pixels[..., 0], np.rint(table[values] / (2**depth - 1) * 65535))
     assert got.notes == (f"12 bits to 16 by the file's own VOI LUT of {depth} bits",)
 
@@ -298,7 +274,7 @@ def test_enhanced_objects_keep_rescale_and_window_by_frame() -> None:
         window.WindowCenter, window.WindowWidth, window.VOILUTFunction = intercept + 50, 100, "LINEAR_EXACT"
         group.PixelValueTransformationSequence, group.FrameVOILUTSequence = [rescale], [window]
         each.append(group)
-    data = written(made(values, PerFrameFunctionalGroupsSequence=each))
+    data = dicom_bytes(dicom_slice(values, PerFrameFunctionalGroupsSequence=each))
     first, second = (decode(data, Decoding(1, frame=frame)) for frame in (0, 1))
     assert np.array_equal(second.stored, first.stored + 1000)
     assert np.array_equal(second.pixels, first.pixels)
@@ -307,48 +283,48 @@ def test_enhanced_objects_keep_rescale_and_window_by_frame() -> None:
 
 def test_eight_bits_are_shown_as_they_are() -> None:
     values = np.arange(40, 140, dtype=np.uint8).reshape(10, 10)
-    got = decode(written(made(values)), Decoding(3))
+    got = decode(dicom_bytes(dicom_slice(values)), Decoding(3))
     assert np.array_equal(got.pixels, np.repeat(values[..., None], 3, axis=2))
     assert got.notes == ()
-    assert decode(written(made(values)), Decoding(3, bits=16)).pixels.max() == 139 * 257
-    assert decode(written(made(values)), Decoding(1, window=(40, 139))).pixels.max() == 255
+    assert decode(dicom_bytes(dicom_slice(values)), Decoding(3, bits=16)).pixels.max() == 139 * 257
+    assert decode(dicom_bytes(dicom_slice(values)), Decoding(1, window=(40, 139))).pixels.max() == 255
 
 
 def test_floating_point_pixels() -> None:
     values = np.linspace(-1, 1, 100, dtype=np.float32).reshape(10, 10)
-    dataset = made(np.zeros((10, 10), np.int32))
+    dataset = dicom_slice(np.zeros((10, 10), np.int32))
     del dataset.PixelData
     for name in ("BitsStored", "HighBit", "PixelRepresentation"):
         del dataset[name]
     dataset.FloatPixelData = values.tobytes()
-    got = decode(written(dataset), Decoding(1, window=(-1, 1)))
+    got = decode(dicom_bytes(dataset), Decoding(1, window=(-1, 1)))
     assert np.array_equal(got.stored[..., 0], values)
     assert np.array_equal(got.pixels[..., 0], np.rint((values.astype(float) + 1) / 2 * 255))
     values[3, 3] = np.nan
     dataset.FloatPixelData = values.tobytes()
     with pytest.raises(UnreadableImage, match="1 of its values are not a number"):
-        decode(written(dataset), Decoding())
+        decode(dicom_bytes(dataset), Decoding())
 
 
 def test_a_missing_decoder_is_named_and_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    dataset = made(np.zeros((4, 4), np.uint8))
+    dataset = dicom_slice(np.zeros((4, 4), np.uint8))
     dataset.PixelData = pydicom.encaps.encapsulate([b"\0\0"])
     for syntax in (JPEGLSLossless, JPEG2000Lossless):
         dataset.file_meta.TransferSyntaxUID = syntax
         monkeypatch.setattr(type(get_decoder(syntax)), "is_available", property(lambda self: False))
         with pytest.raises(UnreadableImage) as caught:
-            decode(written(dataset), Decoding())
+            decode(dicom_bytes(dataset), Decoding())
         assert syntax.name in caught.value.reason
         assert "pip install 'medcls[dicom]'" in caught.value.reason
     dataset.file_meta.TransferSyntaxUID = MPEG2MPML
     with pytest.raises(UnreadableImage, match="MPEG2 .* which medcls does not read"):
-        decode(written(dataset), Decoding())
+        decode(dicom_bytes(dataset), Decoding())
 
 
 def test_a_deflated_bomb_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    dataset = made(np.zeros((2000, 2000), np.uint16))
+    dataset = dicom_slice(np.zeros((2000, 2000), np.uint16))
     dataset.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
-    data = written(dataset)
+    data = dicom_bytes(dataset)
     assert len(data) < 20_000
     assert decode(data, Decoding(1)).pixels.shape == (2000, 2000, 1)
     monkeypatch.setattr(dicom, "MOST_BYTES", 7_000_000)
@@ -363,24 +339,24 @@ def without_preamble(data: bytes) -> bytes:
 
 def test_a_file_without_preamble_is_known_by_its_first_element(tmp_path: Path) -> None:
     values = np.arange(100, dtype=np.uint8).reshape(10, 10)
-    data = without_preamble(written(made(values)))
+    data = without_preamble(dicom_bytes(dicom_slice(values)))
     for name in ("old.dcm", "old.DICOM", "IM000001"):
         (tmp_path / name).write_bytes(data)
         got = read(tmp_path / name, Decoding(1))
         assert np.array_equal(got.pixels[..., 0], values)
         assert got.notes == ("without a transfer syntax, taken for Explicit VR Little Endian",)
-    compressed = made(values)
+    compressed = dicom_slice(values)
     compressed.PixelData = pydicom.encaps.encapsulate([b"\0\0"])
     compressed["PixelData"].VR = "OB"
     compressed["PixelData"].is_undefined_length = True
     compressed.file_meta.TransferSyntaxUID = JPEGLSLossless
     with pytest.raises(UnreadableImage, match="does not say how"):
-        decode(without_preamble(written(compressed)), Decoding(1))
+        decode(without_preamble(dicom_bytes(compressed)), Decoding(1))
 
 
 def test_names_and_files_without_an_ending(tmp_path: Path) -> None:
     assert is_image_name(Path("a.dcm")) and is_image_name(Path("b.DICOM"))
-    data = written(made(np.zeros((4, 4), np.uint8)))
+    data = dicom_bytes(dicom_slice(np.zeros((4, 4), np.uint8)))
     contents = {"IM0001": data, "README": b"text", "Makefile": b"all:\n", "empty": b"", "short": b"\x08\0"}
     for name, content in contents.items():
         (tmp_path / name).write_bytes(content)
@@ -400,7 +376,7 @@ def test_headers_hold_nothing_that_identifies(tmp_path: Path) -> None:
     }  # fmt: skip
     path = tmp_path / "a.dcm"
     extra = {"ViewPosition": "AP", "PixelSpacing": [0.5, 0.25], "Manufacturer": "ACME"}
-    path.write_bytes(written(made(np.zeros((4, 6), np.uint16), **secret, **extra)))
+    path.write_bytes(dicom_bytes(dicom_slice(np.zeros((4, 6), np.uint16), **secret, **extra)))
     columns = dicom.headers(path)
     assert tuple(columns) == dicom.SAFE_COLUMNS
     found = {name: value for name, value in columns.items() if value}
@@ -412,7 +388,7 @@ def test_headers_hold_nothing_that_identifies(tmp_path: Path) -> None:
 
 
 def test_headers_read_no_pixels(tmp_path: Path) -> None:
-    data = written(made(np.zeros((400, 600), np.uint16)))
+    data = dicom_bytes(dicom_slice(np.zeros((400, 600), np.uint16)))
     path = tmp_path / "cut.dcm"
     path.write_bytes(data[:1000])
     assert dicom.headers(path)["Rows"] == "400"
@@ -427,7 +403,7 @@ def test_headers_read_no_pixels(tmp_path: Path) -> None:
 def test_p03_patients_are_groups_without_their_names(tmp_path: Path) -> None:
     def group(patient: str | None, salt: bytes = b"a") -> str:
         elements = {} if patient is None else {"PatientID": patient}
-        (tmp_path / "x.dcm").write_bytes(written(made(np.zeros((4, 4), np.uint8), **elements)))
+        (tmp_path / "x.dcm").write_bytes(dicom_bytes(dicom_slice(np.zeros((4, 4), np.uint8), **elements)))
         return dicom.patient_group(tmp_path / "x.dcm", salt)
 
     first = group("MRN-4711")
@@ -482,17 +458,17 @@ def test_cut_short_is_refused_or_lost_nothing(name: str) -> None:
 
 def test_a_lying_header_asks_for_no_memory() -> None:
     for rows, columns, word in ((65535, 65535, "decompression bomb"), (0, 5, "none at all"), (4000, 4000, "less than")):
-        dataset = made(np.zeros((4, 4), np.uint8), Rows=rows, Columns=columns)
+        dataset = dicom_slice(np.zeros((4, 4), np.uint8), Rows=rows, Columns=columns)
         with pytest.raises(UnreadableImage, match=word):
-            decode(written(dataset), Decoding())
-    many = made(np.zeros((4, 4), np.uint8), NumberOfFrames=2_000_000_000)
+            decode(dicom_bytes(dataset), Decoding())
+    many = dicom_slice(np.zeros((4, 4), np.uint8), NumberOfFrames=2_000_000_000)
     with pytest.raises(UnreadableImage, match="less than expected"):
-        decode(written(many), Decoding())
+        decode(dicom_bytes(many), Decoding())
 
 
 def test_unknown_photometric_interpretation() -> None:
     with pytest.raises(UnreadableImage, match="'CMYK', which medcls does not know"):
-        decode(written(made(np.zeros((4, 4), np.uint8), PhotometricInterpretation="CMYK")), Decoding())
+        decode(dicom_bytes(dicom_slice(np.zeros((4, 4), np.uint8), PhotometricInterpretation="CMYK")), Decoding())
 
 
 def test_the_preamble_may_be_a_tiff(tmp_path: Path) -> None:

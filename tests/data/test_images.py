@@ -1,6 +1,5 @@
 """One decoder: whatever a picture was saved as, red stays red, up stays up, and what is damaged is said."""
 
-import io
 import json
 import os
 import pickle
@@ -10,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from made_files import deep_file, png, saved, tiff
 from PIL import Image, ImageFile
 
 from medcls.data import images
@@ -37,28 +37,8 @@ def thirds(height: int = 48, width: int = 96) -> np.ndarray:
     return pixels
 
 
-def saved(image: Image.Image, kind: str, **options: object) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, kind, **options)
-    return buffer.getvalue()
-
-
 def luma(pixels: np.ndarray) -> np.ndarray:
     return np.round(pixels @ np.array([0.299, 0.587, 0.114])).astype(int)
-
-
-def png(depth: int, colour_type: int, rows: np.ndarray, chunks: tuple[tuple[bytes, bytes], ...] = ()) -> bytes:
-    """A PNG of kinds that Pillow reads but does not write (16-bit colour); `rows` is uint8 (H, bytes a row)."""
-    channels = {0: 1, 2: 3, 4: 2, 6: 4}[colour_type]
-    height, width = rows.shape[0], rows.shape[1] * 8 // depth // channels
-
-    def chunk(name: bytes, body: bytes) -> bytes:
-        return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
-
-    header = struct.pack(">IIBBBBB", width, height, depth, colour_type, 0, 0, 0)
-    body = zlib.compress(b"".join(b"\0" + row.tobytes() for row in rows))
-    parts = [chunk(b"IHDR", header), *(chunk(*c) for c in chunks), chunk(b"IDAT", body), chunk(b"IEND", b"")]
-    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
 
 
 def coloured_files() -> dict[str, tuple[bytes, int]]:
@@ -158,41 +138,6 @@ def test_16_bits_are_stored_whole_and_shown_by_a_stated_window(kind: str) -> Non
     assert np.array_equal(got.pixels, want)
     most = 12 if kind in ("PGM", "text PGM", "PPM") else 16
     assert got.notes == (f"{most} bits to 8 by the stated window: 1000 to 2000",)
-
-
-def deep_file(values: np.ndarray, kind: str) -> bytes:
-    """uint16 `(H, W, C)` in a format that holds it; PNM with 4095 as the largest value."""
-    height, width, channels = values.shape
-    big = values.astype(">u2").reshape(height, -1)
-    header = f"{width} {height} 4095\n".encode()
-    if kind == "text PGM":
-        return b"P2\n" + header + " ".join(str(value) for value in values.reshape(-1)).encode()
-    if kind in ("PGM", "PPM"):
-        return (b"P6\n" if channels == 3 else b"P5\n") + header + big.tobytes()
-    if kind == "RGB PNG":
-        return png(16, 2, big.view(np.uint8))
-    if kind in ("RGB TIFF", "RGB LZW TIFF"):
-        return tiff(values, 8 if "LZW" in kind else 1)
-    return saved(Image.fromarray(values[..., 0]), kind)
-
-
-def tiff(values: np.ndarray, compression: int = 1, photometric: int | None = None) -> bytes:
-    """A little-endian TIFF of one strip, of any number type and 1 or 3 channels; compression 8 is zlib's."""
-    height, width, channels = values.shape
-    bits, kind = values.dtype.itemsize * 8, {"u": 1, "i": 2, "f": 3}[values.dtype.kind]
-    body = values.astype(values.dtype.newbyteorder("<")).tobytes()
-    body = zlib.compress(body) if compression == 8 else body
-    photometric = (2 if channels == 3 else 1) if photometric is None else photometric
-    lists = b"".join(struct.pack("<3H", *[number] * 3) for number in (bits, kind))
-    begin = 8 + 2 + 11 * 12 + 4
-    per_channel = [begin, begin + 6] if channels == 3 else [bits, kind]
-    entries = [
-        (256, 1, width), (257, 1, height), (258, channels, per_channel[0]), (259, 1, compression),
-        (262, 1, photometric), (273, 1, begin + len(lists)), (277, 1, channels), (278, 1, height),
-        (279, 1, len(body)), (284, 1, 1), (339, channels, per_channel[1]),
-    ]  # fmt: skip
-    directory = b"".join(struct.pack("<HHII", tag, 3 if tag in (258, 339) else 4, *rest) for tag, *rest in entries)
-    return b"II*\0" + struct.pack("<IH", 8, len(entries)) + directory + bytes(4) + lists + body
 
 
 def test_the_images_own_percentiles_are_the_window_where_none_is_stated() -> None:
@@ -413,6 +358,16 @@ def test_cut_short_is_refused_or_lost_nothing(kind: str) -> None:
         else:
             assert (got == whole).all(), f"cut at {cut} of {len(data)}: a wrong picture in silence"
     assert refused >= 85
+
+
+def test_a_png_with_one_wrong_bit_is_refused() -> None:
+    """Pillow by itself skips the checksum of the pixels, and shows what the damage left of them."""
+    data = saved(noise(), "PNG")
+    for place in np.linspace(data.index(b"IDAT") + 4, len(data) - 17, 50, dtype=int):
+        bad = bytearray(data)
+        bad[place] ^= 1
+        with pytest.raises(UnreadableImage, match="damaged"):
+            decode(bytes(bad), Decoding(3))
 
 
 def test_cut_is_refused_even_where_another_library_asked_for_leniency(monkeypatch: pytest.MonkeyPatch) -> None:

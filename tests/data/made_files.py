@@ -1,0 +1,113 @@
+"""Image files for tests, of kinds that Pillow reads but does not write, and DICOM."""
+
+import io
+import struct
+import zlib
+
+import numpy as np
+from PIL import Image
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
+
+# Which rows and columns each of PNG's seven interlaced passes holds.
+ADAM7 = tuple(
+    np.s_[top::down, left::across]
+    for top, left, down, across in (
+        (0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1),
+    )
+)  # fmt: skip
+
+
+def saved(image: Image.Image, kind: str, **options: object) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def png(
+    depth: int,
+    colour_type: int,
+    rows: np.ndarray,
+    chunks: tuple[tuple[bytes, bytes], ...] = (),
+    *,
+    claims: tuple[int, int] | None = None,
+    interlaced: bool = False,
+) -> bytes:
+    """A PNG of kinds that Pillow reads but does not write (16-bit colour, interlaced, lying about its size).
+
+    `rows` is uint8 (H, bytes a row); `claims` is the width and height to write into the header.
+    """
+    channels = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}[colour_type]
+    size = claims or (rows.shape[1] * 8 // depth // channels, rows.shape[0])
+    passes = [rows]
+    if interlaced:
+        pixels = rows.reshape(len(rows), -1, depth * channels // 8)
+        passes = [part.reshape(len(part), -1) for part in (pixels[s] for s in ADAM7) if part.size]
+
+    def chunk(name: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+
+    header = struct.pack(">IIBBBBB", *size, depth, colour_type, 0, 0, int(interlaced))
+    body = zlib.compress(b"".join(b"\0" + row.tobytes() for part in passes for row in part))
+    parts = [chunk(b"IHDR", header), *(chunk(*c) for c in chunks), chunk(b"IDAT", body), chunk(b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
+
+
+def deep_file(values: np.ndarray, kind: str) -> bytes:
+    """uint16 `(H, W, C)` in a format that holds it; PNM with 4095 as the largest value."""
+    height, width, channels = values.shape
+    big = values.astype(">u2").reshape(height, -1)
+    header = f"{width} {height} 4095\n".encode()
+    if kind == "text PGM":
+        return b"P2\n" + header + " ".join(str(value) for value in values.reshape(-1)).encode()
+    if kind in ("PGM", "PPM"):
+        return (b"P6\n" if channels == 3 else b"P5\n") + header + big.tobytes()
+    if kind == "RGB PNG":
+        return png(16, 2, big.view(np.uint8))
+    if kind in ("RGB TIFF", "RGB LZW TIFF"):
+        return tiff(values, 8 if "LZW" in kind else 1)
+    return saved(Image.fromarray(values[..., 0]), kind)
+
+
+def tiff(values: np.ndarray, compression: int = 1, photometric: int | None = None) -> bytes:
+    """A little-endian TIFF of one strip, of any number type and 1 or 3 channels; compression 8 is zlib's."""
+    height, width, channels = values.shape
+    bits, kind = values.dtype.itemsize * 8, {"u": 1, "i": 2, "f": 3}[values.dtype.kind]
+    body = values.astype(values.dtype.newbyteorder("<")).tobytes()
+    body = zlib.compress(body) if compression == 8 else body
+    photometric = (2 if channels == 3 else 1) if photometric is None else photometric
+    lists = b"".join(struct.pack("<3H", *[number] * 3) for number in (bits, kind))
+    begin = 8 + 2 + 11 * 12 + 4
+    per_channel = [begin, begin + 6] if channels == 3 else [bits, kind]
+    entries = [
+        (256, 1, width), (257, 1, height), (258, channels, per_channel[0]), (259, 1, compression),
+        (262, 1, photometric), (273, 1, begin + len(lists)), (277, 1, channels), (278, 1, height),
+        (279, 1, len(body)), (284, 1, 1), (339, channels, per_channel[1]),
+    ]  # fmt: skip
+    directory = b"".join(struct.pack("<HHII", tag, 3 if tag in (258, 339) else 4, *rest) for tag, *rest in entries)
+    return b"II*\0" + struct.pack("<IH", 8, len(entries)) + directory + bytes(4) + lists + body
+
+
+def dicom_bytes(dataset: Dataset) -> bytes:
+    buffer = io.BytesIO()
+    dataset.save_as(buffer, enforce_file_format=True)
+    return buffer.getvalue()
+
+
+def dicom_slice(values: np.ndarray, **elements: object) -> Dataset:
+    """A CT slice, or several, of integers `(H, W)` or `(N, H, W)`, with elements of one's own."""
+    dataset = Dataset()
+    dataset.file_meta = FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID = CTImageStorage
+    dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID = "1.2.3"
+    dataset.Modality, dataset.PhotometricInterpretation, dataset.SamplesPerPixel = "CT", "MONOCHROME2", 1
+    dataset.Rows, dataset.Columns = values.shape[-2:]
+    if values.ndim == 3:
+        dataset.NumberOfFrames = len(values)
+    dataset.BitsAllocated = dataset.BitsStored = 8 * values.dtype.itemsize
+    dataset.HighBit, dataset.PixelRepresentation = dataset.BitsStored - 1, int(values.dtype.kind == "i")
+    for name, value in elements.items():
+        setattr(dataset, name, value)
+    dataset.PixelData = values.tobytes()
+    return dataset
