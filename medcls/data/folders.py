@@ -191,8 +191,8 @@ def find_layout(root: Path) -> dict[str, Path]:
     Raises
     ------
     MedclsError
-        The folder is missing, empty, holds images but no class folders, mixes splits with
-        something else, or has two folders for one split.
+        The folder is missing, empty, holds images but no class folders, holds itself a second
+        time, mixes splits with something else, or has two folders for one split.
     """
     if not root.exists():
         raise MedclsError(
@@ -209,6 +209,11 @@ def find_layout(root: Path) -> dict[str, Path]:
             "folder of its name."
             if loose
             else f"{root} (data.root) is empty: it needs one sub-folder a class, or train/val/test folders."
+        )
+    if (copy := second_copy(root, names)) is not None:
+        raise MedclsError(
+            f"{root} holds {', '.join(name for name in names if name != copy)}, and in {copy} all of these again: a "
+            f"second copy, as some archives bring it? Give data.root={root / copy}, or move {copy} away."
         )
     splits: dict[str, Path] = {}
     others = []
@@ -230,6 +235,14 @@ def find_layout(root: Path) -> dict[str, Path]:
     if "train" not in splits:
         raise MedclsError(f"{root} has {', '.join(p.name for p in splits.values())} but no folder named train.")
     return splits
+
+
+def second_copy(root: Path, names: Sequence[str]) -> str | None:
+    """Which of a folder's sub-folders holds all the others' names again, if there are at least two others."""
+    for name in names if len(names) > 2 else ():
+        if all((root / name / other).is_dir() for other in names if other != name):
+            return name
+    return None
 
 
 def list_images(root: Path) -> tuple[pd.DataFrame, list[str]]:
