@@ -51,6 +51,8 @@ def check(
     list of Finding
         At least one a check that applies: what is in order is said too.
     """
+    if manifest.rows.empty:
+        return images.unreadable(manifest)
     facts = manifest.facts.loc[manifest.rows["path"]]
     checks: list[Callable[[], list[Finding]]] = [
         partial(images.unreadable, manifest),

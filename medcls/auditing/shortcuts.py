@@ -2,11 +2,12 @@
 
 One small model a source, cross-validated: a single decision tree of depth 4, with at least 10 images
 in a leaf. It sees thresholds, bands (both the darkest and the brightest) and combinations, needs no
-scaling, reads missing values, and is fitted in 10 ms on 10,000 images; on five public sets its AUROC
-lay within 0.03 of that of boosted trees, at a hundredth of the time or less.
+scaling, reads missing values, and is fitted to 20,000 images in 20 ms; for 13 sources of three public
+sets its AUROC lay within 0.05 of that of boosted trees, in less than a tenth of the time.
 """
 
 import dataclasses
+import warnings
 from collections.abc import Sequence
 
 import numpy as np
@@ -14,7 +15,6 @@ import pandas as pd
 from scipy.sparse import coo_array
 from sklearn.model_selection import StratifiedKFold
 from sklearn.tree import DecisionTreeClassifier
-from sklearn.utils import resample
 
 from medcls.auditing.findings import Finding
 from medcls.data.manifest import COLUMNS, Manifest
@@ -23,7 +23,8 @@ from medcls.data.splits import together
 FOLDS = 5
 RESAMPLES = 500
 MOST_IMAGES = 20_000
-"""A larger set is asked on a stratified sample of this size, whose intervals are narrow enough."""
+"""A larger set is asked on a sample of this size, equally many of each class as far as there are: AUROC does not depend
+on prevalence, and the intervals are narrow enough."""
 
 FEWEST_CASES = 10
 """Independent images that every class must have for the question to make sense."""
@@ -67,13 +68,15 @@ def shortcuts(manifest: Manifest, facts: pd.DataFrame, resize: str) -> list[Find
     """
     units = together(manifest.rows)
     cases = pd.Series(units).groupby(manifest.rows["label"].to_numpy()).nunique()
+    cases = cases.reindex(list(manifest.classes), fill_value=0)
     if cases.min() < FEWEST_CASES:
         title = (
             f"Too few images to ask for shortcuts: {cases.idxmin()} has {cases.min()} independent ones, and "
             f"{FEWEST_CASES} are needed"
         )
         return [Finding("shortcuts_seen", "information", title, values={"fewest_cases": int(cases.min())})]
-    kept = _sample(manifest.labels)
+    most = MOST_IMAGES // len(manifest.classes) if len(manifest) > MOST_IMAGES else MOST_IMAGES
+    kept = _sample(manifest.labels, most)
     rows, facts = manifest.rows.iloc[kept].set_index("path", drop=False), facts.iloc[kept]
     columns, left_out = metadata(rows)
     seen, unseen = sources_seen(facts, resize), [*sources_unseen(rows, facts, resize), *columns]
@@ -86,16 +89,15 @@ def shortcuts(manifest: Manifest, facts: pd.DataFrame, resize: str) -> list[Find
         f"said to tell the label where the interval lies above {TELLING}."
     )
     if len(kept) < len(manifest):
-        how += f" Asked on a stratified sample of {len(kept):,} of {len(manifest):,} images."
+        how += f" Asked on {len(kept):,} of {len(manifest):,} images, at most {most:,} of a class."
     return [_seen(seen, answers, how), _unseen(unseen, answers, how, left_out)]
 
 
-def _sample(labels: np.ndarray) -> np.ndarray:
-    """Row numbers of all images, or of a stratified sample where there are many."""
-    rows = np.arange(len(labels))
-    if len(rows) <= MOST_IMAGES:
-        return rows
-    return np.sort(resample(rows, n_samples=MOST_IMAGES, replace=False, stratify=labels, random_state=0))
+def _sample(labels: np.ndarray, most: int) -> np.ndarray:
+    """Row numbers, in order, of at most so many images of each class."""
+    order = np.random.default_rng(0).permutation(len(labels))
+    rank = pd.Series(order).groupby(labels[order]).cumcount().to_numpy()
+    return np.sort(order[rank < most])
 
 
 def sources_seen(facts: pd.DataFrame, resize: str) -> list[Source]:
@@ -227,8 +229,11 @@ class Question:
         # Folds of whole units, stratified by their first image: scikit-learn's grouped splitter takes seconds.
         splitter = StratifiedKFold(FOLDS, shuffle=True, random_state=0)
         self._fold = np.empty(self.units, dtype=np.int64)
-        for number, (_, held) in enumerate(splitter.split(first, labels[first])):
-            self._fold[held] = number
+        with warnings.catch_warnings():
+            # A class may come first in few units where units are of several classes.
+            warnings.filterwarnings("ignore", message="The least populated class")
+            for number, (_, held) in enumerate(splitter.split(first, labels[first])):
+                self._fold[held] = number
         # How often each unit is drawn in each resample, (units, RESAMPLES).
         rng = np.random.default_rng(0)
         drawn = rng.integers(self.units, size=(RESAMPLES, self.units)) + self.units * np.arange(RESAMPLES)[:, None]

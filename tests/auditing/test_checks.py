@@ -97,6 +97,21 @@ def test_every_finding_can_be_written_as_json_and_names_only_known_paths():
     assert len({finding.check for finding in findings}) == len(findings)
 
 
+def test_where_no_image_can_be_read_that_is_all_there_is_to_say():
+    failure = UnreadableImage("it is a Git LFS pointer", Path("root/a/00000.png"))
+    manifest = manifest_of(["a", "b"], unreadable=(failure,) * 2)
+    manifest = manifest.with_rows(manifest.rows[:0])
+    assert only(check(manifest, None)).title == "2 of 2 files cannot be read as images"
+
+
+def test_a_class_of_which_no_image_can_be_read_is_counted_as_none():
+    manifest = manifest_of(["a"] * 50 + ["b"] * 50)
+    findings = check(manifest.with_rows(manifest.rows[:50]), None)
+    assert {finding.check: finding.title for finding in findings}["classes"] == "a 50 (100.0%), b 0 (0.0%)"
+    for finding in findings:
+        json.dumps(dict(finding.values), allow_nan=False)
+
+
 # Files and pictures
 
 
