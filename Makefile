@@ -36,6 +36,7 @@ test-all: check  ## The slow tests too
 
 bench: .venv/installed-dev  ## Measure: each figure a ratio of two things timed in turn
 	$(BIN)/python -m benchmarks.memory_format
+	$(BIN)/python -m benchmarks.duplicates
 	$(BIN)/python -m benchmarks.cache
 
 clean:  ## Remove what was made here, but no run and no data

@@ -36,7 +36,10 @@ if TYPE_CHECKING:
 # Run as a module, this file is called __main__; its log belongs to medcls all the same.
 log = logging.getLogger("medcls.train")
 
-SPLIT_SETTINGS = ("val_fraction", "test_fraction", "train_fraction", "folds", "fold", "copies", "pool_splits")
+SPLIT_SETTINGS = (
+    *("val_fraction", "test_fraction", "train_fraction", "folds", "fold"),
+    *("copies", "pool_splits", "recut_val", "keep_near_copies_together", "locked_test"),
+)
 
 
 def main() -> None:
