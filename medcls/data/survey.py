@@ -15,8 +15,8 @@ from medcls.data.known import Fact, KnownFiles
 from medcls.data.traits import Traits, traits
 from medcls.preprocessing import Decoding
 
-# How many pictures are handed to the threads at a time: bounds the queue, and how long a Ctrl-C waits.
-BATCH = 256
+# How many files are asked for, read and remembered at a time: what a kill can lose.
+BATCH = 1024
 # How many rows become arrays at a time.
 BLOCK = 16_384
 

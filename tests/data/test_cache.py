@@ -181,6 +181,26 @@ def test_p15_a_kill_in_the_middle_loses_a_batch_and_no_slot_lies(tmp_path):
     check(cache, range(40))
 
 
+@pytest.mark.parametrize("calls", [0, 1, 2, 3])
+def test_p15_stopped_between_pictures_and_names_no_slot_lies(monkeypatch, calls):
+    monkeypatch.setattr(cache_module, "BATCH_BYTES", 4 * 60)
+    write, left = cache_module._write_at, iter(range(calls))
+
+    def stopped(path, offset, values):
+        if next(left, None) is None:
+            raise KeyboardInterrupt
+        write(path, offset, values)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(cache_module, "_write_at", stopped)
+        filled(range(8))
+    cache = PixelCache(PREPROCESSING)
+    _, slots = cache.find([name(number) for number in range(8)])
+    assert (slots >= 0).sum() == calls // 2 * 4
+    check(cache, [number for number in range(8) if slots[number] >= 0])
+    check(filled(range(8)), range(8))
+
+
 def test_p15_of_two_processes_one_fills_and_the_other_finds(tmp_path):
     both = [start(tmp_path / "asked") for _ in range(2)]
     for process in both:
