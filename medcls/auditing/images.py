@@ -133,25 +133,28 @@ def outliers(facts: pd.DataFrame) -> list[Finding]:
         share = facts[name].map(facts[name].value_counts(normalize=True))
         columns.append((name, facts[name], (share < RARE).to_numpy(), str(facts[name].mode().iloc[0])))
     table = pd.DataFrame(
-        [{"trait": name, "typical": typical, "outliers": int(unlike.sum()), "among them": _range(value[unlike])}
+        [{"trait": name, "typical": typical, "unlike": int(unlike.sum()), "among them": _range(value[unlike])}
          for name, value, unlike, typical in columns if unlike.any()]
     )  # fmt: skip
-    # An image that is odd in several ways comes first.
-    oddness = np.sum([unlike for _, _, unlike, _ in columns], axis=0)
+    # What many share is another kind of image, not an outlier. An image that is odd in several ways comes first.
+    kinds = [name for name, _, unlike, _ in columns if unlike.mean() >= RARE]
+    oddness = np.sum([unlike & (name not in kinds) for name, _, unlike, _ in columns], axis=0)
     odd = int((oddness > 0).sum())
     values = {"images": len(facts), "outliers": odd}
-    if not odd:
+    values |= {f"unlike_in_{name.split()[0]}": int(unlike.sum()) for name, _, unlike, _ in columns}
+    if table.empty:
         title = f"None of {len(facts):,} images stands out in size, aspect, mode, bits, brightness or contrast"
         return [Finding("outliers", "good", title, values=values)]
-    values |= {f"outliers_{name.split()[0]}": int(unlike.sum()) for name, _, unlike, _ in columns}
     order = np.argsort(-oddness, kind="stable")[: min(odd, MOST_SHOWN)]
     return [
         Finding(
             "outliers",
             "information",
-            f"{counted(odd, 'image')} of {len(facts):,} unlike the rest of the set",
+            f"{counted(odd, 'image')} of {len(facts):,} unlike the rest of the set"
+            + (f"; more than one kind of {' and '.join(name.split()[0] for name in kinds)}" if kinds else ""),
             f"By more than {OUTLYING} robust standard deviations from the median (sizes and aspects as ratios), or a "
-            f"mode or bit depth that under {RARE:.0%} of the images have. Look whether they belong: photographs of a "
+            f"mode or bit depth that under {RARE:.0%} of the images have. Where {RARE:.0%} or more lie that far off, "
+            "they are another kind of image, and not shown one by one. Look whether they belong: photographs of a "
             "screen, scout views and other examinations show up here.",
             values,
             table,

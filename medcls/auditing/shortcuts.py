@@ -325,7 +325,7 @@ def _seen(sources: Sequence[Source], answers: dict[str, tuple[float, float, floa
     return Finding(
         "shortcuts_seen",
         "warning",
-        f"The label can be told without the disease, from {_named(telling.iloc[0])}{more}",
+        f"The label can be told from something trivial that the network sees: {_named(telling.iloc[0])}{more}",
         "A network can see these too, and will use them where they are easier than the disease. Not every one is a "
         "fault: a disease may brighten the picture. Test on images from elsewhere, and look at what the network looks "
         f"at. {how}",
