@@ -24,8 +24,8 @@ from medcls import places
 
 log = logging.getLogger(__name__)
 
-DECODING_VERSION = 1
-"""Raise this when `images.py` or `traits.py` comes to give other values for the same file."""
+DECODING_VERSION = 2
+"""Raise this when `images.py`, what it decodes with, or `traits.py` comes to give other values for the same file."""
 
 DECODERS = ("pillow", "pydicom", "python-gdcm", "pylibjpeg-openjpeg", "imagehash")
 """Packages whose next version may read other pixels out of the same file."""
