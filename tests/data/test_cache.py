@@ -191,9 +191,10 @@ def test_p15_stopped_between_pictures_and_names_no_slot_lies(monkeypatch, calls)
             raise KeyboardInterrupt
         write(path, offset, values)
 
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patch:
         patch.setattr(cache_module, "_write_at", stopped)
-        filled(range(8))
+        with pytest.raises(KeyboardInterrupt):
+            filled(range(8))
     cache = PixelCache(PREPROCESSING)
     _, slots = cache.find([name(number) for number in range(8)])
     assert (slots >= 0).sum() == calls // 2 * 4
