@@ -304,6 +304,10 @@ def test_p17_images_and_groups_are_counted_apart():
     assert finding.title == "10 images of 6 groups; 2 groups have more than one image"
     assert (finding.values["images_without_group"], finding.values["most_images_in_a_group"]) == (1, 3)
     assert finding.table.to_numpy().tolist() == [[1, 4], [2, 1], [3, 1]]
+    # Images without a group are nobody's siblings.
+    unnamed = manifest_of(["a", "b"] * 5, group=["p1", "p1"] + [""] * 8)
+    leak = expected_leak(pd.Series([0, 0, *range(1, 9)]))
+    assert only(groups.groups(unnamed, None)).values["random_split_leak"] == leak
     lone = manifest_of(["a", "b"], group=["p1", "p2"])
     assert only(groups.groups(lone, None)).level == "good"
 
