@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import logging
 import os
 import shlex
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from medcls.configuration import build, open_door, plain
+from medcls.configuration import open_door, plain, read_source, settle_paths, split_settings
 from medcls.errors import MedclsError, typed
 from medcls.run_folder import RunFolder
 
@@ -40,8 +39,7 @@ def run(cfg: DictConfig) -> int:
     folder = RunFolder(Path(HydraConfig.get().runtime.output_dir))
     try:
         folder.refuse_if_taken()
-        if cfg.data.root is not None:
-            cfg.data.root = str(Path(str(cfg.data.root)).expanduser().absolute())
+        settle_paths(cfg)
         folder.refuse_within(cfg.data.root)
         return audit(cfg, folder)
     finally:
@@ -127,14 +125,6 @@ def check_settings(cfg: DictConfig) -> None:
         raise MedclsError(f"data.resize is {cfg.data.resize!r}: choose one of {', '.join(RESIZE_POLICIES)}.")
 
 
-def split_settings(cfg: DictConfig) -> dict[str, Any]:
-    """What the images are split by: each argument of `split` that the configuration names, and the seed."""
-    from medcls.data.splits import split
-
-    names = [name for name in inspect.signature(split).parameters if name in cfg.data]
-    return {"seed": cfg.seed} | {name: plain(cfg.data[name]) for name in names}
-
-
 def read_images(cfg: DictConfig) -> Manifest:
     """The images as they are, with what would stop a training among them.
 
@@ -143,11 +133,7 @@ def read_images(cfg: DictConfig) -> Manifest:
     MedclsError
         There are none, or not one of them can be read.
     """
-    from medcls import terminal
-
-    positive = None if cfg.positive_class is None else str(cfg.positive_class)
-    with terminal.progress("reading images") as progress:
-        manifest: Manifest = build(cfg.data.source, positive=positive, strict=False, progress=progress)
+    manifest = read_source(cfg, strict=False)
     if not len(manifest):
         raise MedclsError(f"None of {len(manifest.unreadable)} files can be read. {manifest.unreadable[0]}")
     return manifest

@@ -1,13 +1,16 @@
 """The one place, beside the doors, that knows Hydra: where configurations lie, and what may be built from them."""
 
+from __future__ import annotations
+
 import errno
+import inspect
 import logging
 import re
 import sys
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import hydra
 from hydra.core.config_store import ConfigStore
@@ -18,6 +21,9 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from medcls.errors import MedclsError, hydra_override, typed
+
+if TYPE_CHECKING:
+    from medcls.data.manifest import Manifest
 
 log = logging.getLogger(__name__)
 
@@ -257,3 +263,41 @@ def build(node: DictConfig, **values: Any) -> Any:  # noqa: ANN401 - builds what
 def plain(node: Any) -> Any:  # noqa: ANN401 - any value a configuration can hold
     """A configuration node as lists, dicts, numbers and strings."""
     return OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
+
+
+def settle_paths(cfg: DictConfig) -> None:
+    """Make the data's paths absolute, so that the saved configuration holds wherever the next command is started."""
+    for key in ("root", "exclude_file", "locked_test"):
+        if cfg.data[key] is not None:
+            cfg.data[key] = str(Path(str(cfg.data[key])).expanduser().absolute())
+    # A table that is not here is looked for below data.root, and a list of tables names that itself.
+    csv = cfg.data.get("csv")
+    if isinstance(csv, str) and Path(csv).expanduser().is_file():
+        cfg.data.csv = str(Path(csv).expanduser().absolute())
+
+
+def read_source(cfg: DictConfig, *, strict: bool) -> Manifest:
+    """The images that the configuration names, fetched first where that was asked for; not split.
+
+    Raises
+    ------
+    MedclsError
+        What the source, or the download, objects to.
+    """
+    from medcls import terminal
+
+    if cfg.data.download:
+        with terminal.progress("fetching images") as progress:
+            build(cfg.data.published, target=cfg.data.root, progress=progress)
+    positive = None if cfg.positive_class is None else str(cfg.positive_class)
+    with terminal.progress("reading images") as progress:
+        manifest: Manifest = build(cfg.data.source, positive=positive, strict=strict, progress=progress)
+    return manifest
+
+
+def split_settings(cfg: DictConfig) -> dict[str, Any]:
+    """What the images are split by: each argument of `split` that the configuration names, and the seed."""
+    from medcls.data.splits import split
+
+    names = [name for name in inspect.signature(split).parameters if name in cfg.data]
+    return {"seed": cfg.seed} | {name: plain(cfg.data[name]) for name in names}

@@ -6,14 +6,23 @@ import dataclasses
 import logging
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from medcls import __version__
-from medcls.configuration import build, check_targets, open_door, plain, resumed
+from medcls.configuration import (
+    build,
+    check_targets,
+    open_door,
+    plain,
+    read_source,
+    resumed,
+    settle_paths,
+    split_settings,
+)
 from medcls.errors import MedclsError
 from medcls.run_folder import RunFolder, file_hash
 
@@ -35,11 +44,6 @@ if TYPE_CHECKING:
 
 # Run as a module, this file is called __main__; its log belongs to medcls all the same.
 log = logging.getLogger("medcls.train")
-
-SPLIT_SETTINGS = (
-    *("val_fraction", "test_fraction", "train_fraction", "folds", "fold"),
-    *("copies", "pool_splits", "recut_val", "keep_near_copies_together", "locked_test"),
-)
 
 
 def main() -> None:
@@ -68,8 +72,7 @@ def settle(cfg: DictConfig, sweeping: bool) -> None:
     """Fix what depends on how and from where the command was started, so that the saved configuration says it."""
     if cfg.evaluate_test is None:
         cfg.evaluate_test = not sweeping
-    if cfg.data.root is not None:
-        cfg.data.root = str(Path(str(cfg.data.root)).expanduser().absolute())
+    settle_paths(cfg)
 
 
 def train(cfg: DictConfig, run: RunFolder) -> float | None:
@@ -93,6 +96,10 @@ def train(cfg: DictConfig, run: RunFolder) -> float | None:
         What the user can mend, before the first epoch wherever it can be known then.
     """
     from medcls import hardware, pictures, terminal
+    from medcls.auditing.quick import audit_quickly
+    from medcls.auditing.record import record as audit_record
+    from medcls.data.locked import remember_test
+    from medcls.data.splits import split_table
     from medcls.inference.predict import load_best
     from medcls.models.summary import summarise
 
@@ -104,8 +111,10 @@ def train(cfg: DictConfig, run: RunFolder) -> float | None:
         log.info(line)
     seed(cfg.seed)
 
-    manifest = read_images(cfg)
     preprocessing = choose_preprocessing(cfg)
+    settings = split_settings(cfg)
+    whole, manifest = read_images(cfg, settings)
+    findings = audit_quickly(whole, manifest, settings, resize=preprocessing.resize)
     data = make_loaders(cfg, manifest, preprocessing, machine)
     if cfg.preview:
         run.begin()
@@ -123,6 +132,8 @@ def train(cfg: DictConfig, run: RunFolder) -> float | None:
         check_same_run(run, manifest)
     else:
         run.write_text("manifest.csv", manifest.to_csv())
+        run.write_text("splits.csv", split_table(manifest).to_csv(index=False))
+        run.write_json("audit.json", audit_record(manifest, findings))
         run.write_json("weights.json", account.to_plain())
         run.write_text("model.txt", summary)
         pictures.of_data(data, run.figures)
@@ -136,6 +147,8 @@ def train(cfg: DictConfig, run: RunFolder) -> float | None:
     checkpoint = file_hash(run.best)
     splits = ("val", "test") if cfg.evaluate_test else ("val",)
     device = trainer.strategy.root_device
+    if cfg.evaluate_test:
+        remember_test(manifest, str(run.path), settings)
     scores = {split: score(run, split, checkpoint, classifier, data, device) for split in splits}
     record = {split: metrics.to_plain() | {"caption": caption} for split, (metrics, caption) in scores.items()}
     run.write_json("metrics.json", {"checkpoint": checkpoint, "stamps": manifest.stamps, **record})
@@ -160,15 +173,13 @@ def seed(value: int) -> None:
     seed_everything(value, workers=True, verbose=False)
 
 
-def read_images(cfg: DictConfig) -> Manifest:
-    """The images: one row each, each in one split; what was done to them is said."""
+def read_images(cfg: DictConfig, settings: Mapping[str, Any]) -> tuple[Manifest, Manifest]:
+    """The images as they are, and the same, each in one split; what was done to them is said."""
     from medcls import terminal
     from medcls.data.splits import split, split_table
 
-    positive = None if cfg.positive_class is None else str(cfg.positive_class)
-    with terminal.progress("reading images") as progress:
-        manifest = build(cfg.data.source, positive=positive, progress=progress)
-    manifest = split(manifest, seed=cfg.seed, **{name: cfg.data[name] for name in SPLIT_SETTINGS})
+    whole = read_source(cfg, strict=True)
+    manifest = split(whole, **settings)
     for line in (*manifest.stamps, *manifest.notes):
         log.warning(line)
     table = split_table(manifest)
@@ -176,7 +187,7 @@ def read_images(cfg: DictConfig) -> Manifest:
         counts, shares = table.pop(f"{name}: images"), table.pop(f"{name}: share")
         table[f"{name} (share)"] = [f"{n} ({share:.2f})" for n, share in zip(counts, shares, strict=True)]
     terminal.show_table(table, "Images by split")
-    return manifest
+    return whole, manifest
 
 
 def choose_preprocessing(cfg: DictConfig) -> Preprocessing:

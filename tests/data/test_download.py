@@ -364,7 +364,7 @@ def test_a_set_without_a_published_checksum_says_where_to_get_it(name, tmp_path)
 
 
 def test_shipped_addresses_are_well_formed():
-    for name in ("chest_xray",):
+    for name in ("chest_xray", "skin_cancer"):
         settings = published(name)
         assert settings["licence"] and settings["page"].startswith("https://")
         files = [download.PublishedFile(**file) for file in settings["files"]]
