@@ -70,7 +70,7 @@ def choose(workers: int | None = None, keep_memory: bool = True) -> Hardware:
         reasons.append(f"loader workers: {workers}, as set by data.workers")
     memory = _memory() // 4
     reasons.append(
-        f"without the cache, decoded images are kept in memory up to {memory / 2**30:.1f} GiB, a quarter of the machine's"
+        f"without the cache, images are kept in memory up to {memory / 2**30:.1f} GiB, a quarter of the machine's"
     )
     reasons.append("memory format: channels_last, in which these convolutions run fastest")
     if keep_memory and _keep_freed_memory():

@@ -1,10 +1,13 @@
 """From a list of labelled files, wherever it came from, to a checked manifest: the part that all sources share."""
 
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
+from medcls.data import dicom
 from medcls.data.manifest import (
     COLUMNS,
     Manifest,
@@ -31,6 +34,8 @@ def assemble(
     group_pattern: str | None = None,
     exclude_paths: str | Sequence[str] = (),
     exclude_file: str | Path | None = None,
+    dicom_patients: bool = False,
+    dicom_columns: bool = False,
     frame: int = 0,
     remember: bool = True,
     stamps: tuple[str, ...] = (),
@@ -59,6 +64,10 @@ def assemble(
         Relative paths of images to leave out.
     exclude_file : path, optional
         A text file of such paths, one a line, as `medcls.audit` writes it.
+    dicom_patients : bool
+        Group DICOM files by patient: a salted hash of the patient id, see `medcls.data.dicom.patient_group`.
+    dicom_columns : bool
+        Carry along what a DICOM file's header says of modality, view and scanner: nothing that names a person.
     frame : int
         Which frame or page, where a file holds several.
     remember : bool
@@ -93,12 +102,54 @@ def assemble(
             + "\nMend or remove them, or leave them out by data.exclude."
         )
     rows = rows[rows["path"].isin(facts.index)]
+    is_dicom = facts["format"].to_numpy() == "DICOM"
+    if dicom_patients:
+        rows = group_by_patient(root, rows, is_dicom, asked_otherwise=bool(rows["group"].any()))
+    if dicom_columns:
+        rows = rows.assign(**header_columns(root, rows["path"].tolist(), is_dicom))
     rows = rows.assign(split="", content=facts["content"].to_numpy(), stamp="".join(stamps))
     if strict:
         check_one_label_per_image(rows)
     others = [column for column in rows.columns if column not in COLUMNS]
     rows = rows[[*COLUMNS, *others]].reset_index(drop=True)
     return Manifest(root, classes, rows, positive, stamps, (*notes, *unmapped, *excluded), facts, tuple(failures))
+
+
+def group_by_patient(root: Path, rows: pd.DataFrame, is_dicom: np.ndarray, *, asked_otherwise: bool) -> pd.DataFrame:
+    """Name each DICOM file's patient, by a hash, as its group; other files stand for themselves.
+
+    Raises
+    ------
+    MedclsError
+        There are groups already, no DICOM files, or not one of them names a patient.
+    """
+    if asked_otherwise:
+        raise MedclsError(
+            "data.dicom_patients=true groups images by patient, and data.group_pattern or data.group_column does so "
+            "too: keep one of them."
+        )
+    if not is_dicom.any():
+        raise MedclsError("data.dicom_patients=true, but not one of the images is a DICOM file: set it to false.")
+    salt = dicom.installation_salt()
+    paths = rows["path"].tolist()
+    with ThreadPoolExecutor() as pool:
+        found = pool.map(lambda n: dicom.patient_group(root / paths[n], salt) if is_dicom[n] else "", range(len(paths)))
+        groups = list(found)
+    if not any(groups):
+        raise MedclsError(
+            "data.dicom_patients=true, but no DICOM file here holds a patient id (was it removed to make them "
+            "anonymous?): name the patient by data.group_pattern, or set it to false."
+        )
+    return rows.assign(group=groups)
+
+
+def header_columns(root: Path, paths: Sequence[str], is_dicom: np.ndarray) -> dict[str, list[str]]:
+    """What the headers of DICOM files say, as columns `dicom_<keyword>`; what none of them says is left out."""
+    nothing = dict.fromkeys(dicom.SAFE_COLUMNS, "")
+    with ThreadPoolExecutor() as pool:
+        found = list(pool.map(lambda n: dicom.headers(root / paths[n]) if is_dicom[n] else nothing, range(len(paths))))
+    columns = {f"dicom_{name}": [header[name] for header in found] for name in dicom.SAFE_COLUMNS}
+    return {name: values for name, values in columns.items() if any(values)}
 
 
 def map_labels(

@@ -141,6 +141,8 @@ class ClassFolders(ImageFolder):
             if ends_like_one:
                 self.hidden.append(f"{here}/{name}")
             elif not is_hidden(name):
+                if images.is_unnamed_image(Path(self.root, here, name)):
+                    return True
                 self.refused.append(f"{here}/{name}")
         return False
 
@@ -403,6 +405,8 @@ def from_folders(
     exclude_paths: str | Sequence[str] = (),
     exclude_file: str | Path | None = None,
     phantoms_at: str | Path | None = None,
+    dicom_patients: bool = False,
+    dicom_columns: bool = False,
     frame: int = 0,
     remember: bool = True,
     strict: bool = True,
@@ -421,7 +425,8 @@ def from_folders(
         The class a binary task looks for.
     phantoms_at : path, optional
         Make breast ultrasound phantoms at `root` where that is this folder, and it does not exist.
-    label_map, leave_out_unmapped, group_pattern, exclude_paths, exclude_file, frame, remember, strict, progress
+    label_map, leave_out_unmapped, group_pattern, exclude_paths, exclude_file, dicom_patients,
+    dicom_columns, frame, remember, strict, progress
         See `medcls.data.assembly.assemble`.
 
     Raises
@@ -456,6 +461,8 @@ def from_folders(
         group_pattern=group_pattern,
         exclude_paths=exclude_paths,
         exclude_file=exclude_file,
+        dicom_patients=dicom_patients,
+        dicom_columns=dicom_columns,
         frame=frame,
         remember=remember,
         strict=strict,

@@ -178,9 +178,11 @@ def is_image_name(path: PurePath) -> bool:
 def is_unnamed_image(path: Path) -> bool:
     """Whether a file without ending is an image all the same: DICOM, by how it begins.
 
-    Scanners name their files so. The beginning of a file without ending is read; of any other, nothing is.
+    Scanners name their files so, or by a number with dots (1.2.840.10008.5.1). The beginning of such a file is read;
+    of any other, nothing is.
     """
-    return path.suffix == "" and dicom.is_dicom(path)
+    ending = path.suffix.removeprefix(".")
+    return (ending == "" or ending.isdigit()) and dicom.is_dicom(path)
 
 
 def is_junk(path: PurePath) -> bool:

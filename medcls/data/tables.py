@@ -42,6 +42,8 @@ def from_csv(
     group_pattern: str | None = None,
     exclude_paths: str | Sequence[str] = (),
     exclude_file: str | Path | None = None,
+    dicom_patients: bool = False,
+    dicom_columns: bool = False,
     frame: int = 0,
     remember: bool = True,
     strict: bool = True,
@@ -69,7 +71,8 @@ def from_csv(
         `{column: value}` or `{column: [values]}`: only rows with one of these values in each column are read.
     positive : str, optional
         The class a binary task looks for.
-    label_map, leave_out_unmapped, group_pattern, exclude_paths, exclude_file, frame, remember, strict, progress
+    label_map, leave_out_unmapped, group_pattern, exclude_paths, exclude_file, dicom_patients,
+    dicom_columns, frame, remember, strict, progress
         See `medcls.data.assembly.assemble`.
 
     Raises
@@ -112,6 +115,8 @@ def from_csv(
         group_pattern=group_pattern,
         exclude_paths=exclude_paths,
         exclude_file=exclude_file,
+        dicom_patients=dicom_patients,
+        dicom_columns=dicom_columns,
         frame=frame,
         remember=remember,
         stamps=(phantoms.PHANTOM_STAMP,) if phantoms.read_marker(root) else (),
