@@ -15,7 +15,7 @@ def real_data() -> Path:
     folder = os.environ.get("MEDCLS_REAL_DATA", "")
     if not folder or not Path(folder).is_dir():
         pytest.skip("MEDCLS_REAL_DATA does not name the folder of real image sets")
-    return Path(folder)
+    return Path(folder).resolve()
 
 
 @pytest.fixture

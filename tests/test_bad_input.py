@@ -211,8 +211,12 @@ def test_values_that_make_no_sense(refused, root, setting):
     assert setting.split("=")[0].split(".")[-1] in refused(f"data.root={root}", "positive_class=malignant", setting)
 
 
-def test_a_path_with_odd_characters_shows_the_form_to_type(refused):
-    assert "\"data.root='/data/数据=1'\"" in refused("data.root=/data/数据=1")
+def test_a_value_with_odd_characters_shows_the_form_to_type(refused):
+    assert "\"data.name='数据=1'\"" in refused("data.name=数据=1")
+
+
+def test_a_path_with_odd_characters_is_taken_as_typed(refused):
+    assert "There is no folder /data/数据=1 " in refused("data.root=/data/数据=1")
 
 
 def test_resume_without_a_run(refused, tmp_path):

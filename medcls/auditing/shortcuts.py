@@ -78,7 +78,7 @@ def shortcuts(manifest: Manifest, facts: pd.DataFrame, resize: str) -> list[Find
     most = MOST_IMAGES // len(manifest.classes) if len(manifest) > MOST_IMAGES else MOST_IMAGES
     kept = _sample(manifest.labels, most)
     rows, facts = manifest.rows.iloc[kept].set_index("path", drop=False), facts.iloc[kept]
-    columns, left_out = metadata(rows)
+    columns, left_out = metadata(rows, passed_over=manifest.read_from)
     seen, unseen = sources_seen(facts, resize), [*sources_unseen(rows, facts, resize), *columns]
     ask = Question(manifest.labels[kept], units[kept], manifest.classes)
     answers = {source.name: ask.of(source.numbers) for source in (*seen, *unseen)}
@@ -178,13 +178,14 @@ def _aspect(facts: pd.DataFrame, resize: str) -> Source:
     return Source("aspect ratio", (facts["width"] / facts["height"]).to_frame(), advice)
 
 
-def metadata(rows: pd.DataFrame) -> tuple[list[Source], list[str]]:
+def metadata(rows: pd.DataFrame, passed_over: Sequence[str] = ()) -> tuple[list[Source], list[str]]:
     """The further columns of the user's own table, and the names of those that have too many values to be asked.
 
-    A column is taken for numbers where at least nine in ten of its filled cells are.
+    A column is taken for numbers where at least nine in ten of its filled cells are. Those that the label itself was
+    read from are passed over.
     """
     sources, left_out = [], []
-    for column in [name for name in rows.columns if name not in COLUMNS]:
+    for column in [name for name in rows.columns if name not in COLUMNS and name not in passed_over]:
         cells = rows[column].astype(str)
         filled = cells != ""
         numbers = pd.to_numeric(cells.where(filled), errors="coerce").astype(float)

@@ -45,6 +45,8 @@ class Manifest:
         What `survey` found out about each file, indexed by path; may know of more images than there are rows.
     unreadable : tuple of UnreadableImage
         What an audit found that could not be read. Empty for a training, which stops on the first reading.
+    read_from : tuple of str
+        Columns of the user's own table that label, group and split were read from: they tell the label by nature.
     """
 
     root: Path
@@ -55,6 +57,7 @@ class Manifest:
     notes: tuple[str, ...] = ()
     facts: pd.DataFrame = dataclasses.field(default_factory=pd.DataFrame, compare=False, repr=False)
     unreadable: tuple[UnreadableImage, ...] = ()
+    read_from: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.rows)

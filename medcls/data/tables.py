@@ -106,7 +106,7 @@ def from_csv(
         excused=named_exclusions(exclude_paths, exclude_file),
         strict=strict,
     )
-    return assemble(
+    manifest = assemble(
         root,
         rows,
         positive=positive,
@@ -123,6 +123,9 @@ def from_csv(
         notes=(*found, *unusual, *notes),
         strict=strict,
         progress=progress,
+    )
+    return dataclasses.replace(
+        manifest, read_from=tuple(name for name in (label_column, group_column, split_column) if name is not None)
     )
 
 

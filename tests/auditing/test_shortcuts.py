@@ -124,6 +124,11 @@ def test_metadata_columns_are_asked_one_by_one_and_ids_left_out_aloud():
     assert "was the label made from it" not in advice["column age"]
 
 
+def test_what_the_label_was_read_from_is_no_shortcut():
+    rows = pd.DataFrame({"path": ["a", "b"], "label": ["x", "y"], "dx": ["mel", "nv"], "age": ["1", "2"]})
+    assert [source.name for source in metadata(rows, passed_over=("dx", "label"))[0]] == ["column age"]
+
+
 def test_an_empty_or_constant_column_tells_nothing():
     # With folds that cannot hold equal shares: the trees' priors differ, and are ranked against each other.
     _, unseen = ask(["a"] * 203 + ["b"] * 98, empty=[""] * 301, same=["x"] * 301)

@@ -72,6 +72,7 @@ def test_a_table_becomes_a_manifest(root):
     assert manifest.rows["group"].tolist() == ["p1", "p1", "p2", "p2"]
     assert manifest.rows["given_split"].eq("").all()
     assert manifest.rows["content"].nunique() == 4
+    assert manifest.read_from == ("dx", "patient")
 
 
 def test_a_saved_manifest_is_a_table_that_gives_the_same_manifest(folder, tmp_path):
