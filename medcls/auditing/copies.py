@@ -5,12 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from medcls.auditing.findings import Finding, Pair
-from medcls.auditing.images import counted
+from medcls.auditing.findings import MOST_SHOWN, Finding, Pair, counted
 from medcls.data.copies import DETAIL_DISTANCE, DHASH_DISTANCE, PHASH_DISTANCE, near_pairs
 from medcls.data.manifest import SCORED_SPLITS, Manifest
-
-MOST_PAIRS = 12
 
 # What judges outranks what is learned from: of two copies the one further left is kept.
 RANKS = (("test", "train"), ("test", "val"), ("val", "train"))
@@ -195,7 +192,7 @@ def _near_conflicts(pairs: pd.DataFrame, threshold: str) -> list[Finding]:
             f"{threshold} Perhaps one label is wrong, perhaps the difference is a small finding: look at each pair, "
             "and leave out by data.exclude what cannot be settled.",
             {"pairs": len(torn)},
-            torn[["first", "second", "labels", "bits"]].head(100),
+            torn[["first", "second", "labels", "bits"]],
             _near_shown(torn, "labels"),
         )
     ]
@@ -255,7 +252,7 @@ def _first_pairs(copies: pd.DataFrame, caption: str) -> Sequence[Pair]:
         # The two sides that differ say more than two that agree.
         first, second = same.iloc[0], same.iloc[-1]
         shown.append(Pair(first["path"], second["path"], f"{caption}: {first['label']} | {second['label']}"))
-        if len(shown) == MOST_PAIRS:
+        if len(shown) == MOST_SHOWN:
             break
     return shown
 
@@ -263,5 +260,5 @@ def _first_pairs(copies: pd.DataFrame, caption: str) -> Sequence[Pair]:
 def _near_shown(pairs: pd.DataFrame, says: str) -> tuple[Pair, ...]:
     return tuple(
         Pair(row["first"], row["second"], f"{row[says]}; {row['bits']} of 384 bits apart")
-        for _, row in pairs.head(MOST_PAIRS).iterrows()
+        for _, row in pairs.head(MOST_SHOWN).iterrows()
     )

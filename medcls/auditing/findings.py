@@ -11,6 +11,9 @@ LEVELS: tuple[Level, ...] = ("error", "warning", "information", "good")
 """An error would make figures lie, or stops a training; a warning may; information a reader wants; good was looked for
 and not found."""
 
+MOST_SHOWN = 12
+"""Pictures, or pairs of them, that a check chooses to be looked at: enough to see what it found."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Pair:
@@ -40,9 +43,9 @@ class Finding:
     table : DataFrame, optional
         More rows of figures; shown as it stands.
     pairs : tuple of Pair
-        Images to be shown side by side.
+        The most telling to look at side by side, at most `MOST_SHOWN`.
     images : tuple of str
-        Images to be shown alone: manifest paths.
+        The most telling to look at alone, at most `MOST_SHOWN`: manifest paths.
     exclude : tuple of str
         Paths that `audit.fix=exclude` leaves out.
     """
@@ -56,3 +59,8 @@ class Finding:
     pairs: tuple[Pair, ...] = ()
     images: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
+
+
+def counted(number: int, noun: str, plural: str | None = None) -> str:
+    """`1 image`, `1,204 images`."""
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"

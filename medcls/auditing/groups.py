@@ -3,11 +3,8 @@
 import pandas as pd
 
 from medcls.auditing.copies import RANKS, expected_leak
-from medcls.auditing.findings import Finding
-from medcls.auditing.images import counted
+from medcls.auditing.findings import Finding, counted
 from medcls.data.manifest import Manifest
-
-MOST_ROWS = 50
 
 
 def groups(manifest: Manifest, divided: Manifest | None) -> list[Finding]:
@@ -86,7 +83,7 @@ def groups_across_splits(manifest: Manifest) -> list[Finding]:
             "path",
         ]
     }
-    table = pd.crosstab(parted["group"], parted["given_split"]).reset_index().head(MOST_ROWS)
+    table = pd.crosstab(parted["group"], parted["given_split"]).reset_index()
     table.columns.name = None
     return [
         Finding(
@@ -124,6 +121,6 @@ def mixed_groups(manifest: Manifest) -> list[Finding]:
             "Rightly so where a group is a patient (two breasts, two visits); where it is one lesion or one "
             "examination, one of the labels is wrong.",
             values,
-            table.head(MOST_ROWS),
+            table,
         )
     ]

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from medcls.auditing.findings import Finding
+from medcls.auditing.findings import MOST_SHOWN, Finding, counted
 from medcls.data.images import shown
 from medcls.data.manifest import Manifest
 
@@ -18,8 +18,6 @@ singles out 1 in 2,000."""
 
 RARE = 0.05
 """A mode or bit depth that a smaller share of the images has stands out."""
-
-MOST_SHOWN = 12
 
 # The least difference worth a name, as the floor of the robust deviation: where most images are equal, it would be 0,
 # and a single pixel an outlier. 5% of the size or aspect, 2% of the range from black to white.
@@ -161,11 +159,6 @@ def outliers(facts: pd.DataFrame) -> list[Finding]:
             images=tuple(facts.index[order]),
         )
     ]
-
-
-def counted(number: int, noun: str, plural: str | None = None) -> str:
-    """`1 image`, `1,204 images`."""
-    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
 
 
 def _measured(facts: pd.DataFrame) -> pd.DataFrame:

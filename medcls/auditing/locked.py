@@ -1,37 +1,48 @@
-"""Whether images that judged an earlier run are now to be learned from, in the words of the checks."""
+"""Whether images that judged an earlier run are now to be learned from."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-from medcls.auditing.checks import Met
-from medcls.data.locked import met_in_training
+import pandas as pd
+
+from medcls.auditing.findings import MOST_SHOWN, Finding, Level, counted
+from medcls.data.locked import Meeting, met_in_training
 from medcls.data.manifest import Manifest
 
 
-def locked_tests(divided: Manifest | None, settings: Mapping[str, object]) -> list[Met] | None:
-    """What `check` takes as `locked`.
+def meetings(divided: Manifest | None, settings: Mapping[str, object]) -> list[Meeting] | None:
+    """What `locked_test` looks at: see `met_in_training`; None where the images cannot be split."""
+    return None if divided is None else met_in_training(divided, settings)
 
-    Parameters
-    ----------
-    divided : Manifest or None
-        With its splits made; None where it cannot be split.
-    settings : mapping
-        What the splits were cut by, as `medcls.data.locked.remember_test` takes it.
 
-    Returns
-    -------
-    list of Met, or None
-        An error where the same settings gave another split, because the images have changed; information where
-        other settings dealt the images out anew, as was asked. None without splits.
+def locked_test(met: Sequence[Meeting] | None) -> list[Finding]:
+    """Test images of earlier runs that are coming into training; nothing where nobody looked.
+
+    An error where the same settings gave another split, because the images have changed; information where other
+    settings dealt the images out anew, as was asked. Every earlier split by another seed shares images with this
+    training: one finding a level, not one a run.
     """
-    if divided is None:
-        return None
-    return [
-        Met(
-            meeting.run,
-            meeting.date,
-            len(meeting.paths),
-            meeting.paths,
-            "error" if meeting.same_settings else "information",
-        )
-        for meeting in met_in_training(divided, settings)
-    ]
+    if met is None:
+        return []
+    if not met:
+        return [Finding("locked_test", "good", "No test image of an earlier run is coming into training")]
+    alike = [meeting for meeting in met if meeting.same_settings]
+    other = [meeting for meeting in met if not meeting.same_settings]
+    return [_finding(level, runs) for level, runs in (("error", alike), ("information", other)) if runs]
+
+
+def _finding(level: Level, met: Sequence[Meeting]) -> Finding:
+    paths = sorted({path for meeting in met for path in meeting.paths})
+    runs = f"the run {met[0].run} ({met[0].date})" if len(met) == 1 else f"{len(met)} earlier runs"
+    return Finding(
+        "locked_test",
+        level,
+        f"{counted(len(paths), 'test image')} of {runs} coming into training",
+        "What judged there is learned from here: figures of the two cannot be held against each other, and a network "
+        "or a setting carried over from there is not judged fairly. data.locked_test=<that run's manifest.csv> keeps "
+        "its test split; or leave the images out (audit.fix=exclude lists them for data.exclude_file where this is an "
+        "error).",
+        {"images": len(paths), "runs": len(met)},
+        pd.DataFrame([{"run": each.run, "date": each.date, "images": len(each.paths)} for each in met]),
+        images=tuple(paths[:MOST_SHOWN]),
+        exclude=tuple(paths) if level == "error" else (),
+    )

@@ -24,8 +24,7 @@ from medcls.data.splits import split_table
 from medcls.preprocessing import Decoding
 
 ROWS_SHOWN = 50
-PICTURES_SHOWN = 24
-"""How many rows of a table, and how many pairs or images of a finding, the page has room for; `audit.json` has all."""
+"""How many rows of a table the page has room for; `audit.json` has all."""
 
 THUMBNAIL = 160  # pixels of the longer side
 
@@ -77,9 +76,7 @@ class Entry:
     text: str
     sheet: Sheet | None
     pairs: tuple[tuple[Thumbnail, Thumbnail, str], ...]
-    pairs_left: int
     images: tuple[Thumbnail, ...]
-    images_left: int
 
 
 class Names:
@@ -95,6 +92,7 @@ class Names:
 
     def __init__(self, manifest: Manifest, shown: bool) -> None:
         self._numbers: dict[str, str] = {}
+        self._within: list[str] = []
         if shown:
             return
         groups = sorted(set(manifest.rows["group"]) - {""})
@@ -120,10 +118,8 @@ class Names:
 
     def within(self, text: str) -> str:
         """A text in which names may stand."""
-        if self._numbers:
-            for name in self._within:
-                if name in text:
-                    text = text.replace(name, self._numbers[name])
+        for name in self._within:
+            text = text.replace(name, self._numbers[name])
         return text
 
 
@@ -273,12 +269,9 @@ def _entries(root: Path, findings: Sequence[Finding], names: Names, decoding: De
                 text=names.within(finding.text),
                 sheet=None if finding.table is None or finding.table.empty else sheet(finding.table, names),
                 pairs=tuple(
-                    (picture(pair.first), picture(pair.second), names.within(pair.caption))
-                    for pair in finding.pairs[:PICTURES_SHOWN]
+                    (picture(pair.first), picture(pair.second), names.within(pair.caption)) for pair in finding.pairs
                 ),
-                pairs_left=max(0, len(finding.pairs) - PICTURES_SHOWN),
-                images=tuple(picture(path) for path in finding.images[:PICTURES_SHOWN]),
-                images_left=max(0, len(finding.images) - PICTURES_SHOWN),
+                images=tuple(picture(path) for path in finding.images),
             )
         )
     return entries

@@ -1,4 +1,4 @@
-"""An audit as plain data, for `audit.json`: every figure, every row, every pair, whatever the page has room for."""
+"""An audit as plain data, for `audit.json`: every figure and every row, whatever the page has room for."""
 
 from collections import Counter
 from collections.abc import Sequence

@@ -1,5 +1,6 @@
 """The audit's checks: each seen to fire and not to fire, on tables, and on the real sets whose faults are known."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -7,12 +8,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from medcls.auditing import checks, classes, copies, groups, images
-from medcls.auditing.checks import Met, check
+from medcls.auditing import classes, copies, groups, images
+from medcls.auditing.checks import check
 from medcls.auditing.copies import expected_leak
 from medcls.auditing.findings import LEVELS, Finding
+from medcls.auditing.locked import locked_test
 from medcls.data.folders import from_folders
 from medcls.data.images import UnreadableImage
+from medcls.data.locked import Meeting
 from medcls.data.manifest import Manifest
 from medcls.data.splits import split
 
@@ -57,7 +60,7 @@ def only(findings: list[Finding]) -> Finding:
 def test_every_check_reports_in_its_order_and_counts_progress():
     manifest = manifest_of(["a", "b"] * 100, group=[f"p{i}" for i in range(200)])
     steps = []
-    findings = check(manifest, split(manifest), locked=[], progress=lambda done, total: steps.append((done, total)))
+    findings = check(manifest, split(manifest), met=[], progress=lambda done, total: steps.append((done, total)))
     assert [finding.check for finding in findings] == [
         "unreadable", "label_conflicts", "locked_test", "exact_copies", "near_copies", "groups", "mixed_groups",
         "classes", "small_test", "shortcuts_seen", "shortcuts_unseen", "blank", "outliers", "endings", "reading",
@@ -81,7 +84,7 @@ def test_every_finding_can_be_written_as_json_and_names_only_known_paths():
         },
         unreadable=(UnreadableImage("the file is empty (0 bytes)", Path("root/a/gone.png")),),
     )
-    findings = check(manifest, None, locked=[Met("r1", "2026-11-01", 1, ["a/00000.png"], "error")])
+    findings = check(manifest, None, met=[Meeting("r1", "2026-11-01", 1, True, ("a/00000.png",))])
     assert {finding.level for finding in findings} == set(LEVELS)
     known = {*manifest.rows["path"], "a/gone.png"}
     for finding in findings:
@@ -424,19 +427,19 @@ def test_p17_copies_and_siblings_do_not_make_test_cases():
 
 
 def test_p14_earlier_test_images_in_training():
-    met = Met("runs/1", "2026-11-01", 3, ["a/1.png", "a/2.png", "b/3.png"], "error")
-    finding = only(checks.locked_test([met]))
+    met = Meeting("runs/1", "2026-11-01", 20, True, ("a/1.png", "a/2.png", "b/3.png"))
+    finding = only(locked_test([met]))
     assert (finding.level, finding.exclude) == ("error", ("a/1.png", "a/2.png", "b/3.png"))
     assert finding.title == "3 test images of the run runs/1 (2026-11-01) coming into training"
-    assert only(checks.locked_test([met._replace(level="information")])).exclude == ()
-    assert only(checks.locked_test([])).level == "good"
-    assert checks.locked_test(None) == []
+    assert only(locked_test([dataclasses.replace(met, same_settings=False)])).exclude == ()
+    assert only(locked_test([])).level == "good"
+    assert locked_test(None) == []
 
 
 def test_p14_twenty_earlier_seeds_are_one_finding():
-    seeds = [Met(f"runs/{i}", "2026-11-01", 2, [f"a/{i}.png", "b/0.png"], "information") for i in range(20)]
-    error = Met("runs/x", "2026-11-02", 1, ["a/1.png"], "error")
-    first, second = checks.locked_test([*seeds, error])
+    seeds = [Meeting(f"runs/{i}", "2026-11-01", 20, False, (f"a/{i}.png", "b/0.png")) for i in range(20)]
+    error = Meeting("runs/x", "2026-11-02", 20, True, ("a/1.png",))
+    first, second = locked_test([*seeds, error])
     assert (first.level, second.level) == ("error", "information")
     assert second.title == "21 test images of 20 earlier runs coming into training"
     assert len(second.table) == 20

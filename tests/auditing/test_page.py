@@ -13,7 +13,7 @@ import pytest
 
 from medcls.auditing.exclusions import exclusions
 from medcls.auditing.findings import LEVELS, Finding, Pair
-from medcls.auditing.page import PICTURES_SHOWN, ROWS_SHOWN, mark_settings, page
+from medcls.auditing.page import ROWS_SHOWN, mark_settings, page
 from medcls.auditing.record import record
 from medcls.data.folders import from_folders
 from medcls.data.manifest import Manifest, read_exclusions
@@ -151,13 +151,9 @@ def test_without_names(manifest):
     assert list(noted.rows["path"]).index("benign/003.png") == 3  # row 4 of manifest.csv
 
 
-def test_long_lists_say_how_much_is_left(manifest):
+def test_long_tables_say_how_much_is_left(manifest):
     table = pd.DataFrame({"n": range(ROWS_SHOWN + 7)})
-    pairs = (Pair("benign/000.png", "benign/001.png", "same"),) * (PICTURES_SHOWN + 3)
-    reader = read(laid_out(manifest, [finding(table=table, pairs=pairs)]))
-    assert "7 more in audit.json" in reader.text
-    assert "3 more in audit.json" in reader.text
-    assert sum(tag == "figure" for tag, _ in reader.tags) == PICTURES_SHOWN
+    assert "7 more in audit.json" in read(laid_out(manifest, [finding(table=table)])).text
 
 
 def test_cells_read_as_figures(manifest):
