@@ -68,7 +68,7 @@ def audit(cfg: DictConfig, folder: RunFolder) -> int:
     """
     from medcls import terminal
     from medcls.auditing.checks import check
-    from medcls.auditing.locked import meetings
+    from medcls.auditing.locked import earlier_tests
     from medcls.auditing.page import page
     from medcls.auditing.record import record
     from medcls.data.manifest import read_exclusions
@@ -80,7 +80,7 @@ def audit(cfg: DictConfig, folder: RunFolder) -> int:
     settings = split_settings(cfg)
     manifest = read_images(cfg)
     divided, findings = try_to_split(manifest, settings)
-    met = meetings(divided, settings)
+    met = earlier_tests(divided, settings)
     with terminal.progress("looking for faults") as progress:
         findings += check(manifest, divided, resize=cfg.data.resize or "squash", met=met, progress=progress)
     known = manifest if divided is None else divided

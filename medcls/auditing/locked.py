@@ -9,7 +9,7 @@ from medcls.data.locked import Meeting, met_in_training
 from medcls.data.manifest import Manifest
 
 
-def meetings(divided: Manifest | None, settings: Mapping[str, object]) -> list[Meeting] | None:
+def earlier_tests(divided: Manifest | None, settings: Mapping[str, object]) -> list[Meeting] | None:
     """What `locked_test` looks at: see `met_in_training`; None where the images cannot be split."""
     return None if divided is None else met_in_training(divided, settings)
 
@@ -25,9 +25,11 @@ def locked_test(met: Sequence[Meeting] | None) -> list[Finding]:
         return []
     if not met:
         return [Finding("locked_test", "good", "No test image of an earlier run is coming into training")]
-    alike = [meeting for meeting in met if meeting.same_settings]
-    other = [meeting for meeting in met if not meeting.same_settings]
-    return [_finding(level, runs) for level, runs in (("error", alike), ("information", other)) if runs]
+    levels: dict[Level, list[Meeting]] = {
+        "error": [meeting for meeting in met if meeting.same_settings],
+        "information": [meeting for meeting in met if not meeting.same_settings],
+    }
+    return [_finding(level, meetings) for level, meetings in levels.items() if meetings]
 
 
 def _finding(level: Level, met: Sequence[Meeting]) -> Finding:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from medcls.auditing.checks import check
 from medcls.auditing.findings import Finding
-from medcls.auditing.locked import meetings
+from medcls.auditing.locked import earlier_tests
 from medcls.data.manifest import Manifest
 
 log = logging.getLogger(__name__)
@@ -32,7 +32,7 @@ def audit_quickly(
     list of Finding
         All of them, for the run folder's `audit.json`.
     """
-    findings = check(manifest, divided, resize=resize, met=meetings(divided, settings))
+    findings = check(manifest, divided, resize=resize, met=earlier_tests(divided, settings))
     for finding in findings:
         if finding.level in LOUDNESS:
             log.log(LOUDNESS[finding.level], "audit: %s (%s)", " ".join(finding.title.split()), finding.check)
