@@ -25,6 +25,7 @@ def test_the_wheel_holds_every_configuration(wheel):
     for group in ("conf", "experiments"):
         for path in (ROOT / group).rglob("*.yaml"):
             assert f"medcls/configurations/{path.relative_to(ROOT).as_posix()}" in names
+    assert "medcls/auditing/page.html.jinja" in names
     assert not any(name.startswith(("tests/", "conf/", "data/", "benchmarks/")) for name in names)
 
 
