@@ -9,6 +9,7 @@ import warnings
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -28,6 +29,13 @@ TOOK_PART = {
     "train": "the network was fitted to these very images: not a test",
     "val": "these images also chose the checkpoint: an optimistic figure, not a test",
 }
+
+
+# The splits whose figures are the result: whatever is fitted on them has seen the answers.
+NEVER_FITTED_ON = ("test", "held_out")
+
+# Under so many rows a threshold or a temperature is mostly noise.
+FEW_ROWS = 50
 
 
 @dataclasses.dataclass(frozen=True)
@@ -127,6 +135,30 @@ class Predictions:
             raise MedclsError("These predictions hold no logits (columns logit_<class>), only probabilities.")
         return self.rows[[LOGIT + name for name in self.classes]].to_numpy(np.float64)
 
+    def units(self) -> NDArray[np.int64]:
+        """Number the independent units `(n,)` from 0: rows of one group share one, a row without a group has its own.
+
+        Resampling draws these, not rows.
+        """
+        groups = self.rows["group"].to_numpy(str)
+        alone = np.char.add("row ", np.arange(len(groups)).astype(str))
+        keys = np.where(groups == "", alone, np.char.add("group ", groups))
+        return np.unique(keys, return_inverse=True)[1].astype(np.int64)
+
+    def with_probabilities(self, probabilities: ArrayLike) -> "Predictions":
+        """Give the same rows other probabilities `(n, K)`; the logits stay what the network put out.
+
+        Raises
+        ------
+        MedclsError
+            What is no probability (`check_probabilities`), or another number of rows.
+        """
+        scores = check_probabilities(probabilities, len(self.classes))
+        if len(scores) != len(self):
+            raise MedclsError(f"{len(scores)} rows of probabilities for the {len(self)} rows of the predictions.")
+        made = {PROB + name: scores[:, k] for k, name in enumerate(self.classes)}
+        return dataclasses.replace(self, rows=self.rows.assign(**made))
+
     def check_against(self, paths: Sequence[str]) -> None:
         """Hold the table against the manifest's paths of the same split: each exactly once.
 
@@ -170,6 +202,11 @@ def energy(logits: ArrayLike) -> NDArray[np.float64]:
     Out-of-distribution Detection".
     """
     return -logsumexp(np.asarray(logits, np.float64), axis=1)
+
+
+def probabilities_of(logits: ArrayLike) -> NDArray[np.float64]:
+    """Softmax of logits `(n, K)` in float64, never exactly 0: a score that rounds to 0 is still no hard label."""
+    return np.maximum(softmax(np.asarray(logits, np.float64), axis=1), np.finfo(np.float64).tiny)
 
 
 def from_logits(
@@ -229,8 +266,7 @@ def from_logits(
     table = rows.iloc[order].reset_index(drop=True)
     table = table[[*(name for name in KEYS if name in table), *(name for name in table if name not in KEYS)]]
     table = table.astype(object).where(table.notna(), "").astype(str)
-    # A score that rounds to 0 is still no hard label.
-    probabilities = np.maximum(softmax(scores, axis=1), np.finfo(np.float64).tiny)
+    probabilities = probabilities_of(scores)
     made = {LOGIT + name: scores[:, k] for k, name in enumerate(classes)}
     made |= {PROB + name: probabilities[:, k] for k, name in enumerate(classes)}
     made["ood"] = energy(scores)
@@ -293,6 +329,125 @@ def check_one_checkpoint(*tables: Predictions) -> str:
             "every split with the same checkpoint."
         )
     return found.pop() if found else ""
+
+
+def check_may_fit(table: Predictions, what: str) -> tuple[str, ...]:
+    """Refuse to fit `what` (as "a temperature") on rows whose figures are the result.
+
+    Returns
+    -------
+    tuple of str
+        What makes a fit on these rows weaker than it looks, in sentences.
+
+    Raises
+    ------
+    MedclsError
+        The rows are of the test or a held-out split, or there are none.
+    """
+    # Tables of other tools spell it as they like.
+    if table.split.strip().casefold() in NEVER_FITTED_ON:
+        raise MedclsError(
+            f"{what.capitalize()} was to be fitted on the split {table.split!r}, whose figures would then be judged by "
+            "their own answers. Fit it on val, or on a part cut off for it (data.calibration_fraction)."
+        )
+    if len(table) == 0:
+        raise MedclsError(f"{what.capitalize()} was to be fitted on a table without rows.")
+    weak = []
+    if len(table) < FEW_ROWS:
+        weak.append(f"{what.capitalize()} fitted on {len(table)} rows, fewer than {FEW_ROWS}, is mostly chance.")
+    if table.split in TOOK_PART:
+        weak.append(f"{what.capitalize()} was fitted on {table.split}: {TOOK_PART[table.split]}.")
+    elif not table.split:
+        weak.append(
+            f"{what.capitalize()} was fitted on rows of an unnamed split: nothing shows that they are not test."
+        )
+    return tuple(weak)
+
+
+def check_fitted_with(table: Predictions, checkpoint: str, what: str) -> None:
+    """Refuse to apply what was fitted with other weights than those behind the table.
+
+    Raises
+    ------
+    MedclsError
+        Both checkpoints are known, and differ.
+    """
+    if checkpoint and table.checkpoint and checkpoint != table.checkpoint:
+        raise MedclsError(
+            f"The {what} was fitted with checkpoint {checkpoint}, and these predictions come from {table.checkpoint}: "
+            "it says nothing about them. Fit it again on val with the same checkpoint."
+        )
+
+
+def aggregate(table: Predictions, how: Literal["mean", "max", "median"], by: str = "group") -> Predictions:
+    """Join the rows of each patient or exam: a second table with one row a unit.
+
+    In a binary task the positive class's probabilities are joined (so `max` is "as suspicious as the worst
+    image"), and a unit is positive where any of its images is. With more classes each class's probabilities are
+    joined and then divided by their sum, and the images of a unit must agree on the label.
+
+    Parameters
+    ----------
+    table : Predictions
+        One row an image.
+    how : {"mean", "max", "median"}
+        How the probabilities of a unit become one.
+    by : str
+        The column that names the unit: `group`, or any other column of the manifest. A row where it is
+        empty is a unit of its own.
+
+    Returns
+    -------
+    Predictions
+        `path` is the unit's name (the image's, for a row that stands alone); `images` counts its rows. Other
+        columns keep what all rows of the unit agree on, and are empty where they do not. There are no logits.
+
+    Raises
+    ------
+    MedclsError
+        No such column or way; images of one unit under several labels with more than two classes; a unit
+        that spans several groups; a unit with the name of another's image.
+    """
+    if how not in ("mean", "max", "median"):
+        raise MedclsError(f"Predictions are aggregated by mean, max or median, not {how!r}.")
+    if by not in table.rows.columns:
+        raise MedclsError(f"There is no column {by!r} to aggregate by.{nearest(by, table.rows.columns)}")
+    names = table.rows[by].where(table.rows[by] != "", table.rows["path"])
+    # A row that stands alone must not fall into a unit that happens to bear its path as a name.
+    keys = [names.rename("unit"), (table.rows[by] == "").rename("alone")]
+    scores = [name for name in table.rows.columns if name.startswith((LOGIT, PROB))]
+    text = table.rows.drop(columns=["path", "ood", *scores], errors="ignore")
+    units = text.groupby(keys, sort=True)
+    first, agreed = units.first(), units.nunique() == 1
+    _check_units(table, first, agreed, by)
+    rows = first.where(agreed, "").reset_index(level="alone", drop=True)
+    joined = table.rows[[PROB + name for name in table.classes]].groupby(keys, sort=True).agg(how).to_numpy(np.float64)
+    if table.positive is None:
+        joined /= joined.sum(axis=1, keepdims=True)
+    else:
+        index = table.classes.index(table.positive)
+        joined[:, 1 - index] = 1 - joined[:, index]
+        found = (table.rows["label"] == table.positive).groupby(keys, sort=True).any().to_numpy()
+        rows["label"] = np.where(found, table.positive, table.classes[1 - index])
+    rows["images"] = units.size().astype(str).to_numpy()
+    rows.insert(0, "path", rows.index.astype(str))
+    made = {PROB + name: joined[:, k] for k, name in enumerate(table.classes)}
+    rows = rows.drop(columns="checkpoint").assign(**made, checkpoint=table.checkpoint)
+    return Predictions(rows, table.classes, table.positive)
+
+
+def _check_units(table: Predictions, first: pd.DataFrame, agreed: pd.DataFrame, by: str) -> None:
+    """Refuse units whose label or group nobody can name; `first` and `agreed` are indexed by unit."""
+    faults = {"group": "spans several groups: its rows are no independent unit"}
+    if table.positive is None:
+        faults["label"] = "has images under several labels: with more than two classes no label is the unit's"
+    for column, fault in faults.items():
+        mixed = first.index[~agreed[column]]
+        if len(mixed):
+            raise MedclsError(
+                f"The unit {mixed[0][0]!r} of column {by!r} {fault}. So do {len(mixed)} unit(s) in all. Aggregate by "
+                "another column, or not at all."
+            )
 
 
 def _numbers(cells: pd.Series, path: Path) -> NDArray[np.float64]:

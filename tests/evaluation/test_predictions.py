@@ -5,7 +5,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from medcls.errors import MedclsError
-from medcls.evaluation.predictions import Predictions, check_one_checkpoint, energy, from_logits, read_csv
+from medcls.evaluation.predictions import (
+    Predictions,
+    aggregate,
+    check_fitted_with,
+    check_may_fit,
+    check_one_checkpoint,
+    energy,
+    from_logits,
+    read_csv,
+)
 
 CLASSES = ("benign", "malignant")
 
@@ -214,3 +223,104 @@ def test_a_failed_write_leaves_the_former_file(tmp_path, monkeypatch):
         predict(seed=1).write_csv(file)
     assert file.read_bytes() == before
     assert [entry.name for entry in tmp_path.iterdir()] == ["p.csv"]
+
+
+def test_units_are_groups_and_rows_without_one():
+    table = predict()  # groups: "", p0, p1, "", p2, p2
+    units = table.units()
+    assert units.dtype == np.int64 and sorted(set(units)) == [0, 1, 2, 3, 4]
+    assert units[4] == units[5]
+    assert predict(0).units().tolist() == []
+
+
+def test_a_row_without_a_group_is_not_taken_for_a_group_of_that_name():
+    table = predict()
+    rows = table.rows.assign(group=["", "row 0", "0", "", "group 3", "3"])
+    assert len(set(Predictions(rows, CLASSES, "malignant").units())) == 6
+
+
+def test_other_probabilities_leave_the_logits_and_the_first_table():
+    table = predict()
+    before = table.probabilities()
+    other = table.with_probabilities(np.full((6, 2), 0.5))
+    assert (other.probabilities() == 0.5).all() and (other.logits() == table.logits()).all()
+    assert (table.probabilities() == before).all()
+    assert list(other.rows.columns) == list(table.rows.columns)
+    with pytest.raises(MedclsError, match="sum to one"):
+        table.with_probabilities(np.full((6, 2), 0.7))
+    with pytest.raises(MedclsError, match="3 rows"):
+        table.with_probabilities(np.full((3, 2), 0.5))
+
+
+@pytest.mark.parametrize("split", ["test", "Test", " TEST ", "held_out"])
+def test_p44_nothing_is_fitted_on_rows_that_are_the_result(split):
+    with pytest.raises(MedclsError, match=r"A temperature .*Fit it on val"):
+        check_may_fit(predict(split=split), "a temperature")
+
+
+def test_p44_a_fit_on_other_rows_says_what_weakens_it():
+    assert check_may_fit(predict(60, split="calibration"), "a temperature") == ()
+    (few,) = check_may_fit(predict(49, split="calibration"), "a temperature")
+    assert "49 rows, fewer than 50" in few
+    assert "chose the checkpoint" in check_may_fit(predict(60, split="val"), "a temperature")[0]
+    assert "fitted to these very" in check_may_fit(predict(60, split="train"), "a temperature")[0]
+    assert "unnamed" in check_may_fit(predict(60, split=""), "a temperature")[0]
+    with pytest.raises(MedclsError, match="without rows"):
+        check_may_fit(predict(0), "a temperature")
+
+
+def test_p33_what_was_fitted_with_other_weights_is_refused():
+    check_fitted_with(predict(), "abc", "temperature")
+    check_fitted_with(predict(checkpoint=""), "abc", "temperature")
+    with pytest.raises(MedclsError, match="fitted with checkpoint def.*come from abc"):
+        check_fitted_with(predict(), "def", "temperature")
+
+
+def of_patients(scores, labels, groups, classes=CLASSES, positive="malignant", **columns):
+    scores = np.asarray(scores, np.float64)
+    if scores.ndim == 1:
+        scores = np.column_stack([1 - scores, scores])
+    rows = pd.DataFrame({"path": [f"i{k}" for k in range(len(labels))], "label": labels, "group": groups})
+    rows = rows.assign(split="test", **columns, **{f"prob_{name}": scores[:, k] for k, name in enumerate(classes)})
+    return Predictions(rows.assign(checkpoint="abc"), classes, positive)
+
+
+@pytest.mark.parametrize(("how", "p1"), [("mean", 0.4), ("max", 0.9), ("median", 0.2)])
+@pytest.mark.parametrize("positive", CLASSES)
+def test_patients_take_the_place_of_images(how, p1, positive):
+    scores = np.array([0.1, 0.2, 0.9, 0.3, 0.6])
+    scores = scores if positive == "malignant" else 1 - scores
+    labels = np.where([0, 1, 0, 0, 1], positive, CLASSES[positive == CLASSES[0]])
+    table = of_patients(scores, labels, ["p1", "p1", "p1", "p2", ""], positive=positive, age=["4", "4", "4", "5", "6"])
+    table = aggregate(table, how)
+    assert table.rows["path"].tolist() == ["i4", "p1", "p2"]
+    assert table.rows["images"].tolist() == ["1", "3", "1"]
+    assert table.rows["group"].tolist() == ["", "p1", "p2"]
+    assert table.rows["age"].tolist() == ["6", "4", "5"]
+    assert (table.rows["label"] == positive).tolist() == [True, True, False]  # one malignant image is enough
+    np.testing.assert_allclose(table.probabilities()[:, CLASSES.index(positive)], [0.6, p1, 0.3])
+    np.testing.assert_allclose(table.probabilities().sum(1), 1)
+    assert (table.split, table.checkpoint, table.has_logits) == ("test", "abc", False)
+
+
+def test_aggregation_with_more_classes_and_by_another_column():
+    scores = [[0.8, 0.1, 0.1], [0.2, 0.7, 0.1], [0.1, 0.1, 0.8]]
+    table = of_patients(scores, ["a", "a", "c"], ["p"] * 3, ("a", "b", "c"), None, exam=["e1", "e1", "e2"])
+    joined = aggregate(table, "max", by="exam")
+    np.testing.assert_allclose(joined.probabilities()[0], np.array([0.8, 0.7, 0.1]) / 1.6)
+    assert joined.rows["group"].tolist() == ["p", "p"]
+    assert joined.rows["label"].tolist() == ["a", "c"]
+    with pytest.raises(MedclsError, match="'p' of column 'group' has images under several labels"):
+        aggregate(table, "mean")
+
+
+def test_aggregation_refuses_what_has_no_meaning():
+    table = of_patients([0.1, 0.2], ["benign", "benign"], ["p", "q"], exam=["e", "e"])
+    with pytest.raises(MedclsError, match="spans several groups"):
+        aggregate(table, "mean", by="exam")
+    with pytest.raises(MedclsError, match="no column 'exma'.*exam"):
+        aggregate(table, "mean", by="exma")
+    with pytest.raises(MedclsError, match="not 'min'"):
+        aggregate(table, "min")
+    with pytest.raises(MedclsError, match="one already, as 'i0'"):
+        aggregate(of_patients([0.1, 0.2, 0.3], ["benign"] * 3, ["", "i0", "i0"]), "mean")
