@@ -14,10 +14,26 @@ DOORS = {"train", "audit", "cache"}
 SOURCES = sorted(path for path in PACKAGE.rglob("*.py") if "configurations" not in path.parts)
 
 FORBIDDEN = {
-    "data": {"medcls.models", "medcls.evaluation", "medcls.learning", "medcls.inference"},
-    "models": {"medcls.data", "medcls.evaluation", "medcls.learning", "medcls.inference", "lightning"},
-    "evaluation": {"medcls.data", "medcls.models", "medcls.learning", "medcls.inference", "lightning"},
-    "learning": {"medcls.data", "medcls.models", "medcls.evaluation", "medcls.inference"},
+    "data": {"medcls.models", "medcls.evaluation", "medcls.learning", "medcls.inference", "medcls.auditing"},
+    "models": {
+        "medcls.data",
+        "medcls.evaluation",
+        "medcls.learning",
+        "medcls.inference",
+        "medcls.auditing",
+        "lightning",
+    },
+    "evaluation": {
+        "medcls.data",
+        "medcls.models",
+        "medcls.learning",
+        "medcls.inference",
+        "medcls.auditing",
+        "lightning",
+    },
+    "learning": {"medcls.data", "medcls.models", "medcls.evaluation", "medcls.inference", "medcls.auditing"},
+    "inference": {"medcls.auditing"},
+    "auditing": {"medcls.models", "medcls.learning", "medcls.inference", "lightning"},
 }
 
 

@@ -59,8 +59,3 @@ class Finding:
     pairs: tuple[Pair, ...] = ()
     images: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
-
-
-def counted(number: int, noun: str, plural: str | None = None) -> str:
-    """`1 image`, `1,204 images`."""
-    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"

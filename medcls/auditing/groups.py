@@ -3,8 +3,9 @@
 import pandas as pd
 
 from medcls.auditing.copies import RANKS, expected_leak
-from medcls.auditing.findings import Finding, counted
+from medcls.auditing.findings import Finding
 from medcls.data.manifest import Manifest
+from medcls.wording import counted
 
 
 def groups(manifest: Manifest, divided: Manifest | None) -> list[Finding]:

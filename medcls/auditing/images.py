@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from medcls.auditing.findings import MOST_SHOWN, Finding, counted
-from medcls.data.images import shown
+from medcls.auditing.findings import MOST_SHOWN, Finding
 from medcls.data.manifest import Manifest
+from medcls.wording import counted, printable
 
 BLANK = 0.01
 """Standard deviation of grey under which a picture shows nothing: 2.6 of 255 grey levels, the noise of a JPEG."""
@@ -45,7 +45,7 @@ def unreadable(manifest: Manifest) -> list[Finding]:
             "A training stops on them. Fetch or save them again; or leave them out: audit.fix=exclude lists them for "
             "data.exclude_file.",
             {"files": files, "unreadable": len(table)},
-            table.assign(path=table["path"].map(shown)),
+            table.assign(path=table["path"].map(printable)),
             exclude=tuple(table["path"]),
         )
     ]

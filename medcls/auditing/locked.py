@@ -4,9 +4,10 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from medcls.auditing.findings import MOST_SHOWN, Finding, Level, counted
+from medcls.auditing.findings import MOST_SHOWN, Finding, Level
 from medcls.data.locked import Meeting, met_in_training
 from medcls.data.manifest import Manifest
+from medcls.wording import counted
 
 
 def earlier_tests(divided: Manifest | None, settings: Mapping[str, object]) -> list[Meeting] | None:

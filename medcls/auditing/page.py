@@ -22,6 +22,7 @@ from medcls.data.images import UnreadableImage
 from medcls.data.manifest import Manifest
 from medcls.data.splits import split_table
 from medcls.preprocessing import Decoding
+from medcls.wording import printable
 
 ROWS_SHOWN = 50
 """How many rows of a table the page has room for; `audit.json` has all."""
@@ -114,7 +115,7 @@ class Names:
 
     def of(self, name: str) -> str:
         """One name, alone."""
-        return self._numbers[name] if name in self._numbers else self.within(images.shown(name))
+        return self._numbers[name] if name in self._numbers else self.within(printable(name))
 
     def within(self, text: str) -> str:
         """A text in which names may stand."""

@@ -15,13 +15,13 @@ from medcls.data.manifest import (
     check_one_label_per_image,
     check_positive,
     check_task,
-    count_words,
     exclude,
     groups_from_paths,
     named_exclusions,
 )
 from medcls.data.survey import survey
 from medcls.errors import MedclsError
+from medcls.wording import tallied
 
 
 def assemble(
@@ -172,6 +172,6 @@ def map_labels(
     mapping = check_label_map(label_map, sorted(set(rows["label"])), leave_out_unmapped=leave_out_unmapped)
     unmapped = rows.loc[~rows["label"].isin(mapping.keys()), "label"]
     rows = rows[rows["label"].isin(mapping.keys())]
-    counts = count_words(list(unmapped))
+    counts = tallied(list(unmapped))
     notes = [f"left out {len(unmapped):,} image(s) of classes that data.label_map does not name: {counts}"]
     return rows.assign(label=rows["label"].map(mapping)), notes if len(unmapped) else []

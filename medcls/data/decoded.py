@@ -2,11 +2,12 @@
 
 import dataclasses
 import hashlib
-from pathlib import Path, PurePath
+from pathlib import Path
 
 import numpy as np
 
 from medcls.errors import MedclsError
+from medcls.wording import printable
 
 MOST_PIXELS = 89_478_485
 """A larger picture is taken for a decompression bomb: Pillow's own limit, 256 MiB as RGB."""
@@ -28,7 +29,7 @@ class UnreadableImage(MedclsError):
 
     # One text argument suffices, so that a data loader's worker can raise it again in the main process.
     def __init__(self, reason: str, path: Path | None = None) -> None:
-        super().__init__(reason if path is None else f"{shown(path)} cannot be read as an image: {reason}.")
+        super().__init__(reason if path is None else f"{printable(path)} cannot be read as an image: {reason}.")
         self.reason = reason
         self.path = path
 
@@ -131,8 +132,3 @@ def damaged(data: bytes, library: str, error: Exception) -> UnreadableImage:
     """What to say of bytes on which a library gave up."""
     said = " ".join(str(error).split()) or type(error).__name__
     return UnreadableImage(f"damaged or cut short ({len(data):,} bytes; {library} says: {said[:300]})")
-
-
-def shown(path: PurePath | str) -> str:
-    """Write a path for a message: with escapes where it has newlines or a broken encoding."""
-    return str(path) if str(path).isprintable() else ascii(str(path))

@@ -18,8 +18,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from medcls import __version__
-from medcls.data.decoded import shown
 from medcls.errors import MedclsError
+from medcls.wording import printable
 
 log = logging.getLogger(__name__)
 
@@ -278,10 +278,12 @@ def check_members(archive: Path, members: Iterable[Member], most_bytes: int) -> 
             # Links that stay inside would do no harm, but telling them apart has gone wrong in many libraries.
             fault = f"is a {member.kind}"
         if fault:
-            raise MedclsError(f"{archive.name} is refused: its entry {shown(member.name)} {fault}. Nothing was kept.")
+            raise MedclsError(
+                f"{archive.name} is refused: its entry {printable(member.name)} {fault}. Nothing was kept."
+            )
         total += member.size
         if total > most_bytes:
             raise MedclsError(
                 f"{archive.name} is refused: it unpacks to more than the {megabytes(most_bytes)} that were stated "
-                f"(reached at {shown(member.name)}). Nothing was kept."
+                f"(reached at {printable(member.name)}). Nothing was kept."
             )

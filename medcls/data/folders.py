@@ -1,184 +1,28 @@
 """From folders of images to a manifest: what the folders mean is found out, and said."""
 
-import bisect
 import itertools
 import logging
-import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
-from typing import overload
 
 import numpy as np
 import pandas as pd
-from torchvision.datasets import ImageFolder
 
 from medcls.data import images, phantoms
 from medcls.data.assembly import assemble
-from medcls.data.manifest import Manifest, count_words
+from medcls.data.listing import ClassFolders, is_hidden, scan, subfolders
+from medcls.data.manifest import SPLIT_SPELLINGS, Manifest
 from medcls.errors import MedclsError
+from medcls.wording import printable, tallied
 
 log = logging.getLogger(__name__)
 
 PHANTOMS_MADE = 600  # what `ensure_phantoms` makes by default
 
-SPLIT_SPELLINGS = {
-    "train": "train",
-    "training": "train",
-    "val": "val",
-    "valid": "val",
-    "validation": "val",
-    "test": "test",
-    "testing": "test",
-}
 VOLUMES = (".nii", ".nii.gz", ".mha", ".mhd", ".nrrd", ".npy", ".npz")
 BROKEN_BYTE = re.compile("[\ud800-\udfff]")  # how Python writes a byte of a name that is not UTF-8
 MASK = re.compile(r"(.+?)_mask(_\d+)?$", re.IGNORECASE)
-
-
-class Samples(Sequence[tuple[str, int]]):
-    """What `ImageFolder.samples` holds, from one list of paths a class: each pair is made while it is looked at.
-
-    A million pairs with a full path each would be a million tuples, and every folder's name a million times over.
-
-    Parameters
-    ----------
-    root : str
-        The folder that the paths are relative to.
-    paths : sequence of lists of str
-        The paths of each class, in class order.
-    """
-
-    def __init__(self, root: str, paths: Sequence[list[str]]) -> None:
-        self._folder = os.path.join(root, "")
-        self._paths = paths
-        self._starts = [0, *itertools.accumulate(map(len, paths))]
-
-    def __len__(self) -> int:
-        return self._starts[-1]
-
-    def __iter__(self) -> Iterator[tuple[str, int]]:
-        for index, paths in enumerate(self._paths):
-            for path in paths:
-                yield self._folder + path, index
-
-    @overload
-    def __getitem__(self, wanted: int) -> tuple[str, int]: ...
-
-    @overload
-    def __getitem__(self, wanted: slice) -> list[tuple[str, int]]: ...
-
-    def __getitem__(self, wanted: int | slice) -> tuple[str, int] | list[tuple[str, int]]:
-        if isinstance(wanted, slice):
-            return [self[number] for number in range(len(self))[wanted]]
-        number = range(len(self))[wanted]
-        index = bisect.bisect_right(self._starts, number) - 1
-        return self._folder + self._paths[index][number - self._starts[index]], index
-
-
-class ClassFolders(ImageFolder):
-    """torchvision's `ImageFolder` that does not take an operating system's litter for a class, and lists a million.
-
-    It lists; the pixels are read elsewhere. All paths are relative to `root`, with forward slashes: the images of
-    each class stand in `paths`, sorted; what it refused in `refused`, hidden images in `hidden`, and the folders
-    that a link would have shown a second time in `repeated`.
-    """
-
-    def __init__(self, root: Path) -> None:
-        self.paths: dict[str, list[str]] = {}
-        self.refused: list[str] = []
-        self.hidden: list[str] = []
-        self.repeated: list[str] = []
-        super().__init__(str(root), allow_empty=True)
-
-    def make_dataset(
-        self,
-        directory: str | Path,
-        class_to_idx: dict[str, int],
-        extensions: tuple[str, ...] | None = None,
-        is_valid_file: Callable[[str], bool] | None = None,
-        allow_empty: bool = False,
-    ) -> Samples:
-        """Every image below each class folder with its class index, sorted by path within a class.
-
-        torchvision's own follows a link that leads back up until the system stops it; this one
-        enters each folder once a class, and no hidden one.
-        """
-        self.paths = {name: self._images_below(str(directory), name) for name in class_to_idx}
-        return Samples(str(directory), list(self.paths.values()))
-
-    def _images_below(self, root: str, top: str) -> list[str]:
-        """The images below a folder, relative to `root`. Strings alone: a million `Path`s take half a minute."""
-        found: list[str] = []
-        seen: set[str] = set()
-        waiting = [(top, os.path.realpath(os.path.join(root, top)))]
-        while waiting:
-            here, real = waiting.pop()
-            if real in seen:
-                self.repeated.append(here)
-                continue
-            seen.add(real)
-            folders = []
-            for entry in scan(os.path.join(root, here)):
-                if not entry.is_dir():
-                    if self._is_image(here, entry.name):
-                        found.append(f"{here}/{entry.name}")
-                elif not is_hidden(entry.name) and entry.name.lower() not in images.JUNK_FOLDERS:
-                    # Only behind a link may lie a folder that another way leads to as well.
-                    real_one = os.path.realpath(entry.path) if entry.is_symlink() else os.path.join(real, entry.name)
-                    folders.append((f"{here}/{entry.name}", real_one))
-            # Sorted, the last first: of two ways to a folder the same one is taken on every file system.
-            waiting += sorted(folders, reverse=True)
-        found.sort()
-        return found
-
-    def _is_image(self, here: str, name: str) -> bool:
-        """Whether a file is an image to list; what else should be said of it is remembered."""
-        ends_like_one = name[name.rfind(".") :].lower() in images.ENDINGS
-        if ends_like_one and not is_hidden(name):
-            return True
-        if not images.is_junk(PurePosixPath(name)):
-            if ends_like_one:
-                self.hidden.append(f"{here}/{name}")
-            elif not is_hidden(name):
-                if images.is_unnamed_image(Path(self.root, here, name)):
-                    return True
-                self.refused.append(f"{here}/{name}")
-        return False
-
-    def find_classes(self, directory: str | Path) -> tuple[list[str], dict[str, int]]:
-        """Sorted names of the sub-folders, litter left out, and their indices."""
-        names = subfolders(Path(directory))
-        return names, {name: index for index, name in enumerate(names)}
-
-
-def scan(folder: str | Path) -> list[os.DirEntry[str]]:
-    """What a folder holds.
-
-    Raises
-    ------
-    MedclsError
-        It cannot be listed: leaving it out would train on less than is there.
-    """
-    try:
-        with os.scandir(folder) as entries:
-            return list(entries)
-    except OSError as error:
-        raise MedclsError(f"The folder {images.shown(str(folder))} cannot be listed: {error.strerror}.") from error
-
-
-def is_hidden(name: str) -> bool:
-    """Whether a file or folder of this name is hidden, as `.ipynb_checkpoints` is."""
-    return name.startswith(".")
-
-
-def subfolders(folder: Path) -> list[str]:
-    """Sorted names of the folders in a folder, without litter and hidden ones."""
-    return sorted(
-        entry.name
-        for entry in scan(folder)
-        if entry.is_dir() and not images.is_junk(Path(entry.name)) and not is_hidden(entry.name)
-    )
 
 
 def find_layout(root: Path) -> dict[str, Path]:
@@ -286,9 +130,7 @@ def list_images(root: Path) -> tuple[pd.DataFrame, list[str]]:
     rows, notes = leave_out_masks(rows)
     check_classes_agree(root, rows, classes)
     if refused:
-        endings = count_words(
-            [images.shown(PurePosixPath(path).suffix.lower() or "no ending") for path in sorted(refused)]
-        )
+        endings = tallied([printable(PurePosixPath(path).suffix.lower() or "no ending") for path in sorted(refused)])
         notes.append(f"left out {len(refused)} file(s) that are no images ({endings}), such as {shown_first(refused)}")
     for names, what in (
         ([name for folder in layout.values() for name in loose_images(folder)], "image(s) that lie in no class folder"),
@@ -308,7 +150,7 @@ def loose_images(folder: Path) -> list[str]:
 
 def shown_first(paths: Sequence[str]) -> str:
     """The first of some paths, as a message can print it."""
-    return images.shown(min(paths))
+    return printable(min(paths))
 
 
 def as_rows(found: Sequence[tuple[str, str, list[str]]]) -> pd.DataFrame:

@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from medcls.data.manifest import enumerated, read_rows
+from medcls.data.manifest import read_rows
 from medcls.errors import MedclsError
+from medcls.wording import enumerated
 
 FEW = 30  # images of a class, under which what is chosen by them is chosen by chance
 

@@ -25,7 +25,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from medcls.data import dicom, raster
-from medcls.data.decoded import MOST_BYTES, Decoded, UnreadableImage, content_hash, shown
+from medcls.data.decoded import MOST_BYTES, Decoded, UnreadableImage, content_hash
 from medcls.errors import MedclsError
 from medcls.preprocessing import INTERPOLATIONS, RESIZE_POLICIES, Decoding
 
@@ -39,7 +39,6 @@ __all__ = [
     "is_unnamed_image",
     "read",
     "resize",
-    "shown",
 ]
 
 ENDINGS = {

@@ -4,7 +4,6 @@ import dataclasses
 import hashlib
 import io
 import re
-from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
@@ -13,10 +12,22 @@ import pandas as pd
 
 from medcls.data.images import UnreadableImage
 from medcls.errors import MedclsError, nearest, typed
+from medcls.wording import enumerated
 
 COLUMNS = ("path", "label", "group", "split", "given_split", "content", "stamp")
 SPLITS = ("train", "val", "test", "held_out", "unused", "left_out")
 SCORED_SPLITS = ("train", "val", "test", "held_out")
+
+# How the folders, or the column, of a split may be called, in any case.
+SPLIT_SPELLINGS = {
+    "train": "train",
+    "training": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "test": "test",
+    "testing": "test",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -319,14 +330,3 @@ def read_exclusions(path: str | Path | None) -> list[str]:
     except (OSError, UnicodeDecodeError) as error:
         raise MedclsError(f"data.exclude_file={path} cannot be read: {error}.") from error
     return [line for line in lines if line.strip() and not line.startswith("# ")]
-
-
-def enumerated(names: Sequence[str], most: int = 10) -> str:
-    """The first names of a list, and how many more there are."""
-    more = f" and {len(names) - most:,} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
-
-
-def count_words(names: Sequence[str]) -> str:
-    """`jpg 3, txt 1`: how often each name occurs, the most frequent first."""
-    return ", ".join(f"{name} {count}" for name, count in Counter(names).most_common())

@@ -10,8 +10,9 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from torchvision.datasets import ImageFolder
 
-from medcls.data import folders, phantoms
-from medcls.data.folders import PHANTOMS_MADE, ClassFolders, from_folders, list_images
+from medcls.data import listing, phantoms
+from medcls.data.folders import PHANTOMS_MADE, from_folders, list_images
+from medcls.data.listing import ClassFolders
 from medcls.data.manifest import COLUMNS, typed
 from medcls.errors import MedclsError
 
@@ -115,10 +116,10 @@ def test_p11_p12_class_names_come_from_the_manifest_alone(folder, names):
 
 def test_p05_order_does_not_depend_on_the_file_system(folder, monkeypatch):
     root = folder({"a": 4, "b": 4, "b c": 4})  # "b c/" sorts before "b/"
-    real = folders.scan
+    real = listing.scan
     fingerprints = []
     for step in (1, -1):
-        monkeypatch.setattr(folders, "scan", lambda at, s=step: sorted(real(at), key=lambda entry: entry.name)[::s])
+        monkeypatch.setattr(listing, "scan", lambda at, s=step: sorted(real(at), key=lambda entry: entry.name)[::s])
         manifest = from_folders(root)
         assert manifest.rows["path"].tolist() == [f"{label}/00{n}.png" for label in ("a", "b c", "b") for n in range(4)]
         assert manifest.rows["label"].tolist() == ["a"] * 4 + ["b c"] * 4 + ["b"] * 4
@@ -130,10 +131,10 @@ def test_p05_of_two_ways_to_a_folder_the_same_is_taken_everywhere(folder, pictur
     root = folder({"a": 2, "b": 2})
     picture(root / "a" / "m" / "x.png", 900)
     (root / "a" / "z").symlink_to(root / "a" / "m")
-    real = folders.scan
+    real = listing.scan
     for backwards in (False, True):
         order = {"key": lambda entry: entry.name, "reverse": backwards}
-        monkeypatch.setattr(folders, "scan", lambda at, order=order: sorted(real(at), **order))
+        monkeypatch.setattr(listing, "scan", lambda at, order=order: sorted(real(at), **order))
         assert "a/m/x.png" in set(list_images(root)[0]["path"])
 
 
@@ -148,15 +149,15 @@ def test_a_folder_behind_a_link_is_listed_once_whichever_way_comes_first(folder,
 
 def test_image_folder_itself_still_works_on_a_listing(folder):
     root = folder({"train/a": 2, "train/b": 3})
-    listing = ClassFolders(root / "train")
+    listed = ClassFolders(root / "train")
     same = ImageFolder(str(root / "train"))
-    assert list(listing.samples) == same.samples
-    assert [listing.samples[number] for number in range(-5, 5)] == same.samples * 2
-    assert listing.samples[1:4] == same.samples[1:4]
-    assert (listing.targets, listing.classes, len(listing)) == (same.targets, same.classes, 5)
-    assert listing[4][1] == 1 and listing[4][0].size == same[4][0].size
+    assert list(listed.samples) == same.samples
+    assert [listed.samples[number] for number in range(-5, 5)] == same.samples * 2
+    assert listed.samples[1:4] == same.samples[1:4]
+    assert (listed.targets, listed.classes, len(listed)) == (same.targets, same.classes, 5)
+    assert listed[4][1] == 1 and listed[4][0].size == same[4][0].size
     with pytest.raises(IndexError):
-        listing.samples[5]
+        listed.samples[5]
 
 
 def test_a_folder_that_cannot_be_listed_stops_and_is_named(folder, monkeypatch):

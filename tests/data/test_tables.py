@@ -10,9 +10,10 @@ import pytest
 from hydra import compose, initialize_config_dir
 
 from medcls.configuration import build, configurations
-from medcls.data import phantoms, tables
+from medcls.data import file_search, phantoms
+from medcls.data.file_search import find_files
 from medcls.data.folders import from_folders
-from medcls.data.tables import find_files, from_csv, read_table, rows_from_csv
+from medcls.data.tables import from_csv, read_table, rows_from_csv
 from medcls.errors import MedclsError
 from medcls.evaluation.predictions import from_logits
 
@@ -418,7 +419,7 @@ def test_files_that_no_row_names_are_counted(root):
 
 def test_a_link_that_leads_back_up_ends(root):
     os.symlink(root, root / "again")
-    assert tables.images_below(root) == ["a1.png", "a2.png", "b1.png", "b2.png"]
+    assert file_search.images_below(root) == ["a1.png", "a2.png", "b1.png", "b2.png"]
 
 
 def test_the_order_of_the_rows_changes_nothing(root):

@@ -1,0 +1,26 @@
+"""How numbers, names and paths stand in a sentence, the same in every message, note and finding."""
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import PurePath
+
+
+def counted(number: int, noun: str, plural: str | None = None) -> str:
+    """`1 image`, `1,204 images`."""
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
+
+
+def enumerated(names: Sequence[str], most: int = 10) -> str:
+    """The first names of a list, and how many more there are."""
+    more = f" and {len(names) - most:,} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
+def tallied(names: Sequence[str]) -> str:
+    """`jpg 3, txt 1`: how often each name occurs, the most frequent first."""
+    return ", ".join(f"{name} {count}" for name, count in Counter(names).most_common())
+
+
+def printable(path: PurePath | str) -> str:
+    """Write a path for a message: with escapes where it has newlines or a broken encoding."""
+    return str(path) if str(path).isprintable() else ascii(str(path))
