@@ -21,8 +21,8 @@ from sklearn.model_selection import StratifiedGroupKFold
 
 from medcls import hardware
 from medcls.configuration import build, configurations, offer_experiments
-from medcls.data.copies import near_sets
 from medcls.data.manifest import Manifest
+from medcls.data.near_copies import near_sets
 from medcls.data.splits import together
 from medcls.evaluation.metrics import classification_metrics
 from medcls.inference.predict import predict

@@ -31,7 +31,8 @@ import filelock
 import numpy as np
 
 from medcls import places
-from medcls.data import known
+from medcls.data import fact_store
+from medcls.data.images import reading_version
 from medcls.preprocessing import Preprocessing
 from medcls.writing import whole
 
@@ -99,7 +100,7 @@ class PixelCache:
         fields = ("size", "resize", "interpolation", "bits", "window", "frame")
         plain = preprocessing.to_plain()
         self.key = {"channels": preprocessing.channels} | {field: plain[field] for field in fields}
-        self.key["reading"] = known.reading_version()
+        self.key["reading"] = reading_version()
         name = hashlib.blake2b(json.dumps(self.key, sort_keys=True).encode(), digest_size=8).hexdigest()
         self.folder = folder() / name
         self._shape = (*preprocessing.size, preprocessing.channels)
@@ -271,7 +272,7 @@ class Kept:
 
 def everything() -> list[Kept]:
     """All that is kept, the latest used first."""
-    found = [_store(path) for path in known.folder().glob("*.sqlite")]
+    found = [_store(path) for path in fact_store.folder().glob("*.sqlite")]
     found += [_pictures(path) for path in folder().glob("*/")]
     return sorted((kept for kept in found if kept.bytes), key=lambda kept: kept.used, reverse=True)
 
@@ -285,7 +286,7 @@ def clear(kept: Kept) -> bool:
         False where another process is filling it just now: then it stays.
     """
     if kept.place.suffix == ".sqlite":
-        return known.forget(kept.place)
+        return fact_store.forget(kept.place)
     try:
         with _lock(kept.place).acquire(timeout=0):
             _empty(kept.place)
@@ -326,7 +327,7 @@ def _in_words(key: dict[str, Any]) -> str:
 def _store(path: Path) -> Kept:
     """Describe one store of facts."""
     status = path.stat()
-    images = known.count(path)
+    images = fact_store.count(path)
     used = datetime.datetime.fromtimestamp(status.st_mtime).astimezone()
     return Kept(path, "facts about files, for the survey", images, status.st_size if images else 0, used)
 

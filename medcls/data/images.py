@@ -19,6 +19,8 @@ What of this befell a picture stands in `Decoded.notes`.
 import dataclasses
 import errno
 import stat
+from functools import cache
+from importlib import metadata
 from pathlib import Path, PurePath
 
 import numpy as np
@@ -38,6 +40,7 @@ __all__ = [
     "is_junk",
     "is_unnamed_image",
     "read",
+    "reading_version",
     "resize",
 ]
 
@@ -49,6 +52,12 @@ ENDINGS = {
 """File name endings, in lower case, and the format that each promises."""
 
 SAME_FORMAT = {"MPO": "JPEG", "DIB": "BMP"}
+
+DECODING_VERSION = 2
+"""Raise this when this file, what it decodes with, or `traits.py` comes to give other values for the same file."""
+
+DECODERS = ("pillow", "pydicom", "python-gdcm", "pylibjpeg-openjpeg", "imagehash")
+"""Packages whose next version may read other pixels out of the same file."""
 
 JUNK_NAMES = frozenset({".ds_store", "thumbs.db", "ehthumbs.db", "desktop.ini"})
 JUNK_FOLDERS = frozenset({"__macosx"})
@@ -191,3 +200,16 @@ def is_junk(path: PurePath) -> bool:
     """
     name = path.name.lower()
     return name in JUNK_NAMES or name.startswith("._") or any(part.lower() in JUNK_FOLDERS for part in path.parts)
+
+
+@cache
+def reading_version() -> str:
+    """Everything but the file itself that its pixels depend on: our own version of decoding, and the libraries'."""
+    return ", ".join([f"decoding {DECODING_VERSION}", *(f"{name} {_version(name)}" for name in DECODERS)])
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "none"

@@ -9,10 +9,10 @@ import pandas as pd
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from medcls.data.copies import near_sets
 from medcls.data.cutting import assign, assign_fold, choose
-from medcls.data.given import free_val, leave_out_copies, lock_test, small_val
+from medcls.data.given_splits import free_val, leave_out_copies, lock_test, small_val
 from medcls.data.manifest import SCORED_SPLITS, SPLITS, Manifest
+from medcls.data.near_copies import near_sets
 from medcls.errors import MedclsError
 
 SEEDS = 2**32  # how many NumPy's older generator, which scikit-learn draws from, takes

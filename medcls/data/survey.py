@@ -10,8 +10,8 @@ from pathlib import Path
 import pandas as pd
 
 from medcls.data import images
+from medcls.data.fact_store import Fact, FactStore
 from medcls.data.images import UnreadableImage
-from medcls.data.known import Fact, KnownFiles
 from medcls.data.traits import Traits, traits
 from medcls.preprocessing import Decoding
 
@@ -106,11 +106,11 @@ def survey(
     done = 0
     with (
         ThreadPoolExecutor(os.cpu_count() or 1) as pool,
-        KnownFiles(root, frame, COLUMNS) if remember else nullcontext() as known,
+        FactStore(root, frame, COLUMNS) if remember else nullcontext() as store,
     ):
         for start in range(0, len(paths), BATCH):
             chunk = paths[start : start + BATCH]
-            facts = known.recall(chunk) if known else {}
+            facts = store.recall(chunk) if store else {}
             if facts:
                 say(done := done + len(facts), len(paths))
             unread = [path for path in chunk if path not in facts]
@@ -121,8 +121,8 @@ def survey(
                 else:
                     fresh[path] = outcome.values()
                 say(done := done + 1, len(paths))
-            if known:
-                known.keep(fresh)
+            if store:
+                store.keep(fresh)
             facts |= fresh
             table.add([path for path in chunk if path in facts], facts)
     return table.frame(), failures

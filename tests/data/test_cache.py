@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 from medcls.data import cache as cache_module
-from medcls.data import known
+from medcls.data import images
 from medcls.data.cache import MappedImages, PixelCache, clear, everything
 from medcls.preprocessing import Preprocessing
 
@@ -116,10 +116,10 @@ def test_p15_another_version_of_what_reads_gives_another_file(monkeypatch):
     former = PixelCache(PREPROCESSING).folder
     for place, value in (("DECODING_VERSION", 99), ("_version", lambda package: "99")):
         with monkeypatch.context() as patch:
-            patch.setattr(known, place, value)
-            known.reading_version.cache_clear()
+            patch.setattr(images, place, value)
+            images.reading_version.cache_clear()
             assert PixelCache(PREPROCESSING).folder != former
-    known.reading_version.cache_clear()
+    images.reading_version.cache_clear()
     assert PixelCache(PREPROCESSING).folder == former
 
 

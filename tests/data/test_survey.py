@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from medcls.data import images, known
+from medcls.data import fact_store, images
 from medcls.data import survey as survey_module
 from medcls.data.images import content_hash, is_junk
 from medcls.data.survey import survey
@@ -114,16 +114,16 @@ def test_p15_what_changes_a_picture_makes_it_be_read_again(tmp_path, own_cache, 
     assert after["content"]["2.png"] == content_hash(255 - noise(12, 20)) != before["content"]["2.png"]
     for change in (
         lambda: age(root / "2.png", 30),
-        lambda: monkeypatch.setattr(known, "DECODING_VERSION", known.DECODING_VERSION + 1),
-        lambda: monkeypatch.setattr(known.metadata, "version", lambda package: "99"),
+        lambda: monkeypatch.setattr(images, "DECODING_VERSION", images.DECODING_VERSION + 1),
+        lambda: monkeypatch.setattr(images.metadata, "version", lambda package: "99"),
         lambda: monkeypatch.setattr(survey_module, "COLUMNS", (*survey_module.COLUMNS[:-1], "edge_spots")),
     ):
         opened.clear()
         change()
-        known.reading_version.cache_clear()
+        images.reading_version.cache_clear()
         survey(root, ["2.png"])
         assert opened == ["2.png"]
-    known.reading_version.cache_clear()
+    images.reading_version.cache_clear()
 
 
 def test_p15_frames_are_told_apart(tmp_path, own_cache, opened):
@@ -220,7 +220,7 @@ def test_a_store_that_cannot_be_written_stops_no_run(tmp_path, own_cache, caplog
         return connection
 
     monkeypatch.setattr(survey_module, "BATCH", 4)
-    monkeypatch.setattr(known.sqlite3, "connect", full_disk)
+    monkeypatch.setattr(fact_store.sqlite3, "connect", full_disk)
     assert len(survey(root, paths)[0]) == 60
     messages = [record.message for record in caplog.records]
     assert len(messages) == 2  # once each, not once a file

@@ -14,21 +14,15 @@ import stat
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
-from importlib import metadata
 from pathlib import Path
 from typing import Self, TypeVar
 
 import filelock
 
 from medcls import places
+from medcls.data.images import reading_version
 
 log = logging.getLogger(__name__)
-
-DECODING_VERSION = 2
-"""Raise this when `images.py`, what it decodes with, or `traits.py` comes to give other values for the same file."""
-
-DECODERS = ("pillow", "pydicom", "python-gdcm", "pylibjpeg-openjpeg", "imagehash")
-"""Packages whose next version may read other pixels out of the same file."""
 
 SETTLED_NS = 2_000_000_000
 """A file younger than this when it was read may be written again within the same tick of a coarse clock (FAT: 2 s)."""
@@ -44,20 +38,7 @@ Fact = Sequence[str | int | float]
 """One file's values, in an order that the store's version stands for."""
 
 
-@cache
-def reading_version() -> str:
-    """Everything but the file itself that its pixels depend on: our own version of decoding, and the libraries'."""
-    return ", ".join([f"decoding {DECODING_VERSION}", *(f"{name} {_version(name)}" for name in DECODERS)])
-
-
-def _version(package: str) -> str:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return "none"
-
-
-class KnownFiles:
+class FactStore:
     """The store; a context. Whatever goes wrong with it is said once, and the run goes on without.
 
     Parameters

@@ -8,8 +8,8 @@ import pytest
 from PIL import Image, ImageDraw, ImageEnhance, ImageFilter
 
 from benchmarks.duplicates import facts_like_real
-from medcls.data.copies import DETAIL_DISTANCE, DHASH_DISTANCE, PHASH_DISTANCE, near_groups, near_pairs, near_sets
 from medcls.data.images import is_junk
+from medcls.data.near_copies import DETAIL_DISTANCE, DHASH_DISTANCE, PHASH_DISTANCE, near_groups, near_pairs, near_sets
 from medcls.data.survey import survey
 from medcls.errors import MedclsError
 
