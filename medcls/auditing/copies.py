@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from medcls.auditing.findings import MOST_SHOWN, Finding, Pair
-from medcls.data.copies import DETAIL_DISTANCE, DHASH_DISTANCE, PHASH_DISTANCE, near_pairs
+from medcls.data.near_copies import DETAIL_DISTANCE, DHASH_DISTANCE, PHASH_DISTANCE, near_pairs
 from medcls.data.manifest import SCORED_SPLITS, Manifest
 from medcls.wording import counted
 
