@@ -1,5 +1,7 @@
 """Augmentation presets: each composes, says why, and leaves upright what has a top."""
 
+from functools import cache
+
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
@@ -16,6 +18,7 @@ HAVE_A_TOP = ("general", "mri", "none", "ultrasound", "xray")
 STILL = {"left_right": 0, "rotation_degrees": 0, "smallest_area": 1, "aspect": 0, "brightness": 0, "contrast": 0}
 
 
+@cache  # to compose is slow, and what comes of it cannot be changed
 def composed(*overrides: str) -> Augmentation:
     configuration.offer_experiments()
     with initialize_config_dir(str(FOLDER.parents[1]), version_base="1.3"):
