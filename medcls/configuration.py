@@ -101,7 +101,7 @@ def open_door(task: Callable[[DictConfig], Any], config_name: str) -> None:
 
     offer_experiments()
     try:
-        sys.argv[1:] = _readable(sys.argv[1:])
+        sys.argv[1:] = _readable(_multirun_first(sys.argv[1:]))
         _resume_into_the_same_folder(sys.argv)
     except MedclsError as error:
         _complain(error)
@@ -115,6 +115,11 @@ def open_door(task: Callable[[DictConfig], Any], config_name: str) -> None:
 
 def _complain(error: Exception | str) -> None:
     print(f"\nmedcls: {error}", file=sys.stderr)  # noqa: T201 - a door speaks to a person
+
+
+def _multirun_first(arguments: Sequence[str]) -> list[str]:
+    """Put `-m` before the settings: between two of them, Hydra calls those behind it unrecognized."""
+    return sorted(arguments, key=lambda argument: argument not in ("-m", "--multirun"))
 
 
 def _readable(arguments: Sequence[str]) -> list[str]:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 from hydra import compose, initialize_config_dir
+from hydra._internal.utils import get_args_parser
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
@@ -107,6 +108,15 @@ def test_a_sweep_needs_no_help():
     configuration._readable(["-m", "model=mobilenetv3,mobilenetv2", "seed=0,1"])
     with pytest.raises(MedclsError, match="add -m"):
         configuration._readable(["model=mobilenetv3,mobilenetv2"])
+
+
+def test_sweep_may_be_asked_for_between_two_settings(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["train", "data.folds=3", "--multirun", "data.fold=0,1,2", "--cfg", "job"])
+    taken = []
+    monkeypatch.setattr(configuration.hydra, "main", lambda **_: lambda _: lambda: taken.extend(sys.argv[1:]))
+    configuration.open_door(print, "train")
+    read = get_args_parser().parse_args(taken)  # exits where it does not recognise one
+    assert (read.multirun, read.overrides) == (True, ["data.folds=3", "data.fold=0,1,2"])
 
 
 @pytest.mark.parametrize("csv", ["/old/images/metadata.csv", ["/old/images/metadata.csv"]])
