@@ -6,9 +6,13 @@ import pandas as pd
 from medcls.auditing.findings import Finding
 from medcls.data.manifest import Manifest
 from medcls.data.splits import together
+from medcls.wording import counted
 
 FEW = 30
 """Cases of a class in test under which its figures say next to nothing."""
+
+MOST_NAMED = 8
+"""So many classes are named with their counts in one line; of more, the smallest and the largest."""
 
 ASSUMED = 0.9
 """The sensitivity for which the width of the interval is shown."""
@@ -39,7 +43,10 @@ def counts(manifest: Manifest) -> list[Finding]:
             "overlook it. loss.class_weights=balanced or data.sampler=balanced (not both) makes up for it; watch "
             "AUROC, not accuracy."
         )
-    named = ", ".join(f"{row['class']} {row['images']:,} ({row['share']:.1%})" for _, row in table.iterrows())
+    each = [f"{row['class']} {row['images']:,} ({row['share']:.1%})" for _, row in table.iterrows()]
+    named = ", ".join(each)
+    if len(each) > MOST_NAMED:  # the table names them all
+        named = f"{len(each)} classes, from {each[int(share.argmin())]} to {each[int(share.argmax())]}"
     return [Finding("classes", "warning" if imbalanced else "information", named, text, values, table.round(3))]
 
 
@@ -103,8 +110,8 @@ def small_test(manifest: Manifest, divided: Manifest | None) -> list[Finding]:
     worst = told.iloc[int(told["independent cases"].argmin())]
     few = table.loc[table["independent cases"] < FEW, "class"]
     width = (
-        f"with {worst['independent cases']} cases of {worst['class']}, a sensitivity of {ASSUMED:.2f} would come with "
-        f"{worst['low']:.2f} to {worst['high']:.2f}"
+        f"with {counted(worst['independent cases'], 'case')} of {worst['class']}, a sensitivity of {ASSUMED:.2f} "
+        f"would come with {worst['low']:.2f} to {worst['high']:.2f}"
     )
     text = (
         f"Wilson's 95% interval, for {worst['found']} of {worst['independent cases']} found. Differences smaller than "

@@ -71,8 +71,8 @@ def shortcuts(manifest: Manifest, facts: pd.DataFrame, resize: str) -> list[Find
     cases = cases.reindex(list(manifest.classes), fill_value=0)
     if cases.min() < FEWEST_CASES:
         title = (
-            f"Too few images to ask for shortcuts: {cases.idxmin()} has {cases.min()} independent ones, and "
-            f"{FEWEST_CASES} are needed"
+            f"Too few images to ask for shortcuts: {cases.idxmin()} has {cases.min()}, copies and groups "
+            f"counted once, and {FEWEST_CASES} are needed"
         )
         return [Finding("shortcuts_seen", "information", title, values={"fewest_cases": int(cases.min())})]
     most = MOST_IMAGES // len(manifest.classes) if len(manifest) > MOST_IMAGES else MOST_IMAGES

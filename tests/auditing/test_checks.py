@@ -403,6 +403,18 @@ def test_a_class_that_one_given_split_lacks_has_a_finite_effect():
     assert np.isfinite(only(classes.prevalence(manifest)).values["cohens_w"])
 
 
+def test_many_classes_are_told_in_one_line():
+    labels = [f"class{k:02d}" for k in range(50) for _ in range(k + 1)]
+    finding = only(classes.counts(manifest_of(labels)))
+    assert finding.title == "50 classes, from class00 1 (0.1%) to class49 50 (3.9%)"
+    assert len(finding.table) == 50
+
+
+def test_one_case_is_one_case():
+    finding = only(classes.small_test(manifest_of(["a", "b", "b"], given_split=["test"] * 3), None))
+    assert "with 1 case of a, " in finding.title
+
+
 def test_p52_few_test_cases_are_a_warning_with_the_width_of_the_interval():
     given = ["test"] * 42 + ["test"] * 114 + ["train"] * 100
     manifest = manifest_of(["malignant"] * 42 + ["other"] * 114 + ["malignant", "other"] * 50, given_split=given)
