@@ -13,7 +13,28 @@ from medcls.errors import MedclsError
 def assign(
     rows: pd.DataFrame, free: np.ndarray, name: str, fraction: float, units: np.ndarray, seed: int
 ) -> np.ndarray:
-    """Name a share of the free rows in the column `split`, and say which, bool `(n,)`."""
+    """Name a share of the free rows in the column `split`, and say which, bool `(n,)`.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        A manifest's; the column `split` is changed in place.
+    free : ndarray
+        Rows that may still be cut, bool `(n,)`.
+    name : str
+        The split.
+    fraction : float
+        Share of the free rows wanted.
+    units : ndarray
+        What must stay together, int64 `(n,)`; see `medcls.data.splits.together`.
+    seed : int
+        Of scikit-learn's splitter.
+
+    Raises
+    ------
+    MedclsError
+        A class has fewer than two independent images left.
+    """
     chosen = choose(rows, free, fraction, units, seed, name)
     rows.loc[chosen, "split"] = name
     return chosen
@@ -22,7 +43,13 @@ def assign(
 def assign_fold(
     rows: pd.DataFrame, free: np.ndarray, name: str, folds: int, fold: int, units: np.ndarray, seed: int
 ) -> np.ndarray:
-    """Name one fold of the free rows in the column `split`, and say which, bool `(n,)`."""
+    """Name one fold, from 0, of the free rows in the column `split`, and say which, bool `(n,)`; see `assign`.
+
+    Raises
+    ------
+    MedclsError
+        A class has fewer independent images than there are folds.
+    """
     smallest, label = _smallest_class(rows, free, units)
     if smallest < folds:
         raise MedclsError(
@@ -39,7 +66,18 @@ def assign_fold(
 def choose(
     rows: pd.DataFrame, free: np.ndarray, fraction: float, units: np.ndarray, seed: int, name: str
 ) -> np.ndarray:
-    """A stratified, grouped share of the free rows: some of n folds, n as fine as the smallest class allows."""
+    """A stratified, grouped share of the free rows: some of n folds, n as fine as the smallest class allows.
+
+    Returns
+    -------
+    ndarray
+        bool `(n,)`: which rows were chosen; nothing is named yet. See `assign`.
+
+    Raises
+    ------
+    MedclsError
+        A class has fewer than two independent images left.
+    """
     smallest, label = _smallest_class(rows, free, units)
     if smallest < 2:
         raise MedclsError(

@@ -181,11 +181,7 @@ def check_label_map(
         )
     mapping: dict[str, str] = {}
     # YAML reads the folder name 0 as a number.
-    pairs = [
-        (str(new), str(old))
-        for new, olds in label_map.items()
-        for old in (olds if isinstance(olds, Sequence) and not isinstance(olds, str) else [olds])
-    ]
+    pairs = [(str(new), str(old)) for new, olds in label_map.items() for old in as_list(olds)]
     for new, old in pairs:
         if old not in found:
             raise MedclsError(
@@ -202,6 +198,11 @@ def check_label_map(
             f"({', '.join(found)}), or leave those out by data.leave_out_unmapped=true."
         )
     return mapping
+
+
+def as_list(value: object) -> list[object]:
+    """A list as it is; a single value, as a setting may be typed, as a list of one."""
+    return list(value) if isinstance(value, Sequence) and not isinstance(value, str) else [value]
 
 
 def groups_from_paths(paths: Sequence[str], pattern: str) -> list[str]:

@@ -14,7 +14,7 @@ import pandas as pd
 from medcls.data import phantoms
 from medcls.data.assembly import assemble
 from medcls.data.file_search import below_root, find_files, lines_of, no_such_files
-from medcls.data.manifest import COLUMNS, SPLIT_SPELLINGS, Manifest, named_exclusions
+from medcls.data.manifest import COLUMNS, SPLIT_SPELLINGS, Manifest, as_list, named_exclusions
 from medcls.errors import MedclsError, nearest
 from medcls.wording import enumerated, printable, tallied
 
@@ -224,7 +224,7 @@ def read_table(path: Path) -> tuple[pd.DataFrame, list[str]]:
         No text in UTF-8 (or UTF-16 that says so), a single column, no rows, columns of one name, or a row of another
         length than the header.
     """
-    text = decoded(path)
+    text = read_text(path)
     separator = max(SEPARATORS, key=lambda one: len(next(comma_separated.reader(io.StringIO(text), delimiter=one), [])))
     reader = comma_separated.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
     lines: list[int] = []
@@ -263,7 +263,7 @@ def read_table(path: Path) -> tuple[pd.DataFrame, list[str]]:
     return cells, notes
 
 
-def decoded(path: Path) -> str:
+def read_text(path: Path) -> str:
     """Read a text file: UTF-8 with or without a byte-order mark, or UTF-16 with one.
 
     Raises
@@ -372,11 +372,6 @@ def keep_where(cells: pd.DataFrame, where: Mapping[str, object] | None) -> tuple
                 f"data.where leaves no row of {len(cells):,}. Rows left after each condition: {'; '.join(trail)}."
             )
     return kept, [f"kept {len(kept):,} of {len(cells):,} rows by data.where ({'; '.join(trail)})"]
-
-
-def as_list(value: object) -> list[object]:
-    """A list as it is; a single value as a list of one."""
-    return list(value) if isinstance(value, Sequence) and not isinstance(value, str) else [value]
 
 
 def without_absent(

@@ -343,21 +343,17 @@ def noise(height: int = 40, width: int = 60) -> Image.Image:
 
 @pytest.mark.filterwarnings("ignore::UserWarning:PIL", "ignore::PIL.Image.DecompressionBombWarning")
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "BMP", "TIFF", "TIFF-LZW", "GIF", "WEBP", "PPM"])
-def test_cut_short_is_refused_or_lost_nothing(kind: str) -> None:
-    """Cut at a hundred places: either every pixel is there all the same, or it is an error; never a grey rest."""
+def test_cut_within_its_last_bytes_is_refused_or_lost_nothing(kind: str) -> None:
+    """Every pixel is there all the same, or it is an error; never a grey rest. See `test_cut_at_every_tenth_byte`."""
     options = {"TIFF-LZW": {"compression": "tiff_lzw"}}.get(kind, {})
     data = saved(noise(), kind.split("-")[0], **options)
     whole = decode(data, Decoding(3)).pixels
-    refused = 0
-    cuts = sorted({*np.linspace(1, len(data) - 1, 100, dtype=int), *range(len(data) - 12, len(data))})
-    for cut in cuts:
+    for cut in range(len(data) - 12, len(data)):
         try:
             got = decode(data[:cut], Decoding(3)).pixels
         except UnreadableImage:
-            refused += 1
-        else:
-            assert (got == whole).all(), f"cut at {cut} of {len(data)}: a wrong picture in silence"
-    assert refused >= 85
+            continue
+        assert (got == whole).all(), f"cut at {cut} of {len(data)}: a wrong picture in silence"
 
 
 def test_a_png_with_one_wrong_bit_is_refused() -> None:

@@ -290,7 +290,7 @@ def test_without_room_on_disk_images_are_kept_in_memory(manifest, own_cache, mon
 
 
 @pytest.mark.parametrize("cache", [False, True])
-def test_p13_sixteen_bits_reach_the_network_as_floating_point(tmp_path, own_cache, cache):
+def test_sixteen_bits_reach_the_network_as_floating_point(tmp_path, own_cache, cache):
     levels = np.arange(16 * 20, dtype=np.uint16).reshape(16, 20) * 200
     for k, label in enumerate("aaaabbbb"):
         (tmp_path / "deep" / label).mkdir(parents=True, exist_ok=True)
