@@ -6,21 +6,39 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from sklearn.metrics import (
+    average_precision_score,
+    cohen_kappa_score,
+    matthews_corrcoef,
+    roc_auc_score,
+    roc_curve,
+)
 from sklearn.metrics import confusion_matrix as sklearn_confusion_matrix
-from sklearn.metrics import roc_auc_score
 
 from medcls.errors import MedclsError, nearest
+from medcls.evaluation.hard_labels import check_scores, check_table
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
-# Tables of other tools hold probabilities rounded to two or three decimals; what this must catch is
-# independent sigmoids and percentages, which are off by far more.
-SUM_TOLERANCE = 0.01
+# A value, and where it is NaN the reason (empty elsewhere).
+Figure = tuple[float, str]
+
+# How far each class may move the sum of a row from one. Tables of other tools hold probabilities rounded to two or
+# three decimals; what this must catch is independent sigmoids and percentages, which are off by far more.
+ROUNDING = 0.005 + 1e-9
 
 UNFITTED_THRESHOLD = 0.5
 
-_RATES = ("balanced_accuracy", "sensitivity", "specificity", "precision", "f1", "auroc")
+# Better the lower they are; every other metric is better the higher it is, but for those that describe the images.
+LOWER_IS_BETTER = frozenset({"negative_likelihood_ratio", "brier", "log_loss"})
+OF_THE_IMAGES = frozenset({"n", "support", "prevalence", "majority_baseline"})
+
+# Of one class against the others: with more than two classes averaged over them.
+_RATES = ("sensitivity", "specificity", "precision", "npv", "f1", "auroc", "average_precision")
+_LIKELIHOOD_RATIOS = ("positive_likelihood_ratio", "negative_likelihood_ratio")
+
+_NO_IMAGES = "the split has no images"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,6 +66,7 @@ class Metrics:
 
     values: dict[str, float]
     per_class: dict[str, dict[str, float]]
+    weighted: dict[str, float]
     reasons: dict[str, str]
     confusion: Integers
     threshold: float | None
@@ -58,6 +77,7 @@ class Metrics:
         return {
             "values": self.values,
             "per_class": self.per_class,
+            "weighted": self.weighted,
             "reasons": self.reasons,
             "confusion": self.confusion.tolist(),
             "threshold": self.threshold,
@@ -127,7 +147,7 @@ def check_probabilities(probabilities: ArrayLike, num_classes: int) -> Floats:
         ("has a value outside 0..1 (logits or percentages?)", ((scores < 0) | (scores > 1)).any(1)),
         (
             "does not sum to one (independent sigmoids of several labels a picture?)",
-            np.abs(scores.sum(1) - 1) > SUM_TOLERANCE,
+            np.abs(scores.sum(1) - 1) > ROUNDING * num_classes,
         ),
     )
     for fault, rows in faults:
@@ -190,59 +210,96 @@ def confusion_matrix(*, labels: ArrayLike, predicted: ArrayLike, num_classes: in
     return sklearn_confusion_matrix(labels, predicted, labels=np.arange(num_classes)).astype(np.int64)
 
 
-def check_scores(labels: Integers, scores: Floats) -> None:
-    """Refuse hard labels in the place of the scores that a ROC curve is drawn from.
-
-    Parameters
-    ----------
-    labels : int64 array (n,)
-        1 for the class in question, 0 for the others.
-    scores : float64 array (n,)
-        How much each row speaks for the class in question.
-
-    Raises
-    ------
-    MedclsError
-        Every score is exactly 0 or 1. The message says what their "AUROC" would have been.
-    """
-    if scores.size == 0 or not np.isin(scores, (0.0, 1.0)).all():
-        return
-    message = (
-        "AUROC and ROC curve need scores, and these are hard labels: every value is exactly 0 or 1. Such a curve has "
-        "a single corner"
-    )
-    if 0 < labels.sum() < labels.size:
-        sensitivity, specificity = float(scores[labels == 1].mean()), float(1 - scores[labels == 0].mean())
-        message += (
-            f", and the area under it, {(sensitivity + specificity) / 2:.3f}, is the balanced accuracy (the mean of "
-            f"sensitivity {sensitivity:.3f} and specificity {specificity:.3f}), not an AUROC"
-        )
-    raise MedclsError(
-        f"{message}. Give each class's probability. If these did come from a network, its outputs are so large that "
-        "they all round to 0 or 1: lower the learning rate, and take the softmax in float64."
-    )
-
-
 def auroc(labels: Integers, scores: Floats) -> float:
     """Area under the ROC curve; NaN where one of the two classes has no case.
 
-    Parameters and errors are those of `check_scores`.
+    Parameters and errors are those of `hard_labels.check_scores`.
     """
     check_scores(labels, scores)
     return _area(labels, scores)
 
 
-def _area(labels: Integers, scores: Floats) -> float:
-    return float(roc_auc_score(labels, scores)) if 0 < labels.sum() < labels.size else float("nan")
+def sensitivity_at_specificity(labels: Integers, scores: Floats, specificity: float) -> float:
+    """Give the highest sensitivity among the thresholds whose specificity is at least the stated one.
+
+    Every distinct score is a threshold, and so is one above all scores, so there is always one; nothing is
+    interpolated. NaN where one of the two classes has no case. On the rows that chose the threshold the
+    figure is optimistic.
+
+    Parameters
+    ----------
+    labels, scores
+        As in `auroc`.
+    specificity : float
+        From 0 to 1.
+
+    Raises
+    ------
+    MedclsError
+        As `auroc`; a specificity that is no number in 0..1.
+    """
+    _check_share("specificity", specificity)
+    reached, kept = _roc_points(labels, scores)
+    return float(reached[kept >= specificity].max()) if reached.size else float("nan")
 
 
-def metric_names(classes: Sequence[str], positive: str | None) -> tuple[str, ...]:
+def specificity_at_sensitivity(labels: Integers, scores: Floats, sensitivity: float) -> float:
+    """Give the highest specificity among the thresholds whose sensitivity is at least the stated one.
+
+    As `sensitivity_at_specificity`, with the two changing places.
+    """
+    _check_share("sensitivity", sensitivity)
+    reached, kept = _roc_points(labels, scores)
+    return float(kept[reached >= sensitivity].max()) if reached.size else float("nan")
+
+
+def predictive_values_at(prevalence: float, sensitivity: float, specificity: float) -> tuple[float, float]:
+    """Give the precision (PPV) and the NPV where the positive class has another prevalence than in the split.
+
+    Bayes' theorem (Altman and Bland, "Diagnostic tests 2: predictive values", BMJ 309:102, 1994). It holds
+    as far as sensitivity and specificity stay what they are, which a change of the spectrum of cases undoes.
+
+    Parameters
+    ----------
+    prevalence : float
+        Above 0 and below 1.
+    sensitivity, specificity : float
+        From 0 to 1; NaN gives NaN.
+
+    Returns
+    -------
+    (float, float)
+        Precision and NPV; NaN where no one would be called so.
+
+    Raises
+    ------
+    MedclsError
+        A prevalence that is no share between 0 and 1.
+    """
+    _check_share("prevalence", prevalence)
+    if prevalence in (0, 1):
+        raise MedclsError(f"The prevalence is {prevalence}: where all are cases, or none, there is nothing to predict.")
+    found, missed = sensitivity * prevalence, (1 - sensitivity) * prevalence
+    cleared, alarmed = specificity * (1 - prevalence), (1 - specificity) * (1 - prevalence)
+    return _ratio(found, found + alarmed, "")[0], _ratio(cleared, cleared + missed, "")[0]
+
+
+def metric_names(classes: Sequence[str], positive: str | None, *, ordered: bool = False) -> tuple[str, ...]:
     """List the keys of `Metrics.values` for such a task, in the order of the report.
 
-    `prevalence` is the positive class's share, so only a binary task has it at the top.
+    `prevalence` and the likelihood ratios are the positive class's, so only a binary task has them at the
+    top. `quadratic_kappa` is there for classes that are said to be ordered.
     """
     binary = check_classes(classes, positive) is not None
-    return ("n", *(("prevalence",) if binary else ()), "accuracy", "majority_baseline", *_RATES)
+    return (
+        "n",
+        *(("prevalence",) if binary else ()),
+        *("accuracy", "majority_baseline", "balanced_accuracy", "sensitivity", "specificity", "precision", "npv", "f1"),
+        *(_LIKELIHOOD_RATIOS if binary else ()),
+        *("mcc", "kappa"),
+        *(("quadratic_kappa",) if ordered else ()),
+        *("auroc", "average_precision", "brier", "log_loss"),
+    )
 
 
 def predicted_classes(
@@ -276,8 +333,19 @@ def classification_metrics(
     classes: Sequence[str],
     positive: str | None,
     threshold: float | None = None,
+    *,
+    ordered: bool = False,
 ) -> Metrics:
     """Every metric of one split, all rows at once.
+
+    `precision` is the positive predictive value (PPV), `npv` the negative one. `average_precision` is the
+    step-wise sum of scikit-learn, not the trapezoidal area under the precision-recall curve.
+    `positive_likelihood_ratio` is sensitivity / (1 - specificity), `negative_likelihood_ratio`
+    (1 - sensitivity) / specificity (Deeks and Altman, BMJ 329:168, 2004). `mcc` is Matthews' correlation
+    coefficient, for several classes Gorodkin's R_K (Comput. Biol. Chem. 28:367, 2004); `kappa` is Cohen's
+    (Educ. Psychol. Meas. 20:37, 1960), `quadratic_kappa` the same with disagreements weighted by the squared
+    distance of the classes (Cohen, Psychol. Bull. 70:213, 1968). For `brier` and `log_loss` see `brier_score`
+    and `log_loss`.
 
     Parameters
     ----------
@@ -292,6 +360,8 @@ def classification_metrics(
     threshold : float, optional
         From which probability on a row is called positive. Without one 0.5 stands in, and
         `Metrics.threshold_fitted` is False. 0.0 and 1.0 are thresholds like any other.
+    ordered : bool
+        The classes are grades, and `classes` lists them in their order: `quadratic_kappa` is wanted too.
 
     Returns
     -------
@@ -307,74 +377,178 @@ def classification_metrics(
     scores = check_probabilities(probabilities, len(classes))
     truth = check_labels(labels, len(classes), len(scores))
     predicted = predicted_classes(scores, classes, positive, threshold)
-    if np.isin(scores, (0.0, 1.0)).all():  # the whole table: one class's column may well be all zeros
-        called = 0 if index is None else index
-        check_scores((truth == called).astype(np.int64), scores[:, called])
+    check_table(truth, scores, classes, index)
     matrix = confusion_matrix(labels=truth, predicted=predicted, num_classes=len(classes))
     support = matrix.sum(axis=1)
     n = len(truth)
 
-    wanted = range(len(classes)) if index is None else (index,)
+    figures = {
+        "n": (float(n), ""),
+        "accuracy": _ratio(int(np.trace(matrix)), n, _NO_IMAGES),
+        "majority_baseline": _ratio(int(support.max()), n, _NO_IMAGES),
+        "brier": (brier_score(truth, scores, index), "" if n else _NO_IMAGES),
+        "log_loss": (log_loss(truth, scores), "" if n else _NO_IMAGES),
+        **_agreement(matrix, classes, ordered),
+    }
+    against_rest = {
+        classes[k]: _one_versus_rest(matrix, k, classes[k], truth, scores[:, k])
+        for k in (range(len(classes)) if index is None else (index,))
+    }
     per_class: dict[str, dict[str, float]] = {}
-    why: dict[str, dict[str, str]] = {}
-    for k in wanted:
-        per_class[classes[k]], why[classes[k]] = _one_versus_rest(matrix, k, classes[k], truth, scores[:, k])
-
+    weighted: dict[str, Figure] = {}
     reasons: dict[str, str] = {}
-    accuracy, reasons["accuracy"] = _ratio(int(np.trace(matrix)), n, "the split has no images")
-    baseline, reasons["majority_baseline"] = _ratio(int(support.max()), n, "the split has no images")
-    values = {"n": float(n), "accuracy": accuracy, "majority_baseline": baseline}
     if index is not None:
-        only = per_class[classes[index]]
-        values |= {name: only[name] for name in ("prevalence", *_RATES)}
-        reasons |= why[classes[index]]
-        per_class = {}
+        figures |= against_rest[classes[index]]
+        # The usual definition, for two classes as for several: the mean of their sensitivities.
+        figures["balanced_accuracy"] = _mean([figures["sensitivity"], figures["specificity"]], np.ones(2))
     else:
         for name in _RATES:
-            values[name] = float(np.mean([figures[name] for figures in per_class.values()]))
-            causes = {told[name]: None for told in why.values() if told[name]}
-            reasons[name] = "; ".join(causes)
-        # The usual definition for several classes: the mean of their sensitivities.
-        values["balanced_accuracy"], reasons["balanced_accuracy"] = values["sensitivity"], reasons["sensitivity"]
-        for name, told in why.items():
-            reasons |= {f"{metric}/{name}": cause for metric, cause in told.items()}
-            per_class[name].pop("balanced_accuracy")
-            reasons.pop(f"balanced_accuracy/{name}")
+            column = [told[name] for told in against_rest.values()]
+            figures[name] = _mean(column, np.ones(len(classes)))
+            weighted[name] = _mean(column, support)
+        figures["balanced_accuracy"] = figures["sensitivity"]
+        for label, told in against_rest.items():
+            per_class[label] = {name: value for name, (value, _) in told.items()}
+            reasons |= {f"{name}/{label}": cause for name, (_, cause) in told.items() if cause}
+        reasons |= {f"weighted/{name}": cause for name, (_, cause) in weighted.items() if cause}
+    names = metric_names(classes, positive, ordered=ordered)
     return Metrics(
-        values={name: values[name] for name in metric_names(classes, positive)},
+        values={name: figures[name][0] for name in names},
         per_class=per_class,
-        reasons={name: cause for name, cause in reasons.items() if cause},
+        weighted={name: value for name, (value, _) in weighted.items()},
+        reasons={name: figures[name][1] for name in names if figures[name][1]} | reasons,
         confusion=matrix,
         threshold=None if index is None else (UNFITTED_THRESHOLD if threshold is None else float(threshold)),
         threshold_fitted=threshold is not None,
     )
 
 
-def _one_versus_rest(
-    matrix: Integers, k: int, name: str, truth: Integers, scores: Floats
-) -> tuple[dict[str, float], dict[str, str]]:
-    """One class against all others: its figures, and for each of them a reason, empty where it is defined."""
+def brier_score(labels: Integers, probabilities: Floats, positive: int | None) -> float:
+    """Mean squared distance of the probabilities from what came true; NaN without rows.
+
+    In a binary task of the positive class's probability alone, from 0 to 1, as it is usually given; with
+    more classes summed over them, from 0 to 2, as Brier defined it (Mon. Weather Rev. 78:1, 1950). The
+    same choice as scikit-learn's.
+
+    Parameters
+    ----------
+    labels : int64 array (n,)
+        True class indices.
+    probabilities : float64 array (n, K)
+        One column a class.
+    positive : int or None
+        The index of the positive class; None with more than two classes.
+    """
+    if not labels.size:
+        return float("nan")
+    if positive is not None:
+        return float(np.square(probabilities[:, positive] - (labels == positive)).mean())
+    # sum_k (p_k - y_k)^2 = sum_k p_k^2 - 2 p_true + 1, but the latter loses the digits of a small distance.
+    distance = probabilities.copy()
+    distance[np.arange(labels.size), labels] -= 1
+    return float(np.square(distance).sum(axis=1).mean())
+
+
+def log_loss(labels: Integers, probabilities: Floats) -> float:
+    """Mean of minus the natural logarithm of the true class's probability; NaN without rows.
+
+    A probability below 2.2e-16, float64's epsilon, counts as that, as in scikit-learn: otherwise one row of
+    0 would make the figure infinite. Parameters are those of `brier_score`.
+    """
+    if not labels.size:
+        return float("nan")
+    of_truth = probabilities[np.arange(labels.size), labels]
+    epsilon = np.finfo(np.float64).eps
+    return float(-np.log(np.clip(of_truth, epsilon, 1 - epsilon)).mean())
+
+
+def _agreement(matrix: Integers, classes: Sequence[str], ordered: bool) -> dict[str, Figure]:
+    """MCC and kappa of the confusion matrix, whose cells stand for its rows as weighted samples."""
+    kappas = {"kappa": None} | ({"quadratic_kappa": "quadratic"} if ordered else {})
+    whole = np.arange(len(classes))
+    seen, called = matrix.any(axis=1), matrix.any(axis=0)
+    one_class = f"every image is of class {classes[int(seen.argmax())]!r}" if seen.sum() == 1 else ""
+    one_call = f"every image was called {classes[int(called.argmax())]!r}" if called.sum() == 1 else ""
+    undefined = _NO_IMAGES if not matrix.any() else one_class
+    if undefined:
+        return dict.fromkeys(("mcc", *kappas), (float("nan"), undefined))
+    cells = {"y_true": np.repeat(whole, len(whole)), "y_pred": np.tile(whole, len(whole))}
+    weights = matrix.ravel()
+    mcc = float("nan") if one_call else float(matthews_corrcoef(**cells, sample_weight=weights))
+    figures: dict[str, Figure] = {"mcc": (mcc, one_call)}
+    for name, kind in kappas.items():
+        value = cohen_kappa_score(*cells.values(), labels=whole, weights=kind, sample_weight=weights)
+        figures[name] = (float(value), "")
+    return figures
+
+
+def _one_versus_rest(matrix: Integers, k: int, name: str, truth: Integers, scores: Floats) -> dict[str, Figure]:
+    """One class against all others."""
     n, hits = int(matrix.sum()), int(matrix[k, k])
     cases, calls = int(matrix[k].sum()), int(matrix[:, k].sum())
-    others = n - cases
+    others, alarms = n - cases, calls - hits
     no_case = f"no image of class {name!r}" if cases == 0 else ""
     no_other = f"no image of any class but {name!r}" if others == 0 else ""
-    one_class = "the split has no images" if n == 0 else no_case or no_other
-    figures, why = {"support": float(cases)}, {}
-    for metric, above, below, cause in (
-        ("prevalence", cases, n, "the split has no images"),
-        ("sensitivity", hits, cases, no_case),
-        ("specificity", others - (calls - hits), others, no_other),
-        ("precision", hits, calls, f"no image was called {name!r}"),
+    one_class = _NO_IMAGES if n == 0 else no_case or no_other
+    none_called = f"no image was called {name!r}"
+    no_alarm = none_called if calls == 0 else f"no image of another class was called {name!r}, so it is infinite"
+    labels = (truth == k).astype(np.int64)
+    ratios = {
+        "prevalence": (cases, n, _NO_IMAGES),
+        "sensitivity": (hits, cases, no_case),
+        "specificity": (others - alarms, others, no_other),
+        "precision": (hits, calls, none_called),
+        "npv": (others - alarms, n - calls, f"every image was called {name!r}"),
         # Without a case F1 is 0 whatever is predicted, which says nothing of the classifier.
-        ("f1", 2 * hits, cases + calls if cases else 0, no_case),
-    ):
-        figures[metric], why[metric] = _ratio(above, below, one_class if n == 0 else cause)
-    figures["balanced_accuracy"] = (figures["sensitivity"] + figures["specificity"]) / 2
-    figures["auroc"] = _area((truth == k).astype(np.int64), scores)
-    why["balanced_accuracy"] = why["auroc"] = one_class
-    return figures, why
+        "f1": (2 * hits, cases + calls if cases else 0, no_case),
+        # Cross-multiplied, so that whole numbers are divided once.
+        "positive_likelihood_ratio": (hits * others, cases * alarms, one_class or no_alarm),
+        "negative_likelihood_ratio": (
+            (cases - hits) * others,
+            cases * (others - alarms),
+            one_class or f"every image of another class was called {name!r}",
+        ),
+    }
+    figures = {
+        metric: _ratio(above, below, cause if n else _NO_IMAGES) for metric, (above, below, cause) in ratios.items()
+    }
+    figures["auroc"] = (_area(labels, scores), one_class)
+    figures["average_precision"] = (
+        float("nan") if one_class else float(average_precision_score(labels, scores)),
+        one_class,
+    )
+    return {"support": (float(cases), ""), **figures}
 
 
-def _ratio(above: int, below: int, cause: str) -> tuple[float, str]:
+def _area(labels: Integers, scores: Floats) -> float:
+    return float(roc_auc_score(labels, scores)) if 0 < labels.sum() < labels.size else float("nan")
+
+
+def _roc_points(labels: Integers, scores: Floats) -> tuple[Floats, Floats]:
+    """Sensitivity and specificity at every threshold; empty where one of the two classes has no case."""
+    check_scores(labels, scores)
+    negatives = int((labels == 0).sum())
+    if negatives in (0, labels.size):
+        return np.empty(0), np.empty(0)
+    false, true, _ = roc_curve(labels, scores, drop_intermediate=False)
+    # From counts: 1 - 1/10 is not always what a person types as 0.9.
+    return true, (negatives - np.rint(false * negatives)) / negatives
+
+
+def _mean(figures: Sequence[Figure], weights: NDArray[Any]) -> Figure:
+    """Average of the figures that weigh anything: undefined, for the same reasons, as soon as one of them is."""
+    counted = [(figure, weight) for figure, weight in zip(figures, weights, strict=True) if weight]
+    causes = dict.fromkeys(cause for (_, cause), _ in counted if cause)
+    if not counted:
+        return float("nan"), _NO_IMAGES
+    value = np.average([value for (value, _), _ in counted], weights=[weight for _, weight in counted])
+    return float(value), "; ".join(causes)
+
+
+def _ratio(above: float, below: float, cause: str) -> Figure:
     return (above / below, "") if below else (float("nan"), cause)
+
+
+def _check_share(name: str, value: float) -> None:
+    if isinstance(value, bool) or not 0.0 <= value <= 1.0:
+        raise MedclsError(f"The {name} is {value}: give a share, from 0 to 1.")

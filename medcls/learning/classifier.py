@@ -25,6 +25,7 @@ Metrics = Callable[[np.ndarray, np.ndarray], dict[str, float]]
 """`(labels (n,), probabilities (n, K)) -> name to value`, of a whole split."""
 
 _CONSTANTS = ("val/n", "val/prevalence", "val/majority_baseline")  # of the validation images, whatever is predicted
+_LOWER_IS_BETTER = ("train/loss", "val/loss", "val/brier", "val/log_loss", "val/negative_likelihood_ratio")
 
 
 class Classifier(lightning.LightningModule):
@@ -106,7 +107,7 @@ class Classifier(lightning.LightningModule):
     def check_monitor(self, monitor: str, mode: Literal["min", "max"]) -> None:
         """Refuse to select by what cannot select: a metric that nothing logs (P31), a constant, the wrong end.
 
-        Losses are better the lower they are, all other metrics the higher.
+        Losses and what measures an error are better the lower they are, all other metrics the higher.
 
         Raises
         ------
@@ -125,7 +126,7 @@ class Classifier(lightning.LightningModule):
             )
         if mode not in ("min", "max"):
             raise MedclsError(f"monitor_mode is {mode!r}: choose min or max.")
-        better, end = ("min", "lower") if monitor.endswith("/loss") else ("max", "higher")
+        better, end = ("min", "lower") if monitor in _LOWER_IS_BETTER else ("max", "higher")
         if mode != better:
             raise MedclsError(
                 f"monitor={monitor} is better the {end} it is, and monitor_mode={mode} would keep the worst epoch as "
