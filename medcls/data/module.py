@@ -15,7 +15,6 @@ from torch.utils.data import BatchSampler, DataLoader, Dataset, Sampler
 
 from medcls.data import images
 from medcls.data.cache import MappedImages, PixelCache
-from medcls.data.decoded import Decoded
 from medcls.data.manifest import Manifest
 from medcls.data.transforms import Augmentation, normalise
 from medcls.errors import MedclsError
@@ -124,10 +123,10 @@ class ImageStore:
         if self._cache is not None:
             self._kept, self._place = self._cache.find(self._names)
 
-    def _decoded(self, row: int) -> Decoded:
+    def _decoded(self, row: int) -> images.Decoded:
         return images.read(self._root / self._paths[row], self._preprocessing.decoding)
 
-    def _resized(self, decoded: Decoded) -> np.ndarray:
+    def _resized(self, decoded: images.Decoded) -> np.ndarray:
         preprocessing = self._preprocessing
         return images.resize(decoded.pixels, preprocessing.size, preprocessing.resize, preprocessing.interpolation)
 
