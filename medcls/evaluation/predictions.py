@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import logsumexp, softmax
 
 from medcls.errors import MedclsError, nearest
+from medcls.evaluation.hard_labels import are_hard_labels
 from medcls.evaluation.metrics import check_classes, check_probabilities
 from medcls.writing import whole
 
@@ -134,16 +135,6 @@ class Predictions:
         if not self.has_logits:
             raise MedclsError("These predictions hold no logits (columns logit_<class>), only probabilities.")
         return self.rows[[LOGIT + name for name in self.classes]].to_numpy(np.float64)
-
-    def units(self) -> NDArray[np.int64]:
-        """Number the independent units `(n,)` from 0: rows of one group share one, a row without a group has its own.
-
-        Resampling draws these, not rows.
-        """
-        groups = self.rows["group"].to_numpy(str)
-        alone = np.char.add("row ", np.arange(len(groups)).astype(str))
-        keys = np.where(groups == "", alone, np.char.add("group ", groups))
-        return np.unique(keys, return_inverse=True)[1].astype(np.int64)
 
     def with_probabilities(self, probabilities: ArrayLike) -> "Predictions":
         """Give the same rows other probabilities `(n, K)`; the logits stay what the network put out.
@@ -342,7 +333,7 @@ def check_may_fit(table: Predictions, what: str) -> tuple[str, ...]:
     Raises
     ------
     MedclsError
-        The rows are of the test or a held-out split, or there are none.
+        The rows are of the test or a held-out split, there are none, or they hold hard labels, not scores.
     """
     # Tables of other tools spell it as they like.
     if table.split.strip().casefold() in NEVER_FITTED_ON:
@@ -352,6 +343,11 @@ def check_may_fit(table: Predictions, what: str) -> tuple[str, ...]:
         )
     if len(table) == 0:
         raise MedclsError(f"{what.capitalize()} was to be fitted on a table without rows.")
+    if are_hard_labels(table.probabilities()):
+        raise MedclsError(
+            f"{what.capitalize()} was to be fitted on hard labels: every value is exactly 0 or 1. Give each class's "
+            "probability."
+        )
     weak = []
     if len(table) < FEW_ROWS:
         weak.append(f"{what.capitalize()} fitted on {len(table)} rows, fewer than {FEW_ROWS}, is mostly chance.")

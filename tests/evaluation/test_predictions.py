@@ -225,20 +225,6 @@ def test_a_failed_write_leaves_the_former_file(tmp_path, monkeypatch):
     assert [entry.name for entry in tmp_path.iterdir()] == ["p.csv"]
 
 
-def test_units_are_groups_and_rows_without_one():
-    table = predict()  # groups: "", p0, p1, "", p2, p2
-    units = table.units()
-    assert units.dtype == np.int64 and sorted(set(units)) == [0, 1, 2, 3, 4]
-    assert units[4] == units[5]
-    assert predict(0).units().tolist() == []
-
-
-def test_a_row_without_a_group_is_not_taken_for_a_group_of_that_name():
-    table = predict()
-    rows = table.rows.assign(group=["", "row 0", "0", "", "group 3", "3"])
-    assert len(set(Predictions(rows, CLASSES, "malignant").units())) == 6
-
-
 def test_other_probabilities_leave_the_logits_and_the_first_table():
     table = predict()
     before = table.probabilities()
@@ -267,6 +253,13 @@ def test_p44_a_fit_on_other_rows_says_what_weakens_it():
     assert "unnamed" in check_may_fit(predict(60, split=""), "a temperature")[0]
     with pytest.raises(MedclsError, match="without rows"):
         check_may_fit(predict(0), "a temperature")
+
+
+def test_p42_nothing_is_fitted_on_hard_labels():
+    table = predict(60, split="calibration")
+    hard = table.with_probabilities(np.eye(2)[table.labels()])
+    with pytest.raises(MedclsError, match="hard labels: every value is exactly 0 or 1"):
+        check_may_fit(hard, "a temperature")
 
 
 def test_p33_what_was_fitted_with_other_weights_is_refused():

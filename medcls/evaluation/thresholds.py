@@ -1,0 +1,347 @@
+"""From which probability on an image is called positive: fitted on val by a stated policy, and kept with its origin."""
+
+import dataclasses
+import re
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medcls.errors import MedclsError, nearest
+from medcls.evaluation.analytic import LEVEL
+from medcls.evaluation.metrics import UNFITTED_THRESHOLD, Floats, Integers, predicted_classes
+from medcls.evaluation.predictions import FEW_ROWS, Predictions, check_fitted_with, check_may_fit
+from medcls.evaluation.resampling import bootstrap, group_numbers
+
+Kind = Literal["fixed", "youden", "f1", "sensitivity", "specificity", "cost"]
+
+NOT_FITTED = "not fitted"
+
+# Each policy as it is typed, and what its number must be.
+_FORMS: dict[str, tuple[Kind, str]] = {
+    r"fixed": ("fixed", ""),
+    r"fixed=(.+)": ("fixed", "a probability, from 0 to 1"),
+    r"youden": ("youden", ""),
+    r"f1": ("f1", ""),
+    r"sensitivity>=(.+)": ("sensitivity", "a share above 0 and up to 1"),
+    r"specificity>=(.+)": ("specificity", "a share above 0 and up to 1"),
+    r"cost=(.+)": ("cost", "how many false positives a false negative costs, above 0"),
+}
+_TYPED = ("fixed", "fixed=0.3", "youden", "f1", "sensitivity>=0.95", "specificity>=0.95", "cost=5")
+
+
+@dataclasses.dataclass(frozen=True)
+class Policy:
+    """What a threshold is to achieve, read from text by `parse_policy`.
+
+    Parameters
+    ----------
+    text : str
+        As it was typed.
+    kind : str
+        `fixed`: this threshold, whatever the rows say. `youden`: the greatest sensitivity + specificity - 1
+        (Youden 1950, "Index for rating diagnostic tests"). `f1`: the greatest F1 score. `sensitivity`: the
+        greatest specificity among thresholds that reach this sensitivity. `specificity`: the greatest
+        sensitivity among those that reach this specificity. `cost`: the least `value * FN + FP`.
+    value : float
+        The policy's number; NaN where it has none.
+    """
+
+    text: str
+    kind: Kind
+    value: float
+
+
+@dataclasses.dataclass(frozen=True)
+class OperatingPoint:
+    """A threshold and where it comes from. A row is called positive where its probability is at least the threshold.
+
+    Parameters
+    ----------
+    policy : str
+        As typed, or `not fitted` for the 0.5 that stands in where nobody chose.
+    threshold : float
+        From 0 to 1; both ends are thresholds like any other.
+    positive_class : str
+        Of which class the probability is.
+    split, checkpoint : str
+        The rows it was fitted on, and the weights behind them.
+    n, groups, positives : int
+        Rows, independent groups of rows, and rows of the positive class.
+    low, high : float or None
+        95% bootstrap percentile interval of the threshold, over groups; None where nothing was fitted or there
+        is only one group.
+    redrawn : int
+        Resamples that had lost a class and were drawn anew.
+    warnings : tuple of str
+        What makes the threshold weaker than it looks, in sentences.
+    """
+
+    policy: str
+    threshold: float
+    positive_class: str
+    split: str = ""
+    checkpoint: str = ""
+    n: int = 0
+    groups: int = 0
+    positives: int = 0
+    low: float | None = None
+    high: float | None = None
+    redrawn: int = 0
+    warnings: tuple[str, ...] = ()
+
+    def label(self) -> str:
+        """Say in a few words which threshold this is, for captions."""
+        if self.policy == NOT_FITTED:
+            return f"{self.threshold:g} ({NOT_FITTED})"
+        if parse_policy(self.policy).kind == "fixed":
+            return f"{self.threshold:g} (fixed beforehand)"
+        between = "" if self.low is None else f", 95% interval {self.low:.3f} to {self.high:.3f}"
+        where = f"{self.split or 'an unnamed split'}, n = {self.n}"
+        return f"{self.threshold:.3f} ({self.policy}, fitted on {where}{between})"
+
+    def decide(self, table: Predictions) -> Integers:
+        """Call each row a class: indices `(n,)`.
+
+        Raises
+        ------
+        MedclsError
+            The table is of another checkpoint, or looks for another class.
+        """
+        check_fitted_with(table, self.checkpoint, "operating point")
+        if table.positive != self.positive_class:
+            raise MedclsError(
+                f"The operating point is a probability of {self.positive_class!r}, and these predictions look for "
+                f"{table.positive!r}."
+            )
+        return predicted_classes(table.probabilities(), table.classes, table.positive, self.threshold)
+
+    def to_plain(self) -> dict[str, Any]:
+        """For the checkpoint: numbers, strings and a list."""
+        return dataclasses.asdict(self) | {"warnings": list(self.warnings)}
+
+    @classmethod
+    def from_plain(cls, plain: dict[str, Any]) -> "OperatingPoint":
+        """Read back what `to_plain` gave."""
+        return cls(**(plain | {"warnings": tuple(plain["warnings"])}))
+
+
+def parse_policy(text: str) -> Policy:
+    """Read `fixed`, `fixed=0.3`, `youden`, `f1`, `sensitivity>=0.95`, `specificity>=0.95` or `cost=5`.
+
+    Raises
+    ------
+    MedclsError
+        Anything else, or a number that the policy cannot have.
+    """
+    asked = re.sub(r"\s+", "", text)
+    for form, (kind, wanted) in _FORMS.items():
+        match = re.fullmatch(form, asked)
+        if not match:
+            continue
+        if not wanted:
+            return Policy(asked, kind, UNFITTED_THRESHOLD if kind == "fixed" else float("nan"))
+        value = _number(match[1])
+        low_enough = value <= 1 or (kind == "cost" and value < np.inf)
+        if low_enough and (value > 0 or (kind == "fixed" and value == 0)):
+            return Policy(asked, kind, value)
+        raise MedclsError(f"The operating point's policy is {text!r}: {match[1]!r} should be {wanted}.")
+    raise MedclsError(
+        f"There is no operating point policy {text!r}. They are typed {', '.join(_TYPED)}.{nearest(asked, _TYPED)}"
+    )
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return float("nan")
+
+
+def not_fitted(table: Predictions) -> OperatingPoint:
+    """Stand in where no policy was ever chosen: 0.5, labelled so."""
+    return OperatingPoint(NOT_FITTED, UNFITTED_THRESHOLD, _positive_class(table))
+
+
+def fit_operating_point(val: Predictions, policy: str, *, resamples: int = 1000, seed: int = 0) -> OperatingPoint:
+    """Choose the threshold that serves a policy best on rows that are not the result.
+
+    The candidates are the midpoints between neighbouring scores that occur, 0 (every row is positive) and 1
+    (none is, unless its score is exactly 1), so rows with the same score are never parted. Of candidates that
+    serve the policy equally well the one with the greatest sensitivity is taken, then the greatest specificity.
+
+    Parameters
+    ----------
+    val : Predictions
+        A binary table, with the probabilities that the threshold will be held against: calibrated ones, where
+        there is a calibration.
+    policy : str
+        See `parse_policy` and `Policy`.
+    resamples, seed : int
+        Of the bootstrap over groups. Each resample is fitted as the rows themselves were.
+
+    Returns
+    -------
+    OperatingPoint
+
+    Raises
+    ------
+    MedclsError
+        The test split; more than two classes; a class without a row; no such policy.
+    """
+    asked = parse_policy(policy)
+    positive = _positive_class(val)
+    warnings = check_may_fit(val, "an operating point")
+    labels = (val.labels() == val.classes.index(positive)).astype(np.int64)
+    groups = group_numbers(val.rows["group"].tolist(), len(val))
+    point = OperatingPoint(
+        policy=asked.text,
+        threshold=asked.value,
+        positive_class=positive,
+        split=val.split,
+        checkpoint=val.checkpoint,
+        n=len(val),
+        groups=int(groups.max()) + 1,
+        positives=int(labels.sum()),
+    )
+    if asked.kind == "fixed":
+        return point
+    if not 0 < point.positives < point.n:
+        missing = "of" if point.positives == 0 else "of any class but"
+        raise MedclsError(
+            f"The {point.n} rows of {val.split or 'this table'} hold no image {missing} {positive!r}: the policy "
+            f"{policy!r} cannot be fitted on them. Use policy fixed, or a val split with both classes."
+        )
+    scores = val.probabilities()[:, val.classes.index(positive)]
+    search = _Search.of(scores, labels, asked)
+    threshold = float(search.thresholds(np.ones((1, point.n)))[0, 0])
+    warnings += _shortfalls(asked, scores, labels, threshold)
+    if point.groups == 1:
+        warnings += ("All rows belong to one group: how the threshold would vary cannot be said.",)
+        return dataclasses.replace(point, threshold=threshold, warnings=warnings)
+    drawn = bootstrap(search.thresholds, labels, groups, resamples, seed)
+    low, high = (float(q) for q in np.quantile(drawn.values[:, 0], [(1 - LEVEL) / 2, (1 + LEVEL) / 2]))
+    if point.n < FEW_ROWS:
+        warnings += (
+            f"Of {point.n} rows, {point.positives} positive, the threshold is {threshold:.3f}; other rows like these "
+            f"would have given {low:.3f} to {high:.3f} (95%).",
+        )
+    return dataclasses.replace(point, threshold=threshold, low=low, high=high, redrawn=drawn.redrawn, warnings=warnings)
+
+
+def _positive_class(table: Predictions) -> str:
+    if table.positive is None:
+        raise MedclsError(
+            f"An operating point belongs to a binary task. With {len(table.classes)} classes the most probable one is "
+            "called, and there is no threshold to fit."
+        )
+    return table.positive
+
+
+def _shortfalls(policy: Policy, scores: Floats, labels: Integers, threshold: float) -> tuple[str, ...]:
+    """Say where the policy is not reached, or in a way that nobody wanted."""
+    called = scores >= threshold
+    if scores.min() == scores.max():
+        return (f"Every row has the same score, {scores[0]:.3g}: no threshold tells the classes apart.",)
+    found = []
+    if policy.kind == "specificity" and (reached := float((~called)[labels == 0].mean())) < policy.value:
+        found.append(
+            f"A specificity of {policy.value:g} is out of reach, because rows of the other class have the score "
+            f"{scores.max():g}: the nearest is {reached:.3f}."
+        )
+    if called.all() or not called.any():
+        found.append(
+            f"The policy {policy.text} is served best by calling {'every' if called.all() else 'no'} row positive."
+        )
+    return tuple(found)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Search:
+    """The search for a threshold, for many weightings of the same rows at once.
+
+    Parameters
+    ----------
+    scores : float64 array (m,)
+        The scores that occur, ascending, each once.
+    at : int64 array (n,)
+        For each row the position of its score.
+    labels : int64 array (n,)
+        1 for the positive class.
+    """
+
+    scores: Floats
+    at: Integers
+    labels: Integers
+    policy: Policy
+
+    @classmethod
+    def of(cls, scores: Floats, labels: Integers, policy: Policy) -> "_Search":
+        distinct, at = np.unique(scores, return_inverse=True)
+        return cls(distinct, at.astype(np.int64), labels, policy)
+
+    def thresholds(self, weights: Floats) -> Floats:
+        """From weights `(r, n)` to the best thresholds `(r, 1)`."""
+        order = np.argsort(self.at, kind="stable")
+        starts = np.flatnonzero(np.diff(self.at[order], prepend=-1))
+        rows = weights[:, order]
+        cases = np.add.reduceat(rows * self.labels[order], starts, axis=1)
+        others = np.add.reduceat(rows, starts, axis=1) - cases
+        occurs = cases + others > 0
+        # Candidate j calls all scores from the j-th on positive; the last candidate calls none.
+        hits, alarms = _from_here_on(cases), _from_here_on(others)
+        none = self.scores[_last(occurs)] < 1
+        allowed = np.column_stack([occurs, none])
+        chosen = _first_best(_merit(self.policy, hits, alarms), hits, -alarms, allowed=allowed)
+        return self._threshold(occurs, chosen)[:, None]
+
+    def _threshold(self, occurs: NDArray[np.bool_], chosen: Integers) -> Floats:
+        """The number that parts score `chosen` from the next lower one that occurs in the same resample."""
+        m = len(self.scores)
+        row = np.arange(len(chosen))
+        upto = np.maximum.accumulate(np.where(occurs, np.arange(m), -1), axis=1)
+        below = np.column_stack([np.full(len(chosen), -1), upto])[row, chosen]
+        above = self.scores[np.minimum(chosen, m - 1)]
+        under = self.scores[np.maximum(below, 0)]
+        middle = under + (above - under) / 2
+        # Between two neighbouring floats there is none.
+        middle = np.where(middle > under, middle, above)
+        return np.where(chosen == m, 1.0, np.where(below < 0, 0.0, middle))
+
+
+def _from_here_on(counts: Floats) -> Floats:
+    """Sums from each position to the end, and 0 after it: `(r, m)` to `(r, m + 1)`."""
+    sums = np.cumsum(counts[:, ::-1], axis=1)[:, ::-1]
+    return np.column_stack([sums, np.zeros(len(counts))])
+
+
+def _last(occurs: NDArray[np.bool_]) -> Integers:
+    return (occurs.shape[1] - 1 - np.argmax(occurs[:, ::-1], axis=1)).astype(np.int64)
+
+
+def _merit(policy: Policy, hits: Floats, alarms: Floats) -> Floats:
+    """How well each candidate serves the policy, `(r, m + 1)`: greater is better.
+
+    Where it can be, of whole numbers, so that equal merit is found equal: hits are true positives, alarms false
+    positives, and the first candidate calls every row.
+    """
+    cases, others = hits[:, :1], alarms[:, :1]
+    if policy.kind == "youden":  # times the number of cases and of others
+        return hits * others - alarms * cases
+    if policy.kind == "f1":
+        return 2 * hits / (cases + hits + alarms)
+    if policy.kind == "cost":
+        return -(policy.value * (cases - hits) + alarms)
+    if policy.kind == "sensitivity":
+        return np.where(hits / cases >= policy.value, others - alarms, -1)
+    # Out of reach is better the nearer it is, and worse than all within.
+    return np.where((others - alarms) / others >= policy.value, hits, -1 - alarms)
+
+
+def _first_best(*merits: Floats, allowed: NDArray[np.bool_]) -> Integers:
+    """The candidate that is greatest in the first merit, among equals in the second, and so on: `(r,)`."""
+    left = allowed
+    for merit in merits:
+        merit = np.where(left, merit, -np.inf)
+        left = left & (merit == merit.max(axis=1, keepdims=True))
+    return left.argmax(axis=1).astype(np.int64)

@@ -1,0 +1,290 @@
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.optimize import minimize
+from scipy.special import expit, logit, softmax
+from sklearn.metrics import log_loss
+
+from medcls.errors import MedclsError
+from medcls.evaluation.analytic import wilson_limits
+from medcls.evaluation.calibration import (
+    Calibration,
+    calibration_line,
+    expected_calibration_error,
+    fit_temperature,
+    reliability_table,
+    shift_prior,
+)
+from medcls.evaluation.predictions import Predictions, from_logits
+
+BINARY = ("benign", "malignant")
+FOUR = ("glioma", "meningioma", "none", "pituitary")
+
+
+def drawn(n, temperature=1.0, classes=BINARY, *, split="calibration", seed=0, spread=2.0, checkpoint="abc"):
+    """Rows whose labels are drawn from `softmax(logits / temperature)`: that temperature is the truth."""
+    rng = np.random.default_rng(seed)
+    logits = rng.normal(0, spread, (n, len(classes)))
+    shares = softmax(logits / temperature, axis=1)
+    labels = (shares.cumsum(1) < rng.random((n, 1))).sum(1)
+    rows = pd.DataFrame({"path": np.arange(n).astype(str), "label": np.array(classes)[labels], "group": ""})
+    positive = classes[-1] if len(classes) == 2 else None
+    return from_logits(rows.assign(split=split), np.arange(n), logits, classes, positive, checkpoint)
+
+
+def of_scores(scores, events, groups="", split="val"):
+    rows = pd.DataFrame({"path": np.arange(len(scores)).astype(str), "label": np.where(events, *BINARY[::-1])})
+    rows = rows.assign(group=groups, split=split, prob_benign=1 - np.asarray(scores), prob_malignant=scores)
+    return Predictions(rows.assign(checkpoint="abc"), BINARY, "malignant")
+
+
+@pytest.mark.parametrize("classes", [BINARY, FOUR])
+@pytest.mark.parametrize("truth", [0.5, 1.0, 3.0])
+def test_the_temperature_that_made_the_labels_is_found(classes, truth):
+    table = drawn(20_000, truth, classes, spread=4.0)
+    calibration = fit_temperature(table)
+    assert calibration.temperature == pytest.approx(truth, rel=0.06)
+    assert (calibration.n, calibration.split, calibration.checkpoint) == (20_000, "calibration", "abc")
+    assert calibration.warnings == ()
+
+
+@settings(max_examples=12, deadline=None)
+@given(n=st.integers(20, 80), seed=st.integers(0, 10**6), k=st.integers(2, 5))
+def test_no_temperature_has_a_lower_loss(n, seed, k):
+    table = drawn(n, 2.0, tuple("abcde"[:k]), seed=seed)
+    calibration = fit_temperature(table)
+    labels = table.labels()
+
+    def loss(temperature):
+        return log_loss(labels, softmax(table.logits() / temperature, axis=1), labels=range(k))
+
+    assert calibration.before == pytest.approx(loss(1.0), rel=1e-9)
+    assert calibration.after == pytest.approx(loss(calibration.temperature), rel=1e-9)
+    if not any("stays 1" in warning for warning in calibration.warnings):
+        assert calibration.after <= min(map(loss, np.geomspace(0.1, 100, 40))) + 1e-9
+
+
+def test_calibrated_probabilities_are_nearer_and_ranked_alike():
+    val, test = drawn(2000, 3.0, seed=1), drawn(2000, 3.0, seed=2, split="test")
+    calibration = fit_temperature(val)
+    after = calibration.apply(test)
+    errors = [expected_calibration_error(table.probabilities()[:, 1], test.labels() == 1) for table in (test, after)]
+    assert errors[1] < errors[0] / 3
+    assert (np.argsort(after.probabilities()[:, 1]) == np.argsort(test.probabilities()[:, 1])).all()
+    assert (after.logits() == test.logits()).all()
+    # Applied once or twice, or fitted on what it was applied to: the logits are the source.
+    assert (calibration.apply(after).probabilities() == after.probabilities()).all()
+    assert fit_temperature(calibration.apply(val)) == calibration
+
+
+def test_a_temperature_of_1_changes_no_bit():
+    table = drawn(50)
+    same = Calibration(1.0, "val", "abc", 50, 0.0, 0.0).apply(table)
+    assert same.probabilities().tobytes() == table.probabilities().tobytes()
+
+
+@pytest.mark.parametrize("classes", [BINARY, FOUR])
+def test_probabilities_stand_in_where_there_are_no_logits(classes):
+    table = drawn(300, 2.0, classes)
+    bare = Predictions(table.rows.drop(columns=[f"logit_{name}" for name in classes]), table.classes, table.positive)
+    assert fit_temperature(bare).temperature == pytest.approx(fit_temperature(table).temperature, rel=1e-6)
+    applied = [fit_temperature(table).apply(one).probabilities() for one in (table, bare)]
+    np.testing.assert_allclose(*applied, rtol=1e-9)
+
+
+@pytest.mark.parametrize("split", ["test", "Test", "held_out"])
+def test_p44_a_temperature_is_not_fitted_on_test(split):
+    with pytest.raises(MedclsError, match=f"temperature was to be fitted on the split '{split}'"):
+        fit_temperature(drawn(60, split=split))
+
+
+def test_p44_a_temperature_keeps_its_origin_and_goes_nowhere_else():
+    calibration = fit_temperature(drawn(40, split="val"))
+    assert "fewer than 50" in calibration.warnings[0] and "chose the checkpoint" in calibration.warnings[1]
+    assert Calibration.from_plain(json.loads(json.dumps(calibration.to_plain()))) == calibration
+    with pytest.raises(MedclsError, match="temperature was fitted with checkpoint abc"):
+        calibration.apply(drawn(40, split="test", checkpoint="def"))
+
+
+def test_separated_rows_show_nothing_of_calibration():
+    logits = np.array([[2.0, -1.0], [0.1, 0.0], [-1.0, 3.0]] * 20)
+    rows = pd.DataFrame({"path": np.arange(60).astype(str), "label": np.array(BINARY)[[0, 0, 1] * 20]})
+    table = from_logits(rows.assign(group="", split="val"), np.arange(60), logits, BINARY, "malignant", "abc")
+    calibration = fit_temperature(table)
+    assert calibration.temperature == 1.0 and calibration.before == calibration.after
+    assert "called wrongly" in calibration.warnings[-1]
+
+
+def test_the_end_of_the_range_is_told():
+    table = drawn(400, 1.0, seed=3)
+    noise = table.rows.assign(label=np.array(BINARY)[1 - table.logits().argmax(1)])  # worse than chance
+    calibration = fit_temperature(Predictions(noise, BINARY, "malignant"))
+    assert calibration.temperature == pytest.approx(100, rel=0.001)
+    assert "end of the range" in calibration.warnings[-1]
+
+
+def test_reliability_counts_every_row_once():
+    rng = np.random.default_rng(0)
+    scores = np.round(rng.random(500), 2)
+    events = rng.random(500) < scores
+    for binning in ("equal_mass", "equal_width"):
+        bins = reliability_table(of_scores(scores, events), 10, binning)
+        assert bins["n"].sum() == 500 and bins["events"].sum() == events.sum()
+        for row in bins.itertuples():
+            last = row.Index == len(bins) - 1 or binning == "equal_mass"
+            inside = (scores >= row.lower) & ((scores <= row.upper) if last else (scores < row.upper))
+            assert row.n == inside.sum() and row.events == events[inside].sum()
+            assert row.predicted == pytest.approx(scores[inside].mean())
+            assert (row.low, row.high) == pytest.approx(wilson_limits(row.events / row.n, row.n))
+    assert reliability_table(of_scores(scores, events))["n"].between(40, 60).all()
+
+
+def test_equal_scores_are_never_parted_and_empty_bins_are_empty():
+    scores = np.array([0.2] * 30 + [0.2001] + [0.9] * 9)
+    bins = reliability_table(of_scores(scores, scores > 0.5), 5)
+    assert bins["n"].tolist() == [30, 1, 9] or bins["n"].tolist() == [31, 9] or bins["n"].tolist() == [30, 10]
+    assert reliability_table(of_scores(np.full(20, 0.3), np.arange(20) < 6), 10)["n"].tolist() == [20]
+    wide = reliability_table(of_scores(scores, scores > 0.5), 5, "equal_width")
+    assert wide["n"].tolist() == [0, 31, 0, 0, 9]
+    assert wide.loc[0, ["predicted", "observed", "low", "high"]].isna().all()
+    edges = reliability_table(of_scores([0.0, 0.5, 1.0], [0, 1, 1]), 2, "equal_width")
+    assert edges["n"].tolist() == [1, 2]
+
+
+def test_repeated_groups_widen_the_limits():
+    scores, events = np.full(40, 0.5), np.arange(40) % 2
+    alone = reliability_table(of_scores(scores, events)).iloc[0]
+    paired = reliability_table(of_scores(scores, events, np.repeat(np.arange(20), 2).astype(str))).iloc[0]
+    assert (alone.groups, paired.groups, paired.n) == (40, 20, 40)
+    assert (paired.low, paired.high) == pytest.approx(wilson_limits(0.5, 20))
+    assert paired.high - paired.low > alone.high - alone.low
+
+
+def test_with_more_classes_the_confidence_is_held_against_being_right():
+    table = drawn(400, 1.0, FOUR)
+    bins = reliability_table(table, 4)
+    right = table.probabilities().argmax(1) == table.labels()
+    assert bins["events"].sum() == right.sum()
+    assert bins["lower"].min() == table.probabilities().max(1).min()
+
+
+@pytest.mark.slow  # loading torchmetrics alone takes seconds
+def test_calibration_error_agrees_with_torchmetrics():
+    torch = pytest.importorskip("torch")
+    from torchmetrics.functional.classification import binary_calibration_error, multiclass_calibration_error
+
+    table = drawn(700, 2.0)
+    ours = expected_calibration_error(table.probabilities()[:, 1], table.labels())
+    theirs = binary_calibration_error(
+        torch.tensor(table.probabilities()[:, 1]), torch.tensor(table.labels()), n_bins=15
+    )
+    assert ours == pytest.approx(float(theirs), abs=1e-6)  # torchmetrics works in float32
+    table = drawn(700, 2.0, FOUR)
+    scores = table.probabilities()
+    ours = expected_calibration_error(scores.max(1), scores.argmax(1) == table.labels())
+    theirs = multiclass_calibration_error(torch.tensor(scores), torch.tensor(table.labels()), 4, n_bins=15)
+    assert ours == pytest.approx(float(theirs), abs=1e-6)
+    assert np.isnan(expected_calibration_error(np.zeros(0), np.zeros(0, np.int64)))
+    for bins, binning in ((0, "equal_mass"), (5, "equal_mas")):
+        with pytest.raises(MedclsError, match="bins|equal_mass or equal_width"):
+            expected_calibration_error(scores.max(1), np.zeros(700), bins, binning)
+
+
+def test_calibration_error_is_that_of_the_reliability_table():
+    table = drawn(300, 2.0)
+    for binning in ("equal_mass", "equal_width"):
+        bins = reliability_table(table, 7, binning).query("n > 0")
+        by_hand = (bins["n"] * (bins["observed"] - bins["predicted"]).abs()).sum() / 300
+        ours = expected_calibration_error(table.probabilities()[:, 1], table.labels(), 7, binning)
+        assert ours == pytest.approx(by_hand, abs=1e-12)
+
+
+@settings(max_examples=25, deadline=None)
+@given(n=st.integers(30, 200), seed=st.integers(0, 10**6), spread=st.sampled_from([0.3, 2.0, 8.0]))
+def test_the_calibration_line_is_the_maximum_of_the_likelihood(n, seed, spread):
+    rng = np.random.default_rng(seed)
+    predicted = expit(rng.normal(0, spread, n))
+    events = (rng.random(n) < expit(0.4 * logit(predicted) - 0.5)).astype(np.int64)
+    line = calibration_line(predicted, events)
+    if line.reason:
+        return
+    odds = logit(predicted)
+
+    def score(slope, intercept):  # the gradient of the log likelihood: 0 at its maximum
+        residual = events - expit(intercept + slope * odds)
+        return np.array([residual.sum(), (residual * odds).sum()]) / n
+
+    np.testing.assert_allclose(score(line.slope, line.intercept), 0, atol=1e-7)
+    assert (events - expit(odds + line.in_the_large)).mean() == pytest.approx(0, abs=1e-9)
+
+
+def test_the_calibration_line_finds_what_made_the_events():
+    rng = np.random.default_rng(1)
+    odds = rng.normal(0, 2, 60_000)
+    events = (rng.random(60_000) < expit(0.5 * odds - 1)).astype(np.int64)
+    line = calibration_line(expit(odds), events)
+    assert (line.slope, line.intercept) == (pytest.approx(0.5, abs=0.03), pytest.approx(-1, abs=0.05))
+    fine = calibration_line(expit(odds), (rng.random(60_000) < expit(odds)).astype(np.int64))
+    assert (fine.slope, fine.intercept, fine.in_the_large) == pytest.approx((1, 0, 0), abs=0.06)
+    by_scipy = minimize(lambda w: np.logaddexp(0, -(2 * events - 1) * (w[0] * odds + w[1])).mean(), [1, 0]).x
+    assert (line.slope, line.intercept) == pytest.approx(tuple(by_scipy), abs=1e-3)
+
+
+def test_a_line_through_nothing_is_nan_with_the_reason():
+    scores = np.array([0.1, 0.2, 0.6, 0.9])
+    for events, said in (([0, 0, 0, 0], "one class"), ([0, 0, 1, 1], "separated"), ([1, 1, 0, 0], "separated")):
+        line = calibration_line(scores, np.array(events))
+        assert np.isnan(line.slope) and np.isnan(line.intercept) and said in line.reason
+    flat = calibration_line(np.full(4, 0.5), np.array([1, 0, 0, 0]))
+    assert "same probability" in flat.reason and flat.in_the_large == pytest.approx(logit(0.25))
+    assert "no rows" in calibration_line(np.zeros(0), np.zeros(0, np.int64)).reason
+    assert calibration_line(np.array([0.0, 1.0, 0.0, 1.0, 0.5]), np.array([1, 1, 0, 0, 1])).slope == pytest.approx(
+        0, abs=1e-6
+    )
+
+
+@pytest.mark.parametrize("classes", [BINARY, FOUR])
+def test_reweighted_probabilities_are_true_at_the_other_prevalence(classes):
+    rng = np.random.default_rng(0)
+    k = len(classes)
+    old, new = np.arange(1.0, k + 1) / sum(range(1, k + 1)), np.full(k, 0.1)
+    new[0] = 1 - 0.1 * (k - 1)
+    # One measurement whose density is known for each class, so that both posteriors are.
+    x = rng.normal(0, 3, 200)[:, None]
+    density = np.exp(-((x - np.arange(k)) ** 2) / 2)
+    before, after = density * old, density * new
+    before, after = before / before.sum(1, keepdims=True), after / after.sum(1, keepdims=True)
+    rows = pd.DataFrame({"path": np.arange(200).astype(str), "label": classes[0], "group": "", "split": "test"})
+    rows = rows.assign(**{f"prob_{name}": before[:, i] for i, name in enumerate(classes)}, checkpoint="abc")
+    table = Predictions(rows, classes, classes[1] if k == 2 else None)
+    shifted = shift_prior(table, dict(zip(classes, old, strict=True)), dict(zip(classes, new, strict=True)))
+    np.testing.assert_allclose(shifted.probabilities(), after, rtol=1e-9)
+    rest = dict(zip(classes[1:], new[1:], strict=True))  # one class may be left out
+    np.testing.assert_allclose(
+        shift_prior(table, dict(zip(classes[1:], old[1:], strict=True)), rest).probabilities(), after, rtol=1e-9
+    )
+
+
+def test_the_same_prevalence_changes_nothing():
+    table, shares = drawn(50), {"malignant": 0.3}
+    np.testing.assert_allclose(shift_prior(table, shares, shares).probabilities(), table.probabilities(), rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("trained", "deployed", "said"),
+    [
+        ({"malignant": 0.5}, {"malignent": 0.1}, "deployed prevalence names 'malignent'.*Did you mean malignant"),
+        ({}, {"malignant": 0.1}, "trained prevalence says nothing of benign, malignant"),
+        ({"malignant": 0.5}, {"malignant": 1.2}, "benign -0.2, malignant 1.2"),
+        ({"malignant": 0.5}, {"malignant": float("nan")}, "shares from 0 to 1"),
+        ({"malignant": 0.5}, {"malignant": 0.4, "benign": 0.4}, "sum to one"),
+        ({"malignant": 0.0}, {"malignant": 0.1}, "trained share of 'malignant' is 0"),
+    ],
+)
+def test_a_prevalence_that_is_none_is_refused_in_words(trained, deployed, said):
+    with pytest.raises(MedclsError, match=said):
+        shift_prior(drawn(10), trained, deployed)

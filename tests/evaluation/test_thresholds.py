@@ -1,0 +1,239 @@
+import json
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from medcls.errors import MedclsError
+from medcls.evaluation.predictions import Predictions
+from medcls.evaluation.thresholds import OperatingPoint, fit_operating_point, not_fitted, parse_policy
+
+FITTED = ("youden", "f1", "sensitivity>=0.9", "specificity>=0.9", "cost=4")
+
+
+def table(scores, labels, *, split="calibration", groups=None, positive="malignant", checkpoint="abc"):
+    """A binary table; `scores` and `labels` (1 for a case) are of the positive class, whichever it is."""
+    classes, scores = ("benign", "malignant"), np.asarray(scores, np.float64)
+    other = classes[positive == classes[0]]
+    rows = pd.DataFrame({"path": np.arange(len(scores)).astype(str), "label": np.where(labels, positive, other)})
+    rows = rows.assign(group="" if groups is None else groups, split=split, checkpoint=checkpoint)
+    return Predictions(rows.assign(**{f"prob_{positive}": scores, f"prob_{other}": 1 - scores}), classes, positive)
+
+
+def random_rows(n, seed=0, decimals=3):
+    rng = np.random.default_rng(seed)
+    labels = np.arange(n) % 3 == 0
+    return np.round(1 / (1 + np.exp(-rng.normal(size=n) - 2 * labels)), decimals), labels
+
+
+def counts(scores, labels, threshold):
+    called = scores >= threshold
+    return (called & labels).sum(), (called & ~labels).sum(), (~called & labels).sum(), (~called & ~labels).sum()
+
+
+def brute_force(policy, scores, labels):
+    """The best (sensitivity, specificity) by trying everything, in the order of preference the docstring states."""
+    best = None
+    for threshold in [*np.unique(scores), *([1.0] if scores.max() < 1 else [])]:
+        tp, fp, fn, tn = counts(scores, labels, threshold)
+        merit = {
+            "youden": round(tp / (tp + fn) + tn / (tn + fp), 12),
+            "f1": round(2 * tp / (2 * tp + fp + fn), 12),
+            "sensitivity>=0.9": tn if tp / (tp + fn) >= 0.9 else -1,
+            "specificity>=0.9": tp if tn / (tn + fp) >= 0.9 else -1 - fp,
+            "cost=4": -(4 * fn + fp),
+        }[policy]
+        best = max(best or (merit, tp, -fp), (merit, tp, -fp))
+    return best[1], -best[2]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    policy=st.sampled_from(FITTED),
+    n=st.integers(2, 40),
+    seed=st.integers(0, 10**6),
+    decimals=st.integers(0, 3),
+    positive=st.sampled_from(["benign", "malignant"]),
+)
+def test_no_threshold_serves_the_policy_better(policy, n, seed, decimals, positive):
+    scores, labels = random_rows(n, seed, decimals)
+    point = fit_operating_point(table(scores, labels, positive=positive), policy, resamples=2)
+    tp, fp, _, _ = counts(scores, labels, point.threshold)
+    assert (tp, fp) == brute_force(policy, scores, labels)
+    assert (point.n, point.positives, point.positive_class) == (n, labels.sum(), positive)
+    assert point.groups == n and point.policy == policy
+
+
+@pytest.mark.parametrize("policy", FITTED)
+def test_the_threshold_lies_midway_between_scores_that_occur(policy):
+    point = fit_operating_point(table([0.1, 0.2, 0.4, 0.8, 0.9], [0, 0, 0, 1, 1]), policy)
+    assert point.threshold == pytest.approx(0.6)
+
+
+def test_neighbouring_floats_are_parted_all_the_same():
+    low = 0.7
+    high = np.nextafter(low, 1)
+    point = fit_operating_point(table([low, low, high, high], [0, 0, 1, 1]), "youden")
+    assert point.threshold == high
+    assert point.decide(table([low, high], [0, 1])).tolist() == [0, 1]
+
+
+@pytest.mark.parametrize("split", ["test", "Test", "held_out"])
+@pytest.mark.parametrize("policy", ["fixed", *FITTED])
+def test_p44_an_operating_point_is_not_fitted_on_test(split, policy):
+    with pytest.raises(MedclsError, match=f"operating point was to be fitted on the split '{split}'"):
+        fit_operating_point(table(*random_rows(60), split=split), policy)
+
+
+def test_p44_it_says_where_it_comes_from():
+    point = fit_operating_point(table(*random_rows(60), split="val"), "youden")
+    assert (point.split, point.checkpoint, point.n, point.positives) == ("val", "abc", 60, 20)
+    assert "youden, fitted on val, n = 60, 95% interval" in point.label()
+    assert "chose the checkpoint" in point.warnings[0]
+    with pytest.raises(MedclsError, match="fitted with checkpoint abc"):
+        point.decide(table(*random_rows(60), split="test", checkpoint="def"))
+    with pytest.raises(MedclsError, match="probability of 'malignant'"):
+        point.decide(table(*random_rows(60), split="test", positive="benign"))
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0])
+def test_p45_both_ends_are_thresholds(value):
+    rows = table([0.0, 0.5, 1.0], [0, 1, 1])
+    point = fit_operating_point(rows, f"fixed={value}")
+    assert point.threshold == value and point.low is None
+    assert point.decide(rows).tolist() == ([1, 1, 1] if value == 0 else [0, 0, 1])
+    again = OperatingPoint.from_plain(json.loads(json.dumps(point.to_plain())))
+    assert again == point and again.threshold == value
+    assert again.label() == f"{value:g} (fixed beforehand)"
+
+
+def test_p45_a_fitted_threshold_may_be_0_or_1():
+    everything = fit_operating_point(table([0.1, 0.2, 0.3, 0.4], [1, 0, 1, 0]), "sensitivity>=1")
+    assert everything.threshold == 0.0
+    assert "calling every row positive" in " ".join(everything.warnings)
+    nothing = fit_operating_point(table([0.1, 0.2, 0.3, 0.4], [1, 0, 1, 0]), "specificity>=1")
+    assert nothing.threshold == 1.0
+    assert "calling no row positive" in " ".join(nothing.warnings)
+    assert nothing.decide(table([0.1, 0.4], [0, 1])).tolist() == [0, 0]
+
+
+def test_a_target_out_of_reach_gives_the_nearest_and_says_so():
+    rows = table([1.0, 1.0, 0.6, 0.5, 0.2, 0.1], [1, 0, 1, 0, 0, 0])
+    point = fit_operating_point(rows, "specificity>=0.9")
+    assert counts(rows.probabilities()[:, 1], rows.labels() == 1, point.threshold)[1] == 1
+    assert "0.9 is out of reach" in " ".join(point.warnings) and "nearest is 0.750" in " ".join(point.warnings)
+    fine = fit_operating_point(rows, "specificity>=0.75")
+    assert "out of reach" not in " ".join(fine.warnings)
+
+
+@pytest.mark.parametrize("policy", FITTED)
+def test_equal_scores_tell_nothing_apart(policy):
+    point = fit_operating_point(table(np.full(60, 0.3), np.arange(60) < 30), policy)
+    assert "no threshold tells the classes apart" in " ".join(point.warnings)
+    assert point.threshold in (0.0, 1.0)
+
+
+def test_few_rows_warn_and_tell_the_interval():
+    point = fit_operating_point(table(*random_rows(49)), "youden")
+    assert "49 rows" in point.warnings[0]
+    assert f"would have given {point.low:.3f} to {point.high:.3f}" in point.warnings[-1]
+    assert not fit_operating_point(table(*random_rows(60)), "youden").warnings
+
+
+def test_the_interval_is_of_refits_and_seeded():
+    scores, labels = random_rows(80)
+    point = fit_operating_point(table(scores, labels), "youden", resamples=400, seed=3)
+    assert point == fit_operating_point(table(scores, labels), "youden", resamples=400, seed=3)
+    other = fit_operating_point(table(scores, labels), "youden", resamples=7, seed=4)
+    assert other != fit_operating_point(table(scores, labels), "youden", resamples=7, seed=5)
+    rng, refits = np.random.default_rng(9), []
+    for _ in range(400):
+        rows = rng.integers(0, 80, 80)
+        refits.append(fit_operating_point(table(scores[rows], labels[rows]), "youden", resamples=2).threshold)
+    np.testing.assert_allclose([point.low, point.high], np.quantile(refits, [0.025, 0.975]), atol=0.04)
+
+
+def test_the_interval_is_by_group():
+    scores, labels = random_rows(20, seed=5)
+    repeated = np.repeat(np.arange(20).astype(str), 8)
+    grouped = fit_operating_point(table(np.repeat(scores, 8), np.repeat(labels, 8), groups=repeated), "youden")
+    alone = fit_operating_point(table(scores, labels), "youden")
+    blind = fit_operating_point(table(np.repeat(scores, 8), np.repeat(labels, 8)), "youden")
+    assert (grouped.groups, grouped.n) == (20, 160)
+    assert grouped.threshold == alone.threshold == blind.threshold
+    assert (grouped.low, grouped.high) == (alone.low, alone.high)
+    assert blind.high - blind.low < grouped.high - grouped.low
+
+
+def test_one_group_has_no_interval_and_lost_classes_are_redrawn():
+    one = fit_operating_point(table(*random_rows(60), groups="p1"), "youden")
+    assert one.low is None and "one group" in one.warnings[-1]
+    rare = fit_operating_point(table([0.9, *np.linspace(0.1, 0.5, 59)], np.arange(60) < 1), "youden")
+    assert rare.redrawn > 100
+
+
+@pytest.mark.parametrize(("label", "said"), [(0, "no image of 'malignant'"), (1, "any class but 'malignant'")])
+def test_one_class_alone_cannot_be_fitted(label, said):
+    rows = table(np.linspace(0, 1, 60), np.full(60, label))
+    with pytest.raises(MedclsError, match=said):
+        fit_operating_point(rows, "youden")
+    assert fit_operating_point(rows, "fixed=0.3").threshold == 0.3
+
+
+def test_half_without_a_policy_is_labelled_not_fitted():
+    point = not_fitted(table(*random_rows(10)))
+    assert point.label() == "0.5 (not fitted)"
+    assert OperatingPoint.from_plain(point.to_plain()) == point
+    assert fit_operating_point(table(*random_rows(60)), "fixed").label() == "0.5 (fixed beforehand)"
+
+
+def test_more_classes_have_no_operating_point():
+    rows = table(*random_rows(6)).rows
+    rows = rows.assign(prob_other=0.0)
+    many = Predictions(rows, ("benign", "malignant", "other"), None)
+    for ask in (lambda: fit_operating_point(many, "youden"), lambda: not_fitted(many)):
+        with pytest.raises(MedclsError, match="the most probable one is called"):
+            ask()
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("yuden", "Did you mean youden"),
+        ("", "no operating point policy ''"),
+        ("sensitivity", "sensitivity>=0.95"),
+        ("sensitivity>=95%", "'95%' should be a share above 0 and up to 1"),
+        ("sensitivity>=95", "should be a share"),
+        ("specificity>=0", "should be a share"),
+        ("cost=0", "how many false positives"),
+        ("cost=inf", "how many false positives"),
+        ("fixed=1.2", "should be a probability"),
+        ("fixed=nan", "should be a probability"),
+        ("fixed=-0.1", "should be a probability"),
+    ],
+)
+def test_a_policy_that_is_none_is_refused_in_words(text, said):
+    with pytest.raises(MedclsError, match=said):
+        parse_policy(text)
+
+
+def test_policies_are_read_as_typed():
+    assert (parse_policy("sensitivity >= 0.95").kind, parse_policy("sensitivity >= 0.95").value) == (
+        "sensitivity",
+        0.95,
+    )
+    assert parse_policy("fixed=0").value == 0.0
+    assert parse_policy("fixed").value == 0.5
+    assert parse_policy("cost=12").value == 12
+
+
+@pytest.mark.slow
+def test_ten_thousand_rows_in_seconds():
+    rng = np.random.default_rng(0)
+    labels = rng.random(10_000) < 0.3
+    start = time.perf_counter()
+    fit_operating_point(table(1 / (1 + np.exp(-rng.normal(size=10_000) - labels)), labels), "youden", resamples=2000)
+    assert time.perf_counter() - start < 20
