@@ -1,7 +1,7 @@
 """What earlier runs found out about files that have not changed since, so that none is opened twice for it.
 
 One SQLite file in the cache folder for each version of what reads images. Its keys are hashes of a file's real
-path, size, time and frame, so that no patient's name in a path is written down a second time. SQLite's rollback
+path, size, times and frame, so that no patient's name in a path is written down a second time. SQLite's rollback
 journal, not its write-ahead log: that one asks for shared memory, which a network's file system does not have.
 """
 
@@ -116,7 +116,8 @@ class FactStore:
             return None
         if time.time_ns() - status.st_mtime_ns < SETTLED_NS:
             return None
-        state = f"\0{status.st_size}\0{status.st_mtime_ns}\0{self._frame}".encode()
+        # A program that brings a new file with an old time, as copying tools do, cannot set the time of change.
+        state = f"\0{status.st_size}\0{status.st_mtime_ns}\0{status.st_ctime_ns}\0{self._frame}".encode()
         return hashlib.blake2b(os.fsencode(place) + state, digest_size=16).digest()
 
     def _attempt(self, action: Callable[[sqlite3.Connection], T], otherwise: T) -> T:

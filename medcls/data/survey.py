@@ -67,7 +67,7 @@ def survey(
     frame : int
         Which frame or page of several.
     remember : bool
-        Take what is known of a file that has not changed (same place, size and time) from the cache,
+        Take what is known of a file that has not changed (same place, size and times) from the cache,
         and keep what is found out there. Unreadable files are not remembered.
     progress : callable, optional
         Called in this thread with how many files are done and how many there are.

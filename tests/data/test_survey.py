@@ -126,6 +126,20 @@ def test_p15_what_changes_a_picture_makes_it_be_read_again(tmp_path, own_cache, 
     images.reading_version.cache_clear()
 
 
+def test_p15_another_picture_of_the_same_size_and_time_is_read_again(tmp_path, own_cache, opened):
+    root = tmp_path / "images"
+    paths = some(root)
+    survey(root, paths)
+    opened.clear()
+    before = (root / "2.png").stat()
+    Image.fromarray(255 - noise(12, 20)).save(root / "2.png")
+    os.utime(root / "2.png", ns=(before.st_atime_ns, before.st_mtime_ns))  # as an archive or a copying tool does
+    assert (root / "2.png").stat().st_size == before.st_size
+    after, _ = survey(root, paths)
+    assert opened == ["2.png"]
+    assert after["content"]["2.png"] == content_hash(255 - noise(12, 20))
+
+
 def test_p15_frames_are_told_apart(tmp_path, own_cache, opened):
     paths = some(tmp_path / "images", 1)
     survey(tmp_path / "images", paths)
