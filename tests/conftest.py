@@ -54,6 +54,13 @@ def folder(tmp_path: Path, picture: Callable[..., Path]) -> Callable[..., Path]:
     return make
 
 
+@pytest.fixture
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty cache folder for one test, where what others left in theirs would matter."""
+    monkeypatch.setenv("MEDCLS_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _own_places(tmp_path_factory: pytest.TempPathFactory) -> None:
     """No test reads or fills the cache and the records of whoever runs it; not those that start processes either."""

@@ -21,9 +21,8 @@ MONTH = 30 * 24 * 3600
 
 
 @pytest.fixture
-def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def kept(tmp_path: Path, own_cache: Path) -> Path:
     """A cache of facts about one file, and of pixels of 3 and, unused for a month, of 2 images."""
-    monkeypatch.setenv("MEDCLS_CACHE", str(tmp_path / "cache"))
     Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(tmp_path / "a.png")
     os.utime(tmp_path / "a.png", (1, 1))
     survey(tmp_path, ["a.png"])
@@ -33,7 +32,7 @@ def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         cache.fill([f"{k:032}" for k in range(count)], lambda place, picture=picture: picture)
     used = (cache.folder / "key.json").stat().st_mtime - MONTH
     os.utime(cache.folder / "key.json", (used, used))
-    return tmp_path / "cache"
+    return own_cache
 
 
 def run(*overrides: str) -> None:

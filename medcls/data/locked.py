@@ -25,8 +25,6 @@ class Meeting:
         The earlier run, as it was named to `remember_test`.
     date : str
         When it judged, `YYYY-MM-DD`.
-    tested : int
-        How many different pictures it was judged by.
     same_settings : bool
         Whether the split is cut by the same settings. If so, it is the images that have changed, and have pushed
         locked test images into training; if not, the images were dealt out anew, as was asked.
@@ -36,7 +34,6 @@ class Meeting:
 
     run: str
     date: str
-    tested: int
     same_settings: bool
     paths: tuple[str, ...]
 
@@ -96,7 +93,7 @@ def met_in_training(manifest: Manifest, settings: Mapping[str, object]) -> list[
             continue
         paths = tuple(learning.loc[learning["content"].isin(test), "path"])
         if paths:
-            meetings.append(Meeting(run, date, len(test), former == _plain(settings), paths))
+            meetings.append(Meeting(run, date, former == _plain(settings), paths))
     meetings.sort(key=lambda meeting: meeting.date, reverse=True)
     return sorted(meetings, key=lambda meeting: not meeting.same_settings)
 

@@ -84,7 +84,7 @@ def test_every_finding_can_be_written_as_json_and_names_only_known_paths():
         },
         unreadable=(UnreadableImage("the file is empty (0 bytes)", Path("root/a/gone.png")),),
     )
-    findings = check(manifest, None, met=[Meeting("r1", "2026-11-01", 1, True, ("a/00000.png",))])
+    findings = check(manifest, None, met=[Meeting("r1", "2026-11-01", True, ("a/00000.png",))])
     assert {finding.level for finding in findings} == set(LEVELS)
     known = {*manifest.rows["path"], "a/gone.png"}
     for finding in findings:
@@ -439,7 +439,7 @@ def test_p17_copies_and_siblings_do_not_make_test_cases():
 
 
 def test_p14_earlier_test_images_in_training():
-    met = Meeting("runs/1", "2026-11-01", 20, True, ("a/1.png", "a/2.png", "b/3.png"))
+    met = Meeting("runs/1", "2026-11-01", True, ("a/1.png", "a/2.png", "b/3.png"))
     finding = only(locked_test([met]))
     assert (finding.level, finding.exclude) == ("error", ("a/1.png", "a/2.png", "b/3.png"))
     assert finding.title == "3 test images of the run runs/1 (2026-11-01) coming into training"
@@ -449,8 +449,8 @@ def test_p14_earlier_test_images_in_training():
 
 
 def test_p14_twenty_earlier_seeds_are_one_finding():
-    seeds = [Meeting(f"runs/{i}", "2026-11-01", 20, False, (f"a/{i}.png", "b/0.png")) for i in range(20)]
-    error = Meeting("runs/x", "2026-11-02", 20, True, ("a/1.png",))
+    seeds = [Meeting(f"runs/{i}", "2026-11-01", False, (f"a/{i}.png", "b/0.png")) for i in range(20)]
+    error = Meeting("runs/x", "2026-11-02", True, ("a/1.png",))
     first, second = locked_test([*seeds, error])
     assert (first.level, second.level) == ("error", "information")
     assert second.title == "21 test images of 20 earlier runs coming into training"

@@ -25,10 +25,7 @@ from medcls.preprocessing import Preprocessing
 PREPROCESSING = Preprocessing(size=(4, 5), mean=(0.5,) * 3, std=(0.2,) * 3)
 
 
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("MEDCLS_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "cache"
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 def name(number: int) -> str:

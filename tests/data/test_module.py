@@ -200,12 +200,6 @@ def test_workers_must_be_a_whole_number(manifest, workers):
         module(manifest, workers=workers)
 
 
-@pytest.fixture
-def own_cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("MEDCLS_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "cache"
-
-
 def unreadable(path, decoding):
     raise AssertionError(f"{path} was opened")
 
