@@ -24,8 +24,8 @@ class Decoding:
         Which stored values become black and white. None: as the file itself says (a DICOM's VOI LUT or window),
         else between the image's own percentiles 0.5 and 99.5. "full": the whole range of the stored type. A pair:
         these values, in the unit that the file stores (for a DICOM after its modality LUT: Hounsfield units in CT).
-        It counts for files that store more than 8 bits of each value, and for a pair, for every DICOM but one with
-        a palette; all others are shown as they are.
+        A window is laid over files that store more than 8 bits of each value; a pair, over every DICOM but one with
+        a palette as well. All others are shown as they are.
     frame : int
         Which frame or page of several, from 0.
 

@@ -353,7 +353,7 @@ class ImageDataModule(lightning.LightningDataModule):
         return self._loader("train", "shuffle", None)
 
     def training_sample(self, row: int) -> torch.Tensor:
-        """A training image as the first epoch gives it to the network, before it is normalised: uint8 `(C, H, W)`."""
+        """A training image as the first epoch gives it to the network, before it is normalised: as in `Sample`."""
         return ImageRows(self._store, self._labels, self.augmentation, self.preprocessing.size, self._seed)[0, row][0]
 
     def on_after_batch_transfer(self, batch: tuple[torch.Tensor, ...], dataloader_idx: int) -> tuple[torch.Tensor, ...]:

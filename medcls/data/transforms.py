@@ -70,7 +70,7 @@ class Augmentation:
                 raise MedclsError(f"data.augmentation.{name} is {value}: it is {unit}, from {low} to {high}.")
 
     def transform(self, size: tuple[int, int]) -> v2.Transform:
-        """The torchvision transform, from and to uint8 `(C, H, W)`; it draws from torch's generator.
+        """The torchvision transform, which draws from torch's generator: of `(C, H, W)`, uint8 or float32 from 0 to 1.
 
         Raises
         ------
