@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from medcls.configuration import open_door, plain, read_source, settle_paths, split_settings
+from medcls.configuration import open_door, plain, read_source, settle_paths, source_settings, split_settings
 from medcls.errors import MedclsError, typed
 from medcls.run_folder import RunFolder
 
@@ -80,7 +80,7 @@ def audit(cfg: DictConfig, folder: RunFolder) -> int:
     settings = split_settings(cfg)
     manifest = read_images(cfg)
     divided, findings = try_to_split(manifest, settings)
-    met = earlier_tests(divided, settings)
+    met = earlier_tests(divided, settings | source_settings(cfg))
     with terminal.progress("looking for faults") as progress:
         findings += check(manifest, divided, resize=cfg.data.resize or "squash", met=met, progress=progress)
     known = manifest if divided is None else divided
@@ -93,6 +93,7 @@ def audit(cfg: DictConfig, folder: RunFolder) -> int:
         decoding=decoding,
         pictures=cfg.audit.pictures,
         paths=cfg.audit.paths,
+        elsewhere=[meeting.run for meeting in met or ()] + [str(cfg.data.locked_test)],
     )
 
     folder.begin("audit.log")

@@ -306,3 +306,12 @@ def split_settings(cfg: DictConfig) -> dict[str, Any]:
 
     names = [name for name in inspect.signature(split).parameters if name in cfg.data]
     return {"seed": cfg.seed} | {name: plain(cfg.data[name]) for name in names}
+
+
+def source_settings(cfg: DictConfig) -> dict[str, Any]:
+    """What decides which images there are, under which labels and in which groups; not where they lie, nor the cache.
+
+    Two splits by the same `split_settings` are only cut by the same settings where these are the same too.
+    """
+    source: dict[str, Any] = plain(cfg.data.source)
+    return {"source": {name: value for name, value in source.items() if name not in ("root", "csv", "remember")}}

@@ -21,6 +21,7 @@ from medcls.configuration import (
     read_source,
     resumed,
     settle_paths,
+    source_settings,
     split_settings,
 )
 from medcls.errors import MedclsError
@@ -114,7 +115,8 @@ def train(cfg: DictConfig, run: RunFolder) -> float | None:
     preprocessing = choose_preprocessing(cfg)
     settings = split_settings(cfg)
     whole, manifest = read_images(cfg, settings)
-    findings = audit_quickly(whole, manifest, settings, resize=preprocessing.resize)
+    asked = settings | source_settings(cfg)
+    findings = audit_quickly(whole, manifest, asked, resize=preprocessing.resize)
     data = make_loaders(cfg, manifest, preprocessing, machine)
     if cfg.preview:
         run.begin()
@@ -148,7 +150,7 @@ def train(cfg: DictConfig, run: RunFolder) -> float | None:
     splits = ("val", "test") if cfg.evaluate_test else ("val",)
     device = trainer.strategy.root_device
     if cfg.evaluate_test:
-        remember_test(manifest, str(run.path), settings)
+        remember_test(manifest, str(run.path), asked)
     scores = {split: score(run, split, checkpoint, classifier, data, device) for split in splits}
     record = {split: metrics.to_plain() | {"caption": caption} for split, (metrics, caption) in scores.items()}
     run.write_json("metrics.json", {"checkpoint": checkpoint, "stamps": manifest.stamps, **record})

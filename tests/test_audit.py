@@ -104,14 +104,23 @@ def test_when_no_image_of_a_class_can_be_read(door, root):
 
 def test_images_of_an_earlier_test_that_come_into_training(door, root, picture):
     with initialize_config_dir(str(configurations() / "conf"), version_base="1.3"):
-        settings = audit.split_settings(compose("audit", [f"data.root={root}"]))
-    remember_test(split(from_folders(root, positive="benign"), **settings), "runs/former", settings)
+        cfg = compose("audit", [f"data.root={root}"])
+    settings = audit.split_settings(cfg)
+    former = split(from_folders(root, positive="benign"), **settings)
+    remember_test(former, "/home/me/runs/former", settings | audit.source_settings(cfg))
     assert door(f"data.root={root}", "hydra.run.dir=same") == 0
     assert door.found("same")["locked_test"]["level"] == "good"
     for number in range(20):
         picture(root / "benign" / f"00{number}_new.png", 5_000 + number)
     assert door(f"data.root={root}", "hydra.run.dir=more") == 1
     assert "runs/former" in door.found("more")["locked_test"]["title"]
+    assert "runs/former" in (door.home / "more" / "audit.html").read_text(encoding="utf-8")
+    # A page that is handed on names no folder of an earlier run either.
+    door(f"data.root={root}", "hydra.run.dir=nameless", "audit.paths=false")
+    assert "runs/former" not in (door.home / "nameless" / "audit.html").read_text(encoding="utf-8")
+    # Other groups were asked for, and so another split: that is no fault of the images.
+    assert door(f"data.root={root}", "hydra.run.dir=grouped", "data.group_pattern=(\\d+)") == 0
+    assert door.found("grouped")["locked_test"]["level"] == "information"
 
 
 def test_the_json_holds_no_nan(door, spoiled):

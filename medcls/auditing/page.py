@@ -89,9 +89,11 @@ class Names:
         Row n of it is "image n".
     shown : bool
         Whether names may stand on the page.
+    elsewhere : sequence of str
+        Files and folders outside the manifest's root that findings may name.
     """
 
-    def __init__(self, manifest: Manifest, shown: bool) -> None:
+    def __init__(self, manifest: Manifest, shown: bool, elsewhere: Sequence[str] = ()) -> None:
         self._numbers: dict[str, str] = {}
         self._within: list[str] = []
         if shown:
@@ -103,6 +105,7 @@ class Names:
                 self._add(manifest.root, failure.path, f"unreadable file {n}")
         for n, path in enumerate(manifest.rows["path"], start=1):
             self._add(manifest.root, manifest.root / path, f"image {n}")
+        self._numbers |= {place: f"folder {n}" for n, place in enumerate(elsewhere, start=1)}
         self._numbers[str(manifest.root)] = "the folder"
         # Longest first: a path may hold another; a group as short as "7" is only ever replaced as a whole cell.
         long = [name for name in self._numbers if name not in groups or len(name) > 3]
@@ -134,6 +137,7 @@ def page(
     decoding: Decoding,
     pictures: bool = True,
     paths: bool = True,
+    elsewhere: Sequence[str] = (),
 ) -> str:
     """Lay out an audit as HTML.
 
@@ -153,13 +157,15 @@ def page(
         How files become the pictures shown.
     pictures, paths : bool
         Whether pictures, and whether the names of folders, files and groups, may stand on the page.
+    elsewhere : sequence of str
+        Files and folders outside the manifest's root that findings may name, such as earlier runs.
 
     Returns
     -------
     str
         A whole document, UTF-8.
     """
-    names = Names(manifest, paths)
+    names = Names(manifest, paths, elsewhere)
     entries = _entries(manifest.root, findings, names, decoding if pictures else None)
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
