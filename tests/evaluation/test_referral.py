@@ -48,13 +48,13 @@ def test_the_rule_is_the_stated_quantile():
 
 @settings(max_examples=30, deadline=None)
 @given(n=st.integers(10, 80), coverage=st.sampled_from([0.5, 0.55, 0.7, 0.8, 0.9]), seed=st.integers(0, 10**6))
-def test_the_rule_is_numpys_quantile_of_the_scores(n, coverage, seed):
+def test_no_stricter_rule_holds_enough_of_the_fitted_rows(n, coverage, seed):
     rows = drawn(np.random.default_rng(seed), n)
-    scores = 1 - rows.probabilities()[np.arange(n), rows.labels()]
-    level = np.ceil(np.round((n + 1) * coverage, 9)) / n
-    assert fit_conformal_sets(rows, coverage).least == pytest.approx(
-        1 - np.quantile(scores, level, method="inverted_cdf")
-    )
+    of_truth = rows.probabilities()[np.arange(n), rows.labels()]
+    least = fit_conformal_sets(rows, coverage).least
+    needed = round((n + 1) * coverage, 9)  # of the n fitted rows; their n + 1st is the new image
+    assert (of_truth >= least).sum() >= needed
+    assert (of_truth > least).sum() < needed
 
 
 def test_rounding_does_not_raise_the_rank():
