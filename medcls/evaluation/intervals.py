@@ -121,7 +121,8 @@ class Split:
         mcc = ratio(right * n - (truth * calls).sum(axis=1), spread)
         losses = (weights @ self._losses).T
         of_all = [ratio(right, n), balanced, mcc, *(ratio(loss, n) for loss in losses)]
-        return np.column_stack([of_class.reshape(len(weights), -1), *of_all])
+        of_class = of_class.reshape(len(weights), len(self.names) - len(OF_ALL))
+        return np.column_stack([of_class, *of_all])
 
     @functools.cached_property
     def _losses(self) -> Floats:

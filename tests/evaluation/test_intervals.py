@@ -1,0 +1,408 @@
+import itertools
+import time
+
+import numpy as np
+import pytest
+import sklearn.metrics as sk
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.special import expit
+from scipy.stats import binom, binomtest, norm
+
+from medcls.errors import MedclsError
+from medcls.evaluation import analytic
+from medcls.evaluation.analytic import (
+    DELONG,
+    FEW_FOR_DELONG,
+    NEWCOMBE,
+    WILSON,
+    auroc_interval,
+    delong,
+    f1_limits,
+    mean_limits,
+    newcombe_limits,
+    wilson,
+    wilson_limits,
+)
+from medcls.evaluation.intervals import MACRO, bootstrap_limits, intervals
+from medcls.evaluation.metrics import classification_metrics
+
+BINARY = ("malignant", "benign")  # the positive class comes first on purpose: nothing may lean on index 1
+THREE = ("a", 'b, "c"', "<script>")
+
+
+def random_split(k, n, seed, decimals=3, lift=1.0):
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, k, n)
+    scores = rng.normal(size=(n, k))
+    scores[np.arange(n), labels] += lift
+    scores = np.exp(np.round(scores, decimals))
+    return labels, scores / scores.sum(1, keepdims=True)
+
+
+def table(k, n, seed=0, groups=None, resamples=200, **options):
+    labels, probabilities = random_split(k, n, seed, **options)
+    classes = BINARY if k == 2 else THREE
+    found = intervals(
+        labels, probabilities, classes, classes[0] if k == 2 else None, groups, resamples=resamples, seed=seed
+    )
+    return found.set_index(["metric", "class"])
+
+
+# --- by formula
+
+
+@pytest.mark.parametrize(("successes", "n"), [(0, 1), (1, 1), (0, 50), (50, 50), (7, 10), (84, 117), (1, 100_000)])
+def test_wilson_equals_scipy(successes, n):
+    expected = binomtest(successes, n).proportion_ci(0.95, "wilson")
+    found = wilson(successes, n)
+    assert (found.low, found.high) == pytest.approx((expected.low, expected.high), abs=1e-12)
+    assert found.method == WILSON and found.n == n and 0 <= found.low <= found.estimate <= found.high <= 1
+
+
+def test_wilson_of_the_example_of_its_source():
+    # Newcombe 1998, table I: 81 of 263 gives 0.2553 to 0.3662, and 0 of 20 gives 0 to 0.1611.
+    assert wilson_limits(81 / 263, 263) == pytest.approx((0.2553, 0.3662), abs=5e-5)
+    assert wilson_limits(0, 20) == pytest.approx((0, 0.1611), abs=5e-5)
+
+
+def test_nothing_to_count_is_nan_with_the_reason():
+    found = wilson(0, 0, "no image of class 'x'")
+    assert np.isnan([found.estimate, found.low, found.high]).all() and found.note == "no image of class 'x'"
+
+
+def naive_delong(labels, scores):
+    """DeLong et al. 1988 as it is written: every pair, one by one."""
+    kernels = []
+    for row in scores:
+        cases, others = row[labels == 1], row[labels == 0]
+        kernel = np.zeros((len(cases), len(others)))
+        for i, j in itertools.product(range(len(cases)), range(len(others))):
+            kernel[i, j] = 1.0 if cases[i] > others[j] else 0.5 if cases[i] == others[j] else 0.0
+        kernels.append(kernel)
+    areas = np.array([kernel.mean() for kernel in kernels])
+    m, n = kernels[0].shape
+    covariance = np.zeros((len(scores), len(scores)))
+    for r, s in itertools.product(range(len(scores)), repeat=2):
+        v10 = [(kernels[q].mean(axis=1) - areas[q]) for q in (r, s)]
+        v01 = [(kernels[q].mean(axis=0) - areas[q]) for q in (r, s)]
+        covariance[r, s] = (v10[0] * v10[1]).sum() / (m - 1) / m + (v01[0] * v01[1]).sum() / (n - 1) / n
+    return areas, covariance
+
+
+@settings(max_examples=60, deadline=None)
+@given(m=st.integers(2, 25), n=st.integers(2, 25), seed=st.integers(0, 10**6), decimals=st.integers(0, 4))
+def test_delong_equals_the_naive_double_loop_ties_included(m, n, seed, decimals):
+    rng = np.random.default_rng(seed)
+    labels = rng.permutation(np.r_[np.ones(m, int), np.zeros(n, int)])
+    scores = np.round(rng.normal(size=(3, m + n)) + labels, decimals)
+    areas, covariance = delong(labels, scores)
+    expected_areas, expected = naive_delong(labels, scores)
+    np.testing.assert_allclose(areas, expected_areas, rtol=0, atol=1e-10)
+    np.testing.assert_allclose(covariance, expected, rtol=0, atol=1e-10)
+    np.testing.assert_allclose(areas, [sk.roc_auc_score(labels, row) for row in scores], rtol=0, atol=1e-10)
+
+
+def newcombe_by_polynomial(area, m, n):
+    """Method 5 as the quartic equation that its definition becomes, solved for its two real roots within 0..1."""
+    theta, half, z2 = np.polynomial.Polynomial([0, 1]), (m + n) / 2, norm.ppf(0.975) ** 2
+    both = (2 - theta) * (1 + theta)
+    variance = theta * (1 - theta) * ((2 * half - 1) * both - 3 * (half - 1))
+    roots = (m * n * (theta - area) ** 2 * both - z2 * variance).roots()
+    real = np.sort(roots[np.abs(roots.imag) < 1e-9].real)
+    return real[(real > -1e-9) & (real < 1 + 1e-9)]
+
+
+@pytest.mark.parametrize(("area", "m", "n"), [(0.8, 20, 30), (0.97, 5, 200), (0.5, 3, 3), (0.7, 117, 483), (0.9, 1, 1)])
+def test_newcombe_solves_its_equation(area, m, n):
+    low, high = newcombe_limits(area, m, n)
+    roots = newcombe_by_polynomial(area, m, n)
+    assert (low, high) == pytest.approx((roots.min(), roots.max()), abs=1e-7)
+    assert 0 < low < area < high < 1
+
+
+@pytest.mark.parametrize(("m", "n"), [(1, 1), (3, 3), (10, 100), (5000, 5000), (10**6, 10**6)])
+def test_newcombe_has_limits_at_one_and_zero(m, n):
+    low, high = newcombe_limits(1.0, m, n)
+    assert high == 1 and 0 < low < 1
+    assert newcombe_limits(0.0, m, n) == pytest.approx((0.0, 1 - low))
+
+
+def test_an_area_of_one_gets_another_method_named():
+    labels, scores = np.repeat([0, 1], 50), np.linspace(0, 1, 100)
+    found = auroc_interval(labels, scores)
+    assert (found.estimate, found.high, found.method) == (1, 1, NEWCOMBE)
+    assert 0.9 < found.low < 0.99 and "no spread" in found.note
+
+
+@pytest.mark.parametrize(("cases", "method"), [(FEW_FOR_DELONG - 1, NEWCOMBE), (FEW_FOR_DELONG, DELONG)])
+def test_tiny_classes_get_another_method_named(cases, method):
+    rng = np.random.default_rng(0)
+    labels = np.r_[np.ones(cases, int), np.zeros(200, int)]
+    found = auroc_interval(labels, rng.normal(size=len(labels)) + labels)
+    assert found.method == method and 0 < found.low < found.estimate < found.high < 1
+    assert ("too few" in found.note) == (method == NEWCOMBE)
+
+
+def test_equal_scores_are_no_certain_half():
+    found = auroc_interval(np.repeat([0, 1], 50), np.full(100, 0.3))
+    assert found.estimate == 0.5 and found.method == NEWCOMBE and found.high - found.low > 0.1
+
+
+def test_f1_limits_are_wilsons_of_the_jaccard_share():
+    tp, fp, fn = 30, 10, 20
+    f1 = 2 * tp / (2 * tp + fp + fn)
+    low, high = wilson_limits(tp / (tp + fp + fn), tp + fp + fn)
+    assert f1_limits(f1, tp + fp + fn) == pytest.approx((2 * low / (1 + low), 2 * high / (1 + high)))
+    assert f1_limits(0.0, 10)[0] == 0 and f1_limits(1.0, 10)[1] == 1
+
+
+def test_mean_limits_by_hand():
+    # Lower distances 0.1 and 0.05, upper 0.1 and 0: half of their hypotenuse to either side of 0.85.
+    low, high = mean_limits((0.8, 0.9), (0.7, 0.9), (0.85, 0.9))
+    assert (low, high) == pytest.approx((0.85 - np.hypot(0.1, 0.05) / 2, 0.9))
+    # A second figure that is certain leaves half the width of the first.
+    assert mean_limits((0.8, 1.0), (0.6, 0.9), (1.0, 1.0)) == pytest.approx((0.8, 0.95))
+
+
+# --- the table
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    k=st.sampled_from([2, 3]),
+    n=st.integers(0, 40),
+    seed=st.integers(0, 10**6),
+    decimals=st.integers(0, 2),
+    lift=st.sampled_from([0.0, 1.0, 30.0]),
+)
+def test_estimates_are_those_of_the_metrics(k, n, seed, decimals, lift):
+    labels, probabilities = random_split(k, n, seed, decimals, lift)
+    classes = BINARY if k == 2 else THREE
+    positive = classes[0] if k == 2 else None
+    expected = classification_metrics(labels, probabilities, classes, positive)
+    found = intervals(labels, probabilities, classes, positive, resamples=2)
+    shared = 0
+    for row in found.itertuples():
+        name = row[2]
+        values = expected.per_class.get(name, expected.values)
+        if row.metric in values:
+            shared += 1
+            assert row.estimate == pytest.approx(values[row.metric], abs=1e-9, nan_ok=True), (row.metric, name)
+        assert (row.note != "") or not np.isnan(row.low), (row.metric, name)
+        assert np.isnan(row.low) or row.low - 1e-12 <= row.estimate <= row.high + 1e-12, (row.metric, name)
+    assert shared >= (7 if k == 2 else 20)
+
+
+def test_estimates_equal_scikit_learn():
+    labels, probabilities = random_split(3, 400, 1, decimals=1)
+    found = intervals(labels, probabilities, THREE, None, resamples=2).set_index(["metric", "class"])["estimate"]
+    called = probabilities.argmax(1)
+    for k, name in enumerate(THREE):
+        assert found["npv", name] == pytest.approx(((called != k) & (labels != k)).sum() / (called != k).sum())
+        area = sk.average_precision_score(labels == k, probabilities[:, k])
+        assert found["average_precision", name] == pytest.approx(area, abs=1e-9)
+    assert found["auroc", MACRO] == pytest.approx(sk.roc_auc_score(labels, probabilities, multi_class="ovr"), abs=1e-9)
+    assert found["mcc", ""] == pytest.approx(sk.matthews_corrcoef(labels, called), abs=1e-9)
+    assert found["log_loss", ""] == pytest.approx(sk.log_loss(labels, probabilities), abs=1e-9)
+    assert found["brier", ""] == pytest.approx(((probabilities - np.eye(3)[labels]) ** 2).sum(1).mean(), abs=1e-9)
+
+
+def test_rows_alone_get_formulas_and_repeated_groups_a_bootstrap():
+    alone = table(2, 300)
+    assert alone.loc[("sensitivity", BINARY[0]), "method"] == WILSON
+    assert alone.loc[("auroc", BINARY[0]), "method"] == DELONG
+    assert "over rows" in alone.loc[("mcc", ""), "method"]
+    together = table(2, 300, groups=[f"patient {row // 3}" for row in range(300)])
+    assert together["method"].str.startswith("bootstrap over groups").all()
+    assert together["note"].str.contains("100 groups").all()
+    np.testing.assert_array_equal(alone["estimate"], together["estimate"])
+    one_pair = table(2, 300, groups=["x", "x", *[""] * 298])
+    assert one_pair["method"].str.startswith("bootstrap over groups").all()
+    assert one_pair["note"].str.contains("299 groups").all()
+    each_its_own = table(2, 300, groups=[f"patient {row}" for row in range(300)])
+    assert each_its_own.equals(alone)
+
+
+def test_copies_of_rows_in_one_group_do_not_narrow_the_interval():
+    labels, probabilities = random_split(2, 120, 3)
+    once = intervals(labels, probabilities, BINARY, BINARY[0], resamples=1000).set_index("metric")
+    five = intervals(
+        np.repeat(labels, 5),
+        np.repeat(probabilities, 5, axis=0),
+        BINARY,
+        BINARY[0],
+        [f"p{row // 5}" for row in range(600)],
+        resamples=1000,
+    ).set_index("metric")
+    widths = [found["high"] - found["low"] for found in (once, five)]
+    assert (widths[1] / widths[0]).between(0.85, 1.15).all()
+
+
+def test_the_same_seed_gives_the_same_table():
+    groups = [f"p{row // 2}" for row in range(100)]
+    assert table(3, 100, 5, groups).equals(table(3, 100, 5, groups))
+    labels, probabilities = random_split(3, 100, 5)
+    other = intervals(labels, probabilities, THREE, None, groups, resamples=200, seed=6)
+    assert not other.set_index(["metric", "class"]).equals(table(3, 100, 5, groups))
+
+
+@pytest.mark.parametrize("groups", [None, [f"p{row // 2}" for row in range(60)]])
+@pytest.mark.parametrize("k", [2, 3])
+def test_a_perfect_classifier_has_no_certain_figure(k, groups):
+    labels = np.arange(60) // 2 % k
+    probabilities = np.full((60, k), 0.1 / (k - 1))
+    probabilities[np.arange(60), labels] = 0.9
+    classes = BINARY if k == 2 else THREE
+    found = intervals(labels, probabilities, classes, BINARY[0] if k == 2 else None, groups, resamples=50)
+    found = found[~found["metric"].isin(["brier", "log_loss"])]
+    assert (found["estimate"] == 1).all()
+    told = found["low"].notna()
+    assert (found.loc[told, "low"] < 0.97).all() and (found.loc[told, "high"] == 1).all()
+    without = {("average_precision", name) for name in found["class"] if name} | ({("mcc", "")} if k == 3 else set())
+    assert set(found.loc[~told, ["metric", "class"]].itertuples(index=False, name=None)) == without
+    assert found.loc[~told, "note"].str.contains("cannot be told").all()
+    if groups:
+        once = found["method"].str.contains("each group counted once")
+        assert once.sum() >= 7 and (found.loc[told, "method"] != WILSON).all()
+        # 30 groups, each of two equal rows, say as much as 30 rows.
+        accuracy = found.set_index("metric").loc["accuracy"]
+        assert (accuracy["low"], accuracy["high"]) == pytest.approx(wilson_limits(1.0, 30))
+
+
+def test_p50_one_class_only_is_nan_with_the_reason():
+    _, probabilities = random_split(2, 30, 0)
+    found = intervals(np.zeros(30, int), probabilities, BINARY, BINARY[0], resamples=50).set_index("metric")
+    for metric in ("specificity", "auroc", "average_precision", "balanced_accuracy"):
+        assert (
+            np.isnan(found.loc[metric, "estimate"])
+            and found.loc[metric, "note"] == "no image of any class but 'malignant'"
+        ), metric
+    assert np.isnan(found.loc["mcc", "estimate"]) and found.loc["accuracy", "method"] == WILSON
+    assert found.loc["specificity", "n"] == 0 and found.loc["sensitivity", "n"] == 30
+
+
+def test_macro_is_undefined_for_the_reason_of_its_class():
+    labels, probabilities = random_split(3, 60, 0)
+    found = intervals(np.where(labels == 2, 0, labels), probabilities, THREE, None, resamples=50)
+    found = found.set_index(["metric", "class"])
+    assert np.isnan(found.loc[("sensitivity", MACRO), "estimate"])
+    assert found.loc[("sensitivity", MACRO), "note"] == "no image of class '<script>'"
+    assert found.loc[("balanced_accuracy", ""), "note"] == "no image of class '<script>'"
+
+
+def test_an_empty_split_is_all_nan():
+    found = intervals([], np.empty((0, 2)), BINARY, BINARY[0])
+    assert (
+        found[["estimate", "low", "high"]].isna().all(axis=None) and (found["note"] == "the split has no images").all()
+    )
+
+
+def test_p42_hard_labels_are_refused():
+    with pytest.raises(MedclsError, match="hard labels"):
+        intervals([0, 1, 0], np.eye(2)[[0, 1, 1]], BINARY, BINARY[0])
+
+
+def test_p45_zero_is_a_threshold():
+    labels, probabilities = random_split(2, 50, 0)
+    found = intervals(labels, probabilities, BINARY, BINARY[0], threshold=0.0, resamples=50).set_index("metric")
+    assert found.loc["sensitivity", "estimate"] == 1 and found.loc["specificity", "estimate"] == 0
+    assert found.loc["npv", "note"] == "no image was called anything but 'malignant'"
+
+
+def test_few_groups_are_said_to_be_rough():
+    found = table(2, 60, groups=[f"p{row // 6}" for row in range(60)])
+    assert found["note"].str.contains("the interval is rough").all()
+    assert not table(2, 300, groups=[f"p{row // 3}" for row in range(300)])["note"].str.contains("rough").any()
+
+
+def test_bootstrap_limits_stay_within_their_bounds():
+    values = np.random.default_rng(0).normal(0.98, 0.02, 2000)
+    low, high = bootstrap_limits(0.98, values)
+    assert 0 < low < 0.98 < high < 1
+    low, high = bootstrap_limits(0.3, values, (0, np.inf))
+    assert low == pytest.approx(0.3 * np.exp(-analytic.Z * values.std() / 0.3))
+    assert bootstrap_limits(0.5, np.full(100, 0.5)) is None
+    assert bootstrap_limits(0.5, np.r_[np.full(60, np.nan), values[:40]]) is None
+
+
+def test_two_thousand_resamples_of_ten_thousand_rows_are_quick():
+    labels, probabilities = random_split(2, 10_000, 0)
+    started = time.process_time()
+    intervals(labels, probabilities, BINARY, BINARY[0], [f"p{row // 2}" for row in range(10_000)])
+    assert time.process_time() - started < 10
+
+
+# --- coverage: how often the interval holds the truth
+
+
+def wilson_coverage(p, n):
+    """Exact, by summing over all outcomes."""
+    successes = np.arange(n + 1)
+    limits = np.array([wilson_limits(count / n, n) for count in successes])
+    return binom.pmf(successes, n, p)[(limits[:, 0] <= p) & (p <= limits[:, 1])].sum()
+
+
+def area_coverage(area, cases, others, simulations, seed=0):
+    """Normal scores of equal spread, whose AUROC is known."""
+    rng = np.random.default_rng(seed)
+    labels = np.repeat([1, 0], [cases, others])
+    hits = 0
+    for _ in range(simulations):
+        scores = rng.normal(size=cases + others) + labels * np.sqrt(2) * norm.ppf(area)
+        found = auroc_interval(labels, scores)
+        hits += found.low <= area <= found.high
+    return hits / simulations
+
+
+def grouped_coverage(patients, sensitivity, simulations, resamples=500, seed=0):
+    """Patients with one to three rows each that resemble each other; sensitivity and AUROC by their bootstrap."""
+    rng = np.random.default_rng(seed)
+    shift = np.sqrt(2) * norm.ppf(0.9)
+    cut = shift - norm.ppf(sensitivity)
+    hits = np.zeros(2)
+    for number in range(simulations):
+        rows = rng.integers(1, 4, 2 * patients)
+        patient = np.repeat(np.arange(2 * patients), rows)
+        labels = 1 - patient % 2  # class 0 is the positive one
+        noise = np.sqrt(0.5) * (rng.normal(size=2 * patients)[patient] + rng.normal(size=len(patient)))
+        score = expit(noise + shift * (labels == 0) - cut)
+        found = intervals(
+            labels,
+            np.column_stack([score, 1 - score]),
+            BINARY,
+            BINARY[0],
+            [f"p{one}" for one in patient],
+            resamples=resamples,
+            seed=number,
+        ).set_index("metric")
+        truths = {"sensitivity": sensitivity, "auroc": 0.9}
+        hits += [found.loc[name, "low"] <= truth <= found.loc[name, "high"] for name, truth in truths.items()]
+    return hits / simulations
+
+
+@pytest.mark.slow
+def test_coverage_by_simulation(capsys):
+    lines = []
+    inside = {"wilson": [], "auroc": [], "groups": []}
+    for n in (20, 50, 100, 117, 250, 500, 1000):
+        row = {p: wilson_coverage(p, n) for p in (0.02, 0.05, *np.arange(0.1, 0.95, 0.1).round(1), 0.95, 0.98)}
+        lines.append(f"Wilson, exact        n={n:<5}" + " ".join(f"p={p:g}:{cover:.3f}" for p, cover in row.items()))
+        inside["wilson"] += [cover for p, cover in row.items() if n >= 100 and 0.1 <= p <= 0.9]
+    for cases, others in ((5, 50), (20, 20), (30, 300), (100, 100), (100, 1000), (300, 300)):
+        row = {area: area_coverage(area, cases, others, 3000) for area in (0.6, 0.7, 0.8, 0.9, 0.95, 0.99)}
+        lines.append(f"AUROC  {cases}+{others:<12}" + " ".join(f"{area}:{cover:.3f}" for area, cover in row.items()))
+        inside["auroc"] += [cover for area, cover in row.items() if min(cases, others) >= 100 and 0.7 <= area <= 0.95]
+    for patients in (10, 20, 100):
+        for sensitivity in (0.7, 0.9):
+            row = grouped_coverage(patients, sensitivity, 500)
+            lines.append(
+                f"groups {patients}+{patients} patients: sensitivity {sensitivity}:{row[0]:.3f} AUROC 0.9:{row[1]:.3f}"
+            )
+            inside["groups"] += list(row) if patients >= 100 else []
+    with capsys.disabled():
+        print("\n" + "\n".join(lines))  # noqa: T201
+    for name, covers in inside.items():
+        # 93% to 97%, give or take two standard errors of the simulation; Wilson's are exact.
+        slack = {"wilson": 0.0, "auroc": 0.008, "groups": 0.02}[name]
+        assert covers and 0.93 - slack <= min(covers) and max(covers) <= 0.97 + slack, (name, covers)
