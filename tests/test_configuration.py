@@ -230,14 +230,14 @@ def test_shipped_targets_are_what_the_files_name():
     configuration.check_targets(composed())
 
 
-def test_help_lists_our_groups_and_no_others(monkeypatch, capsys):
+def test_help_names_the_command_and_lists_our_groups_and_no_others(monkeypatch, capsys):
     monkeypatch.setattr("sys.argv", ["medcls.train", "--help"])
     with pytest.raises(SystemExit) as end:
         configuration.open_door(lambda cfg: None, "train")
     assert not end.value.code
-    listed = {
-        line.split(":")[0] for line in capsys.readouterr().out.split("== Config ==")[0].splitlines() if ":" in line
-    }
+    header, *groups = capsys.readouterr().out.split("== Config ==")[0].splitlines()
+    assert "python -m medcls.train" in header
+    listed = {line.split(":")[0] for line in groups if ":" in line}
     assert listed == {
         "data", "data/augmentation", "experiments", "logger", "loss", "model", "optimizer", "schedule", "scheduler",
         "trainer",
