@@ -1,0 +1,310 @@
+import itertools
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import binomtest, norm
+
+from medcls.errors import MedclsError
+from medcls.evaluation.analytic import FEW_FOR_DELONG, delong
+from medcls.evaluation.comparing import compare, compare_all, conclusion, holm
+from medcls.evaluation.predictions import Predictions
+from medcls.evaluation.resampling import weighted_areas
+
+CLASSES = ("malignant", "benign")
+THREE = ("a", "b", "c")
+
+
+def predictions(scores, labels, classes=CLASSES, groups=None, split="test"):
+    """Of the probabilities of the first class, or of a whole table of them."""
+    scores = np.asarray(scores, np.float64)
+    table = np.column_stack([scores, 1 - scores]) if scores.ndim == 1 else scores
+    rows = pd.DataFrame(
+        {
+            "path": [f"{row}.png" for row in range(len(labels))],
+            "label": [classes[label] for label in labels],
+            "group": groups if groups is not None else [""] * len(labels),
+            "split": split,
+            "checkpoint": "hash",
+        }
+    )
+    for k, name in enumerate(classes):
+        rows[f"prob_{name}"] = table[:, k]
+    return Predictions(rows, classes, classes[0] if len(classes) == 2 else None)
+
+
+def two_models(n, seed=0, first=1.5, second=1.5, groups=None, decimals=6, **options):
+    """Two models whose scores resemble each other; class 0 is the positive one."""
+    rng = np.random.default_rng(seed)
+    labels = np.arange(n) % 2 if groups is None else (pd.factorize(np.asarray(groups))[0] % 2)
+    shared = rng.normal(size=n)
+    made = []
+    for lift in (first, second):
+        raw = 0.7 * shared + 0.7 * rng.normal(size=n) + lift * (labels == 0) - lift / 2
+        made.append(predictions(np.round(norm.cdf(raw), decimals), labels, groups=groups, **options))
+    return made
+
+
+# --- by formula
+
+
+def test_paired_delong_is_its_formula():
+    a, b = two_models(400, second=1.2, decimals=2)
+    found = compare(a, b, "auroc")
+    cases = (a.labels() == 0).astype(int)
+    areas, covariance = delong(cases, np.stack([a.probabilities()[:, 0], b.probabilities()[:, 0]]))
+    error = np.sqrt(covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1])
+    assert found.method == "DeLong, paired" and found.n == 400
+    assert (found.first, found.second) == pytest.approx(tuple(areas))
+    assert found.p == pytest.approx(2 * norm.sf(abs(areas[0] - areas[1]) / error))
+    assert (found.low, found.high) == pytest.approx(
+        (found.difference - norm.ppf(0.975) * error, found.difference + norm.ppf(0.975) * error)
+    )
+
+
+def test_mcnemar_counts_the_discordant_rows_alone():
+    labels = np.zeros(100, int)
+    first, second = np.full(100, 0.9), np.full(100, 0.9)
+    second[:9], first[9:11] = 0.1, 0.1  # the first alone is right on 9, the second alone on 2
+    found = compare(predictions(first, labels), predictions(second, labels), "accuracy")
+    assert found.p == pytest.approx(binomtest(2, 11, 0.5).pvalue)
+    assert found.difference == pytest.approx(0.07) and "McNemar, exact" in found.method
+    # Bonett and Price 2012, equation 8, by hand: (9 + 1) and (2 + 1) of 102.
+    up, down = 10 / 102, 3 / 102
+    half = norm.ppf(0.975) * np.sqrt((up + down - (up - down) ** 2) / 102)
+    assert (found.low, found.high) == pytest.approx((up - down - half, up - down + half))
+
+
+def test_sensitivity_and_specificity_count_their_own_rows():
+    a, b = two_models(200, second=0.5)
+    labels = a.labels()
+    for metric, rows, name in (("sensitivity", labels == 0, "malignant"), ("specificity", labels == 1, "benign")):
+        found = compare(a, b, metric, thresholds=(0.4, 0.6))
+        called = [(a.probabilities()[:, 0] >= 0.4), (b.probabilities()[:, 0] >= 0.6)]
+        right = [(one == (labels == 0))[rows].mean() for one in called]
+        assert (found.first, found.second, found.n) == (*right, 100)
+        assert found.rows == f"100 images of class '{name}'"
+
+
+def test_two_equal_models_differ_by_nothing_but_not_for_certain():
+    a, _ = two_models(100)
+    for metric in ("auroc", "accuracy", "sensitivity"):
+        found = compare(a, a, metric, resamples=200)
+        assert found.difference == 0 and found.p == 1 and found.low < 0 < found.high, metric
+        assert "cannot tell the two apart" in found.sentence
+
+
+def test_perfect_models_get_another_method_named():
+    labels = np.repeat([0, 1], 40)
+    perfect = predictions(np.where(labels == 0, 0.9, 0.1), labels)
+    found = compare(perfect, perfect, "auroc", resamples=200)
+    assert "Newcombe" in found.method and -0.2 < found.low < 0 < found.high < 0.2
+
+
+def test_few_rows_are_compared_by_permutation():
+    a, b = two_models(2 * FEW_FOR_DELONG - 2)
+    assert compare(a, b, "auroc", resamples=200).method == "permutation of rows; interval by bootstrap"
+    a, b = two_models(2 * FEW_FOR_DELONG)
+    assert compare(a, b, "auroc", resamples=200).method == "DeLong, paired"
+
+
+# --- by group
+
+
+def groups_of(n, size):
+    return [f"p{row // size}" for row in range(n)]
+
+
+@pytest.mark.parametrize("metric", ["auroc", "accuracy", "sensitivity", "specificity"])
+def test_repeated_groups_rule_out_the_formulas(metric):
+    a, b = two_models(120, groups=groups_of(120, 3))
+    found = compare(a, b, metric, resamples=300)
+    assert found.method == "permutation of groups; interval by bootstrap"
+    assert found.rows.endswith("from 40 groups" if metric in ("auroc", "accuracy") else "from 20 groups")
+    assert found == compare(a, b, metric, resamples=300)
+    assert found.low < found.difference < found.high
+
+
+@pytest.mark.parametrize("metric", ["auroc", "accuracy"])
+def test_copies_in_a_group_add_no_certainty(metric):
+    """Five copies of each row, as one patient: the p-value and the interval stay those of the single rows."""
+    a, b = two_models(120, first=1.9, second=1.3, seed=4)
+    alone = compare(a, b, metric)
+    copied = [
+        predictions(np.repeat(one.probabilities()[:, 0], 5), np.repeat(one.labels(), 5), groups=groups_of(600, 5))
+        for one in (a, b)
+    ]
+    found = compare(*copied, metric)
+    assert found.difference == pytest.approx(alone.difference)
+    assert found.high - found.low == pytest.approx(alone.high - alone.low, rel=0.12)
+    assert found.p == pytest.approx(alone.p, abs=0.04)
+    as_rows = [predictions(one.probabilities()[:, 0], one.labels()) for one in copied]
+    assert compare(*as_rows, metric).p < 0.4 * alone.p
+
+
+def test_permutation_equals_the_list_of_all_permutations():
+    labels = np.array([0, 0, 0, 1, 1, 1, 0, 1])
+    groups = ["x", "x", "y", "y", "z", "z", "u", "v"]
+    rng = np.random.default_rng(3)
+    scores = rng.uniform(0.1, 0.9, (2, 8)).round(2)
+    scores[0] += 0.3 * (labels == 0) - 0.15
+    a, b = (predictions(np.clip(row, 0, 1), labels, groups=groups) for row in scores)
+    ranks = np.stack([pd.Series(one.probabilities()[:, 0]).rank().to_numpy() for one in (a, b)])
+    number = pd.factorize(np.array(groups))[0]
+    ones = np.ones((1, 8))
+    differences = []
+    for swap in itertools.product([False, True], repeat=5):
+        changed = np.array(swap)[number]
+        mixed = np.where(changed, ranks[::-1], ranks)
+        areas = [weighted_areas(ones, (labels == 0).astype(int), row)[0][0] for row in mixed]
+        differences.append(areas[0] - areas[1])
+    observed = compare(a, b, "auroc", resamples=20_000)
+    exact = np.mean(np.abs(differences) >= abs(observed.difference) - 1e-12)
+    assert observed.p == pytest.approx(exact, abs=0.015)
+
+
+def test_permutation_of_shares_equals_the_list_of_all_permutations():
+    labels = np.zeros(12, int)
+    groups = groups_of(12, 2)
+    first, second = np.full(12, 0.9), np.full(12, 0.9)
+    second[[0, 1, 2, 4]], first[[6, 8]] = 0.1, 0.1
+    found = compare(
+        predictions(first, labels, groups=groups),
+        predictions(second, labels, groups=groups),
+        "accuracy",
+        resamples=20_000,
+    )
+    of_group = np.array([2, 1, 1, -1, -1, 0])
+    every = [abs(np.dot(signs, of_group)) >= 2 for signs in itertools.product([-1, 1], repeat=6)]
+    assert found.p == pytest.approx(np.mean(every), abs=0.015)
+
+
+def test_other_scales_do_not_matter_to_the_permutation():
+    """A model whose probabilities are all small ranks as well as before, and the test must not see otherwise."""
+    a, b = two_models(90, groups=groups_of(90, 3), second=1.0)
+    small = predictions(b.probabilities()[:, 0] * 0.01, b.labels(), groups=groups_of(90, 3))
+    assert compare(a, small, "auroc", resamples=300).p == compare(a, b, "auroc", resamples=300).p
+
+
+def test_more_classes_are_compared_by_their_mean_area():
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 3, 150)
+    tables = []
+    for lift in (2.5, 0.5):
+        raw = rng.normal(size=(150, 3))
+        raw[np.arange(150), labels] += lift
+        tables.append(predictions(np.exp(raw) / np.exp(raw).sum(1, keepdims=True), labels, THREE))
+    found = compare(*tables, "auroc", resamples=300)
+    assert found.method == "permutation of rows; interval by bootstrap" and found.low > 0 and found.p < 0.01
+    assert compare(*tables, "accuracy").method.startswith("McNemar")
+    with pytest.raises(MedclsError, match="With 3 classes there is no one sensitivity"):
+        compare(*tables, "sensitivity")
+
+
+# --- what is said
+
+
+def test_a_difference_that_stands_is_said_with_its_limits():
+    a, b = two_models(600, first=2.5, second=0.8)
+    sentence = compare(a, b, "auroc", names=("big", "small")).sentence
+    assert sentence.startswith("On these 600 images big is better than small: AUROC 0.")
+    assert "p < 0.001" in sentence and "not of other trainings or other sites" in sentence
+    assert "On these 600 images big is better than small" in compare(b, a, "auroc", names=("small", "big")).sentence
+
+
+def test_no_difference_is_not_said_to_be_equality():
+    a, b = two_models(156)
+    found = compare(a, b, "auroc")
+    assert found.sentence.startswith("These 156 images cannot tell the two apart: AUROC ")
+    assert f"A may be better by up to {found.high:.3f} or worse by up to {-found.low:.3f}" in found.sentence
+    assert "Nor do they show that the two are equal" in found.sentence
+
+
+@pytest.mark.parametrize(("limits", "p"), [((-0.001, 0.1), 0.01), ((0.001, 0.1), 0.06)])
+def test_interval_and_test_must_agree_before_one_is_called_better(limits, p):
+    sentence = conclusion("auroc", ("A", "B"), (0.9, 0.85), limits, p, "80 images")
+    assert "cannot tell the two apart" in sentence
+
+
+def test_p52_images_that_took_part_are_no_test():
+    a, b = two_models(200, split="val")
+    assert "these images also chose the checkpoint" in compare(a, b, "auroc").sentence
+    assert "Mind" not in compare(*two_models(200), "auroc").sentence
+
+
+def test_one_class_only_says_nothing():
+    a = predictions(np.linspace(0.1, 0.9, 20), np.zeros(20, int))
+    found = compare(a, a, "auroc")
+    assert np.isnan([found.difference, found.low, found.high, found.p]).all() and "say nothing" in found.sentence
+    found = compare(a, a, "specificity")
+    assert np.isnan(found.p) and found.n == 0 and "a class has no image" in found.sentence
+
+
+# --- the same rows
+
+
+def test_rows_are_paired_by_path_in_any_order():
+    a, b = two_models(100, second=1.0)
+    mixed = Predictions(b.rows.sample(frac=1, random_state=0), b.classes, b.positive)
+    for metric in ("auroc", "accuracy"):
+        assert compare(a, b, metric, resamples=100) == compare(a, mixed, metric, resamples=100)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda rows: rows.iloc[1:], "1 image.* predicted by A alone, as '0.png'"),
+        (lambda rows: rows.assign(path=["x.png", *rows["path"][1:]]), "predicted by A alone, as '0.png'"),
+        (lambda rows: rows.assign(label=["benign", *rows["label"][1:]]), "another label in A than in B, as '0.png'"),
+        (lambda rows: rows.assign(group=["p", *rows["group"][1:]]), "another group in A than in B"),
+    ],
+)
+def test_other_rows_are_refused(change, message):
+    a, b = two_models(20)
+    with pytest.raises(MedclsError, match=message):
+        compare(a, Predictions(change(b.rows), b.classes, b.positive), "auroc")
+
+
+def test_another_positive_class_or_metric_is_refused():
+    a, b = two_models(20)
+    with pytest.raises(MedclsError, match="positive: benign"):
+        compare(a, Predictions(b.rows, b.classes, "benign"), "auroc")
+    with pytest.raises(MedclsError, match="Did you mean accuracy"):
+        compare(a, b, "acuracy")
+
+
+# --- many
+
+
+def test_holm_of_the_textbook():
+    # 0.01 * 4, 0.02 * 3 (not below the one before), 0.03 * 2, 0.04 * 1
+    np.testing.assert_allclose(holm(np.array([0.01, 0.04, 0.03, 0.02])), [0.04, 0.06, 0.06, 0.06])
+    np.testing.assert_allclose(holm(np.array([0.5, np.nan, 0.001, 0.9])), [1.0, np.nan, 0.003, 1.0])
+    assert holm(np.array([])).size == 0
+
+
+def test_holm_rejects_what_its_steps_reject():
+    rng = np.random.default_rng(0)
+    for _ in range(200):
+        p = rng.uniform(0, 0.2, rng.integers(1, 8))
+        rejected = np.zeros(len(p), bool)
+        for step, index in enumerate(np.argsort(p)):
+            if p[index] > 0.05 / (len(p) - step):
+                break
+            rejected[index] = True
+        np.testing.assert_array_equal(holm(p) <= 0.05, rejected)
+
+
+def test_sentences_of_a_sweep_stand_on_the_corrected_p_value():
+    a, b = two_models(300, first=1.8, second=1.45, seed=1)
+    c, d = two_models(300, first=1.75, second=1.7, seed=2)
+    alone = compare(a, b, "auroc", names=("a", "b"))
+    found = compare_all({"a": a, "b": b, "c": c, "d": d}, "auroc").set_index(["a", "b"])
+    assert len(found) == 6
+    np.testing.assert_allclose(found["p_holm"], holm(found["p"].to_numpy()))
+    assert found.loc[("a", "b"), "p"] == alone.p and found["sentence"].str.contains("Holm's correction for 6").all()
+    kept = found["p_holm"] < 0.05
+    assert found.loc[kept, "sentence"].str.contains("is better than").all()
+    lost = (found["p"] < 0.05) & ~kept
+    assert lost.any(), found[["p", "p_holm"]]  # else this test shows nothing
+    assert found.loc[lost, "sentence"].str.contains("cannot tell the two apart").all()
