@@ -265,12 +265,19 @@ def test_rounded_probabilities_of_another_tool_raise_no_warning():
 def test_sensitivity_at_a_specificity_and_the_reverse():
     labels = np.array([0] * 10 + [1] * 5)
     scores = np.array([0.0, 0.1, 0.1, 0.2, 0.3, 0.3, 0.4, 0.4, 0.5, 0.8, 0.35, 0.45, 0.6, 0.7, 0.9])
-    assert sensitivity_at_specificity(labels, scores, 0.9) == 3 / 5, "0.9 means 9 of 10, whatever 1 - 0.1 is"
+    assert sensitivity_at_specificity(labels, scores, 0.9) == 3 / 5
     assert sensitivity_at_specificity(labels, scores, 1.0) == 1 / 5
     assert sensitivity_at_specificity(labels, scores, 0.0) == 1.0
     assert specificity_at_sensitivity(labels, scores, 0.8) == 8 / 10
     assert specificity_at_sensitivity(labels, scores, 0.81) == 6 / 10, "at least the stated one, not the nearest"
     assert specificity_at_sensitivity(labels, scores, 0.0) == 1.0
+
+
+def test_a_specificity_is_counted_not_one_minus_a_rounded_share():
+    labels, scores = np.array([0] * 10 + [1]), np.append(np.arange(10) / 10, 0.15)
+    assert 1 - 8 / 10 < 0.2
+    assert sensitivity_at_specificity(labels, scores, 0.2) == 1.0
+    assert specificity_at_sensitivity(labels, scores, 1.0) == 0.2
 
 
 @pytest.mark.parametrize("at", [sensitivity_at_specificity, specificity_at_sensitivity])
