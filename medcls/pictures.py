@@ -56,14 +56,22 @@ def of_data(data: ImageDataModule, folder: Path) -> None:
     draw = np.random.default_rng(0)
     before: dict[str, np.ndarray] = {}
     after: dict[str, np.ndarray] = {}
+    drawn, flat = 0, 0
     for name, of_class in zip(manifest.classes, by_class, strict=True):
         chosen = draw.choice(of_class, min(len(of_class), IMAGES_SAMPLED), replace=False)
         stored = [
             images.read(manifest.root / manifest.rows["path"][int(row)], preprocessing.decoding) for row in chosen
         ]
+        drawn, flat = drawn + len(stored), flat + sum(np.ptp(image.pixels) == 0 for image in stored)
         before[name] = np.concatenate([draw.choice(image.pixels.ravel(), PIXELS_SAMPLED) for image in stored])
         received = normalise(torch.stack([data.training_sample(int(row)) for row in chosen]), preprocessing).numpy()
         after[name] = np.concatenate([draw.choice(image.ravel(), PIXELS_SAMPLED) for image in received])
+    if flat and preprocessing.window is not None:  # without one, the audit tells of blank images
+        log.warning(
+            "%d of %d training images drawn at random are of one value throughout: does data.window=%s lie where the "
+            "values are that these files store?",
+            flat, drawn, preprocessing.to_plain()["window"],
+        )  # fmt: skip
     columns = {f"{name}: images": name for name in manifest.classes}
     table = split_table(manifest).set_index("split")[list(columns)].rename(columns=columns)
     figure = plots.data_figure(

@@ -1,6 +1,8 @@
 """The pictures of a run say what they show."""
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from medcls import pictures
 from medcls.data.folders import from_folders
@@ -44,6 +46,21 @@ def test_p19_the_resize_policy_is_a_named_choice_shown_in_the_preview(shown):
     assert all(image[:, 0].max() > 0 for image in outcomes["squash"]["images"] + outcomes["crop"]["images"])
     with pytest.raises(MedclsError, match="squash, letterbox, crop"):
         shown("stretch")
+
+
+@pytest.mark.parametrize(("window", "says"), [((-160, 240), True), ((10_000, 50_000), False)])
+def test_p13_a_window_in_which_nothing_lies_is_said(tmp_path, caplog, window, says):
+    draw = np.random.default_rng(0)
+    for label in "ab":
+        (tmp_path / label).mkdir()
+        for number in range(8):
+            stored = draw.integers(20_000, 40_000, (12, 10)).astype(np.uint16)
+            Image.fromarray(stored).save(tmp_path / label / f"{number}.png")
+    manifest = split(from_folders(tmp_path, positive="a"))
+    preprocessing = Preprocessing(size=16, mean=(0.5,) * 3, std=(0.5,) * 3, window=window)
+    pictures.of_data(ImageDataModule(manifest, preprocessing, augmentation=Augmentation()), tmp_path / "figures")
+    assert ("9 of 9 training images drawn at random are of one value throughout" in caplog.text) == says
+    assert ("data.window=[-160.0, 240.0]" in caplog.text) == says
 
 
 def test_every_class_is_shown_under_its_own_name(shown):
