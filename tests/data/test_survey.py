@@ -52,12 +52,6 @@ def test_every_failure_is_listed_in_order(tmp_path: Path, monkeypatch: pytest.Mo
     assert survey(tmp_path, [])[0].empty
 
 
-@pytest.fixture
-def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("MEDCLS_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "cache"
-
-
 def some(root: Path, count: int = 6) -> list[str]:
     """Pictures that are old enough for their time to be trusted."""
     root.mkdir(parents=True, exist_ok=True)
