@@ -124,8 +124,7 @@ def fetch(
         page,
         licence,
     )
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as folder:
+    with folders_above(target), tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as folder:
         made = Path(folder) / "unpacked"
         made.mkdir()
         before = 0
@@ -143,6 +142,20 @@ def fetch(
         with contextlib.suppress(FileNotFoundError):
             target.rmdir()  # empty, as was seen above
         (made / (within or "")).rename(target)
+
+
+@contextlib.contextmanager
+def folders_above(target: Path) -> Iterator[None]:
+    """Make the folders that lead to `target`; where it then does not come to be, they go again."""
+    new = [folder for folder in target.absolute().parents if not folder.exists()]
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    except BaseException:
+        with contextlib.suppress(OSError):  # somebody else has put something there
+            for folder in new:
+                folder.rmdir()
+        raise
 
 
 def megabytes(size: int) -> str:

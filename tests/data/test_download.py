@@ -231,6 +231,14 @@ def test_no_server_at_all(fetch, tmp_path):
     assert nothing_left(tmp_path)
 
 
+def test_folders_made_on_the_way_go_too_and_others_stay(fetch, tmp_path):
+    for target in (tmp_path / "data" / "sets" / "images", tmp_path / "mine" / "images"):
+        (tmp_path / "mine").mkdir(exist_ok=True)
+        with pytest.raises(MedclsError, match="could not be fetched"):
+            fetch(zipped(GOOD), target=target, file={"url": "http://127.0.0.1:9/x.zip"})
+    assert list(tmp_path.rglob("*")) == [tmp_path / "mine"]
+
+
 def test_a_redirection_is_followed(fetch, server, tmp_path):
     content = zipped(GOOD)
 
