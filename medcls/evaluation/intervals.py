@@ -361,18 +361,22 @@ def _notes(split: Split, redrawn: int, lost: int, resamples: int) -> list[str]:
 
 
 def _why_undefined(split: Split, metric: str, name: str, found: dict[tuple[str, str], Interval]) -> str:
+    """Give the reason in the words of `Metrics.reasons`, which knows only one threshold for all rows."""
     if name == MACRO or (metric == "balanced_accuracy" and split.positive is None):
         of = "sensitivity" if metric == "balanced_accuracy" else metric
         reasons = {found[of, one].note: None for one in split.classes if np.isnan(found[of, one].estimate)}
         return "; ".join(reasons)
     if metric == "mcc":
-        return "every image is of one class, or was called one class"
+        seen, called = np.unique(split.labels), np.unique(split.predicted)
+        if len(seen) == 1:
+            return f"every image is of class {split.classes[seen[0]]!r}"
+        return f"every image was called {split.classes[called[0]]!r}"
     if metric == "balanced_accuracy":
         name = split.classes[split.positive or 0]
     no_case = "" if (split.labels == split.classes.index(name)).any() else f"no image of class {name!r}"
     return {
         "precision": f"no image was called {name!r}",
-        "npv": f"no image was called anything but {name!r}",
+        "npv": f"every image was called {name!r}",
     }.get(metric, no_case or f"no image of any class but {name!r}")
 
 
