@@ -110,6 +110,7 @@ def test_images_of_an_earlier_test_that_come_into_training(door, root, picture):
     remember_test(former, "/home/me/runs/former", settings | audit.source_settings(cfg))
     assert door(f"data.root={root}", "hydra.run.dir=same") == 0
     assert door.found("same")["locked_test"]["level"] == "good"
+    assert "of an earlier run on this folder is" in door.found("same")["locked_test"]["title"]  # of no other folder
     for number in range(20):
         picture(root / "benign" / f"00{number}_new.png", 5_000 + number)
     assert door(f"data.root={root}", "hydra.run.dir=more") == 1
