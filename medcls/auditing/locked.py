@@ -25,7 +25,9 @@ def locked_test(met: Sequence[Meeting] | None) -> list[Finding]:
     if met is None:
         return []
     if not met:
-        return [Finding("locked_test", "good", "No test image of an earlier run on this folder is coming into training")]
+        return [
+            Finding("locked_test", "good", "No test image of an earlier run on this folder is coming into training")
+        ]
     levels: dict[Level, list[Meeting]] = {
         "error": [meeting for meeting in met if meeting.same_settings],
         "information": [meeting for meeting in met if not meeting.same_settings],
