@@ -308,3 +308,22 @@ def test_sentences_of_a_sweep_stand_on_the_corrected_p_value():
     lost = (found["p"] < 0.05) & ~kept
     assert lost.any(), found[["p", "p_holm"]]  # else this test shows nothing
     assert found.loc[lost, "sentence"].str.contains("cannot tell the two apart").all()
+
+
+@pytest.mark.slow
+def test_no_difference_is_found_as_rarely_as_promised(capsys):
+    """Of two equal models, 5% of the tests speak; of two unequal ones, the interval holds the truth in 95%."""
+    simulations, lines = 400, []
+    for name, groups in (("200 rows", None), ("67 patients of 3 rows", groups_of(201, 3))):
+        for metric in ("auroc", "accuracy"):
+            found = [
+                compare(*two_models(200 if groups is None else 201, seed, groups=groups), metric, resamples=500)
+                for seed in range(simulations)
+            ]
+            spoke = np.mean([one.p < 0.05 for one in found])
+            held = np.mean([one.low <= 0 <= one.high for one in found])
+            lines.append(f"{name}, {metric}: p < 0.05 in {spoke:.3f}, interval holds 0 in {held:.3f}")
+            # McNemar's exact test is cautious, by so much that it has no lower bound here.
+            assert spoke <= 0.08 and 0.92 <= held <= 0.98, lines[-1]
+    with capsys.disabled():
+        print("\n" + "\n".join(lines))  # noqa: T201

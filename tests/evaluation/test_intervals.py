@@ -285,6 +285,13 @@ def test_p50_one_class_only_is_nan_with_the_reason():
     assert found.loc["specificity", "n"] == 0 and found.loc["sensitivity", "n"] == 30
 
 
+def test_p50_f1_without_a_case_is_undefined_whatever_is_called():
+    _, probabilities = random_split(2, 30, 0)
+    found = intervals(np.ones(30, int), probabilities, BINARY, BINARY[0], resamples=50).set_index("metric")
+    assert found.loc["precision", "estimate"] == 0  # some were called positive
+    assert np.isnan(found.loc["f1", "estimate"]) and found.loc["f1", "note"] == "no image of class 'malignant'"
+
+
 def test_macro_is_undefined_for_the_reason_of_its_class():
     labels, probabilities = random_split(3, 60, 0)
     found = intervals(np.where(labels == 2, 0, labels), probabilities, THREE, None, resamples=50)
