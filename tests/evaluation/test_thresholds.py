@@ -8,7 +8,9 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from medcls.errors import MedclsError
+from medcls.evaluation import thresholds
 from medcls.evaluation.predictions import Predictions
+from medcls.evaluation.resampling import Bootstrap
 from medcls.evaluation.thresholds import OperatingPoint, fit_operating_point, not_fitted, parse_policy
 
 FITTED = ("youden", "f1", "sensitivity>=0.9", "specificity>=0.9", "cost=4")
@@ -137,6 +139,17 @@ def test_equal_scores_tell_nothing_apart(policy):
     assert point.threshold in (0.0, 1.0)
 
 
+def test_calling_nobody_is_no_choice_where_a_score_is_1():
+    scores, labels = np.array([1.0] * 3 + [0.9] * 5 + [0.1] * 50), np.array([0] * 3 + [1] * 5 + [0] * 50) == 1
+    point = fit_operating_point(table(scores, labels), "cost=0.1")
+    assert counts(scores, labels, point.threshold)[:2] == (5, 3)  # costs 3, where threshold 1 costs 3.5
+
+
+def test_p45_a_score_of_0_is_called_at_threshold_0():
+    point = fit_operating_point(table([0.0, 0.2, 0.3, 0.4], [1, 0, 1, 0]), "sensitivity>=1")
+    assert point.threshold == 0.0 and "calling every row positive" in " ".join(point.warnings)
+
+
 def test_few_rows_warn_and_tell_the_interval():
     point = fit_operating_point(table(*random_rows(49)), "youden")
     assert "49 rows" in point.warnings[0]
@@ -144,17 +157,29 @@ def test_few_rows_warn_and_tell_the_interval():
     assert not fit_operating_point(table(*random_rows(60)), "youden").warnings
 
 
-def test_the_interval_is_of_refits_and_seeded():
-    scores, labels = random_rows(80)
-    point = fit_operating_point(table(scores, labels), "youden", resamples=400, seed=3)
-    assert point == fit_operating_point(table(scores, labels), "youden", resamples=400, seed=3)
-    other = fit_operating_point(table(scores, labels), "youden", resamples=7, seed=4)
-    assert other != fit_operating_point(table(scores, labels), "youden", resamples=7, seed=5)
-    rng, refits = np.random.default_rng(9), []
-    for _ in range(400):
-        rows = rng.integers(0, 80, 80)
-        refits.append(fit_operating_point(table(scores[rows], labels[rows]), "youden", resamples=2).threshold)
-    np.testing.assert_allclose([point.low, point.high], np.quantile(refits, [0.025, 0.975]), atol=0.04)
+@pytest.mark.parametrize("policy", FITTED)
+def test_each_resample_is_fitted_as_its_rows_would_be(policy, monkeypatch):
+    scores, labels = random_rows(40, decimals=2)
+    weights = np.random.default_rng(1).multinomial(40, np.full(40, 1 / 40), 30).astype(np.float64)
+    found = []
+
+    def once(statistic, *_):
+        found.extend(statistic(weights)[:, 0])
+        return Bootstrap(np.zeros((2, 1)), 0)
+
+    monkeypatch.setattr(thresholds, "bootstrap", once)
+    fit_operating_point(table(scores, labels), policy)
+    resamples = [np.repeat(np.arange(40), times.astype(int)) for times in weights]
+    for threshold, rows in zip(list(found), resamples, strict=True):
+        assert threshold == fit_operating_point(table(scores[rows], labels[rows]), policy).threshold
+
+
+def test_the_interval_is_seeded():
+    rows = table(*random_rows(80))
+    point = fit_operating_point(rows, "youden", resamples=7, seed=4)
+    assert point == fit_operating_point(rows, "youden", resamples=7, seed=4)
+    assert point != fit_operating_point(rows, "youden", resamples=7, seed=5)
+    assert point.low <= point.threshold <= point.high
 
 
 def test_the_interval_is_by_group():
