@@ -312,7 +312,7 @@ def exclude(rows: pd.DataFrame, names: Collection[str]) -> tuple[pd.DataFrame, l
     if named.any():
         notes.append(f"left out {int(named.sum())} image(s) as asked: {enumerated(rows.loc[named, 'path'].tolist())}")
     if absent := sorted(set(names) - set(rows["path"])):
-        notes.append(f"{len(absent)} file(s) to be left out are not there: {enumerated(absent)}")
+        notes.append(f"{len(absent)} file(s) to be left out are not among these images anyway: {enumerated(absent)}")
     return rows[~named], notes
 
 

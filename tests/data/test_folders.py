@@ -327,7 +327,7 @@ def test_one_picture_under_two_labels_stops_unless_excluded(folder):
     manifest = from_folders(root, positive="a", exclude_paths=["b/copy.png", "a/000.png", "a/typo.png"])
     assert len(manifest) == 5
     assert any("left out 2 image(s) as asked: a/000.png, b/copy.png" in note for note in manifest.notes)
-    assert any("not there: a/typo.png" in note for note in manifest.notes)
+    assert any("not among these images anyway: a/typo.png" in note for note in manifest.notes)
 
 
 def test_unreadable_images_are_all_listed_before_training(folder):
