@@ -32,6 +32,13 @@ TOOK_PART = {
 }
 
 
+# What a reader must know of whatever is fitted on such a split.
+FITTED_TWICE = {
+    "train": "the network was fitted to these very images, and is surer of them than of new ones",
+    "val": "these images also chose the checkpoint, which flatters it; data.calibration_fraction cuts off some that "
+    "chose nothing",
+}
+
 # The splits whose figures are the result: whatever is fitted on them has seen the answers.
 NEVER_FITTED_ON = ("test", "held_out")
 
@@ -350,9 +357,9 @@ def check_may_fit(table: Predictions, what: str) -> tuple[str, ...]:
         )
     weak = []
     if len(table) < FEW_ROWS:
-        weak.append(f"{what.capitalize()} fitted on {len(table)} rows, fewer than {FEW_ROWS}, is mostly chance.")
-    if table.split in TOOK_PART:
-        weak.append(f"{what.capitalize()} was fitted on {table.split}: {TOOK_PART[table.split]}.")
+        weak.append(f"{what.capitalize()} fitted on {len(table)} rows, fewer than {FEW_ROWS}, is uncertain.")
+    if table.split in FITTED_TWICE:
+        weak.append(f"{what.capitalize()} was fitted on {table.split}: {FITTED_TWICE[table.split]}.")
     elif not table.split:
         weak.append(
             f"{what.capitalize()} was fitted on rows of an unnamed split: nothing shows that they are not test."
@@ -444,6 +451,12 @@ def _check_units(table: Predictions, first: pd.DataFrame, agreed: pd.DataFrame, 
                 f"The unit {mixed[0][0]!r} of column {by!r} {fault}. So do {len(mixed)} unit(s) in all. Aggregate by "
                 "another column, or not at all."
             )
+    names = first.index.get_level_values("unit")
+    if names.has_duplicates:
+        raise MedclsError(
+            f"{names[names.duplicated()][0]!r} is a unit of column {by!r}, and also the path of an image that stands "
+            "alone: name one of them otherwise."
+        )
 
 
 def _numbers(cells: pd.Series, path: Path) -> NDArray[np.float64]:

@@ -315,5 +315,5 @@ def test_aggregation_refuses_what_has_no_meaning():
         aggregate(table, "mean", by="exma")
     with pytest.raises(MedclsError, match="not 'min'"):
         aggregate(table, "min")
-    with pytest.raises(MedclsError, match="one already, as 'i0'"):
+    with pytest.raises(MedclsError, match="'i0' is a unit of column 'group', and also the path"):
         aggregate(of_patients([0.1, 0.2, 0.3], ["benign"] * 3, ["", "i0", "i0"]), "mean")
