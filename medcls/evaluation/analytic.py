@@ -54,8 +54,8 @@ def undefined(reason: str, n: int = 0) -> Interval:
 def wilson_limits(share: float, n: float) -> tuple[float, float]:
     """Limits of a proportion by the score method.
 
-    Equation 4 of Newcombe 1998, "Two-sided confidence intervals for the single proportion", after
-    Wilson 1927. `n` may be an effective number, and need not be whole.
+    Wilson 1927; method 3 of Newcombe 1998, "Two-sided confidence intervals for the single proportion".
+    `n` need not be whole.
     """
     centre = (2 * n * share + Z**2) / (2 * (n + Z**2))
     half = Z * np.sqrt(Z**2 + 4 * n * share * (1 - share)) / (2 * (n + Z**2))
@@ -86,7 +86,7 @@ def mean_limits(
     """Limits of the mean of two independent figures, from the limits of each.
 
     The method of variance estimates recovery (MOVER): Zou and Donner 2008, "Construction of
-    confidence limits about effect measures: a general approach", equation 5.
+    confidence limits about effect measures: a general approach".
     """
     centre = sum(estimates) / 2
     low = np.hypot(estimates[0] - first[0], estimates[1] - second[0]) / 2
@@ -152,7 +152,9 @@ def auroc_interval(labels: NDArray[np.integer], scores: Floats) -> Interval:
     """Interval of one AUROC: DeLong's where it holds, Newcombe's where classes are separated or tiny.
 
     On the logit scale the limits stay within 0 and 1, and their coverage near 1 is better (Pohar Perme
-    and Manevski 2019, "Confidence intervals for the Mann-Whitney test").
+    and Manevski 2019, "Confidence intervals for the Mann-Whitney test"). In the simulations of
+    tests/evaluation/test_intervals.py it is 0.94 to 0.95 for AUROCs of 0.7 to 0.95 with 100 rows a class
+    or more, but falls short at 0.99 (0.91 with 100 against 1,000) and with 30 against 300 (0.92 at 0.95).
 
     Parameters
     ----------

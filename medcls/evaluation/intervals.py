@@ -35,13 +35,13 @@ from medcls.evaluation.resampling import (
     weighted_confusion,
 )
 
-MACRO = "macro"  # in the column `class`: the unweighted mean over classes
+MACRO = "(macro)"  # in the column `class`: the unweighted mean over classes; a class may well be named "macro"
 
 OF_CLASS = ("sensitivity", "specificity", "precision", "npv", "f1", "auroc", "average_precision")
 OF_ALL = ("accuracy", "balanced_accuracy", "mcc", "brier", "log_loss")
 
 _NO_SPREAD = 1e-12  # sums of weights differ in their last digits
-FEW_GROUPS = 20  # with fewer, simulated intervals of high figures became unreliable
+FEW_GROUPS = 10  # of each class: the fewest that the coverage of the bootstrap was simulated with
 
 
 @dataclasses.dataclass(frozen=True)
@@ -178,7 +178,7 @@ def intervals(
     -------
     DataFrame
         `metric, class, estimate, low, high, method, n, note` (see `Interval`). The class is the positive
-        one in a binary task; with more, each in turn and then "macro"; empty for a figure of all rows.
+        one in a binary task; with more, each in turn and then "(macro)"; empty for a figure of all rows.
 
     Raises
     ------
@@ -218,7 +218,7 @@ def bootstrap_limits(
 ) -> tuple[float, float] | None:
     """Limits from the standard error over resamples, taken on the logit scale between the bounds.
 
-    Section 12.6 of Efron and Tibshirani 1993, "An Introduction to the Bootstrap". Where patients have
+    Chapter 12 of Efron and Tibshirani 1993, "An Introduction to the Bootstrap". Where patients have
     several rows and a figure is near its bound, this covers better than percentiles: with 100
     patients a class and a sensitivity of 0.95, in 0.94 of 400 simulations against 0.91. With an
     infinite upper bound the scale is the logarithm.
@@ -352,7 +352,7 @@ def _notes(split: Split, redrawn: int, lost: int, resamples: int) -> list[str]:
         fewest = min(split.count_groups(split.labels == k) for k in np.unique(split.labels))
         notes.append(f"{everyone} groups")
         if fewest < FEW_GROUPS:
-            notes.append(f"only {fewest} of one class: the interval is rough")
+            notes.append(f"only {fewest} of one class, fewer than this method was tried with")
     if redrawn:
         notes.append(f"{redrawn} resamples had lost a class and were redrawn")
     if lost:

@@ -69,7 +69,7 @@ def test_mcnemar_counts_the_discordant_rows_alone():
     found = compare(predictions(first, labels), predictions(second, labels), "accuracy")
     assert found.p == pytest.approx(binomtest(2, 11, 0.5).pvalue)
     assert found.difference == pytest.approx(0.07) and "McNemar, exact" in found.method
-    # Bonett and Price 2012, equation 8, by hand: (9 + 1) and (2 + 1) of 102.
+    # Bonett and Price 2012, by hand: (9 + 1) and (2 + 1) of 102.
     up, down = 10 / 102, 3 / 102
     half = norm.ppf(0.975) * np.sqrt((up + down - (up - down) ** 2) / 102)
     assert (found.low, found.high) == pytest.approx((up - down - half, up - down + half))
