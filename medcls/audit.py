@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import os
 import shlex
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     # Everything heavy is imported where it is used, so that a typo is answered before anything is loaded.
     from medcls.auditing.findings import Finding
     from medcls.data.manifest import Manifest
+    from medcls.preprocessing import Decoding
 
 # Run as a module, this file is called __main__; its log belongs to medcls all the same.
 log = logging.getLogger("medcls.audit")
@@ -72,10 +74,10 @@ def audit(cfg: DictConfig, folder: RunFolder) -> int:
     from medcls.auditing.page import page
     from medcls.auditing.record import record
     from medcls.data.manifest import read_exclusions
-    from medcls.preprocessing import Decoding
 
     check_settings(cfg)
-    decoding = Decoding(window=plain(cfg.data.window), frame=cfg.data.frame)
+    # Shown in 8 bits, whatever the network will get.
+    decoding = dataclasses.replace(asked_decoding(cfg), bits=8)
     terminal.start_log()
     settings = split_settings(cfg)
     manifest = read_images(cfg)
@@ -126,6 +128,21 @@ def check_settings(cfg: DictConfig) -> None:
         raise MedclsError(f"data.resize is {cfg.data.resize!r}: choose one of {', '.join(RESIZE_POLICIES)}.")
 
 
+def asked_decoding(cfg: DictConfig) -> Decoding:
+    """How the data's configuration wants files to become pixels.
+
+    Raises
+    ------
+    MedclsError
+        A value that makes no sense.
+    """
+    from medcls.preprocessing import Decoding
+
+    return Decoding(
+        bits=8 if cfg.data.bits is None else cfg.data.bits, window=plain(cfg.data.window), frame=cfg.data.frame
+    )
+
+
 def read_images(cfg: DictConfig) -> Manifest:
     """The images as they are, with what would stop a training among them.
 
@@ -136,7 +153,10 @@ def read_images(cfg: DictConfig) -> Manifest:
     """
     manifest = read_source(cfg, strict=False)
     if not len(manifest):
-        raise MedclsError(f"None of {len(manifest.unreadable)} files can be read. {manifest.unreadable[0]}")
+        raise MedclsError(
+            f"None of {len(manifest.unreadable)} files can be read:\n"
+            + "\n".join(f"  {failure}" for failure in manifest.unreadable)
+        )
     return manifest
 
 

@@ -1,5 +1,6 @@
 """Files that cannot be read, pictures that show nothing, and images unlike the rest of their set."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -120,6 +121,13 @@ def blank(facts: pd.DataFrame) -> list[Finding]:
     ]
 
 
+def _outlier_title(odd: int, images: int, kinds: Sequence[str]) -> str:
+    several = f"more than one kind of {' and '.join(kinds)}" if kinds else ""
+    if not odd:
+        return f"{several.capitalize()} among {images:,} images"
+    return f"{counted(odd, 'image')} of {images:,} unlike the rest of the set" + (f"; {several}" if several else "")
+
+
 def outliers(facts: pd.DataFrame) -> list[Finding]:
     """Images unlike the rest of the set in size, aspect, mode, bit depth, brightness or contrast."""
     columns = []
@@ -148,8 +156,7 @@ def outliers(facts: pd.DataFrame) -> list[Finding]:
         Finding(
             "outliers",
             "information",
-            f"{counted(odd, 'image')} of {len(facts):,} unlike the rest of the set"
-            + (f"; more than one kind of {' and '.join(name.split()[0] for name in kinds)}" if kinds else ""),
+            _outlier_title(odd, len(facts), [name.split()[0] for name in kinds]),
             f"By more than {OUTLYING} robust standard deviations from the median (sizes and aspects as ratios), or a "
             f"mode or bit depth that under {RARE:.0%} of the images have. Where {RARE:.0%} or more lie that far off, "
             "they are another kind of image, and not shown one by one. Look whether they belong: photographs of a "

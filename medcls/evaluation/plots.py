@@ -420,7 +420,7 @@ def data_figure(
     counts : DataFrame
         Images: one row a split (its index the split's name), one column a class.
     intensities_before, intensities_after : mapping of str to array (m,)
-        For each class a sample of pixel values, as stored and as the network receives them.
+        For each class a sample of pixel values, as decoded and as the network receives them.
     classes : sequence of str
         Class names, in order.
     caption, stamp
@@ -461,7 +461,7 @@ def data_figure(
 
         for column, (samples, title, unit) in enumerate(
             (
-                (intensities_before, "Intensities as stored", "Pixel value"),
+                (intensities_before, "Intensities as decoded", "Pixel value"),
                 (intensities_after, "Intensities as the network receives them", "Value after preprocessing"),
             )
         ):

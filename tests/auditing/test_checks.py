@@ -187,7 +187,7 @@ def test_what_many_images_share_is_another_kind_and_no_outlier():
     facts = manifest_of(["a", "b"] * 50, facts={"width": [200] * 80 + [400] * 20}).facts
     finding = only(images.outliers(facts))
     assert finding.level == "information"
-    assert finding.title == "0 images of 100 unlike the rest of the set; more than one kind of size and aspect"
+    assert finding.title == "More than one kind of size and aspect among 100 images"
     assert finding.images == ()
 
 
