@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from medcls.errors import MedclsError, nearest
 from medcls.evaluation.hard_labels import are_hard_labels
+from medcls.evaluation.intervals import MACRO
 from medcls.evaluation.metrics import LOWER_IS_BETTER, OF_THE_IMAGES, Floats, Metrics, classification_metrics
 from medcls.evaluation.predictions import PROB, Predictions
 
@@ -191,7 +192,7 @@ class Subgroups:
         """
         rows = []
         for group in self.groups:
-            limits = _limits(group.intervals, (self.positive or "macro", ""))
+            limits = _limits(group.intervals, (self.positive or MACRO, ""))
             for metric, value in group.metrics.values.items():
                 if metric == "n":
                     continue
