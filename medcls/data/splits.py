@@ -83,7 +83,7 @@ def split(
     near = near_sets(rows, manifest.facts) if keep_near_copies_together else None
     units = together(rows, near)
     if near is not None:
-        notes.append(_near_note(near))
+        notes += _near_note(near)
     given = set(rows["given_split"]) - {""}
     if pool_splits and given:
         notes.append(
@@ -230,12 +230,14 @@ def check_splits(manifest: Manifest, near: np.ndarray | None = None) -> None:
         )
 
 
-def _near_note(near: np.ndarray) -> str:
+def _near_note(near: np.ndarray) -> list[str]:
     sizes = np.unique(near, return_counts=True)[1]
-    return (
+    if not (sizes > 1).any():
+        return []
+    return [
         f"near copies fall on one side: {int((sizes > 1).sum())} sets of {int(sizes[sizes > 1].sum())} images that "
         "look almost the same or are the same (data.keep_near_copies_together)"
-    )
+    ]
 
 
 def _group_notes(rows: pd.DataFrame) -> list[str]:
