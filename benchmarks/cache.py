@@ -1,7 +1,6 @@
 """An epoch of loading: each image from its file against all from the cache. `python -m benchmarks.cache`."""
 
 import argparse
-import json
 import os
 import statistics
 import tempfile
@@ -10,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from benchmarks.results import report, spread
 from medcls.data.folders import from_folders
 from medcls.data.module import ImageDataModule
 from medcls.data.phantoms import GROUP_PATTERN, ensure_phantoms
@@ -49,21 +49,15 @@ def main() -> None:
         epoch_seconds(files), epoch_seconds(cached)  # the first epochs bring the files into memory
         pairs = [(epoch_seconds(files), epoch_seconds(cached)) for _ in range(given.pairs)]
         training = len(manifest.indices("train"))
-    ratios = sorted(slow / fast for slow, fast in pairs)
     result = {
         "images": training,
         "size": given.size,
         "filling the cache, s": filling,
         "files, images/s": training / statistics.median(slow for slow, _ in pairs),
         "cache, images/s": training / statistics.median(fast for _, fast in pairs),
-        "ratio, median": statistics.median(ratios),
-        "ratio, smallest": ratios[0],
-        "ratio, largest": ratios[-1],
+        **spread(pairs),
     }
-    for name, value in result.items():
-        print(f"{name:26} {value:.2f}" if isinstance(value, float) else f"{name:26} {value}")
-    given.out.parent.mkdir(parents=True, exist_ok=True)
-    given.out.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    report(result, given.out)
 
 
 if __name__ == "__main__":

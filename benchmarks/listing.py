@@ -20,6 +20,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from benchmarks.results import report
+
 CLASSES = ("benign", "malignant")
 SOURCES = 32  # a file takes 65,000 links
 SMALL = 5_000  # images a folder
@@ -165,10 +167,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory(dir=given.within) as folder:
             make_images(Path(folder) / "images", given.images)
             result = compare(Path(folder) / "images", given.images, given.pairs)
-    for name, value in result.items():
-        print(f"{name:42} {value:,.2f}" if isinstance(value, float) else f"{name:42} {value:,}")
-    given.out.parent.mkdir(parents=True, exist_ok=True)
-    given.out.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    report(result, given.out)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,6 @@
 """Training steps of MobileNetV3-Large: channels_last against contiguous. `python -m benchmarks.memory_format`."""
 
 import argparse
-import json
 import statistics
 import time
 from collections.abc import Callable
@@ -9,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from benchmarks.results import report, spread
 from medcls.models.mobilenetv3 import mobilenetv3_large
 
 
@@ -48,7 +48,6 @@ def main() -> None:
     for step in (contiguous, channels_last) * 2:  # the first steps allocate
         step()
     pairs = [(seconds(contiguous), seconds(channels_last)) for _ in range(given.pairs)]
-    ratios = sorted(slow / fast for slow, fast in pairs)
     result = {
         "network": "mobilenetv3_large",
         "batch": given.batch,
@@ -56,14 +55,9 @@ def main() -> None:
         "threads": torch.get_num_threads(),
         "contiguous, images/s": given.batch / statistics.median(slow for slow, _ in pairs),
         "channels_last, images/s": given.batch / statistics.median(fast for _, fast in pairs),
-        "ratio, median": statistics.median(ratios),
-        "ratio, smallest": ratios[0],
-        "ratio, largest": ratios[-1],
+        **spread(pairs),
     }
-    for name, value in result.items():
-        print(f"{name:26} {value:.2f}" if isinstance(value, float) else f"{name:26} {value}")
-    given.out.parent.mkdir(parents=True, exist_ok=True)
-    given.out.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    report(result, given.out)
 
 
 if __name__ == "__main__":

@@ -84,8 +84,6 @@ def groups_across_splits(manifest: Manifest) -> list[Finding]:
             "path",
         ]
     }
-    table = pd.crosstab(parted["group"], parted["given_split"]).reset_index()
-    table.columns.name = None
     return [
         Finding(
             "groups_across_splits",
@@ -96,7 +94,7 @@ def groups_across_splits(manifest: Manifest) -> list[Finding]:
             "then the folder or prefix is part of the group. If it does: data.pool_splits=true cuts the data anew, by "
             "group; audit.fix=exclude lists the training side for data.exclude_file.",
             values,
-            table,
+            _images_by(parted, "given_split"),
             exclude=tuple(sorted(losers)),
         )
     ]
@@ -112,8 +110,6 @@ def mixed_groups(manifest: Manifest) -> list[Finding]:
     values = {"groups": total, "mixed_groups": count, "images": len(mixed)}
     if mixed.empty:
         return [Finding("mixed_groups", "good", f"Each of {total:,} groups has one label", values=values)]
-    table = pd.crosstab(mixed["group"], mixed["label"]).reset_index()
-    table.columns.name = None
     return [
         Finding(
             "mixed_groups",
@@ -122,6 +118,11 @@ def mixed_groups(manifest: Manifest) -> list[Finding]:
             "Rightly so where a group is a patient (two breasts, two visits); where it is one lesion or one "
             "examination, one of the labels is wrong.",
             values,
-            table,
+            _images_by(mixed, "label"),
         )
     ]
+
+
+def _images_by(rows: pd.DataFrame, column: str) -> pd.DataFrame:
+    """How many images of each group have each value of a column: one row a group."""
+    return pd.crosstab(rows["group"], rows[column]).reset_index().rename_axis(columns=None)

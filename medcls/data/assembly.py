@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import pandas as pd
@@ -22,6 +23,8 @@ from medcls.data.manifest import (
 from medcls.data.survey import survey
 from medcls.errors import MedclsError
 from medcls.wording import tallied
+
+Said = TypeVar("Said")
 
 
 def assemble(
@@ -131,10 +134,7 @@ def group_by_patient(root: Path, rows: pd.DataFrame, is_dicom: np.ndarray, *, as
     if not is_dicom.any():
         raise MedclsError("data.dicom_patients=true, but not one of the images is a DICOM file: set it to false.")
     salt = dicom.installation_salt()
-    paths = rows["path"].tolist()
-    with ThreadPoolExecutor() as pool:
-        found = pool.map(lambda n: dicom.patient_group(root / paths[n], salt) if is_dicom[n] else "", range(len(paths)))
-        groups = list(found)
+    groups = of_dicom(root, rows["path"].tolist(), is_dicom, lambda path: dicom.patient_group(path, salt), "")
     if not any(groups):
         raise MedclsError(
             "data.dicom_patients=true, but no DICOM file here holds a patient id (was it removed to make them "
@@ -146,10 +146,17 @@ def group_by_patient(root: Path, rows: pd.DataFrame, is_dicom: np.ndarray, *, as
 def header_columns(root: Path, paths: Sequence[str], is_dicom: np.ndarray) -> dict[str, list[str]]:
     """What the headers of DICOM files say, as columns `dicom_<keyword>`; what none of them says is left out."""
     nothing = dict.fromkeys(dicom.SAFE_COLUMNS, "")
-    with ThreadPoolExecutor() as pool:
-        found = list(pool.map(lambda n: dicom.headers(root / paths[n]) if is_dicom[n] else nothing, range(len(paths))))
+    found = of_dicom(root, paths, is_dicom, dicom.headers, nothing)
     columns = {f"dicom_{name}": [header[name] for header in found] for name in dicom.SAFE_COLUMNS}
     return {name: values for name, values in columns.items() if any(values)}
+
+
+def of_dicom(
+    root: Path, paths: Sequence[str], is_dicom: np.ndarray, read: Callable[[Path], Said], otherwise: Said
+) -> list[Said]:
+    """What the header of each DICOM file says, in the order of `paths`; `otherwise` for files of another kind."""
+    with ThreadPoolExecutor() as pool:
+        return list(pool.map(lambda path, asked: read(root / path) if asked else otherwise, paths, is_dicom))
 
 
 def map_labels(
