@@ -11,7 +11,7 @@ from medcls.data import images
 from medcls.data.module import ImageDataModule
 from medcls.data.splits import split_table
 from medcls.data.transforms import normalise, pixels_back
-from medcls.evaluation import plots
+from medcls.evaluation import curves, drawing, plots
 from medcls.evaluation.metrics import Metrics
 from medcls.evaluation.predictions import Predictions
 from medcls.learning.freezing import FreezeSchedule
@@ -51,7 +51,7 @@ def of_data(data: ImageDataModule, folder: Path) -> None:
         f"{preprocessing.resize}, augmented (n = {len(rows)} of {len(train)})",
         manifest.stamp,
     )
-    plots.save(figure, folder / "training_images")
+    drawing.save(figure, folder / "training_images")
 
     draw = np.random.default_rng(0)
     before: dict[str, np.ndarray] = {}
@@ -82,7 +82,7 @@ def of_data(data: ImageDataModule, folder: Path) -> None:
         f"{len(manifest)} images; intensities of up to {IMAGES_SAMPLED} training images a class",
         manifest.stamp,
     )
-    plots.save(figure, folder / "data")
+    drawing.save(figure, folder / "data")
 
 
 def read_history(logs: Path) -> pd.DataFrame:
@@ -119,7 +119,7 @@ def of_training(run: RunFolder, freezing: FreezeSchedule, epochs: int, monitor: 
     scores = history.dropna(subset=monitor).groupby("epoch")[monitor].last()
     best = int(torch.load(run.best, map_location="cpu", weights_only=True)["epoch"])
     caption = f"{len(scores)} epochs, checkpoint chosen by {monitor}"
-    plots.save(plots.training_figure(history, phases, monitor, best, caption, stamp), run.figures / "training")
+    drawing.save(plots.training_figure(history, phases, monitor, best, caption, stamp), run.figures / "training")
 
 
 def of_predictions(predictions: Predictions, metrics: Metrics, folder: Path, stamp: str | None) -> None:
@@ -127,8 +127,8 @@ def of_predictions(predictions: Predictions, metrics: Metrics, folder: Path, sta
     caption = predictions.caption()
     split = predictions.split
     figure = plots.confusion_matrix_figure(metrics.confusion, predictions.classes, caption, stamp)
-    plots.save(figure, folder / f"confusion_{split}")
-    figure = plots.roc_figure(
+    drawing.save(figure, folder / f"confusion_{split}")
+    figure = curves.roc_figure(
         predictions.labels(), predictions.probabilities(), predictions.classes, predictions.positive, caption, stamp
     )
-    plots.save(figure, folder / f"roc_{split}")
+    drawing.save(figure, folder / f"roc_{split}")

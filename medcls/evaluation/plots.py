@@ -1,16 +1,13 @@
-"""Figures of a run, in one style: colour-blind safe, every axis named, the number of images in each.
+"""Figures of a run's data, training and decisions; those of its scores are in `curves`.
 
-Every function returns a `matplotlib.figure.Figure` that belongs to nobody else: pyplot's figures and
-settings are as they were. Each takes a `stamp` (SYNTHETIC, pooled), drawn across its top.
+Every function returns a `matplotlib.figure.Figure`, see `drawing`. Each takes a `stamp` (SYNTHETIC, pooled),
+drawn across its top.
 """
 
 import contextlib
 import textwrap
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
 
-import matplotlib
 import numpy as np
 import pandas as pd
 from matplotlib._pylab_helpers import Gcf
@@ -19,45 +16,15 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import StepPatch
 from matplotlib.ticker import MaxNLocator
-from matplotlib.transforms import ScaledTranslation
 from mlxtend.plotting import plot_confusion_matrix
 from numpy.typing import ArrayLike, NDArray
-from sklearn.metrics import roc_curve
 
 from medcls.errors import MedclsError
-from medcls.evaluation.lettering import drawable, font_families
-from medcls.evaluation.metrics import auroc, check_classes, check_labels, check_probabilities
-from medcls.writing import whole
+from medcls.evaluation.drawing import COLOURS, LINES, new_figure, styled
 
-# Okabe and Ito's palette, told apart by people with any of the common colour blindnesses; its yellow is left
-# out, being too pale for a line on white.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-LINES = ("-", "--", "-.", ":")  # with more classes than colours the line tells them apart
 PHASE_SHADES = ("#ffffff", "#ededed")
 TRAIN_COLOUR, VAL_COLOUR = COLOURS[0], COLOURS[1]
 SPLIT_COLOURS = {"train": COLOURS[0], "val": COLOURS[1], "test": COLOURS[2], "held_out": COLOURS[3]}
-
-STYLE: dict[Any, Any] = {  # what it may hold is matplotlib's to say
-    "figure.dpi": 100,
-    "savefig.dpi": 150,
-    "figure.facecolor": "white",
-    "savefig.facecolor": "white",
-    "font.size": 10,
-    "axes.titlesize": 11,
-    "axes.labelsize": 10,
-    "figure.titlesize": 11,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": "#dddddd",
-    "grid.linewidth": 0.6,
-    "legend.fontsize": 9,
-    "legend.frameon": False,
-    "lines.linewidth": 1.8,
-    "svg.hashsalt": "medcls",  # equal figures are equal files
-    "text.usetex": False,
-}
 
 
 def confusion_matrix_figure(
@@ -89,9 +56,9 @@ def confusion_matrix_figure(
         )
     k, support = len(classes), counts.sum(axis=1)
     side = min(1.0 + 1.15 * k, 16.0)
-    with _drawing([*classes, caption], stamp) as draw:
+    with styled([*classes, caption], stamp) as draw:
         names = [draw.name(name) for name in classes]
-        figure = _figure(max(side + 1.6, 5.0), max(side + 1.2, 4.4))
+        figure = new_figure(max(side + 1.6, 5.0), max(side + 1.2, 4.4))
         axes = figure.add_subplot()
         with _lent_to_pyplot(figure), np.errstate(invalid="ignore"):  # a class without a case divides 0 by 0
             plot_confusion_matrix(
@@ -113,80 +80,6 @@ def confusion_matrix_figure(
         axes.set_title("Confusion matrix: images, and share of the true class")
         axes.tick_params(length=0)
         axes.spines[:].set_visible(False)
-        draw.finish(figure, caption)
-    return figure
-
-
-def roc_figure(
-    labels: ArrayLike,
-    probabilities: ArrayLike,
-    classes: Sequence[str],
-    positive: str | None,
-    caption: str,
-    stamp: str | None = None,
-) -> Figure:
-    """Draw the ROC curve of the positive class, or of each class against the others.
-
-    Parameters
-    ----------
-    labels : integer array (n,)
-        True class indices.
-    probabilities : float array (n, K)
-        One column a class.
-    classes, positive
-        As in `metrics.classification_metrics`.
-    caption, stamp
-        As in `confusion_matrix_figure`.
-
-    Raises
-    ------
-    MedclsError
-        Hard labels in the place of probabilities, and whatever else `classification_metrics` refuses.
-    """
-    index = check_classes(classes, positive)
-    scores = check_probabilities(probabilities, len(classes))
-    truth = check_labels(labels, len(classes), len(scores))
-    with _drawing([*classes, caption], stamp) as draw:
-        # A long legend stands beside the curves, not upon them.
-        beside = index is None and (len(classes) > 6 or max(map(len, classes)) > 22)
-        figure = _figure(10.0 if beside else 6.0, 6.2)
-        axes = figure.add_subplot()
-        handles, entries, missing = [], [], []
-        for place, k in enumerate(range(len(classes)) if index is None else (index,)):
-            mine = (truth == k).astype(np.int64)
-            name, cases = draw.name(classes[k], lines=1), int(mine.sum())
-            area = auroc(mine, scores[:, k])
-            if np.isnan(area):
-                missing.append(f"no image of {name}" if cases == 0 else f"every image is {name}")
-                continue
-            false, true, _ = roc_curve(mine, scores[:, k])
-            style = LINES[place // len(COLOURS) % len(LINES)]
-            handles += axes.plot(false, true, style, color=COLOURS[place % len(COLOURS)], clip_on=False, zorder=3)
-            entries.append(f"AUROC {area:.3f}  {name} ({cases} of {len(truth)})")
-        handles += axes.plot([0, 1], [0, 1], color="#777777", linewidth=1, linestyle=(0, (2, 2)))
-        entries.append("chance")
-        if missing:
-            axes.text(
-                0.5,
-                0.62,
-                textwrap.fill(f"No curve, AUROC undefined: {'; '.join(missing)}", 42),
-                ha="center",
-                va="center",
-                bbox={"facecolor": "white", "edgecolor": COLOURS[1], "boxstyle": "round,pad=0.5"},
-                zorder=4,
-            )
-        axes.set_xlim(0, 1)
-        axes.set_ylim(0, 1)
-        axes.set_aspect("equal")
-        of = f"of {draw.name(classes[index], lines=1)}" if index is not None else "each class against the others"
-        axes.set_xlabel("False positive rate (1 - specificity)")
-        axes.set_ylabel("True positive rate (sensitivity)")
-        axes.set_title(f"ROC curve, {of}" if index is None else f"ROC curve {of}")
-        # Handles are given in so many words: from a label alone a name with a leading underscore would be left out.
-        if beside:
-            axes.legend(handles, entries, loc="center left", bbox_to_anchor=(1.02, 0.5))
-        else:
-            axes.legend(handles, entries, loc="lower right", facecolor="white", framealpha=0.85, frameon=True)
         draw.finish(figure, caption)
     return figure
 
@@ -225,8 +118,8 @@ def training_figure(
     """
     table = _by_epoch(history)
     rates = [name for name in table.columns if str(name).startswith("lr") and table[name].notna().any()]
-    with _drawing([caption, *(name for name, _, _ in phases), *map(str, table.columns)], stamp) as draw:
-        figure = _figure(8.5, 8.4 if rates else 6.4)
+    with styled([caption, *(name for name, _, _ in phases), *map(str, table.columns)], stamp) as draw:
+        figure = new_figure(8.5, 8.4 if rates else 6.4)
         grid = figure.subplots(3 if rates else 2, 1, sharex=True, height_ratios=[3, 3, 1.6] if rates else [1, 1])
         losses, metrics = grid[0], grid[1]
 
@@ -390,8 +283,8 @@ def images_figure(
             )
     columns = min(len(images), 6)
     rows = -(-len(images) // columns)
-    with _drawing([*titles, caption], stamp) as draw:
-        figure = _figure(max(1.75 * columns + 0.3, 4.0), 2.05 * rows + 0.8)
+    with styled([*titles, caption], stamp) as draw:
+        figure = new_figure(max(1.75 * columns + 0.3, 4.0), 2.05 * rows + 0.8)
         grid = figure.subplots(rows, columns, squeeze=False).ravel()
         for axes in grid:
             axes.set_axis_off()
@@ -436,9 +329,9 @@ def data_figure(
         if lacking:
             raise MedclsError(f"The data figure's {what} lack the class(es) {', '.join(lacking)}.")
     splits = [str(name) for name in counts.index]
-    with _drawing([*classes, *splits, caption], stamp) as draw:
+    with styled([*classes, *splits, caption], stamp) as draw:
         names = [draw.name(name) for name in classes]
-        figure = _figure(11.0, 3.2 + max(2.4, 0.16 * len(splits) * len(classes) + 0.8))
+        figure = new_figure(11.0, 3.2 + max(2.4, 0.16 * len(splits) * len(classes) + 0.8))
         layout = figure.add_gridspec(2, 2, height_ratios=[max(2.4, 0.16 * len(splits) * len(classes) + 0.8), 2.6])
 
         bars = figure.add_subplot(layout[0, :])
@@ -483,77 +376,6 @@ def data_figure(
             axes.set_ylim(1e-4, 1)
         axes.legend(handles, names, loc="upper left", bbox_to_anchor=(1.01, 1.0))
         draw.finish(figure, caption)
-    return figure
-
-
-def save(figure: Figure, path: Path) -> tuple[Path, Path]:
-    """Write a figure as PNG and as SVG, each whole or not at all.
-
-    Parameters
-    ----------
-    path : Path
-        Without a suffix, or with one of the two.
-
-    Returns
-    -------
-    tuple of Path
-        The PNG and the SVG.
-    """
-    stem = path.with_suffix("") if path.suffix.lower() in (".png", ".svg") else path
-    png, svg = stem.with_name(f"{stem.name}.png"), stem.with_name(f"{stem.name}.svg")
-    with matplotlib.rc_context({name: STYLE[name] for name in ("savefig.dpi", "savefig.facecolor", "svg.hashsalt")}):
-        for target, form, metadata in ((png, "png", {}), (svg, "svg", {"Date": None})):
-            with whole(target) as temporary:
-                figure.savefig(temporary, format=form, metadata=metadata, bbox_inches="tight", pad_inches=0.12)
-    return png, svg
-
-
-class _Drawing:
-    """One figure being drawn: how its names are written, and what stands above and below."""
-
-    def __init__(self, missing: frozenset[str], stamp: str | None) -> None:
-        self.missing, self.stamp = missing, stamp
-
-    def name(self, text: str, width: int = 18, lines: int = 3) -> str:
-        """Make a given text drawable and of bounded length: an ellipsis takes the place of its middle."""
-        room = width * lines if lines > 1 else 40
-        if len(text) > room:
-            text = f"{text[: room * 2 // 3]}…{text[-(room // 3 - 1) :]}"
-        # Drawable last: a cut through an escaped character would leave half of it.
-        broken = textwrap.wrap(text, width, break_long_words=True) if lines > 1 else [text]
-        return "\n".join(drawable(part, self.missing) for part in broken) or " "
-
-    def finish(self, figure: Figure, caption: str) -> None:
-        """Write the caption below, and the stamp across the top."""
-        characters = max(int(figure.get_figwidth() * 13), 40)
-        wrapped = [line for part in caption.split("\n") for line in textwrap.wrap(part, characters) or [""]]
-        figure.supxlabel("\n".join(drawable(line, self.missing) for line in wrapped), fontsize=9, color="#333333")
-        if self.stamp:
-            figure.text(
-                0.5,
-                1.0,
-                drawable(self.stamp, self.missing),
-                transform=figure.transFigure + ScaledTranslation(0, 12 / 72, figure.dpi_scale_trans),
-                ha="center",
-                va="bottom",
-                fontsize=11,
-                color="white",
-                bbox={"facecolor": "#B00020", "edgecolor": "none", "boxstyle": "square,pad=0.35"},
-            )
-
-
-@contextlib.contextmanager
-def _drawing(texts: Iterable[str], stamp: str | None) -> Iterator[_Drawing]:
-    """Apply the style, in fonts that have every character of the texts, for the length of the block."""
-    families, missing = font_families([*texts, stamp or ""])
-    with matplotlib.rc_context({**STYLE, "font.family": families}):
-        yield _Drawing(missing, stamp)
-
-
-def _figure(width: float, height: float) -> Figure:
-    """Make a figure of that many inches that pyplot does not know."""
-    figure = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(figure)
     return figure
 
 

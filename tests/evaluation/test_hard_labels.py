@@ -3,6 +3,7 @@ import pandas as pd
 import pytest
 
 from medcls.errors import MedclsError
+from medcls.evaluation.curves import roc_figure
 from medcls.evaluation.hard_labels import check_scores
 from medcls.evaluation.metrics import (
     auroc,
@@ -10,7 +11,6 @@ from medcls.evaluation.metrics import (
     sensitivity_at_specificity,
     specificity_at_sensitivity,
 )
-from medcls.evaluation.plots import roc_figure
 from medcls.evaluation.predictions import read_csv
 
 CLASSES = ("other", "melanoma")

@@ -8,7 +8,7 @@ from matplotlib.text import Text
 from PIL import Image
 
 from medcls.errors import MedclsError
-from medcls.evaluation import plots
+from medcls.evaluation import curves, drawing, plots
 from medcls.evaluation.predictions import from_logits
 
 BINARY = ("benign", "malignant")
@@ -52,7 +52,7 @@ def every_figure(classes, stamp=None, caption=CAPTION):
     pixels = {name: np.random.default_rng(0).integers(0, 256, 500) for name in classes}
     images = [np.zeros((8, 8, 3), np.uint8)] * k
     yield plots.confusion_matrix_figure(np.eye(k, dtype=int) * 5, classes, caption, stamp)
-    yield plots.roc_figure(labels, probabilities, classes, positive, caption, stamp)
+    yield curves.roc_figure(labels, probabilities, classes, positive, caption, stamp)
     yield plots.training_figure(history(8), [(classes[0], 0, 8)], "val/auroc", 4, caption, stamp)
     yield plots.images_figure(images, classes, caption, stamp)
     yield plots.data_figure(counts, pixels, {n: v / 255 for n, v in pixels.items()}, classes, caption, stamp)
@@ -108,13 +108,13 @@ def test_what_is_no_confusion_matrix_is_refused(matrix):
 def test_p43_a_roc_curve_of_hard_labels_is_refused():
     labels, probabilities = split(2)
     with pytest.raises(MedclsError, match=r"single corner.*balanced accuracy"):
-        plots.roc_figure(labels, (probabilities > 0.5).astype(float), BINARY, "malignant", CAPTION)
+        curves.roc_figure(labels, (probabilities > 0.5).astype(float), BINARY, "malignant", CAPTION)
 
 
 def test_roc_draws_the_named_class_with_three_decimals():
     labels, probabilities = split(2)
     labels[:7] = 1 - labels[:7]
-    first, second = (plots.roc_figure(labels, probabilities, BINARY, name, CAPTION) for name in BINARY)
+    first, second = (curves.roc_figure(labels, probabilities, BINARY, name, CAPTION) for name in BINARY)
     legend = first.axes[0].get_legend().get_texts()[0].get_text()
     assert legend.startswith("AUROC 0.")
     assert len(legend.split()[1]) == 5
@@ -126,7 +126,7 @@ def test_roc_draws_the_named_class_with_three_decimals():
 def test_p50_a_class_without_cases_is_named_in_the_roc_figure():
     labels, probabilities = split(3)
     labels[labels == 2] = 1
-    shown = words(plots.roc_figure(labels, probabilities, ("covid", "normal", "tb"), None, CAPTION))
+    shown = words(curves.roc_figure(labels, probabilities, ("covid", "normal", "tb"), None, CAPTION))
     assert "AUROC undefined: no image of tb" in shown.replace("\n", " ")
     assert [line.split()[2] for line in shown.split("\n") if line[:8] in ("AUROC 0.", "AUROC 1.")] == [
         "covid",
@@ -244,13 +244,13 @@ def test_whole_numbers_are_binned_alike():
 
 def test_save_writes_png_and_svg_that_are_equal_each_time(tmp_path):
     figure = plots.confusion_matrix_figure(np.eye(2, dtype=int), BINARY, CAPTION, "SYNTHETIC")
-    png, svg = plots.save(figure, tmp_path / "deep" / "confusion.v1")
+    png, svg = drawing.save(figure, tmp_path / "deep" / "confusion.v1")
     assert (png.name, svg.name) == ("confusion.v1.png", "confusion.v1.svg")
     with Image.open(png) as image:
         assert min(image.size) > 400
     first = svg.read_bytes()
     again = plots.confusion_matrix_figure(np.eye(2, dtype=int), BINARY, CAPTION, "SYNTHETIC")
-    assert plots.save(again, tmp_path / "deep" / "confusion.v1.png")[1].read_bytes() == first
+    assert drawing.save(again, tmp_path / "deep" / "confusion.v1.png")[1].read_bytes() == first
     assert sorted(entry.name for entry in (tmp_path / "deep").iterdir()) == ["confusion.v1.png", "confusion.v1.svg"]
 
 
@@ -263,7 +263,7 @@ def test_save_leaves_nothing_half_written(tmp_path, monkeypatch):
 
     monkeypatch.setattr(Figure, "savefig", full_disk)
     with pytest.raises(OSError, match="No space"):
-        plots.save(figure, tmp_path / "confusion")
+        drawing.save(figure, tmp_path / "confusion")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -271,9 +271,9 @@ def test_names_that_matplotlib_would_misread_are_shown_as_they_are(tmp_path):
     names = ("_hidden", "cost $5$ or $x^", "<script>alert(1)</script>", "two\nlines", "a" * 300)
     for number, figure in enumerate(every_figure(names)):
         shown = words(figure)
-        plots.save(figure, tmp_path / str(number))
+        drawing.save(figure, tmp_path / str(number))
         assert "a" * 200 not in shown, "long names are shortened"
-    figure = plots.roc_figure(*split(5), names, None, CAPTION)
+    figure = curves.roc_figure(*split(5), names, None, CAPTION)
     entries = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
     assert "_hidden" in entries[0]
     assert r"cost \$5\$ or \$x^" in entries[1]  # matplotlib draws \$ as a plain dollar sign
