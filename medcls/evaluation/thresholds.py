@@ -90,9 +90,14 @@ class OperatingPoint:
     redrawn: int = 0
     warnings: tuple[str, ...] = ()
 
+    @property
+    def is_fitted(self) -> bool:
+        """Whether anybody chose it, by a policy or beforehand; if not, 0.5 stands in."""
+        return self.policy != NOT_FITTED
+
     def label(self) -> str:
         """Say in a few words which threshold this is, for captions."""
-        if self.policy == NOT_FITTED:
+        if not self.is_fitted:
             return f"{self.threshold:g} ({NOT_FITTED})"
         if parse_policy(self.policy).kind == "fixed":
             return f"{self.threshold:g} (fixed beforehand)"

@@ -1,0 +1,238 @@
+"""All that a report says of one split, from its predictions and from what was fitted beforehand."""
+
+import dataclasses
+import functools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from medcls.errors import MedclsError
+from medcls.evaluation.calibration import reliability_table, shift_prior
+from medcls.evaluation.decision_curve import decision_curve
+from medcls.evaluation.intervals import intervals
+from medcls.evaluation.metrics import Metrics, classification_metrics, predictive_values_at
+from medcls.evaluation.policies import Policies
+from medcls.evaluation.predictions import Predictions, probabilities_of
+from medcls.evaluation.referral import SetCounts, count_sets, rejection_curve
+from medcls.evaluation.subgroups import Bands, Subgroups, at_edges, every, quantiles, subgroups
+
+
+@dataclasses.dataclass(frozen=True)
+class Deployment:
+    """What the figures become where the classes have another prevalence than in the split.
+
+    Parameters
+    ----------
+    prevalence : dict of str to float
+        As stated, of every class.
+    table : Predictions
+        With its probabilities re-weighted (`calibration.shift_prior`).
+    precision, npv : float or None
+        At the operating point, by Bayes' theorem; None with more than two classes.
+    """
+
+    prevalence: dict[str, float]
+    table: Predictions
+    precision: float | None
+    npv: float | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Assessment:
+    """One split, judged.
+
+    Parameters
+    ----------
+    table : Predictions
+        With calibrated probabilities, where there is a calibration.
+    policies : Policies
+        What was fitted beforehand.
+    metrics : Metrics
+        At the operating point.
+    at_half : Metrics or None
+        At a threshold of 0.5, where the operating point is another; else None.
+    intervals : DataFrame
+        As `intervals.intervals` gives them, at the operating point.
+    reliability : DataFrame
+        Of the probabilities as they are in `table`.
+    reliability_before : DataFrame or None
+        Of the network's own probabilities, where a calibration changed them.
+    decisions : DataFrame or None
+        The decision curve of a binary task.
+    rejection : DataFrame
+        The rejection curve.
+    sets : SetCounts or None
+        What the label sets say; None where no rule was fitted.
+    subgroups : tuple of Subgroups
+        One for each column asked for.
+    deployment : Deployment or None
+        Where a prevalence was stated.
+    """
+
+    table: Predictions
+    policies: Policies
+    metrics: Metrics
+    at_half: Metrics | None
+    intervals: pd.DataFrame
+    reliability: pd.DataFrame
+    reliability_before: pd.DataFrame | None
+    decisions: pd.DataFrame | None
+    rejection: pd.DataFrame
+    sets: SetCounts | None
+    subgroups: tuple[Subgroups, ...]
+    deployment: Deployment | None
+
+    def interval(self, metric: str, of_class: str = "") -> pd.Series:
+        """Give the row of `intervals` for a metric: of a class, of the mean over classes, or (empty) of all rows."""
+        rows = self.intervals[(self.intervals["metric"] == metric) & (self.intervals["class"] == of_class)]
+        return rows.iloc[0]
+
+    def to_plain(self) -> dict[str, Any]:
+        """For `metrics.json`."""
+        of_groups = {one.column: one.table().to_dict("records") for one in self.subgroups}
+        return {
+            "caption": self.table.caption(),
+            "checkpoint": self.table.checkpoint,
+            **self.metrics.to_plain(),
+            "intervals": self.intervals.to_dict("records"),
+            "at_threshold_0.5": None if self.at_half is None else self.at_half.to_plain(),
+            "sets": None if self.sets is None else dataclasses.asdict(self.sets),
+            "subgroups": of_groups,
+            "deployment": None
+            if self.deployment is None
+            else {
+                "prevalence": self.deployment.prevalence,
+                "precision": self.deployment.precision,
+                "npv": self.deployment.npv,
+            },
+        }
+
+
+def assess(
+    table: Predictions,
+    policies: Policies,
+    *,
+    bands: Mapping[str, Bands | None] | None = None,
+    prevalence: float | Mapping[str, float] | None = None,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> Assessment:
+    """Judge one split.
+
+    Parameters
+    ----------
+    table : Predictions
+        Calibrated already or not: where it has logits the calibration starts from them.
+    policies : Policies
+        Fitted with the same checkpoint.
+    bands : mapping of str to Bands or None, optional
+        The columns to make subgroups of, and how numbers in them are cut.
+    prevalence : float or mapping of str to float, optional
+        Where the classifier is to be used: of the positive class, or of the classes by name.
+    resamples, seed : int
+        As of `intervals`.
+
+    Raises
+    ------
+    MedclsError
+        A table without rows or of another checkpoint; a prevalence or column that makes no sense.
+    """
+    if len(table) == 0:
+        raise MedclsError("There are no predictions to judge: the table has no rows.")
+    calibrated = policies.calibrate(table)
+    labels, probabilities = calibrated.labels(), calibrated.probabilities()
+    judged = (labels, probabilities, table.classes, table.positive)
+    threshold = policies.threshold
+    metrics = classification_metrics(*judged, threshold)
+    at_half = None if threshold is None else classification_metrics(*judged)
+    groups = calibrated.rows["group"].tolist()
+    of_a_group = functools.partial(_intervals, threshold=threshold, resamples=resamples, seed=seed)
+    before = calibrated.has_logits and policies.calibration is not None
+    return Assessment(
+        table=calibrated,
+        policies=policies,
+        metrics=metrics,
+        at_half=at_half,
+        intervals=intervals(*judged, groups, threshold, resamples, seed),
+        reliability=reliability_table(calibrated),
+        reliability_before=reliability_table(uncalibrated(calibrated)) if before else None,
+        decisions=None if table.positive is None else decision_curve(calibrated),
+        rejection=rejection_curve(calibrated, threshold),
+        sets=None if policies.conformal is None else count_sets(calibrated, policies.conformal.sets(calibrated)),
+        subgroups=tuple(
+            subgroups(calibrated, column, bands=cut, threshold=threshold, interval_table=of_a_group)
+            for column, cut in (bands or {}).items()
+        ),
+        deployment=None if prevalence is None else _deployment(calibrated, policies, metrics, prevalence),
+    )
+
+
+def uncalibrated(table: Predictions) -> Predictions:
+    """Give the same rows the network's own probabilities."""
+    return table.with_probabilities(probabilities_of(table.logits()))
+
+
+def read_bands(asked: Mapping[str, Any] | Sequence[str]) -> dict[str, Bands | None]:
+    """Read `[sex, site]` or `{sex: null, age: [40, 60], dose: {every: 10}, size: {quantiles: 4}}`.
+
+    Raises
+    ------
+    MedclsError
+        Anything else.
+    """
+    by_column = dict(asked) if isinstance(asked, Mapping) else dict.fromkeys(asked)
+    return {str(column): _bands(str(column), how) for column, how in by_column.items()}
+
+
+def _bands(column: str, how: Any) -> Bands | None:  # noqa: ANN401 - what a person typed
+    if how is None:
+        return None
+    if isinstance(how, Sequence) and not isinstance(how, str) and all(_is_number(edge) for edge in how):
+        return at_edges(*how)
+    if isinstance(how, Mapping) and len(how) == 1:
+        ((kind, number),) = how.items()
+        if kind == "every" and _is_number(number):
+            return every(number)
+        if kind == "quantiles":
+            return quantiles(number)
+    raise MedclsError(
+        f"subgroups: the bands of {column!r} are {how!r}. Give null (each value is a group), edges such as [40, 60], "
+        "{every: 10} or {quantiles: 4}."
+    )
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _intervals(rows: Predictions, *, threshold: float | None, resamples: int, seed: int) -> pd.DataFrame:
+    judged = (rows.labels(), rows.probabilities(), rows.classes, rows.positive)
+    return intervals(*judged, rows.rows["group"].tolist(), threshold, resamples, seed)
+
+
+def _deployment(
+    table: Predictions, policies: Policies, metrics: Metrics, prevalence: float | Mapping[str, float]
+) -> Deployment:
+    """Re-weight to a stated prevalence."""
+    if not isinstance(prevalence, Mapping):
+        if table.positive is None:
+            raise MedclsError(
+                f"prevalence={prevalence} with {len(table.classes)} classes: name each class's share, as "
+                f"prevalence='{{{table.classes[0]}: 0.7, ...}}'."
+            )
+        prevalence = {table.positive: prevalence}
+    if not policies.stands_for:
+        raise MedclsError(
+            "A prevalence was stated, but nothing was fitted on val that says which prevalence the probabilities "
+            "stand for. Give val=FILE.csv, the same tool's predictions of its validation images."
+        )
+    shifted = shift_prior(table, policies.stands_for, prevalence)
+    rest = 1 - sum(prevalence.values())
+    shares = {name: float(prevalence.get(name, rest)) for name in table.classes}
+    if table.positive is None:
+        return Deployment(shares, shifted, None, None)
+    of = (metrics.values["sensitivity"], metrics.values["specificity"])
+    values = (np.nan, np.nan) if np.isnan(of).any() else predictive_values_at(shares[table.positive], *of)
+    return Deployment(shares, shifted, *values)

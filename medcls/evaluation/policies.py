@@ -1,0 +1,111 @@
+"""What is fitted on val once the best checkpoint is chosen, in the order in which each needs the one before."""
+
+import dataclasses
+from typing import Any
+
+from medcls.evaluation.calibration import Calibration, fit_temperature
+from medcls.evaluation.predictions import Predictions
+from medcls.evaluation.referral import ConformalSets, fit_conformal_sets
+from medcls.evaluation.thresholds import OperatingPoint, fit_operating_point
+from medcls.evaluation.thresholds import not_fitted as threshold_not_fitted
+
+
+@dataclasses.dataclass(frozen=True)
+class Policies:
+    """How scores become probabilities, calls and label sets.
+
+    Parameters
+    ----------
+    calibration : Calibration or None
+        None where the probabilities stay as they are.
+    operating_point : OperatingPoint or None
+        None with more than two classes, of which the most probable is called.
+    conformal : ConformalSets or None
+        None where nothing was fitted.
+    stands_for : dict of str to float
+        For each class the mean probability of the fitted rows: the prevalence that the probabilities believe in,
+        whatever weights the loss or the sampler had. Empty where nothing was fitted.
+    """
+
+    calibration: Calibration | None
+    operating_point: OperatingPoint | None
+    conformal: ConformalSets | None
+    stands_for: dict[str, float]
+
+    @property
+    def threshold(self) -> float | None:
+        """Where the positive class begins; None where 0.5 stands in, or with more than two classes."""
+        point = self.operating_point
+        return None if point is None or not point.is_fitted else point.threshold
+
+    @property
+    def checkpoint(self) -> str:
+        """The weights with which all of it was fitted; empty where unknown, or nothing was fitted."""
+        fitted = (self.calibration, self.operating_point, self.conformal)
+        return next((part.checkpoint for part in fitted if part is not None and part.checkpoint), "")
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What makes any of it weaker than it looks, each sentence once."""
+        fitted = (self.calibration, self.operating_point, self.conformal)
+        return tuple(dict.fromkeys(line for part in fitted if part is not None for line in part.warnings))
+
+    def calibrate(self, table: Predictions) -> Predictions:
+        """Give a table of the same checkpoint the probabilities that threshold and label sets are held against.
+
+        Raises
+        ------
+        MedclsError
+            The table is of another checkpoint.
+        """
+        return table if self.calibration is None else self.calibration.apply(table)
+
+    def to_plain(self) -> dict[str, Any]:
+        """For the checkpoint and `policies.json`: dicts, lists, numbers and strings."""
+        fitted = {name: getattr(self, name) for name in _PARTS}
+        plain = {name: None if part is None else part.to_plain() for name, part in fitted.items()}
+        return plain | {"stands_for": dict(self.stands_for)}
+
+    @classmethod
+    def from_plain(cls, plain: dict[str, Any]) -> "Policies":
+        """Read back what `to_plain` gave."""
+        parts = {name: None if plain[name] is None else kind.from_plain(plain[name]) for name, kind in _PARTS.items()}
+        return cls(**parts, stands_for=plain["stands_for"])
+
+
+_PARTS: dict[str, Any] = {"calibration": Calibration, "operating_point": OperatingPoint, "conformal": ConformalSets}
+
+
+def fit_policies(
+    val: Predictions, operating_point: str = "youden", *, calibrate: bool = True, coverage: float = 0.9, seed: int = 0
+) -> Policies:
+    """Fit on val a temperature, then on the probabilities it gives a threshold and a rule for label sets.
+
+    Parameters
+    ----------
+    val : Predictions
+        Rows whose figures are not the result.
+    operating_point : str
+        See `thresholds.parse_policy`; of no effect with more than two classes.
+    calibrate : bool
+        Without it the network's own probabilities stay.
+    coverage : float
+        Of the label sets, above 0 and below 1.
+    seed : int
+        Of the bootstrap, and of the draw of one row a group.
+
+    Raises
+    ------
+    MedclsError
+        As `fit_temperature`, `fit_operating_point` and `fit_conformal_sets`.
+    """
+    calibration = fit_temperature(val) if calibrate else None
+    calibrated = val if calibration is None else calibration.apply(val)
+    point = None if val.positive is None else fit_operating_point(calibrated, operating_point, seed=seed)
+    stands_for = dict(zip(val.classes, calibrated.probabilities().mean(axis=0).tolist(), strict=True))
+    return Policies(calibration, point, fit_conformal_sets(calibrated, coverage, seed=seed), stands_for)
+
+
+def not_fitted(table: Predictions) -> Policies:
+    """Stand in where nothing was fitted: the probabilities as they are, and a threshold of 0.5 that says so."""
+    return Policies(None, None if table.positive is None else threshold_not_fitted(table), None, {})
