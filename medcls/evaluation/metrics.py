@@ -30,6 +30,9 @@ ROUNDING = 0.005 + 1e-9
 
 UNFITTED_THRESHOLD = 0.5
 
+# Under so many cases a class its figures have intervals so wide that ranks and comparisons say nothing.
+FEW_CASES = 30
+
 # Better the lower they are; every other metric is better the higher it is, but for those that describe the images.
 LOWER_IS_BETTER = frozenset({"negative_likelihood_ratio", "brier", "log_loss"})
 OF_THE_IMAGES = frozenset({"n", "support", "prevalence", "majority_baseline"})
@@ -92,6 +95,23 @@ class Metrics:
         return (
             f"The accuracy, {accuracy:.3f}, does not beat {baseline:.3f}, which is what always naming the most "
             f"frequent class of these {self.values['n']:.0f} images reaches."
+        )
+
+    def few_cases_note(self, classes: Sequence[str]) -> str | None:
+        """Name the classes with fewer than 30 cases (`FEW_CASES`), in a sentence with their counts; None if none has.
+
+        Parameters
+        ----------
+        classes : sequence of str
+            Class names in the order of `confusion`.
+        """
+        cases = zip(classes, self.confusion.sum(axis=1).tolist(), strict=True)
+        few = [f"{name} ({count})" for name, count in cases if count < FEW_CASES]
+        if not few:
+            return None
+        return (
+            f"Fewer than {FEW_CASES} images of {', '.join(few)}: one image more or less called rightly moves these "
+            "figures by several points, so read the intervals, not the figures."
         )
 
 

@@ -29,18 +29,18 @@ MADE_HERE = ("ood", "checkpoint")
 TOOK_PART = {
     "train": "the network was fitted to these very images: not a test",
     "val": "these images also chose the checkpoint: an optimistic figure, not a test",
+    "calibration": "thresholds and temperature were fitted on these images",
 }
 
-
-# What a reader must know of whatever is fitted on such a split.
+# What a reader must know of whatever is fitted on such a split. Images cut off for fitting selected nothing before.
 FITTED_TWICE = {
     "train": "the network was fitted to these very images, and is surer of them than of new ones",
     "val": "these images also chose the checkpoint, which flatters it; data.calibration_fraction cuts off some that "
     "chose nothing",
 }
 
-# The splits whose figures are the result: whatever is fitted on them has seen the answers.
-NEVER_FITTED_ON = ("test", "held_out")
+# The splits whose figures are the result: whatever is fitted on them has seen the answers. (External: another site.)
+NEVER_FITTED_ON = ("test", "held_out", "external")
 
 # Under so many rows a threshold or a temperature is mostly noise.
 FEW_ROWS = 50
@@ -97,7 +97,7 @@ class Predictions:
         if len(twice):
             raise MedclsError(f"{len(twice)} row(s) stand for an image that has one already, as {twice.iloc[0]!r}.")
         for column, what in (("checkpoint", "checkpoints"), ("split", "splits")):
-            found = Counter(self.rows[column])
+            found = Counter(self.rows[column].tolist())
             if len(found) > 1:
                 listed = ", ".join(f"{name or '(none)'}: {count}" for name, count in found.items())
                 raise MedclsError(
@@ -340,7 +340,7 @@ def check_may_fit(table: Predictions, what: str) -> tuple[str, ...]:
     Raises
     ------
     MedclsError
-        The rows are of the test or a held-out split, there are none, or they hold hard labels, not scores.
+        The rows are of the test, a held-out or an external split, there are none, or they hold hard labels, not scores.
     """
     # Tables of other tools spell it as they like.
     if table.split.strip().casefold() in NEVER_FITTED_ON:
@@ -462,7 +462,7 @@ def _check_units(table: Predictions, first: pd.DataFrame, agreed: pd.DataFrame, 
 def _numbers(cells: pd.Series, path: Path) -> NDArray[np.float64]:
     """Turn cells into float64, parsed by Python, which reads back exactly what was written."""
     numbers = np.empty(len(cells))
-    for row, cell in enumerate(cells):
+    for row, cell in enumerate(cells.tolist()):  # a list, because a column of text is slow to walk over
         try:
             numbers[row] = float(cell)
         except ValueError as error:

@@ -17,13 +17,17 @@ from numpy.typing import NDArray
 from medcls.errors import MedclsError, nearest
 from medcls.evaluation.hard_labels import are_hard_labels
 from medcls.evaluation.intervals import MACRO
-from medcls.evaluation.metrics import LOWER_IS_BETTER, OF_THE_IMAGES, Floats, Metrics, classification_metrics
+from medcls.evaluation.metrics import (
+    FEW_CASES,
+    LOWER_IS_BETTER,
+    OF_THE_IMAGES,
+    Floats,
+    Metrics,
+    classification_metrics,
+)
 from medcls.evaluation.predictions import PROB, Predictions
 
 MISSING = "(missing)"
-
-# Below this many cases a class an interval is so wide that a rank says nothing.
-FEW_CASES = 30
 MOST_GROUPS = 50
 
 Bands = Callable[[Floats], Floats]

@@ -96,7 +96,7 @@ def test_probabilities_stand_in_where_there_are_no_logits(classes):
     np.testing.assert_allclose(*applied, rtol=1e-9)
 
 
-@pytest.mark.parametrize("split", ["test", "Test", "held_out"])
+@pytest.mark.parametrize("split", ["test", "Test", "held_out", "external"])
 def test_p44_a_temperature_is_not_fitted_on_test(split):
     with pytest.raises(MedclsError, match=f"temperature was to be fitted on the split '{split}'"):
         fit_temperature(drawn(60, split=split))

@@ -147,6 +147,17 @@ def test_p51_an_accuracy_under_the_majority_is_called_out():
     assert classification_metrics(labels, better, BINARY, "malignant").majority_note() is None
 
 
+@pytest.mark.parametrize(("classes", "positive"), [(BINARY, "malignant"), (FOUR, None)])
+def test_p52_classes_of_few_cases_are_named_with_their_counts(classes, positive):
+    labels = np.r_[np.repeat(np.arange(len(classes)), 30), 0]
+    labels[-2] = 0  # the last class is left with 29, the first has 32
+    probabilities = np.full((len(labels), len(classes)), 1 / len(classes))
+    note = classification_metrics(labels, probabilities, classes, positive).few_cases_note(classes)
+    assert note.startswith(f"Fewer than 30 images of {classes[-1]} (29):")
+    labels[-2:] = len(classes) - 1
+    assert classification_metrics(labels, probabilities, classes, positive).few_cases_note(classes) is None
+
+
 @pytest.mark.parametrize(
     ("probabilities", "said"),
     [

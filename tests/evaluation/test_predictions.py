@@ -100,6 +100,11 @@ def test_p09_figures_of_a_split_that_took_part_say_so(split, said):
     assert "n = 6 images (3 benign, 3 malignant) of 3 groups" in predict(split=split).caption()
 
 
+def test_p09_figures_of_images_that_policies_were_fitted_on_say_so():
+    assert "thresholds and temperature were fitted on these images" in predict(split="calibration").caption()
+    assert "fitted" not in predict(split="external").caption()
+
+
 def test_p09_splits_are_not_mixed():
     mixed = pd.concat([predict(split="val").rows.head(2), predict(split="test").rows.tail(2)])
     with pytest.raises(MedclsError, match="2 splits"):
@@ -238,7 +243,7 @@ def test_other_probabilities_leave_the_logits_and_the_first_table():
         table.with_probabilities(np.full((3, 2), 0.5))
 
 
-@pytest.mark.parametrize("split", ["test", "Test", " TEST ", "held_out"])
+@pytest.mark.parametrize("split", ["test", "Test", " TEST ", "held_out", "external"])
 def test_p44_nothing_is_fitted_on_rows_that_are_the_result(split):
     with pytest.raises(MedclsError, match=r"A temperature .*Fit it on val"):
         check_may_fit(predict(split=split), "a temperature")

@@ -128,7 +128,7 @@ def test_one_row_of_each_group_is_drawn_by_the_seed():
     assert len({fit_conformal_sets(rows, 0.8, seed=seed).least for seed in range(10)}) > 1
 
 
-@pytest.mark.parametrize("split", ["test", "Test", "held_out"])
+@pytest.mark.parametrize("split", ["test", "Test", "held_out", "external"])
 def test_p44_a_conformal_rule_is_not_fitted_on_test(split):
     with pytest.raises(MedclsError, match=f"conformal rule was to be fitted on the split '{split}'"):
         fit_conformal_sets(drawn(np.random.default_rng(0), 60, split=split))

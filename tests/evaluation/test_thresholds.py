@@ -84,7 +84,7 @@ def test_neighbouring_floats_are_parted_all_the_same():
     assert point.decide(table([low, high], [0, 1])).tolist() == [0, 1]
 
 
-@pytest.mark.parametrize("split", ["test", "Test", "held_out"])
+@pytest.mark.parametrize("split", ["test", "Test", "held_out", "external"])
 @pytest.mark.parametrize("policy", ["fixed", *FITTED])
 def test_p44_an_operating_point_is_not_fitted_on_test(split, policy):
     with pytest.raises(MedclsError, match=f"operating point was to be fitted on the split '{split}'"):
