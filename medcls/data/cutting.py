@@ -53,9 +53,9 @@ def assign_fold(
     smallest, label = _smallest_class(rows, free, units)
     if smallest < folds:
         raise MedclsError(
-            f"data.folds={folds} needs {folds} independent images (or groups) of each class; {label!r} has {smallest}. "
-            "Copies of one picture and images of one patient count once. Take fewer folds, or merge classes with "
-            "data.label_map."
+            f"data.folds={folds} needs {folds} independent images (or groups) of each class; {label!r} has {smallest} "
+            "left to cut them from. Copies of one picture and images of one patient count once. Take fewer folds, or "
+            "merge classes with data.label_map."
         )
     chosen = np.zeros(len(rows), dtype=bool)
     chosen[np.flatnonzero(free)[_folds(rows, free, folds, units, seed) == fold]] = True

@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Meeting:
-    """An earlier run's test images that now select or train.
+    """An earlier run's test images that now train, select or calibrate.
 
     Attributes
     ----------
@@ -68,7 +68,7 @@ def remember_test(manifest: Manifest, run: str, settings: Mapping[str, object]) 
 
 
 def met_in_training(manifest: Manifest, settings: Mapping[str, object]) -> list[Meeting]:
-    """Find the earlier runs on this data whose test images now stand in train or val.
+    """Find the earlier runs on this data whose test images now train, select or calibrate.
 
     Parameters
     ----------
@@ -82,26 +82,27 @@ def met_in_training(manifest: Manifest, settings: Mapping[str, object]) -> list[
     list of Meeting
         Those with the same settings first, then the latest first.
     """
-    learning = manifest.rows[manifest.rows["split"].isin(("train", "val"))]
+    learning = manifest.rows[manifest.rows["split"].isin(("train", "val", "calibration"))]
     meetings = []
-    for path in sorted(_folder(manifest.root).glob("*.json")):
+    for path in sorted(_folder(manifest.root).glob("[!.]*.json")):  # a dot begins what is still being written
         try:
             record = json.loads(path.read_text(encoding="utf-8"))
-            run, date, test, former = (record[key] for key in ("run", "date", "test", "settings"))
+            run, date, test = (record[key] for key in ("run", "date", "test"))
+            same_settings = _plain(record["settings"]) == _plain(settings)
         except (OSError, ValueError, KeyError, TypeError) as error:
             log.warning("the record %s of an earlier test cannot be read (%s): it is passed over", path, error)
             continue
         paths = tuple(learning.loc[learning["content"].isin(test), "path"])
         if paths:
-            meetings.append(Meeting(run, date, former == _plain(settings), paths))
+            meetings.append(Meeting(run, date, same_settings, paths))
     meetings.sort(key=lambda meeting: meeting.date, reverse=True)
     return sorted(meetings, key=lambda meeting: not meeting.same_settings)
 
 
 def _plain(settings: Mapping[str, object]) -> dict[str, object]:
-    """As JSON gives it back, in one order."""
+    """As JSON gives it back, in one order; a setting of null is left out, like one that did not exist back then."""
     plain: dict[str, object] = json.loads(json.dumps(dict(settings), sort_keys=True, default=str))
-    return plain
+    return {name: value for name, value in plain.items() if value is not None}
 
 
 def _folder(root: Path) -> Path:

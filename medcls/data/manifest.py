@@ -15,8 +15,8 @@ from medcls.errors import MedclsError, nearest, typed
 from medcls.wording import enumerated
 
 COLUMNS = ("path", "label", "group", "split", "given_split", "content", "stamp")
-SPLITS = ("train", "val", "test", "held_out", "unused", "left_out")
-SCORED_SPLITS = ("train", "val", "test", "held_out")
+SPLITS = ("train", "val", "calibration", "test", "held_out", "unused", "left_out")
+SCORED_SPLITS = ("train", "val", "calibration", "test", "held_out")
 
 # How the folders, or the column, of a split may be called, in any case.
 SPLIT_SPELLINGS = {

@@ -1,6 +1,7 @@
 """Which image trains, which selects, which judges: fixed rows, disjoint by group and by content."""
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -15,6 +16,8 @@ from medcls.data.manifest import SCORED_SPLITS, SPLITS, Manifest
 from medcls.data.near_copies import near_sets
 from medcls.errors import MedclsError
 
+# Each must hold images of every class.
+REQUIRED = ("train", "val", "test")
 SEEDS = 2**32  # how many NumPy's older generator, which scikit-learn draws from, takes
 
 
@@ -25,6 +28,7 @@ def split(
     val_fraction: float = 0.2,
     test_fraction: float = 0.2,
     train_fraction: float = 1.0,
+    calibration_fraction: float | None = None,
     folds: int | None = None,
     fold: int | None = None,
     copies: Literal["drop_from_train", "error"] = "drop_from_train",
@@ -46,6 +50,11 @@ def split(
         Share of all images kept for test; not used where the data came with a test split, or with folds.
     train_fraction : float
         Share of the training images used, for learning curves; the rest becomes `unused`.
+    calibration_fraction : float, optional
+        Share of the images that are not test (of training, where a validation split that came with the data stays)
+        set aside as `calibration`, on which temperature and thresholds are fitted: it selects nothing. Training pays
+        for it: test keeps its images, and val its size. With folds it is cut before them, from all that did not come
+        as test, by the seed alone: so it is the same in all folds, and new to each one's network.
     folds, fold : int, optional
         Cross-validation: the number of folds, and which one (from 0) is set aside. Without a test
         split of its own the fold is `test`; with one it is `held_out`, and test stays as it came. A
@@ -69,8 +78,8 @@ def split(
     Returns
     -------
     Manifest
-        With the column `split` filled with one of `train`, `val`, `test`, `held_out`, `unused`,
-        `left_out`, and asserted disjoint.
+        With the column `split` filled with one of `train`, `val`, `calibration`, `test`, `held_out`,
+        `unused`, `left_out`, and asserted disjoint.
 
     Raises
     ------
@@ -78,7 +87,7 @@ def split(
         A fraction or fold that makes no sense, a class too small to stand in every split, a former run that cannot
         be followed, or near copies asked for of a manifest that was not made by reading images.
     """
-    _check_settings(val_fraction, test_fraction, train_fraction, folds, fold, copies)
+    _check_settings(val_fraction, test_fraction, train_fraction, calibration_fraction, folds, fold, copies)
     rows, notes, stamps = manifest.rows.copy(), [], manifest.stamps
     near = near_sets(rows, manifest.facts) if keep_near_copies_together else None
     units = together(rows, near)
@@ -104,14 +113,17 @@ def split(
         notes += small_val(rows, manifest.classes)
     # What may still be cut: all of it, or the training part that was given.
     free = (rows["split"] == ("train" if given else "")).to_numpy()
-    if folds is None:
-        if "test" not in given:
-            free = free & ~assign(rows, free, "test", test_fraction, units, seed % SEEDS)
-    else:
+    if folds is None and "test" not in given:
+        free = free & ~assign(rows, free, "test", test_fraction, units, seed % SEEDS)
+    if calibration_fraction is not None:
+        # Before the folds, so that no network of a cross-validation has seen it.
+        free = free & ~assign(rows, free, "calibration", calibration_fraction, units, (seed + 3) % SEEDS)
+    if folds is not None:
         aside = "held_out" if "test" in given else "test"
         free = free & ~assign_fold(rows, free, aside, folds, fold or 0, units, seed % SEEDS)
     if "val" not in given:
-        free = free & ~assign(rows, free, "val", val_fraction, units, (seed + 1) % SEEDS)
+        share = _val_share(val_fraction, calibration_fraction or 0)
+        free = free & ~assign(rows, free, "val", share, units, (seed + 1) % SEEDS)
     rows.loc[free, "split"] = "train"
     if train_fraction < 1:
         keep = choose(rows, free, train_fraction, units, (seed + 2) % SEEDS, "train")
@@ -120,7 +132,7 @@ def split(
     notes += _group_notes(rows)
     result = manifest.with_rows(rows, *notes)
     result = dataclasses.replace(result, stamps=stamps)
-    check_splits(result, near)
+    check_splits(result, near, REQUIRED if calibration_fraction is None else (*REQUIRED, "calibration"))
     return result
 
 
@@ -176,13 +188,15 @@ def split_table(manifest: Manifest) -> pd.DataFrame:
     return pd.DataFrame(table)
 
 
-def check_splits(manifest: Manifest, near: np.ndarray | None = None) -> None:
+def check_splits(manifest: Manifest, near: np.ndarray | None = None, required: Sequence[str] = REQUIRED) -> None:
     """Hold the finished split against what it promises.
 
     Parameters
     ----------
     near : ndarray, optional
         As `near_sets` gives them, where near copies were to be kept together.
+    required : sequence of str
+        The splits that must hold images of every class.
 
     Raises
     ------
@@ -194,14 +208,14 @@ def check_splits(manifest: Manifest, near: np.ndarray | None = None) -> None:
     if strays:
         raise MedclsError(f"The manifest has rows in unknown splits {strays}: known are {', '.join(SPLITS)}.")
     scored = rows[rows["split"].isin(SCORED_SPLITS)]
-    for name in ("train", "val", "test"):
+    for name in required:
         missing = [
             label for label in manifest.classes if not ((rows["split"] == name) & (rows["label"] == label)).any()
         ]
         if missing:
             raise MedclsError(
                 f"The {name} split has no image of {', '.join(map(repr, missing))}. Give it one, or change "
-                "data.val_fraction, data.test_fraction or seed."
+                "data.val_fraction, data.test_fraction, data.calibration_fraction or seed."
             )
     by_content = scored.groupby("content")["split"].nunique()
     # A copy within the splits that came with the data (val against test) is dealt with before; here it is a fault.
@@ -230,6 +244,16 @@ def check_splits(manifest: Manifest, near: np.ndarray | None = None) -> None:
         )
 
 
+def _val_share(val_fraction: float, calibration_fraction: float) -> float:
+    """The share, of what calibration has left, that makes val as large as it would be without calibration."""
+    if val_fraction + calibration_fraction >= 1:
+        raise MedclsError(
+            f"data.val_fraction={val_fraction} and data.calibration_fraction={calibration_fraction} leave nothing to "
+            "train on: both are shares of the images that are not test, so together they must stay below 1."
+        )
+    return val_fraction / (1 - calibration_fraction)
+
+
 def _near_note(near: np.ndarray) -> list[str]:
     sizes = np.unique(near, return_counts=True)[1]
     if not (sizes > 1).any():
@@ -251,17 +275,25 @@ def _group_notes(rows: pd.DataFrame) -> list[str]:
 
 
 def _check_settings(
-    val_fraction: float, test_fraction: float, train_fraction: float, folds: int | None, fold: int | None, copies: str
+    val_fraction: float,
+    test_fraction: float,
+    train_fraction: float,
+    calibration_fraction: float | None,
+    folds: int | None,
+    fold: int | None,
+    copies: str,
 ) -> None:
     shares = {"val_fraction": val_fraction, "test_fraction": test_fraction, "train_fraction": train_fraction}
+    if calibration_fraction is not None:
+        shares["calibration_fraction"] = calibration_fraction
     for name, value in shares.items():
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise MedclsError(f"data.{name} is {value!r}: give a number.")
     for name, count in (("folds", folds), ("fold", fold)):
         if count is not None and (isinstance(count, bool) or not isinstance(count, int)):
             raise MedclsError(f"data.{name} is {count!r}: give a whole number, or null.")
-    for name, value in (("val_fraction", val_fraction), ("test_fraction", test_fraction)):
-        if not 0 < value < 1:
+    for name, value in shares.items():
+        if name != "train_fraction" and not 0 < value < 1:
             raise MedclsError(f"data.{name} is {value}: give a share above 0 and below 1, such as 0.2.")
     if not 0 < train_fraction <= 1:
         raise MedclsError(f"data.train_fraction is {train_fraction}: give a share above 0, at most 1.")

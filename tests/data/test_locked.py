@@ -65,6 +65,22 @@ def test_p14_a_locked_test_is_not_met_again(tmp_path: Path):
     assert met_in_training(grown, SETTINGS) == []
 
 
+def test_p14_calibrating_on_what_was_test_is_noticed():
+    first = split(manifest_of(pictures(100)))
+    remember_test(first, "runs/first", SETTINGS)
+    other = split(manifest_of(pictures(100)), seed=1, calibration_fraction=0.5)
+    (meeting,) = met_in_training(other, SETTINGS | {"calibration_fraction": 0.5})
+    tested = set(first.rows.loc[first.rows["split"] == "test", "path"])
+    assert tested & set(other.rows.loc[other.rows["split"] == "calibration", "path"])
+    assert set(meeting.paths) == tested - set(other.rows.loc[other.rows["split"] == "test", "path"])
+
+
+def test_p14_a_setting_that_did_not_exist_when_the_test_was_remembered_makes_no_other_split():
+    remember_test(split(manifest_of(pictures(90))), "runs/old", SETTINGS)
+    (meeting,) = met_in_training(split(manifest_of(pictures(100))), SETTINGS | {"calibration_fraction": None})
+    assert meeting.same_settings
+
+
 def test_another_data_set_is_another_matter():
     remember_test(split(manifest_of(pictures(100)), seed=1), "runs/first", SETTINGS)
     assert met_in_training(split(manifest_of(pictures(100), root="elsewhere")), SETTINGS) == []

@@ -211,6 +211,11 @@ def test_classes_may_be_called_as_the_table_calls_its_columns():
         ({"test_fraction": None}, "data.test_fraction is None"),
         ({"train_fraction": None}, "data.train_fraction is None"),
         ({"train_fraction": True}, "data.train_fraction is True"),
+        ({"calibration_fraction": 0}, "data.calibration_fraction is 0: give a share above 0"),
+        ({"calibration_fraction": 1.0}, "data.calibration_fraction is 1.0: give a share above 0"),
+        ({"calibration_fraction": "abc"}, "data.calibration_fraction is 'abc'"),
+        ({"calibration_fraction": True}, "data.calibration_fraction is True"),
+        ({"calibration_fraction": 0.5, "val_fraction": 0.5}, "leave nothing to train on.*stay below 1"),
         ({"folds": "abc", "fold": 0}, "data.folds is 'abc'"),
         ({"folds": 2.5, "fold": 0}, "data.folds is 2.5"),
         ({"folds": 5, "fold": "x"}, "data.fold is 'x'"),
@@ -218,7 +223,7 @@ def test_classes_may_be_called_as_the_table_calls_its_columns():
         ({"fold": 1}, "data.folds is not set"),
         ({"folds": 5, "fold": 5}, "runs from 0 to 4"),
         ({"folds": 1, "fold": 0}, "at least 2"),
-        ({"folds": 60, "fold": 0}, "needs 60 independent images .* 'a' has 50. .*Take fewer folds"),
+        ({"folds": 60, "fold": 0}, "needs 60 independent images .* 'a' has 50 left .*Take fewer folds"),
         ({"keep_near_copies_together": True}, "keep_near_copies_together=true compares .* does not carry"),
         ({"locked_test": "gone.csv"}, "gone.csv cannot be read as a manifest"),
         ({"copies": "keep"}, "drop_from_train or error"),
@@ -247,12 +252,16 @@ def test_any_split_keeps_its_promises(data):
     if len(set(labels)) < 2:
         return
     manifest = manifest_of(labels, groups, contents)
+    share = data.draw(st.sampled_from([None, 0.1, 0.25]))
+    folds = data.draw(st.sampled_from([{}, {"folds": 3, "fold": 1}]))
     try:
-        result = split(manifest, seed=data.draw(st.integers(0, 5)))
+        result = split(manifest, seed=data.draw(st.integers(0, 5)), calibration_fraction=share, **folds)
     except MedclsError:
         return  # too small to split: said, not done
     rows = result.rows
-    assert set(rows["split"]) == {"train", "val", "test"}
+    names = {"train", "val", "test"} | ({"calibration"} if share else set())
+    assert set(rows["split"]) == names
+    assert (rows.groupby("split")["label"].nunique() == len(set(labels))).all()
     assert (rows.groupby("content")["split"].nunique() == 1).all()
     assert (rows[rows["group"] != ""].groupby("group")["split"].nunique() == 1).all()
     assert rows["path"].tolist() == manifest.rows["path"].tolist()
@@ -415,3 +424,99 @@ def test_p05_the_seed_decides_and_nothing_else():
         39,
         46,
     ]
+
+
+PATIENTS = [f"p{k // 3}" for k in range(240)]
+CAME = ["train"] * 150 + ["val"] * 30 + ["test"] * 60
+
+
+@pytest.mark.parametrize(
+    ("given_split", "how", "fingerprint"),
+    [
+        (None, {}, "f155c84e70d06c7c"),
+        (None, {"seed": 7, "train_fraction": 0.5}, "ed2f166bfb0a4820"),
+        (None, {"folds": 4, "fold": 1}, "d9179e62050b7266"),
+        (CAME, {}, "26a740ca796a8fe8"),
+        (CAME, {"folds": 3, "fold": 2}, "ac363fb58b57545d"),
+        (CAME, {"recut_val": True, "val_fraction": 0.3}, "46679b04036652f3"),
+    ],
+)
+def test_p05_without_a_calibration_part_every_image_stands_where_it_stood_before_there_was_one(
+    given_split, how, fingerprint
+):
+    manifest = manifest_of(["a", "b", "b"] * 80, PATIENTS, given_split=given_split)
+    assert split(manifest, **how).fingerprint() == fingerprint
+
+
+def test_p09_a_calibration_part_is_paid_for_by_training_alone():
+    manifest = manifest_of(["a", "b", "b"] * 80, PATIENTS)
+    without, cut = split(manifest), split(manifest, calibration_fraction=0.25)
+    assert cut.indices("test").tolist() == without.indices("test").tolist()
+    assert len(cut.indices("val")) == pytest.approx(len(without.indices("val")), abs=3)
+    rest = 240 - len(cut.indices("test"))
+    assert len(cut.indices("calibration")) == pytest.approx(0.25 * rest, abs=3)
+    assert (cut.rows.groupby("group")["split"].nunique() == 1).all()
+    share = (cut.rows.loc[cut.indices("calibration"), "label"] == "a").mean()
+    assert share == pytest.approx(1 / 3, abs=0.03)
+    assert split_table(cut)["split"].tolist() == ["train", "val", "calibration", "test"]
+
+
+@pytest.mark.parametrize("given_split", [None, CAME], ids=["fold is test", "fold is held out"])
+def test_p09_all_folds_share_a_calibration_part_that_none_of_their_networks_saw(given_split):
+    manifest = manifest_of(["a", "b", "b"] * 80, PATIENTS, given_split=given_split)
+    aside = "held_out" if given_split else "test"
+    cut = [split(manifest, folds=k, fold=f, calibration_fraction=0.2) for k in (3, 4) for f in range(k)]
+    (part,) = {tuple(m.indices("calibration")) for m in cut}
+    rest = set(range(240 if given_split is None else 180)) - set(part)
+    for folds in (cut[:3], cut[3:]):
+        assert sorted(np.concatenate([m.indices(aside) for m in folds])) == sorted(rest)
+    if given_split:
+        assert all(m.indices("test").tolist() == list(range(180, 240)) for m in cut)
+    assert tuple(split(manifest, seed=1, folds=3, fold=0, calibration_fraction=0.2).indices("calibration")) != part
+
+
+def test_a_calibration_part_is_cut_from_training_where_val_came_with_the_data():
+    manifest = manifest_of(["a", "b", "b"] * 80, PATIENTS, given_split=CAME)
+    cut = split(manifest, calibration_fraction=0.9)  # val_fraction is 0.2, and not used
+    assert cut.indices("val").tolist() == list(range(150, 180))
+    assert cut.indices("test").tolist() == list(range(180, 240))
+    assert len(cut.indices("calibration")) == pytest.approx(135, abs=3)
+    assert set(cut.rows["split"]) == {"train", "val", "calibration", "test"}
+
+
+def test_a_learning_curve_leaves_the_calibration_part_alone():
+    manifest = manifest_of(["a", "b", "b"] * 80, PATIENTS)
+    parts = [split(manifest, calibration_fraction=0.2, train_fraction=share) for share in (1.0, 0.5, 0.1)]
+    assert len({tuple(part.indices("calibration")) for part in parts}) == 1
+
+
+def test_p01_copies_and_near_copies_do_not_stand_in_calibration_and_elsewhere():
+    contents, alike = [f"c{k}" for k in range(240)], [k // 4 for k in range(240)]
+    contents[10] = contents[200]
+    contents[20], contents[23] = "same", "same"
+    manifest = manifest_of(["a", "b"] * 120, contents=contents, given_split=CAME, alike=alike)
+    result = split(manifest, calibration_fraction=0.5, recut_val=True, keep_near_copies_together=True)
+    rows = result.rows[result.rows["split"] != "left_out"]
+    assert (rows["split"].groupby([alike[k] for k in rows.index]).nunique() == 1).all()
+    assert result.rows["split"][10] == "left_out"
+    broken = result.rows.copy()
+    broken.loc[result.indices("calibration")[0], "content"] = broken.loc[result.indices("train")[0], "content"]
+    with pytest.raises(MedclsError, match=r"same picture stands in two splits: .*calibration"):
+        check_splits(result.with_rows(broken))
+
+
+def test_a_locked_test_is_not_calibrated_on(former):
+    before, path = former
+    cut = split(before, seed=9, locked_test=path, calibration_fraction=0.3)
+    assert cut.indices("test").tolist() == before.indices("test").tolist()
+    assert len(cut.indices("calibration")) == pytest.approx(24, abs=2)
+
+
+def test_a_calibration_part_without_a_class_is_refused():
+    manifest = split(manifest_of(["a", "b"] * 50), calibration_fraction=0.2)
+    rows = manifest.rows.copy()
+    rows.loc[(rows["split"] == "calibration") & (rows["label"] == "b"), "split"] = "train"
+    with pytest.raises(MedclsError, match=r"calibration split has no image of 'b'.*data.calibration_fraction"):
+        check_splits(manifest.with_rows(rows), required=("calibration",))
+    with pytest.raises(MedclsError, match="'b' has 1 independent image.* left to cut the calibration split from"):
+        split(manifest_of(["a"] * 50 + ["b"] * 2), calibration_fraction=0.2)
