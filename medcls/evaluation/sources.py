@@ -9,16 +9,7 @@ from typing import Any
 import pandas as pd
 
 from medcls.evaluation.ledger import Readings
-
-
-@dataclasses.dataclass(frozen=True)
-class Picture:
-    """A small picture as a data address, its size in pixels; without an address, why there is none."""
-
-    source: str | None = None
-    width: int = 0
-    height: int = 0
-    reason: str = ""
+from medcls.pages.parts import Picture
 
 
 @dataclasses.dataclass(frozen=True)
