@@ -16,6 +16,8 @@ Z = float(norm.ppf(0.5 + LEVEL / 2))
 WILSON = "Wilson"
 DELONG = "DeLong, on the logit scale"
 NEWCOMBE = "Newcombe's method 5 for the AUROC"
+SIMEL = "Simel's log method"
+OF_BOTH_RATES = f"at {WILSON}'s limits of both rates"
 
 # With 20 rows of one class against 200 of the other DeLong covers 0.90 to 0.94, and Newcombe 0.95 to 0.98 (1,500
 # simulations each of normal scores, AUROC 0.7 to 0.99).
@@ -92,6 +94,27 @@ def mean_limits(
     low = np.hypot(estimates[0] - first[0], estimates[1] - second[0]) / 2
     high = np.hypot(first[1] - estimates[0], second[1] - estimates[1]) / 2
     return float(centre - low), float(centre + high)
+
+
+def likelihood_ratio_limits(of_cases: float, of_others: float, cases: int, others: int) -> tuple[float, float]:
+    """Limits of the ratio of two independent proportions, such as sensitivity over 1 - specificity.
+
+    Simel, Samsa and Matchar 1991, "Likelihood ratios with confidence: sample size estimation for diagnostic test
+    studies": normal on the logarithm. Where the upper proportion is 0 the logarithm has no limits; the upper limit
+    is then the ratio of Wilson's limits of both, which is wide.
+
+    Parameters
+    ----------
+    of_cases, of_others : float
+        The two proportions; the second is above 0.
+    cases, others : int
+        How many rows each is of.
+    """
+    if of_cases == 0:
+        return 0.0, wilson_limits(of_cases, cases)[1] / wilson_limits(of_others, others)[0]
+    error = np.sqrt((1 - of_cases) / (of_cases * cases) + (1 - of_others) / (of_others * others))
+    found, factor = of_cases / of_others, float(np.exp(Z * error))
+    return found / factor, found * factor
 
 
 def delong(labels: NDArray[np.integer], scores: Floats) -> tuple[Floats, Floats]:

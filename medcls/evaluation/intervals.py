@@ -15,30 +15,35 @@ from scipy.special import expit, logit
 
 from medcls.evaluation.analytic import (
     NEWCOMBE,
+    OF_BOTH_RATES,
+    SIMEL,
     WILSON,
     Interval,
     Z,
     auroc_interval,
     f1_limits,
+    likelihood_ratio_limits,
     mean_limits,
     newcombe_limits,
     undefined,
     wilson_limits,
 )
 from medcls.evaluation.metrics import Floats, Integers, check_classes, classification_metrics, predicted_classes
-from medcls.evaluation.resampling import (
-    any_repeated,
-    bootstrap,
-    group_numbers,
-    ratio,
-    weighted_areas,
-    weighted_confusion,
-)
+from medcls.evaluation.resampling import Ranking, any_repeated, bootstrap, group_numbers, ratio, weighted_confusion
 
 MACRO = "(macro)"  # in the column `class`: the unweighted mean over classes; a class may well be named "macro"
 
+# Of one class against the others: with more than two classes averaged over them too.
 OF_CLASS = ("sensitivity", "specificity", "precision", "npv", "f1", "auroc", "average_precision")
-OF_ALL = ("accuracy", "balanced_accuracy", "mcc", "brier", "log_loss")
+LIKELIHOOD_RATIOS = ("positive_likelihood_ratio", "negative_likelihood_ratio")
+# One rate where the other is held at a stated value, at thresholds that these rows chose themselves.
+FIXED = (0.9, 0.95)
+SENSITIVITIES_AT = tuple(f"sensitivity_at_specificity_{share:g}" for share in FIXED)
+SPECIFICITIES_AT = tuple(f"specificity_at_sensitivity_{share:g}" for share in FIXED)
+AGREEMENT = ("mcc", "kappa")
+LOSSES = ("brier", "log_loss")
+# Of all rows; agreement and losses with more than two classes of each of them too.
+OF_ALL = ("accuracy", "balanced_accuracy", *AGREEMENT, "quadratic_kappa", *LOSSES)
 
 _NO_SPREAD = 1e-12  # sums of weights differ in their last digits
 FEW_GROUPS = 10  # of each class: the fewest that the coverage of the bootstrap was simulated with
@@ -59,6 +64,8 @@ class Split:
     classes : tuple of str
     positive : int or None
         Index of the class that a binary task looks for.
+    ordered : bool
+        The classes are grades in their order: the quadratic kappa is a figure too.
     """
 
     labels: Integers
@@ -67,6 +74,7 @@ class Split:
     groups: Integers
     classes: tuple[str, ...]
     positive: int | None
+    ordered: bool = False
 
     @functools.cached_property
     def clustered(self) -> bool:
@@ -86,52 +94,63 @@ class Split:
     @property
     def names(self) -> list[tuple[str, str]]:
         """Metric and class of each figure, in the order of `figures`; the class is empty for one of all rows."""
-        of = [self.classes[k] for k in self.judged] + ([MACRO] if self.positive is None else [])
-        return [(metric, name) for name in of for metric in OF_CLASS] + [(metric, "") for metric in OF_ALL]
+        of_one = (*OF_CLASS, *LIKELIHOOD_RATIOS, *SENSITIVITIES_AT, *SPECIFICITIES_AT)
+        of_all = [metric for metric in OF_ALL if self.ordered or metric != "quadratic_kappa"]
+        names = []
+        for k in self.judged:
+            names += [(metric, self.classes[k]) for metric in of_one]
+            if self.positive is None:
+                names += [(metric, self.classes[k]) for metric in (*AGREEMENT, *LOSSES)]
+        if self.positive is None:
+            names += [(metric, MACRO) for metric in OF_CLASS]
+        return names + [(metric, "") for metric in of_all]
 
     def figures(self, weights: Floats) -> Floats:
-        """Figures `(r, len(names))` for each row of weights `(r, n)`; NaN where undefined.
-
-        The Matthews correlation is Gorodkin's for any number of classes (2004). The Brier score of two
-        classes is the mean squared error of the positive one, of more the sum over classes (Brier 1950),
-        as in scikit-learn.
-        """
+        """Figures `(r, len(names))` for each row of weights `(r, n)`; NaN where undefined. Defined as in `metrics`."""
         matrix = weighted_confusion(weights, self.labels, self.predicted, len(self.classes))
-        of_class = np.stack(
-            [
-                np.column_stack(
-                    [
-                        _rates(matrix, k),
-                        *weighted_areas(weights, (self.labels == k).astype(np.int64), self.scores[:, k]),
-                    ]
-                )
-                for k in self.judged
-            ],
-            axis=1,
-        )
-        if self.positive is None:
-            macro = of_class.mean(axis=1, keepdims=True)
-            balanced = macro[:, 0, 0]
-            of_class = np.concatenate([of_class, macro], axis=1)
-        else:
-            balanced = of_class[:, 0, :2].mean(axis=1)
+        losses = [_means(weights, of_rows) for of_rows in self._losses]
+        of_classes, averaged = [], []
+        for place, (k, ranking) in enumerate(zip(self.judged, self._rankings, strict=True)):
+            against_rest = _against_rest(matrix, k)
+            counts = ranking.count(weights)
+            rates = np.column_stack([_rates(against_rest), counts.areas(), counts.average_precisions()])
+            averaged.append(rates)
+            of_classes += [rates, _likelihood_ratios(against_rest)]
+            of_classes += [counts.sensitivities_at(share)[:, None] for share in FIXED]
+            of_classes += [counts.specificities_at(share)[:, None] for share in FIXED]
+            if self.positive is None:
+                of_classes += [_agreement(against_rest), losses[place]]
+        macro = np.mean(averaged, axis=0)
+        # Of one class its two rates, of more the mean sensitivity: the mean over the classes' sensitivities in both.
+        balanced = macro[:, 0] if self.positive is None else macro[:, :2].mean(axis=1)
         n, right = matrix.sum(axis=(1, 2)), np.trace(matrix, axis1=1, axis2=2)
-        truth, calls = matrix.sum(axis=2), matrix.sum(axis=1)
-        spread = np.sqrt((n**2 - (truth**2).sum(axis=1)) * (n**2 - (calls**2).sum(axis=1)))
-        mcc = ratio(right * n - (truth * calls).sum(axis=1), spread)
-        losses = (weights @ self._losses).T
-        of_all = [ratio(right, n), balanced, mcc, *(ratio(loss, n) for loss in losses)]
-        of_class = of_class.reshape(len(weights), len(self.names) - len(OF_ALL))
-        return np.column_stack([of_class, *of_all])
+        return np.column_stack(
+            [
+                *of_classes,
+                *([macro] if self.positive is None else []),
+                ratio(right, n),
+                balanced,
+                _agreement(matrix),
+                *([_quadratic_kappa(matrix)] if self.ordered else []),
+                losses[-1],
+            ]
+        )
 
     @functools.cached_property
-    def _losses(self) -> Floats:
-        truth = np.eye(len(self.classes))[self.labels]
-        squares = (self.scores - truth) ** 2
+    def _rankings(self) -> list[Ranking]:
+        return [Ranking.of((self.labels == k).astype(np.int64), self.scores[:, k]) for k in self.judged]
+
+    @functools.cached_property
+    def _losses(self) -> list[Floats]:
+        """Brier score and log loss of each row, `(n, 2)`: with more than two classes of each, and last of all."""
+        of_each = [] if self.positive is not None else [self._losses_against_rest(k) for k in self.judged]
+        squares = (self.scores - np.eye(len(self.classes))[self.labels]) ** 2
         brier = squares.sum(axis=1) if self.positive is None else squares[:, self.positive]
-        smallest = np.finfo(np.float64).eps  # as scikit-learn clips: a certain mistake costs 36, not infinity
-        surprise = -np.log(np.clip(self.scores[np.arange(len(truth)), self.labels], smallest, 1 - smallest))
-        return np.column_stack([brier, surprise])
+        return [*of_each, np.column_stack([brier, _surprise(self.scores[np.arange(len(squares)), self.labels])])]
+
+    def _losses_against_rest(self, k: int) -> Floats:
+        case, score = self.labels == k, self.scores[:, k]
+        return np.column_stack([(score - case) ** 2, _surprise(np.where(case, score, 1 - score))])
 
     def rows_behind(self, metric: str, name: str) -> NDArray[np.bool_]:
         """Tell which rows a figure counts: of a sensitivity the cases, of a precision the calls."""
@@ -161,12 +180,18 @@ def intervals(
     threshold: float | None = None,
     resamples: int = 2000,
     seed: int = 0,
+    *,
+    ordered: bool = False,
 ) -> pd.DataFrame:
     """Every metric with its 95% interval.
 
+    Those of `classification_metrics`, and the sensitivity at a specificity of 0.9 and 0.95 and the reverse
+    (`metrics.sensitivity_at_specificity`), whose bootstrap finds the threshold anew in each resample. With more than
+    two classes each class is judged against all others.
+
     Parameters
     ----------
-    labels, probabilities, classes, positive, threshold
+    labels, probabilities, classes, positive, threshold, ordered
         As of `medcls.evaluation.metrics.classification_metrics`.
     groups : sequence of str (n,), optional
         The group (patient) of each row, empty where unknown: such a row stands alone. Any group with
@@ -195,6 +220,7 @@ def intervals(
         groups=group_numbers(groups, len(scores)),
         classes=tuple(classes),
         positive=index,
+        ordered=ordered,
     )
     return split_intervals(split, resamples, seed)
 
@@ -252,23 +278,42 @@ def _interval(
 ) -> Interval:
     """Choose the method for one figure; `found` holds those before it, of the single classes."""
     n = int(split.rows_behind(metric, name).sum())
-    if np.isnan(estimate):
+    if not np.isfinite(estimate):
         return undefined(_why_undefined(split, metric, name, found), n)
     by_formula = _by_formula(split, metric, name, estimate)
     if by_formula is not None and not split.clustered:
         return by_formula
     lost = int(np.isnan(values).sum())
     notes = _notes(split, redrawn, lost, len(values))
-    limits = bootstrap_limits(estimate, values, _bounds(split, metric))
+    limits = _resampled_limits(split, metric, name, estimate, values)
     if limits is not None:
-        scale = "log" if metric == "log_loss" else "logit"
+        scale = "log" if np.isinf(_bounds(split, metric, name)[1]) else "logit"
         return Interval(estimate, *limits, f"bootstrap over {split.unit}, {scale} scale", n, "; ".join(notes))
     notes.append("too few resamples give it" if 2 * lost > len(values) else "every resample gives the same figure")
-    instead = by_formula or _mean_over_classes(split, metric, name, estimate, found) or _perfect_mcc(split, metric)
+    instead = (
+        by_formula
+        or _mean_over_classes(split, metric, name, estimate, found)
+        or _at_a_given_threshold(split, metric, name, estimate)
+        or _perfect_agreement(split, metric, name)
+    )
     if instead is None:
         notes.append("its uncertainty cannot be told from these rows")
         return Interval(estimate, np.nan, np.nan, "none", n, "; ".join(notes))
     return dataclasses.replace(instead, note="; ".join(notes))
+
+
+def _resampled_limits(
+    split: Split, metric: str, name: str, estimate: float, values: Floats
+) -> tuple[float, float] | None:
+    """Give `bootstrap_limits` between the metric's bounds."""
+    bounds = _bounds(split, metric, name)
+    if metric != "positive_likelihood_ratio":
+        return bootstrap_limits(estimate, values, bounds)
+    if estimate == 0:
+        return None
+    # Its reciprocal stays finite where a resample has no false alarm.
+    limits = bootstrap_limits(1 / estimate, 1 / np.where(values > 0, values, np.nan), bounds)
+    return None if limits is None else (1 / limits[1], 1 / limits[0])
 
 
 def _by_formula(split: Split, metric: str, name: str, estimate: float) -> Interval | None:
@@ -285,6 +330,8 @@ def _by_formula(split: Split, metric: str, name: str, estimate: float) -> Interv
         return Interval(estimate, *wilson_limits(estimate, size), WILSON + once, n)
     if metric == "f1":
         return Interval(estimate, *f1_limits(estimate, size), f"{WILSON} of TP among TP + FP + FN{once}", n)
+    if metric in LIKELIHOOD_RATIOS:
+        return _likelihood_ratio(split, metric, name, estimate)
     if metric == "auroc":
         k = split.classes.index(name)
         case = split.labels == k
@@ -293,7 +340,7 @@ def _by_formula(split: Split, metric: str, name: str, estimate: float) -> Interv
         limits = newcombe_limits(estimate, split.count_groups(case), split.count_groups(~case))
         return Interval(estimate, *limits, NEWCOMBE + once, n)
     if metric == "balanced_accuracy" and split.positive is not None:
-        rates, sensitivity, specificity = _both_rates(split)
+        rates, sensitivity, specificity = _both_rates(split, split.positive)
         limits = mean_limits(rates, sensitivity, specificity)
         return Interval(estimate, *limits, f"MOVER of {WILSON}'s limits of both rates{once}", n)
     return None
@@ -311,24 +358,48 @@ def _mean_over_classes(
     return None if np.isnan(low) else Interval(estimate, low, high, "mean of the classes' limits", len(split.labels))
 
 
-def _perfect_mcc(split: Split, metric: str) -> Interval | None:
-    """Limits of a Matthews correlation of 1 in a binary task: what it would be at Wilson's limits of both rates."""
-    if metric != "mcc" or split.positive is None:
+def _likelihood_ratio(split: Split, metric: str, name: str, estimate: float) -> Interval:
+    k = split.classes.index(name)
+    case, call = split.labels == k, split.predicted == k
+    if metric == "negative_likelihood_ratio":
+        call = ~call
+    of_cases, of_others = float(call[case].mean()), float(call[~case].mean())
+    limits = likelihood_ratio_limits(of_cases, of_others, split.count_groups(case), split.count_groups(~case))
+    once = ", each group counted once" if split.clustered else ""
+    return Interval(estimate, *limits, (SIMEL if of_cases else OF_BOTH_RATES) + once, len(split.labels))
+
+
+def _at_a_given_threshold(split: Split, metric: str, name: str, estimate: float) -> Interval | None:
+    """Limits of a rate of 0 or 1 where the other is held: as if the threshold had been given, not found."""
+    if metric not in (*SENSITIVITIES_AT, *SPECIFICITIES_AT):
         return None
-    rates, sensitivity, specificity = _both_rates(split)
+    case = split.labels == split.classes.index(name)
+    size = split.count_groups(case if metric in SENSITIVITIES_AT else ~case)
+    once = ", each group counted once" if split.clustered else ""
+    method = f"{WILSON}, as if the threshold had been given{once}"
+    return Interval(estimate, *wilson_limits(estimate, size), method, len(split.labels))
+
+
+def _perfect_agreement(split: Split, metric: str, name: str) -> Interval | None:
+    """Limits of an MCC or kappa of 1 for one class: what they would be at Wilson's limits of both its rates."""
+    k = split.classes.index(name) if name in split.classes else split.positive
+    if metric not in (*AGREEMENT, "quadratic_kappa") or k is None:
+        return None
+    rates, sensitivity, specificity = _both_rates(split, k)
     if rates != (1.0, 1.0):
         return None
-    share = float((split.labels == split.positive).mean())
-    called = share * sensitivity[0] + (1 - share) * (1 - specificity[0])
-    low = (sensitivity[0] + specificity[0] - 1) * np.sqrt(share * (1 - share) / (called * (1 - called)))
+    share = float((split.labels == k).mean())
+    hits, quiet = share * sensitivity[0], (1 - share) * specificity[0]
+    matrix = np.array([[[hits, share - hits], [1 - share - quiet, quiet]]])
+    low = _agreement(matrix)[0, AGREEMENT.index("mcc" if metric == "mcc" else "kappa")]
     once = ", each group counted once" if split.clustered else ""
-    return Interval(1.0, float(low), 1.0, f"at {WILSON}'s limits of both rates{once}", len(split.labels))
+    return Interval(1.0, float(low), 1.0, f"{OF_BOTH_RATES}{once}", len(split.labels))
 
 
-def _both_rates(split: Split) -> tuple[tuple[float, float], tuple[float, float], tuple[float, float]]:
-    """Sensitivity and specificity of a binary task, and Wilson's limits of each."""
-    case, right = split.labels == split.positive, split.labels == split.predicted
-    rates = float(right[case].mean()), float(right[~case].mean())
+def _both_rates(split: Split, k: int) -> tuple[tuple[float, float], tuple[float, float], tuple[float, float]]:
+    """Sensitivity and specificity of one class, and Wilson's limits of each."""
+    case, call = split.labels == k, split.predicted == k
+    rates = float(call[case].mean()), float((~call)[~case].mean())
     return (
         rates,
         wilson_limits(rates[0], split.count_groups(case)),
@@ -336,13 +407,13 @@ def _both_rates(split: Split) -> tuple[tuple[float, float], tuple[float, float],
     )
 
 
-def _bounds(split: Split, metric: str) -> tuple[float, float]:
+def _bounds(split: Split, metric: str, name: str) -> tuple[float, float]:
     """Between which values a metric can lie."""
-    if metric == "mcc":
+    if metric in (*AGREEMENT, "quadratic_kappa"):
         return -1.0, 1.0
     if metric == "brier":
-        return 0.0, 1.0 if split.positive is not None else 2.0
-    return 0.0, np.inf if metric == "log_loss" else 1.0
+        return 0.0, 1.0 if split.positive is not None or name else 2.0
+    return 0.0, np.inf if metric in ("log_loss", *LIKELIHOOD_RATIOS) else 1.0
 
 
 def _notes(split: Split, redrawn: int, lost: int, resamples: int) -> list[str]:
@@ -366,26 +437,81 @@ def _why_undefined(split: Split, metric: str, name: str, found: dict[tuple[str, 
         of = "sensitivity" if metric == "balanced_accuracy" else metric
         reasons = {found[of, one].note: None for one in split.classes if np.isnan(found[of, one].estimate)}
         return "; ".join(reasons)
-    if metric == "mcc":
+    if not name and metric in (*AGREEMENT, "quadratic_kappa"):
         seen, called = np.unique(split.labels), np.unique(split.predicted)
         if len(seen) == 1:
             return f"every image is of class {split.classes[seen[0]]!r}"
         return f"every image was called {split.classes[called[0]]!r}"
     if metric == "balanced_accuracy":
         name = split.classes[split.positive or 0]
-    no_case = "" if (split.labels == split.classes.index(name)).any() else f"no image of class {name!r}"
+    k = split.classes.index(name)
+    called = split.predicted == k
+    none, every = f"no image was called {name!r}", f"every image was called {name!r}"
+    if metric in ("precision", "npv"):
+        return none if metric == "precision" else every
+    if not (split.labels == k).any():
+        return f"no image of class {name!r}"
+    if (split.labels == k).all():
+        return f"no image of any class but {name!r}"
+    infinite = f"no image of another class was called {name!r}, so it is infinite"
     return {
-        "precision": f"no image was called {name!r}",
-        "npv": f"every image was called {name!r}",
-    }.get(metric, no_case or f"no image of any class but {name!r}")
+        "mcc": every if called.all() else none,
+        "positive_likelihood_ratio": infinite if called.any() else none,
+        "negative_likelihood_ratio": f"every image of another class was called {name!r}",
+    }[metric]
 
 
-def _rates(matrix: Floats, k: int) -> Floats:
-    """Sensitivity, specificity, precision, NPV and F1 of one class, `(r, 5)`, from confusion matrices `(r, K, K)`."""
+def _against_rest(matrix: Floats, k: int) -> Floats:
+    """From confusion matrices `(r, K, K)` those of one class, first, against all others: `(r, 2, 2)`."""
     n, hits = matrix.sum(axis=(1, 2)), matrix[:, k, k]
-    cases, calls = matrix[:, k].sum(axis=1), matrix[:, :, k].sum(axis=1)
-    quiet = n - cases - calls + hits
+    missed, alarms = matrix[:, k].sum(axis=1) - hits, matrix[:, :, k].sum(axis=1) - hits
+    return np.stack([hits, missed, alarms, n - hits - missed - alarms], axis=1).reshape(-1, 2, 2)
+
+
+def _rates(against_rest: Floats) -> Floats:
+    """Sensitivity, specificity, precision, NPV and F1 of a class, `(r, 5)`, as of `_against_rest`."""
+    hits, missed, alarms, quiet = against_rest.reshape(-1, 4).T
+    cases = hits + missed
     # Without a case F1 is 0 whatever is called, which says nothing of the classifier.
-    f1 = np.where(cases > 0, ratio(2 * hits, cases + calls), np.nan)
-    shares = (hits, cases), (quiet, n - cases), (hits, calls), (quiet, n - calls)
+    f1 = np.where(cases > 0, ratio(2 * hits, 2 * hits + missed + alarms), np.nan)
+    shares = (hits, cases), (quiet, quiet + alarms), (hits, hits + alarms), (quiet, quiet + missed)
     return np.column_stack([*(ratio(above, below) for above, below in shares), f1])
+
+
+def _likelihood_ratios(against_rest: Floats) -> Floats:
+    """Positive and negative likelihood ratio of a class, `(r, 2)`, as of `_against_rest`; the first may be infinite."""
+    hits, missed, alarms, quiet = against_rest.reshape(-1, 4).T
+    cases, others = hits + missed, alarms + quiet
+    positive = np.where((alarms == 0) & (hits * others > 0), np.inf, ratio(hits * others, cases * alarms))
+    return np.column_stack([positive, ratio(missed * others, cases * quiet)])
+
+
+def _agreement(matrix: Floats) -> Floats:
+    """MCC (Gorodkin's for any number of classes) and Cohen's kappa of confusion matrices `(r, K, K)`: `(r, 2)`."""
+    n, right = matrix.sum(axis=(1, 2)), np.trace(matrix, axis1=1, axis2=2)
+    truth, calls = matrix.sum(axis=2), matrix.sum(axis=1)
+    several = n**2 - (truth**2).sum(axis=1)  # 0 where only one class has rows
+    by_chance = (truth * calls).sum(axis=1)
+    mcc = ratio(right * n - by_chance, np.sqrt(several * (n**2 - (calls**2).sum(axis=1))))
+    return np.column_stack([mcc, ratio(right * n - by_chance, np.where(several > 0, n**2 - by_chance, 0))])
+
+
+def _quadratic_kappa(matrix: Floats) -> Floats:
+    """Kappa with disagreements weighted by the squared distance of the classes, `(r,)`."""
+    classes = np.arange(matrix.shape[1])
+    distance = (classes[:, None] - classes) ** 2
+    truth, calls = matrix.sum(axis=2), matrix.sum(axis=1)
+    by_chance = np.einsum("ri,ij,rj->r", truth, distance, calls)
+    several = (truth > 0).sum(axis=1) > 1
+    return 1 - ratio((matrix * distance).sum(axis=(1, 2)) * truth.sum(axis=1), np.where(several, by_chance, 0))
+
+
+def _surprise(of_truth: Floats) -> Floats:
+    """Minus the logarithm of the true class's probability, clipped as scikit-learn does: at most 36, not infinity."""
+    smallest = np.finfo(np.float64).eps
+    return -np.log(np.clip(of_truth, smallest, 1 - smallest))
+
+
+def _means(weights: Floats, values: Floats) -> Floats:
+    """Mean of each column of values `(n, v)` under each row of weights `(r, n)`: `(r, v)`."""
+    return ratio(weights @ values, weights.sum(axis=1, keepdims=True))

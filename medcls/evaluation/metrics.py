@@ -55,8 +55,13 @@ class Metrics:
         binary task, of the positive class; with more classes, the unweighted mean over classes (macro)
         of one-versus-rest, undefined as soon as it is undefined for one class.
     per_class : dict of str to dict
-        With more than two classes: class name to its one-versus-rest figures (sensitivity,
-        specificity, precision, f1, auroc, prevalence, support). Empty in a binary task.
+        With more than two classes: class name to its figures against all others, by the names of a
+        binary task's `values`, and its `support`. Empty in a binary task.
+    weighted : dict of str to float
+        With more than two classes: the mean over classes weighted by their support, of the rates and
+        areas that `values` holds unweighted. There are no means of the rest: MCC, kappa, Brier score
+        and log loss have a definition for all classes at once, which `values` holds, and the mean of
+        likelihood ratios, some of them infinite, is no likelihood ratio. Empty in a binary task.
     reasons : dict of str to str
         For each NaN, why: by metric name, or `<metric>/<class>` for a figure of `per_class`.
     confusion : int64 array (K, K)
@@ -408,7 +413,7 @@ def classification_metrics(
         "majority_baseline": _ratio(int(support.max()), n, _NO_IMAGES),
         "brier": (brier_score(truth, scores, index), "" if n else _NO_IMAGES),
         "log_loss": (log_loss(truth, scores), "" if n else _NO_IMAGES),
-        **_agreement(matrix, classes, ordered),
+        **_agreement(matrix, _one_class(support, classes), _one_call(matrix, classes), ordered),
     }
     against_rest = {
         classes[k]: _one_versus_rest(matrix, k, classes[k], truth, scores[:, k])
@@ -418,7 +423,7 @@ def classification_metrics(
     weighted: dict[str, Figure] = {}
     reasons: dict[str, str] = {}
     if index is not None:
-        figures |= against_rest[classes[index]]
+        figures = against_rest[classes[index]] | figures  # agreement and losses have their reasons from both classes
         # The usual definition, for two classes as for several: the mean of their sensitivities.
         figures["balanced_accuracy"] = _mean([figures["sensitivity"], figures["specificity"]], np.ones(2))
     else:
@@ -482,16 +487,28 @@ def log_loss(labels: Integers, probabilities: Floats) -> float:
     return float(-np.log(np.clip(of_truth, epsilon, 1 - epsilon)).mean())
 
 
-def _agreement(matrix: Integers, classes: Sequence[str], ordered: bool) -> dict[str, Figure]:
-    """MCC and kappa of the confusion matrix, whose cells stand for its rows as weighted samples."""
+def _one_class(support: Integers, classes: Sequence[str]) -> str:
+    """Say that all rows, or no rows, are of one class; empty text where there are more."""
+    if not support.any():
+        return _NO_IMAGES
+    return f"every image is of class {classes[int(support.argmax())]!r}" if (support > 0).sum() == 1 else ""
+
+
+def _one_call(matrix: Integers, classes: Sequence[str]) -> str:
+    """Say that all rows were called one class; empty text where they were not."""
+    called = matrix.any(axis=0)
+    return f"every image was called {classes[int(called.argmax())]!r}" if called.sum() == 1 else ""
+
+
+def _agreement(matrix: Integers, one_class: str, one_call: str, ordered: bool) -> dict[str, Figure]:
+    """MCC and kappa of a confusion matrix, whose cells stand for its rows as weighted samples.
+
+    With one class alone neither exists, with one call no MCC, for the reasons given.
+    """
     kappas = {"kappa": None} | ({"quadratic_kappa": "quadratic"} if ordered else {})
-    whole = np.arange(len(classes))
-    seen, called = matrix.any(axis=1), matrix.any(axis=0)
-    one_class = f"every image is of class {classes[int(seen.argmax())]!r}" if seen.sum() == 1 else ""
-    one_call = f"every image was called {classes[int(called.argmax())]!r}" if called.sum() == 1 else ""
-    undefined = _NO_IMAGES if not matrix.any() else one_class
-    if undefined:
-        return dict.fromkeys(("mcc", *kappas), (float("nan"), undefined))
+    if one_class:
+        return dict.fromkeys(("mcc", *kappas), (float("nan"), one_class))
+    whole = np.arange(len(matrix))
     cells = {"y_true": np.repeat(whole, len(whole)), "y_pred": np.tile(whole, len(whole))}
     weights = matrix.ravel()
     mcc = float("nan") if one_call else float(matthews_corrcoef(**cells, sample_weight=weights))
@@ -537,6 +554,12 @@ def _one_versus_rest(matrix: Integers, k: int, name: str, truth: Integers, score
         float("nan") if one_class else float(average_precision_score(labels, scores)),
         one_class,
     )
+    of_class = np.column_stack([1 - scores, scores])
+    two = np.array([[others - alarms, alarms], [cases - hits, hits]])
+    every_called = f"every image was called {name!r}" if calls == n else ""
+    figures |= _agreement(two, one_class, none_called if calls == 0 else every_called, ordered=False)
+    figures["brier"] = (brier_score(labels, of_class, 1), "" if n else _NO_IMAGES)
+    figures["log_loss"] = (log_loss(labels, of_class), "" if n else _NO_IMAGES)
     return {"support": (float(cases), ""), **figures}
 
 

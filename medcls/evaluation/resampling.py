@@ -18,6 +18,7 @@ Statistic = Callable[[Floats], Floats]
 """From weights `(resamples, n)` to figures `(resamples, figures)`."""
 
 _CELLS = 2**18  # weights held at once: 2 MiB of float64, which a processor's cache holds
+_LAST_DIGITS = 1e-9
 _PATIENCE = 20  # draws for each resample that is wanted, before giving up on classes that hang on a single group each
 
 
@@ -112,37 +113,111 @@ def _resamples(
         yield (times if alone else times[:, groups]), size - len(times)
 
 
-def weighted_areas(weights: Floats, positives: Integers, scores: Floats) -> tuple[Floats, Floats]:
-    """AUROC and average precision for each row of weights, ties included; NaN where a class has no weight.
-
-    AUROC is the weighted share of pairs in the right order, a tie counting half. Average precision is
-    the sum over thresholds of the precision times the step in sensitivity, as scikit-learn defines it.
+@dataclasses.dataclass(frozen=True)
+class Ranking:
+    """Rows in the descending order of one score: sorted once, counted under any weights.
 
     Parameters
     ----------
-    weights : float64 array (resamples, n)
+    order : int64 array (n,)
     positives : int64 array (n,)
-        1 for a case, 0 for the others.
-    scores : float64 array (n,)
-
-    Returns
-    -------
-    areas, precisions : float64 array (resamples,)
+        In this order, 1 for a case and 0 for the others.
+    starts : int64 array (m,)
+        Where each of the m distinct scores begins in this order.
     """
-    order = np.argsort(-scores, kind="stable")
-    starts = np.flatnonzero(np.diff(-scores[order], prepend=-np.inf) > 0)
-    ranked = weights[:, order]
-    cases = ranked * positives[order]
-    if len(starts) < len(order):
-        ranked, cases = np.add.reduceat(ranked, starts, axis=1), np.add.reduceat(cases, starts, axis=1)
-    called, hits = np.cumsum(ranked, axis=1), np.cumsum(cases, axis=1)  # at each threshold, from the highest down
-    all_cases = hits[:, -1]
-    all_others = called[:, -1] - all_cases
-    # Pairs in the wrong order: for each case the others above it, and half of those beside it.
-    wrong = np.einsum("rn,rn->r", cases, called - hits - (ranked - cases) / 2)
-    precision = np.divide(hits, called, out=np.zeros_like(hits), where=called > 0)
-    pairs = all_cases * all_others
-    return 1 - ratio(wrong, pairs), ratio(np.einsum("rn,rn->r", cases, precision) * all_others, pairs)
+
+    order: Integers
+    positives: Integers
+    starts: Integers
+
+    @classmethod
+    def of(cls, positives: Integers, scores: Floats) -> "Ranking":
+        """Rank rows by their scores, both `(n,)`."""
+        order = np.argsort(-scores, kind="stable")
+        starts = np.flatnonzero(np.diff(-scores[order], prepend=-np.inf) > 0)
+        return cls(order, positives[order], starts)
+
+    def count(self, weights: Floats) -> "Counts":
+        """Count cases and others above each score, for each row of weights `(r, n)`."""
+        others = weights[:, self.order]
+        cases = others * self.positives
+        others -= cases
+        if len(self.starts) < len(self.order):
+            cases, others = np.add.reduceat(cases, self.starts, axis=1), np.add.reduceat(others, self.starts, axis=1)
+        return Counts(cases, others, np.cumsum(cases, axis=1), np.cumsum(others, axis=1))
+
+
+@dataclasses.dataclass(frozen=True)
+class Counts:
+    """How many cases and others stand at each threshold and above, under each row of weights.
+
+    Every distinct score is a threshold, from the highest down. Weights are whole: how often a row was drawn.
+
+    Parameters
+    ----------
+    cases, others : float64 array (r, m)
+        With exactly this score.
+    hits, alarms : float64 array (r, m)
+        With at least this score.
+    """
+
+    cases: Floats
+    others: Floats
+    hits: Floats
+    alarms: Floats
+
+    def areas(self) -> Floats:
+        """AUROC for each row of weights, `(r,)`; NaN where a class has no weight.
+
+        The weighted share of pairs in the right order, a tie counting half.
+        """
+        # Pairs in the wrong order: for each case the others above it, and half of those beside it.
+        wrong = np.einsum("rn,rn->r", self.cases, self.alarms) - np.einsum("rn,rn->r", self.cases, self.others) / 2
+        return 1 - ratio(wrong, self.hits[:, -1] * self.alarms[:, -1])
+
+    def average_precisions(self) -> Floats:
+        """Average precision, `(r,)`: the sum of the precision times the step in sensitivity, as in scikit-learn.
+
+        NaN where a class has no weight.
+        """
+        called = self.hits + self.alarms
+        np.maximum(called, 1, out=called)  # 0 of 0, above the first row that was drawn, adds nothing
+        np.divide(self.hits, called, out=called)
+        found = np.einsum("rn,rn->r", self.cases, called)
+        return ratio(found * self.alarms[:, -1], self.hits[:, -1] * self.alarms[:, -1])
+
+    def sensitivities_at(self, specificity: float) -> Floats:
+        """Highest sensitivity among the thresholds with at least this specificity, `(r,)`.
+
+        As `metrics.sensitivity_at_specificity`. NaN where a class has no weight.
+        """
+        all_cases, all_others = self.hits[:, -1], self.alarms[:, -1]
+        # Counted: the product of a share and a number may miss a whole number by its last digit.
+        allowed = np.floor(all_others * (1 - specificity) + _LAST_DIGITS)
+        found = [
+            hits[end - 1] if (end := np.searchsorted(alarms, most, side="right")) else 0.0
+            for hits, alarms, most in zip(self.hits, self.alarms, allowed, strict=True)
+        ]
+        return ratio(np.array(found) * all_others, all_cases * all_others)
+
+    def specificities_at(self, sensitivity: float) -> Floats:
+        """Highest specificity among the thresholds with at least this sensitivity, above 0: `(r,)`.
+
+        As `metrics.specificity_at_sensitivity`. NaN where a class has no weight.
+        """
+        all_cases, all_others = self.hits[:, -1], self.alarms[:, -1]
+        wanted = np.ceil(all_cases * sensitivity - _LAST_DIGITS)
+        raised = [
+            alarms[np.searchsorted(hits, least)]
+            for hits, alarms, least in zip(self.hits, self.alarms, wanted, strict=True)
+        ]
+        return ratio((all_others - np.array(raised)) * all_cases, all_cases * all_others)
+
+
+def weighted_areas(weights: Floats, positives: Integers, scores: Floats) -> tuple[Floats, Floats]:
+    """AUROC and average precision for each row of weights `(r, n)`, of rows that are ranked this once."""
+    counts = Ranking.of(positives, scores).count(weights)
+    return counts.areas(), counts.average_precisions()
 
 
 def ratio(above: Floats, below: Floats) -> Floats:

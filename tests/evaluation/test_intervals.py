@@ -19,13 +19,18 @@ from medcls.evaluation.analytic import (
     auroc_interval,
     delong,
     f1_limits,
+    likelihood_ratio_limits,
     mean_limits,
     newcombe_limits,
     wilson,
     wilson_limits,
 )
 from medcls.evaluation.intervals import MACRO, bootstrap_limits, intervals
-from medcls.evaluation.metrics import classification_metrics
+from medcls.evaluation.metrics import (
+    classification_metrics,
+    sensitivity_at_specificity,
+    specificity_at_sensitivity,
+)
 
 BINARY = ("malignant", "benign")  # the positive class comes first on purpose: nothing may lean on index 1
 THREE = ("a", 'b, "c"', "<script>")
@@ -165,6 +170,18 @@ def test_mean_limits_by_hand():
     assert mean_limits((0.8, 1.0), (0.6, 0.9), (1.0, 1.0)) == pytest.approx((0.8, 0.95))
 
 
+def test_likelihood_ratio_limits_of_the_example_of_their_source():
+    # Simel, Samsa and Matchar 1991: sensitivity 0.8 of 100 and specificity 0.7 of 100, LR+ 2.67 (1.9 to 3.7) and
+    # LR- 0.29 (0.19 to 0.43); here to four digits by hand.
+    error = np.sqrt(1 / 80 - 1 / 100 + 1 / 30 - 1 / 100)
+    ratio = 0.8 / 0.3
+    expected = (ratio * np.exp(-1.959963984540054 * error), ratio * np.exp(1.959963984540054 * error))
+    assert likelihood_ratio_limits(0.8, 0.3, 100, 100) == pytest.approx(expected)
+    assert expected == pytest.approx((1.94, 3.66), abs=0.01)
+    low, high = likelihood_ratio_limits(0.0, 0.7, 100, 100)
+    assert low == 0 and high == pytest.approx(wilson_limits(0, 100)[1] / wilson_limits(0.7, 100)[0])
+
+
 # --- the table
 
 
@@ -195,6 +212,66 @@ def test_estimates_are_those_of_the_metrics(k, n, seed, decimals, lift):
         assert (row.note != "") or not np.isnan(row.low), (row.metric, name)
         assert np.isnan(row.low) or row.low - 1e-12 <= row.estimate <= row.high + 1e-12, (row.metric, name)
     assert shared >= (7 if k == 2 else 20)
+
+
+def test_every_figure_of_the_metrics_has_an_interval():
+    labels, probabilities = random_split(3, 90, 0)
+    expected = classification_metrics(labels, probabilities, THREE, None, ordered=True)
+    found = intervals(labels, probabilities, THREE, None, resamples=50, ordered=True)
+    names = set(found[["metric", "class"]].itertuples(index=False, name=None))
+    for name in THREE:
+        assert {(metric, name) for metric in expected.per_class[name]} - names == {
+            ("support", name),
+            ("prevalence", name),
+        }
+    of_all = {metric for metric in expected.values if (metric, "") not in names and (metric, MACRO) not in names}
+    assert of_all == {"n", "majority_baseline"}
+    found = found.set_index(["metric", "class"])
+    assert found.loc[("quadratic_kappa", ""), "estimate"] == pytest.approx(expected.values["quadratic_kappa"], abs=1e-9)
+
+
+@pytest.mark.parametrize("groups", [None, [f"p{row // 2}" for row in range(200)]])
+def test_a_rate_at_a_held_rate_is_that_of_the_metrics_with_an_interval(groups):
+    labels, probabilities = random_split(2, 200, 0)
+    found = intervals(labels, probabilities, BINARY, BINARY[0], groups, resamples=200).set_index("metric")
+    case = (labels == 0).astype(np.int64)
+    for share in (0.9, 0.95):
+        for name, function in (
+            ("sensitivity_at_specificity", sensitivity_at_specificity),
+            ("specificity_at_sensitivity", specificity_at_sensitivity),
+        ):
+            row = found.loc[f"{name}_{share:g}"]
+            assert row["estimate"] == function(case, probabilities[:, 0], share)
+            assert 0 < row["low"] < row["estimate"] < row["high"] < 1 and "bootstrap" in row["method"]
+
+
+def test_a_likelihood_ratio_that_is_infinite_is_undefined_and_one_of_nothing_has_a_wide_limit():
+    labels = np.repeat([0, 1], 40)
+    scores = np.where(labels == 0, 0.9, 0.1)
+    scores[:4] = 0.2
+    for groups in (None, [f"p{row // 2}" for row in range(80)]):
+        found = intervals(labels, np.column_stack([scores, 1 - scores]), BINARY, BINARY[0], groups, resamples=200)
+        found = found.set_index("metric")
+        infinite = found.loc["positive_likelihood_ratio"]
+        assert np.isnan(infinite["estimate"]) and "it is infinite" in infinite["note"]
+        wrong = np.where(labels == 0, 0.1, 0.9)
+        found = intervals(labels, np.column_stack([wrong, 1 - wrong]), BINARY, BINARY[0], groups, resamples=200)
+        nothing = found.set_index("metric").loc["positive_likelihood_ratio"]
+        assert nothing["estimate"] == nothing["low"] == 0 and 0 < nothing["high"] < 1
+        assert "Wilson's limits of both rates" in nothing["method"]
+
+
+def test_one_false_alarm_leaves_a_wide_interval_for_the_likelihood_ratio():
+    """Without the resamples that have no false alarm, whose ratio is infinite, it would look far too sure."""
+    labels = np.repeat([0, 1], 60)
+    scores = np.where(labels == 0, 0.9, 0.1)
+    scores[[0, 1, 60]] = [0.2, 0.2, 0.8]
+    table = np.column_stack([scores, 1 - scores])
+    alone = intervals(labels, table, BINARY, BINARY[0], resamples=2000).set_index("metric")
+    pairs = intervals(labels, table, BINARY, BINARY[0], ["x", "x", *[""] * 118], resamples=2000).set_index("metric")
+    for found in (alone, pairs):
+        low, high = found.loc["positive_likelihood_ratio", ["low", "high"]]
+        assert 20 < high / low < 90
 
 
 def test_estimates_equal_scikit_learn():
@@ -258,11 +335,16 @@ def test_a_perfect_classifier_has_no_certain_figure(k, groups):
     probabilities[np.arange(60), labels] = 0.9
     classes = BINARY if k == 2 else THREE
     found = intervals(labels, probabilities, classes, BINARY[0] if k == 2 else None, groups, resamples=50)
-    found = found[~found["metric"].isin(["brier", "log_loss"])]
+    found = found[~found["metric"].isin(["brier", "log_loss", "positive_likelihood_ratio"])]
+    of_errors = found["metric"] == "negative_likelihood_ratio"
+    assert (found.loc[of_errors, "estimate"] == 0).all() and (found.loc[of_errors, "high"] > 0.05).all()
+    found = found[~of_errors]
     assert (found["estimate"] == 1).all()
     told = found["low"].notna()
     assert (found.loc[told, "low"] < 0.97).all() and (found.loc[told, "high"] == 1).all()
-    without = {("average_precision", name) for name in found["class"] if name} | ({("mcc", "")} if k == 3 else set())
+    without = {("average_precision", name) for name in found["class"] if name} | (
+        {("mcc", ""), ("kappa", "")} if k == 3 else set()
+    )
     assert set(found.loc[~told, ["metric", "class"]].itertuples(index=False, name=None)) == without
     assert found.loc[~told, "note"].str.contains("cannot be told").all()
     if groups:
@@ -295,7 +377,7 @@ def test_p50_f1_without_a_case_is_undefined_whatever_is_called():
 def test_a_class_may_be_called_macro():
     labels, probabilities = random_split(3, 60, 0)
     found = intervals(labels, probabilities, ("macro", "micro", "none"), None, resamples=50)
-    assert len(found) == len(found.drop_duplicates(["metric", "class"])) == 4 * 7 + 5
+    assert len(found) == len(found.drop_duplicates(["metric", "class"])) == 3 * (7 + 2 + 4 + 4) + 7 + 6
     assert found.set_index(["metric", "class"]).loc[("sensitivity", "macro"), "n"] == (labels == 0).sum()
 
 

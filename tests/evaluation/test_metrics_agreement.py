@@ -74,6 +74,7 @@ def test_figures_of_several_classes_agree(table):
     figures = [of_one_class(labels == c, predicted == c, probabilities[:, c]) for c in range(k)]
     for c in range(k):
         of_class = figures[c] | {"support": support[c], "prevalence": support[c] / n}
+        of_class |= against_rest(labels == c, predicted == c, probabilities[:, c])
         compare(metrics.per_class[classes[c]], of_class, metrics.reasons, "", f"/{classes[c]}")
     macro = {name: np.mean([of_class[name] for of_class in figures]) for name in averaged}
     there = support > 0
@@ -152,6 +153,14 @@ def of_one_class(truth, called, scores):
         "auroc": sk.roc_auc_score(truth, scores) if both else np.nan,
         "average_precision": sk.average_precision_score(truth, scores) if both else np.nan,
     }
+
+
+def against_rest(truth, called, scores):
+    """Agreement and losses of one class against the others."""
+    truth, called = np.asarray(truth, int), np.asarray(called, int)
+    figures = of_all_classes(truth, called, np.column_stack([1 - scores, scores]))
+    figures = {name: figures[name] for name in ("mcc", "kappa", "log_loss")}
+    return figures | {"brier": sk.brier_score_loss(truth, scores, labels=[0, 1])}
 
 
 def of_all_classes(labels, predicted, probabilities):

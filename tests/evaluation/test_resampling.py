@@ -8,7 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from medcls.errors import MedclsError
+from medcls.evaluation.metrics import sensitivity_at_specificity, specificity_at_sensitivity
 from medcls.evaluation.resampling import (
+    Ranking,
     any_repeated,
     bootstrap,
     group_numbers,
@@ -45,6 +47,26 @@ def test_weights_mean_the_same_as_repeated_rows(n, seed, decimals):
         assert areas[row] == pytest.approx(sk.roc_auc_score(y, s), abs=1e-10)
         assert precisions[row] == pytest.approx(sk.average_precision_score(y, s), abs=1e-10)
         np.testing.assert_array_equal(matrices[row], sk.confusion_matrix(y, p, labels=[0, 1]))
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    n=st.integers(2, 40),
+    seed=st.integers(0, 10**6),
+    decimals=st.integers(0, 3),
+    share=st.sampled_from([0.1, 0.2, 0.3, 0.7, 0.9, 0.95, 1.0]),
+)
+def test_rates_at_a_held_rate_are_those_of_repeated_rows(n, seed, decimals, share):
+    rng = np.random.default_rng(seed)
+    labels = np.r_[0, 1, rng.integers(0, 2, n - 2)]
+    scores = np.round(rng.normal(size=n) + labels, decimals) / 7 + 0.123
+    times = np.r_[np.ones((2, 3)), rng.integers(0, 4, (n - 2, 3))].T
+    counts = Ranking.of(labels, scores).count(times.astype(np.float64))
+    found = zip(times.astype(int), counts.sensitivities_at(share), counts.specificities_at(share), strict=True)
+    for row, sensitivity, specificity in found:
+        y, s = np.repeat(labels, row), np.repeat(scores, row)
+        assert sensitivity == pytest.approx(sensitivity_at_specificity(y, s, share), abs=1e-12)
+        assert specificity == pytest.approx(specificity_at_sensitivity(y, s, share), abs=1e-12)
 
 
 def test_a_class_without_weight_has_no_area():
