@@ -157,7 +157,7 @@ def reliability_table(table: Predictions, bins: int = 10, binning: Binning = "eq
     MedclsError
         Fewer than one bin, or another binning.
     """
-    predicted, events = _scores_and_events(table)
+    predicted, events = scores_and_events(table)
     _check_bins(bins, binning)
     groups = group_numbers(table.rows["group"].tolist(), len(table))
     bin_of, edges = _bins(predicted, bins, binning)
@@ -197,8 +197,12 @@ def expected_calibration_error(
     return float(np.abs(gaps).sum() / len(predicted))
 
 
-def _scores_and_events(table: Predictions) -> tuple[Floats, Integers]:
-    """What a reliability diagram shows, and whether it came true: both `(n,)`."""
+def scores_and_events(table: Predictions) -> tuple[Floats, Integers]:
+    """Give what a reliability diagram shows, and whether it came true: both `(n,)`.
+
+    In a binary task the positive class's probability; with more classes the largest one of each row, and whether the
+    called class was right.
+    """
     probabilities, labels = table.probabilities(), table.labels()
     if table.positive is not None:
         index = table.classes.index(table.positive)
