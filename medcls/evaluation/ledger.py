@@ -9,7 +9,7 @@ import hashlib
 import json
 import logging
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -123,26 +123,26 @@ def record_reading(table: Predictions, run: str, purpose: str = "evaluate") -> R
     now = datetime.datetime.now(datetime.UTC)
     # Names sort by time; the rest keeps apart what came at the same microsecond.
     path = places.state_folder() / "test_readings" / key / f"{now:%Y%m%dT%H%M%S%f}-{uuid.uuid4().hex[:8]}.json"
-    record = {"time": now.isoformat(timespec="seconds"), "run": run, "purpose": purpose}
-    record |= {"split": split, "n": len(table), "checkpoint": checkpoint}
-    written = _write(path, record)
+    time = now.isoformat(timespec="seconds")
+    about = {"run": run, "purpose": purpose, "split": split, "n": len(table)}
+    written = _write(path, {"time": time, "checkpoint": checkpoint} | about)
     others = [reading for reading in _read(path.parent) if reading[0] != path.name]
-    readings = sorted([*others, (path.name, str(record["time"]), checkpoint)])
-    days = [time[:10] for _, time, _ in readings]
+    readings = sorted([*others, (path.name, time, checkpoint)])
+    days = [when[:10] for _, when, _ in readings]
     return Readings(
         key=key,
         split=split,
         n=len(table),
         total=len(readings),
         ordinal=1 + [name for name, _, _ in readings].index(path.name),
-        checkpoints=len({checkpoint for _, _, checkpoint in readings}),
+        checkpoints=len({of for _, _, of in readings}),
         first=days[0],
         last=days[-1],
         written=written,
     )
 
 
-def _write(path: Path, record: dict[str, str | int]) -> bool:
+def _write(path: Path, record: Mapping[str, str | int]) -> bool:
     try:
         with whole(path) as temporary:
             temporary.write_text(json.dumps(record) + "\n", encoding="utf-8")

@@ -1,5 +1,6 @@
 """Every look at the test images is counted, whoever looks and whatever becomes of the ledger."""
 
+import datetime
 import json
 import logging
 from concurrent.futures import ProcessPoolExecutor
@@ -9,6 +10,7 @@ import pandas as pd
 import pytest
 
 from medcls import places
+from medcls.evaluation import ledger
 from medcls.evaluation.ledger import record_reading
 from medcls.evaluation.predictions import Predictions, aggregate
 
@@ -147,6 +149,16 @@ def test_readings_of_several_processes_are_all_counted():
     last = record_reading(predictions(), "after")
     assert (last.total, last.ordinal, last.checkpoints) == (21, 21, 4)
     assert max(ordinals) == 20
+
+
+def test_two_readings_of_the_same_microsecond_are_two(monkeypatch):
+    class Still(datetime.datetime):
+        @classmethod
+        def now(cls, tz=None):
+            return cls(2026, 11, 21, 12, 0, 0, 5, tz)
+
+    monkeypatch.setattr(ledger.datetime, "datetime", Still)
+    assert [record_reading(predictions(), "a").total for _ in range(3)] == [1, 2, 3]
 
 
 @pytest.mark.parametrize(
