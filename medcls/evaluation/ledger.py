@@ -142,7 +142,7 @@ def record_reading(table: Predictions, run: str, purpose: str = "evaluate") -> R
     )
 
 
-def _write(path: Path, record: Mapping[str, str | int]) -> bool:
+def _write(path: Path, record: Mapping[str, object]) -> bool:
     try:
         with whole(path) as temporary:
             temporary.write_text(json.dumps(record) + "\n", encoding="utf-8")
