@@ -1,18 +1,43 @@
-"""Figures drawn from scores: what a classifier does at every threshold.
+"""Figures drawn from scores: what a classifier does at every threshold, and how sure one may be of it.
 
-Every function returns a `matplotlib.figure.Figure`, see `drawing`.
+Every function returns a `matplotlib.figure.Figure`, see `drawing`. Lines of many thousand points are thinned to
+what can be seen, so that a figure of a hundred thousand rows is no larger a file than one of a thousand.
 """
 
-import textwrap
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
+import pandas as pd
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike
-from sklearn.metrics import roc_curve
+from scipy.sparse import csr_array
+from sklearn.metrics import average_precision_score
 
-from medcls.evaluation.drawing import COLOURS, LINES, new_figure, styled
-from medcls.evaluation.metrics import auroc, check_classes, check_labels, check_probabilities
+from medcls.errors import MedclsError
+from medcls.evaluation.analytic import LEVEL, wilson_limits
+from medcls.evaluation.drawing import COLOURS, GREY, LINES, REPORT_WIDTH, Drawing, new_figure, styled
+from medcls.evaluation.metrics import Floats, Integers, auroc, check_classes, check_labels, check_probabilities
+from medcls.evaluation.resampling import any_repeated, bootstrap, group_numbers
+from medcls.evaluation.thresholds import OperatingPoint
+
+# Below this many rows behind a share, a curve of shares shows chance more than the classifier.
+FEW_BEHIND = 30
+
+_GRID = np.linspace(0, 1, 201)  # where a band is found
+_STEPS = 500  # thresholds looked at in a resample: a step is then a five-hundredth of the cases, or of the others
+_WEIGHTS = 2 * 10**7  # weights drawn for one band, about half a second of work
+_CELLS = 300  # a line is followed to a three-hundredth of either axis, which is less than its own thickness
+_CHANCE = (0, (2, 2))
+_KEPT = (("accuracy", "kept"), ("sensitivity", "cases"), ("specificity", "others"))  # and the rows behind each
+
+_Reading = Callable[[Floats, Floats], Floats]
+"""From cases and others called at falling thresholds, both `(m + 1,)`, to a value at each point of the grid."""
 
 
 def roc_figure(
@@ -22,8 +47,18 @@ def roc_figure(
     positive: str | None,
     caption: str,
     stamp: str | None = None,
+    *,
+    operating_point: OperatingPoint | None = None,
+    groups: Sequence[str] | None = None,
+    resamples: int = 1000,
+    seed: int = 0,
 ) -> Figure:
     """Draw the ROC curve of the positive class, or of each class against the others.
+
+    In a binary task with a 95% band: at each false positive rate the percentiles of the sensitivity over resamples
+    of whole groups. It holds point by point and not for the curve as a whole. It is nowhere narrower than Wilson's
+    limits of the sensitivity at a fixed threshold, which percentiles near 1 would be; where all resamples agree, as
+    at a sensitivity of 1, these count each group once.
 
     Parameters
     ----------
@@ -35,55 +70,646 @@ def roc_figure(
         As in `metrics.classification_metrics`.
     caption, stamp
         As in `plots.confusion_matrix_figure`.
+    operating_point : OperatingPoint, optional
+        Marked with what it reaches on these rows. Only for a binary task.
+    groups : sequence of str, optional
+        As in `resampling.group_numbers`.
+    resamples, seed : int
+        Of the band. Above 20,000 rows fewer are drawn, and never under 200: so many rows leave a narrow band.
 
     Raises
     ------
     MedclsError
-        Hard labels in the place of probabilities, and whatever else `classification_metrics` refuses.
+        Hard labels in the place of probabilities, an operating point of another class, and whatever else
+        `classification_metrics` refuses.
     """
-    index = check_classes(classes, positive)
-    scores = check_probabilities(probabilities, len(classes))
-    truth = check_labels(labels, len(classes), len(scores))
+    scores = _Scores.checked(labels, probabilities, classes, positive, groups, operating_point)
     with styled([*classes, caption], stamp) as draw:
-        # A long legend stands beside the curves, not upon them.
-        beside = index is None and (len(classes) > 6 or max(map(len, classes)) > 22)
-        figure = new_figure(10.0 if beside else 6.0, 6.2)
-        axes = figure.add_subplot()
-        handles, entries, missing = [], [], []
-        for place, k in enumerate(range(len(classes)) if index is None else (index,)):
-            mine = (truth == k).astype(np.int64)
-            name, cases = draw.name(classes[k], lines=1), int(mine.sum())
-            area = auroc(mine, scores[:, k])
-            if np.isnan(area):
-                missing.append(f"no image of {name}" if cases == 0 else f"every image is {name}")
+        figure, axes = _square()
+        key = _Key()
+        for one in scores.against_the_others():
+            area = auroc(one.positives, one.scores)  # refuses hard labels
+            name = f"{draw.short(one.name)} ({one.cases} of {len(one.scores)})"
+            if one.is_one_class:
+                key.lack(one)
                 continue
-            false, true, _ = roc_curve(mine, scores[:, k])
-            style = LINES[place // len(COLOURS) % len(LINES)]
-            handles += axes.plot(false, true, style, color=COLOURS[place % len(COLOURS)], clip_on=False, zorder=3)
-            entries.append(f"AUROC {area:.3f}  {name} ({cases} of {len(truth)})")
-        handles += axes.plot([0, 1], [0, 1], color="#777777", linewidth=1, linestyle=(0, (2, 2)))
-        entries.append("chance")
-        if missing:
-            axes.text(
-                0.5,
-                0.62,
-                textwrap.fill(f"No curve, AUROC undefined: {'; '.join(missing)}", 42),
-                ha="center",
-                va="center",
-                bbox={"facecolor": "white", "edgecolor": COLOURS[1], "boxstyle": "round,pad=0.5"},
-                zorder=4,
-            )
-        axes.set_xlim(0, 1)
-        axes.set_ylim(0, 1)
-        axes.set_aspect("equal")
-        of = f"of {draw.name(classes[index], lines=1)}" if index is not None else "each class against the others"
+            hits, alarms = one.counts()
+            false, true = alarms / alarms[-1], hits / hits[-1]
+            key.add(_curve(axes, false, true, one.place), f"AUROC {area:.3f}  {name}")
+            if positive is not None:
+                behind = _Behind(np.full(len(_GRID), one.cases), np.full(len(_GRID), one.independent_cases()))
+                _draw_band(axes, key, one, _sensitivity_at, behind, resamples, seed)
+                if operating_point is not None:
+                    reached = one.at(operating_point.threshold)
+                    _mark(axes, key, operating_point, 1 - reached.specificity, reached.sensitivity, reached.in_roc())
+        key.add(axes.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle=_CHANCE)[0], "chance")
+        key.say_missing(axes, draw, "AUROC")
         axes.set_xlabel("False positive rate (1 - specificity)")
         axes.set_ylabel("True positive rate (sensitivity)")
-        axes.set_title(f"ROC curve, {of}" if index is None else f"ROC curve {of}")
-        # Handles are given in so many words: from a label alone a name with a leading underscore would be left out.
-        if beside:
-            axes.legend(handles, entries, loc="center left", bbox_to_anchor=(1.02, 0.5))
-        else:
-            axes.legend(handles, entries, loc="lower right", facecolor="white", framealpha=0.85, frameon=True)
+        _title(axes, draw, "ROC curve", positive)
+        key.write(axes, draw)
         draw.finish(figure, caption)
     return figure
+
+
+def precision_recall_figure(
+    labels: ArrayLike,
+    probabilities: ArrayLike,
+    classes: Sequence[str],
+    positive: str | None,
+    caption: str,
+    stamp: str | None = None,
+    *,
+    operating_point: OperatingPoint | None = None,
+    groups: Sequence[str] | None = None,
+    resamples: int = 1000,
+    seed: int = 0,
+) -> Figure:
+    """Draw the precision at each sensitivity, of the positive class or of each class against the others.
+
+    The line goes in steps, and the area below it is the average precision: between two points that thresholds reach
+    no straight line can be followed (Davis and Goadrich 2006, "The relationship between Precision-Recall and ROC
+    curves"). The dashed line is the prevalence, the precision of calling at random. The band is that of
+    `roc_figure`, of the precision at each sensitivity.
+
+    Parameters and errors are those of `roc_figure`.
+    """
+    scores = _Scores.checked(labels, probabilities, classes, positive, groups, operating_point)
+    with styled([*classes, caption], stamp) as draw:
+        figure, axes = _square()
+        key = _Key()
+        for one in scores.against_the_others():
+            auroc(one.positives, one.scores)  # refuses hard labels
+            if one.is_one_class:
+                key.lack(one)
+                continue
+            area = float(average_precision_score(one.positives, one.scores))
+            prevalence = one.cases / len(one.scores)
+            hits, alarms = one.counts()
+            name = f"{draw.short(one.name)} ({one.cases} of {len(one.scores)})"
+            key.add(_curve(axes, *_precision_steps(hits, alarms), one.place), f"Average precision {area:.3f}  {name}")
+            if positive is not None:
+                first = _first_at(hits)
+                behind = _Behind((hits + alarms)[first], one.independent_calls()[first])
+                _draw_band(axes, key, one, _precision_at, behind, resamples, seed)
+                if operating_point is not None:
+                    reached = one.at(operating_point.threshold)
+                    _mark(axes, key, operating_point, reached.sensitivity, reached.precision, reached.in_precision())
+                baseline = axes.axhline(prevalence, color=GREY, linewidth=1.2, linestyle="--")
+                key.add(baseline, f"calling at random: the prevalence, {prevalence:.3f}")
+            else:
+                colour = COLOURS[one.place % len(COLOURS)]
+                axes.axhline(prevalence, color=colour, linewidth=0.8, linestyle="--", alpha=0.6)
+        if positive is None:
+            baseline = Line2D([], [], color=GREY, linewidth=0.8, linestyle="--")
+            key.add(baseline, "calling at random: the prevalence of the class of that colour")
+        key.say_missing(axes, draw, "average precision")
+        axes.set_xlabel("Recall (sensitivity)")
+        axes.set_ylabel("Precision (positive predictive value)")
+        _title(axes, draw, "Precision and recall", positive)
+        key.write(axes, draw)
+        draw.finish(figure, caption)
+    return figure
+
+
+def reliability_figure(
+    before: pd.DataFrame | None,
+    after: pd.DataFrame | None,
+    positive: str | None,
+    caption: str,
+    stamp: str | None = None,
+) -> Figure:
+    """Draw what was predicted against what came true, and how many images stand behind each point.
+
+    Parameters
+    ----------
+    before, after : DataFrame or None
+        Of `calibration.reliability_table`, before and after the calibration. The first is drawn lightly beside the
+        second, whose limits and counts are shown; where there is only one of them, it has these.
+    positive : str or None
+        The class whose probability it is; None where it is the confidence of several classes.
+    caption, stamp
+        As in `plots.confusion_matrix_figure`.
+
+    Raises
+    ------
+    MedclsError
+        Neither of the two.
+    """
+    shown = before if after is None else after
+    if shown is None:
+        raise MedclsError("A reliability diagram needs the table before calibration, after it, or both; it has none.")
+    beside = before if after is not None else None
+    with styled([positive or "", caption], stamp) as draw:
+        figure = new_figure(REPORT_WIDTH, 6.6)
+        axes, bars = figure.subplots(2, 1, sharex=True, height_ratios=[4.2, 0.9])
+        key = _Key()
+        key.add(axes.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle=_CHANCE)[0], "as it should be")
+        if beside is not None:
+            filled = beside[beside["n"] > 0]
+            line = axes.plot(filled["predicted"], filled["observed"], "o--", color=COLOURS[4], linewidth=1, alpha=0.8)[
+                0
+            ]
+            line.set_markerfacecolor("white")
+            key.add(line, "before calibration")
+        filled = shown[shown["n"] > 0]
+        drawn = axes.errorbar(
+            filled["predicted"],
+            filled["observed"],
+            yerr=[filled["observed"] - filled["low"], filled["high"] - filled["observed"]],
+            fmt="o-",
+            color=COLOURS[0],
+            capsize=3,
+            elinewidth=1,
+            linewidth=1,
+            clip_on=False,
+            zorder=3,
+        )
+        said = "after calibration" if beside is not None else "the predicted probabilities"
+        key.add(drawn, f"{said}, with Wilson's 95% limits")
+        widths = np.maximum(filled["upper"] - filled["lower"], 0.006)
+        middle = (filled["upper"] + filled["lower"]) / 2
+        bars.bar(middle, filled["n"], widths, color=COLOURS[5], edgecolor="white", linewidth=0.6)
+        if filled.empty:
+            axes.text(0.5, 0.5, "No image to draw", ha="center", va="center")
+        axes.set_xlim(0, 1)
+        axes.set_ylim(0, 1)
+        bars.set_ylim(bottom=0)
+        bars.yaxis.set_major_locator(MaxNLocator(nbins=3, integer=True))
+        bars.set_ylabel("Images\nin a bin")
+        if positive is None:
+            bars.set_xlabel("Confidence (the largest probability)")
+            axes.set_ylabel("Share called rightly")
+        else:
+            bars.set_xlabel(draw.fit(f"Predicted probability of {draw.short(positive, 30)}", 46))
+            axes.set_ylabel("Observed share")
+        axes.set_title("Reliability: predicted and observed")
+        key.write(bars, draw)
+        draw.finish(figure, caption)
+    return figure
+
+
+def decision_curve_figure(
+    curve: pd.DataFrame,
+    positive: str,
+    caption: str,
+    stamp: str | None = None,
+    *,
+    threshold: float | None = None,
+) -> Figure:
+    """Draw the net benefit of the classifier beside that of treating all and of treating none.
+
+    Treating all loses without limit where a needless treatment weighs heavily: the picture ends a little below what
+    the classifier reaches.
+
+    Parameters
+    ----------
+    curve : DataFrame
+        Of `decision_curve.decision_curve`.
+    positive : str
+        The class that would be treated.
+    caption, stamp
+        As in `plots.confusion_matrix_figure`.
+    threshold : float, optional
+        Of the operating point. Where the curve has no row there, the mark stands between its neighbours; where it
+        lies beyond the curve's ends there is no mark, and the key says so.
+    """
+    at = curve["threshold"].to_numpy(np.float64)
+    model, everybody = (curve[name].to_numpy(np.float64) for name in ("model", "treat_all"))
+    top = max(float(model.max()), float(everybody.max()), 0.01)
+    bottom = max(min(float(model.min()), 0.0), -0.5 * top) - 0.06 * top
+    with styled([positive, caption], stamp) as draw:
+        figure = new_figure(REPORT_WIDTH, 4.3)
+        axes = figure.add_subplot()
+        key = _Key()
+        key.add(axes.plot(at, model, color=COLOURS[0], zorder=3)[0], "acting on the classifier")
+        key.add(axes.plot(at, everybody, "--", color=COLOURS[1])[0], "treating all")
+        key.add(axes.axhline(0, color="black", linestyle=":", linewidth=1.6), "treating none")
+        if threshold is not None and at.min() <= threshold <= at.max():
+            order = np.argsort(at, kind="stable")
+            benefit = float(np.interp(threshold, at[order], model[order]))
+            axes.axvline(threshold, color=GREY, linewidth=0.8)
+            mark = axes.plot(threshold, benefit, "D", color=COLOURS[1], markeredgecolor="white", zorder=4)[0]
+            key.add(mark, f"operating point: net benefit {benefit:.3f} at {threshold:.3g}")
+        elif threshold is not None:
+            key.add(Patch(visible=False), f"The operating point, {threshold:.3g}, lies beyond the curve's ends.")
+        axes.set_xlim(0, 1)
+        axes.set_ylim(bottom, top * 1.06)
+        axes.set_xlabel("Threshold probability at which a person would act")
+        axes.set_ylabel("Net benefit\n(true positives an image)")
+        _title(axes, draw, "Decision curve", positive)
+        key.write(axes, draw)
+        draw.finish(figure, caption)
+    return figure
+
+
+def rejection_figure(curve: pd.DataFrame, caption: str, stamp: str | None = None) -> Figure:
+    """Draw how the images that are kept fare, as more and more of the least sure are referred to a person.
+
+    Where fewer than `FEW_BEHIND` images stand behind a share (all that are kept for the accuracy, its cases for the
+    sensitivity, the others for the specificity), the line goes on lightly and dotted.
+
+    Parameters
+    ----------
+    curve : DataFrame
+        Of `referral.rejection_curve`, of any length.
+    caption, stamp
+        As in `plots.confusion_matrix_figure`.
+    """
+    share = curve["share"].to_numpy(np.float64)
+    with styled([caption], stamp) as draw:
+        figure = new_figure(REPORT_WIDTH, 4.3)
+        axes = figure.add_subplot()
+        key = _Key()
+        seen, any_few = [1.0], False
+        for place, (column, behind) in enumerate(_KEPT):
+            if column not in curve:
+                continue
+            values, colour = curve[column].to_numpy(np.float64), COLOURS[place]
+            firm = int((curve[behind] >= FEW_BEHIND).sum())  # a count that only falls, so these are the first rows
+            start = f", {values[0]:.3f} without referral" if len(values) else ""
+            key.add(_line(axes, share[:firm], values[:firm], LINES[place], color=colour), f"{column}{start}")
+            tail = slice(max(firm - 1, 0), None)  # from the last firm point, so that the two parts meet
+            _line(axes, share[tail], values[tail], ":", color=colour, alpha=0.5, linewidth=1.2)
+            any_few |= firm < np.isfinite(values).sum()
+            seen += [*values[:firm].tolist()] or [*values[np.isfinite(values)].tolist()]
+        if any_few:
+            dotted = Line2D([], [], color=GREY, linestyle=":", linewidth=1.2)
+            key.add(dotted, f"lighter: fewer than {FEW_BEHIND} images behind the share")
+        if curve.empty:
+            axes.text(0.5, 0.5, "No image to draw", ha="center", va="center", transform=axes.transAxes)
+        axes.set_xlim(0, 1)
+        axes.set_ylim(max(0.0, min(seen) - 0.1 * (1 - min(seen)) - 0.02), 1.01)
+        axes.set_xlabel("Share of images referred to a person, the least sure first")
+        axes.set_ylabel("Among the images that are kept")
+        axes.set_title("What referring the least sure brings")
+        key.write(axes, draw)
+        draw.finish(figure, caption)
+    return figure
+
+
+def forest_figure(rows: pd.DataFrame, metric: str, overall: float, caption: str, stamp: str | None = None) -> Figure:
+    """Draw one figure of several subgroups, each with its interval, against that of all rows.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        Columns `name`, `n`, `estimate`, `low`, `high`: one row a subgroup, drawn from the top down. NaN limits leave
+        the dot alone, and a NaN estimate is said to be undefined.
+    metric : str
+        What the figure is, for the axis.
+    overall : float
+        Of all rows, drawn as a vertical line; NaN draws none.
+    caption, stamp
+        As in `plots.confusion_matrix_figure`.
+
+    Raises
+    ------
+    MedclsError
+        No rows.
+    """
+    if rows.empty:
+        raise MedclsError(f"A forest plot of {metric} needs at least one subgroup, and there is none.")
+    names = rows["name"].astype(str).tolist()
+    with styled([*names, metric, caption], stamp) as draw:
+        labels = [draw.name(name, width=18, lines=2) for name in names]
+        tall = max(0.3 + 0.15 * label.count("\n") for label in labels)
+        figure = new_figure(REPORT_WIDTH, 1.0 + tall * len(rows))
+        axes = figure.add_subplot()
+        key = _Key()
+        estimate, low, high = (rows[name].to_numpy(np.float64) for name in ("estimate", "low", "high"))
+        where = np.arange(len(rows))
+        for y in range(len(rows)):
+            axes.plot([low[y], high[y]], [y, y], color=COLOURS[0], linewidth=1.6, solid_capstyle="butt")
+            said = f"n = {int(rows['n'].iloc[y])}" + ("\nundefined" if np.isnan(estimate[y]) else "")
+            axes.text(1.02, y, said, transform=axes.get_yaxis_transform(), va="center", fontsize=9)
+        key.add(axes.plot(estimate, where, "o", color=COLOURS[0])[0], "subgroup, with its 95% interval")
+        if np.isfinite(overall):
+            line = axes.axvline(overall, color=COLOURS[1], linewidth=1.2, linestyle="--", zorder=1)
+            key.add(line, f"all rows: {overall:.3f}")
+        drawn = np.concatenate([estimate, low, high, [overall]])
+        drawn = drawn[np.isfinite(drawn)]
+        if len(drawn):
+            pad = max(0.05 * float(np.ptp(drawn)), 0.01)
+            axes.set_xlim(drawn.min() - pad, drawn.max() + pad)
+        axes.set_ylim(len(rows) - 0.4, -0.6)
+        axes.set_yticks(where, labels)
+        axes.grid(axis="y", visible=False)
+        axes.tick_params(axis="y", length=0)
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=5))
+        axes.set_xlabel(draw.fit(metric, 46))
+        key.write(axes, draw)
+        draw.finish(figure, caption)
+    return figure
+
+
+@dataclasses.dataclass(frozen=True)
+class _OneClass:
+    """One class against all others.
+
+    Parameters
+    ----------
+    name : str
+    place : int
+        Among the curves of the figure, for colour and line.
+    positives : int64 array (n,)
+        1 for the class.
+    scores : float64 array (n,)
+    groups : int64 array (n,)
+        As of `resampling.group_numbers`.
+    """
+
+    name: str
+    place: int
+    positives: Integers
+    scores: Floats
+    groups: Integers
+
+    @property
+    def cases(self) -> int:
+        return int(self.positives.sum())
+
+    @property
+    def is_one_class(self) -> bool:
+        return self.cases in (0, len(self.positives))
+
+    def counts(self) -> tuple[Floats, Floats]:
+        """Cases and others called at each distinct threshold, from none called downwards: both `(m + 1,)`."""
+        order, ends = self._descending()
+        hits = np.cumsum(self.positives[order])[ends]
+        return np.append(0.0, hits), np.append(0.0, ends + 1 - hits)
+
+    def at(self, threshold: float) -> "_Reached":
+        """What calling from this threshold on reaches."""
+        called = self.scores >= threshold
+        return _Reached(
+            hits=int(self.positives[called].sum()),
+            calls=int(called.sum()),
+            cases=self.cases,
+            others=len(self.positives) - self.cases,
+        )
+
+    def independent_cases(self) -> int:
+        """How many groups the cases come from."""
+        return len(np.unique(self.groups[self.positives == 1]))
+
+    def independent_calls(self) -> Integers:
+        """From how many groups the rows called come, at each threshold of `counts`: `(m + 1,)`."""
+        order, ends = self._descending()
+        firsts = ~pd.Series(self.groups[order]).duplicated().to_numpy()
+        return np.append(0, np.cumsum(firsts)[ends]).astype(np.int64)
+
+    def _descending(self) -> tuple[Integers, Integers]:
+        """The rows from the highest score down, and where each run of equal scores ends."""
+        order = np.argsort(-self.scores, kind="stable")
+        ends = np.flatnonzero(np.append(np.diff(self.scores[order]) != 0, True))
+        return order, ends
+
+
+@dataclasses.dataclass(frozen=True)
+class _Reached:
+    """Counts at one threshold, where both classes have rows."""
+
+    hits: int
+    calls: int
+    cases: int
+    others: int
+
+    @property
+    def sensitivity(self) -> float:
+        return self.hits / self.cases
+
+    @property
+    def specificity(self) -> float:
+        return 1 - (self.calls - self.hits) / self.others
+
+    @property
+    def precision(self) -> float:
+        return self.hits / self.calls if self.calls else float("nan")
+
+    def in_roc(self) -> str:
+        return f"sensitivity {self.sensitivity:.2f}, specificity {self.specificity:.2f}"
+
+    def in_precision(self) -> str:
+        precision = f"precision {self.precision:.2f}" if self.calls else "no precision, as nothing is called"
+        return f"sensitivity {self.sensitivity:.2f}, {precision}"
+
+
+@dataclasses.dataclass(frozen=True)
+class _Scores:
+    """Checked labels and scores of all classes."""
+
+    labels: Integers
+    probabilities: Floats
+    classes: Sequence[str]
+    index: int | None
+    groups: Integers
+
+    @classmethod
+    def checked(
+        cls,
+        labels: ArrayLike,
+        probabilities: ArrayLike,
+        classes: Sequence[str],
+        positive: str | None,
+        groups: Sequence[str] | None,
+        operating_point: OperatingPoint | None,
+    ) -> "_Scores":
+        index = check_classes(classes, positive)
+        scores = check_probabilities(probabilities, len(classes))
+        if operating_point is not None and operating_point.positive_class != positive:
+            raise MedclsError(
+                f"The operating point is a probability of {operating_point.positive_class!r}, and the figure is of "
+                f"{'several classes' if positive is None else repr(positive)}."
+            )
+        truth = check_labels(labels, len(classes), len(scores))
+        return cls(truth, scores, classes, index, group_numbers(groups, len(scores)))
+
+    def against_the_others(self) -> Iterator[_OneClass]:
+        """The positive class alone, or each in turn."""
+        for place, k in enumerate(range(len(self.classes)) if self.index is None else (self.index,)):
+            mine = (self.labels == k).astype(np.int64)
+            yield _OneClass(self.classes[k], place, mine, self.probabilities[:, k], self.groups)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Behind:
+    """How many rows stand behind the curve's value at each point of the grid, and from how many groups."""
+
+    rows: Floats | Integers
+    groups: Integers
+
+
+class _Key:
+    """What is drawn, in words, and which classes could not be."""
+
+    def __init__(self) -> None:
+        self.handles: list[Artist] = []
+        self.entries: list[str] = []
+        self.missing: list[str] = []
+
+    def add(self, handle: Artist, entry: str) -> None:
+        self.handles.append(handle)
+        self.entries.append(entry)
+
+    def write(self, axes: Axes, draw: Drawing) -> None:
+        """Write the words below the axes."""
+        draw.key(axes, self.handles, self.entries)
+
+    def lack(self, one: _OneClass) -> None:
+        """Note a class that has no curve."""
+        self.missing.append(f"no image of {one.name}" if one.cases == 0 else f"every image is {one.name}")
+
+    def say_missing(self, axes: Axes, draw: Drawing, what: str) -> None:
+        """Write into the middle which classes have no curve."""
+        if not self.missing:
+            return
+        listed = [draw.short(text, 60) for text in self.missing[:4]]
+        listed += [f"and {len(self.missing) - 4} more"] if len(self.missing) > 4 else []
+        axes.text(
+            0.5,
+            0.62,
+            draw.fit(f"No curve, {what} undefined: {'; '.join(listed)}", 42),
+            ha="center",
+            va="center",
+            bbox={"facecolor": "white", "edgecolor": COLOURS[1], "boxstyle": "round,pad=0.5"},
+            zorder=4,
+        )
+
+
+def _square() -> tuple[Figure, Axes]:
+    """Axes from 0 to 1 both ways, about as high as wide: an exact aspect would leave the key no room of its own."""
+    figure = new_figure(REPORT_WIDTH, 5.6)
+    axes = figure.add_subplot()
+    axes.set_xlim(0, 1)
+    axes.set_ylim(0, 1)
+    return figure, axes
+
+
+def _title(axes: Axes, draw: Drawing, what: str, positive: str | None) -> None:
+    of = f"{what}, each class against the others" if positive is None else f"{what} of {draw.short(positive, 34)}"
+    axes.set_title(draw.fit(of, 52))
+
+
+def _curve(axes: Axes, x: Floats, y: Floats, place: int) -> Line2D:
+    style = LINES[place // len(COLOURS) % len(LINES)]
+    return _line(axes, x, y, style, color=COLOURS[place % len(COLOURS)], clip_on=False, zorder=3)
+
+
+def _line(
+    axes: Axes,
+    x: Floats,
+    y: Floats,
+    style: str,
+    *,
+    color: str,
+    alpha: float = 1.0,
+    linewidth: float = 1.8,
+    clip_on: bool = True,
+    zorder: float = 2,
+) -> Line2D:
+    return axes.plot(
+        *_thinned(x, y), style, color=color, alpha=alpha, linewidth=linewidth, clip_on=clip_on, zorder=zorder
+    )[0]
+
+
+def _thinned(x: Floats, y: Floats) -> tuple[Floats, Floats]:
+    """Leave out points that lie in the same cell of a fine lattice as the one before, and those that are NaN."""
+    there = ~np.isnan(y)
+    x, y = x[there], y[there]
+    cells = np.stack([np.rint((values - values.min(initial=0.0)) / _span(values) * _CELLS) for values in (x, y)])
+    kept = np.append(np.ones(min(len(x), 1), bool), (np.diff(cells) != 0).any(axis=0))
+    kept[-1:] = True
+    return x[kept], y[kept]
+
+
+def _span(values: Floats) -> float:
+    return float(np.ptp(values)) if values.size and np.ptp(values) > 0 else 1.0
+
+
+def _precision_steps(hits: Floats, alarms: Floats) -> tuple[Floats, Floats]:
+    """Corners of the line that holds, up to each sensitivity, the precision at which it is reached."""
+    rises = np.flatnonzero(np.diff(hits) > 0) + 1
+    recall = np.append(0.0, hits[rises] / hits[-1])
+    return np.repeat(recall, 2)[1:-1], np.repeat(hits[rises] / (hits + alarms)[rises], 2)
+
+
+def _sensitivity_at(hits: Floats, alarms: Floats) -> Floats:
+    """Sensitivity at each false positive rate of the grid, a `_Reading`."""
+    return np.interp(_GRID, alarms / alarms[-1], hits / hits[-1])
+
+
+def _precision_at(hits: Floats, alarms: Floats) -> Floats:
+    """Precision at each sensitivity of the grid, a `_Reading`."""
+    first = _first_at(hits)
+    return hits[first] / (hits[first] + alarms[first])
+
+
+def _first_at(hits: Floats) -> Integers:
+    """The first threshold that reaches each sensitivity of the grid; for 0 the first that finds any case."""
+    wanted = np.maximum(_GRID * hits[-1] - 1e-9, 1e-9)  # 0.3 of 10 cases is a little more than 3 in floating point
+    return np.searchsorted(hits, wanted, side="left").astype(np.int64)
+
+
+def _mark(axes: Axes, key: _Key, point: OperatingPoint, x: float, y: float, reached: str) -> None:
+    """Mark the operating point: hollow where nobody chose it."""
+    inside = "white" if not point.is_fitted else COLOURS[1]
+    mark = axes.plot(x, y, "o", color=COLOURS[1], markerfacecolor=inside, markersize=8, clip_on=False, zorder=5)[0]
+    key.add(mark, f"operating point: {reached}, at the threshold {point.label()}")
+
+
+def _draw_band(
+    axes: Axes,
+    key: _Key,
+    one: _OneClass,
+    read: _Reading,
+    behind: _Behind,
+    resamples: int,
+    seed: int,
+) -> None:
+    """Shade how far each value of the curve may lie off, or say why nobody knows."""
+    number = len(np.unique(one.groups))
+    if number == 1:
+        key.add(Patch(visible=False), "no band: all images belong to one group")
+        return
+    low, high = _band(one, read, behind, resamples, seed)
+    shade = axes.fill_between(_GRID, low, high, color=COLOURS[0], alpha=0.2, linewidth=0)
+    unit = "groups" if any_repeated(one.groups) else "images"
+    key.add(shade, f"95% band, point by point (bootstrap over {number} {unit})")
+
+
+def _band(one: _OneClass, read: _Reading, behind: _Behind, resamples: int, seed: int) -> tuple[Floats, Floats]:
+    """Limits at each point of the grid, as told in `roc_figure`."""
+    steps = _steps(one.scores, one.positives)
+    number = int(steps.max()) + 1
+    n = len(steps)
+    cells = csr_array((np.ones(n), (one.positives * number + steps, np.arange(n))), shape=(2 * number, n))
+
+    def statistic(weights: Floats) -> Floats:
+        counts = (cells @ weights.T).T.reshape(len(weights), 2, number)
+        called = np.concatenate([np.zeros((len(weights), 2, 1)), np.cumsum(counts, axis=2)], axis=2)
+        return np.stack([read(hits, alarms) for alarms, hits in called])
+
+    resamples = min(resamples, max(200, _WEIGHTS // n))
+    values = bootstrap(statistic, one.positives, one.groups, resamples, seed).values
+    values = values[~np.isnan(values).any(axis=1)]
+    estimate = read(*one.counts())
+    low, high = np.quantile(values if len(values) else estimate[None], [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
+    counted = np.where(high - low < 1e-12, behind.groups, behind.rows)
+    least = np.array([wilson_limits(value, n) for value, n in zip(estimate.tolist(), counted.tolist(), strict=True)])
+    return np.minimum(low, least[:, 0]), np.maximum(high, least[:, 1])
+
+
+def _steps(scores: Floats, positives: Integers) -> Integers:
+    """Number the thresholds from the highest down, and give each row the first that calls it: `(n,)`.
+
+    Each score that occurs is a threshold, as far as there are few. Of more, as many quantiles of the cases' scores
+    and of the others', so that a step is small on either axis.
+    """
+    edges = np.unique(scores)
+    if len(edges) > 2 * _STEPS:
+        shares = np.arange(1, _STEPS + 1) / _STEPS
+        halves = [np.quantile(scores[positives == which], shares, method="higher") for which in (0, 1)]
+        edges = np.unique(np.concatenate([*halves, scores.max(keepdims=True)]))
+    below = np.searchsorted(edges, scores, side="left")  # the lowest edge that a score does not exceed
+    return (len(edges) - 1 - below).astype(np.int64)

@@ -5,11 +5,14 @@ A figure belongs to nobody else: pyplot's figures and settings are as they were.
 
 import contextlib
 import textwrap
-from collections.abc import Iterable, Iterator
+import unicodedata
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import matplotlib
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.transforms import ScaledTranslation
@@ -20,7 +23,14 @@ from medcls.writing import whole
 # Okabe and Ito's palette, told apart by people with any of the common colour blindnesses; its yellow is left
 # out, being too pale for a line on white.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+GREY = "#777777"
 LINES = ("-", "--", "-.", ":")  # with more classes than colours the line tells them apart
+
+# A figure of a report is shown 360 pixels wide on a phone: 10 pt of it are then nine pixels high.
+REPORT_WIDTH = 5.4
+KEY_COLUMNS = 64  # what fits below a figure of that width
+
+_FILLER = "\x00"  # stands for a column and is never drawn
 
 STYLE: dict[Any, Any] = {  # what it may hold is matplotlib's to say
     "figure.dpi": 100,
@@ -51,20 +61,56 @@ class Drawing:
     def __init__(self, missing: frozenset[str], stamp: str | None) -> None:
         self.missing, self.stamp = missing, stamp
 
-    def name(self, text: str, width: int = 18, lines: int = 3) -> str:
-        """Make a given text drawable and of bounded length: an ellipsis takes the place of its middle."""
-        room = width * lines if lines > 1 else 40
-        if len(text) > room:
-            text = f"{text[: room * 2 // 3]}…{text[-(room // 3 - 1) :]}"
+    def short(self, text: str, columns: int = 40) -> str:
+        """Bring a given text to a bounded length: an ellipsis takes the place of its middle."""
+        text = " ".join(text.split())
+        padded = self._padded(text)
+        if len(padded) <= columns:
+            return text
+        return f"{padded[: columns * 2 // 3]}…{padded[-(columns // 3 - 1) :]}".replace(_FILLER, "")
+
+    def fit(self, text: str, columns: int) -> str:
+        """Break a text into lines of so many columns, and make it drawable."""
+        broken = (part.replace(_FILLER, "") for part in textwrap.wrap(self._padded(text), columns))
         # Drawable last: a cut through an escaped character would leave half of it.
-        broken = textwrap.wrap(text, width, break_long_words=True) if lines > 1 else [text]
-        return "\n".join(drawable(part, self.missing) for part in broken) or " "
+        return "\n".join(drawable(part, self.missing) for part in broken if part) or " "
+
+    def name(self, text: str, width: int = 18, lines: int = 3) -> str:
+        """Make a given text drawable and of bounded length, on several lines or on one."""
+        if lines == 1:
+            return drawable(self.short(text), self.missing) or " "
+        return self.fit(self.short(text, width * lines), width)
+
+    def key(self, axes: Axes, handles: Sequence[Artist], entries: Sequence[str]) -> None:
+        """Explain what is drawn below the axes, where nothing is covered, in a figure that grows by as much.
+
+        The handles are given in so many words: from a label alone a name with a leading underscore would be left out.
+        """
+        fitted = [self.fit(entry, KEY_COLUMNS) for entry in entries]
+        figure = axes.get_figure(root=True)
+        if figure is None or not fitted:
+            return
+        below = axes.transAxes + ScaledTranslation(-0.55, -0.54, figure.dpi_scale_trans)
+        axes.legend(
+            handles,
+            fitted,
+            loc="upper left",
+            bbox_to_anchor=(0, 0),
+            bbox_transform=below,
+            borderaxespad=0,
+            borderpad=0,
+            fontsize=10,
+        )
+        lines = sum(entry.count("\n") + 1 for entry in fitted)
+        figure.set_figheight(figure.get_figheight() + (lines * 12 + len(fitted) * 5) / 72)
 
     def finish(self, figure: Figure, caption: str) -> None:
         """Write the caption below, and the stamp across the top."""
         characters = max(int(figure.get_figwidth() * 13), 40)
-        wrapped = [line for part in caption.split("\n") for line in textwrap.wrap(part, characters) or [""]]
-        figure.supxlabel("\n".join(drawable(line, self.missing) for line in wrapped), fontsize=9, color="#333333")
+        wrapped = [self.fit(part, characters) for part in caption.split("\n")]
+        figure.supxlabel("\n".join(wrapped), fontsize=9, color="#333333")
+        lines = sum(part.count("\n") + 1 for part in wrapped)
+        figure.set_figheight(figure.get_figheight() + (lines - 1) * 11 / 72)
         if self.stamp:
             figure.text(
                 0.5,
@@ -77,6 +123,13 @@ class Drawing:
                 color="white",
                 bbox={"facecolor": "#B00020", "edgecolor": "none", "boxstyle": "square,pad=0.35"},
             )
+
+    def _padded(self, text: str) -> str:
+        """As many characters as the text takes columns: Chinese takes two, a code point written out eight."""
+        return "".join(
+            character + _FILLER * (len(drawable(character, self.missing)) - 1 if character in self.missing else wide)
+            for character, wide in ((one, unicodedata.east_asian_width(one) in "WF") for one in text)
+        )
 
 
 @contextlib.contextmanager
