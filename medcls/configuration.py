@@ -56,6 +56,9 @@ TEXT = frozenset(
     }
 )
 
+# Settings that are lists of such text. Brackets around them may be left out, as shells of their own mind want it.
+LISTS_OF_TEXT = frozenset({"runs"})
+
 
 def configurations() -> Path:
     """The folder that holds `conf/` and `experiments/`: in the wheel beside this file, else the checkout's top."""
@@ -139,6 +142,8 @@ def _readable(arguments: Sequence[str]) -> list[str]:
 def _readable_override(argument: str, multirun: bool) -> str:
     key, value = argument.split("=", 1)
     is_text = key.lstrip("+") in TEXT
+    if key.lstrip("+") in LISTS_OF_TEXT and not re.search(r"['\"]|\$\{|^(null|\[\s*\])?$", value):
+        return argument if multirun and "," in value and value[:1] != "[" else _list_of_text(key, value)
     try:
         parsed = OverridesParser.create().parse_override(argument)
     except HydraException as error:
@@ -160,6 +165,13 @@ def _readable_override(argument: str, multirun: bool) -> str:
     read = parsed.value()
     meant = read is None or read == value or isinstance(read, list) or "${" in value or value[:1] in ("'", '"')
     return argument if meant or not is_text else hydra_override(key, value)
+
+
+def _list_of_text(key: str, value: str) -> str:
+    """`runs=[a b,乳腺]`, or the same without brackets, so that Hydra reads each part as this very text."""
+    inner = value[1:-1] if value[:1] == "[" and value[-1:] == "]" else value
+    parts = [hydra_override("", part.strip()).removeprefix("=") for part in inner.split(",")]
+    return f"{key}=[{','.join(parts)}]"
 
 
 def _resume_into_the_same_folder(argv: list[str]) -> None:

@@ -11,6 +11,9 @@ from typing import Any
 from medcls.errors import MedclsError
 from medcls.writing import whole
 
+# Where the doors put their folders, when started anywhere.
+PARENTS = ("runs", "audits", "evaluations", "comparisons")
+
 
 class RunFolder:
     """Paths of one run and how its files are written.
@@ -34,9 +37,10 @@ class RunFolder:
         self.predictions = path / "predictions"
         self.figures = path / "figures"
         self.audit_page = path / "audit.html"
+        self.comparison_page = path / "comparison.md"
         # Hydra has just made the run folder; its parent too, where that holds nothing else.
         alone = path.is_dir() and not any(path.iterdir())
-        parent_too = alone and path.parent.name in ("runs", "audits") and len(list(path.parent.iterdir())) == 1
+        parent_too = alone and path.parent.name in PARENTS and len(list(path.parent.iterdir())) == 1
         self._made = [path, path.parent] if parent_too else [path] if alone else []
         self._log: logging.FileHandler | None = None
         self._early_log = logging.handlers.MemoryHandler(capacity=100_000, flushLevel=logging.CRITICAL + 1)
@@ -61,6 +65,8 @@ class RunFolder:
             )
         if self.audit_page.exists():
             raise MedclsError(f"{self.path} already holds an audit. Give another hydra.run.dir.")
+        if self.comparison_page.exists():
+            raise MedclsError(f"{self.path} already holds a comparison. Give another hydra.run.dir.")
 
     def refuse_within(self, images: str | None) -> None:
         """Stop where the run folder would lie among the images, and its figures be taken for some of them.

@@ -10,7 +10,7 @@ import pytest
 import medcls
 
 PACKAGE = Path(medcls.__file__).parent
-DOORS = {"train", "audit", "cache"}
+DOORS = {"train", "audit", "cache", "compare", "evaluate"}
 SOURCES = sorted(path for path in PACKAGE.rglob("*.py") if "configurations" not in path.parts)
 
 FORBIDDEN = {

@@ -1,12 +1,13 @@
 """Two classifiers on the same images: the difference, its interval, a test, and what may be concluded.
 
 Where every row stands alone, DeLong's paired test and McNemar's; as soon as one group has two rows,
-permutation and bootstrap of whole groups.
+permutation and bootstrap of whole groups. Many are compared at the price of few: whatever belongs to one
+classifier is computed once, and all pairs share their resamples.
 """
 
 import dataclasses
 import itertools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -16,9 +17,10 @@ from scipy.stats import norm, rankdata
 
 from medcls.errors import MedclsError, nearest
 from medcls.evaluation.analytic import FEW_FOR_DELONG, Z, delong, newcombe_limits
+from medcls.evaluation.hard_labels import check_table
 from medcls.evaluation.metrics import Floats, Integers, predicted_classes
 from medcls.evaluation.predictions import TOOK_PART, Predictions
-from medcls.evaluation.resampling import any_repeated, bootstrap, group_numbers, weighted_areas
+from medcls.evaluation.resampling import Ranking, Statistic, any_repeated, bootstrap, group_numbers
 
 METRICS = ("auroc", "accuracy", "sensitivity", "specificity")
 WORDS = {"auroc": "AUROC"}
@@ -26,7 +28,9 @@ ALPHA = 0.05
 BY_GROUP = "permutation of groups"
 
 NO_SPREAD = 1e-12  # what is less comes of the last digits
-_CELLS = 2**18  # ranks held at once: 2 MiB of float64
+_CELLS = 2**18  # signs held at once: 2 MiB of float64
+# So many permutations for each comparison that Holm's correction of the smallest p-value there can be leaves 0.01.
+_PERMUTATIONS_EACH = 100
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,18 +70,20 @@ class Comparison:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Pair:
-    """The rows that a metric counts, as both classifiers saw them.
+class _Seen:
+    """The rows that a metric counts, as each of M classifiers saw them.
 
     Parameters
     ----------
     labels, groups : int64 array (n,)
-    right : bool array (2, n)
-        Whether each of the two called the row rightly.
-    scores : float64 array (2, K, n)
+    right : bool array (M, n)
+        Whether each classifier called the row rightly.
+    scores : float64 array (M, K, n)
         For each class that has an AUROC of its own, the probability of it.
     cases : int64 array (K, n)
         1 where the row is of that class.
+    words : str
+        Which rows these are.
     """
 
     labels: Integers
@@ -85,10 +91,34 @@ class _Pair:
     right: NDArray[np.bool_]
     scores: Floats
     cases: Integers
+    words: str
+
+    @property
+    def n(self) -> int:
+        return len(self.labels)
+
+    @property
+    def unit(self) -> str:
+        """What changes sides in a permutation."""
+        return BY_GROUP if any_repeated(self.groups) else "permutation of rows"
+
+    def by_group(self, values: Floats) -> Floats:
+        """Sums over the rows of each group: `(m, n)` to `(m, groups)`."""
+        return np.stack([np.bincount(self.groups, row) for row in values])
 
 
-# Limits, p-value and method of a difference.
+# Two classifiers, by their numbers; and of their difference the limits, the p-value and the method.
+_Pair = tuple[int, int]
 _Result = tuple[tuple[float, float], float, str]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Draws:
+    """How often, and from which seed, is resampled."""
+
+    resamples: int
+    permutations: int
+    seed: int
 
 
 def compare(
@@ -119,24 +149,17 @@ def compare(
     Raises
     ------
     MedclsError
-        Different rows, labels, groups or classes; an unknown metric, or one that the task does not have.
+        Different rows, labels, groups or classes; hard labels where scores are needed; an unknown metric, or one
+        that the task does not have.
     """
-    check_paired(first, second, names)
-    pair, rows = _pair(first, second, metric, thresholds)
-    if metric == "auroc":
-        values = _areas(pair)
-        limits, p, method = _compare_areas(pair, values, resamples, seed)
-    else:
-        values = _shares(pair)
-        limits, p, method = _compare_shares(pair, values, resamples, seed)
-    sentence = conclusion(metric, names, values, limits, p, rows, first.split)
-    one, other = values
-    return Comparison(metric, one, other, one - other, *limits, p, method, pair.right.shape[1], rows, sentence)
+    points = {name: at for name, at in zip(names, thresholds, strict=True) if at is not None}
+    found = compare_all(dict(zip(names, (first, second), strict=True)), [metric], points, resamples, seed).iloc[0]
+    return Comparison(**{field.name: found[field.name] for field in dataclasses.fields(Comparison)})
 
 
 def compare_all(
     tables: Mapping[str, Predictions],
-    metric: str,
+    metrics: Sequence[str],
     thresholds: Mapping[str, float] | None = None,
     resamples: int = 2000,
     seed: int = 0,
@@ -147,28 +170,56 @@ def compare_all(
     ----------
     tables : mapping of str to Predictions
         By name; all of the same images.
+    metrics : sequence of str
+        Each of `METRICS`. The correction is for the comparisons of all of them.
     thresholds : mapping of str to float, optional
         Operating points by the same names; 0.5 where one is missing.
+    resamples, seed : int
+        As of `compare`. There are more permutations than resamples where many comparisons call for them: else no
+        p-value could be small enough to outlive its correction.
 
     Returns
     -------
     DataFrame
         `a, b`, then the fields of `Comparison`, and `p_holm`, on which the sentences stand. The
         intervals are those of each comparison alone.
+
+    Raises
+    ------
+    MedclsError
+        As `compare`.
     """
-    points = dict(thresholds or {})
-    pairs = list(itertools.combinations(tables, 2))
-    found = [
-        compare(tables[a], tables[b], metric, (points.get(a), points.get(b)), (a, b), resamples, seed) for a, b in pairs
-    ]
-    corrected = holm(np.array([one.p for one in found]))
+    names = list(tables)
+    for name in names[1:]:
+        check_paired(tables[names[0]], tables[name], (names[0], name))
+    points = [(thresholds or {}).get(name) for name in names]
+    pairs = list(itertools.combinations(range(len(names)), 2))
+    draws = _Draws(resamples, max(resamples, _PERMUTATIONS_EACH * len(pairs) * len(metrics)), seed)
+    found: list[tuple[str, str, Comparison]] = []
+    for metric in metrics:
+        seen = _see(list(tables.values()), metric, points)
+        values = _areas(seen) if metric == "auroc" else _shares(seen)
+        results = (_compare_areas if metric == "auroc" else _compare_shares)(seen, values, pairs, draws)
+        for (one, other), (limits, p, method) in zip(pairs, results, strict=True):
+            both = (values[one], values[other])
+            difference = Comparison(
+                metric, *both, both[0] - both[1], *limits, p, method, seen.n, seen.words, sentence=""
+            )
+            found.append((names[one], names[other], difference))
+    corrected = holm(np.array([told.p for _, _, told in found]))
+    split, count = tables[names[0]].split, int(np.isfinite(corrected).sum())
     rows = []
-    for names, one, p in zip(pairs, found, corrected.tolist(), strict=True):
-        values, limits = (one.first, one.second), (one.low, one.high)
-        sentence = conclusion(metric, names, values, limits, p, one.rows, tables[names[0]].split, len(pairs))
-        rows.append({"a": names[0], "b": names[1], **dataclasses.asdict(one), "p_holm": p, "sentence": sentence})
+    for (a, b, told), p in zip(found, corrected.tolist(), strict=True):
+        pair, limits = (told.first, told.second), (told.low, told.high)
+        sentence = conclusion(told.metric, (a, b), pair, limits, p, told.rows, split, count)
+        rows.append({"a": a, "b": b, **dataclasses.asdict(told), "p_holm": p, "sentence": sentence})
     fields = [field.name for field in dataclasses.fields(Comparison)]
     return pd.DataFrame(rows, columns=["a", "b", *fields[:-1], "p_holm", fields[-1]])
+
+
+def metrics_of(classes: Sequence[str]) -> tuple[str, ...]:
+    """Name the metrics that a task with these classes can be compared by."""
+    return METRICS if len(classes) == 2 else METRICS[:2]
 
 
 def holm(p: Floats) -> Floats:
@@ -192,11 +243,10 @@ def check_paired(first: Predictions, second: Predictions, names: tuple[str, str]
     MedclsError
         They differ in any of these.
     """
-    if (first.classes, first.positive) != (second.classes, second.positive):
+    if (set(first.classes), first.positive) != (set(second.classes), second.positive):
         raise MedclsError(
             f"{names[0]} has the classes {', '.join(first.classes)} (positive: {first.positive}), {names[1]} has "
-            f"{', '.join(second.classes)} (positive: {second.positive}): only the same classes in the same order can "
-            "be compared."
+            f"{', '.join(second.classes)} (positive: {second.positive}): only the same classes can be compared."
         )
     mine, theirs = first.rows.set_index("path"), second.rows.set_index("path")
     for here, there, name in ((mine, theirs, names[0]), (theirs, mine, names[1])):
@@ -266,73 +316,92 @@ def conclusion(
     )
 
 
-def _pair(
-    first: Predictions, second: Predictions, metric: str, thresholds: tuple[float | None, float | None]
-) -> tuple[_Pair, str]:
-    """Line the two up, keep the rows that the metric counts, and say in words which these are."""
+def _see(tables: Sequence[Predictions], metric: str, thresholds: Sequence[float | None]) -> _Seen:
+    """Line the tables up with the first, and keep the rows that the metric counts."""
+    first = tables[0]
+    classes, positive = first.classes, first.positive
     if metric not in METRICS:
         raise MedclsError(f"Compared can be {', '.join(METRICS)}, not {metric!r}.{nearest(metric, METRICS)}")
-    classes, positive = first.classes, first.positive
-    if positive is None and metric in ("sensitivity", "specificity"):
+    if metric not in metrics_of(classes):
         raise MedclsError(f"With {len(classes)} classes there is no one {metric}: compare the accuracy or the AUROC.")
-    second = dataclasses.replace(second, rows=second.rows.set_index("path").loc[first.rows["path"]].reset_index())
+    tables = [_in_order_of(first, table) for table in tables]
     labels = first.labels()
-    groups = group_numbers(first.rows["group"].tolist(), len(labels))
-    both = (first.probabilities(), second.probabilities())
-    called = [predicted_classes(scores, classes, positive, at) for scores, at in zip(both, thresholds, strict=True)]
-    judged = range(len(classes)) if positive is None else (classes.index(positive),)
-    of_class = labels == (classes.index(positive) if positive else 0)
+    index = None if positive is None else classes.index(positive)
+    probabilities = [table.probabilities() for table in tables]
+    if metric == "auroc":
+        for scores in probabilities:
+            check_table(labels, scores, classes, index)
+    called = [
+        predicted_classes(scores, classes, positive, at) for scores, at in zip(probabilities, thresholds, strict=True)
+    ]
+    judged = range(len(classes)) if index is None else (index,)
+    of_class = labels == (index or 0)
     kept = {"sensitivity": of_class, "specificity": ~of_class}.get(metric, np.ones(len(labels), bool))
-    rows = f"{kept.sum()} images"
+    words = f"{kept.sum()} images"
     if positive and metric in ("sensitivity", "specificity"):
         name = positive if metric == "sensitivity" else next(one for one in classes if one != positive)
-        rows += f" of class {name!r}"
+        words += f" of class {name!r}"
+    groups = group_numbers(first.rows["group"].tolist(), len(labels))
     if any_repeated(groups):  # of all rows: which method holds does not hang on the metric
-        rows += f" from {len(np.unique(groups[kept]))} groups"
-    pair = _Pair(
+        words += f" from {len(np.unique(groups[kept]))} groups"
+    return _Seen(
         labels=labels[kept],
         groups=np.unique(groups[kept], return_inverse=True)[1],
         right=np.stack([one == labels for one in called])[:, kept],
-        scores=np.stack([scores.T[list(judged)] for scores in both])[:, :, kept],
+        scores=np.stack([scores.T[list(judged)] for scores in probabilities])[:, :, kept],
         cases=np.stack([(labels == k).astype(np.int64) for k in judged])[:, kept],
+        words=words,
     )
-    return pair, rows
 
 
-def _shares(pair: _Pair) -> tuple[float, float]:
-    """Share of rows that each of the two called rightly."""
-    if not pair.right.shape[1]:
-        return np.nan, np.nan
-    return float(pair.right[0].mean()), float(pair.right[1].mean())
+def _in_order_of(first: Predictions, table: Predictions) -> Predictions:
+    """The same rows and classes, in the order of the first table's."""
+    rows = table.rows.set_index("path").loc[first.rows["path"]].reset_index()
+    return dataclasses.replace(table, rows=rows, classes=first.classes)
 
 
-def _compare_shares(pair: _Pair, values: tuple[float, float], resamples: int, seed: int) -> _Result:
+def _shares(seen: _Seen) -> list[float]:
+    """Share of rows that each classifier called rightly."""
+    return seen.right.mean(axis=1).tolist() if seen.n else [np.nan] * len(seen.right)
+
+
+def _compare_shares(seen: _Seen, values: list[float], pairs: list[_Pair], draws: _Draws) -> list[_Result]:
     """McNemar's exact test with Bonett and Price's interval; by group, where any has two rows.
 
     Bonett and Price 2012, "Adjusted Wald confidence interval for a difference of binomial proportions
     based on paired data": Wald's, after one row more of either disagreement.
     """
-    if np.isnan(values).any():
-        return (np.nan, np.nan), np.nan, "none"
-    gains = pair.right[0].astype(np.float64) - pair.right[1]
-    n, ups, downs = len(gains), int((gains > 0).sum()), int((gains < 0).sum())
-    if not any_repeated(pair.groups):
-        both = int((pair.right[0] & pair.right[1]).sum())
-        _, p = mcnemar(np.array([[both, ups], [downs, n - both - ups - downs]]), exact=True)
-        return _bonett_price(ups, downs, n), float(p), "McNemar, exact; interval of Bonett and Price"
-    of_group = np.bincount(pair.groups, gains)
-    signs = np.random.default_rng(seed).choice((-1.0, 1.0), (resamples, len(of_group)))
-    p = _permutation_p(signs @ of_group / n, values[0] - values[1])
+    if not seen.n:
+        return [_UNDEFINED] * len(pairs)
+    if not any_repeated(seen.groups):
+        return [_mcnemar(seen.right[one], seen.right[other]) for one, other in pairs]
+    right = seen.right.astype(np.float64)
+    gains = seen.by_group(right)
+    gains = np.stack([gains[one] - gains[other] for one, other in pairs])
+    ps = _permutation_ps(gains / seen.n, draws)
     drawn = bootstrap(
-        lambda weights: (weights @ gains / weights.sum(axis=1))[:, None], pair.labels, pair.groups, resamples, seed
-    )
-    limits = _normal_limits(values[0] - values[1], drawn.values[:, 0])
-    if limits is not None:
-        return limits, p, f"{BY_GROUP}; interval by bootstrap"
-    # Each group for one row: all that can be said where no resample differs from another.
-    count = len(of_group)
-    ups, downs = int((of_group > 0).sum()), int((of_group < 0).sum())
-    return _bonett_price(ups, downs, count), p, f"{BY_GROUP}; interval of Bonett and Price, each group counted once"
+        lambda weights: weights @ right.T / weights.sum(axis=1, keepdims=True),
+        seen.labels,
+        seen.groups,
+        draws.resamples,
+        draws.seed,
+    ).values
+    results = []
+    for (one, other), of_group, p in zip(pairs, gains, ps, strict=True):
+        limits = _normal_limits(values[one] - values[other], drawn[:, one] - drawn[:, other])
+        if limits is not None:
+            results.append((limits, p, f"{BY_GROUP}; interval by bootstrap"))
+            continue
+        # Each group for one row: all that can be said where no resample differs from another.
+        limits = _bonett_price(int((of_group > 0).sum()), int((of_group < 0).sum()), len(of_group))
+        results.append((limits, p, f"{BY_GROUP}; interval of Bonett and Price, each group counted once"))
+    return results
+
+
+def _mcnemar(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> _Result:
+    both, ups, downs, n = int((one & other).sum()), int((one & ~other).sum()), int((other & ~one).sum()), len(one)
+    _, p = mcnemar(np.array([[both, ups], [downs, n - both - ups - downs]]), exact=True)
+    return _bonett_price(ups, downs, n), float(p), "McNemar, exact; interval of Bonett and Price"
 
 
 def _bonett_price(ups: int, downs: int, n: int) -> tuple[float, float]:
@@ -341,74 +410,107 @@ def _bonett_price(ups: int, downs: int, n: int) -> tuple[float, float]:
     return max(-1.0, float(up - down - half)), min(1.0, float(up - down + half))
 
 
-def _areas(pair: _Pair) -> tuple[float, float]:
-    """AUROC of each, the mean over the classes that have one of their own."""
-    n = pair.cases.shape[1]
-    if not ((pair.cases.sum(axis=1) > 0) & (pair.cases.sum(axis=1) < n)).all():
-        return np.nan, np.nan
-    areas = [delong(case, pair.scores[:, k])[0] for k, case in enumerate(pair.cases)]
-    one, other = np.mean(areas, axis=0)
-    return float(one), float(other)
+def _areas(seen: _Seen) -> list[float]:
+    """AUROC of each classifier, the mean over the classes that have one of their own."""
+    counts = seen.cases.sum(axis=1)
+    if not ((counts > 0) & (counts < seen.n)).all():
+        return [np.nan] * len(seen.scores)
+    return np.mean([delong(case, seen.scores[:, k])[0] for k, case in enumerate(seen.cases)], axis=0).tolist()
 
 
-def _compare_areas(pair: _Pair, values: tuple[float, float], resamples: int, seed: int) -> _Result:
+def _compare_areas(seen: _Seen, values: list[float], pairs: list[_Pair], draws: _Draws) -> list[_Result]:
     """DeLong's paired test in a binary task; else, and where it breaks down, permutation and bootstrap."""
     if np.isnan(values).any():
-        return (np.nan, np.nan), np.nan, "none"
-    difference, clustered = values[0] - values[1], any_repeated(pair.groups)
-    cases = int(pair.cases[0].sum())
-    if len(pair.cases) == 1 and not clustered and min(cases, pair.cases.shape[1] - cases) >= FEW_FOR_DELONG:
-        covariance = delong(pair.cases[0], pair.scores[:, 0])[1]
-        variance = covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1]
+        return [_UNDEFINED] * len(pairs)
+    results = _delong_results(seen, values, pairs)
+    left = [pair for pair in pairs if pair not in results]
+    if left:
+        ps = _permutation_ps(_area_contributions(seen, left), draws)
+        drawn = bootstrap(_mean_areas(seen), seen.labels, seen.groups, draws.resamples, draws.seed).values
+        for (one, other), p in zip(left, ps, strict=True):
+            limits = _normal_limits(values[one] - values[other], drawn[:, one] - drawn[:, other])
+            if limits is not None:
+                results[one, other] = limits, p, f"{seen.unit}; interval by bootstrap"
+            else:
+                unpaired = _unpaired_limits(seen, one, other)
+                results[one, other] = unpaired, p, f"{seen.unit}; interval from Newcombe's of each, as if unpaired"
+    return [results[pair] for pair in pairs]
+
+
+def _delong_results(seen: _Seen, values: list[float], pairs: list[_Pair]) -> dict[_Pair, _Result]:
+    """DeLong's test of the pairs for which it holds."""
+    cases = int(seen.cases[0].sum())
+    if len(seen.cases) > 1 or any_repeated(seen.groups) or min(cases, seen.n - cases) < FEW_FOR_DELONG:
+        return {}
+    covariance = delong(seen.cases[0], seen.scores[:, 0])[1]
+    results: dict[_Pair, _Result] = {}
+    for one, other in pairs:
+        difference = values[one] - values[other]
+        variance = covariance[one, one] + covariance[other, other] - 2 * covariance[one, other]
         if variance > NO_SPREAD:
             error = float(np.sqrt(variance))
             p = float(2 * norm.sf(abs(difference) / error))
-            return (difference - Z * error, difference + Z * error), p, "DeLong, paired"
-    p = _permutation_p(_permuted_areas(pair, resamples, seed), difference)
-    test = BY_GROUP if clustered else "permutation of rows"
-    drawn = bootstrap(lambda weights: _weighted_difference(pair, weights), pair.labels, pair.groups, resamples, seed)
-    limits = _normal_limits(difference, drawn.values[:, 0])
-    if limits is not None:
-        return limits, p, f"{test}; interval by bootstrap"
-    return _unpaired_limits(pair), p, f"{test}; interval from Newcombe's of each, as if unpaired"
+            results[one, other] = (difference - Z * error, difference + Z * error), p, "DeLong, paired"
+    return results
 
 
-def _permuted_areas(pair: _Pair, resamples: int, seed: int) -> Floats:
-    """Differences `(resamples,)` after whole groups of rows have changed sides at random.
+def _area_contributions(seen: _Seen, pairs: list[_Pair]) -> Floats:
+    """What each group contributes to the difference of two AUROCs: `(pairs, groups)`.
 
-    What changes sides are ranks, since two networks need not mean the same by one probability: Bandos,
-    Rockette and Gur 2005, "A permutation test sensitive to differences in areas for comparing ROC curves
-    from a paired design".
+    The difference is their sum, and where groups change sides its value is the sum with their signs changed. For
+    let `s(x, y)` be 1 where a case's rank x is above another row's y, 1/2 where equal, and `t` be -1 for a row that
+    changed sides, else 1. Of a case i and another row j, the first classifier then counts
+    `((1 + t_i) (1 + t_j) s(a_i, a_j) + (1 + t_i) (1 - t_j) s(a_i, b_j) + (1 - t_i) (1 + t_j) s(b_i, a_j) +
+    (1 - t_i) (1 - t_j) s(b_i, b_j)) / 4`, and the second the same with each t reversed: of their difference only
+    the terms in one t alone are left.
+
+    What changes sides are ranks, since two networks need not mean the same by one probability: Bandos, Rockette and
+    Gur 2005, "A permutation test sensitive to differences in areas for comparing ROC curves from a paired design",
+    who list all permutations so.
     """
-    draw = np.random.default_rng(seed)
-    n, count = len(pair.groups), int(pair.groups.max()) + 1
-    ranks = rankdata(pair.scores, axis=2)
-    at_once = max(1, _CELLS // n)
-    parts = []
-    for start in range(0, resamples, at_once):
-        swapped = draw.integers(0, 2, (min(at_once, resamples - start), count)).astype(bool)[:, pair.groups]
-        differences = np.zeros(len(swapped))
-        for k, case in enumerate(pair.cases):
-            for side, sign in ((0, 1), (1, -1)):
-                mixed = rankdata(np.where(swapped, ranks[1 - side, k], ranks[side, k]), axis=1)
-                # The area is the mean rank of the cases, less what they would have on their own, per other row.
-                differences += sign * mixed[:, case == 1].mean(axis=1) / (n - case.sum())
-        parts.append(differences / len(pair.cases))
-    return np.concatenate(parts)
+    ranks = rankdata(seen.scores, axis=2)
+    of_rows = np.zeros((len(pairs), seen.n))
+    for k, case in enumerate(seen.cases == 1):
+        cases, others = np.sort(ranks[:, k, case], axis=1), np.sort(ranks[:, k, ~case], axis=1)
+        for number, (one, other) in enumerate(pairs):
+            for rows, against, sign in ((case, others, 1), (~case, cases, -1)):
+                mine, theirs = ranks[one, k, rows], ranks[other, k, rows]
+                gained = [_share_below(mine, of) - _share_below(theirs, of) for of in (against[one], against[other])]
+                of_rows[number, rows] += sign * (gained[0] + gained[1]) / (2 * rows.sum())
+    return seen.by_group(of_rows / len(seen.cases))
 
 
-def _permutation_p(permuted: Floats, observed: float) -> float:
-    """Two-sided; the observed order counts as one of the permutations (Phipson and Smyth 2010)."""
-    as_far = np.abs(permuted) >= abs(observed) - NO_SPREAD
-    return float((1 + as_far.sum()) / (1 + len(permuted)))
+def _share_below(values: Floats, ascending: Floats) -> Floats:
+    """For each value the share of the others that lie below it, equal ones counting half."""
+    both = np.searchsorted(ascending, values, "left") + np.searchsorted(ascending, values, "right")
+    return both / (2 * len(ascending))
 
 
-def _weighted_difference(pair: _Pair, weights: Floats) -> Floats:
-    differences = [
-        weighted_areas(weights, case, pair.scores[0, k])[0] - weighted_areas(weights, case, pair.scores[1, k])[0]
-        for k, case in enumerate(pair.cases)
+def _permutation_ps(contributions: Floats, draws: _Draws) -> list[float]:
+    """Two-sided p-values of differences that are sums over groups `(pairs, groups)`, each of which may change its sign.
+
+    The observed order counts as one of the permutations (Phipson and Smyth 2010).
+    """
+    draw = np.random.default_rng(draws.seed)
+    groups = contributions.shape[1]
+    observed = np.abs(contributions.sum(axis=1)) - NO_SPREAD
+    as_far = np.ones(len(contributions))
+    at_once = max(1, _CELLS // groups)
+    for start in range(0, draws.permutations, at_once):
+        signs = 2.0 * draw.integers(0, 2, (min(at_once, draws.permutations - start), groups), np.int8) - 1
+        as_far += (np.abs(signs @ contributions.T) >= observed).sum(axis=0)
+    return (as_far / (1 + draws.permutations)).tolist()
+
+
+def _mean_areas(seen: _Seen) -> Statistic:
+    """From weights to the AUROC of each classifier `(r, M)`, the mean over classes."""
+    rankings = [
+        [Ranking.of(case, of_class) for case, of_class in zip(seen.cases, scores, strict=True)]
+        for scores in seen.scores
     ]
-    return np.mean(differences, axis=0)[:, None]
+    return lambda weights: np.stack(
+        [np.mean([ranking.count(weights).areas() for ranking in of_one], axis=0) for of_one in rankings], axis=1
+    )
 
 
 def _normal_limits(difference: float, values: Floats) -> tuple[float, float] | None:
@@ -417,15 +519,18 @@ def _normal_limits(difference: float, values: Floats) -> tuple[float, float] | N
     return (difference - Z * error, difference + Z * error) if error > NO_SPREAD else None
 
 
-def _unpaired_limits(pair: _Pair) -> tuple[float, float]:
+def _unpaired_limits(seen: _Seen, one: int, other: int) -> tuple[float, float]:
     """Limits of the difference from those of each AUROC (MOVER, see `mean_limits`), the mean over classes."""
     sides = []
-    for k, case in enumerate(pair.cases):
-        sizes = [len(np.unique(pair.groups[case == one])) for one in (1, 0)]
-        one, other = delong(case, pair.scores[:, k])[0].tolist()
-        (one_low, one_high), (other_low, other_high) = (newcombe_limits(area, *sizes) for area in (one, other))
-        low = one - other - np.hypot(one - one_low, other_high - other)
-        high = one - other + np.hypot(one_high - one, other - other_low)
+    for k, case in enumerate(seen.cases):
+        sizes = [len(np.unique(seen.groups[case == value])) for value in (1, 0)]
+        first, second = delong(case, seen.scores[[one, other], k])[0].tolist()
+        (first_low, first_high), (second_low, second_high) = (newcombe_limits(area, *sizes) for area in (first, second))
+        low = first - second - np.hypot(first - first_low, second_high - second)
+        high = first - second + np.hypot(first_high - first, second - second_low)
         sides.append((low, high))
     low, high = np.mean(sides, axis=0)
     return float(low), float(high)
+
+
+_UNDEFINED: _Result = ((np.nan, np.nan), np.nan, "none")

@@ -9,7 +9,7 @@ from medcls.errors import MedclsError
 from medcls.evaluation.analytic import FEW_FOR_DELONG, delong
 from medcls.evaluation.comparing import compare, compare_all, conclusion, holm
 from medcls.evaluation.predictions import Predictions
-from medcls.evaluation.resampling import weighted_areas
+from medcls.evaluation.resampling import Ranking
 
 CLASSES = ("malignant", "benign")
 THREE = ("a", "b", "c")
@@ -156,7 +156,7 @@ def test_permutation_equals_the_list_of_all_permutations():
     for swap in itertools.product([False, True], repeat=5):
         changed = np.array(swap)[number]
         mixed = np.where(changed, ranks[::-1], ranks)
-        areas = [weighted_areas(ones, (labels == 0).astype(int), row)[0][0] for row in mixed]
+        areas = [Ranking.of((labels == 0).astype(int), row).count(ones).areas()[0] for row in mixed]
         differences.append(areas[0] - areas[1])
     observed = compare(a, b, "auroc", resamples=20_000)
     exact = np.mean(np.abs(differences) >= abs(observed.difference) - 1e-12)
@@ -299,7 +299,7 @@ def test_sentences_of_a_sweep_stand_on_the_corrected_p_value():
     a, b = two_models(300, first=1.8, second=1.45, seed=1)
     c, d = two_models(300, first=1.75, second=1.7, seed=2)
     alone = compare(a, b, "auroc", names=("a", "b"))
-    found = compare_all({"a": a, "b": b, "c": c, "d": d}, "auroc").set_index(["a", "b"])
+    found = compare_all({"a": a, "b": b, "c": c, "d": d}, ["auroc"]).set_index(["a", "b"])
     assert len(found) == 6
     np.testing.assert_allclose(found["p_holm"], holm(found["p"].to_numpy()))
     assert found.loc[("a", "b"), "p"] == alone.p and found["sentence"].str.contains("Holm's correction for 6").all()
