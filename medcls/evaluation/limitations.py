@@ -1,14 +1,44 @@
 """What a reader must hold against the figures: found by rule in the assessments and in the run's own record."""
 
 import dataclasses
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
+import numpy as np
+import pandas as pd
+from scipy.stats import norm
+
+from medcls.evaluation.analytic import LEVEL, Z, wilson_limits
 from medcls.evaluation.assessment import Assessment
+from medcls.evaluation.calibration import calibration_line, expected_calibration_error
+from medcls.evaluation.estimates import NAMES, Estimate, at_start, estimate, split_name, told
+from medcls.evaluation.metrics import FEW_CASES, UNFITTED_THRESHOLD
+from medcls.evaluation.plots import overfitting_alarm
+from medcls.evaluation.predictions import FITTED_TWICE, TOOK_PART
+from medcls.evaluation.resampling import group_numbers
+from medcls.evaluation.shift import class_shares, differences, in_the_large, prevalence_differences, shares
 from medcls.evaluation.sources import Sources
+from medcls.evaluation.subgroups import Gap, Subgroups
+from medcls.wording import counted, enumerated
 
 Level = Literal["serious", "mind"]
 """Serious: the figures do not mean what they seem to. Mind: they hold less far than they seem to."""
+
+WIDE = 0.2
+"""From this width on an interval leaves open whether a classifier is good or poor."""
+
+FEW_BINS = 3
+"""So many bins of the reliability diagram miss by chance in about one of a hundred perfect models."""
+
+GAP = 0.1
+"""Differences between subgroups up to this are not called wide."""
+
+BEYOND_CHANCE = 2.6
+"""So many standard errors under its promise a coverage lies by chance once in two hundred times."""
+
+# Audit checks whose subject the rules below speak of from the figures themselves.
+_SPOKEN_OF = ("small_test", "groups", "prevalence_")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,4 +72,501 @@ def limitations(headline: Assessment, others: Sequence[Assessment], sources: Sou
     sources : Sources
         What is known of the run.
     """
+    found = [
+        *_no_test(headline),
+        *_unknown_origin(sources),
+        *_stamps(sources),
+        *_training_copies(sources),
+        *_overfitting(sources),
+        *_audit(sources),
+        *_shift(headline, others, sources),
+        *_undefined(headline),
+        *_chance(headline),
+        *_small(headline),
+        *_readings(sources),
+        *_calibration(headline),
+        *_sets(headline),
+        *_subgroups(headline),
+        *_threshold(headline),
+        *_fits(headline),
+        *_prevalence(headline),
+        *_groups(headline),
+        *_one_site(headline, others),
+        *_one_training(sources),
+    ]
+    return sorted(found, key=lambda one: one.level != "serious")
+
+
+def _no_test(headline: Assessment) -> list[Limitation]:
+    """The images took part in making the classifier, or nobody says that they did not (P09)."""
+    split, images = headline.table.split, counted(len(headline.table), "image")
+    if split in TOOK_PART:
+        title = f"The figures are of {split} ({images}), which is no test"
+        text = f"{at_start(TOOK_PART[split])}. New images will be called less well. Report figures of a test split."
+        return [Limitation(title, text, "serious")]
+    if not split:
+        title = f"Nothing says which {images} these are"
+        text = (
+            "If the classifier was trained on them, or chosen by them, the figures are too good. Name the split in a "
+            "column `split`, and make sure that none of these images took part in training."
+        )
+        return [Limitation(title, text, "serious")]
     return []
+
+
+def _unknown_origin(sources: Sources) -> list[Limitation]:
+    """The record of the training is missing, or parts of it."""
+    missing = [
+        what
+        for what, known in (
+            ("the settings of the training", sources.config),
+            ("the audit of the images", sources.audit),
+            ("the splits", sources.splits),
+            ("where the weights came from", sources.weights),
+            ("the course of the training", sources.history),
+        )
+        if known is None
+    ]
+    if not missing:
+        return []
+    if sources.config is None and sources.audit is None:
+        return [
+            Limitation(
+                "Nothing is known of how this classifier was made",
+                f"Not provided: {', '.join(missing)}. Whether images of one patient stand in both training and test, "
+                "and whether the test images chose anything, cannot be told from predictions alone. Whoever trained "
+                "it must say so.",
+                "serious",
+            )
+        ]
+    text = "A section of this report that needs them reads as not provided."
+    return [Limitation(f"Missing from the run's record: {', '.join(missing)}", text, "mind")]
+
+
+def _stamps(sources: Sources) -> list[Limitation]:
+    text = "It stands on every page and figure made from these images. Leave it there when you show them."
+    return [Limitation(stamp, text, "serious") for stamp in sources.stamps]
+
+
+def _training_copies(sources: Sources) -> list[Limitation]:
+    if not sources.training_copies:
+        return []
+    title = f"{counted(sources.training_copies, 'image')} of the external set are among the run's own"
+    text = (
+        "They have the same pixels, so the classifier may know them, and the set is not wholly another site's. Remove "
+        "them from the external set and evaluate again."
+    )
+    return [Limitation(title, text, "serious")]
+
+
+def _overfitting(sources: Sources) -> list[Limitation]:
+    alarm = None if sources.history is None else overfitting_alarm(sources.history)
+    if alarm is None:
+        return []
+    title, _, remedy = alarm.partition(". ")
+    return [Limitation(title, remedy, "serious")]
+
+
+def _audit(sources: Sources) -> list[Limitation]:
+    """Errors and warnings, in the audit's own words."""
+    levels: dict[str, Level] = {"error": "serious", "warning": "mind"}
+    found = [] if sources.audit is None else sources.audit["findings"]
+    return [
+        Limitation(finding["title"], finding["text"], levels[finding["level"]])
+        for finding in found
+        if finding["level"] in levels and not finding["check"].startswith(_SPOKEN_OF)
+    ]
+
+
+def _shift(headline: Assessment, others: Sequence[Assessment], sources: Sources) -> list[Limitation]:
+    """A split is unlike the one before it: test unlike val, another site unlike either."""
+    fitted_on = [one for one in others if one.table.split in ("val", "calibration")]
+    if headline.table.split in TOOK_PART:
+        return []
+    found = [_shift_between(headline, fitted_on[0])] if fitted_on else [_shift_of_classes(headline, sources)]
+    found += [_shift_between(one, headline) for one in others if one.table.split == "external"]
+    return [one for one in found if one is not None]
+
+
+def _shift_between(assessment: Assessment, before: Assessment) -> Limitation | None:
+    found = differences(assessment, before)
+    if not found:
+        return None
+    here, there = split_name(assessment.table.split), split_name(before.table.split)
+    text = (
+        f"{at_start(here)} is unlike {there} by more than chance explains: {'; '.join(map(str, found))}. "
+        f"{_accuracies(assessment, before)} What {there} promises does not hold for images such as these, and what "
+        f"{here} says need not hold at a third place. Before any use, fit threshold and probabilities again on images "
+        "from where the classifier is to be used, and test it on others from there."
+    )
+    title = f"{at_start(here)} is shifted against {there}: {enumerated([one.brief() for one in found], 3)}"
+    return Limitation(title, text, "serious" if any(one.of_calls for one in found) else "mind")
+
+
+def _shift_of_classes(headline: Assessment, sources: Sources) -> Limitation | None:
+    """Without predictions of val, the shares of the classes can still be held against training's."""
+    trained = _training_shares(headline, sources)
+    found = [] if trained is None else prevalence_differences(class_shares(headline.table), trained)
+    if not found:
+        return None
+    here = split_name(headline.table.split)
+    text = (
+        f"{'; '.join(map(str, found))}. Probabilities, PPV and NPV carry the prevalence that training had: state the "
+        "one where the classifier is to be used (prevalence=...)."
+    )
+    return Limitation(f"{at_start(here)} is shifted against train: {found[0].brief()}", at_start(text), "mind")
+
+
+def _training_shares(headline: Assessment, sources: Sources) -> dict[str, Estimate] | None:
+    if sources.splits is None or "train" not in set(sources.splits["split"]):
+        return None
+    row = sources.splits[sources.splits["split"] == "train"].iloc[0]
+    return shares({name: int(row[f"{name}: images"]) for name in class_shares(headline.table)}, int(row["groups"]))
+
+
+def _accuracies(assessment: Assessment, before: Assessment) -> str:
+    """What the shift does to the calls, at the fitted threshold and at 0.5."""
+    here, there = split_name(assessment.table.split), split_name(before.table.split)
+    reached = f"the accuracy on {here} is {estimate(assessment, 'accuracy')}"
+    was = f"on {there} it is {estimate(before, 'accuracy')}."
+    point = assessment.policies.operating_point
+    if assessment.at_half is None or point is None:
+        return f"{at_start(reached)}; {was}"
+    at_half = assessment.at_half.values["accuracy"]
+    return (
+        f"At the threshold {point.label()} {reached}, at a threshold of {UNFITTED_THRESHOLD} it is {at_half:.3f}; {was}"
+    )
+
+
+def _undefined(headline: Assessment) -> list[Limitation]:
+    """A class is missing, or was never called."""
+    reasons = headline.metrics.reasons
+    missing = [name for name in _opening(headline) if name in reasons]
+    if not missing:
+        return []
+    title = f"Undefined: {', '.join(NAMES[name] for name in missing)}"
+    why = "; ".join(dict.fromkeys(reasons[name] for name in missing))
+    text = (
+        f"{at_start(why)}. What cannot be told of these images is not known to be good: evaluate images of each class."
+    )
+    return [Limitation(title, text, "serious")]
+
+
+def _chance(headline: Assessment) -> list[Limitation]:
+    """No better than always naming the most frequent class (P51), or than tossing a coin."""
+    found = []
+    accuracy, baseline = estimate(headline, "accuracy"), headline.metrics.values["majority_baseline"]
+    area = estimate(headline, "auroc")
+    if area.low <= UNFITTED_THRESHOLD:
+        title = f"Not shown to be better than chance: AUROC {area}, and 0.5 is a toss of a coin"
+        text = "The order in which the classifier puts the images may be luck. Take more images, or another approach."
+        found.append(Limitation(title, text, "serious"))
+    note = headline.metrics.majority_note()
+    if note is not None:
+        title = (
+            f"The accuracy, {accuracy.value:.3f}, does not beat always naming the most frequent class, {baseline:.3f}"
+        )
+        text = (
+            f"{note} Read AUROC, sensitivity and specificity instead, and choose the operating point for what an "
+            "error costs."
+        )
+        found.append(Limitation(title, text, "serious"))
+    elif accuracy.low <= baseline:
+        title = f"The accuracy, {accuracy}, is not shown to beat always naming one class, {baseline:.3f}"
+        text = (
+            "What always naming the most frequent class reaches lies within its interval. Read AUROC, sensitivity and "
+            "specificity instead."
+        )
+        found.append(Limitation(title, text, "mind"))
+    return found
+
+
+def _small(headline: Assessment) -> list[Limitation]:
+    """Few cases of a class (P52), and intervals that leave the question open."""
+    names = _opening(headline)
+    wide = [name for name in names if (one := estimate(headline, name)).high - one.low > WIDE]
+    support = headline.metrics.confusion.sum(axis=1).tolist()
+    few = [f"{n} of {name}" for name, n in zip(headline.table.classes, support, strict=True) if n < FEW_CASES]
+    if few:
+        fewest = max(min(support), 1)
+        text = (
+            f"One image more or less called rightly moves a figure by up to {1 / fewest:.0%}. With 95% certainty the "
+            f"figures lie in these ranges: {told(headline, *names)}. Read the ranges, not the figures. "
+            "Cross-validation (data.folds=5) judges every image once; more images are better still."
+        )
+        return [Limitation(f"Fewer than {FEW_CASES} images of a class: {', '.join(few)}", text, "serious")]
+    if wide:
+        text = (
+            f"The ranges are 95% intervals; one wider than {WIDE} leaves open whether the classifier is good or poor. "
+            "More images of the rarer class make them narrower, and so does cross-validation (data.folds=5)."
+        )
+        return [Limitation(f"Figures that are known only roughly: {told(headline, *wide)}", text, "mind")]
+    return []
+
+
+def _readings(sources: Sources) -> list[Limitation]:
+    """The images have been looked at before (P53)."""
+    readings = sources.readings
+    if readings is None or readings.total == 1:
+        return []
+    title = (
+        f"These images have been evaluated {readings.total:,} times, of {counted(readings.checkpoints, 'checkpoint')}"
+    )
+    if readings.checkpoints == 1:
+        text = "Nothing was chosen between them, unless settings changed in the meantime because of what was seen."
+        return [Limitation(title, text, "mind")]
+    text = (
+        f"{readings.sentence()} The best of several on the same images is too good by chance. Confirm the one you "
+        "choose on images that none of them has seen."
+    )
+    return [Limitation(title, text, "serious")]
+
+
+def _calibration(headline: Assessment) -> list[Limitation]:
+    """Probabilities that do not mean what they say."""
+    whole, missed = in_the_large(headline), _missed_bins(headline.reliability)
+    if not whole.is_off and missed < FEW_BINS:
+        return []
+    if whole.is_off:
+        direction = "high" if whole.surplus.value > 0 else "low"
+        title = (
+            f"Probabilities are too {direction} on the whole: {whole.predicted:.3f} in the mean, and "
+            f"{whole.came_true} came true"
+        )
+    else:
+        title = f"Probabilities miss what came true in {missed} of {len(headline.reliability)} ranges"
+    predicted, events = _scores_and_events(headline)
+    slope = calibration_line(predicted, events).slope
+    lean = "" if math.isnan(slope) else f"; the calibration slope is {slope:.2f}, where 1 is right{_lean(slope)}"
+    positive = headline.table.positive
+    meaning = "80 in 100 such calls are right" if positive is None else f"80 in 100 such images are {positive}"
+    text = (
+        f"That the classifier says 0.80 need not mean that {meaning}: the mean error (ECE) is "
+        f"{expected_calibration_error(predicted, events):.3f}{lean}. The reliability figure shows where. Use the "
+        "probabilities to put images in order, not as risks. Where only the mix of classes differs, prevalence=... "
+        "re-weights them; otherwise fit them on images from where the classifier is used."
+    )
+    return [Limitation(title, text, "mind")]
+
+
+def _lean(slope: float) -> str:
+    return " and less means too extreme" if slope < 1 else " and more means too timid"
+
+
+def _missed_bins(reliability: pd.DataFrame) -> int:
+    """How many bins predicted what lies outside the interval of what came true."""
+    outside = (reliability["predicted"] < reliability["low"]) | (reliability["predicted"] > reliability["high"])
+    return int(outside.sum())
+
+
+def _scores_and_events(headline: Assessment) -> tuple[np.ndarray, np.ndarray]:
+    """What a reliability diagram shows, and whether it came true: both `(n,)`."""
+    probabilities, labels = headline.table.probabilities(), headline.table.labels()
+    if headline.table.positive is None:
+        return probabilities.max(axis=1), (probabilities.argmax(axis=1) == labels).astype(np.int64)
+    index = headline.table.classes.index(headline.table.positive)
+    return probabilities[:, index], (labels == index).astype(np.int64)
+
+
+def _sets(headline: Assessment) -> list[Limitation]:
+    """Label sets that break their promise, forget a class, or settle little."""
+    sets, rule = headline.sets, headline.policies.conformal
+    if sets is None or rule is None or sets.n == 0:
+        return []
+    found = []
+    share, promised = sets.covered / sets.n, f"Label sets promise {rule.coverage:.0%} and hold the true label in"
+    # The coverage varies with the images that the rule was fitted on as well as with those it is tried on.
+    error = math.sqrt(rule.coverage * (1 - rule.coverage) * (1 / _groups_of(headline) + 1 / max(rule.n, 1)))
+    by_class = {name: (held / n, held, n) for name, (held, n) in sets.by_class.items() if n}
+    worst = min(by_class, key=lambda name: by_class[name][0])
+    listed = ", ".join(f"{held:,} of {n:,} {name}" for name, (_, held, n) in by_class.items())
+    if share < rule.coverage - BEYOND_CHANCE * error:
+        text = (
+            f"They hold it in {listed}. The promise is for images like those of "
+            f"{split_name(rule.split)}, and these are unlike them. Do not rely on it here: fit the sets again on "
+            "images from where the classifier is used."
+        )
+        found.append(Limitation(f"{promised} {share:.1%}", text, "serious"))
+    elif wilson_limits(by_class[worst][0], by_class[worst][2])[1] < rule.coverage - GAP:
+        text = (
+            f"They hold it in {listed}. The promise is kept over all classes together, at the cost of this one, of "
+            "which an image has no such promise."
+        )
+        found.append(Limitation(f"{promised} {by_class[worst][0]:.1%} of {worst}", text, "serious"))
+    if sets.single < sets.n / 2:
+        text = (
+            f"The others hold several labels ({sets.several:,}) or none ({sets.empty:,}), which both say 'I do not "
+            f"know'. At a coverage of {rule.coverage:.0%} the classifier leaves most images to a person."
+        )
+        found.append(Limitation(f"Only {sets.single:,} of {sets.n:,} label sets name one label", text, "mind"))
+    return found
+
+
+def _subgroups(headline: Assessment) -> list[Limitation]:
+    """Some groups fare worse than others, or are too few to say."""
+    return [one for column in headline.subgroups for one in _of_column(column)]
+
+
+def _of_column(column: Subgroups) -> list[Limitation]:
+    metrics = ("auroc", "balanced_accuracy") if column.positive is None else ("auroc", "sensitivity", "specificity")
+    gaps = [gap for metric in metrics if (gap := column.gap(metric)) is not None]
+    if not gaps:
+        listed = "; ".join(f"{group.name} ({column.counts(group)})" for group in column.groups)
+        text = (
+            f"The groups are {listed}. A rank asks for {column.least} images behind each figure. Whether the "
+            "classifier serves all alike is not shown."
+        )
+        return [Limitation(f"Too few images to compare {len(column.groups)} groups by {column.column}", text, "mind")]
+    limits = column.table().set_index(["group", "metric"])
+    return [found for gap in gaps if (found := _of_gap(column, gap, limits)) is not None]
+
+
+def _of_gap(column: Subgroups, gap: Gap, limits: pd.DataFrame) -> Limitation | None:
+    """A difference between the best and the worst group that is wide, and more than chance between several."""
+    best, worst = (_of_group(limits, group.name, gap.metric) for group in (gap.best, gap.worst))
+    error = math.hypot(best.high - best.low, worst.high - worst.low) / (2 * Z)
+    pairs = gap.ranked * (gap.ranked - 1) / 2
+    if gap.difference <= GAP or not error > 0 or pairs * 2 * norm.sf(gap.difference / error) > 1 - LEVEL:
+        return None
+    title = (
+        f"By {column.column}, {NAMES[gap.metric]} is {best.value:.3f} in {gap.best.name} and {worst.value:.3f} in "
+        f"{gap.worst.name}"
+    )
+    text = (
+        f"{gap.best.name} ({column.counts(gap.best)}): {best}. {gap.worst.name} ({column.counts(gap.worst)}): {worst}. "
+        f"Chance between {gap.ranked} groups does not explain it. Say so wherever the figures of all are told, and "
+        "train on more images of the group that fares worse."
+    )
+    return Limitation(title, text, "serious")
+
+
+def _of_group(limits: pd.DataFrame, group: str, metric: str) -> Estimate:
+    value, low, high = limits.loc[(group, metric), ["value", "low", "high"]].to_numpy(np.float64).tolist()
+    return Estimate(value, low, high)
+
+
+def _threshold(headline: Assessment) -> list[Limitation]:
+    if headline.table.positive is None or headline.policies.threshold is not None:
+        return []
+    title = f"The threshold is {UNFITTED_THRESHOLD}, not fitted"
+    text = (
+        "Nobody chose it: sensitivity and specificity are those of an accident. Fit one on val "
+        "(operating_point=youden, or sensitivity>=0.95), never on test."
+    )
+    return [Limitation(title, text, "mind")]
+
+
+def _fits(headline: Assessment) -> list[Limitation]:
+    """What weakens the threshold, the temperature or the label sets."""
+    named = {
+        "threshold": headline.policies.operating_point,
+        "temperature": headline.policies.calibration,
+        "label sets": headline.policies.conformal,
+    }
+    fitted = {name: part for name, part in named.items() if part is not None and part.n}
+    found, twice = [], {}
+    for name, part in fitted.items():
+        took_part = FITTED_TWICE.get(part.split)
+        weak = [line for line in part.warnings if took_part is None or took_part not in line]
+        if weak:
+            title = f"Weakly founded: the {name}, fitted on {counted(part.n, 'image')} of {split_name(part.split)}"
+            found.append(Limitation(title, " ".join(weak), "mind"))
+        if len(weak) < len(part.warnings):
+            twice[name] = part.split
+    for split in dict.fromkeys(twice.values()):
+        names = [name for name, of in twice.items() if of == split]
+        title = f"Fitted on {split}, which had another part before: {', '.join(names)}"
+        found.append(Limitation(title, f"{at_start(FITTED_TWICE[split])}.", "mind"))
+    return found
+
+
+def _prevalence(headline: Assessment) -> list[Limitation]:
+    """PPV and NPV hold for one prevalence."""
+    here = {name: one.value for name, one in class_shares(headline.table).items()}
+    deployed = headline.deployment
+    if deployed is None:
+        names = list(here)
+        example = "0.1" if headline.table.positive else f"'{{{names[0]}: 0.1, ...}}'"
+        title = f"{_predictive_values(headline)} hold where the images are {_listed(here)}"
+        text = (
+            "Where a disease is rarer than here, most alarms are false ones, however good the classifier. State the "
+            f"prevalence where it is to be used (prevalence={example}), and the report re-weights to it."
+        )
+        return [Limitation(title, text, "mind")]
+    if all(abs(here[name] - share) <= 0.01 for name, share in deployed.prevalence.items()):
+        return []
+    there = "" if deployed.precision is None else f": PPV {deployed.precision:.3f} and NPV {deployed.npv:.3f} there"
+    text = (
+        f"The images here are {_listed(here)}, and {_predictive_values(headline)} hold for those. That sensitivity and "
+        "specificity stay the same elsewhere is an assumption: cases that are rarer are often also milder."
+    )
+    return [Limitation(f"The stated prevalence is another, {_listed(deployed.prevalence)}{there}", text, "mind")]
+
+
+def _predictive_values(headline: Assessment) -> str:
+    if headline.table.positive is None:
+        return "PPV and NPV of each class"
+    values = headline.metrics.values
+    return f"PPV {values['precision']:.3f} and NPV {values['npv']:.3f}"
+
+
+def _listed(shares_by_class: Mapping[str, float]) -> str:
+    return ", ".join(f"{share:.1%} {name}" for name, share in shares_by_class.items())
+
+
+def _groups(headline: Assessment) -> list[Limitation]:
+    """Images are not patients (P17), or nobody knows."""
+    n, lone = len(headline.table), int((headline.table.rows["group"] == "").sum())
+    groups = _groups_of(headline)
+    if lone:
+        which = "each" if lone == n else f"{lone:,} of them"
+        title = f"Nothing says which of the {counted(n, 'image')} belong to one patient"
+        text = (
+            f"Here {which} is taken as independent. Where patients have several images, the intervals are too narrow, "
+            "and images of one patient may stand in training and test alike. Name the patient by data.group_pattern "
+            "or data.group_column; if each image is of another patient, all is well."
+        )
+        return [Limitation(title, text, "mind")]
+    if groups < n:
+        title = f"{counted(n, 'image')} of only {counted(groups, 'group')}"
+        text = (
+            "Images of one patient or lesion resemble each other, and count for less than as many of different ones. "
+            f"The intervals allow for it. Report {groups:,} as the number of cases."
+        )
+        return [Limitation(title, text, "mind")]
+    return []
+
+
+def _groups_of(headline: Assessment) -> int:
+    return len(np.unique(group_numbers(headline.table.rows["group"].tolist(), len(headline.table))))
+
+
+def _one_site(headline: Assessment, others: Sequence[Assessment]) -> list[Limitation]:
+    if not headline.table.split or any(one.table.split == "external" for one in (headline, *others)):
+        return []
+    text = (
+        "Classifiers often do worse on another hospital's devices and patients, and nothing here shows by how much. "
+        "Evaluate images from elsewhere: python -m medcls.evaluate run=RUN data.root=/other/site"
+    )
+    return [Limitation("No images of another site were evaluated", text, "mind")]
+
+
+def _one_training(sources: Sources) -> list[Limitation]:
+    if sources.config is None:
+        return []
+    folds, seed = sources.config["data"].get("folds"), sources.config["seed"]
+    title = f"One training, with seed {seed}"
+    if folds:
+        title += f", of fold {sources.config['data']['fold']} of {folds}"
+    text = (
+        "Another seed gives other figures, by more than the intervals say: these are of the images alone. Train with "
+        "several seeds (-m seed=0,1,2) before you call one setting better than another."
+    )
+    return [Limitation(title, text, "mind")]
+
+
+def _opening(headline: Assessment) -> tuple[str, ...]:
+    """The figures that open a report."""
+    if headline.table.positive is None:
+        return ("auroc", "accuracy", "balanced_accuracy")
+    return ("auroc", "sensitivity", "specificity")

@@ -1,0 +1,73 @@
+"""Figures of an assessment with their intervals, to be held against each other and told in sentences."""
+
+import dataclasses
+import math
+
+from medcls.evaluation.assessment import Assessment
+from medcls.evaluation.intervals import MACRO
+
+NAMES = {
+    "accuracy": "accuracy",
+    "balanced_accuracy": "balanced accuracy",
+    "sensitivity": "sensitivity",
+    "specificity": "specificity",
+    "precision": "PPV",
+    "npv": "NPV",
+    "f1": "F1",
+    "auroc": "AUROC",
+    "average_precision": "average precision",
+    "mcc": "Matthews correlation",
+    "brier": "Brier score",
+    "log_loss": "log loss",
+}
+"""How metrics are called within a sentence."""
+
+_SPLITS = {"": "the table", "held_out": "the held-out fold", "external": "the external set"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Estimate:
+    """A figure and its 95% interval; all NaN where it is undefined, the limits NaN where they cannot be told."""
+
+    value: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        if math.isnan(self.value):
+            return "undefined"
+        return f"{self.value:.3f}" if math.isnan(self.low) else f"{self.value:.3f} ({self.low:.3f} to {self.high:.3f})"
+
+    def below(self, other: "Estimate") -> bool:
+        """Whether its whole interval lies under the other's; False where either cannot be told."""
+        return self.high < other.low
+
+    def apart(self, other: "Estimate") -> bool:
+        """Whether the two intervals do not touch; False where either cannot be told."""
+        return self.below(other) or other.below(self)
+
+
+def estimate(assessment: Assessment, metric: str, of_class: str | None = None) -> Estimate:
+    """Give a figure by its name in `NAMES`: of a class, or of the whole split.
+
+    With two classes that is the positive one's, with more the mean over classes.
+    """
+    rows = assessment.intervals[assessment.intervals["metric"] == metric]
+    of = (assessment.table.positive or MACRO, "") if of_class is None else (of_class,)
+    row = rows[rows["class"].isin(of)].iloc[-1]
+    return Estimate(float(row["estimate"]), float(row["low"]), float(row["high"]))
+
+
+def told(assessment: Assessment, *metrics: str) -> str:
+    """List figures with their intervals: `AUROC 0.954 (0.935 to 0.968), sensitivity ...`."""
+    return ", ".join(f"{NAMES[metric]} {estimate(assessment, metric)}" for metric in metrics)
+
+
+def split_name(split: str) -> str:
+    """Name a split within a sentence."""
+    return _SPLITS.get(split, split)
+
+
+def at_start(text: str) -> str:
+    """With its first letter large, the rest as it is."""
+    return text[:1].upper() + text[1:]

@@ -1,0 +1,125 @@
+"""Whether a split is unlike the one on which the classifier's threshold and probabilities were fitted."""
+
+import dataclasses
+
+import numpy as np
+
+from medcls.evaluation.analytic import wilson_limits
+from medcls.evaluation.assessment import Assessment
+from medcls.evaluation.calibration import reliability_table
+from medcls.evaluation.estimates import NAMES, Estimate, estimate
+from medcls.evaluation.predictions import Predictions
+from medcls.evaluation.resampling import group_numbers
+
+SLIGHT = 0.03
+"""Differences of probabilities and shares up to this are called none, however many images show them."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Difference:
+    """One figure whose intervals in the two splits do not touch.
+
+    Parameters
+    ----------
+    name : str
+        As in a sentence: `AUROC`, `share of PNEUMONIA`.
+    here, there : Estimate
+        In the split in question, and in the one before it.
+    of_calls : bool
+        Whether it says that the classifier does otherwise, and not only that the images are others.
+    """
+
+    name: str
+    here: Estimate
+    there: Estimate
+    of_calls: bool
+
+    def brief(self) -> str:
+        """Without the intervals."""
+        return f"{self.name} {self.here.value:.3f} against {self.there.value:.3f}"
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.here} against {self.there}"
+
+
+def differences(here: Assessment, there: Assessment) -> list[Difference]:
+    """Find what differs between two splits of one checkpoint by more than their 95% intervals allow.
+
+    The AUROC, where it has fallen; sensitivity and specificity at the operating point, in either direction (with
+    more than two classes the sensitivity of each); by how much the probabilities are too high on the whole; the
+    share of each class. Two intervals that do not touch are a stricter test than p < 0.05: with equal widths p is
+    under 0.006.
+    """
+    found = []
+    fallen = Difference(NAMES["auroc"], estimate(here, "auroc"), estimate(there, "auroc"), of_calls=True)
+    if fallen.here.below(fallen.there):
+        found.append(fallen)
+    for name, metric, of_class in _rates(here.table):
+        rate = Difference(name, estimate(here, metric, of_class), estimate(there, metric, of_class), of_calls=True)
+        if rate.here.apart(rate.there):
+            found.append(rate)
+    name = "probabilities too high by"
+    surplus = Difference(name, in_the_large(here).surplus, in_the_large(there).surplus, of_calls=False)
+    return found + _apart([surplus]) + prevalence_differences(class_shares(here.table), class_shares(there.table))
+
+
+def prevalence_differences(here: dict[str, Estimate], there: dict[str, Estimate]) -> list[Difference]:
+    """Give the classes that are more, or less, frequent here than there; of two classes, the second."""
+    names = list(here)[-1:] if len(here) == 2 else list(here)
+    return _apart([Difference(f"share of {name}", here[name], there[name], of_calls=False) for name in names])
+
+
+def _apart(found: list[Difference]) -> list[Difference]:
+    """Those whose intervals do not touch, and that are more than slight."""
+    return [one for one in found if one.here.apart(one.there) and abs(one.here.value - one.there.value) > SLIGHT]
+
+
+def class_shares(table: Predictions) -> dict[str, Estimate]:
+    """Give each class's share of the rows; the positive class last, where there is one."""
+    groups = len(np.unique(group_numbers(table.rows["group"].tolist(), len(table))))
+    names = sorted(table.classes, key=lambda name: name == table.positive)
+    counts = {name: int((table.rows["label"] == name).sum()) for name in names}
+    return shares(counts, groups)
+
+
+def shares(counts: dict[str, int], groups: int) -> dict[str, Estimate]:
+    """Give each class's share, with Wilson's limits as if each group were one image."""
+    total = sum(counts.values())
+    return {name: Estimate(n / total, *wilson_limits(n / total, groups)) for name, n in counts.items()}
+
+
+@dataclasses.dataclass(frozen=True)
+class InTheLarge:
+    """Calibration on the whole: the mean probability, and how often what it is of came true.
+
+    In a binary task of the positive class; with more classes, of the class that was called.
+    """
+
+    predicted: float
+    came_true: Estimate
+
+    @property
+    def surplus(self) -> Estimate:
+        """By how much the probabilities are too high; below 0 they are too low."""
+        limits = self.predicted - self.came_true.high, self.predicted - self.came_true.low
+        return Estimate(self.predicted - self.came_true.value, *limits)
+
+    @property
+    def is_off(self) -> bool:
+        """Whether chance does not explain the difference, and it is more than slight."""
+        surplus = self.surplus
+        return abs(surplus.value) > SLIGHT and not surplus.low <= 0 <= surplus.high
+
+
+def in_the_large(assessment: Assessment) -> InTheLarge:
+    """Hold the mean probability of a split against what came true, with Wilson's limits over groups."""
+    whole = reliability_table(assessment.table, bins=1).iloc[0]
+    came_true = Estimate(float(whole["observed"]), float(whole["low"]), float(whole["high"]))
+    return InTheLarge(float(whole["predicted"]), came_true)
+
+
+def _rates(table: Predictions) -> list[tuple[str, str, str]]:
+    """Name, metric and class of the rates to hold side by side."""
+    if table.positive is None:
+        return [(f"sensitivity for {name}", "sensitivity", name) for name in table.classes]
+    return [(metric, metric, table.positive) for metric in ("sensitivity", "specificity")]
