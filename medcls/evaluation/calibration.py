@@ -12,12 +12,17 @@ from scipy.special import expit, log_softmax, logit
 from sklearn.linear_model import LogisticRegression
 
 from medcls.errors import MedclsError, nearest
-from medcls.evaluation.analytic import wilson_limits
+from medcls.evaluation.analytic import Interval, undefined, wilson_limits
+from medcls.evaluation.intervals import bootstrap_limits
 from medcls.evaluation.metrics import Floats, Integers
 from medcls.evaluation.predictions import Predictions, check_fitted_with, check_may_fit, probabilities_of
-from medcls.evaluation.resampling import group_numbers
+from medcls.evaluation.resampling import any_repeated, bootstrap, group_numbers, ratio
 
 Binning = Literal["equal_mass", "equal_width"]
+
+ERROR = "calibration_error"
+LINE = ("calibration_slope", "calibration_intercept", "calibration_in_the_large")
+ERROR_BINS = 15
 
 # Beyond these a temperature is no correction any more. Sharpening more than tenfold would round distinct scores to
 # the same 0 and 1.
@@ -174,7 +179,7 @@ def reliability_table(table: Predictions, bins: int = 10, binning: Binning = "eq
 
 
 def expected_calibration_error(
-    predicted: Floats, events: Integers, bins: int = 15, binning: Binning = "equal_width"
+    predicted: Floats, events: Integers, bins: int = ERROR_BINS, binning: Binning = "equal_width"
 ) -> float:
     """Mean distance between predicted and observed shares over bins, weighted by their rows; NaN of no rows.
 
@@ -250,6 +255,11 @@ class CalibrationLine:
     in_the_large: float
     reason: str
 
+    @property
+    def figures(self) -> tuple[float, float, float]:
+        """In the order of `LINE`."""
+        return self.slope, self.intercept, self.in_the_large
+
 
 def calibration_line(predicted: Floats, events: Integers) -> CalibrationLine:
     """Logistic recalibration: Cox 1958, "Two further applications of a model for binary regression".
@@ -290,6 +300,143 @@ def _in_the_large(odds: Floats, events: Integers) -> float:
 
     middle = float(logit(events.mean()))  # beyond these every row's probability is on one side of the share
     return float(brentq(surplus, middle - odds.max() - 1, middle - odds.min() + 1, xtol=1e-12))
+
+
+def calibration_figures(table: Predictions, resamples: int = 2000, seed: int = 0) -> pd.DataFrame:
+    """Calibration error, slope, intercept and calibration-in-the-large, each with its 95% interval.
+
+    In a binary task all are of the positive class. With more classes the calibration error is of the confidence, as
+    in `reliability_table`, and the line is of each class's probability against whether the row is of that class.
+
+    The intervals are from the standard error over resamples of whole groups, on the logit scale for the calibration
+    error. In each resample the line makes one Newton step away from the line of all rows instead of being fitted
+    anew (Moulton and Zeger 1991, "Bootstrapping generalized linear models"), which costs three sums of the weights.
+    The calibration error is no less than noise makes it: its note says what a perfect model would show.
+
+    Parameters
+    ----------
+    table : Predictions
+    resamples, seed : int
+        Of the bootstrap. The same seed gives the same table.
+
+    Returns
+    -------
+    DataFrame
+        The columns of `intervals.intervals`, with the metrics `calibration_error`, `calibration_slope`,
+        `calibration_intercept` and `calibration_in_the_large`.
+
+    Raises
+    ------
+    MedclsError
+        Fewer than two resamples.
+    """
+    predicted, events = scores_and_events(table)
+    probabilities, labels = table.probabilities(), table.labels()
+    of_error = (ERROR, table.positive or "")
+    if not len(table):
+        names = [of_error, *((metric, name) for name in _judged(table) for metric in LINE)]
+        return _frame({name: undefined("the split has no images") for name in names})
+    lines = {}
+    for name in _judged(table):
+        k = table.classes.index(name)
+        lines[name] = _ResampledLine.of(probabilities[:, k], (labels == k).astype(np.int64))
+    bin_of, _ = _bins(predicted, ERROR_BINS, "equal_width")
+    gaps = (bin_of[:, None] == np.arange(ERROR_BINS)) * (events - predicted)[:, None]
+
+    def figures(weights: Floats) -> Floats:
+        error = np.abs(weights @ gaps).sum(axis=1) / weights.sum(axis=1)
+        return np.column_stack([error, *(line.figures(weights) for line in lines.values())])
+
+    groups = group_numbers(table.rows["group"].tolist(), len(table))
+    drawn = bootstrap(figures, labels, groups, resamples, seed).values
+    clustered = any_repeated(groups)
+    method = f"bootstrap over {'groups' if clustered else 'rows'}"
+    perfect = _error_of_a_perfect_model(predicted, bin_of)
+    note = f"a perfectly calibrated model would show {'at least' if clustered else 'about'} {perfect:.3f} on such rows"
+    error = expected_calibration_error(predicted, events)
+    found = {of_error: _resampled(error, drawn[:, 0], (0, 1), f"{method}, logit scale", note)}
+    for place, (name, one) in enumerate(lines.items()):
+        for column, (metric, value) in enumerate(zip(LINE, one.line.figures, strict=True)):
+            values = drawn[:, 1 + len(LINE) * place + column]
+            note = one.line.reason if np.isnan(value) else ""
+            found[metric, name] = _resampled(value, values, (-np.inf, np.inf), f"{method}, one Newton step", note)
+    return _frame({name: dataclasses.replace(interval, n=len(table)) for name, interval in found.items()})
+
+
+def _judged(table: Predictions) -> tuple[str, ...]:
+    return table.classes if table.positive is None else (table.positive,)
+
+
+def _resampled(estimate: float, values: Floats, bounds: tuple[float, float], method: str, note: str) -> Interval:
+    """Interval of one figure from its values over resamples; `n` is left to whoever calls."""
+    if np.isnan(estimate):
+        return undefined(note)
+    limits = bootstrap_limits(estimate, values, bounds)
+    if limits is None:
+        return Interval(estimate, np.nan, np.nan, "none", 0, "its uncertainty cannot be told from these rows")
+    return Interval(estimate, *limits, method, 0, note)
+
+
+def _frame(found: Mapping[tuple[str, str], Interval]) -> pd.DataFrame:
+    columns = ["metric", "class", *(field.name for field in dataclasses.fields(Interval))]
+    return pd.DataFrame([(*key, *dataclasses.astuple(interval)) for key, interval in found.items()], columns=columns)
+
+
+def _error_of_a_perfect_model(predicted: Floats, bin_of: Integers) -> float:
+    """Calibration error to expect where every probability is true and rows are independent.
+
+    The gap of a bin is then nearly normal with the variance `sum p (1 - p) / n^2`, whose mean distance from 0 is
+    `sqrt(2 / pi)` standard errors.
+    """
+    variances = np.bincount(bin_of, weights=predicted * (1 - predicted))
+    return float(np.sqrt(2 / np.pi * variances).sum() / len(predicted))
+
+
+@dataclasses.dataclass(frozen=True)
+class _ResampledLine:
+    """A calibration line, and what each row adds to the Newton step away from it.
+
+    Parameters
+    ----------
+    line : CalibrationLine
+        Of all rows.
+    centre : float
+        Mean log odds: about it the two parameters are nearly independent.
+    of_line : float64 array (n, 5)
+        Gradient (2) and information (3) of the log likelihood at the line.
+    of_large : float64 array (n, 2)
+        The same of the shift at a slope of 1.
+    """
+
+    line: CalibrationLine
+    centre: float
+    of_line: Floats
+    of_large: Floats
+
+    @classmethod
+    def of(cls, predicted: Floats, events: Integers) -> "_ResampledLine":
+        line = calibration_line(predicted, events)
+        odds = logit(np.clip(predicted, _EDGE, 1 - _EDGE))
+        centre = float(odds.mean())
+        x, fitted = odds - centre, expit(line.intercept + line.slope * odds)
+        residual, spread = events - fitted, fitted * (1 - fitted)
+        shifted = expit(line.in_the_large + odds)
+        return cls(
+            line,
+            centre,
+            np.column_stack([residual, residual * x, spread, spread * x, spread * x**2]),
+            np.column_stack([events - shifted, shifted * (1 - shifted)]),
+        )
+
+    def figures(self, weights: Floats) -> Floats:
+        """Slope, intercept and calibration-in-the-large for each row of weights `(r, n)`: `(r, 3)`."""
+        up, tilt, level, cross, square = (weights @ self.of_line).T
+        surplus, spread = (weights @ self.of_large).T
+        determinant = level * square - cross**2
+        slope = self.line.slope + ratio(level * tilt - cross * up, determinant)
+        middle = ratio(square * up - cross * tilt, determinant)
+        intercept = self.line.intercept + middle - (slope - self.line.slope) * self.centre
+        return np.column_stack([slope, intercept, self.line.in_the_large + ratio(surplus, spread)])
 
 
 def shift_prior(table: Predictions, trained: Mapping[str, float], deployed: Mapping[str, float]) -> Predictions:

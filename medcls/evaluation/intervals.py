@@ -168,7 +168,7 @@ class Split:
 
     def count_groups(self, rows: NDArray[np.bool_]) -> int:
         """How many groups the rows are of: the rows themselves, where all stand alone."""
-        return len(np.unique(self.groups[rows]))
+        return int(np.count_nonzero(np.bincount(self.groups[rows])))
 
 
 def intervals(
@@ -247,7 +247,7 @@ def bootstrap_limits(
     Chapter 12 of Efron and Tibshirani 1993, "An Introduction to the Bootstrap". Where patients have
     several rows and a figure is near its bound, this covers better than percentiles: with 100
     patients a class and a sensitivity of 0.95, in 0.94 of 400 simulations against 0.91. With an
-    infinite upper bound the scale is the logarithm.
+    infinite upper bound the scale is the logarithm, without any bound the figure's own.
 
     Returns
     -------
@@ -259,6 +259,8 @@ def bootstrap_limits(
     error = float(defined.std()) if 2 * len(defined) >= len(values) else 0.0
     if error < _NO_SPREAD or not low < estimate < high:
         return None
+    if np.isinf(low):
+        return estimate - Z * error, estimate + Z * error
     if np.isinf(high):
         factor = float(np.exp(Z * error / (estimate - low)))
         return low + (estimate - low) / factor, low + (estimate - low) * factor

@@ -12,13 +12,17 @@ from sklearn.metrics import log_loss
 from medcls.errors import MedclsError
 from medcls.evaluation.analytic import wilson_limits
 from medcls.evaluation.calibration import (
+    LINE,
     Calibration,
+    _ResampledLine,
+    calibration_figures,
     calibration_line,
     expected_calibration_error,
     fit_temperature,
     reliability_table,
     shift_prior,
 )
+from medcls.evaluation.intervals import intervals
 from medcls.evaluation.predictions import Predictions, from_logits
 
 BINARY = ("benign", "malignant")
@@ -288,3 +292,81 @@ def test_the_same_prevalence_changes_nothing():
 def test_a_prevalence_that_is_none_is_refused_in_words(trained, deployed, said):
     with pytest.raises(MedclsError, match=said):
         shift_prior(drawn(10), trained, deployed)
+
+
+# --- calibration figures with their intervals
+
+
+def test_calibration_figures_are_those_of_their_functions_in_the_columns_of_the_intervals():
+    rng = np.random.default_rng(0)
+    odds = rng.normal(size=400)
+    table = of_scores(expit(odds), rng.random(400) < expit(0.5 + 0.7 * odds))
+    found = calibration_figures(table, resamples=200)
+    metrics = intervals(table.labels(), table.probabilities(), table.classes, table.positive, resamples=2)
+    assert list(found.columns) == list(metrics.columns)
+    predicted, events = table.probabilities()[:, 1], table.labels()
+    line = calibration_line(predicted, events)
+    expected = (expected_calibration_error(predicted, events), line.slope, line.intercept, line.in_the_large)
+    assert found["estimate"].tolist() == list(expected)
+    assert found["metric"].tolist() == ["calibration_error", *LINE] and set(found["class"]) == {table.positive}
+    assert (found["low"] < found["estimate"]).all() and (found["estimate"] < found["high"]).all()
+    assert found["method"].str.startswith("bootstrap over rows").all() and (found["n"] == 400).all()
+    assert calibration_figures(table, resamples=200).equals(found)
+    assert not calibration_figures(table, resamples=200, seed=1).equals(found)
+
+
+def test_one_newton_step_spreads_as_refitted_lines_do():
+    rng = np.random.default_rng(1)
+    odds = rng.normal(-1, 1.5, size=300)
+    predicted, events = expit(odds), (rng.random(300) < expit(0.6 * odds)).astype(np.int64)
+    weights = rng.multinomial(300, np.full(300, 1 / 300), size=400).astype(np.float64)
+    stepped = _ResampledLine.of(predicted, events).figures(weights)
+    refitted = np.array(
+        [
+            calibration_line(np.repeat(predicted, times), np.repeat(events, times)).figures
+            for times in weights.astype(int)
+        ]
+    )
+    np.testing.assert_allclose(stepped.std(axis=0), refitted.std(axis=0), rtol=0.1)
+    for column in range(3):
+        assert np.corrcoef(stepped[:, column], refitted[:, column])[0, 1] > 0.97
+
+
+def test_copies_in_one_group_do_not_narrow_calibration_figures():
+    rng = np.random.default_rng(2)
+    odds = rng.normal(size=150)
+    scores, events = expit(odds), rng.random(150) < expit(odds)
+    once = calibration_figures(of_scores(scores, events), resamples=500)
+    groups = [f"p{row // 4}" for row in range(600)]
+    often = calibration_figures(of_scores(np.repeat(scores, 4), np.repeat(events, 4), groups), resamples=500)
+    np.testing.assert_allclose(often["high"] - often["low"], once["high"] - once["low"], rtol=0.01)
+    assert often["method"].str.startswith("bootstrap over groups").all() and "at least" in often["note"][0]
+
+
+def test_what_a_perfect_model_would_show_is_what_simulations_show():
+    rng = np.random.default_rng(3)
+    scores = rng.beta(1, 3, 300)
+    errors = [expected_calibration_error(scores, (rng.random(300) < scores).astype(int)) for _ in range(300)]
+    note = calibration_figures(of_scores(scores, rng.random(300) < scores), resamples=10)["note"][0]
+    said = float(note.removeprefix("a perfectly calibrated model would show about ").split()[0])
+    assert said == pytest.approx(np.mean(errors), rel=0.05)
+
+
+def test_p50_calibration_figures_without_a_class_are_nan_with_the_reason():
+    found = calibration_figures(of_scores(np.linspace(0.1, 0.9, 30), np.zeros(30)), resamples=20).set_index("metric")
+    for metric in LINE:
+        assert np.isnan(found.loc[metric, ["estimate", "low", "high"]].astype(float)).all()
+        assert found.loc[metric, "note"] == "only one class has rows"
+    assert found.loc["calibration_error", "estimate"] > 0
+    separated = calibration_figures(of_scores(np.linspace(0.1, 0.9, 30), np.arange(30) > 14), resamples=20)
+    assert "separated" in separated["note"][1] and not np.isnan(separated["low"][3])
+    empty = calibration_figures(of_scores([], []))
+    assert empty["estimate"].isna().all() and (empty["note"] == "the split has no images").all()
+
+
+def test_with_more_classes_each_has_its_line():
+    table = drawn(300, classes=FOUR, split="test")
+    found = calibration_figures(table, resamples=50)
+    assert found["class"].tolist() == ["", *np.repeat(FOUR, 3)]
+    line = calibration_line(table.probabilities()[:, 3], (table.labels() == 3).astype(np.int64))
+    assert tuple(found["estimate"][-3:]) == line.figures
