@@ -58,6 +58,7 @@ def test_binary_figures_agree(table, first, threshold):
     expected |= {"n": n, "prevalence": truth.mean(), "brier": sk.brier_score_loss(truth, scores, labels=[0, 1])}
     expected["balanced_accuracy"] = sk.balanced_accuracy_score(labels, predicted) if both else np.nan
     compare(metrics.values, expected, metrics.reasons)
+    np.testing.assert_array_equal(metrics.confusion, sk.confusion_matrix(labels, predicted, labels=[0, 1]))
 
 
 @settings(max_examples=200, deadline=None)
@@ -88,6 +89,7 @@ def test_figures_of_several_classes_agree(table):
     macro["brier"] = sk.brier_score_loss(labels, probabilities, labels=range(k))
     macro["quadratic_kappa"] = kappa(labels, predicted, k, "quadratic")
     compare(metrics.values, macro, metrics.reasons)
+    np.testing.assert_array_equal(metrics.confusion, sk.confusion_matrix(labels, predicted, labels=range(k)))
 
 
 @settings(max_examples=100, deadline=None)
