@@ -227,7 +227,7 @@ def reliability_figure(
         )
         said = "after calibration" if beside is not None else "the predicted probabilities"
         key.add(drawn, f"{said}, with Wilson's 95% limits")
-        widths = np.maximum(filled["upper"] - filled["lower"], 0.006)
+        widths = np.maximum(filled["upper"] - filled["lower"], 0.012)
         middle = (filled["upper"] + filled["lower"]) / 2
         bars.bar(middle, filled["n"], widths, color=COLOURS[5], edgecolor="white", linewidth=0.6)
         if filled.empty:
@@ -241,7 +241,7 @@ def reliability_figure(
             bars.set_xlabel("Confidence (the largest probability)")
             axes.set_ylabel("Share called rightly")
         else:
-            bars.set_xlabel(draw.fit(f"Predicted probability of {draw.short(positive, 30)}", 46))
+            bars.set_xlabel(draw.fit(f"Predicted probability of {draw.short(positive, 30)}", 60))
             axes.set_ylabel("Observed share")
         axes.set_title("Reliability: predicted and observed")
         key.write(bars, draw)
@@ -327,7 +327,7 @@ def rejection_figure(curve: pd.DataFrame, caption: str, stamp: str | None = None
                 continue
             values, colour = curve[column].to_numpy(np.float64), COLOURS[place]
             firm = int((curve[behind] >= FEW_BEHIND).sum())  # a count that only falls, so these are the first rows
-            start = f", {values[0]:.3f} without referral" if len(values) else ""
+            start = f", {values[0]:.3f} without referral" if np.isfinite(values[:1]).any() else ": no such image"
             key.add(_line(axes, share[:firm], values[:firm], LINES[place], color=colour), f"{column}{start}")
             tail = slice(max(firm - 1, 0), None)  # from the last firm point, so that the two parts meet
             _line(axes, share[tail], values[tail], ":", color=colour, alpha=0.5, linewidth=1.2)
@@ -339,7 +339,7 @@ def rejection_figure(curve: pd.DataFrame, caption: str, stamp: str | None = None
         if curve.empty:
             axes.text(0.5, 0.5, "No image to draw", ha="center", va="center", transform=axes.transAxes)
         axes.set_xlim(0, 1)
-        axes.set_ylim(max(0.0, min(seen) - 0.1 * (1 - min(seen)) - 0.02), 1.01)
+        axes.set_ylim(max(0.0, min(0.9, min(seen) - 0.1 * (1 - min(seen)))), 1.01)
         axes.set_xlabel("Share of images referred to a person, the least sure first")
         axes.set_ylabel("Among the images that are kept")
         axes.set_title("What referring the least sure brings")
@@ -588,7 +588,7 @@ def _square() -> tuple[Figure, Axes]:
 
 def _title(axes: Axes, draw: Drawing, what: str, positive: str | None) -> None:
     of = f"{what}, each class against the others" if positive is None else f"{what} of {draw.short(positive, 34)}"
-    axes.set_title(draw.fit(of, 52))
+    axes.set_title(draw.fit(of, 48))
 
 
 def _curve(axes: Axes, x: Floats, y: Floats, place: int) -> Line2D:
@@ -608,18 +608,25 @@ def _line(
     clip_on: bool = True,
     zorder: float = 2,
 ) -> Line2D:
-    return axes.plot(
-        *_thinned(x, y), style, color=color, alpha=alpha, linewidth=linewidth, clip_on=clip_on, zorder=zorder
-    )[0]
+    x, y = _thinned(x, y)
+    line = axes.plot(x, y, style, color=color, alpha=alpha, linewidth=linewidth, clip_on=clip_on, zorder=zorder)[0]
+    if len(x) == 1:  # of which no line would show anything
+        line.set_marker(".")
+    return line
 
 
 def _thinned(x: Floats, y: Floats) -> tuple[Floats, Floats]:
-    """Leave out points that lie in the same cell of a fine lattice as the one before, and those that are NaN."""
+    """Leave out points that are NaN, that lie in the same cell of a fine lattice as the one before, or on the way."""
     there = ~np.isnan(y)
     x, y = x[there], y[there]
     cells = np.stack([np.rint((values - values.min(initial=0.0)) / _span(values) * _CELLS) for values in (x, y)])
-    kept = np.append(np.ones(min(len(x), 1), bool), (np.diff(cells) != 0).any(axis=0))
-    kept[-1:] = True
+    moved = np.append(np.ones(min(len(x), 1), bool), (np.diff(cells) != 0).any(axis=0))
+    moved[-1:] = True
+    x, y, steps = x[moved], y[moved], np.diff(cells[:, moved])
+    before, after = steps[:, :-1], steps[:, 1:]
+    straight = (before[0] * after[1] == before[1] * after[0]) & ((before * after).sum(axis=0) > 0)
+    kept = np.ones(len(x), bool)
+    kept[1:-1] = ~straight
     return x[kept], y[kept]
 
 

@@ -28,7 +28,7 @@ LINES = ("-", "--", "-.", ":")  # with more classes than colours the line tells 
 
 # A figure of a report is shown 360 pixels wide on a phone: 10 pt of it are then nine pixels high.
 REPORT_WIDTH = 5.4
-KEY_COLUMNS = 64  # what fits below a figure of that width
+KEY_COLUMNS = 58  # what fits below a figure of that width
 
 _FILLER = "\x00"  # stands for a column and is never drawn
 
