@@ -32,6 +32,39 @@ def environment(templates: Path) -> Environment:
     return made
 
 
+def markdown_environment(templates: Path) -> Environment:
+    """Templates of a folder for a text in Markdown; whatever is put into them is escaped, see `escape_markdown`.
+
+    Filters: `code`, for a line of an indented block of code, where an escape would be seen.
+    """
+
+    def finish(value: object) -> Markup:
+        return value if isinstance(value, Markup) else Markup(escape_markdown(str(value)))  # noqa: S704 - escaped
+
+    made = Environment(
+        loader=FileSystemLoader(templates),
+        autoescape=True,  # so that what macros give is told from what is to be escaped
+        finalize=finish,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.filters["code"] = lambda text: Markup(" ".join(text.split()))  # noqa: S704 - nothing is read within code
+    return made
+
+
+def escape_markdown(text: str) -> str:
+    """Text that stays what it is in Markdown: no tag, no table cell, no code, no link; on one line.
+
+    An underscore within a word needs no escape, and a text reads better without.
+    """
+    line = " ".join(text.split())
+    line = re.sub(r"&(?=#?\w+;)", "&amp;", line).replace("<", "&lt;")
+    line = re.sub(r"([\\`*|\[\]~$])", r"\\\1", line)
+    line = re.sub(r"(?<!\w)_|_(?!\w)", r"\_", line)
+    return re.sub(r"^(\d*)([-+#>.)])(?=\D|$)", r"\1\\\2", line)
+
+
 def mark_settings(text: str) -> Markup:
     """Text with the settings in it, `data.copies=error`, set as what is typed."""
     marked, end = Markup(""), 0

@@ -58,7 +58,10 @@ class Picture:
     reason: str = ""
 
 
-def figures_sheet(columns: Sequence[str], rows: Sequence[Sequence[Cell | str]]) -> Sheet:
+Row = Sequence[Cell | str]
+
+
+def figures_sheet(columns: Sequence[str], rows: Sequence[Row]) -> Sheet:
     """Rows with a heading in their first cell, and figures in all others."""
     cells = tuple(tuple(Cell(cell) if isinstance(cell, str) else cell for cell in row) for row in rows)
     return Sheet(tuple(columns), (False, *(True for _ in columns[1:])), cells, headed=True)
@@ -78,10 +81,10 @@ def splits_sheet(table: pd.DataFrame, classes: Sequence[str], positive: str | No
         Whether groups are known, and so worth a line.
     """
     splits = table.to_dict("records")
-    rows = [["Images", *(f"{split['images']:,}" for split in splits)]]
+    rows: list[Row] = [["Images", *(f"{split['images']:,}" for split in splits)]]
     if groups:
         rows.append(["Groups, counted apart", *(f"{split['groups']:,}" for split in splits)])
-    of_classes = [
+    of_classes: list[Row] = [
         [
             f"{name} (positive)" if name == positive else name,
             *(_counted(split[f"{name}: images"], split[f"{name}: share"]) for split in splits),

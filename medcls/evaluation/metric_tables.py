@@ -1,0 +1,285 @@
+"""The tables of a report's metric sections: from an assessment, and nothing else."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+
+from medcls.evaluation.assessment import Assessment, uncalibrated
+from medcls.evaluation.calibration import (
+    CalibrationLine,
+    calibration_line,
+    expected_calibration_error,
+    scores_and_events,
+)
+from medcls.evaluation.folds import MEAN, POOLED
+from medcls.evaluation.intervals import MACRO
+from medcls.evaluation.metrics import brier_score, log_loss, predictive_values_at
+from medcls.evaluation.predictions import Predictions
+from medcls.evaluation.subgroups import Subgroup, Subgroups
+from medcls.evaluation.telling import AT_A_THRESHOLD, MEANINGS, Figure, digits, figures, key_metrics, meaning, told
+from medcls.pages.names import Names
+from medcls.pages.parts import Cell, Row, Sheet, figures_sheet
+
+PREVALENCES = (0.01, 0.05, 0.1, 0.3, 0.5)
+REFERRED = (0.0, 0.1, 0.2, 0.3, 0.5)
+OF_A_CLASS = ("sensitivity", "specificity", "precision", "npv", "f1", "auroc", "average_precision")
+
+
+def metrics_sheet(one: Assessment) -> Sheet:
+    """Every metric with its interval, the method of that, and what it means."""
+    found = figures(one)
+    rows = []
+    for metric in _in_order(found):
+        figure, told_of = found[metric], meaning(metric, one)
+        interval = Cell(figure.interval or "–", note=figure.method)
+        name = Cell(told_of.title, note=told_of.text)
+        rows.append((name, Cell(figure.estimate), interval, Cell(f"{figure.n:,}"), Cell(figure.note)))
+    columns = ("Metric", "Estimate", "95% interval", "Images behind it", "Note")
+    return Sheet(columns, (False, True, True, True, False), tuple(rows), headed=True)
+
+
+def classes_sheet(one: Assessment) -> Sheet:
+    """Each of several classes against all others, then their means."""
+    rows: list[Row] = []
+    for name in one.table.classes:
+        of = figures(one, name)
+        support = f"{one.metrics.per_class[name]['support']:,.0f}"
+        rows.append([name, support, *(_with_interval(of[metric]) for metric in OF_A_CLASS)])
+    n, decimals = f"{len(one.table):,}", digits(len(one.table))
+    found = figures(one)
+    rows.append(["Mean over classes (macro)", n, *(_with_interval(found[metric]) for metric in OF_A_CLASS)])
+    weighted = [told(metric, one.metrics.weighted[metric], decimals) for metric in OF_A_CLASS]
+    rows.append(["Mean weighted by class size", n, *weighted])
+    return figures_sheet(["Class", "Images", *(MEANINGS[metric].title for metric in OF_A_CLASS)], rows)
+
+
+def confusion_sheet(one: Assessment) -> Sheet:
+    """Counts, and of each true class the share of each call."""
+    confusion = one.metrics.confusion
+    rows: list[Row] = []
+    for name, counts in zip(one.table.classes, confusion.tolist(), strict=True):
+        total = sum(counts)
+        cells = [
+            Cell(f"{count:,} ({count / total:.0%})" if total else "0", count / total if total else None)
+            for count in counts
+        ]
+        rows.append([name, *cells, f"{total:,}"])
+    return figures_sheet(["Truth", *(f"called {name}" for name in one.table.classes), "All"], rows)
+
+
+def at_half_sheet(one: Assessment) -> Sheet | None:
+    """What depends on the threshold: at the operating point beside 0.5, which is what most tools use unasked."""
+    if one.at_half is None:
+        return None
+    decimals = digits(len(one.table))
+    rows: list[Row] = [
+        [
+            MEANINGS[metric].title,
+            told(metric, one.metrics.values[metric], decimals),
+            told(metric, one.at_half.values[metric], decimals),
+        ]
+        for metric in AT_A_THRESHOLD
+    ]
+    return figures_sheet(["", f"At {one.metrics.threshold:.3f}, the operating point", "At 0.5"], rows)
+
+
+def units_sheet(images: Assessment, units: Assessment) -> Sheet:
+    """Images beside patients or exams, of which each counts once."""
+    by_image, by_unit = figures(images), figures(units)
+    rows: list[Row] = [[Cell("Number"), f"{len(images.table):,}", f"{len(units.table):,}"]]
+    rows += [
+        [meaning(metric, images).title, _with_interval(by_image[metric]), _with_interval(by_unit[metric])]
+        for metric in _in_order(by_unit)
+    ]
+    return figures_sheet(["", "By image", "By patient or exam"], rows)
+
+
+def beside_sheet(splits: Sequence[Assessment]) -> Sheet:
+    """The same metrics of several splits."""
+    found = [figures(one) for one in splits]
+    rows: list[Row] = [[Cell("Images"), *(f"{len(one.table):,}" for one in splits)]]
+    for metric in _in_order(found[0]):
+        rows.append([meaning(metric, splits[0]).title, *(_with_interval(of[metric]) for of in found)])
+    return figures_sheet(["", *(split_name(one) for one in splits)], rows)
+
+
+def split_name(one: Assessment) -> str:
+    """What to call the images of an assessment."""
+    return one.table.split.replace("_", " ") or "these images"
+
+
+def predictive_values_sheet(one: Assessment) -> Sheet | None:
+    """PPV and NPV at other prevalences, by Bayes' theorem; None with more than two classes, or a rate undefined."""
+    positive, values = one.table.positive, one.metrics.values
+    if positive is None or math.isnan(values["sensitivity"] + values["specificity"]):
+        return None
+    stated = {} if one.deployment is None else {one.deployment.prevalence[positive]: "as stated"}
+    asked = dict.fromkeys(PREVALENCES, "") | {values["prevalence"]: "as among these images"} | stated
+    decimals = digits(len(one.table))
+    rows: list[Row] = []
+    for prevalence, note in sorted(asked.items()):
+        precision, npv = predictive_values_at(prevalence, values["sensitivity"], values["specificity"])
+        cells = told("precision", precision, decimals), told("npv", npv, decimals)
+        rows.append([Cell(f"{100 * prevalence:.3g} in 100", note=note), *cells])
+    return figures_sheet([f"{positive} in", "PPV", "NPV"], rows)
+
+
+def calibration_sheet(one: Assessment) -> Sheet:
+    """Whether probabilities mean what they say; before and after, where a temperature changed them."""
+    tables = [one.table] if one.reliability_before is None else [uncalibrated(one.table), one.table]
+    columns = ["As they are"] if len(tables) == 1 else ["As the network gives them", "With the temperature"]
+    of = [_calibration(table) for table in tables]
+    rows: list[Row] = [
+        [Cell(name, note=note), *(column[name] for column in of)] for name, note in _CALIBRATION if name in of[0]
+    ]
+    return figures_sheet(["", *columns], rows)
+
+
+_CALIBRATION = (
+    ("Calibration error", "Mean distance of predicted and observed shares, over 15 bins of equal width."),
+    ("Slope", "1 is right; below 1 the probabilities are too extreme."),
+    ("Intercept", "0 is right, beside a slope of 1."),
+    ("Calibration in the large", "0 is right; above 0 the probabilities are too low on the whole."),
+    ("Brier score", "Mean squared error: lower is better."),
+    ("Log loss", "Lower is better."),
+)
+
+
+def _calibration(table: Predictions) -> dict[str, str]:
+    predicted, events = scores_and_events(table)
+    labels, probabilities = table.labels(), table.probabilities()
+    index = None if table.positive is None else table.classes.index(table.positive)
+    found = {"Calibration error": expected_calibration_error(predicted, events)}
+    line: CalibrationLine | None = None
+    if index is not None:
+        line = calibration_line(predicted, events)
+        found |= {"Slope": line.slope, "Intercept": line.intercept, "Calibration in the large": line.in_the_large}
+    found |= {"Brier score": brier_score(labels, probabilities, index), "Log loss": log_loss(labels, probabilities)}
+    reason = "" if line is None else line.reason
+    return {
+        name: told("", value, 3) if not math.isnan(value) else f"undefined: {reason}" for name, value in found.items()
+    }
+
+
+def reliability_sheet(reliability: pd.DataFrame) -> Sheet:
+    """Predicted against observed shares, bin by bin."""
+    rows: list[Row] = [
+        [
+            f"{bin['lower']:.3f} to {bin['upper']:.3f}",
+            f"{bin['n']:,.0f}",
+            f"{bin['predicted']:.3f}",
+            f"{bin['observed']:.3f} ({bin['low']:.3f} to {bin['high']:.3f})",
+        ]
+        for bin in reliability[reliability["n"] > 0].to_dict("records")
+    ]
+    return figures_sheet(["Probabilities from", "Images", "Predicted, mean", "Observed (95% interval)"], rows)
+
+
+def decisions_sheet(decisions: pd.DataFrame) -> Sheet:
+    """Net benefit at some of the thresholds."""
+    rows: list[Row] = [
+        [f"{row['threshold']:.0%}", *(told("", row[name], 3) for name in ("model", "treat_all", "treat_none"))]
+        for row in decisions.iloc[[int(np.abs(decisions["threshold"] - at).argmin()) for at in _ACTED_AT]].to_dict(
+            "records"
+        )
+    ]
+    return figures_sheet(["Acting from a probability of", "This classifier", "Treat all", "Treat none"], rows)
+
+
+_ACTED_AT = (0.05, 0.1, 0.2, 0.3, 0.5)
+
+
+def sets_sheet(one: Assessment) -> Sheet | None:
+    """What the label sets say: how often they hold the truth, and how often they are an answer."""
+    counts, rule = one.sets, one.policies.conformal
+    if counts is None or rule is None:
+        return None
+    shares = [
+        ("Sets that hold the true label", f"asked for: {rule.coverage:.0%}", counts.covered, counts.n),
+        ("One label: an answer", "", counts.single, counts.n),
+        ("Of these, right", "", counts.single_right, counts.single),
+        ("Several labels: could be any of these", "", counts.several, counts.n),
+        ("No label: none for sure", "", counts.empty, counts.n),
+        *((f"True label held, where it is {name}", "", held, n) for name, (held, n) in counts.by_class.items()),
+    ]
+    rows: list[Row] = [
+        [Cell(name, note=note), f"{held:,} of {n:,}", f"{held / n:.1%}" if n else "–"] for name, note, held, n in shares
+    ]
+    return figures_sheet(["", "Images", "Share"], rows)
+
+
+def rejection_sheet(one: Assessment) -> Sheet:
+    """How the rest fares, when the least sure are referred to a person."""
+    curve, decimals = one.rejection, digits(len(one.table))
+    metrics = ["accuracy", *(["sensitivity", "specificity"] if "sensitivity" in curve else [])]
+    lines = dict.fromkeys(int(curve["share"].searchsorted(share + 1e-12, side="right")) - 1 for share in REFERRED)
+    rows: list[Row] = [
+        [f"{line['referred']:,.0f} ({line['share']:.0%})", *(told(name, line[name], decimals) for name in metrics)]
+        for line in curve.iloc[list(lines)].to_dict("records")
+    ]
+    return figures_sheet(["Referred to a person", *(f"{MEANINGS[name].title} of the rest" for name in metrics)], rows)
+
+
+def subgroups_sheet(groups: Subgroups, one: Assessment, names: Names) -> Sheet:
+    """The three metrics that matter most, by the values of a column."""
+    metrics = [*key_metrics(one), *(["majority_baseline"] if one.table.positive is None else [])]
+    rows: list[Row] = []
+    for group in groups.groups:
+        name = names.of(group.name) if groups.column in ("group", "path") else group.name
+        cells = (_with_interval(_of_group(group, metric, one)) for metric in metrics)
+        rows.append([name, f"{group.n:,}", *cells])
+    return figures_sheet([groups.column, "Images", *(MEANINGS[metric].title for metric in metrics)], rows)
+
+
+def gaps(groups: Subgroups, one: Assessment) -> list[str]:
+    """Between the best and the worst group, by each of these metrics."""
+    return [groups.say_gap(metric) for metric in key_metrics(one)]
+
+
+def _of_group(group: Subgroup, metric: str, one: Assessment) -> Figure:
+    low = high = math.nan
+    if group.intervals is not None:
+        rows = group.intervals
+        mine = rows[(rows["metric"] == metric) & rows["class"].isin((one.table.positive or MACRO, ""))]
+        for limits in mine[["low", "high"]].to_numpy(np.float64).tolist():
+            low, high = limits
+    reason = group.metrics.reasons.get(metric, "")
+    return Figure(metric, group.metrics.values[metric], low, high, digits(group.n), "", group.n, reason)
+
+
+def folds_sheet(table: pd.DataFrame, one: Assessment) -> Sheet:
+    """Each fold's figures, their mean, and those of all folds' rows pooled."""
+    whole = table[table["class"].isin((one.table.positive or MACRO, ""))]
+    numbers = [name for name in dict.fromkeys(whole["fold"]) if name not in (MEAN, POOLED)]
+    by = {(row["fold"], row["metric"]): row for row in whole.to_dict("records")}
+    decimals = digits(len(one.table))
+    baseline = f"majority baseline {told('accuracy', one.metrics.values['majority_baseline'], decimals)}"
+    rows: list[Row] = []
+    for metric in [name for name in MEANINGS if (POOLED, name) in by]:
+        folds = [Cell(told(metric, by[number, metric]["estimate"], decimals)) for number in numbers]
+        mean, pooled = by[MEAN, metric], by[POOLED, metric]
+        sd = "" if math.isnan(mean["sd"]) else f"sd {told(metric, mean['sd'], decimals)}"
+        together = Figure(metric, pooled["estimate"], pooled["low"], pooled["high"], decimals, "", pooled["n"], "")
+        rows.append(
+            [
+                Cell(MEANINGS[metric].title, note=baseline if metric == "accuracy" else ""),
+                *folds,
+                Cell(told(metric, mean["estimate"], decimals), note=sd),
+                _with_interval(together),
+            ]
+        )
+    return figures_sheet(["", *(f"Fold {number}" for number in numbers), "Mean", "Pooled (95% interval)"], rows)
+
+
+def _with_interval(figure: Figure) -> Cell:
+    """A figure with its interval below; where undefined, with the reason."""
+    if math.isnan(figure.value):
+        return Cell(figure.estimate, note=figure.note)
+    return Cell(figure.estimate, note=figure.interval)
+
+
+def _in_order(metrics: Mapping[str, Figure] | Iterable[str]) -> list[str]:
+    """Those that are told, in the order of the report."""
+    return [name for name in MEANINGS if name in metrics]
