@@ -170,8 +170,17 @@ def _readable_override(argument: str, multirun: bool) -> str:
 def _list_of_text(key: str, value: str) -> str:
     """`runs=[a b,乳腺]`, or the same without brackets, so that Hydra reads each part as this very text."""
     inner = value[1:-1] if value[:1] == "[" and value[-1:] == "]" else value
-    parts = [hydra_override("", part.strip()).removeprefix("=") for part in inner.split(",")]
-    return f"{key}=[{','.join(parts)}]"
+    return f"{key}=[{','.join(_as_text(part.strip()) for part in inner.split(','))}]"
+
+
+def _as_text(part: str) -> str:
+    """One part of a list, quoted only where Hydra would not read this very text."""
+    try:
+        if OverridesParser.create().parse_override(f"part={part}").value() == part:
+            return part
+    except HydraException:
+        pass
+    return hydra_override("part", part).removeprefix("part=")
 
 
 def _resume_into_the_same_folder(argv: list[str]) -> None:

@@ -222,6 +222,20 @@ def metrics_of(classes: Sequence[str]) -> tuple[str, ...]:
     return METRICS if len(classes) == 2 else METRICS[:2]
 
 
+def check_metric(metric: str, classes: Sequence[str]) -> None:
+    """See to it that a task with these classes can be compared by a metric.
+
+    Raises
+    ------
+    MedclsError
+        There is no such metric, or not with so many classes.
+    """
+    if metric not in METRICS:
+        raise MedclsError(f"Compared can be {', '.join(METRICS)}, not {metric!r}.{nearest(str(metric), METRICS)}")
+    if metric not in metrics_of(classes):
+        raise MedclsError(f"With {len(classes)} classes there is no one {metric}: compare the accuracy or the AUROC.")
+
+
 def holm(p: Floats) -> Floats:
     """P-values corrected for their number: Holm 1979, "A simple sequentially rejective multiple test procedure".
 
@@ -320,10 +334,7 @@ def _see(tables: Sequence[Predictions], metric: str, thresholds: Sequence[float 
     """Line the tables up with the first, and keep the rows that the metric counts."""
     first = tables[0]
     classes, positive = first.classes, first.positive
-    if metric not in METRICS:
-        raise MedclsError(f"Compared can be {', '.join(METRICS)}, not {metric!r}.{nearest(metric, METRICS)}")
-    if metric not in metrics_of(classes):
-        raise MedclsError(f"With {len(classes)} classes there is no one {metric}: compare the accuracy or the AUROC.")
+    check_metric(metric, classes)
     tables = [_in_order_of(first, table) for table in tables]
     labels = first.labels()
     index = None if positive is None else classes.index(positive)

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from medcls.errors import MedclsError
-from medcls.evaluation.comparing import ALPHA, METRICS, WORDS, compare_all
+from medcls.evaluation.comparing import ALPHA, METRICS, WORDS, check_metric, compare_all
 from medcls.evaluation.intervals import MACRO, intervals
 from medcls.evaluation.predictions import TOOK_PART, Predictions
 from medcls.evaluation.thresholds import OperatingPoint
@@ -128,6 +128,8 @@ def contest(contestants: Sequence[Contestant], metrics: Sequence[str], resamples
         Different images, labels, groups or classes; hard labels; a metric that the task does not have.
     """
     check_same_images(contestants)
+    for metric in metrics:
+        check_metric(metric, contestants[0].table.classes)
     figures = pd.concat([_own_figures(one, metrics, resamples, seed) for one in contestants], ignore_index=True)
     if len(contestants) > 2:
         first = figures[figures["metric"] == metrics[0]].set_index("name")["estimate"]
@@ -161,6 +163,13 @@ def check_same_images(contestants: Sequence[Contestant]) -> None:
     for one in contestants:
         sets.setdefault(frozenset(one.table.rows["path"]), []).append(one.name)
     if len(sets) == 1:
+        splits = {one.table.split.casefold(): one for one in contestants}
+        if len(splits) > 1:
+            listed = ", ".join(f"{one.table.split or '(none)'} of {one.name}" for one in splits.values())
+            raise MedclsError(
+                f"The same images are of different splits ({listed}): what chose a checkpoint flatters it, and what "
+                "was held back does not. Compare the same split of each."
+            )
         return
     (mine, here), (theirs, there) = list(sets.items())[:2]
     lines = [f"  {counted(len(paths), 'image')}: {enumerated(names)}" for paths, names in sets.items()]
@@ -197,18 +206,17 @@ def standing(pairs: pd.DataFrame, figures: pd.DataFrame, metric: str) -> str:
     metric : str
     """
     word, of_metric = WORDS.get(metric, metric), pairs[pairs["metric"] == metric]
-    own = figures[figures["metric"] == metric].set_index("name")
     if of_metric["p"].isna().any():
         return f"These {of_metric['rows'].iloc[0]} say nothing of the {word}: a class has no image here."
-    best = own["estimate"].idxmax()
+    own = figures[figures["metric"] == metric].sort_values("estimate", ascending=False, kind="stable")
+    best, (value, low, high) = own["name"].iloc[0], own[["estimate", "low", "high"]].to_numpy()[0]
     mine = of_metric[(of_metric["a"] == best) | (of_metric["b"] == best)]
     clear = (mine["p_holm"] < ALPHA) & ((mine["low"] > 0) | (mine["high"] < 0))
     others = mine["a"].where(mine["a"] != best, mine["b"])
     beaten, level = others[clear].tolist(), others[~clear].tolist()
-    figure = own.loc[best]
     said = (
-        f"On these {mine['rows'].iloc[0]} {best} has the highest {word} of {len(own)}, {figure['estimate']:.3f} (95% "
-        f"interval {figure['low']:.3f} to {figure['high']:.3f}). With p corrected for {pairs['p'].notna().sum()} "
+        f"On these {mine['rows'].iloc[0]} {best} has the highest {word} of {len(own)}, {value:.3f} (95% "
+        f"interval {low:.3f} to {high:.3f}). With p corrected for {pairs['p'].notna().sum()} "
         "comparisons (Holm) "
     )
     if beaten:
@@ -232,13 +240,13 @@ def _own_figures(one: Contestant, metrics: Sequence[str], resamples: int, seed: 
         None if one.point is None else one.point.threshold,
         resamples,
         seed,
-    ).set_index(["metric", "class"])
+    )
     over = table.positive or MACRO
     rows = [
-        {"name": one.name, "metric": metric, **found.loc[(metric, "" if metric == "accuracy" else over)].to_dict()}
+        found[(found["metric"] == metric) & (found["class"] == ("" if metric == "accuracy" else over))]
         for metric in metrics
     ]
-    return pd.DataFrame(rows)
+    return pd.concat(rows).drop(columns="class").assign(name=one.name)
 
 
 def _notes(contestants: Sequence[Contestant], metrics: Sequence[str]) -> tuple[str, ...]:

@@ -142,4 +142,4 @@ def _table(table: pd.DataFrame) -> str:
 
 def _escaped(text: str) -> str:
     """Text that Markdown shows as it stands, whatever is in the names of classes and folders."""
-    return re.sub(r"[\\`*<|\[]|^[#>]|(?<!\w)_|_(?!\w)", r"\\\g<0>", " ".join(text.split()))
+    return re.sub(r"[\\`*|\[]|<(?=[A-Za-z/!?])|^[#>]|(?<!\w)_|_(?!\w)", r"\\\g<0>", " ".join(text.split()))

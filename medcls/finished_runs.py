@@ -1,0 +1,194 @@
+"""Run folders, and tables of other tools, as a command names them: found, told apart, and read for what they say."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from medcls.errors import MedclsError, typed
+from medcls.wording import enumerated
+
+if TYPE_CHECKING:
+    from medcls.evaluation.predictions import Predictions
+    from medcls.evaluation.thresholds import OperatingPoint
+
+log = logging.getLogger(__name__)
+
+# Where runs differ in nothing else, these say nothing of what was trained.
+NOT_TOLD = ("data.root", "data.csv", "data.source", "data.workers", "resume", "evaluate_test", "trust", "keep_memory")
+
+MOST_SETTINGS = 6
+
+
+def find_runs(named: Sequence[Path], split: str) -> list[Path]:
+    """The run folders and tables that were meant: a folder of runs stands for all of them.
+
+    Raises
+    ------
+    MedclsError
+        A folder without a run; the same one twice; fewer than two; runs that were not evaluated on this split.
+    """
+    places = [place for path in named for place in (runs_in(path) if path.is_dir() else [path])]
+    seen: dict[Path, Path] = {}
+    for place in places:
+        if (twin := seen.setdefault(table_of(place, split).resolve(), place)) is not place:
+            raise MedclsError(f"{place} was named twice{'' if twin == place else f', also as {twin}'}: name each once.")
+    if len(places) < 2:
+        raise MedclsError(f"{places[0]} alone cannot be compared: name two runs or more.")
+    missing = [place for place in places if not table_of(place, split).is_file()]
+    if missing:
+        there = sorted({path.stem for place in missing for path in (place / "predictions").glob("*.csv")})
+        raise MedclsError(
+            f"{len(missing)} of {len(places)} were not evaluated on {split}"
+            + (f" (but on {', '.join(there)})" if there else "")
+            + f": they have no predictions/{split}.csv. Make it:\n"
+            + "\n".join(f"  python -m medcls.evaluate {typed('run', str(place))} split={split}" for place in missing)
+        )
+    return places
+
+
+def runs_in(folder: Path) -> list[Path]:
+    """The folder itself where it is a run, else the runs right below it; those that never finished are named.
+
+    Raises
+    ------
+    MedclsError
+        There is no run.
+    """
+    if (folder / "config.yaml").is_file() or (folder / "predictions").is_dir():
+        return [folder]
+    below = sorted((path for path in folder.iterdir() if path.is_dir()), key=_naturally)
+    found = [path for path in below if (path / "predictions").is_dir()]
+    if not found:
+        raise MedclsError(
+            f"{folder} holds no run: a run folder has config.yaml and predictions/, a folder of runs such folders."
+        )
+    unfinished = [path.name for path in below if path not in found and (path / "config.yaml").exists()]
+    if unfinished:
+        log.warning("left out, because they never finished: %s in %s", ", ".join(unfinished), folder)
+    return found
+
+
+def table_of(place: Path, split: str) -> Path:
+    """Where a run keeps its predictions of a split; a file is such a table itself."""
+    return place / "predictions" / f"{split}.csv" if place.is_dir() else place
+
+
+def _naturally(path: Path) -> list[tuple[int, str]]:
+    """The order in which 10 follows 9."""
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", path.name)]
+
+
+def read_configuration(place: Path) -> dict[str, Any] | None:
+    """A run's resolved configuration, for what it says; nothing is built from it. None where there is none.
+
+    Raises
+    ------
+    MedclsError
+        The file is no configuration.
+    """
+    path = place / "config.yaml"
+    if not path.is_file():
+        return None
+    try:
+        settings = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise MedclsError(f"{path} cannot be read as a configuration ({error}).") from error
+    if not isinstance(settings, dict):
+        raise MedclsError(f"{path} is not a configuration.")
+    return settings
+
+
+def own_positive(settings: Mapping[str, Any], place: Path, asked: str | None) -> str | None:
+    """The class that a run looks for.
+
+    Raises
+    ------
+    MedclsError
+        Another one was asked for.
+    """
+    own = settings.get("positive_class")
+    if asked is not None and own is not None and str(own) != asked:
+        raise MedclsError(f"{place} looks for {str(own)!r}, and positive_class is {asked!r}: leave it out for runs.")
+    return None if own is None else str(own)
+
+
+def operating_point(place: Path, table: Predictions) -> OperatingPoint | None:
+    """From where on a run calls the positive class; 0.5, not fitted, where nothing was fitted with these weights.
+
+    Raises
+    ------
+    MedclsError
+        The run's policies cannot be read.
+    """
+    from medcls.evaluation.thresholds import OperatingPoint, not_fitted
+
+    if table.positive is None:
+        return None
+    path = place / "policies.json"
+    if not path.is_file():
+        return not_fitted(table)
+    try:
+        stored = json.loads(path.read_text(encoding="utf-8"))["operating_point"]
+        point = None if stored is None else OperatingPoint.from_plain(stored)
+    except (ValueError, KeyError, TypeError) as error:
+        raise MedclsError(f"{path} holds no operating point that can be read ({error!r}).") from error
+    if point is None:
+        return not_fitted(table)
+    if point.checkpoint != table.checkpoint or point.positive_class != table.positive:
+        log.warning(
+            "%s: its operating point was fitted with checkpoint %s for %r; the predictions come from %s and look for "
+            "%r. Instead 0.5 is used, not fitted.",
+            place, point.checkpoint or "(none)", point.positive_class, table.checkpoint or "(none)", table.positive,
+        )  # fmt: skip
+        return not_fitted(table)
+    return point
+
+
+def names(places: Sequence[Path]) -> list[str]:
+    """The shortest names that tell the folders apart, in the words that their names are made of.
+
+    Of `runs/breast-mobilenetv3-20260101` and `runs/breast-resnet18-20260102` these are `mobilenetv3` and `resnet18`;
+    a bare number is called `run 3`.
+    """
+    parts = [place.resolve().parts for place in places]
+    depth = next(n for n in range(1, 1 + max(map(len, parts))) if len({one[-n:] for one in parts}) == len(parts))
+    if depth > 1:  # folders of the same name in different places
+        return ["/".join(one[-depth:]) for one in parts]
+    words = [one[-1].split("-") for one in parts]
+    while all(len(one) > 1 for one in words) and len({one[0] for one in words}) == 1:
+        words = [one[1:] for one in words]
+    enough = next(n for n in range(1, 1 + max(map(len, words))) if len({tuple(one[:n]) for one in words}) == len(words))
+    found = ["-".join(one[:enough]) for one in words]
+    return [f"run {name}" if name.isdigit() else name for name in found]
+
+
+def differences(configurations: Sequence[Mapping[str, Any] | None]) -> list[str]:
+    """In what each configuration differs from the others, in as few words as it takes: `model=resnet18, seed=1`."""
+    flat = [{} if config is None else _flat(config) for config in configurations]
+    keys = dict.fromkeys(key for one in flat for key in one)
+    vary = [key for key in keys if len({str(one.get(key)) for one in flat if one}) > 1]
+    vary = [key for key in vary if not any(key == told or key.startswith(f"{told}.") for told in NOT_TOLD)]
+    # A group of settings that goes by a name is told by it.
+    named = [key.removesuffix(".name") for key in vary if key.endswith(".name")]
+    vary = [key for key in vary if not any(key.startswith(f"{group}.") for group in named)] + named
+    return [
+        enumerated([f"{key}={one.get(f'{key}.name' if key in named else key)}" for key in sorted(vary)], MOST_SETTINGS)
+        if one
+        else ""
+        for one in flat
+    ]
+
+
+def _flat(settings: Mapping[str, Any], above: str = "") -> dict[str, Any]:
+    """`{"data": {"folds": 5}}` as `{"data.folds": 5}`."""
+    flat: dict[str, Any] = {}
+    for key, value in settings.items():
+        flat |= _flat(value, f"{above}{key}.") if isinstance(value, dict) else {f"{above}{key}": value}
+    return flat

@@ -1,0 +1,467 @@
+"""The door that compares runs: what it takes for a run, what it says, what it leaves behind, and what it refuses."""
+
+import json
+import os
+import shlex
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from scipy.stats import norm
+
+from medcls import compare
+from medcls.evaluation.comparing import compare as compare_two
+from medcls.evaluation.intervals import intervals
+from medcls.evaluation.predictions import read_csv
+from medcls.evaluation.thresholds import OperatingPoint
+from medcls.finished_runs import differences, names
+
+WIDTH = 400
+
+
+class Door:
+    """Runs the comparison as from a shell in a folder of its own; keeps what was said."""
+
+    def __init__(self, home: Path, monkeypatch, capsys) -> None:
+        self.home, self.monkeypatch, self.capsys = home, monkeypatch, capsys
+        self.out = self.err = ""
+
+    def __call__(self, *arguments: str) -> int:
+        from medcls import terminal
+
+        self.monkeypatch.chdir(self.home)
+        self.monkeypatch.setattr("sys.argv", ["medcls.compare", *arguments])
+        self.monkeypatch.setattr(terminal.console, "_width", WIDTH)
+        try:
+            compare.main()
+            code = 0
+        except SystemExit as stop:
+            code = stop.code
+        self.out, self.err = self.capsys.readouterr()
+        assert "Traceback" not in self.err
+        return code
+
+    def record(self, folder: str = "out") -> dict:
+        return json.loads((self.home / folder / "comparison.json").read_text(encoding="utf-8"))
+
+    def page(self, folder: str = "out") -> str:
+        return (self.home / folder / "comparison.md").read_text(encoding="utf-8")
+
+
+@pytest.fixture
+def door(tmp_path, monkeypatch, capsys) -> Door:
+    return Door(tmp_path, monkeypatch, capsys)
+
+
+def table(lift=1.5, seed=0, n=120, group_size=0, split="test", classes=("benign", "malignant"), checkpoint=None):
+    """Predictions of made-up rows: the same images for every lift and seed of the network."""
+    unit = max(group_size, 1)
+    labels = np.arange(n) // unit % len(classes)
+    shared = np.random.default_rng(99).normal(size=(n, len(classes)))
+    raw = 0.7 * shared + 0.7 * np.random.default_rng(seed).normal(size=shared.shape)
+    raw[np.arange(n), labels] += lift
+    scores = norm.cdf(raw)
+    scores /= scores.sum(axis=1, keepdims=True)
+    rows = pd.DataFrame(
+        {
+            "path": [f"{row:04}.png" for row in range(n)],
+            "label": [classes[label] for label in labels],
+            "group": [f"p{row // unit}" if group_size else "" for row in range(n)],
+            "split": split,
+        }
+    )
+    for k, name in enumerate(classes):
+        rows[f"prob_{name}"] = scores[:, k]
+    return rows.assign(checkpoint=checkpoint or f"hash{seed}")
+
+
+def make_run(folder: Path, rows: pd.DataFrame, point: dict | None = None, **settings) -> Path:
+    """A run folder as a training leaves it, as far as a comparison reads it."""
+    (folder / "predictions").mkdir(parents=True)
+    rows.to_csv(folder / "predictions" / f"{rows['split'].iloc[0]}.csv", index=False)
+    settings = {"positive_class": "malignant", "seed": 0, "model": {"name": folder.name}} | settings
+    (folder / "config.yaml").write_text(yaml.safe_dump(settings), encoding="utf-8")
+    if point is not None:
+        point = {"policy": "youden", "split": "val", "positive_class": "malignant", "n": 90} | point
+        plain = OperatingPoint(**point).to_plain()
+        policies = {"calibration": None, "operating_point": plain, "conformal": None}
+        (folder / "policies.json").write_text(json.dumps(policies), encoding="utf-8")
+    return folder
+
+
+@pytest.fixture
+def pair(tmp_path) -> tuple[Path, Path]:
+    """Two runs, the first far better."""
+    first = make_run(tmp_path / "runs" / "breast-large-20260101", table(2.5, 1))
+    return first, make_run(tmp_path / "runs" / "breast-small-20260102", table(0.5, 2))
+
+
+# --- what comes out
+
+
+def test_two_runs_are_told_apart(door, pair):
+    assert door("runs=[runs/breast-large-20260101,runs/breast-small-20260102]", "hydra.run.dir=out") == 0
+    assert {path.name for path in (door.home / "out").iterdir()} == {
+        "comparison.json", "comparison.csv", "comparison.md", "compare.log",
+    }  # fmt: skip
+    record = door.record()
+    (told,) = record["comparisons"]
+    tables = [read_csv(run / "predictions" / "test.csv", "malignant") for run in pair]
+    expected = compare_two(*tables, "auroc", names=("large", "small"))
+    assert (told["difference"], told["low"], told["high"], told["p"]) == pytest.approx(
+        (expected.difference, expected.low, expected.high, expected.p)
+    )
+    assert told["method"] == "DeLong, paired"
+    assert record["conclusions"] == [expected.sentence]
+    assert expected.sentence.startswith("On these 120 images large is better than small")
+    assert [one["checkpoint"] for one in record["classifiers"]] == ["hash1", "hash2"]
+    for text in (door.out, door.page()):
+        assert expected.sentence in text
+        assert "test, n = 120 images (60 benign, 60 malignant)" in text
+        assert "hash1" in text and "hash2" in text
+        assert "No groups (patients) are known" in text
+    assert "runs/breast-large-20260101" in door.page()
+    assert len(pd.read_csv(door.home / "out" / "comparison.csv")) == 1
+
+
+def test_own_figures_are_those_of_the_report(door, pair):
+    assert door("runs=runs", "metric=null", "hydra.run.dir=out") == 0
+    rows = read_csv(pair[0] / "predictions" / "test.csv", "malignant")
+    wanted = intervals(rows.labels(), rows.probabilities(), rows.classes, "malignant").set_index("metric")
+    figures = {told["metric"]: told for told in door.record()["classifiers"][0]["figures"]}
+    assert list(figures) == ["auroc", "accuracy", "sensitivity", "specificity"]
+    for metric, told in figures.items():
+        for name in ("estimate", "low", "high"):
+            assert told[name] == pytest.approx(wanted.loc[metric, name]), metric
+
+
+def test_groups_of_several_images_are_compared_by_group(door, tmp_path):
+    make_run(tmp_path / "sweep" / "a", table(1.5, 1, group_size=3))
+    make_run(tmp_path / "sweep" / "b", table(1.2, 2, group_size=3))
+    assert door("runs=sweep", "metric=null", "hydra.run.dir=out") == 0
+    told = door.record()["comparisons"]
+    assert {one["method"] for one in told} == {"permutation of groups; interval by bootstrap"}
+    assert told[0]["rows"] == "120 images from 40 groups" and "of 40 groups" in door.out
+    # Four comparisons are corrected for together.
+    assert "Holm's correction for 4 comparisons" in told[0]["sentence"]
+
+
+def test_a_sweep_is_told_best_first_with_corrected_p_values(door, tmp_path):
+    for k in range(5):
+        make_run(tmp_path / "sweep" / str(k), table(0.4 * k + 0.2, k), seed=k)
+    (tmp_path / "sweep" / "9").mkdir()
+    (tmp_path / "sweep" / "9" / "config.yaml").write_text("seed: 9\n")
+    assert door("runs=sweep", "hydra.run.dir=out") == 0
+    record = door.record()
+    assert [one["name"] for one in record["classifiers"]] == ["run 4", "run 3", "run 2", "run 1", "run 0"]
+    assert len(record["comparisons"]) == 10
+    assert (record["comparisons"][0]["a"], record["comparisons"][0]["b"]) == ("run 4", "run 3")
+    assert all(one["p_holm"] >= one["p"] for one in record["comparisons"])
+    (sentence,) = record["conclusions"]
+    assert "run 4 has the highest AUROC of 5" in sentence and "10 comparisons (Holm)" in sentence
+    clear = {one["b"] for one in record["comparisons"] if one["a"] == "run 4" and one["p_holm"] < 0.05}
+    assert 0 < len(clear) < 4
+    better, level = sentence.split(", and cannot be told apart from ")
+    assert all(name in better for name in clear)
+    assert all(name in level for name in {"run 0", "run 1", "run 2", "run 3"} - clear)
+    assert "same images chose the best" in door.out
+    assert "left out, because they never finished: 9 in sweep" in door.out
+    assert "model=4, seed=4" in door.page()
+
+
+def test_p53_of_many_runs_all_pairs_are_corrected_for_and_the_best_ones_are_shown(door, tmp_path):
+    """Twenty runs with several images a patient: quick, and a clear difference outlives 190 comparisons."""
+    for k in range(20):
+        make_run(tmp_path / "sweep" / str(k), table(0.1 + 0.12 * k, k, n=400, group_size=2))
+    began = time.perf_counter()
+    assert door("runs=sweep", "hydra.run.dir=out") == 0
+    assert time.perf_counter() - began < 30
+    record = door.record()
+    assert len(record["comparisons"]) == 190
+    assert min(one["p_holm"] for one in record["comparisons"]) < 0.05
+    assert door.page().count("| run 19 | run ") == 19 and "| run 18 | run 17 |" not in door.page()
+    assert "All 190 comparisons" in door.page() and "All 190 comparisons" in door.out
+    clear = sum(one["p_holm"] < 0.05 for one in record["comparisons"] if one["a"] == "run 19")
+    assert 10 < clear < 19 and f"and {clear - 10} more, and cannot be told apart" in record["conclusions"][0]
+
+
+def test_more_classes_have_no_threshold(door, tmp_path):
+    for k, lift in enumerate((2.0, 0.5)):
+        make_run(tmp_path / "sweep" / f"m{k}", table(lift, k, classes=("a", "b", "c")), positive_class=None)
+    assert door("runs=sweep", "metric=null", "hydra.run.dir=out") == 0
+    record = door.record()
+    assert record["metrics"] == ["auroc", "accuracy"]
+    assert [one["operating_point"] for one in record["classifiers"]] == [None, None]
+    assert "threshold" not in door.page()
+    assert door("runs=sweep", "metric=sensitivity") == 2 and "no one sensitivity" in door.err
+
+
+# --- thresholds
+
+
+def test_each_run_has_its_own_operating_point(door, tmp_path):
+    make_run(tmp_path / "s" / "a", table(1.5, 1), point={"threshold": 0.4, "checkpoint": "hash1"})
+    make_run(tmp_path / "s" / "b", table(1.5, 2), point={"threshold": 0.6, "checkpoint": "hash2"})
+    assert door("runs=s", "metric=sensitivity", "hydra.run.dir=out") == 0
+    (told,) = door.record()["comparisons"]
+    for name, at, rows in (("first", 0.4, table(1.5, 1)), ("second", 0.6, table(1.5, 2))):
+        cases = rows[rows["label"] == "malignant"]
+        assert told[name] == pytest.approx((cases["prob_malignant"] >= at).mean())
+    assert "0.400 (youden on val, n = 90)" in door.out and "0.600 (youden on val, n = 90)" in door.page()
+    assert "not fitted" not in door.out
+
+
+def test_p44_a_threshold_of_other_weights_is_not_used(door, tmp_path):
+    make_run(tmp_path / "s" / "a", table(1.5, 1), point={"threshold": 0.0, "checkpoint": "other"})
+    make_run(tmp_path / "s" / "b", table(1.5, 2))
+    assert door("runs=s", "metric=accuracy", "hydra.run.dir=out") == 0
+    assert "fitted with checkpoint other" in door.out
+    assert "threshold of a, b is 0.5, not fitted" in door.out and "0.5 (not fitted)" in door.page()
+    assert [one["operating_point"]["threshold"] for one in door.record()["classifiers"]] == [0.5, 0.5]
+
+
+def test_p45_a_threshold_of_zero_is_one(door, tmp_path):
+    for name, seed in (("a", 1), ("b", 2)):
+        make_run(tmp_path / "s" / name, table(1.5, seed), point={"threshold": 0.0, "checkpoint": f"hash{seed}"})
+    assert door("runs=s", "metric=sensitivity", "hydra.run.dir=out") == 0
+    assert door.record()["comparisons"][0]["first"] == 1.0
+
+
+def test_an_auroc_says_nothing_of_thresholds(door, pair):
+    assert door("runs=runs") == 0
+    assert "threshold" not in door.out and "not fitted" not in door.out
+
+
+# --- tables of other tools
+
+
+def test_another_tools_table_learns_groups_and_split_from_the_run(door, tmp_path):
+    make_run(tmp_path / "run", table(2.0, 1, group_size=2))
+    theirs = table(1.0, 2).drop(columns=["group", "split", "checkpoint"])
+    swapped = theirs[["path", "label", "prob_malignant", "prob_benign"]].sample(frac=1, random_state=0)
+    swapped.to_csv(tmp_path / "their tool.csv", index=False)
+    theirs["label"] = table(2.0, 1, group_size=2)["label"]
+    swapped = theirs[["path", "label", "prob_malignant", "prob_benign"]].sample(frac=1, random_state=0)
+    swapped.to_csv(tmp_path / "their tool.csv", index=False)
+    assert door("runs=[run,their tool.csv]", "hydra.run.dir=out") == 2
+    assert "positive_class" in door.err
+    assert door("runs=[run,their tool.csv]", "positive_class=malignant", "hydra.run.dir=out") == 0
+    (told,) = door.record()["comparisons"]
+    assert told["rows"] == "120 images from 60 groups"
+    assert (told["a"], told["b"]) == ("run", "their tool.csv")
+    assert door("runs=[run,their tool.csv]", "positive_class=benign") == 2
+    assert "looks for 'malignant', and positive_class is 'benign'" in door.err
+
+
+def test_p42_hard_labels_have_no_auroc_to_compare(door, pair, tmp_path):
+    hard = table(1.5, 3).assign(prob_benign=lambda t: (t["prob_benign"] > 0.5) * 1.0)
+    hard["prob_malignant"] = 1 - hard["prob_benign"]
+    hard.to_csv(tmp_path / "hard.csv", index=False)
+    assert door("runs=[runs/breast-large-20260101,hard.csv]", "positive_class=malignant") == 2
+    assert "AUROC needs scores" in door.err
+
+
+# --- other splits, and what cannot be compared
+
+
+def test_p09_val_is_compared_with_its_caution(door, tmp_path):
+    for name, seed in (("a", 1), ("b", 2), ("c", 3)):
+        make_run(tmp_path / "s" / name, table(1.5, seed, split="val"))
+    assert door("runs=[s/a,s/b]", "split=val", "hydra.run.dir=out") == 0
+    assert "Mind: these images also chose the checkpoint" in door.record()["conclusions"][0]
+    assert "optimistic" in door.page()
+    assert door("runs=s", "split=val", "hydra.run.dir=three") == 0
+    assert "Mind: these images also chose the checkpoint" in door.page("three")
+    assert "Mind: these images also chose the checkpoint" in door.out
+
+
+def test_runs_that_were_not_evaluated_show_the_commands_to_type(door, pair, tmp_path):
+    make_run(tmp_path / "runs" / "odd run", table(split="val"))
+    assert door("runs=runs") == 2
+    assert "1 of 3 were not evaluated on test (but on val)" in door.err
+    (line,) = [line for line in door.err.splitlines() if "medcls.evaluate" in line]
+    words = shlex.split(line)
+    assert words[:3] == ["python", "-m", "medcls.evaluate"] and words[-1] == "split=test"
+    assert not (door.home / "comparisons").exists()
+
+
+def other_images(rows):
+    return rows.assign(path="x" + rows["path"])
+
+
+def other_labels(rows):
+    return rows.assign(label=rows["label"].map({"benign": "malignant", "malignant": "benign"}))
+
+
+def other_classes(rows):
+    return rows.rename(columns={"prob_benign": "prob_healthy"}).assign(label=rows["label"].replace("benign", "healthy"))
+
+
+def other_groups(rows):
+    return rows.assign(group="one")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (other_images, "120 images: a\n  120 images: b\n(a and b share 0.)"),
+        (other_labels, "another label in a than in b"),
+        (other_classes, "only the same classes can be compared"),
+        (other_groups, "another group in a than in b"),
+    ],
+)
+def test_what_cannot_be_paired_is_refused_and_leaves_nothing(door, tmp_path, change, message):
+    make_run(tmp_path / "s" / "a", table(1.5, 1))
+    make_run(tmp_path / "s" / "b", change(table(1.5, 2)))
+    assert door("runs=s") == 2
+    assert message in door.err
+    assert sorted(path.name for path in door.home.iterdir()) == ["s"]
+
+
+def test_runs_of_different_seeds_are_sorted_by_what_they_share(door, tmp_path):
+    for k in range(4):
+        rows = table(1.5, k)
+        make_run(tmp_path / "s" / str(k), rows.iloc[:100] if k % 2 else rows.iloc[10:])
+    assert door("runs=s") == 2
+    assert "110 images: run 0, run 2" in door.err and "100 images: run 1, run 3" in door.err
+    assert "(run 0 and run 1 share 90.)" in door.err and "another seed" in door.err
+
+
+def test_one_split_is_compared_at_a_time(door, tmp_path):
+    table(1.5, 1, split="val").to_csv(tmp_path / "a.csv", index=False)
+    table(1.5, 2, split="test").to_csv(tmp_path / "b.csv", index=False)
+    assert door("runs=[a.csv,b.csv]", "positive_class=malignant") == 2
+    assert "val of a.csv, test of b.csv" in door.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((), "two runs or more"),
+        (("runs=[]",), "two runs or more"),
+        (("runs=[runs/breast-large-20260101]",), "alone cannot be compared"),
+        (("runs=[runs/breast-large-20260101,./runs/breast-large-20260101]",), "was named twice"),
+        (("runs=[runs,runs/breast-large-20260101]",), "was named twice"),
+        (
+            ("runs=[runs/breast-large-20260101,runs/breast-large-20260101/predictions/test.csv]",),
+            "was named twice, also as runs/breast-large-20260101",
+        ),
+        (("runs=[runs/breast-large-20260101,runs/breast-smal-20260102]",), "Did you mean breast-small-20260102"),
+        (("runs=[.,runs]",), "holds no run"),
+        (("runs=runs", "metric=acuracy"), "Did you mean accuracy"),
+        (("runs=runs", "metric=[auroc]"), "Compared can be auroc"),
+        (("runs=runs", "resamples=3"), "resamples is 3"),
+        (("runs=runs", "seed=-1"), "seed is -1"),
+        (("runs=runs", "split=../x"), "split is '../x'"),
+        (("runs=runs", "splt=val"), "splt"),
+    ],
+)
+def test_bad_input_is_answered_in_a_sentence_and_leaves_nothing(door, pair, arguments, message):
+    assert door(*arguments) == 2
+    assert message in door.err
+    assert sorted(path.name for path in door.home.iterdir()) == ["runs"]
+
+
+@pytest.mark.parametrize("content", ["{", "[1]", '{"operating_point": {"policy": 1}}', "{}"])
+def test_damaged_policies_are_named(door, pair, content):
+    (pair[0] / "policies.json").write_text(content)
+    assert door("runs=runs") == 2
+    assert "policies.json holds no operating point that can be read" in door.err
+
+
+@pytest.mark.parametrize("content", ["a: [", "- 1\n", "text"])
+def test_a_damaged_configuration_is_named(door, pair, content):
+    (pair[0] / "config.yaml").write_text(content)
+    assert door("runs=runs") == 2
+    assert "config.yaml" in door.err
+
+
+def test_a_folder_with_a_comparison_is_not_written_over(door, pair):
+    assert door("runs=runs", "hydra.run.dir=out") == 0
+    before = door.page()
+    assert door("runs=runs", "metric=accuracy", "hydra.run.dir=out") == 2
+    assert "already holds a comparison" in door.err and door.page() == before
+
+
+# --- names
+
+
+@pytest.mark.parametrize("form", ["runs=[{0},{1}]", "runs={0},{1}", "runs=[{0}, {1}]"])
+def test_folders_are_named_as_typed(door, tmp_path, form):
+    for name, seed in (("乳腺 癌/(a=1)", 1), ("乳腺 癌/b|<i>", 2)):
+        make_run(tmp_path / name, table(1.5, seed))
+    assert door(form.format("乳腺 癌/(a=1)", "乳腺 癌/b|<i>"), "hydra.run.dir=out") == 0
+    assert [one["name"] for one in door.record()["classifiers"]] == ["(a=1)", "b|<i>"]
+    assert "b\\|\\<i>" in door.page() and "<i>" not in door.page().replace("\\<i>", "").split("    python")[0]
+
+
+def test_a_comma_in_a_name_is_quoted(door, tmp_path):
+    make_run(tmp_path / "a,b", table(1.5, 1))
+    make_run(tmp_path / "c", table(1.5, 2))
+    assert door("runs=['a,b','c']") == 0
+
+
+@pytest.mark.parametrize(
+    ("folders", "expected"),
+    [
+        (["runs/a", "runs/b"], ["a", "b"]),
+        (["x/0", "y/0"], ["x/0", "y/0"]),
+        (["s/0", "s/10"], ["run 0", "run 10"]),
+        (["r/set-large-20260101-1200", "r/set-small-20260102-1300"], ["large", "small"]),
+        (["r/set-large-20260101-1200", "r/set-large-20260101-1300"], ["run 1200", "run 1300"]),
+        (["r/set", "r/set-large"], ["set", "set-large"]),
+        (["r/a-b-1", "r/a-c-1", "r/a-c-2"], ["b-1", "c-1", "c-2"]),
+        (["x/a/b", "x-a/b"], ["a/b", "x-a/b"]),
+    ],
+)
+def test_names_are_the_shortest_that_tell_apart(tmp_path, folders, expected):
+    assert names([tmp_path / folder for folder in folders]) == expected
+
+
+def test_settings_that_differ_are_told_by_name():
+    one = {"model": {"name": "a", "network": {"x": 1}}, "seed": 0, "data": {"root": "/a", "folds": None}}
+    two = {"model": {"name": "b", "network": {"x": 2}}, "seed": 1, "data": {"root": "/b", "folds": None}}
+    assert differences([one, two]) == ["model=a, seed=0", "model=b, seed=1"]
+    assert differences([one, one, None]) == ["", "", ""]
+    assert differences([{"data": {"fold": 1}}, {"data": {"name": "x"}}, {"seed": 0}])[0] == ("data=None, seed=None")
+    many = [{f"key{k}": value for k in range(9)} for value in (0, 1)]
+    assert differences(many)[0].endswith("key5=0 and 3 more")
+
+
+def test_synthetic_images_are_stamped(door, tmp_path):
+    for name, seed in (("a", 1), ("b", 2)):
+        make_run(tmp_path / "s" / name, table(1.5, seed).assign(stamp="SYNTHETIC: not patients"))
+    assert door("runs=s", "hydra.run.dir=out") == 0
+    assert "SYNTHETIC: not patients" in door.out and "**SYNTHETIC: not patients**" in door.page()
+    assert door.record()["stamps"] == ["SYNTHETIC: not patients"]
+
+
+def test_the_same_weights_twice_are_noticed(door, tmp_path):
+    for name in ("a", "b"):
+        make_run(tmp_path / "s" / name, table(1.5, 1))
+    assert door("runs=s") == 0
+    assert "a, b have the same weights (hash1)" in door.out and "cannot tell the two apart" in door.out
+
+
+# --- from a shell
+
+
+def test_from_a_shell_into_comparisons(pair, tmp_path):
+    command = [sys.executable, "-m", "medcls.compare", "runs=runs"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=os.environ | {"COLUMNS": "80"})
+    assert done.returncode == 0, done.stderr
+    assert "large is better than small" in " ".join(done.stdout.split())
+    (folder,) = (tmp_path / "comparisons").iterdir()
+    assert (folder / "comparison.md").is_file()
+
+
+def test_opening_the_door_is_light():
+    heavy = ("torch", "lightning", "numpy", "pandas")
+    code = f"import sys, medcls.compare; print([m for m in {heavy} if m in sys.modules])"
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert answer.stdout.strip() == "[]"
