@@ -2,6 +2,9 @@
 
 import dataclasses
 import math
+from collections.abc import Sequence
+
+import pandas as pd
 
 from medcls.evaluation.assessment import Assessment
 from medcls.evaluation.intervals import MACRO
@@ -22,7 +25,12 @@ NAMES = {
 }
 """How metrics are called within a sentence."""
 
-_SPLITS = {"": "the table", "held_out": "the held-out fold", "external": "the external set"}
+_SPLITS = {
+    "": "the table",
+    "held_out": "the held-out fold",
+    "out_of_fold": "the images out of fold",
+    "external": "the external set",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,9 +60,13 @@ def estimate(assessment: Assessment, metric: str, of_class: str | None = None) -
 
     With two classes that is the positive one's, with more the mean over classes.
     """
-    rows = assessment.intervals[assessment.intervals["metric"] == metric]
     of = (assessment.table.positive or MACRO, "") if of_class is None else (of_class,)
-    row = rows[rows["class"].isin(of)].iloc[-1]
+    return pick(assessment.intervals, metric, of)
+
+
+def pick(intervals: pd.DataFrame, metric: str, of: Sequence[str]) -> Estimate:
+    """Read a figure out of a table of `intervals.intervals`: the last of the stated classes that has it."""
+    row = intervals[(intervals["metric"] == metric) & intervals["class"].isin(of)].iloc[-1]
     return Estimate(float(row["estimate"]), float(row["low"]), float(row["high"]))
 
 

@@ -12,7 +12,8 @@ from scipy.stats import norm
 from medcls.evaluation.analytic import LEVEL, Z, wilson_limits
 from medcls.evaluation.assessment import Assessment
 from medcls.evaluation.calibration import calibration_line, expected_calibration_error
-from medcls.evaluation.estimates import NAMES, Estimate, at_start, estimate, split_name, told
+from medcls.evaluation.estimates import NAMES, Estimate, at_start, estimate, pick, split_name, told
+from medcls.evaluation.intervals import MACRO
 from medcls.evaluation.metrics import FEW_CASES, UNFITTED_THRESHOLD
 from medcls.evaluation.plots import overfitting_alarm
 from medcls.evaluation.predictions import FITTED_TWICE, TOOK_PART
@@ -36,6 +37,9 @@ GAP = 0.1
 
 BEYOND_CHANCE = 2.6
 """So many standard errors under its promise a coverage lies by chance once in two hundred times."""
+
+ENSEMBLE, OUT_OF_FOLD = "ensemble", "out_of_fold"
+"""The checkpoint of a mean over networks, and the split of a table that pools the folds of a cross-validation."""
 
 # Audit checks whose subject the rules below speak of from the figures themselves.
 _SPOKEN_OF = ("small_test", "groups", "prevalence_")
@@ -92,7 +96,7 @@ def limitations(headline: Assessment, others: Sequence[Assessment], sources: Sou
         *_prevalence(headline),
         *_groups(headline),
         *_one_site(headline, others),
-        *_one_training(sources),
+        *_trainings(headline, sources),
     ]
     return sorted(found, key=lambda one: one.level != "serious")
 
@@ -417,13 +421,15 @@ def _of_column(column: Subgroups) -> list[Limitation]:
             "classifier serves all alike is not shown."
         )
         return [Limitation(f"Too few images to compare {len(column.groups)} groups by {column.column}", text, "mind")]
-    limits = column.table().set_index(["group", "metric"])
-    return [found for gap in gaps if (found := _of_gap(column, gap, limits)) is not None]
+    return [found for gap in gaps if (found := _of_gap(column, gap)) is not None]
 
 
-def _of_gap(column: Subgroups, gap: Gap, limits: pd.DataFrame) -> Limitation | None:
+def _of_gap(column: Subgroups, gap: Gap) -> Limitation | None:
     """A difference between the best and the worst group that is wide, and more than chance between several."""
-    best, worst = (_of_group(limits, group.name, gap.metric) for group in (gap.best, gap.worst))
+    drawn = gap.best.intervals, gap.worst.intervals
+    if drawn[0] is None or drawn[1] is None:
+        return None
+    best, worst = (pick(one, gap.metric, (column.positive or MACRO, "")) for one in drawn if one is not None)
     error = math.hypot(best.high - best.low, worst.high - worst.low) / (2 * Z)
     pairs = gap.ranked * (gap.ranked - 1) / 2
     if gap.difference <= GAP or not error > 0 or pairs * 2 * norm.sf(gap.difference / error) > 1 - LEVEL:
@@ -438,11 +444,6 @@ def _of_gap(column: Subgroups, gap: Gap, limits: pd.DataFrame) -> Limitation | N
         "train on more images of the group that fares worse."
     )
     return Limitation(title, text, "serious")
-
-
-def _of_group(limits: pd.DataFrame, group: str, metric: str) -> Estimate:
-    value, low, high = limits.loc[(group, metric), ["value", "low", "high"]].to_numpy(np.float64).tolist()
-    return Estimate(value, low, high)
 
 
 def _threshold(headline: Assessment) -> list[Limitation]:
@@ -475,7 +476,8 @@ def _fits(headline: Assessment) -> list[Limitation]:
             twice[name] = part.split
     for split in dict.fromkeys(twice.values()):
         names = [name for name, of in twice.items() if of == split]
-        title = f"Fitted on {split}, which had another part before: {', '.join(names)}"
+        n = max(part.n for part in fitted.values() if part.split == split)
+        title = f"Fitted on images that were used before ({split}, {counted(n, 'image')}): {', '.join(names)}"
         found.append(Limitation(title, f"{at_start(FITTED_TWICE[split])}.", "mind"))
     return found
 
@@ -551,18 +553,24 @@ def _one_site(headline: Assessment, others: Sequence[Assessment]) -> list[Limita
     return [Limitation("No images of another site were evaluated", text, "mind")]
 
 
-def _one_training(sources: Sources) -> list[Limitation]:
-    if sources.config is None:
+def _trainings(headline: Assessment, sources: Sources) -> list[Limitation]:
+    """One training says nothing of the next; several mixed in one table are no one classifier."""
+    if headline.table.split == OUT_OF_FOLD:
+        text = (
+            "Each image was called by the network that had not seen it, and here the scores of different networks are "
+            "set against each other. Read each fold's figures and their mean first. None of these networks is the one "
+            "that will be used."
+        )
+        return [Limitation(f"The figures mix {headline.table.checkpoint}", text, "mind")]
+    if sources.config is None or headline.table.checkpoint == ENSEMBLE:
         return []
     folds, seed = sources.config["data"].get("folds"), sources.config["seed"]
-    title = f"One training, with seed {seed}"
-    if folds:
-        title += f", of fold {sources.config['data']['fold']} of {folds}"
+    of = f", of fold {sources.config['data']['fold']} of {folds}" if folds else ""
     text = (
         "Another seed gives other figures, by more than the intervals say: these are of the images alone. Train with "
         "several seeds (-m seed=0,1,2) before you call one setting better than another."
     )
-    return [Limitation(title, text, "mind")]
+    return [Limitation(f"One training, with seed {seed}{of}", text, "mind")]
 
 
 def _opening(headline: Assessment) -> tuple[str, ...]:
