@@ -3,11 +3,13 @@ import itertools
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.stats import binomtest, norm
+from scipy.stats import binomtest, norm, rankdata
+from sklearn.metrics import roc_auc_score
 
 from medcls.errors import MedclsError
+from medcls.evaluation import comparing
 from medcls.evaluation.analytic import FEW_FOR_DELONG, delong
-from medcls.evaluation.comparing import compare, compare_all, conclusion, holm
+from medcls.evaluation.comparing import METRICS, compare, compare_all, conclusion, holm
 from medcls.evaluation.predictions import Predictions
 from medcls.evaluation.resampling import Ranking
 
@@ -163,6 +165,28 @@ def test_permutation_equals_the_list_of_all_permutations():
     assert observed.p == pytest.approx(exact, abs=0.015)
 
 
+@pytest.mark.parametrize("classes", [CLASSES, THREE])
+def test_signs_of_contributions_give_the_areas_after_any_change_of_sides(classes):
+    """Held against the ranks that changed sides, ranked anew and counted: with ties, groups and several classes."""
+    rng = np.random.default_rng(5)
+    n, k = 60, len(classes)
+    labels, groups = rng.integers(0, k, n), [f"p{g}" for g in rng.integers(0, 25, n)]
+    labels[:k] = range(k)
+    tables = []
+    for _ in range(2):
+        raw = np.round(rng.dirichlet(np.ones(k), n), 1)
+        raw[:, -1] = 1 - raw[:, :-1].sum(axis=1)
+        tables.append(predictions(np.abs(raw), labels, classes, groups))
+    seen = comparing._see(tables, "auroc", (None, None))
+    contributions = comparing._area_contributions(seen, [(0, 1)])[0]
+    ranks = rankdata(seen.scores, axis=2)
+    for _ in range(20):
+        signs = rng.choice((-1.0, 1.0), contributions.size)
+        mixed = np.where((signs < 0)[seen.groups], ranks[::-1], ranks)
+        areas = [[roc_auc_score(case, row) for case, row in zip(seen.cases, side, strict=True)] for side in mixed]
+        assert signs @ contributions == pytest.approx(np.mean(areas[0]) - np.mean(areas[1]), abs=1e-12)
+
+
 def test_permutation_of_shares_equals_the_list_of_all_permutations():
     labels = np.zeros(12, int)
     groups = groups_of(12, 2)
@@ -265,6 +289,21 @@ def test_other_rows_are_refused(change, message):
         compare(a, Predictions(change(b.rows), b.classes, b.positive), "auroc")
 
 
+def test_classes_may_stand_in_another_order():
+    a, b = two_models(100, second=1.0)
+    turned = Predictions(b.rows, b.classes[::-1], b.positive)
+    for metric in METRICS:
+        assert compare(a, b, metric, resamples=100) == compare(a, turned, metric, resamples=100)
+
+
+def test_p42_hard_labels_have_no_area_to_compare():
+    a, _ = two_models(40)
+    hard = a.with_probabilities(np.round(a.probabilities()))
+    with pytest.raises(MedclsError, match="AUROC needs scores"):
+        compare(a, hard, "auroc")
+    assert compare(a, hard, "accuracy").difference == 0
+
+
 def test_another_positive_class_or_metric_is_refused():
     a, b = two_models(20)
     with pytest.raises(MedclsError, match="positive: benign"):
@@ -308,6 +347,49 @@ def test_sentences_of_a_sweep_stand_on_the_corrected_p_value():
     lost = (found["p"] < 0.05) & ~kept
     assert lost.any(), found[["p", "p_holm"]]  # else this test shows nothing
     assert found.loc[lost, "sentence"].str.contains("cannot tell the two apart").all()
+
+
+@pytest.mark.parametrize("groups", [None, groups_of(120, 3)])
+def test_a_pair_among_many_gets_what_it_gets_alone(groups):
+    made = [table for seed in (1, 2) for table in two_models(120, seed, second=1.0, groups=groups)]
+    tables = dict(zip("abcd", made, strict=True))
+    points = {"a": 0.4, "d": 0.7}
+    found = compare_all(tables, METRICS, points, resamples=2400)  # as many as the permutations of 24 comparisons
+    assert len(found) == 24
+    for told in found.to_dict("records"):
+        alone = compare(
+            tables[told["a"]],
+            tables[told["b"]],
+            told["metric"],
+            (points.get(told["a"]), points.get(told["b"])),
+            resamples=2400,
+        )
+        for name in ("first", "second", "difference", "low", "high", "p"):
+            assert told[name] == pytest.approx(getattr(alone, name)), (told["metric"], name)
+        assert (told["method"], told["rows"], told["n"]) == (alone.method, alone.rows, alone.n)
+
+
+def test_a_clear_difference_by_group_outlives_many_comparisons():
+    """Of 2,000 permutations the smallest p-value is 0.0005: times 105 it would always be above 0.05."""
+    tables = {}
+    for seed in range(15):
+        tables[f"m{seed}"] = two_models(240, seed, first=0.2 * seed, groups=groups_of(240, 2))[0]
+    found = compare_all(tables, ["auroc"])
+    assert len(found) == 105 and found["method"].eq("permutation of groups; interval by bootstrap").all()
+    assert found["p_holm"].min() < 0.02
+    assert found["sentence"].str.contains("is better than").any()
+
+
+def test_only_comparisons_that_exist_are_corrected_for():
+    a, b = two_models(40)
+    one_class = {
+        name: Predictions(table.rows[table.rows["label"] == "malignant"], table.classes, table.positive)
+        for name, table in (("a", a), ("b", b))
+    }
+    found = compare_all(one_class, ["auroc", "sensitivity"]).set_index("metric")
+    assert np.isnan(found.loc["auroc", "p"]) and np.isnan(found.loc["auroc", "p_holm"])
+    assert found.loc["sensitivity", "p_holm"] == found.loc["sensitivity", "p"]
+    assert "Holm" not in found.loc["sensitivity", "sentence"]
 
 
 @pytest.mark.slow
