@@ -32,7 +32,7 @@ FEW_BEHIND = 30
 _GRID = np.linspace(0, 1, 201)  # where a band is found
 _STEPS = 500  # thresholds looked at in a resample: a step is then a five-hundredth of the cases, or of the others
 _WEIGHTS = 2 * 10**7  # weights drawn for one band, about half a second of work
-_CELLS = 300  # a line is followed to a three-hundredth of either axis, which is less than its own thickness
+_CELLS = 240  # a line is followed to that part of either axis: about its own thickness
 _CHANCE = (0, (2, 2))
 _KEPT = (("accuracy", "kept"), ("sensitivity", "cases"), ("specificity", "others"))  # and the rows behind each
 
@@ -397,7 +397,7 @@ def forest_figure(rows: pd.DataFrame, metric: str, overall: float, caption: str,
         axes.grid(axis="y", visible=False)
         axes.tick_params(axis="y", length=0)
         axes.xaxis.set_major_locator(MaxNLocator(nbins=5))
-        axes.set_xlabel(draw.fit(metric, 46))
+        axes.set_xlabel(draw.fit(draw.short(metric, 50), 60))
         key.write(axes, draw)
         draw.finish(figure, caption)
     return figure

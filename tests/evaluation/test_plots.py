@@ -105,35 +105,6 @@ def test_what_is_no_confusion_matrix_is_refused(matrix):
         plots.confusion_matrix_figure(matrix, BINARY, CAPTION)
 
 
-def test_p43_a_roc_curve_of_hard_labels_is_refused():
-    labels, probabilities = split(2)
-    with pytest.raises(MedclsError, match=r"single corner.*balanced accuracy"):
-        curves.roc_figure(labels, (probabilities > 0.5).astype(float), BINARY, "malignant", CAPTION)
-
-
-def test_roc_draws_the_named_class_with_three_decimals():
-    labels, probabilities = split(2)
-    labels[:7] = 1 - labels[:7]
-    first, second = (curves.roc_figure(labels, probabilities, BINARY, name, CAPTION) for name in BINARY)
-    legend = first.axes[0].get_legend().get_texts()[0].get_text()
-    assert legend.startswith("AUROC 0.")
-    assert len(legend.split()[1]) == 5
-    assert "benign (" in legend
-    assert "malignant (" in second.axes[0].get_legend().get_texts()[0].get_text()
-    assert len(first.axes[0].lines) == 2, "one curve and the diagonal"
-
-
-def test_p50_a_class_without_cases_is_named_in_the_roc_figure():
-    labels, probabilities = split(3)
-    labels[labels == 2] = 1
-    shown = words(curves.roc_figure(labels, probabilities, ("covid", "normal", "tb"), None, CAPTION))
-    assert "AUROC undefined: no image of tb" in shown.replace("\n", " ")
-    assert [line.split()[2] for line in shown.split("\n") if line[:8] in ("AUROC 0.", "AUROC 1.")] == [
-        "covid",
-        "normal",
-    ]
-
-
 def test_p09_the_selection_split_is_written_into_the_figure():
     rows = pd.DataFrame({"path": ["a", "b"], "label": BINARY, "group": "", "split": "val"})
     table = from_logits(rows, [0, 1], [[1.0, 0.0], [0.0, 1.0]], BINARY, "malignant", "abc")

@@ -1,0 +1,464 @@
+import itertools
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.text import Text
+from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
+
+from medcls.errors import MedclsError
+from medcls.evaluation import curves, drawing
+from medcls.evaluation.analytic import wilson_limits
+from medcls.evaluation.calibration import fit_temperature, reliability_table
+from medcls.evaluation.decision_curve import decision_curve
+from medcls.evaluation.predictions import Predictions, from_logits
+from medcls.evaluation.referral import rejection_curve
+from medcls.evaluation.resampling import bootstrap, group_numbers
+from medcls.evaluation.thresholds import OperatingPoint, fit_operating_point, not_fitted
+
+BINARY = ("benign", "malignant")
+CAPTION = "test, n = 40 images"
+GRID = np.linspace(0, 1, 201)
+
+
+def table(labels, cases_probability, classes=BINARY, groups=None) -> Predictions:
+    """Predictions of a binary task with these probabilities of the second class."""
+    labels, score = np.asarray(labels), np.asarray(cases_probability, np.float64)
+    return of_probabilities(labels, np.stack([1 - score, score], axis=1), classes, groups)
+
+
+def of_probabilities(labels, probabilities, classes, groups=None) -> Predictions:
+    n = len(labels)
+    rows = pd.DataFrame(
+        {
+            "path": [f"{i}.png" for i in range(n)],
+            "label": [classes[k] for k in labels],
+            "group": groups if groups is not None else [""] * n,
+            "split": "val",
+        }
+    )
+    logits = np.log(np.clip(probabilities, 1e-9, 1))
+    return from_logits(rows, np.arange(n), logits, classes, classes[1] if len(classes) == 2 else None, "abc")
+
+
+def made_up(n=40, seed=0, classes=BINARY, ties=False) -> Predictions:
+    draw = np.random.default_rng(seed)
+    labels = np.arange(n) % len(classes)
+    probabilities = draw.dirichlet(np.ones(len(classes)), n) + 0.6 * np.eye(len(classes))[labels]
+    probabilities /= probabilities.sum(1, keepdims=True)
+    if ties and len(classes) == 2:
+        return table(labels, np.round(probabilities[:, 1], 1), classes)
+    return of_probabilities(labels, probabilities, classes)
+
+
+def scores(some: Predictions):
+    """Whether each row is a case, and its probability."""
+    index = some.classes.index(some.positive)
+    return (some.labels() == index).astype(int), some.probabilities()[:, index]
+
+
+def arguments(some: Predictions, caption=CAPTION):
+    return some.labels(), some.probabilities(), some.classes, some.positive, caption
+
+
+def every_figure(some: Predictions, caption=CAPTION, stamp=None):
+    """All figures that a report draws of one table."""
+    point = None if some.positive is None else not_fitted(some)
+    groups = some.rows["group"].tolist()
+    shared = (*arguments(some, caption), stamp)
+    before, after = reliability_table(some), reliability_table(fit_temperature(some).apply(some))
+    subgroups = pd.DataFrame(
+        {"name": list(some.classes), "n": 9, "estimate": 0.8, "low": 0.6, "high": [np.nan] * len(some.classes)}
+    )
+    yield curves.roc_figure(*shared, operating_point=point, groups=groups, resamples=100)
+    yield curves.precision_recall_figure(*shared, operating_point=point, groups=groups, resamples=100)
+    yield curves.reliability_figure(before, after, some.positive, caption, stamp)
+    yield curves.rejection_figure(rejection_curve(some), caption, stamp)
+    yield curves.forest_figure(subgroups, f"AUROC of {some.classes[0]}", 0.7, caption, stamp)
+    if some.positive is not None:
+        yield curves.decision_curve_figure(decision_curve(some), some.positive, caption, stamp, threshold=0.5)
+
+
+def words(figure) -> str:
+    """Everything a reader can read, lines put together."""
+    shown = [text.get_text() for text in figure.findobj(Text) if text.get_visible()]
+    return "\n".join(text.replace("\n", " ") for text in shown if text)
+
+
+def entries(figure) -> list[str]:
+    """The key, entry by entry."""
+    legend = next(axes.get_legend() for axes in figure.axes if axes.get_legend() is not None)
+    return [text.get_text().replace("\n", " ") for text in legend.get_texts()]
+
+
+def band(figure):
+    """Lower and upper limit of the shaded band at each point of its grid."""
+    corners = figure.axes[0].collections[0].get_paths()[0].vertices
+    at = {x: corners[np.isclose(corners[:, 0], x), 1] for x in GRID}
+    return np.array([at[x].min() for x in GRID]), np.array([at[x].max() for x in GRID])
+
+
+def marker(figure):
+    """Where the operating point stands."""
+    line = next(line for line in figure.axes[0].lines if line.get_marker() in ("o", "D"))
+    return float(line.get_xdata()[0]), float(line.get_ydata()[0])
+
+
+# --- ROC
+
+
+@pytest.mark.parametrize("ties", [False, True])
+def test_the_area_under_the_roc_line_is_the_auroc_in_its_key(ties):
+    some = made_up(60, ties=ties)
+    figure = curves.roc_figure(*arguments(some), resamples=10)
+    false, true = figure.axes[0].lines[0].get_data()
+    area = roc_auc_score(*scores(some))
+    assert np.trapezoid(true, false) == pytest.approx(area, abs=1e-12)
+    assert entries(figure)[0] == f"AUROC {area:.3f} malignant (30 of 60)".replace(" malignant", "  malignant")
+    corners = set(zip(*roc_curve(*scores(some))[:2], strict=True))
+    assert set(zip(false, true, strict=True)) <= corners
+
+
+def test_roc_draws_the_named_class():
+    some = made_up(seed=3)
+    other = Predictions(some.rows, some.classes, "benign")
+    first, second = (curves.roc_figure(*arguments(one), resamples=10) for one in (some, other))
+    assert "malignant (20 of 40)" in entries(first)[0]
+    assert "benign (20 of 40)" in entries(second)[0]
+    assert len(first.axes[0].lines) == 2, "one curve and the diagonal"
+
+
+def test_p43_a_curve_of_hard_labels_is_refused():
+    labels = np.arange(40) % 2
+    called = np.where(np.arange(40) % 5 == 0, 1 - labels, labels)
+    for draw in (curves.roc_figure, curves.precision_recall_figure):
+        with pytest.raises(MedclsError, match=r"single corner.*balanced accuracy"):
+            draw(labels, np.eye(2)[called], BINARY, "malignant", CAPTION)
+
+
+@pytest.mark.parametrize("draw", [curves.roc_figure, curves.precision_recall_figure])
+def test_p50_classes_without_cases_are_named(draw):
+    some = made_up(classes=("covid", "normal", "tb"))
+    labels, probabilities = np.where(some.labels() == 2, 1, some.labels()), some.probabilities()
+    figure = draw(labels, probabilities, some.classes, None, CAPTION)
+    assert "undefined: no image of tb" in words(figure)
+    assert ["covid" in entry or "normal" in entry for entry in entries(figure)] == [True, True, False]
+    shown = words(draw([1] * 40, made_up().probabilities(), BINARY, "malignant", CAPTION))
+    assert "undefined: every image is malignant" in shown
+
+
+def test_several_classes_have_a_line_each_and_no_band():
+    some = made_up(60, classes=("covid", "normal", "tb"))
+    figure = curves.roc_figure(*arguments(some))
+    assert not figure.axes[0].collections
+    for k, line in enumerate(figure.axes[0].lines[:3]):
+        area = roc_auc_score(some.labels() == k, some.probabilities()[:, k])
+        assert np.trapezoid(line.get_ydata(), line.get_xdata()) == pytest.approx(area, abs=1e-12)
+    assert len({(line.get_color(), line.get_linestyle()) for line in figure.axes[0].lines}) == 4
+
+
+# --- bands
+
+
+def test_the_roc_band_holds_the_curve_and_the_percentiles_of_a_plain_bootstrap():
+    some = made_up(50, seed=2, ties=True)
+    case, score = scores(some)
+    figure = curves.roc_figure(*arguments(some), resamples=200, seed=5)
+    low, high = band(figure)
+    curve = np.interp(GRID, *figure.axes[0].lines[0].get_data())
+    assert (low <= curve + 1e-12).all()
+    assert (curve <= high + 1e-12).all()
+
+    def plainly(weights):
+        drawn = [np.repeat(np.arange(50), times.astype(int)) for times in weights]
+        return np.stack([np.interp(GRID, *roc_curve(case[rows], score[rows])[:2]) for rows in drawn])
+
+    values = bootstrap(plainly, case.astype(np.int64), group_numbers(None, 50), 200, 5).values
+    percentiles = np.quantile(values, [0.025, 0.975], axis=0)
+    wilson = np.array([wilson_limits(value, 25) for value in curve]).T
+    assert low == pytest.approx(np.minimum(percentiles[0], wilson[0]), abs=1e-9)
+    assert high == pytest.approx(np.maximum(percentiles[1], wilson[1]), abs=1e-9)
+
+
+def test_the_precision_band_holds_the_curve():
+    some = made_up(80, seed=4)
+    figure = curves.precision_recall_figure(*arguments(some), resamples=200)
+    low, high = band(figure)
+    recall, precision = figure.axes[0].lines[0].get_data()
+    at = [precision[np.flatnonzero(recall >= share - 1e-9)[recall[recall >= share - 1e-9].argmin()]] for share in GRID]
+    inside = [lo - 1e-9 <= value <= hi + 1e-9 for lo, value, hi in zip(low, at, high, strict=True)]
+    assert all(inside)
+    assert (high - low).mean() < 0.6
+
+
+def test_a_perfect_curve_is_not_drawn_as_if_it_were_certain():
+    some = table([0] * 15 + [1] * 15, np.r_[np.linspace(0.1, 0.4, 15), np.linspace(0.6, 0.9, 15)])
+    low, high = band(curves.roc_figure(*arguments(some), resamples=100))
+    assert low == pytest.approx(np.full(201, wilson_limits(1.0, 15)[0]))
+    assert high == pytest.approx(np.ones(201))
+    grouped = [f"patient {row // 5}" for row in range(30)]
+    low, _ = band(curves.roc_figure(*arguments(some), groups=grouped, resamples=100))
+    assert low == pytest.approx(np.full(201, wilson_limits(1.0, 3)[0])), "three patients, not fifteen images"
+
+
+@pytest.mark.parametrize("draw", [curves.roc_figure, curves.precision_recall_figure])
+def test_p03_images_of_one_patient_count_as_one_in_the_band(draw):
+    labels, probability = made_up(40, seed=1).labels(), scores(made_up(40, seed=1))[1]
+    some = table(np.repeat(labels, 6), np.repeat(probability, 6))
+    patients = [f"patient {row // 6}" for row in range(240)]
+
+    def width(groups):
+        low, high = band(draw(*arguments(some), groups=groups, resamples=300))
+        return float((high - low).mean())
+
+    assert width(patients) > 1.5 * width(None)
+    assert "(bootstrap over 40 groups)" in words(draw(*arguments(some), groups=patients, resamples=10))
+    assert "(bootstrap over 240 images)" in words(draw(*arguments(some), resamples=10))
+
+
+def test_one_group_has_no_band_and_says_so():
+    figure = curves.roc_figure(*arguments(made_up()), groups=["one patient"] * 40)
+    assert "no band: all images belong to one group" in entries(figure)
+    assert not figure.axes[0].collections
+
+
+# --- the operating point
+
+
+def test_the_operating_point_stands_where_its_threshold_leads():
+    some = made_up(200, seed=6)
+    point = fit_operating_point(some, "sensitivity>=0.9", resamples=50)
+    case, score = scores(some)
+    called = score >= point.threshold
+    sensitivity, specificity, precision = called[case == 1].mean(), (~called)[case == 0].mean(), case[called].mean()
+    roc = curves.roc_figure(*arguments(some), operating_point=point, resamples=10)
+    assert marker(roc) == pytest.approx((1 - specificity, sensitivity))
+    said = f"operating point: sensitivity {sensitivity:.2f}, specificity {specificity:.2f}, at the threshold"
+    assert f"{said} {point.label()}" in entries(roc)
+    recall = curves.precision_recall_figure(*arguments(some), operating_point=point, resamples=10)
+    assert marker(recall) == pytest.approx((sensitivity, precision))
+    assert f"sensitivity {sensitivity:.2f}, precision {precision:.2f}" in words(recall)
+
+
+def test_p44_a_threshold_that_nobody_fitted_is_said_to_be_so_and_drawn_hollow():
+    some = made_up()
+    figure = curves.roc_figure(*arguments(some), operating_point=not_fitted(some), resamples=10)
+    assert "at the threshold 0.5 (not fitted)" in words(figure)
+    line = next(line for line in figure.axes[0].lines if line.get_marker() == "o")
+    assert line.get_markerfacecolor() == "white"
+
+
+@pytest.mark.parametrize("draw", [curves.roc_figure, curves.precision_recall_figure])
+def test_p45_thresholds_of_0_and_1_are_marked(draw):
+    some = made_up()
+    everything = OperatingPoint("fixed=0", 0.0, "malignant")
+    nothing = OperatingPoint("fixed=1", 1.0, "malignant")
+    assert "sensitivity 1.00" in words(draw(*arguments(some), operating_point=everything, resamples=10))
+    assert "sensitivity 0.00" in words(draw(*arguments(some), operating_point=nothing, resamples=10))
+
+
+def test_p48_an_operating_point_of_another_class_is_refused():
+    some = made_up()
+    with pytest.raises(MedclsError, match=r"probability of 'benign'.*'malignant'"):
+        curves.roc_figure(*arguments(some), operating_point=OperatingPoint("fixed", 0.5, "benign"))
+    several = made_up(classes=("covid", "normal", "tb"))
+    with pytest.raises(MedclsError, match="several classes"):
+        curves.roc_figure(*arguments(several), operating_point=OperatingPoint("fixed", 0.5, "tb"))
+
+
+# --- precision and recall
+
+
+@pytest.mark.parametrize("ties", [False, True])
+def test_the_area_under_the_precision_steps_is_the_average_precision(ties):
+    some = made_up(61, seed=9, ties=ties)
+    figure = curves.precision_recall_figure(*arguments(some), resamples=10)
+    recall, precision = figure.axes[0].lines[0].get_data()
+    area = average_precision_score(*scores(some))
+    assert np.trapezoid(precision, recall) == pytest.approx(area, abs=1e-12)
+    assert f"Average precision {area:.3f}" in entries(figure)[0]
+    moves = np.diff(np.stack([recall, precision]))
+    assert (np.abs(moves).min(axis=0) < 1e-12).all(), "along one axis at a time"
+    assert f"the prevalence, {30 / 61:.3f}" in words(figure)
+    assert any(line.get_linestyle() == "--" and set(line.get_ydata()) == {30 / 61} for line in figure.axes[0].lines)
+
+
+# --- reliability
+
+
+def test_reliability_draws_what_the_table_says():
+    some = made_up(200, seed=7)
+    before, after = reliability_table(some), reliability_table(fit_temperature(some).apply(some))
+    figure = curves.reliability_figure(before, after, "malignant", CAPTION)
+    upper, lower = figure.axes
+    light, points = upper.lines[1], upper.lines[2]
+    assert light.get_xydata() == pytest.approx(before[["predicted", "observed"]].to_numpy())
+    assert points.get_xydata() == pytest.approx(after[["predicted", "observed"]].to_numpy())
+    limits = np.array([segment[:, 1] for segment in upper.collections[0].get_segments()])
+    assert limits == pytest.approx(after[["low", "high"]].to_numpy())
+    assert [bar.get_height() for bar in lower.patches] == after["n"].tolist()
+    assert lower.get_yscale() == "linear"
+    assert (lower.get_xlabel(), upper.get_ylabel()) == ("Predicted probability of malignant", "Observed share")
+    assert entries(figure)[1:] == ["before calibration", "after calibration, with Wilson's 95% limits"]
+
+
+def test_reliability_of_several_classes_and_of_one_table_alone():
+    some = made_up(60, classes=("covid", "normal", "tb"))
+    counted = reliability_table(some, binning="equal_width")
+    assert (counted["n"] == 0).any()
+    figure = curves.reliability_figure(counted, None, None, CAPTION)
+    assert "Confidence" in figure.axes[1].get_xlabel()
+    assert figure.axes[0].get_ylabel() == "Share called rightly"
+    assert "calibration" not in words(figure)
+    assert sum(bar.get_height() for bar in figure.axes[1].patches) == 60
+    with pytest.raises(MedclsError, match="needs the table"):
+        curves.reliability_figure(None, None, "malignant", CAPTION)
+
+
+# --- decision curve
+
+
+def test_the_decision_curve_is_drawn_as_computed_and_cut_where_treating_all_runs_away():
+    some = made_up(120, seed=8)
+    curve = decision_curve(some)
+    figure = curves.decision_curve_figure(curve, "malignant", CAPTION, threshold=0.3)
+    axes = figure.axes[0]
+    assert axes.lines[0].get_xydata() == pytest.approx(curve[["threshold", "model"]].to_numpy())
+    assert axes.lines[1].get_xydata() == pytest.approx(curve[["threshold", "treat_all"]].to_numpy())
+    assert set(axes.lines[2].get_ydata()) == {0}
+    assert curve["treat_all"].min() < -40
+    bottom, top = axes.get_ylim()
+    assert -0.5 < bottom < 0 < curve["model"].max() < top < 1
+    benefit = float(curve.loc[np.isclose(curve["threshold"], 0.3), "model"].iloc[0])
+    assert marker(figure) == pytest.approx((0.3, benefit))
+    assert f"operating point: net benefit {benefit:.3f} at 0.3" in entries(figure)
+
+
+def test_p45_an_operating_point_beyond_the_decision_curve_is_said_and_not_drawn():
+    figure = curves.decision_curve_figure(decision_curve(made_up()), "malignant", CAPTION, threshold=0.0)
+    assert "The operating point, 0, lies beyond the curve's ends." in entries(figure)
+    assert len(figure.axes[0].lines) == 3
+
+
+# --- rejection
+
+
+def test_rejection_draws_each_share_and_lightly_where_few_images_are_left():
+    some = made_up(160, seed=10)
+    curve = rejection_curve(some)
+    figure = curves.rejection_figure(curve, CAPTION)
+    lines = figure.axes[0].lines
+    for place, (column, behind) in enumerate(
+        (("accuracy", "kept"), ("sensitivity", "cases"), ("specificity", "others"))
+    ):
+        firm, light = lines[2 * place], lines[2 * place + 1]
+        enough = curve[curve[behind] >= 30]
+        assert firm.get_xdata()[-1] == enough["share"].iloc[-1]
+        drawn = np.interp(enough["share"], *firm.get_data())
+        assert drawn == pytest.approx(enough[column].to_numpy(), abs=0.01)
+        assert light.get_xdata()[0] == enough["share"].iloc[-1], "the two parts meet"
+        assert (light.get_linestyle(), light.get_alpha()) == (":", 0.5)
+    assert entries(figure)[0] == f"accuracy, {curve['accuracy'].iloc[0]:.3f} without referral"
+    assert entries(figure)[-1] == "lighter: fewer than 30 images behind the share"
+
+
+def test_rejection_of_several_classes_has_the_accuracy_alone():
+    figure = curves.rejection_figure(rejection_curve(made_up(90, classes=("covid", "normal", "tb"))), CAPTION)
+    assert len(figure.axes[0].lines) == 2
+    assert "sensitivity" not in words(figure)
+
+
+def test_rejection_without_others_says_that_there_are_none():
+    figure = curves.rejection_figure(rejection_curve(table([1] * 40, np.linspace(0.1, 0.9, 40))), CAPTION)
+    assert "specificity: no such image" in entries(figure)
+    assert not re.search(r"\bnan\b", words(figure))
+
+
+# --- forest
+
+
+def test_the_forest_has_a_row_a_subgroup_from_the_top_down():
+    rows = pd.DataFrame(
+        {
+            "name": ["female", "male", "(missing)"],
+            "n": [120, 99, 3],
+            "estimate": [0.91, 0.88, np.nan],
+            "low": [0.85, 0.8, np.nan],
+            "high": [0.95, 0.93, np.nan],
+        }
+    )
+    figure = curves.forest_figure(rows, "AUROC of malignant", 0.9, CAPTION)
+    axes = figure.axes[0]
+    assert axes.get_xlabel() == "AUROC of malignant"
+    assert [label.get_text() for label in axes.get_yticklabels()] == rows["name"].tolist()
+    assert axes.get_ylim()[0] > axes.get_ylim()[1], "the first row is at the top"
+    for row, line in enumerate(axes.lines[:2]):
+        assert line.get_xydata() == pytest.approx(np.array([[rows["low"][row], row], [rows["high"][row], row]]))
+    dots = next(line for line in axes.lines if line.get_marker() == "o")
+    assert dots.get_xydata()[:2] == pytest.approx(np.array([[0.91, 0], [0.88, 1]]))
+    assert [text.get_text() for text in axes.texts] == ["n = 120", "n = 99", "n = 3\nundefined"]
+    assert "all rows: 0.900" in entries(figure)
+    with pytest.raises(MedclsError, match="at least one subgroup"):
+        curves.forest_figure(rows.head(0), "AUROC", 0.9, CAPTION)
+
+
+# --- whatever the rows and the names
+
+
+ODD = {
+    "three rows": table([0, 1, 1], [0.2, 0.6, 0.5]),
+    "one class": table([1] * 20, np.linspace(0.05, 0.95, 20)),
+    "equal scores": table([0, 1] * 10, [0.3] * 20),
+    "odd names": made_up(classes=("<script>alert(1)</script>", "_cost $5$ or $x^ {\\bf y}")),
+    "long names": made_up(classes=("benign " * 30, "adenocarcinoma_of_the_" * 10)),
+    "Chinese": made_up(classes=("正常" * 30, "得病")),
+    "many classes": made_up(200, classes=tuple(f"class {k} of twenty" for k in range(20))),
+}
+
+
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+@pytest.mark.parametrize("name", ODD)
+def test_every_figure_is_drawn_and_nothing_lies_upon_anything(name):
+    for figure in every_figure(ODD[name], stamp="SYNTHETIC"):
+        figure.canvas.draw()
+        shown = words(figure)
+        assert CAPTION in shown
+        assert "SYNTHETIC" in shown
+        assert not re.search(r"\bnan\b", shown)
+        for axes in figure.axes:
+            assert axes.get_ylabel() or axes.get_yticklabels()
+        assert figure.axes[-1].get_xlabel()
+        bottom = figure.axes[-1]
+        key, caption = bottom.get_legend().get_window_extent(), figure._supxlabel.get_window_extent()
+        assert not key.overlaps(caption)
+        assert not key.overlaps(bottom.xaxis.label.get_window_extent())
+        assert key.x1 <= figure.bbox.x1 + 1
+        assert min(axes.get_window_extent().width for axes in figure.axes) > 0.4 * figure.bbox.width
+
+
+def test_names_are_text_and_no_markup_in_the_files(tmp_path):
+    for number, figure in enumerate(itertools.islice(every_figure(ODD["odd names"]), 2)):
+        _, svg = drawing.save(figure, tmp_path / str(number))
+        assert "<script>" not in svg.read_text()
+        assert r"_cost \$5\$ or \$x^ {\bf y}" in entries(figure)[0]
+
+
+def test_a_hundred_thousand_rows_make_no_larger_a_file_and_the_same_line(tmp_path):
+    n = 100_000
+    draw = np.random.default_rng(0)
+    labels = (draw.random(n) < 0.3).astype(int)
+    some = table(labels, 1 / (1 + np.exp(-draw.normal(3 * labels - 1.5, 1.5))))
+    case, score = scores(some)
+    for number, figure in enumerate(every_figure(some)):
+        _, svg = drawing.save(figure, tmp_path / str(number))
+        assert svg.stat().st_size < 150_000
+        assert max(len(line.get_xdata()) for axes in figure.axes for line in axes.lines) < 650
+        if number == 0:
+            false, true, _ = roc_curve(case, score)
+            # Where the line is steep what counts is the distance to the side.
+            drawn_false, drawn_true = figure.axes[0].lines[0].get_data()
+            up, across = np.interp(false, drawn_false, drawn_true), np.interp(true, drawn_true, drawn_false)
+            assert np.minimum(np.abs(up - true), np.abs(across - false)).max() < 1 / 200
+            low, high = band(figure)
+            assert (high - low).max() < 0.05
