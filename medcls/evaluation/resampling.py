@@ -6,6 +6,7 @@ done once for all resamples, and rows of one patient come and go together.
 
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -117,54 +118,87 @@ def _resamples(
 class Ranking:
     """Rows in the descending order of one score: sorted once, counted under any weights.
 
+    All that is counted changes its value at the scores of cases alone, so the order is cut into one part for each of
+    these: the score itself, at the part's end, and the others since the last one. What comes after the last case is
+    a part too.
+
     Parameters
     ----------
     order : int64 array (n,)
-    positives : int64 array (n,)
-        In this order, 1 for a case and 0 for the others.
     starts : int64 array (m,)
-        Where each of the m distinct scores begins in this order.
+        Where each part begins in this order.
+    cases, case_starts : int64 arrays
+        The cases in this order, and where each distinct score of theirs begins among them.
+    tied, tied_with : int64 arrays (t,)
+        The others that have the score of a case, and of which part.
     """
 
     order: Integers
-    positives: Integers
     starts: Integers
+    cases: Integers
+    case_starts: Integers
+    tied: Integers
+    tied_with: Integers
 
     @classmethod
     def of(cls, positives: Integers, scores: Floats) -> "Ranking":
-        """Rank rows by their scores, both `(n,)`."""
+        """Rank rows by their scores, both `(n,)`; `positives` are 1 for a case."""
         order = np.argsort(-scores, kind="stable")
-        starts = np.flatnonzero(np.diff(-scores[order], prepend=-np.inf) > 0)
-        return cls(order, positives[order], starts)
+        case = positives[order] == 1
+        level = np.cumsum(np.diff(-scores[order], prepend=-np.inf) > 0) - 1  # of equal scores
+        levels, case_starts = np.unique(level[case], return_index=True)
+        ends = np.searchsorted(level, levels, side="right")
+        tied = ~case & np.isin(level, levels)
+        return cls(
+            order=order,
+            starts=np.concatenate([[0], ends[ends < len(order)]]).astype(np.int64),
+            cases=order[case],
+            case_starts=case_starts.astype(np.int64),
+            tied=order[tied],
+            tied_with=np.searchsorted(levels, level[tied]).astype(np.int64),
+        )
 
     def count(self, weights: Floats) -> "Counts":
-        """Count cases and others above each score, for each row of weights `(r, n)`."""
-        others = weights[:, self.order]
-        cases = others * self.positives
-        others -= cases
-        if len(self.starts) < len(self.order):
-            cases, others = np.add.reduceat(cases, self.starts, axis=1), np.add.reduceat(others, self.starts, axis=1)
-        return Counts(cases, others, np.cumsum(cases, axis=1), np.cumsum(others, axis=1))
+        """Count cases and others down to each part's end, for each row of weights `(r, n)`."""
+        called = np.add.reduceat(weights[:, self.order], self.starts, axis=1)
+        cases = np.zeros_like(called)
+        if len(self.cases):
+            cases[:, : len(self.case_starts)] = np.add.reduceat(weights[:, self.cases], self.case_starts, axis=1)
+        ties = np.einsum("rt,rt->r", weights[:, self.tied], cases[:, self.tied_with])
+        hits = np.cumsum(cases, axis=1)
+        return Counts(cases, hits, np.cumsum(called, axis=1) - hits, ties)
 
 
 @dataclasses.dataclass(frozen=True)
 class Counts:
-    """How many cases and others stand at each threshold and above, under each row of weights.
+    """How many rows stand at the scores of cases and above, under each row of weights.
 
-    Every distinct score is a threshold, from the highest down. Weights are whole: how often a row was drawn.
+    Weights are whole: how often a row was drawn.
 
     Parameters
     ----------
-    cases, others : float64 array (r, m)
-        With exactly this score.
+    cases : float64 array (r, m)
+        With exactly this score; 0 in the part after the last case.
     hits, alarms : float64 array (r, m)
-        With at least this score.
+        Cases and others with at least this score.
+    ties : float64 array (r,)
+        Pairs of a case and another row with the same score.
     """
 
     cases: Floats
-    others: Floats
     hits: Floats
     alarms: Floats
+    ties: Floats
+
+    @property
+    def all_cases(self) -> Floats:
+        """Of each row of weights, `(r,)`."""
+        return self.hits[:, -1]
+
+    @property
+    def all_others(self) -> Floats:
+        """Of each row of weights, `(r,)`."""
+        return self.alarms[:, -1]
 
     def areas(self) -> Floats:
         """AUROC for each row of weights, `(r,)`; NaN where a class has no weight.
@@ -172,46 +206,44 @@ class Counts:
         The weighted share of pairs in the right order, a tie counting half.
         """
         # Pairs in the wrong order: for each case the others above it, and half of those beside it.
-        wrong = np.einsum("rn,rn->r", self.cases, self.alarms) - np.einsum("rn,rn->r", self.cases, self.others) / 2
-        return 1 - ratio(wrong, self.hits[:, -1] * self.alarms[:, -1])
+        wrong = np.einsum("rm,rm->r", self.cases, self.alarms) - self.ties / 2
+        return 1 - ratio(wrong, self.all_cases * self.all_others)
 
     def average_precisions(self) -> Floats:
         """Average precision, `(r,)`: the sum of the precision times the step in sensitivity, as in scikit-learn.
 
         NaN where a class has no weight.
         """
-        called = self.hits + self.alarms
-        np.maximum(called, 1, out=called)  # 0 of 0, above the first row that was drawn, adds nothing
-        np.divide(self.hits, called, out=called)
-        found = np.einsum("rn,rn->r", self.cases, called)
-        return ratio(found * self.alarms[:, -1], self.hits[:, -1] * self.alarms[:, -1])
+        # 0 of 0, above the first row that was drawn, adds nothing.
+        precision = np.divide(self.hits, np.maximum(self.hits + self.alarms, 1))
+        found = np.einsum("rm,rm->r", self.cases, precision)
+        return ratio(found * self.all_others, self.all_cases * self.all_others)
 
     def sensitivities_at(self, specificity: float) -> Floats:
         """Highest sensitivity among the thresholds with at least this specificity, `(r,)`.
 
         As `metrics.sensitivity_at_specificity`. NaN where a class has no weight.
         """
-        all_cases, all_others = self.hits[:, -1], self.alarms[:, -1]
         # Counted: the product of a share and a number may miss a whole number by its last digit.
-        allowed = np.floor(all_others * (1 - specificity) + _LAST_DIGITS)
-        found = [
-            hits[end - 1] if (end := np.searchsorted(alarms, most, side="right")) else 0.0
-            for hits, alarms, most in zip(self.hits, self.alarms, allowed, strict=True)
-        ]
-        return ratio(np.array(found) * all_others, all_cases * all_others)
+        allowed = np.floor(self.all_others * (1 - specificity) + _LAST_DIGITS)
+        within = _places(self.alarms, allowed, "right")
+        found = np.where(within > 0, self.hits[np.arange(len(within)), within - 1], 0)
+        return ratio(found * self.all_others, self.all_cases * self.all_others)
 
     def specificities_at(self, sensitivity: float) -> Floats:
         """Highest specificity among the thresholds with at least this sensitivity, above 0: `(r,)`.
 
         As `metrics.specificity_at_sensitivity`. NaN where a class has no weight.
         """
-        all_cases, all_others = self.hits[:, -1], self.alarms[:, -1]
-        wanted = np.ceil(all_cases * sensitivity - _LAST_DIGITS)
-        raised = [
-            alarms[np.searchsorted(hits, least)]
-            for hits, alarms, least in zip(self.hits, self.alarms, wanted, strict=True)
-        ]
-        return ratio((all_others - np.array(raised)) * all_cases, all_cases * all_others)
+        wanted = np.ceil(self.all_cases * sensitivity - _LAST_DIGITS)
+        first = _places(self.hits, wanted, "left")
+        alarms = self.alarms[np.arange(len(first)), first]
+        return ratio((self.all_others - alarms) * self.all_cases, self.all_cases * self.all_others)
+
+
+def _places(ascending: Floats, values: Floats, side: Literal["left", "right"]) -> Integers:
+    """Where in each row of `(r, m)` its one value of `(r,)` belongs."""
+    return np.array([np.searchsorted(row, value, side) for row, value in zip(ascending, values, strict=True)], np.int64)
 
 
 def weighted_areas(weights: Floats, positives: Integers, scores: Floats) -> tuple[Floats, Floats]:

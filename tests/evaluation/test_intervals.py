@@ -271,7 +271,7 @@ def test_one_false_alarm_leaves_a_wide_interval_for_the_likelihood_ratio():
     pairs = intervals(labels, table, BINARY, BINARY[0], ["x", "x", *[""] * 118], resamples=2000).set_index("metric")
     for found in (alone, pairs):
         low, high = found.loc["positive_likelihood_ratio", ["low", "high"]]
-        assert 20 < high / low < 90
+        assert 35 < high / low < 90
 
 
 def test_estimates_equal_scikit_learn():
@@ -379,6 +379,19 @@ def test_a_class_may_be_called_macro():
     found = intervals(labels, probabilities, ("macro", "micro", "none"), None, resamples=50)
     assert len(found) == len(found.drop_duplicates(["metric", "class"])) == 3 * (7 + 2 + 4 + 4) + 7 + 6
     assert found.set_index(["metric", "class"]).loc[("sensitivity", "macro"), "n"] == (labels == 0).sum()
+
+
+def test_p50_of_each_class_the_reason_is_that_of_the_metrics():
+    labels, _ = random_split(3, 30, 0)
+    always = np.tile([0.6, 0.3, 0.1], (30, 1))
+    expected = classification_metrics(labels, always, THREE, None)
+    found = intervals(labels, always, THREE, None, resamples=20).set_index(["metric", "class"])
+    for name in THREE:
+        for metric in ("mcc", "positive_likelihood_ratio", "negative_likelihood_ratio"):
+            reason = expected.reasons.get(f"{metric}/{name}", "")
+            assert np.isnan(found.loc[(metric, name), "estimate"]) == (reason != "")
+            assert not reason or found.loc[(metric, name), "note"] == reason
+    assert expected.reasons["mcc/a"] == "every image was called 'a'"
 
 
 def test_macro_is_undefined_for_the_reason_of_its_class():

@@ -69,6 +69,15 @@ def test_rates_at_a_held_rate_are_those_of_repeated_rows(n, seed, decimals, shar
         assert specificity == pytest.approx(specificity_at_sensitivity(y, s, share), abs=1e-12)
 
 
+@pytest.mark.parametrize("share", [0.1, 0.55, 0.8, 0.9, 0.95])
+def test_a_held_rate_is_counted_whatever_the_last_digit_of_its_product(share):
+    for n in range(1, 61):
+        labels, scores = np.repeat([0, 1], n), np.r_[np.arange(n), np.arange(n) + 0.5] / n
+        counts = Ranking.of(labels, scores).count(np.ones((1, 2 * n)))
+        assert counts.sensitivities_at(share)[0] == sensitivity_at_specificity(labels, scores, share), n
+        assert counts.specificities_at(share)[0] == specificity_at_sensitivity(labels, scores, share), n
+
+
 def test_a_class_without_weight_has_no_area():
     areas, precisions = weighted_areas(np.array([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]]), np.array([0, 1]), np.arange(2.0))
     assert np.isnan(areas[:2]).all() and np.isnan(precisions[:2]).all()
