@@ -7,7 +7,7 @@ import inspect
 import logging
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -51,6 +51,12 @@ TEXT = frozenset(
         "data.locked_test",
         "model.weights",
         "positive_class",
+        "operating_point",
+        "report.purpose",
+        "run",
+        "predictions",
+        "val",
+        "images",
         "resume",
         "hydra.run.dir",
     }
@@ -284,6 +290,11 @@ def build(node: DictConfig, **values: Any) -> Any:  # noqa: ANN401 - builds what
             raise error.__cause__ from None
         # Whatever a function says of values that came from the command line is the user's to mend.
         raise MedclsError(f"{node.get('_target_')} does not take its settings: {error.__cause__ or error}") from error
+
+
+def build_network(described: Mapping[str, Any]) -> Any:  # noqa: ANN401 - a torch module, which is not imported here
+    """Build a network from what a checkpoint says of it."""
+    return build(OmegaConf.create(dict(described)))
 
 
 def plain(node: Any) -> Any:  # noqa: ANN401 - any value a configuration can hold

@@ -1,7 +1,9 @@
 """Which figures a run folder gets: the manifest's and the predictions' content, handed to the plots."""
 
 import logging
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,9 +13,7 @@ from medcls.data import images
 from medcls.data.module import ImageDataModule
 from medcls.data.splits import split_table
 from medcls.data.transforms import normalise, pixels_back
-from medcls.evaluation import curves, drawing, plots
-from medcls.evaluation.metrics import Metrics
-from medcls.evaluation.predictions import Predictions
+from medcls.evaluation import drawing, plots
 from medcls.learning.freezing import FreezeSchedule
 from medcls.run_folder import RunFolder
 
@@ -103,32 +103,38 @@ def read_history(logs: Path) -> pd.DataFrame:
     return history if history.empty else history.assign(epoch=history["epoch"].bfill())
 
 
-def of_training(run: RunFolder, freezing: FreezeSchedule, epochs: int, monitor: str, stamp: str | None) -> None:
-    """Draw `training`: losses, metrics, learning rate and phases by epoch."""
-    history = read_history(run.logs)
-    if history.empty:
-        return
+def phases(settings: Sequence[Mapping[str, Any]], epochs: int) -> list[tuple[str, int, int]]:
+    """Name the phases that a run reached: what is frozen, the first epoch, the first one after it.
+
+    Parameters
+    ----------
+    settings : sequence of mapping
+        `schedule.phases` of the configuration.
+    epochs : int
+        How many the run has behind it.
+    """
+    freezing = FreezeSchedule(settings, head="")
     starts = [*freezing.starts(), epochs]
-    phases = [
+    return [
         (f"frozen: {', '.join(phase.freeze)}" if phase.freeze else "all trains", start, min(end, epochs))
         for phase, start, end in zip(freezing.phases, starts, [*starts[1:], epochs], strict=False)
         if start < epochs
     ]
+
+
+def of_training(
+    run: RunFolder, phase_settings: Sequence[Mapping[str, Any]], epochs: int, monitor: str, stamp: str | None
+) -> None:
+    """Draw `training`: losses, metrics, learning rate and phases by epoch."""
+    history = read_history(run.logs)
+    if history.empty:
+        return
     if (alarm := plots.overfitting_alarm(history)) is not None:
         log.warning(alarm)
     scores = history.dropna(subset=monitor).groupby("epoch")[monitor].last()
     best = int(torch.load(run.best, map_location="cpu", weights_only=True)["epoch"])
     caption = f"{len(scores)} epochs, checkpoint chosen by {monitor}"
-    drawing.save(plots.training_figure(history, phases, monitor, best, caption, stamp), run.figures / "training")
-
-
-def of_predictions(predictions: Predictions, metrics: Metrics, folder: Path, stamp: str | None) -> None:
-    """Draw `confusion_<split>` and `roc_<split>`."""
-    caption = predictions.caption()
-    split = predictions.split
-    figure = plots.confusion_matrix_figure(metrics.confusion, predictions.classes, caption, stamp)
-    drawing.save(figure, folder / f"confusion_{split}")
-    figure = curves.roc_figure(
-        predictions.labels(), predictions.probabilities(), predictions.classes, predictions.positive, caption, stamp
+    drawing.save(
+        plots.training_figure(history, phases(phase_settings, epochs), monitor, best, caption, stamp),
+        run.figures / "training",
     )
-    drawing.save(figure, folder / f"roc_{split}")

@@ -1,15 +1,17 @@
 """The folder that holds everything of one run or audit, written whole or not at all."""
 
 import contextlib
-import hashlib
 import json
 import logging
 import logging.handlers
+import re
 from pathlib import Path
 from typing import Any
 
 from medcls.errors import MedclsError
 from medcls.writing import whole
+
+log = logging.getLogger(__name__)
 
 # Where the doors put their folders, when started anywhere.
 PARENTS = ("runs", "audits", "evaluations", "comparisons")
@@ -27,6 +29,16 @@ class RunFolder:
     """
 
     def __init__(self, path: Path) -> None:
+        self._name_files(path)
+        # Hydra has just made the run folder; its parent too, where that holds nothing else.
+        alone = path.is_dir() and not any(path.iterdir())
+        parent_too = alone and path.parent.name in PARENTS and len(list(path.parent.iterdir())) == 1
+        self._made = [path, path.parent] if parent_too else [path] if alone else []
+        self._log: logging.FileHandler | None = None
+        self._early_log = logging.handlers.MemoryHandler(capacity=100_000, flushLevel=logging.CRITICAL + 1)
+        logging.getLogger("medcls").addHandler(self._early_log)
+
+    def _name_files(self, path: Path) -> None:
         self.path = path
         self.config = path / "config.yaml"
         self.manifest = path / "manifest.csv"
@@ -36,15 +48,9 @@ class RunFolder:
         self.logs = path / "logs"
         self.predictions = path / "predictions"
         self.figures = path / "figures"
+        self.report = path / "report.html"
         self.audit_page = path / "audit.html"
         self.comparison_page = path / "comparison.md"
-        # Hydra has just made the run folder; its parent too, where that holds nothing else.
-        alone = path.is_dir() and not any(path.iterdir())
-        parent_too = alone and path.parent.name in PARENTS and len(list(path.parent.iterdir())) == 1
-        self._made = [path, path.parent] if parent_too else [path] if alone else []
-        self._log: logging.FileHandler | None = None
-        self._early_log = logging.handlers.MemoryHandler(capacity=100_000, flushLevel=logging.CRITICAL + 1)
-        logging.getLogger("medcls").addHandler(self._early_log)
 
     def refuse_if_taken(self) -> None:
         """Stop before anything is done where the folder already holds a run or an audit.
@@ -82,6 +88,11 @@ class RunFolder:
                 "would be taken for images. Start from another folder, or give hydra.run.dir a place outside."
             )
 
+    def write_into(self, path: Path) -> None:
+        """Turn to a folder that is there already, as an evaluation does to its run's; call it before `begin`."""
+        self._remove_made()
+        self._name_files(path)
+
     def close(self) -> None:
         """End the log; take away the folder (and an empty parent) that Hydra made for a run that never began."""
         log = logging.getLogger("medcls")
@@ -89,10 +100,14 @@ class RunFolder:
             if handler is not None:
                 log.removeHandler(handler)
                 handler.close()
+        self._remove_made()
+
+    def _remove_made(self) -> None:
         # What was there before this command, and what cannot be removed, stays.
         with contextlib.suppress(OSError):
             for folder in self._made:
                 folder.rmdir()
+        self._made = []
 
     def begin(self, log_name: str = "train.log") -> None:
         """Make the folder and let the log flow into it, from its first line on; folders within come with files."""
@@ -117,6 +132,54 @@ class RunFolder:
         return self.write_text(name, json.dumps(without_nan(content), indent=2, ensure_ascii=False) + "\n")
 
 
+def runs_in(folder: Path) -> list[Path]:
+    """The folder itself where it is a run, else the runs right below it; those that never finished are named.
+
+    Raises
+    ------
+    MedclsError
+        There is no run.
+    """
+    if is_run(folder):
+        return [folder]
+    below = sorted((path for path in folder.glob("*") if path.is_dir()), key=_naturally)
+    found = [path for path in below if (path / "predictions").is_dir()]
+    if not found:
+        raise MedclsError(
+            f"{folder} holds no run: a run folder has config.yaml and predictions/, a folder of runs such folders."
+        )
+    unfinished = [path.name for path in below if path not in found and (path / "config.yaml").exists()]
+    if unfinished:
+        log.warning("left out, because they never finished: %s in %s", ", ".join(unfinished), folder)
+    return found
+
+
+def is_run(folder: Path) -> bool:
+    """Tell a run folder from a folder of runs."""
+    return (folder / "config.yaml").is_file() or (folder / "predictions").is_dir()
+
+
+def _naturally(path: Path) -> list[tuple[int, str]]:
+    """The order in which 10 follows 9."""
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", path.name)]
+
+
+def read_json(path: Path) -> Any:  # noqa: ANN401 - plain data of any shape
+    """Read plain data back; None where there is no such file.
+
+    Raises
+    ------
+    MedclsError
+        The file is damaged.
+    """
+    if not path.is_file():
+        return None
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, OSError) as error:
+        raise MedclsError(f"{path} cannot be read ({error}): a run folder's files belong together.") from error
+
+
 def without_nan(content: Any) -> Any:  # noqa: ANN401
     """Plain data with NaN and infinities as None, which JSON knows."""
     if isinstance(content, dict):
@@ -126,9 +189,3 @@ def without_nan(content: Any) -> Any:  # noqa: ANN401
     if isinstance(content, float) and (content != content or content in (float("inf"), float("-inf"))):
         return None
     return content
-
-
-def file_hash(path: Path) -> str:
-    """The first 16 hexadecimal digits of a file's SHA-256: what stands beside each number made with it."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:16]

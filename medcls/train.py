@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import shlex
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -15,6 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from medcls import __version__
 from medcls.configuration import (
     build,
+    build_network,
     check_targets,
     open_door,
     plain,
@@ -25,18 +28,16 @@ from medcls.configuration import (
     split_settings,
 )
 from medcls.errors import MedclsError
-from medcls.run_folder import RunFolder, file_hash
+from medcls.run_folder import RunFolder
 
 if TYPE_CHECKING:
     # Everything heavy is imported where it is used, so that a typo is answered before torch is loaded.
     import lightning
-    import torch
     from lightning.pytorch.callbacks import ModelCheckpoint
     from torch import Tensor
 
     from medcls.data.manifest import Manifest
     from medcls.data.module import ImageDataModule
-    from medcls.evaluation.metrics import Metrics
     from medcls.hardware import Hardware
     from medcls.learning.classifier import Classifier
     from medcls.learning.freezing import FreezeSchedule
@@ -96,12 +97,14 @@ def train(cfg: DictConfig, run: RunFolder) -> float | None:
     MedclsError
         What the user can mend, before the first epoch wherever it can be known then.
     """
-    from medcls import hardware, pictures, terminal
+    from medcls import hardware, pictures, reporting, terminal
     from medcls.auditing.quick import audit_quickly
     from medcls.auditing.record import record as audit_record
     from medcls.data.locked import remember_test
     from medcls.data.splits import split_table
-    from medcls.inference.predict import load_best
+    from medcls.evaluation.ledger import record_reading
+    from medcls.inference.load import add_policies, load
+    from medcls.inference.predict import predict_split as predict
     from medcls.models.summary import summarise
 
     run.refuse_within(cfg.data.root)
@@ -112,6 +115,7 @@ def train(cfg: DictConfig, run: RunFolder) -> float | None:
         log.info(line)
     seed(cfg.seed)
 
+    telling = reporting.Telling.read(plain(cfg))
     preprocessing = choose_preprocessing(cfg)
     settings = split_settings(cfg)
     whole, manifest = read_images(cfg, settings)
@@ -142,19 +146,35 @@ def train(cfg: DictConfig, run: RunFolder) -> float | None:
     run.write_text("config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
     run.write_json("environment.json", hardware.environment() | {"choices": list(machine.reasons)})
     trainer.fit(classifier, datamodule=data, ckpt_path=str(run.last) if cfg.resume else None, weights_only=True)
-    pictures.of_training(run, freezing, trainer.current_epoch, cfg.monitor, manifest.stamp)
+    pictures.of_training(run, plain(cfg.schedule.phases), trainer.current_epoch, cfg.monitor, manifest.stamp)
 
-    # The best checkpoint, and nothing else, is scored: its hash stands beside every number.
-    load_best(classifier, run.best)
-    checkpoint = file_hash(run.best)
-    splits = ("val", "test") if cfg.evaluate_test else ("val",)
-    device = trainer.strategy.root_device
+    # The best checkpoint, and nothing else, is scored: the hash of its weights stands beside every number.
+    best, device = load(run.best, build_network), trainer.strategy.root_device
+    val = predict(best, data, "val", device)
+    # Whatever is fitted has seen no image of the result; where some were cut off for it, none that selected either.
+    fitted = reporting.fit(predict(best, data, "calibration", device) if has(manifest, "calibration") else val, telling)
+    add_policies(run.best, fitted.to_plain())
+    run.write_json("policies.json", fitted.to_plain())
+    tables, readings = [val], None
     if cfg.evaluate_test:
         remember_test(manifest, str(run.path), asked)
-    scores = {split: score(run, split, checkpoint, classifier, data, device) for split in splits}
-    record = {split: metrics.to_plain() | {"caption": caption} for split, (metrics, caption) in scores.items()}
-    run.write_json("metrics.json", {"checkpoint": checkpoint, "stamps": manifest.stamps, **record})
-    show_scores(scores)
+        # With folds, a test split that came with the data waits for the ensemble of them all.
+        tables.append(predict(best, data, "held_out" if has(manifest, "held_out") else "test", device))
+        readings = record_reading(tables[-1], run.path.name)
+    results = reporting.judge(tables, fitted, telling, readings)
+    sources = reporting.sources_of_run(
+        run,
+        name=f"{cfg.data.name}, {cfg.model.name}",
+        command=f"python -m medcls.train {shlex.join(sys.argv[1:])}",
+        telling=telling,
+        stamps=manifest.stamps,
+        readings=readings,
+        images=manifest.root,
+        decoding=preprocessing.decoding,
+    )
+    reporting.write(run, results, sources, telling)
+    reporting.show(results)
+    log.info("the report: %s", run.report)
     log.info("run folder: %s", run.path)
     # A score of 0.0 is a score; without one the checkpoint callback would have saved nothing, and loading failed.
     return float(cast("Tensor", cast("ModelCheckpoint", trainer.checkpoint_callback).best_model_score))
@@ -358,42 +378,9 @@ def check_same_run(run: RunFolder, manifest: Manifest) -> None:
     )
 
 
-def score(
-    run: RunFolder, split: str, checkpoint: str, classifier: Classifier, data: ImageDataModule, device: torch.device
-) -> tuple[Metrics, str]:
-    """Predict one split, once; save the table and its figures; give its metrics, and what they are of."""
-    from medcls import pictures, terminal
-    from medcls.evaluation.metrics import classification_metrics
-    from medcls.evaluation.predictions import from_logits
-    from medcls.inference.predict import predict
-
-    rows, classes, positive = data.manifest.rows, data.manifest.classes, data.manifest.positive
-    with terminal.progress(f"predicting {split}") as progress:
-        logits, numbers = predict(classifier, data.rows_of(split), device, progress)
-    predictions = from_logits(rows, numbers, logits, classes, positive, checkpoint)
-    predictions.check_against(rows.loc[rows["split"] == split, "path"].tolist())
-    predictions.write_csv(run.predictions / f"{split}.csv")
-    metrics = classification_metrics(predictions.labels(), predictions.probabilities(), classes, positive)
-    pictures.of_predictions(predictions, metrics, run.figures, data.manifest.stamp)
-    return metrics, predictions.caption()
-
-
-def show_scores(scores: Mapping[str, tuple[Metrics, str]]) -> None:
-    """Print what each split says of the best checkpoint, side by side; and what is undefined, or worthless, and why."""
-    import pandas as pd
-
-    from medcls import terminal
-
-    columns = {split: metrics.values for split, (metrics, _) in scores.items()}
-    names = list(next(iter(columns.values())))
-    table = pd.DataFrame({"metric": names} | {split: [v[name] for name in names] for split, v in columns.items()})
-    terminal.show_table(table[table["metric"] != "n"], "Best checkpoint")
-    for split, (metrics, caption) in scores.items():
-        log.info("%s", caption)
-        for name, reason in metrics.reasons.items():
-            log.warning("%s: %s is undefined: %s", split, name, reason)
-        if (note := metrics.majority_note()) is not None:
-            log.warning("%s: %s", split, note)
+def has(manifest: Manifest, split: str) -> bool:
+    """Whether any image is in a split."""
+    return bool((manifest.rows["split"] == split).any())
 
 
 if __name__ == "__main__":

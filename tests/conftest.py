@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from doors import FAST, run_door
 from PIL import Image
 
 
@@ -52,6 +53,23 @@ def folder(tmp_path: Path, picture: Callable[..., Path]) -> Callable[..., Path]:
         return root
 
     return make
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory, _own_places: None) -> Path:
+    """A run of three epochs on two classes, one of them named in Chinese; whoever writes into it takes a copy."""
+    from medcls import train
+
+    base = tmp_path_factory.mktemp("finished")
+    draw = np.random.default_rng(0)
+    for level, name in ((90, "正常"), (160, "得病")):
+        (base / "images" / name).mkdir(parents=True)
+        for number in range(30):
+            pixels = np.clip(draw.normal(level, 40, (24, 20, 3)), 0, 255).astype(np.uint8)
+            Image.fromarray(pixels).save(base / "images" / name / f"{number:02d}.png")
+    settings = (f"data.root={base}/images", "positive_class='得病'", "trainer.max_epochs=3")
+    run_door(train.main, *FAST, *settings, f"hydra.run.dir={base}/run")
+    return base / "run"
 
 
 @pytest.fixture

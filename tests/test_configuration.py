@@ -187,7 +187,7 @@ EXPERIMENTS = files("experiments")
 
 def test_every_configuration_file_was_found():
     groups = {name.split("/")[1] for name in CONF}
-    assert groups == {"data", "model", "loss", "optimizer", "scheduler", "schedule", "trainer", "logger"}
+    assert groups == {"data", "model", "loss", "optimizer", "scheduler", "schedule", "trainer", "logger", "evaluation"}
     assert len(CONF) >= 30
     assert len(EXPERIMENTS) >= 4
 
@@ -239,6 +239,6 @@ def test_help_names_the_command_and_lists_our_groups_and_no_others(monkeypatch, 
     assert "python -m medcls.train" in header
     listed = {line.split(":")[0] for line in groups if ":" in line}
     assert listed == {
-        "data", "data/augmentation", "experiments", "logger", "loss", "model", "optimizer", "schedule", "scheduler",
-        "trainer",
+        "data", "data/augmentation", "evaluation", "experiments", "logger", "loss", "model", "optimizer", "schedule",
+        "scheduler", "trainer",
     }  # fmt: skip

@@ -340,10 +340,11 @@ class ImageDataModule(lightning.LightningDataModule):
         """Validation rows in manifest order, each once."""
         return self._loader("val", "in_order", None)
 
-    def rows_of(self, split: str) -> "Normalised":
-        """Any split's rows in manifest order, each once, not augmented, normalised."""
+    def rows_of(self, split: str, view: int = 0) -> "Normalised":
+        """Any split's rows in manifest order, each once, normalised; not augmented, but for views other than 0."""
         self._store.cache(self.manifest.indices(split))
-        return Normalised(self._loader(split, "in_order", None), self.preprocessing)
+        augmentation = self.augmentation if view else None
+        return Normalised(self._loader(split, "in_order", augmentation, epoch=view), self.preprocessing)
 
     def unaugmented_training(self) -> DataLoader:
         """Training batches in a fixed shuffled order, not augmented, for exact batch-norm statistics.
@@ -362,13 +363,18 @@ class ImageDataModule(lightning.LightningDataModule):
         return normalise(pixels, self.preprocessing), labels, rows
 
     def _loader(
-        self, split: str, order: Literal["in_order", "shuffle", "balanced"], augmentation: Augmentation | None
+        self,
+        split: str,
+        order: Literal["in_order", "shuffle", "balanced"],
+        augmentation: Augmentation | None,
+        epoch: int = 0,
     ) -> DataLoader:
         rows = self.manifest.indices(split)
         if not len(rows):
             raise MedclsError(f"The manifest has no image in the {split} split.")
         rank, world_size = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
         sampler = EpochSampler(rows, order, self._labels, self._seed, rank, world_size)
+        sampler.set_epoch(epoch)
         # torch types a sampler's items as int; ours say the epoch too.
         kind = BatchSampler if order == "in_order" else NoLonelyBatch
         batches = kind(sampler, self._batch_size, drop_last=False)  # type: ignore[arg-type]

@@ -14,7 +14,7 @@ from medcls.evaluation.decision_curve import decision_curve
 from medcls.evaluation.intervals import intervals
 from medcls.evaluation.metrics import Metrics, classification_metrics, predictive_values_at
 from medcls.evaluation.policies import Policies
-from medcls.evaluation.predictions import Predictions, probabilities_of
+from medcls.evaluation.predictions import Predictions, uncalibrated
 from medcls.evaluation.referral import SetCounts, count_sets, rejection_curve
 from medcls.evaluation.subgroups import Bands, Subgroups, at_edges, every, quantiles, subgroups
 
@@ -167,11 +167,6 @@ def assess(
         ),
         deployment=None if prevalence is None else _deployment(calibrated, policies, metrics, prevalence),
     )
-
-
-def uncalibrated(table: Predictions) -> Predictions:
-    """Give the same rows the network's own probabilities."""
-    return table.with_probabilities(probabilities_of(table.logits()))
 
 
 def read_bands(asked: Mapping[str, Any] | Sequence[str]) -> dict[str, Bands | None]:

@@ -75,15 +75,27 @@ def over_folds(
         classes=first.classes,
         positive=check_classes(first.classes, first.positive),
     )
-    pooled = split_intervals(together, resamples, seed)
+    of_all = split_intervals(together, resamples, seed)
     mixes = f"mixes models: one ranking of the scores of {len(folds)} networks"
-    pooled["note"] = [f"{mixes}; {note}" if note else mixes for note in pooled["note"]]
-    parts = {**{str(number): table for number, table in enumerate(tables)}, MEAN: _mean(tables), POOLED: pooled}
+    of_all["note"] = [f"{mixes}; {note}" if note else mixes for note in of_all["note"]]
+    parts = {**{str(number): table for number, table in enumerate(tables)}, MEAN: _mean(tables), POOLED: of_all}
     for name, part in parts.items():
         part.insert(0, "fold", name)
         if name != MEAN:
             part["sd"] = np.nan
     return pd.concat(parts.values(), ignore_index=True)
+
+
+def pooled(folds: Sequence[Predictions]) -> Predictions:
+    """Put the held-out rows of all folds into one table, in the order of the folds.
+
+    Its rows come from different networks, whose scores are set against each other: `split` is `out_of_fold`, and
+    `checkpoint` says how many there were.
+    """
+    _check(folds, [None] * len(folds))
+    rows = pd.concat([fold.rows for fold in folds], ignore_index=True)
+    rows = rows.assign(split="out_of_fold", checkpoint=f"{len(folds)} networks")
+    return Predictions(rows, folds[0].classes, folds[0].positive)
 
 
 def _mean(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:

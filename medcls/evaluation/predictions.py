@@ -207,6 +207,11 @@ def probabilities_of(logits: ArrayLike) -> NDArray[np.float64]:
     return np.maximum(softmax(np.asarray(logits, np.float64), axis=1), np.finfo(np.float64).tiny)
 
 
+def uncalibrated(table: Predictions) -> Predictions:
+    """Give the same rows the network's own probabilities, as far as the table has logits; else those it has."""
+    return table.with_probabilities(probabilities_of(table.logits())) if table.has_logits else table
+
+
 def from_logits(
     rows: pd.DataFrame,
     indices: ArrayLike,
@@ -357,13 +362,11 @@ def check_may_fit(table: Predictions, what: str) -> tuple[str, ...]:
         )
     weak = []
     if len(table) < FEW_ROWS:
-        weak.append(f"{what.capitalize()} fitted on {len(table)} rows, fewer than {FEW_ROWS}, is uncertain.")
+        weak.append(f"Fitted on {len(table)} rows, fewer than {FEW_ROWS}: uncertain.")
     if table.split in FITTED_TWICE:
-        weak.append(f"{what.capitalize()} was fitted on {table.split}: {FITTED_TWICE[table.split]}.")
+        weak.append(f"Fitted on {table.split}: {FITTED_TWICE[table.split]}.")
     elif not table.split:
-        weak.append(
-            f"{what.capitalize()} was fitted on rows of an unnamed split: nothing shows that they are not test."
-        )
+        weak.append("Fitted on rows of an unnamed split: nothing shows that they are not the result.")
     return tuple(weak)
 
 

@@ -168,6 +168,12 @@ def not_fitted(table: Predictions) -> OperatingPoint:
     return OperatingPoint(NOT_FITTED, UNFITTED_THRESHOLD, _positive_class(table))
 
 
+def chosen_beforehand(table: Predictions, policy: str) -> OperatingPoint | None:
+    """Give the threshold of a policy that needs no rows to be fitted on, such as `fixed=0.3`; None for another."""
+    asked = parse_policy(policy)
+    return OperatingPoint(asked.text, asked.value, _positive_class(table)) if asked.kind == "fixed" else None
+
+
 def fit_operating_point(val: Predictions, policy: str, *, resamples: int = 1000, seed: int = 0) -> OperatingPoint:
     """Choose the threshold that serves a policy best on rows that are not the result.
 

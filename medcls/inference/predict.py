@@ -1,21 +1,55 @@
-"""One pass over a loader: each image's scores beside the row it came from."""
+"""One pass over a split: each image's scores beside the row it came from."""
 
 from collections.abc import Callable, Iterable, Sized
-from pathlib import Path
 
 import numpy as np
 import torch
 from torch import nn
 
+from medcls.data.module import ImageDataModule
+from medcls.evaluation.ensembles import mean_of
+from medcls.evaluation.predictions import Predictions, from_logits
+from medcls.inference.load import Loaded
 
-def load_best(classifier: nn.Module, checkpoint: Path) -> None:
-    """Put a checkpoint's tensors into a module, each by its name.
 
-    Where weights were averaged, these are the averages: what the monitored metric was computed with.
+def predict_split(
+    loaded: Loaded,
+    data: ImageDataModule,
+    split: str,
+    device: torch.device,
+    progress: Callable[[int, int], None] | None = None,
+    *,
+    views: int = 1,
+) -> Predictions:
+    """Predict one split, each row of the manifest exactly once.
+
+    Parameters
+    ----------
+    loaded : Loaded
+        The checkpoint.
+    data : ImageDataModule
+        Over a manifest that has the split, with the checkpoint's preprocessing.
+    split : str
+    device : device
+        Where the network is to run.
+    progress : callable, optional
+        Called with batches done and batches in all.
+    views : int
+        Test-time augmentation: the mean probability over the image itself and `views - 1` augmented copies, by the
+        augmentation that `data` has. The same draws each time.
+
+    Returns
+    -------
+    Predictions
+        With logits where there is one view.
     """
-    # Nothing but tensors and plain data is ever read.
-    state = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
-    classifier.load_state_dict(state)
+    rows = data.manifest.rows
+    tables = []
+    for view in range(views):
+        logits, numbers = predict(loaded.network, data.rows_of(split, view), device, progress)
+        tables.append(from_logits(rows, numbers, logits, loaded.classes, loaded.positive, loaded.checkpoint))
+        tables[-1].check_against(rows.loc[rows["split"] == split, "path"].tolist())
+    return tables[0] if views == 1 else mean_of(tables, f"{loaded.checkpoint}-{views}views")
 
 
 @torch.inference_mode()

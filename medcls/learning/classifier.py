@@ -136,16 +136,9 @@ class Classifier(lightning.LightningModule):
     # ------------------------------------------------------------------ the network
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits `(B, K)` of images `(B, C, H, W)`.
-
-        A network with one logit gives the positive class's; the other class gets 0, so that the
-        softmax over the two is the sigmoid of the one.
-        """
+        """Logits `(B, K)` of images `(B, C, H, W)`."""
         outputs = self.network(images.contiguous(memory_format=torch.channels_last))
-        if outputs.shape[1] == len(self.classes):
-            return outputs
-        columns = [torch.zeros_like(outputs), outputs]
-        return torch.cat(columns if self.positive == 1 else columns[::-1], dim=1)
+        return logits_of_classes(outputs, len(self.classes), self.positive)
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """Give all parameters, frozen or not, to the optimizer in named groups; then lay out the schedule."""
@@ -284,6 +277,18 @@ class Classifier(lightning.LightningModule):
             )
         for state in checkpoint.get("lr_schedulers", []):
             forget_length(state)
+
+
+def logits_of_classes(outputs: Tensor, num_classes: int, positive: int | None) -> Tensor:
+    """Bring a network's outputs to `(B, K)`.
+
+    A network with one logit gives the positive class's; the other class gets 0, so that the softmax over the two is
+    the sigmoid of the one.
+    """
+    if outputs.shape[1] == num_classes:
+        return outputs
+    columns = [torch.zeros_like(outputs), outputs]
+    return torch.cat(columns if positive == 1 else columns[::-1], dim=1)
 
 
 def _plain(value: Any) -> Any:  # noqa: ANN401 - any plain data

@@ -146,7 +146,7 @@ def load_weights(
         description: Mapping[str, Any] = {}
     else:
         path = _path(Path(source).expanduser())
-        state, description = _read(path)
+        state, description = read_state(path)
     notes: list[str] = []
     state, left_out = _renamed(network, state, own)
     expected = _expected(network, description)
@@ -304,7 +304,7 @@ def _default(network: nn.Module) -> tuple[Path, dict[str, Tensor]]:
     if library == "timm":
         return _timm_default(name, weights)
     path = Path(torch.hub.get_dir(), "checkpoints", weights.url.rsplit("/", 1)[-1])
-    state, _ = _read(download(weights.url, weights.sha256, path))
+    state, _ = read_state(download(weights.url, weights.sha256, path))
     return path, state
 
 
@@ -359,8 +359,14 @@ def _path(path: Path) -> Path:
     return best if path.is_dir() else path
 
 
-def _read(path: Path) -> tuple[dict[str, Tensor], Mapping[str, Any]]:
-    """Return a file's tensors by name, and what a checkpoint of medcls says about itself."""
+def read_state(path: Path) -> tuple[dict[str, Tensor], Mapping[str, Any]]:
+    """Read a file's tensors by name, and what a checkpoint of medcls says about itself (else nothing).
+
+    Raises
+    ------
+    MedclsError
+        A file that is damaged, holds no tensors, or more than tensors and plain data.
+    """
     content: Any
     try:
         if path.suffix == ".safetensors":

@@ -1,0 +1,479 @@
+"""Judge a run, another site's images, or any tool's predictions: `python -m medcls.evaluate run=RUN split=test`."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import shlex
+import sys
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+
+from medcls.configuration import build, build_network, check_targets, open_door, plain, read_source, settle_paths
+from medcls.errors import MedclsError
+from medcls.run_folder import RunFolder, runs_in
+
+if TYPE_CHECKING:
+    # Everything heavy is imported where it is used, so that a typo is answered before torch is loaded.
+    from medcls.data.manifest import Manifest
+    from medcls.evaluation.predictions import Predictions
+    from medcls.hardware import Hardware
+    from medcls.inference.load import Loaded
+    from medcls.reporting import Fitted, Telling
+
+# Run as a module, this file is called __main__; its log belongs to medcls all the same.
+log = logging.getLogger("medcls.evaluate")
+
+# What a run's checkpoint already has: given here, it is fitted anew.
+STORED = ("calibrate", "operating_point", "coverage", "aggregate")
+
+
+def main() -> None:
+    """Open the door."""
+    open_door(run, "evaluate")
+
+
+def run(cfg: DictConfig) -> None:
+    """Evaluate what is named, into the run's own folder or the one that Hydra chose; leave nothing of what failed."""
+    from medcls import terminal
+
+    folder = RunFolder(Path(HydraConfig.get().runtime.output_dir))
+    try:
+        doors = {"run": evaluate_run, "runs": evaluate_folds, "predictions": evaluate_table}
+        named = [name for name in doors if cfg[name] is not None]
+        if len(named) != 1:
+            raise MedclsError(
+                f"{' and '.join(named) or 'Nothing'} given to evaluate: name one of run=RUN, runs=[A,B,...] (the folds "
+                "of a cross-validation) and predictions=FILE.csv."
+            )
+        terminal.start_log()
+        doors[named[0]](cfg, folder)
+    finally:
+        folder.close()
+
+
+@dataclasses.dataclass(frozen=True)
+class OpenedRun:
+    """A run folder with its checkpoint ready to predict.
+
+    Parameters
+    ----------
+    folder : RunFolder
+    config : DictConfig
+        The run's own, resolved.
+    loaded : Loaded
+    splits : frozenset of str
+        Those that have images.
+    images : Path
+        Where they lie now.
+    machine : Hardware
+    """
+
+    folder: RunFolder
+    config: DictConfig
+    loaded: Loaded
+    splits: frozenset[str]
+    images: Path
+    machine: Hardware
+
+    @property
+    def name(self) -> str:
+        """As reports call it."""
+        return f"{self.config.data.name}, {self.config.model.name}"
+
+    @property
+    def fitted_on(self) -> str:
+        """The split that temperature and threshold belong on."""
+        return "calibration" if "calibration" in self.splits else "val"
+
+    def stored(self, split: str) -> Predictions | None:
+        """Read the predictions of a split that the run folder holds, where they are of this very checkpoint."""
+        from medcls.evaluation.predictions import read_csv
+
+        path = self.folder.predictions / f"{split}.csv"
+        if not path.is_file():
+            return None
+        table = read_csv(path, self.loaded.positive)
+        return table if table.checkpoint == self.loaded.checkpoint else None
+
+    def predict(self, split: str, views: int = 1) -> Predictions:
+        """Predict one of the run's own splits anew."""
+        from medcls import terminal
+        from medcls.data.saved import reopen
+
+        with terminal.progress(f"reading {split} images") as progress:
+            manifest = reopen(
+                self.folder.manifest,
+                self.images,
+                self.loaded.classes,
+                self.loaded.positive,
+                splits=[split],
+                stamps=self.loaded.stamps,
+                frame=self.loaded.preprocessing.frame,
+                remember=bool(self.config.data.cache),
+                progress=progress,
+            )
+        return self.predict_images(manifest, split, views)
+
+    def predict_images(self, manifest: Manifest, split: str, views: int = 1) -> Predictions:
+        """Predict any images, prepared as this run's network wants them."""
+        import torch
+
+        from medcls import terminal
+        from medcls.data.module import ImageDataModule
+        from medcls.inference.predict import predict_split
+
+        data = ImageDataModule(
+            manifest,
+            self.loaded.preprocessing,
+            augmentation=build(self.config.data.augmentation) if views > 1 else None,
+            batch_size=self.config.data.batch_size,
+            seed=self.config.seed,
+            workers=self.machine.workers,
+            memory_for_images=self.machine.memory_for_images,
+            cache=self.config.data.cache,
+        )
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        with terminal.progress(f"predicting {split}") as progress:
+            return predict_split(self.loaded, data, split, device, progress, views=views)
+
+    def beside(self, split: str) -> Predictions:
+        """The predictions of a split that only stands beside the result: those there are, else new ones."""
+        stored = self.stored(split)
+        return self.predict(split) if stored is None else stored
+
+
+def open_run(path: str, cfg: DictConfig) -> OpenedRun:
+    """Find a run folder, and load its best checkpoint.
+
+    Raises
+    ------
+    MedclsError
+        No run folder, or one that asks for what medcls does not ship.
+    """
+    from medcls import hardware
+    from medcls.data.manifest import read_rows
+    from medcls.inference.load import load
+
+    folder = RunFolder(Path(path).expanduser())
+    folder.close()  # it is read here, and has nothing to log
+    if not folder.config.is_file() or not folder.best.is_file():
+        raise MedclsError(
+            f"{path} is no run folder that can be evaluated: it needs config.yaml and checkpoints/best.ckpt."
+        )
+    config = OmegaConf.load(folder.config)
+    if not isinstance(config, DictConfig):
+        raise MedclsError(f"{folder.config} is not a configuration.")
+    if not cfg.trust:
+        check_targets(config)
+    rows = read_rows(folder.manifest)
+    images = config.data.root if cfg.images is None else cfg.images
+    return OpenedRun(
+        folder=folder,
+        config=config,
+        loaded=load(folder.best, build_network),
+        splits=frozenset(rows["split"]),
+        images=Path(str(images)).expanduser().absolute(),
+        machine=hardware.choose(config.data.workers, cfg.keep_memory),
+    )
+
+
+def evaluate_run(cfg: DictConfig, folder: RunFolder) -> None:
+    """One run: a split of its own, or another site's images.
+
+    Its own split, as the run stored its policies, goes into the run folder, as a training would have left it there;
+    what is told otherwise gets a folder of its own.
+    """
+    from medcls import reporting
+    from medcls.evaluation.ledger import record_reading
+
+    telling, anew = read_telling(cfg)
+    opened = open_run(str(cfg.run), cfg)
+    external = names_other_images()
+    if external:
+        manifest, copies = other_images(cfg, opened)
+        result = opened.predict_images(manifest, "external", cfg.views)
+        beside = [table for split in ("val", "test") if (table := opened.stored(split)) is not None]
+        stamps, images = manifest.stamps, manifest.root
+        name = f"{opened.name}, on {cfg.data.name}: {manifest.root.name}"
+    else:
+        check_split(cfg.split, opened)
+        result = opened.predict(cfg.split, cfg.views)
+        beside = [opened.beside("val")] if cfg.split != "val" else []
+        copies, stamps, images, name = None, opened.loaded.stamps, opened.images, opened.name
+    fitted = fitted_for(opened, telling, anew=anew, views=cfg.views, result=result)
+    if cfg.views > 1:
+        beside = []  # their probabilities are of one view
+    elif not external and not anew:
+        folder.write_into(opened.folder.path)
+    readings = record_reading(result, opened.folder.path.name)
+    results = reporting.judge([*beside, result], fitted, telling, readings)
+    sources = reporting.sources_of_run(
+        opened.folder,
+        name=name,
+        command=command(),
+        telling=telling,
+        stamps=stamps,
+        readings=readings,
+        images=images,
+        decoding=opened.loaded.preprocessing.decoding,
+    )
+    folder.begin("evaluate.log")
+    folder.write_json("policies.json", fitted.to_plain())
+    reporting.write(folder, results, dataclasses.replace(sources, training_copies=copies), telling)
+    reporting.show(results)
+    log.info("the report: %s", folder.report)
+
+
+def check_split(split: str, opened: OpenedRun) -> None:
+    """Refuse a split that the run does not have, or that its network was fitted to.
+
+    Raises
+    ------
+    MedclsError
+        Lists those that can be evaluated.
+    """
+    there = [name for name in ("test", "held_out", "val", "calibration") if name in opened.splits]
+    if split not in there:
+        raise MedclsError(f"split={split}: this run has {', '.join(there)} to evaluate.")
+
+
+def fitted_for(opened: OpenedRun, telling: Telling, *, anew: Sequence[str], views: int, result: Predictions) -> Fitted:
+    """What the result is judged with: as the checkpoint stored it, or fitted now, and never on the result.
+
+    The mean over several views has probabilities of its own, and gets a fit of its own on images that selected
+    nothing; where none were cut off, none.
+    """
+    from medcls import reporting
+
+    stored = opened.loaded.policies
+    if views > 1:
+        if "calibration" in opened.splits:
+            return reporting.fit(opened.predict("calibration", views), telling)
+        log.warning(
+            "views=%d: the mean over views needs a fit of its own on images that selected nothing, and this run has "
+            "cut none off (data.calibration_fraction=0.2): probabilities stay as they are, and the threshold is 0.5",
+            views,
+        )
+        return reporting.not_fitted(result, telling)
+    if stored is not None and not anew:
+        return reporting.Fitted.from_plain(stored)
+    return reporting.fit(opened.beside(opened.fitted_on), telling)
+
+
+def names_other_images() -> bool:
+    """Whether the command line names images of another place."""
+    given = [override.lstrip("+~").split("=")[0] for override in HydraConfig.get().overrides.task]
+    return any(name == "data" or name.startswith("data.") for name in given)
+
+
+def other_images(cfg: DictConfig, opened: OpenedRun) -> tuple[Manifest, int]:
+    """Another site's images, under the run's own classes; and how many of them the run has already seen.
+
+    Raises
+    ------
+    MedclsError
+        Classes that the run does not know; whatever the source objects to.
+    """
+    from medcls.data.manifest import read_rows
+    from medcls.wording import enumerated
+
+    classes = opened.loaded.classes
+    settle_paths(cfg)
+    cfg.positive_class = None
+    manifest = read_source(cfg, strict=False)
+    if manifest.unreadable:
+        raise MedclsError(
+            f"{len(manifest.unreadable)} of the images cannot be read:\n"
+            + "\n".join(f"  {failure}" for failure in manifest.unreadable[:20])
+        )
+    unknown = sorted(set(manifest.classes) - set(classes))
+    if unknown:
+        raise MedclsError(
+            f"The images of {cfg.data.root} have the class(es) {enumerated(unknown)}; the run knows "
+            f"{', '.join(classes)}. Give each its name by data.label_map, as data.label_map='{{{classes[0]}: "
+            f"[{unknown[0]}], ...}}'."
+        )
+    if missing := [name for name in classes if name not in manifest.classes]:
+        log.warning("no image of %s here: what needs one is undefined", enumerated(missing))
+    seen = read_rows(opened.folder.manifest)
+    seen = seen[seen["split"].isin(("train", "val", "calibration"))]
+    copies = int(manifest.rows["content"].isin(set(seen["content"]) - {""}).sum())
+    if copies:
+        log.warning("%d of these images are also among those that the run learned or selected by", copies)
+    rows = manifest.rows.assign(split="external")
+    return dataclasses.replace(manifest, classes=classes, positive=opened.loaded.positive, rows=rows), copies
+
+
+def evaluate_table(cfg: DictConfig, folder: RunFolder) -> None:
+    """A table of predictions, of whatever tool."""
+    from medcls import reporting
+    from medcls.evaluation.ledger import record_reading
+    from medcls.evaluation.predictions import read_csv
+    from medcls.evaluation.sources import Sources
+
+    telling, anew = read_telling(cfg)
+    positive = None if cfg.positive_class is None else str(cfg.positive_class)
+    path = Path(str(cfg.predictions)).expanduser()
+    table = read_csv(path, positive)
+    val = None if cfg.val is None else read_csv(Path(str(cfg.val)).expanduser(), positive)
+    fitted = fitted_for_table(path, table, val, telling, anew)
+    readings = record_reading(table, path.stem)
+    results = reporting.judge([table] if val is None else [val, table], fitted, telling, readings)
+    stamps = sorted(set(table.rows["stamp"]) - {""}) if "stamp" in table.rows else []
+    sources = Sources(
+        name=path.stem,
+        made=datetime.now().astimezone(),
+        command=command(),
+        purpose=telling.purpose,
+        stamps=tuple(stamps),
+        readings=readings,
+    )
+    folder.begin("evaluate.log")
+    folder.write_json("policies.json", fitted.to_plain())
+    reporting.write(folder, results, sources, telling)
+    reporting.show(results)
+    log.info("the report: %s", folder.report)
+
+
+def fitted_for_table(
+    path: Path, table: Predictions, val: Predictions | None, telling: Telling, anew: Sequence[str]
+) -> Fitted:
+    """Fitted on `val` where it is given; else as a run stored it beside the table; else a threshold of 0.5.
+
+    Raises
+    ------
+    MedclsError
+        Something was asked to be fitted, and there is nothing to fit it on.
+    """
+    from medcls import reporting
+    from medcls.run_folder import read_json
+
+    if val is not None:
+        return reporting.fit(val, telling)
+    beforehand = telling.operating_point.startswith("fixed")
+    if anew and not (beforehand and set(anew) == {"operating_point"}):
+        raise MedclsError(
+            f"{', '.join(anew)}: fitted, and never on the result. Add val=FILE.csv, the same tool's predictions of "
+            "images that are not the result; or give a threshold chosen beforehand alone: operating_point=fixed=0.3."
+        )
+    policies = path.parent.parent / "policies.json"
+    if not anew and (stored := read_json(policies)) is not None:
+        fitted = reporting.Fitted.from_plain(stored)
+        if fitted.images.checkpoint and fitted.images.checkpoint == table.checkpoint:
+            log.info("judged by what its run fitted with the same checkpoint: %s", policies)
+            return fitted
+    if not anew:
+        log.warning(
+            "nothing was fitted: probabilities are taken as they are, and the threshold is 0.5. With val=FILE.csv, the "
+            "same tool's predictions of images that are not the result, both are fitted"
+        )
+    return reporting.not_fitted(table, telling)
+
+
+def evaluate_folds(cfg: DictConfig, folder: RunFolder) -> None:
+    """The runs of one cross-validation: each image by the network that had not seen it, and their ensemble on test."""
+    from medcls import reporting
+    from medcls.evaluation.ensembles import mean_of
+    from medcls.evaluation.folds import over_folds, pooled
+    from medcls.evaluation.ledger import record_reading
+
+    telling, anew = read_telling(cfg)
+    if anew or cfg.views > 1 or names_other_images():
+        raise MedclsError("runs=[...] are judged as each was stored: leave out operating points, views and data.")
+    members = open_folds(cfg)
+    fold_split = "held_out" if "held_out" in members[0].splits else "test"
+    fitted = [fitted_for(member, telling, anew=(), views=1, result=member.beside("val")).images for member in members]
+    tables = [one.calibrate(member.beside(fold_split)) for one, member in zip(fitted, members, strict=True)]
+    folds = over_folds(tables, [one.threshold for one in fitted], telling.resamples, telling.seed)
+    if fold_split == "held_out":
+        result = mean_of([member.predict("test") for member in members], "ensemble")
+    else:
+        result = pooled(tables)
+    shared = "calibration" in members[0].splits
+    if fold_split == "held_out" and shared:
+        judged_by = reporting.fit(mean_of([member.predict("calibration") for member in members], "ensemble"), telling)
+    else:
+        judged_by = reporting.not_fitted(result, telling)
+    readings = record_reading(result, ", ".join(member.folder.path.name for member in members))
+    results = reporting.judge([result], judged_by, telling, readings)
+    first = members[0]
+    sources = reporting.sources_of_run(
+        first.folder,
+        name=f"{first.name}: {len(members)} folds",
+        command=command(),
+        telling=telling,
+        stamps=first.loaded.stamps,
+        readings=readings,
+        images=first.images,
+        decoding=first.loaded.preprocessing.decoding,
+    )
+    folder.begin("evaluate.log")
+    folder.write_text("folds.csv", folds.to_csv(index=False, lineterminator="\n"))
+    folder.write_json("policies.json", judged_by.to_plain())
+    reporting.write(folder, results, sources, telling, folds)
+    reporting.show_folds(folds)
+    reporting.show(results)
+    log.info("the report: %s", folder.report)
+
+
+def open_folds(cfg: DictConfig) -> list[OpenedRun]:
+    """Open the runs of a cross-validation, in the order of their folds.
+
+    Raises
+    ------
+    MedclsError
+        Fewer than two; runs without a fold; a fold twice; another number of folds, or other classes.
+    """
+    named = plain(cfg.runs)
+    named = [named] if isinstance(named, str) else list(named)
+    paths = [path for name in named for path in runs_in(Path(str(name)).expanduser())]
+    if len(paths) < 2:
+        raise MedclsError(f"runs={', '.join(map(str, named))}: a cross-validation has two runs or more.")
+    members = [open_run(str(path), cfg) for path in paths]
+    for member in members:
+        if member.config.data.folds is None:
+            raise MedclsError(
+                f"{member.folder.path} is no fold of a cross-validation: train with -m data.folds=5 "
+                "data.fold=0,1,2,3,4. Single runs are compared by medcls.compare."
+            )
+    members.sort(key=lambda member: member.config.data.fold)
+    counts = {member.config.data.folds for member in members}
+    folds = [member.config.data.fold for member in members]
+    if len(counts) > 1 or len(set(folds)) < len(folds):
+        raise MedclsError(
+            f"These runs are folds {', '.join(map(str, folds))} of {', '.join(map(str, sorted(counts)))}: give the "
+            "runs of one cross-validation, each fold once."
+        )
+    if missing := sorted(set(range(counts.pop())) - set(folds)):
+        log.warning(
+            "fold(s) %s are missing: the images that they held out are not judged", ", ".join(map(str, missing))
+        )
+    return members
+
+
+def read_telling(cfg: DictConfig) -> tuple[Telling, tuple[str, ...]]:
+    """How results are to be told, and which of what a checkpoint stores is to be fitted anew."""
+    from medcls.configuration import configurations
+    from medcls.reporting import Telling
+
+    if isinstance(cfg.views, bool) or not isinstance(cfg.views, int) or cfg.views < 1:
+        raise MedclsError(f"views is {cfg.views!r}: give a whole number, 1 for each image alone.")
+    asked = plain(cfg)
+    anew = tuple(name for name in STORED if asked[name] is not None)
+    default = plain(OmegaConf.load(configurations() / "conf" / "evaluation" / "default.yaml"))
+    return Telling.read(asked | {name: default[name] for name in STORED if name not in anew}), anew
+
+
+def command() -> str:
+    """What was typed."""
+    return f"python -m medcls.evaluate {shlex.join(sys.argv[1:])}"
+
+
+if __name__ == "__main__":
+    main()

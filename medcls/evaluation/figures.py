@@ -1,0 +1,126 @@
+"""Which figures an assessment gets, and what each of them shows, in words."""
+
+from collections.abc import Callable, Collection
+from pathlib import Path
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from medcls.evaluation.assessment import Assessment
+from medcls.evaluation.curves import (
+    decision_curve_figure,
+    forest_figure,
+    precision_recall_figure,
+    rejection_figure,
+    reliability_figure,
+    roc_figure,
+)
+from medcls.evaluation.drawing import save
+from medcls.evaluation.plots import confusion_matrix_figure
+from medcls.evaluation.sources import Drawn
+from medcls.evaluation.subgroups import Subgroups
+
+# What a reader of subgroups looks at first, in each kind of task.
+OF_SUBGROUPS = "auroc"
+
+
+def draw(
+    one: Assessment, folder: Path, stamp: str | None, *, seed: int = 0, only: Collection[str] | None = None
+) -> list[Drawn]:
+    """Draw an assessment's figures into a folder, as PNG and SVG.
+
+    Parameters
+    ----------
+    one : Assessment
+    folder : Path
+    stamp : str or None
+        What must stand on every figure of these images.
+    seed : int
+        Of the bands.
+    only : collection of str, optional
+        Which of `confusion`, `roc`, `precision_recall`, `reliability`, `decision`, `rejection`; without it all that
+        the task has, and one for each subgroup column.
+
+    Returns
+    -------
+    list of Drawn
+        In the order to be read.
+    """
+    split = one.table.split or "predictions"
+    drawn = []
+    for name, title, text, make in _figures(one, stamp, seed):
+        if only is None or name in only:
+            drawn.append(Drawn(f"{name}_{split}", title, text, save(make(), folder / f"{name}_{split}")[1]))
+    return drawn
+
+
+def _figures(one: Assessment, stamp: str | None, seed: int) -> list[tuple[str, str, str, Callable[[], Figure]]]:
+    """Name, title, text and maker of each figure."""
+    table, caption, point = one.table, one.table.caption(), one.policies.operating_point
+    scores = (table.labels(), table.probabilities(), table.classes, table.positive, caption, stamp)
+    groups = table.rows["group"].tolist()
+    at = "" if point is None else f" at the operating point, {point.label()}"
+    sure = "probability" if table.positive is not None else "confidence"
+    figures: list[tuple[str, str, str, Callable[[], Figure]]] = [
+        (
+            "confusion",
+            "Confusion matrix",
+            f"How many images of each true class (rows) were called what (columns){at}, and their share of the row.",
+            lambda: confusion_matrix_figure(one.metrics.confusion, table.classes, caption, stamp),
+        ),
+        (
+            "roc",
+            "ROC curve",
+            "Sensitivity against false alarms at every threshold. A curve in the upper left corner tells the classes "
+            "apart; the diagonal is chance.",
+            lambda: roc_figure(*scores, operating_point=point, groups=groups, seed=seed),
+        ),
+        (
+            "precision_recall",
+            "Precision and recall",
+            "Of those called positive, how many are (precision), against how many of the positive are found (recall). "
+            "The dashed line is what calling at random gives: the prevalence.",
+            lambda: precision_recall_figure(*scores, operating_point=point, groups=groups, seed=seed),
+        ),
+        (
+            "reliability",
+            "Reliability",
+            f"Whether a {sure} means what it says: images in bins of it, against how often it came true, with 95% "
+            "limits. Points on the diagonal are as they should be; the bars below count the images.",
+            lambda: reliability_figure(one.reliability_before, one.reliability, table.positive, caption, stamp),
+        ),
+    ]
+    if one.decisions is not None and table.positive is not None:
+        curve, positive = one.decisions, table.positive
+        threshold = None if point is None else point.threshold
+        figures.append(
+            (
+                "decision",
+                "Decision curve",
+                "Net benefit of acting on the classifier, against treating everybody and nobody, for every probability "
+                "at which a person would act. It is of use where its line is the highest.",
+                lambda: decision_curve_figure(curve, positive, caption, stamp, threshold=threshold),
+            )
+        )
+    figures.append(
+        (
+            "rejection",
+            "Referring the least certain",
+            "How the images fare that are kept, as more and more of the least certain are referred to a person.",
+            lambda: rejection_figure(one.rejection, caption, stamp),
+        )
+    )
+    return figures + [_of_subgroups(one, groups_of, stamp) for groups_of in one.subgroups]
+
+
+def _of_subgroups(one: Assessment, of: Subgroups, stamp: str | None) -> tuple[str, str, str, Callable[[], Figure]]:
+    told = of.table()
+    rows = told[told["metric"] == OF_SUBGROUPS].rename(columns={"group": "name", "value": "estimate"})
+    overall = one.metrics.values[OF_SUBGROUPS]
+    return (
+        f"subgroups_{of.column}",
+        f"AUROC by {of.column}",
+        f"The AUROC of each group by {of.column}, with its 95% interval; the line is all images. Small groups have "
+        "wide intervals.",
+        lambda: forest_figure(pd.DataFrame(rows), "AUROC", overall, one.table.caption(), stamp),
+    )

@@ -1,0 +1,137 @@
+"""A run's best checkpoint as a network that can be used, with all that travels in it."""
+
+import dataclasses
+import hashlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from medcls.errors import MedclsError
+from medcls.learning.checkpoints import AtomicCheckpointIO
+from medcls.learning.classifier import logits_of_classes
+from medcls.models.weights import read_state
+from medcls.models.zoo import replace_head
+from medcls.preprocessing import Preprocessing
+
+
+class ClassLogits(nn.Module):
+    """A network whose output has a logit for each class, also where the trained one has a single logit.
+
+    Parameters
+    ----------
+    network : Module
+        float32 `(B, C, H, W)` to `(B, K)` or, in a binary task, `(B, 1)`.
+    num_classes : int
+        K.
+    positive : int or None
+        Whose logit a single one is.
+    """
+
+    def __init__(self, network: nn.Module, num_classes: int, positive: int | None) -> None:
+        super().__init__()
+        self.network, self.num_classes, self.positive = network, num_classes, positive
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits `(B, K)` of images `(B, C, H, W)`."""
+        outputs = self.network(images.contiguous(memory_format=torch.channels_last))
+        return logits_of_classes(outputs, self.num_classes, self.positive)
+
+
+@dataclasses.dataclass(frozen=True)
+class Loaded:
+    """A checkpoint, ready to predict.
+
+    Parameters
+    ----------
+    network : ClassLogits
+        In eval mode, on the CPU.
+    classes : tuple of str
+        In the order of its outputs.
+    positive : str or None
+        The class that a binary task looks for.
+    preprocessing : Preprocessing
+        What its input must have gone through.
+    checkpoint : str
+        The hash of its weights.
+    policies : mapping or None
+        As `evaluation.policies.Policies.to_plain` gave them; None where nothing was fitted yet.
+    stamps : tuple of str
+        What every figure made with it must say.
+    """
+
+    network: ClassLogits
+    classes: tuple[str, ...]
+    positive: str | None
+    preprocessing: Preprocessing
+    checkpoint: str
+    policies: Mapping[str, Any] | None
+    stamps: tuple[str, ...]
+
+
+def load(checkpoint: Path, build: Callable[[Mapping[str, Any]], nn.Module]) -> Loaded:
+    """Read a checkpoint that medcls wrote.
+
+    Where weights were averaged in training, these are the averages: what the monitored metric was computed with.
+
+    Parameters
+    ----------
+    checkpoint : Path
+        `best.ckpt` of a run.
+    build : callable
+        From the description of a network (its `_target_` and settings) to the network.
+
+    Raises
+    ------
+    MedclsError
+        No such file, one that is damaged or no checkpoint of medcls, or weights that do not fit what it describes.
+    """
+    if not checkpoint.is_file():
+        raise MedclsError(f"There is no checkpoint {checkpoint}.")
+    state, described = read_state(checkpoint)
+    missing = [name for name in ("network", "classes", "preprocessing") if name not in described]
+    if missing:
+        raise MedclsError(
+            f"{checkpoint} is no checkpoint that medcls trained: it does not say its {', '.join(missing)}."
+        )
+    classes, positive = tuple(described["classes"]), described["positive"]
+    network = build(described["network"])
+    if described["head"]:
+        replace_head(network, described["network"]["num_classes"], **described["head"])
+    try:
+        network.load_state_dict(state)
+    except RuntimeError as error:
+        raise MedclsError(f"{checkpoint} does not fit the network that it describes: {error}") from error
+    wrapped = ClassLogits(network, len(classes), None if positive is None else classes.index(positive))
+    return Loaded(
+        network=wrapped.to(memory_format=torch.channels_last).eval(),
+        classes=classes,
+        positive=positive,
+        preprocessing=Preprocessing.from_plain(described["preprocessing"]),
+        checkpoint=weights_hash(state),
+        policies=described.get("policies"),
+        stamps=tuple(described.get("stamps", ())),
+    )
+
+
+def add_policies(checkpoint: Path, policies: Mapping[str, Any]) -> None:
+    """Let a checkpoint carry what was fitted with it; its weights, and so their hash, stay as they are."""
+    files = AtomicCheckpointIO()
+    content = files.load_checkpoint(checkpoint)
+    content["medcls"]["policies"] = dict(policies)
+    files.save_checkpoint(content, checkpoint)
+
+
+def weights_hash(state: Mapping[str, Tensor]) -> str:
+    """The first 16 hexadecimal digits of the SHA-256 of all tensors with their names, types and shapes.
+
+    What stands beside each number made with these weights. It does not change with the file that they lie in.
+    """
+    digest = hashlib.sha256()
+    for name in sorted(state):
+        tensor = state[name].detach().cpu().contiguous()
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()[:16]

@@ -1,0 +1,365 @@
+"""From predictions to a report: the same way after a training, in an evaluation later, and for another tool's table."""
+
+import dataclasses
+import logging
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import yaml
+
+from medcls import pictures, terminal
+from medcls.data.images import UnreadableImage
+from medcls.data.thumbnails import thumbnail
+from medcls.errors import MedclsError
+from medcls.evaluation.assessment import Assessment, assess, read_bands
+from medcls.evaluation.checklists import claim_2024, tripod_ai
+from medcls.evaluation.figures import draw
+from medcls.evaluation.intervals import MACRO
+from medcls.evaluation.ledger import Readings
+from medcls.evaluation.limitations import limitations
+from medcls.evaluation.policies import Policies, fit_policies
+from medcls.evaluation.policies import not_fitted as policies_not_fitted
+from medcls.evaluation.predictions import Predictions, aggregate
+from medcls.evaluation.report import report
+from medcls.evaluation.sources import Picture, Sources
+from medcls.evaluation.subgroups import Bands
+from medcls.evaluation.thresholds import chosen_beforehand, parse_policy
+from medcls.learning.checkpoints import AtomicCheckpointIO
+from medcls.preprocessing import Decoding
+from medcls.run_folder import RunFolder, read_json
+
+log = logging.getLogger(__name__)
+
+# What the terminal shows of each split; the report has all.
+SHOWN = (
+    "auroc",
+    "average_precision",
+    "sensitivity",
+    "specificity",
+    "precision",
+    "npv",
+    "f1",
+    "balanced_accuracy",
+    "accuracy",
+    "majority_baseline",
+    "brier",
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Telling:
+    """How results are to be told: the settings of `conf/evaluation`, read and checked.
+
+    Parameters
+    ----------
+    operating_point, calibrate, coverage
+        As of `policies.fit_policies`.
+    aggregate : str or None
+        As of `predictions.aggregate`.
+    bands : mapping of str to Bands or None
+        Columns that make subgroups.
+    prevalence : float, mapping, or None
+        Where the classifier is to be used.
+    resamples, seed : int
+        Of every bootstrap.
+    purpose : str or None
+        What the classifier is for.
+    images, paths : bool
+        Whether pictures, and names of files, may stand in the report.
+    """
+
+    operating_point: str
+    calibrate: bool
+    coverage: float
+    aggregate: str | None
+    bands: Mapping[str, Bands | None]
+    prevalence: float | Mapping[str, float] | None
+    resamples: int
+    seed: int
+    purpose: str | None
+    images: bool
+    paths: bool
+
+    @classmethod
+    def read(cls, settings: Mapping[str, Any]) -> "Telling":
+        """Read the settings that `conf/evaluation/default.yaml` lists, and `seed`.
+
+        Raises
+        ------
+        MedclsError
+            A value that makes no sense: before anything is trained.
+        """
+        asked = settings["report"]
+        for name in ("calibrate", "images"):
+            value = settings["calibrate"] if name == "calibrate" else asked["images"]
+            if not isinstance(value, bool):
+                setting = name if name == "calibrate" else "report.images"
+                raise MedclsError(f"{setting} is {value!r}: give true or false.")
+        if asked["paths"] not in ("shown", "hidden"):
+            raise MedclsError(f"report.paths is {asked['paths']!r}: choose shown or hidden.")
+        if settings["aggregate"] not in (None, "mean", "max", "median"):
+            raise MedclsError(f"aggregate is {settings['aggregate']!r}: choose mean, max or median, or null.")
+        coverage, resamples = settings["coverage"], settings["resamples"]
+        if isinstance(coverage, bool) or not isinstance(coverage, int | float) or not 0 < coverage < 1:
+            raise MedclsError(f"coverage is {coverage!r}: give a share above 0 and below 1, as 0.9.")
+        if isinstance(resamples, bool) or not isinstance(resamples, int) or resamples < 100:
+            raise MedclsError(f"resamples is {resamples!r}: give a whole number, at least 100.")
+        return cls(
+            operating_point=parse_policy(str(settings["operating_point"])).text,
+            calibrate=settings["calibrate"],
+            coverage=float(coverage),
+            aggregate=settings["aggregate"],
+            bands=read_bands(settings["subgroups"] or {}),
+            prevalence=_prevalence(settings["prevalence"]),
+            resamples=resamples,
+            seed=settings["seed"],
+            purpose=asked["purpose"],
+            images=asked["images"],
+            paths=asked["paths"] == "shown",
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Fitted:
+    """What was fitted for images, and for patients or exams where those are told too."""
+
+    images: Policies
+    units: Policies | None = None
+    aggregate: str | None = None
+
+    def to_plain(self) -> dict[str, Any]:
+        """For the checkpoint and `policies.json`."""
+        units = None if self.units is None else {"aggregate": self.aggregate, **self.units.to_plain()}
+        return {**self.images.to_plain(), "units": units}
+
+    @classmethod
+    def from_plain(cls, plain: Mapping[str, Any]) -> "Fitted":
+        """Read back what `to_plain` gave."""
+        units = plain["units"]
+        of_units = None if units is None else Policies.from_plain(units)
+        return cls(Policies.from_plain(plain), of_units, None if units is None else units["aggregate"])
+
+
+@dataclasses.dataclass(frozen=True)
+class Results:
+    """Every split, judged; the last one is the result, and the others stand beside it."""
+
+    splits: tuple[Assessment, ...]
+    units: tuple[Assessment, ...]
+    readings: Readings | None = None
+
+    @property
+    def headline(self) -> Assessment:
+        """The split that the report opens with."""
+        return self.splits[-1]
+
+    @property
+    def headline_units(self) -> Assessment | None:
+        """The same, with one row a patient or exam."""
+        return self.units[-1] if self.units else None
+
+    def to_plain(self) -> dict[str, Any]:
+        """For `metrics.json`: by split, and by split again under `units`."""
+        by_split = {one.table.split or "predictions": one.to_plain() for one in self.splits}
+        units = {one.table.split or "predictions": one.to_plain() for one in self.units}
+        return {"checkpoint": self.headline.table.checkpoint, **by_split, **({"units": units} if units else {})}
+
+
+def fit(table: Predictions, telling: Telling) -> Fitted:
+    """Fit temperature, threshold and label sets on rows that are not the result; for patients too where asked.
+
+    Raises
+    ------
+    MedclsError
+        As `fit_policies`.
+    """
+    of_images = fit_policies(
+        table,
+        telling.operating_point,
+        calibrate=telling.calibrate,
+        coverage=telling.coverage,
+        seed=telling.seed,
+    )
+    for warning in of_images.warnings:
+        log.warning(warning)
+    if telling.aggregate is None:
+        return Fitted(of_images)
+    # Their probabilities are made of calibrated ones.
+    joined = aggregate(of_images.calibrate(table), telling.aggregate)  # type: ignore[arg-type]
+    of_units = fit_policies(
+        joined, telling.operating_point, calibrate=False, coverage=telling.coverage, seed=telling.seed
+    )
+    return Fitted(of_images, of_units, telling.aggregate)
+
+
+def not_fitted(table: Predictions, telling: Telling) -> Fitted:
+    """What a table is judged with where there are no rows to fit on: a threshold chosen beforehand, else 0.5."""
+    policies = policies_not_fitted(table)
+    if table.positive is not None and (point := chosen_beforehand(table, telling.operating_point)) is not None:
+        policies = dataclasses.replace(policies, operating_point=point)
+    return Fitted(policies)
+
+
+def judge(tables: Sequence[Predictions], fitted: Fitted, telling: Telling, readings: Readings | None = None) -> Results:
+    """Judge each table, the result last.
+
+    Raises
+    ------
+    MedclsError
+        As `assess`.
+    """
+    settings: dict[str, Any] = {"resamples": telling.resamples, "seed": telling.seed}
+    splits = tuple(
+        assess(table, fitted.images, bands=telling.bands, prevalence=telling.prevalence, **settings) for table in tables
+    )
+    units: tuple[Assessment, ...] = ()
+    if fitted.units is not None and fitted.aggregate is not None:
+        joined = [aggregate(one.table, fitted.aggregate) for one in splits]  # type: ignore[arg-type]
+        units = tuple(assess(table, fitted.units, **settings) for table in joined)
+    return Results(splits, units, readings)
+
+
+def write(
+    folder: RunFolder, results: Results, sources: Sources, telling: Telling, folds: pd.DataFrame | None = None
+) -> None:
+    """Write predictions, metrics, figures and the report into a folder that has begun."""
+    stamp = " · ".join(sources.stamps) or None
+    for one in results.splits:
+        one.table.write_csv(folder.predictions / f"{one.table.split or 'predictions'}.csv")
+    for one in results.units:
+        one.table.write_csv(folder.predictions / f"{one.table.split or 'predictions'}_units.csv")
+    if (deployment := results.headline.deployment) is not None:
+        name = f"{results.headline.table.split or 'predictions'}_at_stated_prevalence.csv"
+        deployment.table.write_csv(folder.predictions / name)
+    folder.write_json("metrics.json", {"stamps": sources.stamps, **results.to_plain()})
+    others = results.splits[:-1]
+    with terminal.progress("drawing and writing the report"):
+        for one in others:
+            draw(one, folder.figures, stamp, seed=telling.seed, only=("confusion", "roc"))
+        figures = draw(results.headline, folder.figures, stamp, seed=telling.seed)
+        page, card = report(
+            results.headline,
+            others,
+            sources,
+            figures=figures,
+            units=results.headline_units,
+            folds=folds,
+            limitations=limitations(results.headline, others, sources),
+            checklists=[
+                *claim_2024(results.headline, others, sources),
+                *tripod_ai(results.headline, others, sources),
+            ],
+            images=telling.images,
+            paths=telling.paths,
+        )
+    folder.write_text("report.html", page)
+    folder.write_text("report.md", card)
+
+
+def sources_of_run(
+    run: RunFolder,
+    *,
+    name: str,
+    command: str,
+    telling: Telling,
+    stamps: Sequence[str],
+    readings: Readings | None,
+    images: Path | None,
+    decoding: Decoding,
+) -> Sources:
+    """Gather what a run folder's files say.
+
+    Parameters
+    ----------
+    name, command : str
+        The report's title, and what was typed.
+    images : Path or None
+        Where the pictures lie.
+    decoding : Decoding
+        How they are shown.
+    """
+    config = yaml.safe_load(run.config.read_text(encoding="utf-8"))
+    history = pictures.read_history(run.logs)
+    epochs = 0 if history.empty else int(history["epoch"].max()) + 1
+    splits = run.path / "splits.csv"
+    return Sources(
+        name=name,
+        made=datetime.now().astimezone(),
+        command=command,
+        purpose=telling.purpose,
+        stamps=tuple(stamps),
+        config=config,
+        audit=read_json(run.path / "audit.json"),
+        weights=read_json(run.path / "weights.json"),
+        environment=read_json(run.path / "environment.json"),
+        splits=pd.read_csv(splits) if splits.is_file() else None,
+        model=(run.path / "model.txt").read_text(encoding="utf-8") if (run.path / "model.txt").is_file() else None,
+        history=None if history.empty else history,
+        phases=tuple(pictures.phases(config["schedule"]["phases"], epochs)),
+        best_epoch=int(AtomicCheckpointIO().load_checkpoint(run.best)["epoch"]),
+        readings=readings,
+        picture=None if images is None else lambda path: picture(images / path, decoding),
+    )
+
+
+def picture(path: Path, decoding: Decoding) -> Picture:
+    """A small picture for the report; of a file that cannot be read, why."""
+    try:
+        return Picture(*thumbnail(path, decoding))
+    except UnreadableImage as error:
+        return Picture(reason=error.reason)
+
+
+def show_folds(folds: pd.DataFrame) -> None:
+    """Print the main figures of each fold, their mean, and those of all held-out rows together."""
+    told = folds[folds["metric"].isin(SHOWN)]
+    whole = told[told["class"].isin(("", MACRO)) | ~told["class"].duplicated(keep=False)]
+    of_task = told if told["class"].nunique() <= 2 else whole
+    table = of_task.pivot_table(index="metric", columns="fold", values="estimate", sort=False).reset_index()
+    terminal.show_table(table, "Out of fold")
+
+
+def show(results: Results) -> None:
+    """Print what each split says of the checkpoint, side by side; and what is undefined, or worthless, and why."""
+    columns: dict[str, list[str]] = {}
+    names = [name for name in SHOWN if name in results.headline.metrics.values]
+    for one in results.splits:
+        columns[one.table.split or "predictions"] = [_with_interval(one, name) for name in names]
+    terminal.show_table(pd.DataFrame({"metric": names, **columns}), "Best checkpoint, with 95% intervals")
+    if (point := results.headline.policies.operating_point) is not None:
+        log.info("operating point: probability of %s of at least %s", point.positive_class, point.label())
+    for one in results.splits:
+        log.info("%s", one.table.caption())
+        undefined = [name for name in one.metrics.reasons if "/" not in name]
+        if undefined:
+            reasons = "; ".join(dict.fromkeys(one.metrics.reasons[name] for name in undefined))
+            log.warning("%s: undefined: %s (%s)", one.table.split, ", ".join(undefined), reasons)
+        if (note := one.metrics.majority_note()) is not None:
+            log.warning("%s: %s", one.table.split, note)
+    if results.readings is not None:
+        log.info("%s", results.readings.sentence())
+
+
+def _with_interval(one: Assessment, name: str) -> str:
+    value = one.metrics.values[name]
+    rows = one.intervals[one.intervals["metric"] == name]
+    # The rows that speak for the whole split: of the positive class, of the mean over classes, or of all rows.
+    whole = rows[rows["class"].isin((one.table.positive or MACRO, ""))]
+    if value != value:
+        return "undefined"
+    if whole.empty or whole["low"].isna().all():
+        return f"{value:.3f}"
+    return f"{value:.3f} ({whole['low'].iloc[0]:.3f} to {whole['high'].iloc[0]:.3f})"
+
+
+def _prevalence(value: Any) -> float | dict[str, float] | None:  # noqa: ANN401 - what a person typed
+    shares = value if isinstance(value, Mapping) else {"": value}
+    for share in shares.values():
+        if value is not None and (isinstance(share, bool) or not isinstance(share, int | float) or not 0 < share < 1):
+            raise MedclsError(f"prevalence is {value!r}: give shares above 0 and below 1, as 0.02 or '{{ill: 0.02}}'.")
+    if value is None:
+        return None
+    return {str(name): float(share) for name, share in value.items()} if isinstance(value, Mapping) else float(value)
