@@ -67,7 +67,7 @@ def test_rows_and_columns_have_headings():
     sheet = figures_sheet(["", "n"], [["<i>", "7"], [Cell("b", note="<why>"), Cell("0.5", 0.5)]])
     text = made('{{ table(sheet, "counts") }}', sheet=sheet)
     assert text.count('<th scope="row"') == 2
-    assert '<th scope=col class="number">n</th>' in text
+    assert '<th scope=col class="number"><bdi>n</bdi></th>' in text
     assert "<td></td>" in text  # an empty heading is none
     assert "&lt;i&gt;" in text and "&lt;why&gt;" in text and "<i>" not in text
     assert '<td class="number"><bdi>7</bdi></td>' in text

@@ -24,7 +24,7 @@ from medcls.pages.parts import Cell, Row, Sheet, figures_sheet
 
 PREVALENCES = (0.01, 0.05, 0.1, 0.3, 0.5)
 REFERRED = (0.0, 0.1, 0.2, 0.3, 0.5)
-OF_A_CLASS = ("sensitivity", "specificity", "precision", "npv", "f1", "auroc", "average_precision")
+OF_A_CLASS = ("auroc", "sensitivity", "specificity", "precision", "npv", "f1", "average_precision")
 
 
 def metrics_sheet(one: Assessment) -> Sheet:
@@ -32,11 +32,10 @@ def metrics_sheet(one: Assessment) -> Sheet:
     found = figures(one)
     rows = []
     for metric in _in_order(found):
-        figure, told_of = found[metric], meaning(metric, one)
-        interval = Cell(figure.interval or "–", note=figure.method)
-        name = Cell(told_of.title, note=told_of.text)
-        rows.append((name, Cell(figure.estimate), interval, Cell(f"{figure.n:,}"), Cell(figure.note)))
-    columns = ("Metric", "Estimate", "95% interval", "Images behind it", "Note")
+        figure, said = found[metric], meaning(metric, one)
+        name, method = Cell(said.title, note=said.text), Cell(figure.method or "–", note=figure.note)
+        rows.append((name, Cell(figure.estimate), Cell(figure.interval or "–"), Cell(f"{figure.n:,}"), method))
+    columns = ("Metric", "Estimate", "95% interval", "Images behind it", "Method of the interval")
     return Sheet(columns, (False, True, True, True, False), tuple(rows), headed=True)
 
 
@@ -66,7 +65,7 @@ def confusion_sheet(one: Assessment) -> Sheet:
             for count in counts
         ]
         rows.append([name, *cells, f"{total:,}"])
-    return figures_sheet(["Truth", *(f"called {name}" for name in one.table.classes), "All"], rows)
+    return figures_sheet(["Truth", *one.table.classes, "All"], rows)
 
 
 def at_half_sheet(one: Assessment) -> Sheet | None:
@@ -277,7 +276,7 @@ def _with_interval(figure: Figure) -> Cell:
     """A figure with its interval below; where undefined, with the reason."""
     if math.isnan(figure.value):
         return Cell(figure.estimate, note=figure.note)
-    return Cell(figure.estimate, note=figure.interval)
+    return Cell(figure.estimate, note=figure.interval.replace(" ", "\N{NO-BREAK SPACE}"))
 
 
 def _in_order(metrics: Mapping[str, Figure] | Iterable[str]) -> list[str]:

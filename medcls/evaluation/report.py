@@ -49,6 +49,9 @@ LOOKED_AT = 8
 SHORT = 3
 """Group names of so few characters are replaced only where they stand alone: "7" is part of many a number."""
 
+PATH = re.compile(r"""(?:~|[A-Za-z]:)?[/\\][^\s,;:'"()]+ | [^\s,;:'"()=]+\.[A-Za-z]\w{2,3}(?![\w.=])""", re.VERBOSE)
+"""What in a text has the form of a path: an absolute one, or the name of a file."""
+
 WIDE = 1.6
 """From this ratio of width to height on, a figure has a line of the page to itself."""
 
@@ -57,7 +60,7 @@ SECTIONS = (
     ("calibration", "Calibration"),
     ("unsure", "“I don’t know”"),
     ("subgroups", "Subgroups"),
-    ("beside", "Other images"),
+    ("beside", "Other splits"),
     ("folds", "Cross-validation"),
     ("figures", "Figures"),
     ("images", "Images to look at"),
@@ -251,7 +254,7 @@ def metric_sections(headline: Assessment, units: Assessment | None = None, names
         confusion=confusion_sheet(headline),
         classes=classes_sheet(headline) if headline.metrics.per_class else None,
         units=None if units is None else units_sheet(headline, units),
-        units_point=None if units is None else f"{_sentence(units.table.caption())}. {operating_point(units)}",
+        units_point=None if units is None else f"{_units(units)} {operating_point(units)}",
         predictive=predictive_values_sheet(headline),
         temperature=_temperature(headline),
         calibration=calibration_sheet(headline),
@@ -354,11 +357,17 @@ def numbers(tables: Sequence[Predictions], sources: Sources) -> Names:
 
 
 def _places(sources: Sources) -> set[str]:
-    """Every text in the run's own files that has the form of a path."""
-    data = (sources.audit or {}).get("data", {})
-    files = [sources.config or {}, {"root": data.get("root")}, dict(sources.weights or {}) | {"random": None}]
-    texts = (value for one in files for _, value in _flat(one) if isinstance(value, str))
-    return {text for text in texts if re.search(r"[/\\]", text) and len(text) > SHORT}
+    """Every path that the run's own files name, and so a limitation or an answer may."""
+    audit = sources.audit or {"data": {}, "findings": []}
+    settings = [sources.config or {}, audit["data"], {**(sources.weights or {}), "random": None}]
+    texts = [value for one in settings for _, value in _flat(one) if isinstance(value, str)]
+    found = {text for text in texts if re.search(r"[/\\]", text)}
+    for finding in audit["findings"]:
+        found |= {*finding["images"], *finding["exclude"]}
+        found |= {pair[side] for pair in finding["pairs"] for side in ("first", "second")}
+        found |= {str(row["path"]) for row in finding["table"] or () if "path" in row}
+        found |= set(PATH.findall(f"{finding['title']} {finding['text']}"))
+    return {name for name in found if len(name) > SHORT}
 
 
 def _flat(settings: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
@@ -379,6 +388,13 @@ def _settings(sources: Sources) -> str | None:
         for name, value in _flat(sources.config)
     )
     return "\n".join(lines)
+
+
+def _units(units: Assessment) -> str:
+    """How many patients or exams there are, and of which classes."""
+    counts = zip(units.table.classes, units.metrics.confusion.sum(axis=1).tolist(), strict=True)
+    listed = ", ".join(f"{count:,} {isolated(name)}" for name, count in counts)
+    return f"{len(units.table):,} patients or exams ({listed})."
 
 
 def _sentence(text: str) -> str:

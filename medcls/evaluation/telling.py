@@ -32,9 +32,9 @@ MEANINGS = {
         "Average precision", "Area under the precision-recall curve: chance gives the share of {of}."
     ),
     "sensitivity": Meaning("Sensitivity", "Of the images of {of}, the share that is found (recall)."),
-    "specificity": Meaning("Specificity", "Of the images that are not {of}, the share that is rightly left alone."),
-    "precision": Meaning("PPV", "Of the images called {of}, the share that is (precision)."),
-    "npv": Meaning("NPV", "Of the images not called {of}, the share that is not."),
+    "specificity": Meaning("Specificity", "Of the other images, the share that is not called {of}."),
+    "precision": Meaning("PPV", "Of the images called {of}, the share that is rightly called so (precision)."),
+    "npv": Meaning("NPV", "Of the images not called {of}, the share that is rightly not called so."),
     "f1": Meaning("F1", "Harmonic mean of sensitivity and PPV."),
     "accuracy": Meaning("Accuracy", "The share of all images that is called rightly."),
     "majority_baseline": Meaning("Majority baseline", "The accuracy of always naming the most frequent class."),
@@ -181,7 +181,7 @@ def meaning(metric: str, one: Assessment) -> Meaning:
         return Meaning(general.title, general.text.format(of=isolated(one.table.positive)))
     averaged = metric in one.metrics.weighted
     return Meaning(
-        f"{general.title}, mean over classes" if averaged else general.title, general.text.format(of="a class")
+        f"{general.title}, mean over classes" if averaged else general.title, general.text.format(of="the class")
     )
 
 
@@ -223,15 +223,15 @@ def _of_calls(one: Assessment, found: dict[str, Figure]) -> list[str]:
         sentences.append(f"How many images of {name} are found cannot be said: {sensitivity.note}.")
     else:
         sentences.append(
-            f"Of 100 images of {name} like these, {_about(sensitivity.value)} are found"
-            f"{_between(sensitivity)}, and {_of_100(1 - sensitivity.value)} are missed."
+            f"Of 100 images of {name} like these, {_are(sensitivity.value)} found"
+            f"{_between(sensitivity)}, and {_are(1 - sensitivity.value, about=False)} missed."
         )
     if math.isnan(specificity.value):
         sentences.append(f"How many other images are rightly left alone cannot be said: {specificity.note}.")
     else:
         sentences.append(
-            f"Of 100 images that are not {name}, {_about(specificity.value)} are rightly left alone"
-            f"{_between(specificity)}, and {_of_100(1 - specificity.value)} raise a false alarm."
+            f"Of 100 images that are not {name}, {_are(specificity.value)} rightly left alone"
+            f"{_between(specificity)}, and {_are(1 - specificity.value, about=False)} called {name} falsely."
         )
     if not math.isnan(right.value):
         sentences.append(
@@ -284,6 +284,11 @@ def _between(figure: Figure) -> str:
 def _about(share: float) -> str:
     number = _of_100(share)
     return f"about {number}" if number.isdigit() else number
+
+
+def _are(share: float, *, about: bool = True) -> str:
+    number = _about(share) if about else _of_100(share)
+    return f"{number} {'is' if number.endswith(' 1') or number == '1' else 'are'}"
 
 
 def _of_100(share: float) -> str:
