@@ -146,8 +146,15 @@ def check_classes(classes: Sequence[str], positive: str | None) -> int | None:
     return None if positive is None else list(classes).index(positive)
 
 
-def check_probabilities(probabilities: ArrayLike, num_classes: int) -> Floats:
+def check_probabilities(probabilities: ArrayLike, num_classes: int, names: Sequence[str] | None = None) -> Floats:
     """Probabilities as float64 `(n, K)`, if that is what they are.
+
+    Parameters
+    ----------
+    probabilities : float array (n, K)
+    num_classes : int
+    names : sequence of str (n,), optional
+        What to call a row by in an error, such as its image.
 
     Raises
     ------
@@ -179,7 +186,10 @@ def check_probabilities(probabilities: ArrayLike, num_classes: int) -> Floats:
         if rows.any():
             first = int(np.flatnonzero(rows)[0])
             shown = ", ".join(f"{value:.4g}" for value in scores[first])
-            raise MedclsError(f"Row {first} of the probabilities {fault}: {shown}. So do {rows.sum()} row(s) in all.")
+            of = "" if names is None else f" ({names[first]})"
+            raise MedclsError(
+                f"Row {first} of the probabilities{of} {fault}: {shown}. So do {rows.sum()} row(s) in all."
+            )
     return scores
 
 

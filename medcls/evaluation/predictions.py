@@ -86,16 +86,22 @@ class Predictions:
             )
         unknown = sorted(set(self.rows["label"]) - set(self.classes))
         if unknown:
+            first = self.rows.loc[self.rows["label"] == unknown[0], "path"].iloc[0]
             raise MedclsError(
-                f"The predictions hold the label(s) {', '.join(map(repr, unknown))}, and the classes are "
-                f"{', '.join(self.classes)}.{nearest(unknown[0], self.classes)}"
+                f"The predictions hold the label(s) {', '.join(map(repr, unknown))}, as that of {first!r}, and the "
+                f"classes are {', '.join(self.classes)}.{nearest(unknown[0], self.classes)}"
             )
-        check_probabilities(self.probabilities(), len(self.classes))
+        check_probabilities(self.probabilities(), len(self.classes), self.rows["path"].tolist())
+        if (self.rows["path"] == "").any():
+            raise MedclsError(f"{(self.rows['path'] == '').sum()} row(s) have no path: name the image of each.")
         if self.has_logits and not np.isfinite(self.logits()).all():
             raise MedclsError("The predictions hold logits that are not finite: the network's output has diverged.")
         twice = self.rows.loc[self.rows["path"].duplicated(), "path"]
         if len(twice):
-            raise MedclsError(f"{len(twice)} row(s) stand for an image that has one already, as {twice.iloc[0]!r}.")
+            raise MedclsError(
+                f"{len(twice)} row(s) stand for an image that has one already, as {twice.iloc[0]!r}: leave one row an "
+                "image."
+            )
         for column, what in (("checkpoint", "checkpoints"), ("split", "splits")):
             found = Counter(self.rows[column].tolist())
             if len(found) > 1:
@@ -296,7 +302,10 @@ def read_csv(path: Path, positive: str | None) -> Predictions:
             warnings.simplefilter("error", pd.errors.ParserWarning)
             table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig", index_col=False)
     except (OSError, ValueError, csv.Error, pd.errors.ParserWarning) as error:
-        raise MedclsError(f"{path} cannot be read as a table of predictions ({error}).") from error
+        raise MedclsError(
+            f"{path} cannot be read as a table of predictions ({error}). Wanted is UTF-8 text with commas between "
+            "cells, and as many of these in each row as in the header."
+        ) from error
     repeated = [name for name, count in Counter(header).items() if count > 1]
     if repeated:
         raise MedclsError(f"{path} has the column {', '.join(repeated)} more than once.")
@@ -307,13 +316,21 @@ def read_csv(path: Path, positive: str | None) -> Predictions:
             f"{path} is no table of predictions: it has no column {', '.join(missing) or 'prob_<class>'}. Wanted are "
             f"path, label and prob_<class> for each class; it has {', '.join(table.columns)}."
         )
+    if len(classes) == 1:
+        raise MedclsError(
+            f"{path} has probabilities of {classes[0]!r} alone: with two classes add prob_<the other class>, which is "
+            f"1 - {PROB}{classes[0]}."
+        )
     for name in ("group", "split", "checkpoint"):
         if name not in table:
             table[name] = ""
     for name in table.columns:
         if name.startswith((LOGIT, PROB)) or name == "ood":
             table[name] = _numbers(table[name], path)
-    return Predictions(table, classes, positive)
+    try:
+        return Predictions(table, classes, positive)
+    except MedclsError as error:
+        raise MedclsError(f"{path}: {error}") from error
 
 
 def check_one_checkpoint(*tables: Predictions) -> str:

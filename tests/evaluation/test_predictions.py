@@ -186,14 +186,23 @@ def test_a_table_of_another_tool_is_read(tmp_path):
         ("path,label,prob_a,prob_b\nx,a,0.5\n", "line 2, column prob_b"),
         ("prob_a,prob_b,path,label\n0.5,0.5,x\n", "label"),
         ("", "cannot be read"),
-        ("path,label,prob_a\nx,a,1.0\n", "at least two"),
+        ("path,label,prob_a\nx,a,1.0\n", "add prob_<the other class>, which is 1 - prob_a"),
+        (
+            "path,label,prob_a,prob_b\nx,a,0.5,0.5\ny,b,-0.2,1.2\n",
+            r"Row 1 of the probabilities \(y\) has a value outside",
+        ),
+        ("path,label,prob_a,prob_b\nx,a,0.5,0.5\ny,,0.2,0.8\n", "label.* '', as that of 'y'"),
+        ("path,label,prob_a,prob_b\n,a,0.5,0.5\n", "1 row.s. have no path"),
+        ("path;label;prob_a;prob_b\nx;a;0.5;0.5\n", "it has path;label"),
+        ("path,label,prob_a,prob_b,checkpoint\nx,a,0.5,0.5,h1\ny,b,0.5,0.5,h2\n", "mix 2 checkpoints"),
     ],
 )
 def test_a_damaged_table_is_refused_in_words(tmp_path, text, said):
     file = tmp_path / "bad.csv"
     file.write_text(text)
-    with pytest.raises(MedclsError, match=said):
+    with pytest.raises(MedclsError, match=said) as refused:
         read_csv(file, None if "prob_b" not in text else "a")
+    assert str(refused.value).startswith(str(file))
 
 
 def test_a_missing_file_is_refused_in_words(tmp_path):
