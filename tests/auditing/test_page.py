@@ -13,7 +13,7 @@ import pytest
 
 from medcls.auditing.exclusions import exclusions
 from medcls.auditing.findings import LEVELS, Finding, Pair
-from medcls.auditing.page import ROWS_SHOWN, mark_settings, page
+from medcls.auditing.page import ROWS_SHOWN, page
 from medcls.auditing.record import record
 from medcls.data.folders import from_folders
 from medcls.data.manifest import Manifest, read_exclusions
@@ -175,45 +175,6 @@ def test_stamps_stand_on_top(manifest):
     text = laid_out(stamped, [])
     assert text.index("SYNTHETIC") < text.index("<h1>")
     assert "SYNTHETIC" in read(text).text
-
-
-def contrast(first: str, second: str) -> float:
-    """WCAG 2.2: (L1 + 0.05) / (L2 + 0.05) of the relative luminances."""
-
-    def luminance(colour: str) -> float:
-        digits = "".join(2 * digit for digit in colour) if len(colour) == 3 else colour
-        parts = np.array([int(digits[at : at + 2], 16) / 255 for at in (0, 2, 4)])
-        linear = np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4)
-        return float(linear @ [0.2126, 0.7152, 0.0722])
-
-    light, dark = sorted((luminance(first), luminance(second)), reverse=True)
-    return (light + 0.05) / (dark + 0.05)
-
-
-def test_text_stands_out_from_its_ground(manifest):
-    style = re.search(r"<style>(.*?)</style>", laid_out(manifest, []), re.DOTALL).group(1)
-    badges = re.findall(r"background: #(\w+); color: #(\w+)", style)
-    assert len(badges) == 5
-    for ground, ink in badges + [("fff", ink) for ink in re.findall(r"--(?:ink|soft): #(\w+)", style)]:
-        assert contrast(ground, ink) >= 7, (ground, ink)  # level AAA
-
-
-@pytest.mark.parametrize(
-    ("text", "marked"),
-    [
-        ("Set data.copies=drop_from_train.", "Set <code>data.copies=drop_from_train</code>."),
-        (r"by data.group_pattern='(a \d+)'.", r"by <code>data.group_pattern=&#39;(a \d+)&#39;</code>."),
-        ("data.locked_test=<its manifest.csv>", "<code>data.locked_test=&lt;its manifest.csv&gt;</code>"),
-        ("loss.class_weights=balanced or", "<code>loss.class_weights=balanced</code> or"),
-        ("(audit.fix=exclude)", "(<code>audit.fix=exclude</code>)"),
-        ("<b>data.root=/x&y", "&lt;b&gt;<code>data.root=/x&amp;y</code>"),
-        ("no setting, p = 0.5", "no setting, p = 0.5"),
-    ],
-)
-def test_settings_are_set_as_what_is_typed(text, marked):
-    said = mark_settings(text)
-    assert said == marked
-    assert read(str(said)).text == text
 
 
 def test_the_record_is_json_without_nan(manifest):
