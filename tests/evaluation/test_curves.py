@@ -42,10 +42,10 @@ def of_probabilities(labels, probabilities, classes, groups=None) -> Predictions
     return from_logits(rows, np.arange(n), logits, classes, classes[1] if len(classes) == 2 else None, "abc")
 
 
-def made_up(n=40, seed=0, classes=BINARY, ties=False) -> Predictions:
+def made_up(n=40, seed=0, classes=BINARY, ties=False, pull=0.6) -> Predictions:
     draw = np.random.default_rng(seed)
     labels = np.arange(n) % len(classes)
-    probabilities = draw.dirichlet(np.ones(len(classes)), n) + 0.6 * np.eye(len(classes))[labels]
+    probabilities = draw.dirichlet(np.ones(len(classes)), n) + pull * np.eye(len(classes))[labels]
     probabilities /= probabilities.sum(1, keepdims=True)
     if ties and len(classes) == 2:
         return table(labels, np.round(probabilities[:, 1], 1), classes)
@@ -162,8 +162,11 @@ def test_several_classes_have_a_line_each_and_no_band():
 
 
 def test_the_roc_band_holds_the_curve_and_the_percentiles_of_a_plain_bootstrap():
-    some = made_up(50, seed=2, ties=True)
+    labels = np.arange(50) % 2
+    some = table(labels, np.round(np.random.default_rng(2).uniform(0.2, 0.7, 50) + 0.1 * labels, 1))
     case, score = scores(some)
+    assert set(case[score == score.max()]) == {1}
+    assert set(case[score == np.unique(score)[-2]]) == {0, 1}, "a curve with a corner at every step"
     figure = curves.roc_figure(*arguments(some), resamples=200, seed=5)
     low, high = band(figure)
     curve = np.interp(GRID, *figure.axes[0].lines[0].get_data())
@@ -204,7 +207,8 @@ def test_a_perfect_curve_is_not_drawn_as_if_it_were_certain():
 
 @pytest.mark.parametrize("draw", [curves.roc_figure, curves.precision_recall_figure])
 def test_p03_images_of_one_patient_count_as_one_in_the_band(draw):
-    labels, probability = made_up(40, seed=1).labels(), scores(made_up(40, seed=1))[1]
+    few = made_up(40, seed=1, pull=0.2)
+    labels, probability = few.labels(), scores(few)[1]
     some = table(np.repeat(labels, 6), np.repeat(probability, 6))
     patients = [f"patient {row // 6}" for row in range(240)]
 
@@ -239,6 +243,12 @@ def test_the_operating_point_stands_where_its_threshold_leads():
     recall = curves.precision_recall_figure(*arguments(some), operating_point=point, resamples=10)
     assert marker(recall) == pytest.approx((sensitivity, precision))
     assert f"sensitivity {sensitivity:.2f}, precision {precision:.2f}" in words(recall)
+
+
+def test_a_row_at_the_threshold_is_called():
+    some = table([0, 0, 1, 1], [0.1, 0.5, 0.5, 0.9])
+    figure = curves.roc_figure(*arguments(some), operating_point=OperatingPoint("fixed", 0.5, "malignant"))
+    assert marker(figure) == (0.5, 1.0)
 
 
 def test_p44_a_threshold_that_nobody_fitted_is_said_to_be_so_and_drawn_hollow():
@@ -444,6 +454,14 @@ def test_names_are_text_and_no_markup_in_the_files(tmp_path):
         _, svg = drawing.save(figure, tmp_path / str(number))
         assert "<script>" not in svg.read_text()
         assert r"_cost \$5\$ or \$x^ {\bf y}" in entries(figure)[0]
+
+
+def test_thinning_keeps_corners_and_peaks_and_leaves_out_what_lies_on_the_way():
+    x = np.array([0.0, 0.5, 1.0, 1.0, 1.0, 1.0, 2.0, 2.0001, 3.0, 4.0])
+    y = np.array([0.0, 0.5, 1.0, 1.4, 2.0, 0.5, 0.5, 0.5001, np.nan, 0.7])
+    assert np.stack(curves._thinned(x, y)).T.tolist() == [[0, 0], [1, 1], [1, 2], [1, 0.5], [2, 0.5], [4, 0.7]]
+    nothing = curves._thinned(np.array([]), np.array([]))
+    assert [len(values) for values in nothing] == [0, 0]
 
 
 def test_a_hundred_thousand_rows_make_no_larger_a_file_and_the_same_line(tmp_path):
