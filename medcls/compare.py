@@ -134,10 +134,16 @@ def read(places: Sequence[Path], split: str, positive: str | None) -> list[Conte
     from medcls.evaluation.predictions import read_csv
 
     configurations = [finished_runs.read_configuration(place) for place in places]
-    tables = []
-    for place, settings in zip(places, configurations, strict=True):
-        looked_for = positive if settings is None else finished_runs.own_positive(settings, place, positive)
-        tables.append(read_csv(finished_runs.table_of(place, split), looked_for))
+    own = [
+        finished_runs.own_positive(settings, place, positive)
+        for settings, place in zip(configurations, places, strict=True)
+    ]
+    # What one run looks for, a table beside it looks for too.
+    shared = positive if positive is not None else next((name for name in own if name is not None), None)
+    tables = [
+        read_csv(finished_runs.table_of(place, split), shared if settings is None else looked_for)
+        for place, settings, looked_for in zip(places, configurations, own, strict=True)
+    ]
     known = next((table for place, table in zip(places, tables, strict=True) if place.is_dir()), None)
     if known is not None:
         tables = [

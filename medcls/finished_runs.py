@@ -105,15 +105,15 @@ def read_configuration(place: Path) -> dict[str, Any] | None:
     return settings
 
 
-def own_positive(settings: Mapping[str, Any], place: Path, asked: str | None) -> str | None:
-    """The class that a run looks for.
+def own_positive(settings: Mapping[str, Any] | None, place: Path, asked: str | None) -> str | None:
+    """The class that a run looks for; None where it says nothing of that.
 
     Raises
     ------
     MedclsError
         Another one was asked for.
     """
-    own = settings.get("positive_class")
+    own = None if settings is None else settings.get("positive_class")
     if asked is not None and own is not None and str(own) != asked:
         raise MedclsError(f"{place} looks for {str(own)!r}, and positive_class is {asked!r}: leave it out for runs.")
     return None if own is None else str(own)

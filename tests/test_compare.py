@@ -19,7 +19,7 @@ from medcls.evaluation.comparing import compare as compare_two
 from medcls.evaluation.intervals import intervals
 from medcls.evaluation.predictions import read_csv
 from medcls.evaluation.thresholds import OperatingPoint
-from medcls.finished_runs import differences, names
+from medcls.finished_runs import differences, names, runs_in
 
 WIDTH = 400
 
@@ -240,22 +240,26 @@ def test_an_auroc_says_nothing_of_thresholds(door, pair):
 # --- tables of other tools
 
 
-def test_another_tools_table_learns_groups_and_split_from_the_run(door, tmp_path):
+def test_another_tools_table_learns_groups_split_and_class_from_the_run(door, tmp_path):
     make_run(tmp_path / "run", table(2.0, 1, group_size=2))
-    theirs = table(1.0, 2).drop(columns=["group", "split", "checkpoint"])
-    swapped = theirs[["path", "label", "prob_malignant", "prob_benign"]].sample(frac=1, random_state=0)
-    swapped.to_csv(tmp_path / "their tool.csv", index=False)
-    theirs["label"] = table(2.0, 1, group_size=2)["label"]
-    swapped = theirs[["path", "label", "prob_malignant", "prob_benign"]].sample(frac=1, random_state=0)
-    swapped.to_csv(tmp_path / "their tool.csv", index=False)
-    assert door("runs=[run,their tool.csv]", "hydra.run.dir=out") == 2
-    assert "positive_class" in door.err
-    assert door("runs=[run,their tool.csv]", "positive_class=malignant", "hydra.run.dir=out") == 0
+    theirs = table(1.0, 2, group_size=2)[["path", "label", "prob_malignant", "prob_benign"]]
+    theirs.sample(frac=1, random_state=0).to_csv(tmp_path / "their tool.csv", index=False)
+    assert door("runs=[their tool.csv,run]", "hydra.run.dir=out") == 0
     (told,) = door.record()["comparisons"]
     assert told["rows"] == "120 images from 60 groups"
-    assert (told["a"], told["b"]) == ("run", "their tool.csv")
+    assert (told["a"], told["b"]) == ("their tool.csv", "run")
+    assert door.record()["split"] == "test"
     assert door("runs=[run,their tool.csv]", "positive_class=benign") == 2
     assert "looks for 'malignant', and positive_class is 'benign'" in door.err
+
+
+def test_tables_alone_need_the_positive_class(door, tmp_path):
+    for name, seed in (("x.csv", 1), ("y.csv", 2)):
+        table(1.5, seed).drop(columns=["group", "split", "checkpoint"]).to_csv(tmp_path / name, index=False)
+    assert door("runs=x.csv,y.csv") == 2
+    assert "positive_class" in door.err
+    assert door("runs=x.csv,y.csv", "positive_class=malignant", "hydra.run.dir=out") == 0
+    assert "unnamed split, n = 120" in door.page()
 
 
 def test_p42_hard_labels_have_no_auroc_to_compare(door, pair, tmp_path):
@@ -421,6 +425,12 @@ def test_a_comma_in_a_name_is_quoted(door, tmp_path):
 )
 def test_names_are_the_shortest_that_tell_apart(tmp_path, folders, expected):
     assert names([tmp_path / folder for folder in folders]) == expected
+
+
+def test_runs_of_a_sweep_come_in_the_order_of_their_numbers(tmp_path):
+    for k in (10, 9, 1, 100):
+        (tmp_path / str(k) / "predictions").mkdir(parents=True)
+    assert [path.name for path in runs_in(tmp_path)] == ["1", "9", "10", "100"]
 
 
 def test_settings_that_differ_are_told_by_name():
