@@ -18,8 +18,9 @@ class Names:
 
     def __init__(self, instead: Mapping[str, str], whole: Collection[str] = ()) -> None:
         self._instead = dict(instead)
+        self._within = set(instead) - set(whole)
         # Longest first: a path may hold another.
-        self._within = sorted(set(instead) - set(whole), key=len, reverse=True)
+        self._lengths = sorted({len(name) for name in self._within if name}, reverse=True)
 
     def of(self, name: str) -> str:
         """One name, alone."""
@@ -27,6 +28,11 @@ class Names:
 
     def within(self, text: str) -> str:
         """A text in which names may stand."""
-        for name in self._within:
-            text = text.replace(name, self._instead[name])
-        return text
+        # By position and length, because there may be as many names as images, and only some lengths of them.
+        said, at = [], 0
+        while at < len(text):
+            here = (text[at : at + length] for length in self._lengths)
+            name = next((part for part in here if part in self._within), "")
+            said.append(self._instead[name] if name else text[at])
+            at += len(name) or 1
+        return "".join(said)

@@ -464,9 +464,9 @@ def test_a_report_of_100_000_rows_is_made_in_seconds(policies):
     one = dataclasses.replace(
         assess(predictions(), policies, resamples=100), table=policies.calibrate(table)
     )  # the intervals, which take longer, are not the report's
-    before = time.perf_counter()
+    before = time.process_time()
     told_of(one, paths=False)
-    assert time.perf_counter() - before < 5
+    assert time.process_time() - before < 5
 
 
 def test_the_templates_are_beside_the_module():
