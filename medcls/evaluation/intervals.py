@@ -36,7 +36,9 @@ MACRO = "(macro)"  # in the column `class`: the unweighted mean over classes; a 
 # Of one class against the others: with more than two classes averaged over them too.
 OF_CLASS = ("sensitivity", "specificity", "precision", "npv", "f1", "auroc", "average_precision")
 LIKELIHOOD_RATIOS = ("positive_likelihood_ratio", "negative_likelihood_ratio")
-# One rate where the other is held at a stated value, at thresholds that these rows chose themselves.
+# One rate where the other is held at a stated value, at thresholds that these rows chose themselves. With 100 rows a
+# class or more and AUROCs of 0.8 to 0.95 the intervals held the truth in 0.92 to 0.98 of 400 simulations each (normal
+# scores), with 30 cases against 300 in 0.90 to 0.98.
 FIXED = (0.9, 0.95)
 SENSITIVITIES_AT = tuple(f"sensitivity_at_specificity_{share:g}" for share in FIXED)
 SPECIFICITIES_AT = tuple(f"specificity_at_sensitivity_{share:g}" for share in FIXED)
