@@ -214,7 +214,7 @@ def architecture(study: Study) -> str | None:
     head = study.setting("model.head")
     new_head = " The published head is replaced." if head else ""
     classes = len(study.headline.table.classes)
-    return f"{name}, {classes} classes.{new_head}{size} Layer by layer in model.txt of the run folder."
+    return f"The network {name} with {classes} classes.{new_head}{size} Layer by layer in model.txt of the run folder."
 
 
 def software(study: Study) -> str | None:
@@ -232,7 +232,8 @@ def initialisation(study: Study) -> str | None:
     if weights is None:
         return None
     if weights["source"] is None:
-        return f"At random: all {weights['tensors']:,} tensors (seed {study.setting('seed')})."
+        seed = study.setting("seed")
+        return f"At random: all {weights['tensors']:,} tensors{'' if seed is None else f' (seed {seed})'}."
     origin = "the weights published for this network" if weights["source"] == "default" else "a file of weights"
     checked = f", SHA-256 {weights['sha256']}" if weights["sha256"] else ""
     afresh = ", ".join(f"{reason} ({len(names)})" for reason, names in weights["reinitialised"].items())
@@ -427,7 +428,7 @@ def code_sharing(study: Study) -> str | None:
     if environment is None:
         return None
     return (
-        f"medcls {environment['packages']['medcls']}, free software (Apache 2.0). {NOT_KNOWN}: where the trained model "
+        f"Made with medcls {environment['packages']['medcls']}, free software (Apache 2.0). {NOT_KNOWN}: where the trained model "
         "and further code can be had."
     )
 
@@ -537,8 +538,8 @@ def specification(study: Study) -> str | None:
     if study.sources.config is None or table.split == OUT_OF_FOLD or table.checkpoint == ENSEMBLE:
         return None
     return (
-        f"checkpoints/best.ckpt of the run folder (weights {table.checkpoint}) holds the network's weights, the "
-        f"classes, and the preprocessing. {NOT_KNOWN}: conditions of its use."
+        f"The file checkpoints/best.ckpt of the run folder (weights {table.checkpoint}) holds the network's weights, "
+        f"the classes, and the preprocessing. {NOT_KNOWN}: conditions of its use."
     )
 
 

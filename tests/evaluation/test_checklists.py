@@ -1,0 +1,239 @@
+import dataclasses
+import functools
+import re
+
+import numpy as np
+import pytest
+from made_study import BINARY, EMPTY, FOUR, assessment, audit, config, finding, policies, predictions, sources, study
+
+from medcls.evaluation.checklists import claim_2024, tripod_ai
+from medcls.evaluation.ledger import Readings
+from medcls.evaluation.policies import fit_policies, not_fitted
+
+STANDARDS = [claim_2024, tripod_ai]
+NUMBERS = {
+    claim_2024: [str(number) for number in range(1, 45)],
+    tripod_ai: [
+        *("1", "2", "3a", "3b", "3c", "4", "5a", "5b", "6a", "6b", "6c", "7", "8a", "8b", "8c", "9a", "9b", "9c"),
+        *("10", "11", "12a", "12b", "12c", "12d", "12e", "12f", "12g", "13", "14", "15", "16", "17"),
+        *("18a", "18b", "18c", "18d", "18e", "18f", "19", "20a", "20b", "20c", "21", "22", "23a", "23b", "24"),
+        *("25", "26", "27a", "27b", "27c"),
+    ],
+}
+# What only people can know, whatever a run holds.
+OF_PEOPLE = {
+    claim_2024: ["2", "4", "5", "13", "14", "15", "16", "17", "18", "21", "31", "34", "41", "44"],
+    tripod_ai: [
+        *("2", "3a", "3c", "5b", "6a", "6c", "8a", "8b", "8c", "9c", "10", "14", "17", "18a", "18b", "18c", "18d"),
+        *("19", "25", "27a", "27b", "27c"),
+    ],
+}
+# What a table of predictions alone can say.
+OF_PREDICTIONS = {claim_2024: ["28", "29", "37", "38", "39", "40"], tripod_ai: ["12e", "15", "23a", "26"]}
+
+
+@functools.cache
+def with_columns():
+    """The study with subgroups, so that every item that a run can answer has its source."""
+    return assessment(predictions(seed=1, sex=np.resize(["F", "M"], 1000)), bands={"sex": None}), study()[1]
+
+
+def answers(standard, headline=None, others=None, of=None):
+    usual = study()
+    headline = usual[0] if headline is None else headline
+    others = usual[1] if others is None else others
+    return {item.number: item.answer for item in standard(headline, others, sources() if of is None else of)}
+
+
+@pytest.mark.parametrize("standard", STANDARDS)
+def test_every_item_of_the_standard_stands_there_once_and_in_order(standard):
+    items = standard(*study(), EMPTY)
+    assert [item.number for item in items] == NUMBERS[standard]
+    assert all(item.topic and item.section for item in items)
+    assert len({item.topic for item in items}) == len(items)
+    assert len({item.standard for item in items}) == 1
+
+
+def test_the_standards_have_as_many_items_as_they_say():
+    assert len(NUMBERS[claim_2024]) == 44
+    assert len(NUMBERS[tripod_ai]) == 52
+    assert len({re.sub(r"\D", "", number) for number in NUMBERS[tripod_ai]}) == 27
+
+
+@pytest.mark.parametrize("standard", STANDARDS)
+def test_a_full_run_answers_all_that_people_need_not(standard):
+    told = answers(standard, *with_columns())
+    assert [number for number, answer in told.items() if answer is None] == OF_PEOPLE[standard]
+    assert sum(answer is not None for answer in told.values()) == 30
+
+
+@pytest.mark.parametrize("standard", STANDARDS)
+def test_predictions_alone_answer_what_they_show_and_nothing_else(standard):
+    table = predictions("", seed=1)
+    told = answers(standard, assessment(table, not_fitted(table), prevalence=None), (), EMPTY)
+    assert [number for number, answer in told.items() if answer is not None] == OF_PREDICTIONS[standard]
+
+
+@pytest.mark.parametrize("standard", STANDARDS)
+@pytest.mark.parametrize(
+    "absent", ["config", "audit", "weights", "environment", "splits", "model", "history", "phases"]
+)
+def test_any_source_may_be_absent(standard, absent):
+    whole = answers(standard, *with_columns())
+    lacking = answers(standard, *with_columns(), sources(**{absent: None}))
+    assert set(whole) == set(lacking)
+    assert all(
+        answer is None or "None" not in answer.replace("None is", "").replace("None:", "")
+        for answer in lacking.values()
+    )
+
+
+@pytest.mark.parametrize("standard", STANDARDS)
+@pytest.mark.parametrize("classes", [BINARY, FOUR])
+def test_answers_are_sentences_without_paths(standard, classes):
+    headline, others = with_columns() if classes == BINARY else study(FOUR)
+    known = sources() if classes == BINARY else sources(splits=None)
+    for item in standard(headline, others, known):
+        if item.answer is not None:
+            assert item.answer.endswith("."), item
+            assert item.answer[0].isupper() or item.answer[0].isdigit(), item
+            assert "dr.who" not in item.answer
+            assert "secret" not in item.answer
+            assert "nan" not in item.answer
+
+
+@pytest.mark.parametrize(
+    ("number", "said"),
+    [
+        ("1", "mobilenetv3_large calls an image other or ill"),
+        ("3", "As stated by the user: To tell the ill from the others."),
+        ("7", "The image set phantoms, 5,000 images. Published at https://example.org/set (CC BY 4.0)."),
+        ("8", "1 image named in the configuration"),
+        ("9", "resized to 96 x 128 pixels (letterbox, bilinear)"),
+        ("9", "window [-160, 240]"),
+        ("10", "All training images were used."),
+        ("11", "salted hashes"),
+        ("12", "Every image could be read"),
+        ("19", "Train 3,000 images of 3,000 groups; val 1,000 images of 1,000 groups; test 1,000 images"),
+        ("19", "Cut at random, stratified by class"),
+        ("20", "none of 5,000 groups is parted"),
+        ("22", "Input 3 x 96 x 128; parameters 4,204,594"),
+        ("23", "Python 3.11.7, medcls 0.1.0, torch 2.15.0; Linux; CPU."),
+        ("24", "310 of 312 tensors from a file of weights, SHA-256 abc123. At random: last layer (2)."),
+        ("25", "optimizer AdamW (lr 0.001)"),
+        ("25", "Augmentation: left right 0.5. Phases: backbone frozen, epochs 0 to 4; all, epochs 5 to 19."),
+        ("25", "moving average of the weights with decay 0.99"),
+        ("26", "highest val/auroc: epoch 12 (counted from 0). Training stops after 5 epochs"),
+        ("27", "None: one network."),
+        ("30", "Every metric by sex"),
+        ("32", "an internal test, of the same image set as training"),
+        ("33", "Nothing was fitted to it."),
+        ("35", "5,000 images of 5,000 groups, 0 unreadable; 1 image left out by name."),
+        ("36", "Train: other 2,100 (70.0%), ill 900 (30.0%)"),
+        ("36", "By sex (test): F 500, M 500."),
+        ("40", "Found by machine: One training, with seed 0."),
+    ],
+)
+def test_claim_is_answered_from_its_source(number, said):
+    assert said in answers(claim_2024, *with_columns())[number]
+
+
+@pytest.mark.parametrize(
+    ("number", "said"),
+    [
+        ("7", "The images were audited for groups, blank. Found: no error and no warning."),
+        ("9a", "The pixels of one image, and nothing else"),
+        ("12f", "Nothing was fitted to test."),
+        ("12g", "with the weights c0ffee: the softmax of the network's logits divided by the temperature"),
+        ("13", "Each class drawn equally often in training; loss cross_entropy"),
+        ("15", "A probability of ill; from the threshold"),
+        ("16", "no difference beyond chance"),
+        ("18e", "Published at https://example.org/set (CC BY 4.0)."),
+        ("18f", "medcls 0.1.0"),
+        ("23b", "AUROC by sex"),
+        ("24", "log loss on calibration"),
+    ],
+)
+def test_tripod_is_answered_from_its_source(number, said):
+    assert said.lower() in answers(tripod_ai, *with_columns())[number].lower()
+
+
+def test_figures_in_answers_are_the_assessment_s():
+    headline, _ = study()
+    told = answers(claim_2024)
+    for metric in ("sensitivity", "specificity", "npv"):
+        assert f"{headline.metrics.values[metric]:.3f} (" in told["38"]
+    wrong = headline.metrics.confusion.sum() - np.trace(headline.metrics.confusion)
+    assert told["39"].startswith(f"{wrong} of 1,000 images of test")
+    assert f"{headline.metrics.confusion[0, 1]} other called ill" in told["39"]
+
+
+def test_no_more_is_claimed_than_a_run_shows():
+    """A split that chose the checkpoint is no test; what was fitted on it was not fitted beforehand."""
+    val = assessment(predictions("val", seed=1), fit_policies(predictions("val", seed=1)))
+    told = answers(claim_2024, val, ()) | answers(tripod_ai, val, ())
+    assert "no internal test: these images also chose the checkpoint" in told["32"]
+    assert "Nothing was fitted" not in told["12f"]
+    assert told["16"] is None
+    assert told["33"] == "None is part of this report."
+
+
+def test_a_split_that_came_with_the_data_is_told_from_one_that_was_cut():
+    came = assessment(predictions(seed=1, given_split="test"))
+    assert "The images of test came with the data as a split; the rest was cut" in answers(claim_2024, came)["19"]
+    pooled = config()
+    pooled["data"]["pool_splits"] = True
+    assert "were pooled and cut anew" in answers(claim_2024, came, of=sources(config=pooled))["19"]
+
+
+def test_images_without_groups_are_disjoint_at_their_own_level():
+    told = answers(claim_2024, of=sources(audit=audit(finding("groups", "warning", groups=None))))
+    assert told["20"].startswith("Image level: nothing says")
+    some = answers(claim_2024, of=sources(audit=audit(finding("groups", groups=40, images_without_group=3))))
+    assert "3 images without a group stand for themselves" in some["20"]
+
+
+def test_an_ensemble_and_figures_out_of_fold_are_no_single_network():
+    folds = config()
+    folds["data"] |= {"folds": 5, "fold": 0}
+    table = predictions(seed=1)
+    mean = dataclasses.replace(table, rows=table.rows.assign(checkpoint="ensemble"))
+    told = answers(claim_2024, assessment(mean, not_fitted(mean), prevalence=None), (), sources(config=folds))
+    assert told["27"] == "The mean of the probabilities of the networks of 5 folds."
+    assert "These are the parts of fold 0 (from 0) of 5." in told["19"]
+    rows = table.rows.assign(checkpoint="5 networks", split="out_of_fold")
+    pooled = dataclasses.replace(table, rows=rows)
+    apart = assessment(pooled, not_fitted(pooled), prevalence=None)
+    assert "by the one of 5 networks that had not seen it" in answers(claim_2024, apart, ())["27"]
+    assert answers(tripod_ai, apart, ())["12g"] is answers(tripod_ai, apart, ())["22"] is None
+
+
+def test_weights_of_every_origin():
+    weights = {"source": None, "file": None, "sha256": None, "tensors": 312, "loaded": 0, "reinitialised": {}}
+    assert answers(claim_2024, of=sources(weights=weights))["24"] == "At random: all 312 tensors (seed 0)."
+    assert answers(claim_2024, of=sources(weights=weights, config=None))["24"] == "At random: all 312 tensors."
+    published = weights | {"source": "default", "loaded": 310, "sha256": "abc"}
+    told = answers(claim_2024, of=sources(weights=published))["24"]
+    assert told == "310 of 312 tensors from the weights published for this network, SHA-256 abc."
+
+
+def test_how_often_test_was_read_stands_beside_it():
+    readings = Readings("key", "test", 1000, 3, 3, 2, "2026-01-01", "2026-01-02")
+    assert "evaluated 3 times, of 2 checkpoints" in answers(claim_2024, of=sources(readings=readings))["32"]
+
+
+def test_warnings_of_the_audit_are_among_the_quality_checks():
+    known = sources(audit=audit(finding("blank", "warning", "3 images are blank")))
+    assert "Found: 3 images are blank." in answers(tripod_ai, of=known)["7"]
+
+
+def test_images_of_another_site_have_a_source_of_their_own():
+    told = answers(claim_2024, assessment(predictions("external", seed=2), policies()), (), sources(training_copies=2))
+    assert "those of the external set" in told["7"]
+    assert told["32"] is None
+    assert "2 images of it are among the run's own" in told["33"]
+
+
+def test_four_classes_are_called_by_the_most_probable():
+    told = answers(tripod_ai, *study(FOUR), sources(splits=None))
+    assert told["15"] == "A probability of each of 4 classes; the most probable is called."

@@ -1,0 +1,368 @@
+import dataclasses
+
+import numpy as np
+import pytest
+from made_study import (
+    BINARY,
+    EMPTY,
+    FOUR,
+    assessment,
+    audit,
+    config,
+    finding,
+    history,
+    policies,
+    predictions,
+    sources,
+    study,
+)
+
+from medcls.evaluation.ledger import Readings
+from medcls.evaluation.limitations import Limitation, limitations
+from medcls.evaluation.policies import fit_policies, not_fitted
+from medcls.evaluation.shift import differences
+from medcls.evaluation.sources import Sources
+from medcls.evaluation.subgroups import quantiles
+
+ALWAYS = "One training, with seed 0"
+
+
+def found(headline=None, others=None, of: Sources | None = None, classes=BINARY):
+    usual = study(classes)
+    headline = usual[0] if headline is None else headline
+    return limitations(headline, usual[1] if others is None else others, sources() if of is None else of)
+
+
+def the_one(listed, words) -> Limitation:
+    mine = [one for one in listed if words in one.title]
+    assert len(mine) == 1, [one.title for one in listed]
+    return mine[0]
+
+
+def silent(listed, words) -> bool:
+    return not [one.title for one in listed if words in one.title]
+
+
+@pytest.mark.parametrize("classes", [BINARY, FOUR])
+def test_a_study_with_nothing_to_hold_against_it_hears_no_false_alarm(classes):
+    listed = found(classes=classes, of=sources(splits=None) if classes == FOUR else None)
+    expected = [ALWAYS] if classes == BINARY else ["Missing from the run's record: the splits", ALWAYS]
+    assert [one.title for one in listed] == expected
+
+
+def test_the_worst_comes_first():
+    listed = found(assessment(predictions("val", seed=3)), (), EMPTY)
+    levels = [one.level for one in listed]
+    assert levels == sorted(levels, reverse=True)
+    assert {"serious", "mind"} == set(levels)
+    assert listed[0].title.startswith("The figures are of val")
+
+
+def test_every_limitation_is_a_title_and_sentences():
+    table = predictions(n=60, seed=5, prevalence=0.2, moved=2.0)
+    for one in found(assessment(table, policies()), of=sources(stamps=("SYNTHETIC",), audit=None)):
+        assert one.title
+        assert not one.title.endswith(".")
+        assert one.text.endswith((".", "site"))
+        assert one.text[0].isupper() or one.text[0].isdigit()
+        assert "nan" not in one.title + one.text
+
+
+@pytest.mark.parametrize(
+    ("split", "why"),
+    [("val", "also chose the checkpoint"), ("train", "fitted to these very"), ("calibration", "fitted")],
+)
+def test_p09_a_split_that_took_part_is_no_test(split, why):
+    listed = found(assessment(predictions(split, seed=1)))
+    said = the_one(listed, "which is no test")
+    assert said.level == "serious"
+    assert why in said.text
+    assert "(1,000 images)" in said.title
+
+
+def test_p09_images_of_no_named_split_may_have_trained():
+    listed = found(assessment(predictions("", seed=1)))
+    assert the_one(listed, "Nothing says which 1,000 images these are").level == "serious"
+    assert silent(listed, "another site")
+
+
+def test_a_table_of_another_tool_tells_nothing_of_its_making():
+    said = the_one(found(of=EMPTY), "Nothing is known of how this classifier was made")
+    assert said.level == "serious"
+    assert "the splits" in said.text
+
+
+def test_what_is_missing_from_a_record_is_named():
+    said = the_one(found(of=sources(weights=None, history=None)), "Missing from the run's record")
+    assert said.title.endswith("where the weights came from, the course of the training")
+    assert said.level == "mind"
+
+
+def test_stamps_are_told():
+    assert the_one(found(of=sources(stamps=("POOLED: the test split",))), "POOLED").level == "serious"
+
+
+def test_images_of_training_in_an_external_set():
+    assert the_one(found(of=sources(training_copies=7)), "7 images of the external set").level == "serious"
+    assert silent(found(of=sources(training_copies=0)), "external set")
+
+
+def test_p37_overfitting():
+    said = the_one(found(of=sources(history=history(train=0.01, val=2.0))), "Overfitting")
+    assert said.level == "serious"
+    assert "epochs" in said.text
+    assert silent(found(of=sources(history=history(train=0.4, val=0.45))), "Overfitting")
+
+
+def test_errors_and_warnings_of_the_audit_in_its_own_words():
+    audited = audit(
+        finding("copies_test_train", "error", "9 test images are in training"),
+        finding("shortcuts_seen", "warning", "The label can be told from the border"),
+        finding("outliers", "information", "14 outliers"),
+        finding("small_test", "warning", "A small test split"),
+        finding("prevalence_test", "warning", "Test is shifted"),
+    )
+    listed = found(of=sources(audit=audited))
+    assert the_one(listed, "9 test images").level == "serious"
+    assert the_one(listed, "told from the border").level == "mind"
+    # Information is no limitation, and of the others the rules speak from the figures.
+    assert len(listed) == 3
+
+
+def test_a_test_unlike_val_is_told_with_the_accuracy_at_both_thresholds():
+    fitted = fit_policies(predictions("val", seed=0))
+    val, test = assessment(predictions("val", seed=0), fitted), assessment(predictions(seed=1, moved=2.0), fitted)
+    said = the_one(found(test, [val]), "Test is shifted against val: ")
+    assert said.level == "serious"
+    assert "specificity 0." in said.title
+    assert f"the accuracy on test is {test.metrics.values['accuracy']:.3f}" in said.text
+    assert f"at a threshold of 0.5 it is {test.at_half.values['accuracy']:.3f}" in said.text
+    assert f"on val it is {val.metrics.values['accuracy']:.3f}" in said.text
+    assert "fitted on val, n = 1000" in said.text
+
+
+def test_an_auroc_that_falls_is_a_shift_and_one_that_rises_is_none():
+    good, poor = assessment(predictions(seed=1, signal=2.0)), assessment(predictions("val", seed=0, signal=1.0))
+    assert "AUROC" in [one.name for one in differences(poor, good)]
+    assert "AUROC" not in [one.name for one in differences(good, poor)]
+
+
+def test_a_shift_of_four_classes():
+    headline = assessment(predictions(classes=FOUR, seed=1, moved=3.0), prevalence=None)
+    said = the_one(found(headline, classes=FOUR), "Test is shifted")
+    assert "sensitivity for " in said.text
+    assert "The accuracy on test is" in said.text
+
+
+def test_another_share_of_cases_alone_is_a_lesser_shift():
+    test = assessment(predictions(seed=1, prevalence=0.37), prevalence=0.37)
+    fitted = assessment(predictions("calibration", seed=1, prevalence=0.3))
+    listed = [one for one in differences(test, fitted) if not one.of_calls]
+    assert [one.name for one in listed] == ["share of ill"]
+
+
+def test_without_val_the_classes_are_held_against_training():
+    table = predictions(seed=1, prevalence=0.5)
+    said = the_one(found(assessment(table, prevalence=0.5), ()), "Test is shifted against train: share of ill 0.500")
+    assert said.level == "mind"
+    assert silent(found(others=()), "shifted")
+    assert silent(found(assessment(table, prevalence=0.5), (), sources(splits=None)), "shifted")
+
+
+def test_an_external_set_is_held_against_test():
+    headline, others = study()
+    external = assessment(predictions("external", seed=2, moved=2.0))
+    assert (
+        the_one(found(headline, [others[0], external]), "The external set is shifted against test").level == "serious"
+    )
+    assert the_one(found(external, [others[0]]), "The external set is shifted against calibration")
+
+
+def test_p51_an_accuracy_that_beats_nothing():
+    rare = {"prevalence": 0.05, "signal": 0.6}
+    fitted = fit_policies(predictions("calibration", **rare))
+    listed = found(assessment(predictions(seed=1, **rare), fitted, prevalence=0.05), ())
+    assert the_one(listed, "does not beat always naming the most frequent class, 0.950").level == "serious"
+    close = found(assessment(predictions(seed=1, n=200, signal=0.9)))
+    assert the_one(close, "is not shown to beat").level == "mind"
+
+
+def test_an_auroc_that_may_be_chance():
+    assert the_one(found(assessment(predictions(seed=4, n=200, signal=0.01))), "better than chance").level == "serious"
+
+
+def test_p52_few_cases_are_named_with_their_ranges():
+    said = the_one(found(assessment(predictions(seed=1, n=80))), "Fewer than 30 images of a class: 24 of ill")
+    assert said.level == "serious"
+    assert "by up to 4%" in said.text
+    assert "sensitivity 0." in said.text
+    wide = the_one(found(assessment(predictions(seed=1, n=120))), "known only roughly")
+    assert "sensitivity" in wide.title
+    assert silent(found(assessment(predictions(seed=1, n=120))), "Fewer than")
+
+
+def test_p50_a_class_without_a_case_is_told():
+    table = predictions(seed=1)
+    healthy = dataclasses.replace(table, rows=table.rows[table.rows["label"] == "other"])
+    said = the_one(found(assessment(healthy, prevalence=None)), "Undefined: AUROC, sensitivity")
+    assert "no image of class 'ill'" in said.text.lower()
+
+
+def readings(total, checkpoints):
+    return Readings("key", "test", 1000, total, total, checkpoints, "2026-01-01", "2026-01-02")
+
+
+def test_p53_a_test_that_was_read_before():
+    assert [one.title for one in found(of=sources(readings=readings(1, 1)))] == [ALWAYS]
+    assert the_one(found(of=sources(readings=readings(3, 1))), "3 times, of 1 checkpoint").level == "mind"
+    assert the_one(found(of=sources(readings=readings(3, 2))), "3 times, of 2 checkpoints").level == "serious"
+
+
+def test_probabilities_that_are_too_high_or_too_extreme():
+    high = found(assessment(predictions(seed=1, moved=1.0)), ())
+    assert "too high on the whole" in the_one(high, "Probabilities").title
+    table = predictions(seed=1)
+    extreme = table.with_probabilities(table.probabilities() ** 3 / (table.probabilities() ** 3).sum(1, keepdims=True))
+    uncalibrated = dataclasses.replace(policies(), calibration=None)
+    said = the_one(found(assessment(extreme, uncalibrated), ()), "Probabilities miss what came true in")
+    assert "less means too extreme" in said.text
+
+
+def test_label_sets_that_break_their_promise():
+    said = the_one(found(assessment(predictions(seed=1, moved=3.0))), "Label sets promise 90% and hold")
+    assert said.level == "serious"
+    assert " of 300 ill" in said.text
+
+
+def test_label_sets_that_forget_a_rare_class():
+    rare = {"prevalence": 0.06, "signal": 1.0}
+    fitted = fit_policies(predictions("calibration", 2000, **rare))
+    said = the_one(found(assessment(predictions(seed=1, n=2000, **rare), fitted, prevalence=0.06), ()), "% of ill")
+    assert "over all classes together" in said.text
+
+
+def test_label_sets_that_settle_little():
+    fitted = fit_policies(predictions("calibration", signal=0.5))
+    said = the_one(found(assessment(predictions(seed=1, signal=0.5), fitted)), "label sets name one label")
+    assert said.level == "mind"
+
+
+def by_sex(moved):
+    table = predictions(seed=1)
+    sex = np.resize(["F", "M"], len(table))
+    scores = table.logits().copy()
+    rng = np.random.default_rng(0)
+    scores[sex == "M"] += rng.normal(scale=moved, size=scores[sex == "M"].shape)
+    odds = np.exp(scores - scores.max(axis=1, keepdims=True))
+    noisy = table.with_probabilities(odds / odds.sum(axis=1, keepdims=True))
+    rows = noisy.rows.drop(columns=["logit_other", "logit_ill"]).assign(sex=sex)
+    return dataclasses.replace(noisy, rows=rows)
+
+
+def test_a_group_that_fares_worse():
+    fair = dataclasses.replace(policies(), calibration=None)
+    listed = found(assessment(by_sex(5.0), fair, bands={"sex": None}))
+    said = the_one(listed, "By sex, AUROC is")
+    assert said.level == "serious"
+    assert "in F and" in said.title
+    assert silent(found(assessment(by_sex(0.01), fair, bands={"sex": None})), "By sex")
+
+
+def test_many_groups_that_differ_by_chance_alone_are_left_in_peace():
+    table = predictions(seed=1, age=np.random.default_rng(0).uniform(20, 80, 1000).round(1).astype(str))
+    assert silent(found(assessment(table, bands={"age": quantiles(8)})), "By age")
+
+
+def test_groups_too_small_to_rank():
+    table = predictions(seed=1, site=np.array([f"site {number % 40}" for number in range(1000)]))
+    said = the_one(found(assessment(table, bands={"site": None})), "Too few images to compare 40 groups by site")
+    assert said.level == "mind"
+
+
+def test_p44_a_threshold_that_nobody_chose():
+    table = predictions(seed=1)
+    listed = found(assessment(table, not_fitted(table), prevalence=None))
+    assert the_one(listed, "The threshold is 0.5, not fitted").level == "mind"
+    fixed = fit_policies(predictions("calibration"), "fixed=0.3")
+    assert silent(found(assessment(table, fixed)), "threshold is")
+    four = predictions(seed=1, classes=FOUR)
+    assert silent(found(assessment(four, not_fitted(four), prevalence=None), classes=FOUR), "threshold is")
+
+
+def test_what_was_fitted_on_val_is_weaker_than_it_looks():
+    listed = found(assessment(predictions(seed=1), fit_policies(predictions("val"))))
+    said = the_one(listed, "Fitted on images that were used before (val, 1,000 images)")
+    assert said.title.endswith("threshold, temperature, label sets")
+    assert "chose the checkpoint" in said.text
+
+
+def test_what_was_fitted_on_few_images_is_told_for_each_part():
+    listed = found(assessment(predictions(seed=1), fit_policies(predictions("calibration", 40))))
+    assert "40 images of calibration" in the_one(listed, "Weakly founded: the threshold").title
+    assert the_one(listed, "Weakly founded: the temperature")
+    assert silent(listed, "used before")
+
+
+def test_ppv_holds_for_one_prevalence():
+    table = predictions(seed=1)
+    said = the_one(found(assessment(table, prevalence=None)), "hold where the images are 70.0% other, 30.0% ill")
+    assert "prevalence=0.1" in said.text
+    other = the_one(
+        found(assessment(table, prevalence=0.02)), "The stated prevalence is another, 98.0% other, 2.0% ill"
+    )
+    assert "PPV 0." in other.title
+    four = the_one(found(assessment(predictions(seed=1, classes=FOUR), prevalence=None), classes=FOUR), "PPV and NPV")
+    assert "prevalence='{a: 0.1, ...}'" in four.text
+
+
+def test_p17_images_are_not_patients():
+    pairs = [f"patient {number // 2}" for number in range(1000)]
+    listed = found(assessment(predictions(seed=1, group=pairs)))
+    assert "500 as the number of cases" in the_one(listed, "1,000 images of only 500 groups").text
+    unknown = found(assessment(predictions(seed=1, group="")))
+    assert "each is taken as independent" in the_one(unknown, "belong to one patient").text
+
+
+def test_no_other_site_was_tried():
+    assert the_one(found(others=study()[1][:1]), "another site").level == "mind"
+    assert silent(found(assessment(predictions("external", seed=2)), ()), "another site")
+
+
+def test_one_fold_is_named_and_an_ensemble_is_no_single_training():
+    settings = config()
+    settings["data"] |= {"folds": 5, "fold": 2}
+    assert the_one(found(of=sources(config=settings)), "One training, with seed 0, of fold 2 of 5")
+    table = predictions(seed=1)
+    together = dataclasses.replace(table, rows=table.rows.assign(checkpoint="ensemble"))
+    unbound = dataclasses.replace(policies(), calibration=None, operating_point=None, conformal=None)
+    assert silent(found(assessment(together, unbound), of=sources(config=settings)), "One training")
+
+
+def test_figures_out_of_fold_mix_networks():
+    table = predictions("out_of_fold", seed=1)
+    pooled = dataclasses.replace(table, rows=table.rows.assign(checkpoint="5 networks"))
+    listed = found(assessment(pooled, not_fitted(pooled), prevalence=None), ())
+    assert the_one(listed, "The figures mix 5 networks")
+    assert silent(listed, "One training")
+
+
+def test_names_of_classes_stand_as_they_are():
+    """Escaping is the page's task; a rule must neither choke on a name nor change it."""
+    odd = ('<script>alert("x")</script>', "肺炎, {0} %s")
+    table = predictions(seed=1)
+    renamed = table.rows.assign(label=table.rows["label"].map(dict(zip(BINARY, odd, strict=True))))
+    renamed = renamed.rename(
+        columns={
+            f"{kind}_{old}": f"{kind}_{new}" for kind in ("prob", "logit") for old, new in zip(BINARY, odd, strict=True)
+        }
+    )
+    strange = dataclasses.replace(table, rows=renamed, classes=odd, positive=odd[1])
+    said = the_one(limitations(assessment(strange, not_fitted(strange), prevalence=None), (), EMPTY), "hold where")
+    assert f"30.0% {odd[1]}" in said.title
+
+
+@pytest.mark.parametrize("n", [1, 2, 7])
+def test_the_smallest_tables_are_judged_without_a_fault(n):
+    table = predictions(n=n, seed=1, prevalence=0.5)
+    listed = limitations(assessment(table, not_fitted(table), prevalence=None), (), EMPTY)
+    assert the_one(listed, "Fewer than 30 images of a class")
