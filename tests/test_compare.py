@@ -443,6 +443,13 @@ def test_settings_that_differ_are_told_by_name():
     assert differences(many)[0].endswith("key5=0 and 3 more")
 
 
+def test_p52_classes_of_few_images_are_named(door, tmp_path):
+    for name, seed in (("a", 1), ("b", 2)):
+        make_run(tmp_path / "s" / name, table(1.5, seed).iloc[:50])
+    assert door("runs=s", "hydra.run.dir=out") == 0
+    assert "Fewer than 30 images of benign (25), malignant (25)" in door.page()
+
+
 def test_synthetic_images_are_stamped(door, tmp_path):
     for name, seed in (("a", 1), ("b", 2)):
         make_run(tmp_path / "s" / name, table(1.5, seed).assign(stamp="SYNTHETIC: not patients"))

@@ -317,16 +317,23 @@ def conclusion(
         f"{word} {values[0]:.3f} against {values[1]:.3f}, difference {difference:+.3f} (95% interval {low:+.3f} to "
         f"{high:+.3f}, {chance})"
     )
+    better, worse = names if difference > 0 else names[::-1]
     if p < ALPHA and (low > 0 or high < 0):
-        better, worse = names if difference > 0 else names[::-1]
         return (
             f"On these {rows} {better} is better than {worse}: {figures}. This is said of these two trained networks "
             f"and of images like these, not of other trainings or other sites.{caution}"
         )
-    outside = f"{names[0]} may be better by up to {max(high, 0):.3f} or worse by up to {max(-low, 0):.3f}"
+    if low > 0 or high < 0:
+        alone = ", of this comparison alone," if comparisons > 1 else ""
+        left_open = (
+            f"the interval{alone} leaves out 0 in favour of {better}, and the test does not bear it out. That is a "
+            "hint, to be tried on other images"
+        )
+    else:
+        left_open = f"{names[0]} may be better by up to {high:.3f} or worse by up to {-low:.3f}"
     return (
         f"These {rows} cannot tell the two apart: {figures}. Nor do they show that the two are equal: "
-        f"{outside}.{caution}"
+        f"{left_open}.{caution}"
     )
 
 

@@ -9,6 +9,7 @@ import pandas as pd
 from medcls.errors import MedclsError
 from medcls.evaluation.comparing import ALPHA, METRICS, WORDS, check_metric, compare_all
 from medcls.evaluation.intervals import MACRO, intervals
+from medcls.evaluation.metrics import classification_metrics
 from medcls.evaluation.predictions import TOOK_PART, Predictions
 from medcls.evaluation.thresholds import OperatingPoint
 from medcls.wording import counted, enumerated
@@ -253,6 +254,9 @@ def _notes(contestants: Sequence[Contestant], metrics: Sequence[str]) -> tuple[s
     """What a reader must know beside the sentences."""
     table = contestants[0].table
     notes = []
+    figures = classification_metrics(table.labels(), table.probabilities(), table.classes, table.positive)
+    if (few := figures.few_cases_note(table.classes)) is not None:
+        notes.append(few)
     if len(contestants) > 2:
         notes += [
             "The same images chose the best and give its figure, which flatters it: confirm it on images that chose "

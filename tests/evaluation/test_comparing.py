@@ -248,6 +248,11 @@ def test_no_difference_is_not_said_to_be_equality():
 def test_interval_and_test_must_agree_before_one_is_called_better(limits, p):
     sentence = conclusion("auroc", ("A", "B"), (0.9, 0.85), limits, p, "80 images")
     assert "cannot tell the two apart" in sentence
+    if limits[0] > 0:
+        assert "the interval leaves out 0 in favour of A, and the test does not bear it out" in sentence
+        assert "in favour of B" in conclusion("auroc", ("A", "B"), (0.85, 0.9), (-0.1, -0.001), p, "80 images")
+    else:
+        assert "A may be better by up to 0.100 or worse by up to 0.001" in sentence
 
 
 def test_p52_images_that_took_part_are_no_test():
