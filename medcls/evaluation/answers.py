@@ -336,7 +336,7 @@ def external_testing(study: Study) -> str | None:
     if external is not None:
         copies = study.sources.training_copies
         known = f" {counted(copies, 'image')} of it are among the run's own." if copies else ""
-        return f"{external.table.caption()}: {_performance(external)}.{known} Nothing was fitted to it."
+        return f"{at_start(external.table.caption())}: {_performance(external)}.{known} Nothing was fitted to it."
     return None if study.sources.config is None else "None is part of this report."
 
 
@@ -428,8 +428,8 @@ def code_sharing(study: Study) -> str | None:
     if environment is None:
         return None
     return (
-        f"Made with medcls {environment['packages']['medcls']}, free software (Apache 2.0). {NOT_KNOWN}: where the trained model "
-        "and further code can be had."
+        f"Made with medcls {environment['packages']['medcls']}, free software (Apache 2.0). {NOT_KNOWN}: where the "
+        "trained model and further code can be had."
     )
 
 
