@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
+from matplotlib.container import Container, ErrorbarContainer
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
@@ -207,34 +208,23 @@ def reliability_figure(
         key.add(axes.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle=_CHANCE)[0], "as it should be")
         if beside is not None:
             filled = beside[beside["n"] > 0]
-            line = axes.plot(filled["predicted"], filled["observed"], "o--", color=COLOURS[4], linewidth=1, alpha=0.8)[
-                0
-            ]
+            (line,) = axes.plot(
+                filled["predicted"], filled["observed"], "o--", color=COLOURS[4], linewidth=1, alpha=0.8
+            )
             line.set_markerfacecolor("white")
             key.add(line, "before calibration")
         filled = shown[shown["n"] > 0]
-        drawn = axes.errorbar(
-            filled["predicted"],
-            filled["observed"],
-            yerr=[filled["observed"] - filled["low"], filled["high"] - filled["observed"]],
-            fmt="o-",
-            color=COLOURS[0],
-            capsize=3,
-            elinewidth=1,
-            linewidth=1,
-            clip_on=False,
-            zorder=3,
-        )
-        said = "after calibration" if beside is not None else "the predicted probabilities"
-        key.add(drawn, f"{said}, with Wilson's 95% limits")
+        if filled.empty:
+            axes.text(0.5, 0.5, "No image to draw", ha="center", va="center")
+        else:
+            said = "after calibration" if beside is not None else "the predicted probabilities"
+            key.add(_with_limits(axes, filled), f"{said}, with Wilson's 95% limits")
         widths = np.maximum(filled["upper"] - filled["lower"], 0.012)
         middle = (filled["upper"] + filled["lower"]) / 2
         bars.bar(middle, filled["n"], widths, color=COLOURS[5], edgecolor="white", linewidth=0.6)
-        if filled.empty:
-            axes.text(0.5, 0.5, "No image to draw", ha="center", va="center")
         axes.set_xlim(0, 1)
         axes.set_ylim(0, 1)
-        bars.set_ylim(bottom=0)
+        bars.set_ylim(0, max(filled["n"].max(), 1) * 1.05 if len(filled) else 1)
         bars.yaxis.set_major_locator(MaxNLocator(nbins=3, integer=True))
         bars.set_ylabel("Images\nin a bin")
         if positive is None:
@@ -544,11 +534,11 @@ class _Key:
     """What is drawn, in words, and which classes could not be."""
 
     def __init__(self) -> None:
-        self.handles: list[Artist] = []
+        self.handles: list[Artist | Container] = []
         self.entries: list[str] = []
         self.missing: list[str] = []
 
-    def add(self, handle: Artist, entry: str) -> None:
+    def add(self, handle: Artist | Container, entry: str) -> None:
         self.handles.append(handle)
         self.entries.append(entry)
 
@@ -632,6 +622,22 @@ def _thinned(x: Floats, y: Floats) -> tuple[Floats, Floats]:
 
 def _span(values: Floats) -> float:
     return float(np.ptp(values)) if values.size and np.ptp(values) > 0 else 1.0
+
+
+def _with_limits(axes: Axes, bins: pd.DataFrame) -> ErrorbarContainer:
+    """Observed shares with their limits."""
+    return axes.errorbar(
+        bins["predicted"],
+        bins["observed"],
+        yerr=[bins["observed"] - bins["low"], bins["high"] - bins["observed"]],
+        fmt="o-",
+        color=COLOURS[0],
+        capsize=3,
+        elinewidth=1,
+        linewidth=1,
+        clip_on=False,
+        zorder=3,
+    )
 
 
 def _precision_steps(hits: Floats, alarms: Floats) -> tuple[Floats, Floats]:

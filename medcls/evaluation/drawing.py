@@ -14,6 +14,7 @@ import matplotlib
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.container import Container
 from matplotlib.figure import Figure
 from matplotlib.transforms import ScaledTranslation
 
@@ -81,7 +82,7 @@ class Drawing:
             return drawable(self.short(text), self.missing) or " "
         return self.fit(self.short(text, width * lines), width)
 
-    def key(self, axes: Axes, handles: Sequence[Artist], entries: Sequence[str]) -> None:
+    def key(self, axes: Axes, handles: Sequence[Artist | Container], entries: Sequence[str]) -> None:
         """Explain what is drawn below the axes, where nothing is covered, in a figure that grows by as much.
 
         The handles are given in so many words: from a label alone a name with a leading underscore would be left out.

@@ -326,6 +326,15 @@ def test_reliability_of_several_classes_and_of_one_table_alone():
         curves.reliability_figure(None, None, "malignant", CAPTION)
 
 
+@pytest.mark.filterwarnings("error::UserWarning")
+def test_reliability_of_no_rows_says_so():
+    nothing = reliability_table(table([0, 1], [0.2, 0.6]), binning="equal_width").assign(n=0)
+    for empty in (nothing, nothing.head(0)):
+        figure = curves.reliability_figure(None, empty, "malignant", CAPTION)
+        figure.canvas.draw()
+        assert "No image to draw" in words(figure)
+
+
 # --- decision curve
 
 
