@@ -310,9 +310,9 @@ def calibration_figures(table: Predictions, resamples: int = 2000, seed: int = 0
 
     The intervals are from the standard error over resamples of whole groups, on the logit scale for the calibration
     error. In each resample the line makes one Newton step away from the line of all rows instead of being fitted
-    anew (Moulton and Zeger 1991, "Bootstrapping generalized linear models"), which costs a few sums of the weights. With
-    100 and 300 rows, slopes of 0.5 to 1, and groups of one and three rows, these intervals held the truth in 0.93 to
-    0.97 of 300 simulations each.
+    anew (Moulton and Zeger 1991, "Bootstrapping generalized linear models"), which costs a few sums of the weights.
+    With 100 and 300 rows, slopes of 0.5 to 1, and groups of one and three rows, these intervals held the truth in 0.93
+    to 0.97 of 300 simulations each.
     The calibration error is no less than noise makes it: its note says what a perfect model would show.
 
     Parameters
