@@ -191,7 +191,7 @@ def report(
         "name": names.within(sources.name),
         "purpose": names.within(sources.purpose or _purpose(headline)),
         "generated": sources.purpose is None,
-        "judged_on": f"Judged on {headline.table.caption()}.",
+        "judged_on": f"Judged on {'' if headline.table.split else 'an '}{headline.table.caption()}.",
         "notices": notices(headline),
         "positive": headline.table.positive,
         "keys": keys(headline),
