@@ -34,6 +34,7 @@ _GRID = np.linspace(0, 1, 201)  # where a band is found
 _STEPS = 500  # thresholds looked at in a resample: a step is then a five-hundredth of the cases, or of the others
 _WEIGHTS = 2 * 10**7  # weights drawn for one band, about half a second of work
 _CELLS = 240  # a line is followed to that part of either axis: about its own thickness
+_SCORE_BINS = np.linspace(0, 1, 26)
 _CHANCE = (0, (2, 2))
 _KEPT = (("accuracy", "kept"), ("sensitivity", "cases"), ("specificity", "others"))  # and the rows behind each
 
@@ -169,6 +170,47 @@ def precision_recall_figure(
         axes.set_ylabel("Precision (positive predictive value)")
         _title(axes, draw, "Precision and recall", positive)
         key.write(axes, draw)
+        draw.finish(figure, caption)
+    return figure
+
+
+def scores_figure(
+    labels: ArrayLike,
+    probabilities: ArrayLike,
+    classes: Sequence[str],
+    positive: str,
+    caption: str,
+    stamp: str | None = None,
+    *,
+    operating_point: OperatingPoint | None = None,
+) -> Figure:
+    """Draw how the probability of the positive class is spread among its images, and among the others.
+
+    Each class has its own scale, so that a rare one can be seen.
+
+    Parameters and errors are those of `roc_figure`, but for several classes, which have no one probability.
+    """
+    scores = _Scores.checked(labels, probabilities, classes, positive, None, operating_point)
+    (one,) = scores.against_the_others()
+    other = next(name for name in classes if name != positive)
+    with styled([*classes, caption], stamp) as draw:
+        figure = new_figure(REPORT_WIDTH, 4.6)
+        rows = figure.subplots(2, 1, sharex=True)
+        key = _Key()
+        for axes, name, which, colour in ((rows[0], positive, 1, COLOURS[0]), (rows[1], other, 0, COLOURS[4])):
+            mine = one.scores[one.positives == which]
+            axes.hist(mine, bins=_SCORE_BINS, color=colour, edgecolor="white", linewidth=0.4)
+            axes.set_title(draw.fit(f"{draw.short(name)}, n = {len(mine)}", 58), fontsize=10)
+            axes.set_ylabel("Images")
+            axes.set_ylim(bottom=0)
+            axes.yaxis.set_major_locator(MaxNLocator(nbins=4, integer=True))
+            if operating_point is not None:
+                line = axes.axvline(operating_point.threshold, color="black", linewidth=1.4, linestyle="--")
+        if operating_point is not None:
+            key.add(line, f"called {draw.short(positive)} from here on: {operating_point.label()}")
+        rows[1].set_xlim(0, 1)
+        rows[1].set_xlabel(draw.fit(f"Predicted probability of {draw.short(positive, 30)}", 60))
+        key.write(rows[1], draw)
         draw.finish(figure, caption)
     return figure
 

@@ -77,6 +77,7 @@ def every_figure(some: Predictions, caption=CAPTION, stamp=None):
     yield curves.rejection_figure(rejection_curve(some), caption, stamp)
     yield curves.forest_figure(subgroups, f"AUROC of {some.classes[0]}", 0.7, caption, stamp)
     if some.positive is not None:
+        yield curves.scores_figure(*shared, operating_point=point)
         yield curves.decision_curve_figure(decision_curve(some), some.positive, caption, stamp, threshold=0.5)
 
 
@@ -292,6 +293,22 @@ def test_the_area_under_the_precision_steps_is_the_average_precision(ties):
     assert (np.abs(moves).min(axis=0) < 1e-12).all(), "along one axis at a time"
     assert f"the prevalence, {30 / 61:.3f}" in words(figure)
     assert any(line.get_linestyle() == "--" and set(line.get_ydata()) == {30 / 61} for line in figure.axes[0].lines)
+
+
+# --- scores
+
+
+def test_scores_are_counted_by_true_class_with_the_threshold_in_both():
+    some = table([0, 0, 0, 1, 1], [0.01, 0.03, 0.5, 0.99, 1.0])
+    figure = curves.scores_figure(*arguments(some), operating_point=not_fitted(some))
+    of_cases, of_others = ([bar.get_height() for bar in axes.patches] for axes in figure.axes)
+    assert of_cases == [0] * 24 + [2]
+    assert of_others == [2] + [0] * 11 + [1] + [0] * 12
+    assert [axes.get_title() for axes in figure.axes] == ["malignant, n = 2", "benign, n = 3"]
+    assert [set(axes.lines[0].get_xdata()) for axes in figure.axes] == [{0.5}] * 2
+    assert entries(figure) == ["called malignant from here on: 0.5 (not fitted)"]
+    with pytest.raises(MedclsError, match="Two classes"):
+        curves.scores_figure(some.labels(), some.probabilities(), BINARY, None, CAPTION)
 
 
 # --- reliability
