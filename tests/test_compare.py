@@ -35,7 +35,8 @@ class Door:
         from medcls import terminal
 
         self.monkeypatch.chdir(self.home)
-        self.monkeypatch.setattr("sys.argv", ["medcls.compare", *arguments])
+        fast = [] if any(argument.startswith("resamples=") for argument in arguments) else ["resamples=200"]
+        self.monkeypatch.setattr("sys.argv", ["medcls.compare", *arguments, *fast])
         self.monkeypatch.setattr(terminal.console, "_width", WIDTH)
         try:
             compare.main()
@@ -268,6 +269,30 @@ def test_p42_hard_labels_have_no_auroc_to_compare(door, pair, tmp_path):
     hard.to_csv(tmp_path / "hard.csv", index=False)
     assert door("runs=[runs/breast-large-20260101,hard.csv]", "positive_class=malignant") == 2
     assert "AUROC needs scores" in door.err
+    # Its calls are calls all the same.
+    arguments = ("runs=[runs/breast-large-20260101,hard.csv]", "metric=accuracy", "hydra.run.dir=out")
+    assert door(*arguments) == 0
+    (told,) = door.record()["comparisons"]
+    right = (hard["prob_malignant"] == 1) == (hard["label"] == "malignant")
+    assert told["second"] == pytest.approx(right.mean()) and told["method"].startswith("McNemar")
+    assert door.record()["classifiers"][1]["figures"][0]["estimate"] == pytest.approx(right.mean())
+
+
+def test_a_class_without_an_image_says_nothing(door, tmp_path):
+    for k in range(3):
+        rows = table(1.5, k)
+        make_run(tmp_path / "s" / str(k), rows[rows["label"] == "benign"])
+    assert door("runs=s", "metric=null", "hydra.run.dir=out") == 0
+    first, *_, last = door.record()["conclusions"]
+    assert "say nothing of the AUROC" in first and "has the highest specificity of 3" in last
+    assert "undefined" in door.page() and "malignant (0)" in door.page()
+
+
+def test_tables_without_a_row_say_nothing(door, tmp_path):
+    for name in ("x.csv", "y.csv"):
+        table().iloc[:0].to_csv(tmp_path / name, index=False)
+    assert door("runs=x.csv,y.csv", "positive_class=malignant", "metric=null", "hydra.run.dir=out") == 0
+    assert "say nothing of the AUROC" in door.record()["conclusions"][0]
 
 
 # --- other splits, and what cannot be compared

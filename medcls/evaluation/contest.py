@@ -8,9 +8,10 @@ import pandas as pd
 
 from medcls.errors import MedclsError
 from medcls.evaluation.comparing import ALPHA, METRICS, WORDS, check_metric, compare_all
-from medcls.evaluation.intervals import MACRO, intervals
-from medcls.evaluation.metrics import classification_metrics
+from medcls.evaluation.intervals import MACRO, Split, split_intervals
+from medcls.evaluation.metrics import FEW_CASES, predicted_classes
 from medcls.evaluation.predictions import TOOK_PART, Predictions
+from medcls.evaluation.resampling import group_numbers
 from medcls.evaluation.thresholds import OperatingPoint
 from medcls.wording import counted, enumerated
 
@@ -232,16 +233,18 @@ def standing(pairs: pd.DataFrame, figures: pd.DataFrame, metric: str) -> str:
 def _own_figures(one: Contestant, metrics: Sequence[str], resamples: int, seed: int) -> pd.DataFrame:
     """One contestant's figures with their intervals, by the methods of the report."""
     table = one.table
-    found = intervals(
-        table.labels(),
-        table.probabilities(),
-        table.classes,
-        table.positive,
-        table.rows["group"].tolist(),
-        None if one.point is None else one.point.threshold,
-        resamples,
-        seed,
+    index = None if table.positive is None else table.classes.index(table.positive)
+    scores, threshold = table.probabilities(), None if one.point is None else one.point.threshold
+    # Not by `intervals`, which takes no hard labels: another tool's calls can be compared, though not by an AUROC.
+    split = Split(
+        labels=table.labels(),
+        predicted=predicted_classes(scores, table.classes, table.positive, threshold),
+        scores=scores,
+        groups=group_numbers(table.rows["group"].tolist(), len(table)),
+        classes=table.classes,
+        positive=index,
     )
+    found = split_intervals(split, resamples, seed)
     over = table.positive or MACRO
     rows = [
         found[(found["metric"] == metric) & (found["class"] == ("" if metric == "accuracy" else over))]
@@ -254,9 +257,10 @@ def _notes(contestants: Sequence[Contestant], metrics: Sequence[str]) -> tuple[s
     """What a reader must know beside the sentences."""
     table = contestants[0].table
     notes = []
-    figures = classification_metrics(table.labels(), table.probabilities(), table.classes, table.positive)
-    if (few := figures.few_cases_note(table.classes)) is not None:
-        notes.append(few)
+    counts = table.rows["label"].value_counts()
+    few = [f"{name} ({counts.get(name, 0)})" for name in table.classes if counts.get(name, 0) < FEW_CASES]
+    if few:
+        notes.append(f"Fewer than {FEW_CASES} images of {', '.join(few)}: read the intervals, not the figures.")
     if len(contestants) > 2:
         notes += [
             "The same images chose the best and give its figure, which flatters it: confirm it on images that chose "
