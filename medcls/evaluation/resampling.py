@@ -246,12 +246,6 @@ def _places(ascending: Floats, values: Floats, side: Literal["left", "right"]) -
     return np.array([np.searchsorted(row, value, side) for row, value in zip(ascending, values, strict=True)], np.int64)
 
 
-def weighted_areas(weights: Floats, positives: Integers, scores: Floats) -> tuple[Floats, Floats]:
-    """AUROC and average precision for each row of weights `(r, n)`, of rows that are ranked this once."""
-    counts = Ranking.of(positives, scores).count(weights)
-    return counts.areas(), counts.average_precisions()
-
-
 def ratio(above: Floats, below: Floats) -> Floats:
     """Divide, with NaN for a share of nothing."""
     return np.divide(above, below, out=np.full(np.shape(above), np.nan), where=below > 0)

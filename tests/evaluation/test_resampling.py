@@ -14,7 +14,6 @@ from medcls.evaluation.resampling import (
     any_repeated,
     bootstrap,
     group_numbers,
-    weighted_areas,
     weighted_confusion,
 )
 
@@ -40,7 +39,8 @@ def test_weights_mean_the_same_as_repeated_rows(n, seed, decimals):
     scores = np.round(rng.normal(size=n) + labels, decimals)
     predicted = (scores > 0.5).astype(np.int64)
     times = np.r_[np.ones((2, 2)), rng.integers(0, 4, (n - 2, 2))].T
-    areas, precisions = weighted_areas(times.astype(np.float64), labels, scores)
+    both = Ranking.of(labels, scores).count(times.astype(np.float64))
+    areas, precisions = both.areas(), both.average_precisions()
     matrices = weighted_confusion(times.astype(np.float64), labels, predicted, 2)
     for row, counts in enumerate(times.astype(int)):
         y, s, p = (np.repeat(values, counts) for values in (labels, scores, predicted))
@@ -79,7 +79,8 @@ def test_a_held_rate_is_counted_whatever_the_last_digit_of_its_product(share):
 
 
 def test_a_class_without_weight_has_no_area():
-    areas, precisions = weighted_areas(np.array([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]]), np.array([0, 1]), np.arange(2.0))
+    counts = Ranking.of(np.array([0, 1]), np.arange(2.0)).count(np.array([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]]))
+    areas, precisions = counts.areas(), counts.average_precisions()
     assert np.isnan(areas[:2]).all() and np.isnan(precisions[:2]).all()
     assert areas[2] == precisions[2] == 1
 
@@ -140,6 +141,7 @@ def test_memory_stays_bounded_with_many_rows():
     labels, scores = np.arange(n) % 2, np.random.default_rng(0).normal(size=n)
     tracemalloc.start()
     started = time.process_time()
-    bootstrap(lambda weights: weighted_areas(weights, labels, scores)[0][:, None], labels, np.arange(n), 20, 0)
+    ranking = Ranking.of(labels, scores)
+    bootstrap(lambda weights: ranking.count(weights).areas()[:, None], labels, np.arange(n), 20, 0)
     assert tracemalloc.get_traced_memory()[1] < 100e6 and time.process_time() - started < 10
     tracemalloc.stop()
