@@ -33,6 +33,14 @@ FORBIDDEN = {
     },
     "learning": {"medcls.data", "medcls.models", "medcls.evaluation", "medcls.inference", "medcls.auditing"},
     "inference": {"medcls.auditing"},
+    "pages": {
+        "medcls.data",
+        "medcls.models",
+        "medcls.evaluation",
+        "medcls.learning",
+        "medcls.inference",
+        "medcls.auditing",
+    },
     "auditing": {"medcls.models", "medcls.learning", "medcls.inference", "lightning"},
 }
 

@@ -25,7 +25,10 @@ def test_the_wheel_holds_every_configuration(wheel):
     for group in ("conf", "experiments"):
         for path in (ROOT / group).rglob("*.yaml"):
             assert f"medcls/configurations/{path.relative_to(ROOT).as_posix()}" in names
-    assert "medcls/auditing/page.html.jinja" in names
+    templates = {
+        path.relative_to(ROOT).as_posix() for path in (ROOT / "medcls").rglob("*") if path.suffix in (".jinja", ".css")
+    }
+    assert len(templates) >= 7 and templates <= names
     assert not any(name.startswith(("tests/", "conf/", "data/", "benchmarks/")) for name in names)
 
 

@@ -110,11 +110,17 @@ def split_name(one: Assessment) -> str:
 
 
 def predictive_values_sheet(one: Assessment) -> Sheet | None:
-    """PPV and NPV at other prevalences, by Bayes' theorem; None with more than two classes, or a rate undefined."""
-    positive, values = one.table.positive, one.metrics.values
-    if positive is None or math.isnan(values["sensitivity"] + values["specificity"]):
+    """How far a call can be trusted at other prevalences, by Bayes' theorem.
+
+    In a binary task PPV and NPV at some prevalences; None where sensitivity or specificity is undefined. With more
+    classes each one's PPV at the stated prevalence; None where none was stated.
+    """
+    if one.table.positive is None:
+        return None if one.deployment is None else _stated_sheet(one, one.deployment.prevalence)
+    values = one.metrics.values
+    if math.isnan(values["sensitivity"] + values["specificity"]):
         return None
-    stated = {} if one.deployment is None else {one.deployment.prevalence[positive]: "as stated"}
+    stated = {} if one.deployment is None else {one.deployment.prevalence[one.table.positive]: "as stated"}
     asked = dict.fromkeys(PREVALENCES, "") | {values["prevalence"]: "as among these images"} | stated
     decimals = digits(len(one.table))
     rows: list[Row] = []
@@ -122,7 +128,29 @@ def predictive_values_sheet(one: Assessment) -> Sheet | None:
         precision, npv = predictive_values_at(prevalence, values["sensitivity"], values["specificity"])
         cells = told("precision", precision, decimals), told("npv", npv, decimals)
         rows.append([Cell(f"{100 * prevalence:.3g} in 100", note=note), *cells])
-    return figures_sheet([f"{positive} in", "PPV", "NPV"], rows)
+    return figures_sheet([f"{one.table.positive} in", "PPV", "NPV"], rows)
+
+
+def _stated_sheet(one: Assessment, prevalence: Mapping[str, float]) -> Sheet:
+    """How often a call of each of several classes is right, here and where they are as frequent as stated."""
+    confusion = one.metrics.confusion
+    support = confusion.sum(axis=1, keepdims=True)
+    called = np.divide(confusion, support, out=np.full(confusion.shape, np.nan), where=support > 0)
+    frequent = called * np.array([[prevalence[name]] for name in one.table.classes])  # a class without a case: NaN
+    total = frequent.sum(axis=0)
+    there = np.divide(np.diag(frequent), total, out=np.full(len(total), np.nan), where=total > 0)
+    decimals = digits(len(one.table))
+    rows: list[Row] = [
+        [
+            name,
+            f"{one.metrics.per_class[name]['prevalence']:.1%}",
+            told("precision", one.metrics.per_class[name]["precision"], decimals),
+            f"{prevalence[name]:.1%}",
+            told("precision", precision, decimals),
+        ]
+        for name, precision in zip(one.table.classes, there.tolist(), strict=True)
+    ]
+    return figures_sheet(["Class", "Share here", "PPV here", "Share as stated", "PPV there"], rows)
 
 
 def calibration_sheet(one: Assessment) -> Sheet:
@@ -234,7 +262,7 @@ def subgroups_sheet(groups: Subgroups, one: Assessment, names: Names) -> Sheet:
 
 def gaps(groups: Subgroups, one: Assessment) -> list[str]:
     """Between the best and the worst group, by each of these metrics."""
-    return [groups.say_gap(metric) for metric in key_metrics(one)]
+    return [groups.say_gap(metric).replace(metric, MEANINGS[metric].title, 1) for metric in key_metrics(one)]
 
 
 def _of_group(group: Subgroup, metric: str, one: Assessment) -> Figure:

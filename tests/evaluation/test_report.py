@@ -7,7 +7,6 @@ import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from html.parser import HTMLParser
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -19,7 +18,7 @@ from medcls.evaluation.checklists import Item
 from medcls.evaluation.folds import over_folds
 from medcls.evaluation.ledger import Readings
 from medcls.evaluation.limitations import Limitation
-from medcls.evaluation.metric_tables import metrics_sheet
+from medcls.evaluation.metric_tables import metrics_sheet, predictive_values_sheet
 from medcls.evaluation.policies import Policies, fit_policies, not_fitted
 from medcls.evaluation.predictions import Predictions, aggregate, from_logits, read_csv
 from medcls.evaluation.report import LOOKED_AT, look_at, metric_sections, report
@@ -420,6 +419,22 @@ def test_every_metric_is_told_once(headline, several):
         assert len({row[0].text for row in rows}) == len(rows)
 
 
+def test_predictive_values_follow_the_stated_prevalence(headline):
+    fitted = fit_policies(predictions("val", NASTY))
+    stated = dict(zip(NASTY, (0.9, 0.08, 0.02), strict=True))
+    one = assess(predictions(classes=NASTY), fitted, prevalence=stated, resamples=100)
+    rows = {row[0].text: [cell.text for cell in row[1:]] for row in predictive_values_sheet(one).rows}
+    called = one.metrics.confusion / one.metrics.confusion.sum(axis=1, keepdims=True)
+    for k, name in enumerate(NASTY):
+        by_bayes = stated[name] * called[k, k] / sum(stated[other] * called[j, k] for j, other in enumerate(NASTY))
+        here = one.metrics.per_class[name]["precision"]
+        assert rows[name] == ["33.3%", f"{here:.3f}", f"{stated[name]:.1%}", f"{by_bayes:.3f}"]
+    assert "depends on how frequent each class is" in metric_sections(one)
+    rows = {row[0].note: [cell.text for cell in row[1:]] for row in predictive_values_sheet(headline).rows}
+    assert rows["as stated"] == [f"{headline.deployment.precision:.3f}", f"{headline.deployment.npv:.3f}"]
+    assert rows["as among these images"][0] == f"{headline.metrics.values['precision']:.3f}"
+
+
 # Images to look at
 
 
@@ -459,6 +474,7 @@ def test_no_error_is_said_to_be_none(policies):
     assert "None: every image was called rightly." in read(page).text
 
 
+@pytest.mark.slow
 def test_a_report_of_100_000_rows_is_made_in_seconds(policies):
     table = predictions(n=100_000)
     one = dataclasses.replace(
@@ -467,10 +483,3 @@ def test_a_report_of_100_000_rows_is_made_in_seconds(policies):
     before = time.process_time()
     told_of(one, paths=False)
     assert time.process_time() - before < 5
-
-
-def test_the_templates_are_beside_the_module():
-    folder = Path(report.__code__.co_filename).parent
-    assert {"report.html.jinja", "report.md.jinja", "report_metrics.html.jinja", "report.css"} <= {
-        path.name for path in folder.iterdir()
-    }
