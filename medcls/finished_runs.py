@@ -176,14 +176,16 @@ def differences(configurations: Sequence[Mapping[str, Any] | None]) -> list[str]
     vary = [key for key in keys if len({str(one.get(key)) for one in flat if one}) > 1]
     vary = [key for key in vary if not any(key == told or key.startswith(f"{told}.") for told in NOT_TOLD)]
     # A group of settings that goes by a name is told by it.
-    named = [key.removesuffix(".name") for key in vary if key.endswith(".name")]
-    vary = [key for key in vary if not any(key.startswith(f"{group}.") for group in named)] + named
-    return [
-        enumerated([f"{key}={one.get(f'{key}.name' if key in named else key)}" for key in sorted(vary)], MOST_SETTINGS)
-        if one
-        else ""
-        for one in flat
-    ]
+    named = [key.removesuffix("name") for key in vary if key.endswith(".name")]
+    vary = [key for key in vary if not any(key.startswith(group) and key != f"{group}name" for group in named)]
+    return [enumerated([_told(key, one[key]) for key in sorted(vary) if key in one], MOST_SETTINGS) for one in flat]
+
+
+def _told(key: str, value: object) -> str:
+    """`model=resnet18` of `model.name`, `optimizer=SGD` of `optimizer._target_`, else the setting as it is typed."""
+    if key.endswith("._target_"):
+        return f"{key.removesuffix('._target_')}={str(value).rpartition('.')[2]}"
+    return f"{key.removesuffix('.name')}={value}"
 
 
 def _flat(settings: Mapping[str, Any], above: str = "") -> dict[str, Any]:

@@ -463,7 +463,11 @@ def test_settings_that_differ_are_told_by_name():
     two = {"model": {"name": "b", "network": {"x": 2}}, "seed": 1, "data": {"root": "/b", "folds": None}}
     assert differences([one, two]) == ["model=a, seed=0", "model=b, seed=1"]
     assert differences([one, one, None]) == ["", "", ""]
-    assert differences([{"data": {"fold": 1}}, {"data": {"name": "x"}}, {"seed": 0}])[0] == ("data=None, seed=None")
+    network = {"name": "b", "network": {"name": "x", "_target_": "torchvision.b"}}
+    assert differences([one, two | {"model": network, "seed": 0}]) == ["model=a", "model=b"]
+    sgd = {"optimizer": {"_target_": "torch.optim.SGD", "lr": 0.1, "momentum": None}}
+    adam = {"optimizer": {"_target_": "torch.optim.Adam", "lr": 0.1, "betas": [0.9, 0.99]}}
+    assert differences([sgd, adam]) == ["optimizer=SGD", "optimizer=Adam, optimizer.betas=[0.9, 0.99]"]
     many = [{f"key{k}": value for k in range(9)} for value in (0, 1)]
     assert differences(many)[0].endswith("key5=0 and 3 more")
 
