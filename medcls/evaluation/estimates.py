@@ -28,7 +28,7 @@ NAMES = {
 _SPLITS = {
     "": "the table",
     "held_out": "the held-out fold",
-    "out_of_fold": "the images out of fold",
+    "out_of_fold": "the out-of-fold set",
     "external": "the external set",
 }
 

@@ -265,14 +265,13 @@ def _chance(headline: Assessment) -> list[Limitation]:
         title = f"Not shown to be better than chance: AUROC {area}, and 0.5 is a toss of a coin"
         text = "The order in which the classifier puts the images may be luck. Take more images, or another approach."
         found.append(Limitation(title, text, "serious"))
-    note = headline.metrics.majority_note()
-    if note is not None:
+    if accuracy.value <= baseline:
         title = (
             f"The accuracy, {accuracy.value:.3f}, does not beat always naming the most frequent class, {baseline:.3f}"
         )
         text = (
-            f"{note} Read AUROC, sensitivity and specificity instead, and choose the operating point for what an "
-            "error costs."
+            "An accuracy says little where one class is rare. Read AUROC, sensitivity and specificity instead, and "
+            "choose the operating point for what an error costs."
         )
         found.append(Limitation(title, text, "serious"))
     elif accuracy.low <= baseline:
