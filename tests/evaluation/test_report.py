@@ -309,7 +309,7 @@ def test_a_threshold_that_nobody_fitted_is_called_so():
     page, card = told_of(assess(table, not_fitted(table), resamples=100))
     text = read(page).text
     assert "at least 0.5 (not fitted)" in text and "a threshold of 0.5, which nobody fitted" in text
-    assert "not fitted" in card
+    assert "Nobody chose this threshold" in text and "not fitted" in card
     assert "At the operating point beside 0.5" not in text
 
 
