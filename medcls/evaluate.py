@@ -327,7 +327,7 @@ def evaluate_table(cfg: DictConfig, folder: RunFolder) -> None:
     results = reporting.judge([table] if val is None else [val, table], fitted, telling, readings)
     stamps = sorted(set(table.rows["stamp"]) - {""}) if "stamp" in table.rows else []
     sources = Sources(
-        name=path.stem,
+        name=f"Predictions in {path.name}",
         made=datetime.now().astimezone(),
         command=command(),
         purpose=telling.purpose,
@@ -391,13 +391,15 @@ def evaluate_folds(cfg: DictConfig, folder: RunFolder) -> None:
     fitted = [fitted_for(member, telling, anew=(), views=1, result=member.beside("val")).images for member in members]
     tables = [one.calibrate(member.beside(fold_split)) for one, member in zip(fitted, members, strict=True)]
     folds = over_folds(tables, [one.threshold for one in fitted], telling.resamples, telling.seed)
-    if fold_split == "held_out":
-        result = mean_of([member.predict("test") for member in members], "ensemble")
-    else:
-        result = pooled(tables)
-    shared = "calibration" in members[0].splits
-    if fold_split == "held_out" and shared:
-        judged_by = reporting.fit(mean_of([member.predict("calibration") for member in members], "ensemble"), telling)
+
+    def ensemble(split: str) -> Predictions:
+        return mean_of([member.predict(split) for member in members], f"ensemble of {len(members)}")
+
+    result = ensemble("test") if fold_split == "held_out" else pooled(tables)
+    # Every network has learned or selected by the others' held-out images: only what was cut off before the folds can
+    # fit the ensemble.
+    if fold_split == "held_out" and "calibration" in members[0].splits:
+        judged_by = reporting.fit(ensemble("calibration"), telling)
     else:
         judged_by = reporting.not_fitted(result, telling)
     readings = record_reading(result, ", ".join(member.folder.path.name for member in members))

@@ -63,6 +63,8 @@ class Telling:
         Columns that make subgroups.
     prevalence : float, mapping, or None
         Where the classifier is to be used.
+    ordered : tuple of str, or None
+        The classes in their order, where they have one.
     resamples, seed : int
         Of every bootstrap.
     purpose : str or None
@@ -77,6 +79,7 @@ class Telling:
     aggregate: str | None
     bands: Mapping[str, Bands | None]
     prevalence: float | Mapping[str, float] | None
+    ordered: tuple[str, ...] | None
     resamples: int
     seed: int
     purpose: str | None
@@ -100,6 +103,8 @@ class Telling:
                 raise MedclsError(f"{setting} is {value!r}: give true or false.")
         if asked["paths"] not in ("shown", "hidden"):
             raise MedclsError(f"report.paths is {asked['paths']!r}: choose shown or hidden.")
+        if not isinstance(settings["ordered"], list | None):
+            raise MedclsError(f"ordered is {settings['ordered']!r}: list the classes, as '[mild, moderate, severe]'.")
         if settings["aggregate"] not in (None, "mean", "max", "median"):
             raise MedclsError(f"aggregate is {settings['aggregate']!r}: choose mean, max or median, or null.")
         coverage, resamples = settings["coverage"], settings["resamples"]
@@ -114,6 +119,7 @@ class Telling:
             aggregate=settings["aggregate"],
             bands=read_bands(settings["subgroups"] or {}),
             prevalence=_prevalence(settings["prevalence"]),
+            ordered=None if settings["ordered"] is None else tuple(str(name) for name in settings["ordered"]),
             resamples=resamples,
             seed=settings["seed"],
             purpose=asked["purpose"],
@@ -211,7 +217,13 @@ def judge(tables: Sequence[Predictions], fitted: Fitted, telling: Telling, readi
     MedclsError
         As `assess`.
     """
-    settings: dict[str, Any] = {"resamples": telling.resamples, "seed": telling.seed}
+    settings: dict[str, Any] = {
+        "resamples": telling.resamples,
+        "seed": telling.seed,
+        "ordered": telling.ordered is not None,
+    }
+    if telling.ordered is not None:
+        tables = [table.in_order(telling.ordered) for table in tables]
     splits = tuple(
         assess(table, fitted.images, bands=telling.bands, prevalence=telling.prevalence, **settings) for table in tables
     )

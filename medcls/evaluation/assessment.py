@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from medcls.errors import MedclsError
-from medcls.evaluation.calibration import reliability_table, shift_prior
+from medcls.evaluation.calibration import calibration_figures, reliability_table, shift_prior
 from medcls.evaluation.decision_curve import decision_curve
 from medcls.evaluation.intervals import intervals
 from medcls.evaluation.metrics import Metrics, classification_metrics, predictive_values_at
@@ -17,6 +17,9 @@ from medcls.evaluation.policies import Policies
 from medcls.evaluation.predictions import Predictions, uncalibrated
 from medcls.evaluation.referral import SetCounts, count_sets, rejection_curve
 from medcls.evaluation.subgroups import Bands, Subgroups, at_edges, every, quantiles, subgroups
+
+# Subgroups are many. What is taken from the resamples is a standard error, and 500 know it within a few percent.
+RESAMPLES_OF_A_GROUP = 500
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,6 +58,10 @@ class Assessment:
         At a threshold of 0.5, where the operating point is another; else None.
     intervals : DataFrame
         As `intervals.intervals` gives them, at the operating point.
+    calibration : DataFrame
+        As `calibration.calibration_figures` gives it, of the probabilities as they are in `table`.
+    calibration_before : DataFrame or None
+        Of the network's own probabilities, where a calibration changed them.
     reliability : DataFrame
         Of the probabilities as they are in `table`.
     reliability_before : DataFrame or None
@@ -76,6 +83,8 @@ class Assessment:
     metrics: Metrics
     at_half: Metrics | None
     intervals: pd.DataFrame
+    calibration: pd.DataFrame
+    calibration_before: pd.DataFrame | None
     reliability: pd.DataFrame
     reliability_before: pd.DataFrame | None
     decisions: pd.DataFrame | None
@@ -97,6 +106,10 @@ class Assessment:
             "checkpoint": self.table.checkpoint,
             **self.metrics.to_plain(),
             "intervals": self.intervals.to_dict("records"),
+            "calibration": self.calibration.to_dict("records"),
+            "calibration_before": None
+            if self.calibration_before is None
+            else self.calibration_before.to_dict("records"),
             "at_threshold_0.5": None if self.at_half is None else self.at_half.to_plain(),
             "sets": None if self.sets is None else dataclasses.asdict(self.sets),
             "subgroups": of_groups,
@@ -116,6 +129,7 @@ def assess(
     *,
     bands: Mapping[str, Bands | None] | None = None,
     prevalence: float | Mapping[str, float] | None = None,
+    ordered: bool = False,
     resamples: int = 2000,
     seed: int = 0,
 ) -> Assessment:
@@ -131,6 +145,8 @@ def assess(
         The columns to make subgroups of, and how numbers in them are cut.
     prevalence : float or mapping of str to float, optional
         Where the classifier is to be used: of the positive class, or of the classes by name.
+    ordered : bool
+        Whether the table's classes stand in an order that means something (mild, moderate, severe).
     resamples, seed : int
         As of `intervals`.
 
@@ -145,19 +161,22 @@ def assess(
     labels, probabilities = calibrated.labels(), calibrated.probabilities()
     judged = (labels, probabilities, table.classes, table.positive)
     threshold = policies.threshold
-    metrics = classification_metrics(*judged, threshold)
+    metrics = classification_metrics(*judged, threshold, ordered=ordered)
     at_half = None if threshold is None else classification_metrics(*judged)
     groups = calibrated.rows["group"].tolist()
-    of_a_group = functools.partial(_intervals, threshold=threshold, resamples=resamples, seed=seed)
-    before = calibrated.has_logits and policies.calibration is not None
+    few = min(resamples, RESAMPLES_OF_A_GROUP)
+    of_a_group = functools.partial(_intervals, threshold=threshold, resamples=few, seed=seed)
+    before = uncalibrated(calibrated) if calibrated.has_logits and policies.calibration is not None else None
     return Assessment(
         table=calibrated,
         policies=policies,
         metrics=metrics,
         at_half=at_half,
-        intervals=intervals(*judged, groups, threshold, resamples, seed),
+        intervals=intervals(*judged, groups, threshold, resamples, seed, ordered=ordered),
+        calibration=calibration_figures(calibrated, resamples, seed),
+        calibration_before=None if before is None else calibration_figures(before, resamples, seed),
         reliability=reliability_table(calibrated),
-        reliability_before=reliability_table(uncalibrated(calibrated)) if before else None,
+        reliability_before=None if before is None else reliability_table(before),
         decisions=None if table.positive is None else decision_curve(calibrated),
         rejection=rejection_curve(calibrated, threshold),
         sets=None if policies.conformal is None else count_sets(calibrated, policies.conformal.sets(calibrated)),

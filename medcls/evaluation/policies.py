@@ -1,6 +1,7 @@
 """What is fitted on val once the best checkpoint is chosen, in the order in which each needs the one before."""
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 from medcls.evaluation.calibration import Calibration, fit_temperature
@@ -67,7 +68,7 @@ class Policies:
         return plain | {"stands_for": dict(self.stands_for)}
 
     @classmethod
-    def from_plain(cls, plain: dict[str, Any]) -> "Policies":
+    def from_plain(cls, plain: Mapping[str, Any]) -> "Policies":
         """Read back what `to_plain` gave."""
         parts = {name: None if plain[name] is None else kind.from_plain(plain[name]) for name, kind in _PARTS.items()}
         return cls(**parts, stands_for=plain["stands_for"])

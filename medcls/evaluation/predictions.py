@@ -163,6 +163,21 @@ class Predictions:
         made = {PROB + name: scores[:, k] for k, name in enumerate(self.classes)}
         return dataclasses.replace(self, rows=self.rows.assign(**made))
 
+    def in_order(self, classes: Sequence[str]) -> "Predictions":
+        """Give the same rows with the classes in another order, such as from mild to severe.
+
+        Raises
+        ------
+        MedclsError
+            Other classes than the table's.
+        """
+        if sorted(classes) != sorted(self.classes):
+            raise MedclsError(
+                f"The classes in their order are {', '.join(classes)}, and the predictions know "
+                f"{', '.join(self.classes)}: name each once."
+            )
+        return dataclasses.replace(self, classes=tuple(classes))
+
     def check_against(self, paths: Sequence[str]) -> None:
         """Hold the table against the manifest's paths of the same split: each exactly once.
 

@@ -1,0 +1,275 @@
+"""Evaluating through the door: a run, another site, a table of any tool, the folds of a cross-validation."""
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from doors import FAST, run_door
+
+from medcls import evaluate, train
+
+
+@pytest.fixture(scope="module")
+def run(finished, tmp_path_factory):
+    """A copy of a finished run, to write into."""
+    return Path(shutil.copytree(finished, tmp_path_factory.mktemp("evaluate") / "run"))
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path, monkeypatch):
+    """Evaluations go into a folder below where the command is started."""
+    monkeypatch.chdir(tmp_path)
+
+
+def refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, *arguments: str) -> str:
+    """What the door says to what it will not do: exit code 2, and no folder is left behind."""
+    monkeypatch.setattr("sys.argv", ["medcls.evaluate", *arguments])
+    with pytest.raises(SystemExit) as end:
+        evaluate.main()
+    assert end.value.code == 2
+    assert not Path("evaluations").exists()
+    return capsys.readouterr().err
+
+
+def metric_sections(page: Path) -> str:
+    """The part of a report that comes from the predictions alone."""
+    found = re.search(r'<section id="metrics">.*?\n</section>', page.read_text(encoding="utf-8"), re.S)
+    assert found
+    return found[0]
+
+
+def metrics(folder: Path) -> dict:
+    return json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+
+
+def test_a_run_is_evaluated_into_its_own_folder_as_training_left_it(run, finished):
+    (run / "predictions" / "test.csv").unlink()
+    (run / "report.html").unlink()
+    run_door(evaluate.main, f"run={run}", "split=test")
+    for name in ("predictions/test.csv", "predictions/val.csv", "policies.json"):
+        assert (run / name).read_bytes() == (finished / name).read_bytes()
+    now, then = metrics(run), metrics(finished)
+    assert now["test"] == then["test"]
+    assert metric_sections(run / "report.html") == metric_sections(finished / "report.html")
+    assert not Path("evaluations").exists()
+
+
+def test_metric_sections_from_the_csv_equal_those_from_the_run_byte_for_byte(finished, tmp_path):
+    run_door(
+        evaluate.main, f"predictions={finished}/predictions/test.csv", "positive_class=得病",
+        f"hydra.run.dir={tmp_path}/from_csv",
+    )  # fmt: skip
+    run_door(
+        evaluate.main, f"predictions={finished}/predictions/test.csv", f"val={finished}/predictions/val.csv",
+        "positive_class=得病", f"hydra.run.dir={tmp_path}/fitted",
+    )  # fmt: skip
+    expected = metric_sections(finished / "report.html")
+    assert metric_sections(tmp_path / "from_csv" / "report.html") == expected
+    # Fitted again on the same rows, the policies are the same too.
+    assert metric_sections(tmp_path / "fitted" / "report.html") == expected
+
+
+def test_a_table_alone_is_judged_at_a_threshold_that_says_it_was_not_fitted(tmp_path):
+    draw = np.random.default_rng(0)
+    score = draw.uniform(0.05, 0.95, 80)
+    label = np.where(draw.uniform(size=80) < score, "<script>alert(1)</script>", 'a, "b"')
+    table = pd.DataFrame({"path": [f"{n}.png" for n in range(80)], "label": label})
+    table['prob_a, "b"'], table["prob_<script>alert(1)</script>"] = 1 - score, score
+    table.to_csv(tmp_path / "other.csv", index=False)
+    run_door(
+        evaluate.main, f"predictions={tmp_path}/other.csv", "positive_class='<script>alert(1)</script>'",
+        f"hydra.run.dir={tmp_path}/out",
+    )  # fmt: skip
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert "not fitted" in page and "<script" not in page and "not provided" in page
+    assert metrics(tmp_path / "out")["predictions"]["threshold_fitted"] is False
+    run_door(
+        evaluate.main, f"predictions={tmp_path}/other.csv", "positive_class='<script>alert(1)</script>'",
+        "operating_point=fixed=0.3", f"hydra.run.dir={tmp_path}/fixed",
+    )  # fmt: skip
+    assert metrics(tmp_path / "fixed")["predictions"]["threshold"] == 0.3
+
+
+def test_p44_nothing_is_fitted_on_the_result(finished, monkeypatch, capsys):
+    test = f"predictions={finished}/predictions/test.csv"
+    said = refused(monkeypatch, capsys, test, "positive_class=得病", "operating_point=youden")
+    assert "never on the result" in said and "val=FILE.csv" in said
+    said = refused(
+        monkeypatch, capsys, test, "positive_class=得病", f"val={finished}/predictions/test.csv", "calibrate=true"
+    )
+    assert "judged by their own answers" in said
+
+
+def test_another_operating_point_gets_a_folder_of_its_own(finished):
+    before = (finished / "policies.json").read_bytes()
+    run_door(evaluate.main, f"run={finished}", "operating_point=specificity>=0.9")
+    assert (finished / "policies.json").read_bytes() == before
+    (made,) = Path("evaluations").iterdir()
+    point = json.loads((made / "policies.json").read_text(encoding="utf-8"))["operating_point"]
+    assert point["policy"] == "specificity>=0.9" and point["split"] == "val"
+
+
+def test_views_are_averaged_and_fitted_for_themselves_or_not_at_all(finished):
+    run_door(evaluate.main, f"run={finished}", "views=3")
+    (made,) = Path("evaluations").iterdir()
+    table = pd.read_csv(made / "predictions" / "test.csv")
+    alone = pd.read_csv(finished / "predictions" / "test.csv")
+    assert table["checkpoint"].iloc[0] == f"{alone['checkpoint'].iloc[0]}-3views"
+    assert not np.allclose(table["prob_得病"], alone["prob_得病"])
+    assert metrics(made)["test"]["threshold_fitted"] is False
+    assert "logit_得病" not in table
+
+
+def test_another_site_is_judged_by_what_was_fitted_before(finished, folder, tmp_path):
+    root = folder({"正常": 12, "得病": 9}, name="elsewhere")
+    run_door(evaluate.main, f"run={finished}", "data=folder", f"data.root={root}")
+    (made,) = Path("evaluations").iterdir()
+    assert (made / "policies.json").read_bytes() == (finished / "policies.json").read_bytes()
+    told = metrics(made)
+    assert list(told)[-1] == "external" and told["external"]["values"]["n"] == 21
+    assert told["test"]["values"] == metrics(finished)["test"]["values"]  # the internal figures beside it
+    assert set(pd.read_csv(made / "predictions" / "external.csv")["split"]) == {"external"}
+
+
+def test_another_site_must_know_the_same_classes(finished, folder, monkeypatch, capsys):
+    root = folder({"healthy": 6, "得病": 6}, name="elsewhere")
+    said = refused(monkeypatch, capsys, f"run={finished}", "data=folder", f"data.root={root}")
+    assert "healthy" in said and "data.label_map" in said
+
+
+def test_images_that_the_run_learned_from_are_counted_at_another_site(finished, tmp_path, caplog):
+    root = shutil.copytree(finished.parent / "images", tmp_path / "elsewhere")
+    run_door(evaluate.main, f"run={finished}", f"data.root={root}")
+    learned = pd.read_csv(finished / "manifest.csv")["split"].isin(("train", "val")).sum()
+    assert f"{learned} of these images are also among those that the run learned or selected by" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ([], "name one of run=RUN"),
+        (["run=RUN", "predictions=x.csv"], "run and predictions given"),
+        (["run=/no/such/run"], "no run folder"),
+        (["run=RUN", "split=train"], "this run has test, val to evaluate"),
+        (["run=RUN", "split=nonsense"], "this run has test, val to evaluate"),
+        (["run=RUN", "views=0"], "views is 0"),
+        (["run=RUN", "operating_point=best"], "no operating point policy 'best'"),
+        (["run=RUN", "coverage=1.5"], "coverage is 1.5"),
+        (["run=RUN", "aggregate=sum"], "aggregate is 'sum'"),
+        (["run=RUN", "subgroups={age: [60, 40]}"], "each above the last"),
+        (["run=RUN", "subgroups=[nonsense]"], "no column 'nonsense'"),
+        (["run=RUN", "prevalence=2"], "prevalence is 2"),
+        (["run=RUN", "resamples=5"], "resamples is 5"),
+        (["run=RUN", "report.paths=no"], "report.paths is 'no'"),
+        (["run=RUN", "images=/no/such/folder"], "images=/new/place"),
+        (["predictions=/no/such.csv", "positive_class=a"], "cannot be read as a table"),
+        (["predictions=RUN/predictions/test.csv"], "positive_class"),
+        (["predictions=RUN/predictions/test.csv", "positive_class=nobody"], "not among the classes"),
+        (["runs=[RUN,RUN]"], "no fold of a cross-validation"),
+        (["runs=[RUN]"], "two runs or more"),
+    ],
+)
+def test_bad_input_is_answered_in_a_sentence(finished, monkeypatch, capsys, arguments, says):
+    filled = [argument.replace("RUN", str(finished)) for argument in arguments]
+    assert says in refused(monkeypatch, capsys, *filled)
+
+
+def test_images_that_have_changed_are_not_this_runs(finished, tmp_path, monkeypatch, capsys, picture):
+    moved = shutil.copytree(finished.parent / "images", tmp_path / "moved")
+    tested = pd.read_csv(finished / "manifest.csv").query("split == 'test'")["path"].iloc[0]
+    picture(moved / tested, 999)
+    said = refused(monkeypatch, capsys, f"run={finished}", f"images={moved}")
+    assert "1 image no longer show" in said.replace("shows", "show") and tested in said
+
+
+def test_p53_each_reading_of_the_same_test_is_counted(finished, tmp_path, monkeypatch):
+    monkeypatch.setenv("MEDCLS_STATE", str(tmp_path / "state"))
+    for n in (1, 2):
+        run_door(
+            evaluate.main, f"predictions={finished}/predictions/test.csv", "positive_class=得病",
+            f"hydra.run.dir={tmp_path}/{n}",
+        )  # fmt: skip
+    assert "evaluated once" in (tmp_path / "1" / "report.html").read_text(encoding="utf-8")
+    assert "evaluated 2 times" in (tmp_path / "2" / "report.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.slow
+def test_a_cross_validation_is_judged_out_of_fold_and_its_ensemble_on_test(tmp_path, folder):
+    root = folder({"train/a": 40, "train/b": 40, "test/a": 12, "test/b": 12})
+    run_door(
+        train.main, "-m", *FAST, f"data.root={root}", "positive_class=b", "trainer.max_epochs=1",
+        "data.folds=3", "data.fold=0,1,2", "data.calibration_fraction=0.2", f"hydra.sweep.dir={tmp_path}/sweep",
+    )  # fmt: skip
+    run_door(evaluate.main, f"runs={tmp_path}/sweep", f"hydra.run.dir={tmp_path}/out")
+    folds = pd.read_csv(tmp_path / "out" / "folds.csv")
+    assert set(folds["fold"]) == {"0", "1", "2", "mean", "pooled"}
+    table = pd.read_csv(tmp_path / "out" / "predictions" / "test.csv")
+    assert len(table) == 24 and set(table["checkpoint"]) == {"ensemble of 3"}
+    point = json.loads((tmp_path / "out" / "policies.json").read_text(encoding="utf-8"))["operating_point"]
+    assert point["split"] == "calibration"
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert "not an interval" in page or "no interval" in page
+
+
+def other_tool(file: Path, **changed: object) -> Path:
+    """Write a table as any tool could: 40 images, two classes; columns may be replaced."""
+    draw = np.random.default_rng(1)
+    score = draw.uniform(0.05, 0.95, 40)
+    table = pd.DataFrame({"path": [f"{n}.png" for n in range(40)], "label": np.where(score > 0.4, "ill", "well")})
+    table["prob_ill"], table["prob_well"] = score, 1 - score
+    for column, values in changed.items():
+        if values is None:
+            del table[column]
+        else:
+            table[column] = values
+    table.to_csv(file, index=False)
+    return file
+
+
+SCORES = np.linspace(0.1, 0.9, 40)
+
+
+@pytest.mark.parametrize(
+    ("changed", "says"),
+    [
+        ({"prob_ill": SCORES * 2}, "outside 0..1"),
+        ({"prob_ill": [float("nan"), *SCORES[1:]]}, "line 2, column prob_ill"),
+        ({"prob_ill": SCORES, "prob_well": SCORES}, "does not sum to one"),
+        ({"prob_ill": np.arange(40) % 2, "prob_well": 1 - np.arange(40) % 2}, "balanced accuracy"),
+        ({"path": "same.png"}, "an image that has one already"),
+        ({"checkpoint": ["a"] * 20 + ["b"] * 20}, "mix 2 checkpoints"),
+        ({"split": ["test"] * 20 + ["val"] * 20}, "mix 2 splits"),
+        ({"path": None}, "no column path"),
+        ({"prob_ill": None}, "probabilities of 'well' alone"),
+        ({"label": "nobody"}, "'nobody'"),
+        ({"prob_ill": ["much"] * 40}, "'much' is no number"),
+    ],
+)
+def test_p42_a_table_that_cannot_be_judged_is_answered_in_a_sentence(tmp_path, monkeypatch, capsys, changed, says):
+    table = other_tool(tmp_path / "table.csv", **changed)
+    assert says in refused(monkeypatch, capsys, f"predictions={table}", "positive_class=ill")
+
+
+def test_p42_hard_labels_of_a_tutorial_are_told_what_their_auc_is(tmp_path, monkeypatch, capsys):
+    # Tutorial 002: of 117 melanomas 84 called, of 483 others 302 left alone. It reports a "ROC AUC" of 0.671.
+    truth = ["melanoma"] * 117 + ["other"] * 483
+    called = [1] * 84 + [0] * 33 + [0] * 302 + [1] * 181
+    table = pd.DataFrame({"path": range(600), "label": truth, "prob_melanoma": called})
+    table["prob_other"] = 1 - table["prob_melanoma"]
+    table.to_csv(tmp_path / "hard.csv", index=False)
+    said = refused(monkeypatch, capsys, f"predictions={tmp_path}/hard.csv", "positive_class=melanoma")
+    assert "0.7179" in said and "0.6253" in said and "0.6716" in said
+    assert "AUROC needs scores" in said and "balanced accuracy" in said
+
+
+def test_p50_a_class_without_a_case_is_undefined_with_its_reason(tmp_path):
+    other_tool(tmp_path / "table.csv", label="ill")
+    run_door(evaluate.main, f"predictions={tmp_path}/table.csv", "positive_class=ill", f"hydra.run.dir={tmp_path}/out")
+    told = metrics(tmp_path / "out")["predictions"]
+    assert told["values"]["auroc"] is None and told["values"]["specificity"] is None
+    assert "no image of any class but 'ill'" in told["reasons"]["auroc"]
+    assert "undefined" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
