@@ -16,7 +16,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from medcls.configuration import build, build_network, check_targets, open_door, plain, read_source, settle_paths
 from medcls.errors import MedclsError
-from medcls.run_folder import RunFolder, runs_in
+from medcls.finished_runs import runs_in
+from medcls.run_folder import RunFolder
 
 if TYPE_CHECKING:
     # Everything heavy is imported where it is used, so that a typo is answered before torch is loaded.

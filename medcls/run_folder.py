@@ -4,14 +4,11 @@ import contextlib
 import json
 import logging
 import logging.handlers
-import re
 from pathlib import Path
 from typing import Any
 
 from medcls.errors import MedclsError
 from medcls.writing import whole
-
-log = logging.getLogger(__name__)
 
 # Where the doors put their folders, when started anywhere.
 PARENTS = ("runs", "audits", "evaluations", "comparisons")
@@ -130,38 +127,6 @@ class RunFolder:
     def write_json(self, name: str, content: Any) -> Path:  # noqa: ANN401 - plain data of any shape
         """Write plain data; NaN becomes null, so that any reader can read it."""
         return self.write_text(name, json.dumps(without_nan(content), indent=2, ensure_ascii=False) + "\n")
-
-
-def runs_in(folder: Path) -> list[Path]:
-    """The folder itself where it is a run, else the runs right below it; those that never finished are named.
-
-    Raises
-    ------
-    MedclsError
-        There is no run.
-    """
-    if is_run(folder):
-        return [folder]
-    below = sorted((path for path in folder.glob("*") if path.is_dir()), key=_naturally)
-    found = [path for path in below if (path / "predictions").is_dir()]
-    if not found:
-        raise MedclsError(
-            f"{folder} holds no run: a run folder has config.yaml and predictions/, a folder of runs such folders."
-        )
-    unfinished = [path.name for path in below if path not in found and (path / "config.yaml").exists()]
-    if unfinished:
-        log.warning("left out, because they never finished: %s in %s", ", ".join(unfinished), folder)
-    return found
-
-
-def is_run(folder: Path) -> bool:
-    """Tell a run folder from a folder of runs."""
-    return (folder / "config.yaml").is_file() or (folder / "predictions").is_dir()
-
-
-def _naturally(path: Path) -> list[tuple[int, str]]:
-    """The order in which 10 follows 9."""
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", path.name)]
 
 
 def read_json(path: Path) -> Any:  # noqa: ANN401 - plain data of any shape
