@@ -14,11 +14,19 @@ import pytest
 
 from medcls.errors import MedclsError
 from medcls.evaluation.assessment import Assessment, assess
+from medcls.evaluation.calibration import calibration_line, scores_and_events
 from medcls.evaluation.checklists import Item
 from medcls.evaluation.folds import over_folds
 from medcls.evaluation.ledger import Readings
 from medcls.evaluation.limitations import Limitation
-from medcls.evaluation.metric_tables import metrics_sheet, predictive_values_sheet
+from medcls.evaluation.metric_tables import (
+    calibration_sheet,
+    folds_sheet,
+    metrics_sheet,
+    predictive_values_sheet,
+    rejection_sheet,
+    sets_sheet,
+)
 from medcls.evaluation.policies import Policies, fit_policies, not_fitted
 from medcls.evaluation.predictions import Predictions, aggregate, from_logits, read_csv
 from medcls.evaluation.report import LOOKED_AT, look_at, metric_sections, report
@@ -417,6 +425,41 @@ def test_every_metric_is_told_once(headline, several):
         rows = metrics_sheet(one).rows
         assert len(rows) == len(one.metrics.values) - 1  # all but n
         assert len({row[0].text for row in rows}) == len(rows)
+
+
+def test_folds_stand_beside_their_mean_and_the_pooled_figure(headline):
+    table = over_folds([predictions("test", n=60, seed=1), predictions("held_out", n=60)], resamples=100)
+    sheet = folds_sheet(table, headline)
+    assert sheet.columns == ("", "Fold 0", "Fold 1", "Mean", "Pooled (95% interval)")
+    found = {row[0].text: row[1:] for row in sheet.rows}
+    of = table[(table["metric"] == "auroc") & (table["class"] == "malignant")].set_index("fold")
+    first, second, mean, pooled = found["AUROC"]
+    assert [first.text, second.text] == [f"{of.loc[fold, 'estimate']:.3f}" for fold in ("0", "1")]
+    assert (mean.text, mean.note) == (f"{of.loc['mean', 'estimate']:.3f}", f"sd {of.loc['mean', 'sd']:.3f}")
+    assert pooled.text == f"{of.loc['pooled', 'estimate']:.3f}" and "to" in pooled.note
+    assert "majority baseline 0.500" in next(row[0].note for row in sheet.rows if row[0].text == "Accuracy")
+
+
+def test_calibration_before_and_after(headline):
+    sheet = calibration_sheet(headline)
+    assert sheet.columns == ("", "As the network gives them", "With the temperature")
+    rows = {row[0].text: [cell.text for cell in row[1:]] for row in sheet.rows}
+    assert rows["Log loss"][1] == f"{headline.metrics.values['log_loss']:.3f}"
+    line = calibration_line(*scores_and_events(headline.table))
+    assert rows["Slope"][1] == f"{line.slope:.3f}"
+    assert float(rows["Slope"][0]) == pytest.approx(line.slope / headline.policies.calibration.temperature, abs=6e-4)
+    as_it_is = assess(predictions(), not_fitted(predictions()), resamples=100)
+    assert calibration_sheet(as_it_is).columns == ("", "As they are")
+
+
+def test_label_sets_and_referral_count_the_same_images(headline):
+    rows = {row[0].text: [cell.text for cell in row[1:]] for row in sets_sheet(headline).rows}
+    counts = headline.sets
+    assert rows["Sets that hold the true label"] == [f"{counts.covered} of 120", f"{counts.covered / 120:.1%}"]
+    assert [rows[f"True label held, where it is {name}"][0].split()[-1] for name in BINARY] == ["60", "60"]
+    first, *_, last = rejection_sheet(headline).rows
+    assert first[0].text == "0 (0%)" and first[1].text == f"{headline.metrics.values['accuracy']:.3f}"
+    assert last[0].text == "60 (50%)"
 
 
 def test_predictive_values_follow_the_stated_prevalence(headline):
