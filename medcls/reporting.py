@@ -24,7 +24,7 @@ from medcls.evaluation.policies import Policies, fit_policies
 from medcls.evaluation.policies import not_fitted as policies_not_fitted
 from medcls.evaluation.predictions import Predictions, aggregate
 from medcls.evaluation.report import report
-from medcls.evaluation.sources import Picture, Sources
+from medcls.evaluation.sources import Drawn, Picture, Sources
 from medcls.evaluation.subgroups import Bands
 from medcls.evaluation.thresholds import chosen_beforehand, parse_policy
 from medcls.learning.checkpoints import AtomicCheckpointIO
@@ -256,7 +256,7 @@ def write(
             results.headline,
             others,
             sources,
-            figures=figures,
+            figures=[*figures, *sources.drawn],
             units=results.headline_units,
             folds=folds,
             limitations=limitations(results.headline, others, sources),
@@ -311,10 +311,20 @@ def sources_of_run(
         model=(run.path / "model.txt").read_text(encoding="utf-8") if (run.path / "model.txt").is_file() else None,
         history=None if history.empty else history,
         phases=tuple(pictures.phases(config["schedule"]["phases"], epochs)),
+        drawn=_drawn_in_training(run),
         best_epoch=int(AtomicCheckpointIO().load_checkpoint(run.best)["epoch"]),
         readings=readings,
         picture=None if images is None else lambda path: picture(images / path, decoding),
     )
+
+
+def _drawn_in_training(run: RunFolder) -> tuple[Drawn, ...]:
+    path = run.figures / "training.svg"
+    text = (
+        "Loss and metrics by epoch, the learning rate, and what was frozen when. Where the validation loss rises while "
+        "the training loss falls, the network learns its images by heart."
+    )
+    return (Drawn("training", "Learning curves", text, path),) if path.is_file() else ()
 
 
 def picture(path: Path, decoding: Decoding) -> Picture:

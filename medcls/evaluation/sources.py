@@ -61,6 +61,8 @@ class Sources:
         Freezing phases: what is frozen, the first epoch, the first one after it.
     best_epoch : int or None
         Counted from 0.
+    drawn : tuple of Drawn
+        Figures of the training, made when it ended.
     readings : Readings or None
         How often these test images have been evaluated.
     training_copies : int or None
@@ -83,6 +85,7 @@ class Sources:
     history: pd.DataFrame | None = None
     phases: tuple[tuple[str, int, int], ...] | None = None
     best_epoch: int | None = None
+    drawn: tuple[Drawn, ...] = ()
     readings: Readings | None = None
     training_copies: int | None = None
     picture: Callable[[str], Picture] | None = None
