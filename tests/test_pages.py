@@ -109,8 +109,10 @@ def test_splits_side_by_side():
 
 
 def test_hidden_names_stand_nowhere():
-    names = Names({"/x/a.png": "image 1", "a.png": "image 1", "7": "group 1", "/x": "the folder"}, whole=["7"])
-    assert names.of("7") == "group 1"
+    files = {"/x/a.png": "image 1", "a.png": "image 1", "/x": "the folder"}
+    names = Names(files | {"7": "group 1", "1044": "group 2", "p12a": "group 3"})
+    assert [names.of(name) for name in ("7", "1044", "p12a")] == ["group 1", "group 2", "group 3"]
+    assert names.within("n = 1044 images of p12a, 7 of them") == "n = 1044 images of group 3, 7 of them"
     assert names.within("/x/a.png, a.png and /x/b of 77") == "image 1, image 1 and the folder/b of 77"
     assert Names({}).of("a\nb") == r"'a\nb'"
     assert Names({}).within("a\nb") == "a\nb"

@@ -23,9 +23,6 @@ from medcls.preprocessing import Decoding
 ROWS_SHOWN = 50
 """How many rows of a table the page has room for; `audit.json` has all."""
 
-SHORT = 3
-"""Group names of so few characters are replaced only where they stand alone: "7" is part of many a number."""
-
 
 @dataclasses.dataclass(frozen=True)
 class Shown:
@@ -137,7 +134,7 @@ def numbers(manifest: Manifest, elsewhere: Sequence[str]) -> Names:
             instead[path.relative_to(manifest.root).as_posix()] = number
     instead |= {place: f"folder {n}" for n, place in enumerate(elsewhere, start=1)}
     instead[str(manifest.root)] = "the folder"
-    return Names(instead, whole=[group for group in groups if len(group) <= SHORT])
+    return Names(instead)
 
 
 def overview(manifest: Manifest) -> Sheet:

@@ -46,9 +46,6 @@ from medcls.wording import counted
 LOOKED_AT = 8
 """How many errors, and how many uncertain images, are shown."""
 
-SHORT = 3
-"""Group names of so few characters are replaced only where they stand alone: "7" is part of many a number."""
-
 PATH = re.compile(r"""(?:~|[A-Za-z]:)?[/\\][^\s,;:'"()]+ | [^\s,;:'"()=]+\.[A-Za-z]\w{2,3}(?![\w.=])""", re.VERBOSE)
 """What in a text has the form of a path: an absolute one, or the name of a file."""
 
@@ -353,7 +350,7 @@ def numbers(tables: Sequence[Predictions], sources: Sources) -> Names:
         of = "" if table is tables[0] else f" of {table.split}"
         instead |= {group: f"group {n}{of}" for n, group in enumerate(sorted(set(table.rows["group"]) - {""}), start=1)}
         instead |= {str(path): f"image {n}{of}" for n, path in enumerate(table.rows["path"], start=1)}
-    return Names(instead, whole=[name for name in instead if len(name) <= SHORT or name.isdigit()])
+    return Names(instead)
 
 
 def _places(sources: Sources) -> set[str]:
@@ -367,7 +364,7 @@ def _places(sources: Sources) -> set[str]:
         found |= {pair[side] for pair in finding["pairs"] for side in ("first", "second")}
         found |= {str(row["path"]) for row in finding["table"] or () if "path" in row}
         found |= set(PATH.findall(f"{finding['title']} {finding['text']}"))
-    return {name for name in found if len(name) > SHORT}
+    return {name for name in found if len(name) > 1}
 
 
 def _flat(settings: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:

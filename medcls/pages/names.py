@@ -1,24 +1,26 @@
 """What a page calls files, folders and groups: by their names, or, where it is handed on, by something else."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 
 from medcls.wording import printable
+
+SHORT = 3  # letters
 
 
 class Names:
     """Names, and what stands for them.
 
+    Within a text a number, or a word as short as "ab1", is left alone: it is part of too much else.
+
     Parameters
     ----------
     instead : mapping of str to str
         From a name to what stands in its place; empty where all may be named.
-    whole : collection of str
-        Names that are replaced only where they stand alone: one as short as "7" is part of many a number.
     """
 
-    def __init__(self, instead: Mapping[str, str], whole: Collection[str] = ()) -> None:
+    def __init__(self, instead: Mapping[str, str]) -> None:
         self._instead = dict(instead)
-        self._within = set(instead) - set(whole)
+        self._within = {name for name in instead if not (name.isalnum() and (len(name) <= SHORT or name.isdigit()))}
         # Longest first: a path may hold another.
         self._lengths = sorted({len(name) for name in self._within if name}, reverse=True)
 
