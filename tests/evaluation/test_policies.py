@@ -1,0 +1,63 @@
+import json
+
+import numpy as np
+import pytest
+from made_study import BINARY, FOUR, predictions
+
+from medcls.errors import MedclsError
+from medcls.evaluation.policies import Policies, fit_policies, not_fitted
+from medcls.evaluation.referral import fit_conformal_sets
+from medcls.evaluation.thresholds import fit_operating_point
+
+
+def test_each_is_fitted_on_what_the_one_before_gives():
+    val = predictions("calibration", 400)
+    fitted = fit_policies(val, "youden", coverage=0.8)
+    calibrated = fitted.calibration.apply(val)
+    assert fitted.calibration.temperature != pytest.approx(1, abs=1e-3)
+    assert fitted.operating_point == fit_operating_point(calibrated, "youden")
+    assert fitted.conformal == fit_conformal_sets(calibrated, 0.8)
+    assert fitted.operating_point.threshold != fit_operating_point(val, "youden").threshold
+    assert fitted.stands_for == pytest.approx(dict(zip(BINARY, calibrated.probabilities().mean(axis=0), strict=True)))
+
+
+def test_without_calibration_the_probabilities_stay():
+    val = predictions("calibration", 200)
+    fitted = fit_policies(val, calibrate=False)
+    assert fitted.calibration is None
+    assert np.array_equal(fitted.calibrate(val).probabilities(), val.probabilities())
+
+
+def test_more_than_two_classes_have_no_threshold():
+    fitted = fit_policies(predictions("calibration", 200, classes=FOUR), "sensitivity>=0.9")
+    assert fitted.operating_point is None and fitted.threshold is None
+    assert fitted.conformal is not None
+
+
+@pytest.mark.parametrize("classes", [BINARY, FOUR])
+def test_they_come_back_from_json_as_they_were(classes):
+    fitted = fit_policies(predictions("val", 60, classes=classes))
+    assert fitted.warnings and len(set(fitted.warnings)) == len(fitted.warnings)
+    assert Policies.from_plain(json.loads(json.dumps(fitted.to_plain()))) == fitted
+
+
+def test_p44_no_split_that_is_the_result_fits_them():
+    for split in ("test", "held_out", "external"):
+        with pytest.raises(MedclsError, match="judged by"):
+            fit_policies(predictions(split, 100))
+
+
+def test_what_was_not_fitted_says_so():
+    table = predictions("test", 50)
+    none = not_fitted(table)
+    assert none.threshold is None and none.operating_point.threshold == 0.5
+    assert "not fitted" in none.operating_point.label()
+    assert none.calibrate(table) is table and none.checkpoint == "" and none.warnings == ()
+
+
+def test_another_checkpoints_table_is_refused():
+    fitted = fit_policies(predictions("calibration", 100))
+    other = predictions("test", 50)
+    other = type(other)(other.rows.assign(checkpoint="beef"), other.classes, other.positive)
+    with pytest.raises(MedclsError, match="c0ffee"):
+        fitted.calibrate(other)
