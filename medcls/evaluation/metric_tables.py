@@ -1,22 +1,17 @@
 """The tables of a report's metric sections: from an assessment, and nothing else."""
 
+import dataclasses
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from medcls.evaluation.assessment import Assessment, uncalibrated
-from medcls.evaluation.calibration import (
-    CalibrationLine,
-    calibration_line,
-    expected_calibration_error,
-    scores_and_events,
-)
+from medcls.evaluation.assessment import Assessment
 from medcls.evaluation.folds import MEAN, POOLED
 from medcls.evaluation.intervals import MACRO
-from medcls.evaluation.metrics import brier_score, log_loss, predictive_values_at
-from medcls.evaluation.predictions import Predictions
+from medcls.evaluation.metrics import predictive_values_at
 from medcls.evaluation.subgroups import Subgroup, Subgroups
 from medcls.evaluation.telling import AT_A_THRESHOLD, MEANINGS, Figure, digits, figures, key_metrics, meaning, told
 from medcls.pages.names import Names
@@ -154,40 +149,36 @@ def _stated_sheet(one: Assessment, prevalence: Mapping[str, float]) -> Sheet:
 
 
 def calibration_sheet(one: Assessment) -> Sheet:
-    """Whether probabilities mean what they say; before and after, where a temperature changed them."""
-    tables = [one.table] if one.reliability_before is None else [uncalibrated(one.table), one.table]
+    """Whether probabilities mean what they say, with intervals; before and after, where a temperature changed them."""
+    tables = [one.calibration] if one.calibration_before is None else [one.calibration_before, one.calibration]
     columns = ["As they are"] if len(tables) == 1 else ["As the network gives them", "With the temperature"]
-    of = [_calibration(table) for table in tables]
+    of = [{row["metric"]: row for row in table.to_dict("records")} for table in tables]
     rows: list[Row] = [
-        [Cell(name, note=note), *(column[name] for column in of)] for name, note in _CALIBRATION if name in of[0]
+        [Cell(name, note=note), *(_calibrated(found[metric]) for found in of)]
+        for metric, (name, note) in _CALIBRATION.items()
+        if metric in of[0]
     ]
     return figures_sheet(["", *columns], rows)
 
 
-_CALIBRATION = (
-    ("Calibration error", "Mean distance of predicted and observed shares, over 15 bins of equal width."),
-    ("Slope", "1 is right; below 1 the probabilities are too extreme."),
-    ("Intercept", "0 is right, beside a slope of 1."),
-    ("Calibration in the large", "0 is right; above 0 the probabilities are too low on the whole."),
-    ("Brier score", "Mean squared error: lower is better."),
-    ("Log loss", "Lower is better."),
-)
+_CALIBRATION = {
+    "calibration_error": (
+        "Calibration error",
+        "Mean distance of predicted and observed shares, over 15 bins of equal width.",
+    ),
+    "calibration_slope": ("Slope", "1 is right; below 1 the probabilities are too extreme."),
+    "calibration_intercept": ("Intercept", "0 is right, beside a slope of 1."),
+    "calibration_in_the_large": (
+        "Calibration in the large",
+        "0 is right; above 0 the probabilities are too low on the whole.",
+    ),
+}
 
 
-def _calibration(table: Predictions) -> dict[str, str]:
-    predicted, events = scores_and_events(table)
-    labels, probabilities = table.labels(), table.probabilities()
-    index = None if table.positive is None else table.classes.index(table.positive)
-    found = {"Calibration error": expected_calibration_error(predicted, events)}
-    line: CalibrationLine | None = None
-    if index is not None:
-        line = calibration_line(predicted, events)
-        found |= {"Slope": line.slope, "Intercept": line.intercept, "Calibration in the large": line.in_the_large}
-    found |= {"Brier score": brier_score(labels, probabilities, index), "Log loss": log_loss(labels, probabilities)}
-    reason = "" if line is None else line.reason
-    return {
-        name: told("", value, 3) if not math.isnan(value) else f"undefined: {reason}" for name, value in found.items()
-    }
+def _calibrated(row: Mapping[Hashable, Any]) -> Cell:
+    figure = Figure("", row["estimate"], row["low"], row["high"], 3, row["method"], row["n"], row["note"])
+    shown = _with_interval(figure)
+    return dataclasses.replace(shown, note="; ".join(part for part in (shown.note, figure.note) if part))
 
 
 def reliability_sheet(reliability: pd.DataFrame) -> Sheet:

@@ -53,13 +53,13 @@ WIDE = 1.6
 """From this ratio of width to height on, a figure has a line of the page to itself."""
 
 SECTIONS = (
+    ("figures", "Figures"),
     ("results", "Results"),
     ("calibration", "Calibration"),
     ("unsure", "“I don’t know”"),
     ("subgroups", "Subgroups"),
     ("beside", "Other splits"),
     ("folds", "Cross-validation"),
-    ("figures", "Figures"),
     ("images", "Images to look at"),
     ("data", "Data sheet"),
     ("training", "Training"),

@@ -7,7 +7,7 @@ import unicodedata
 import numpy as np
 
 from medcls.evaluation.assessment import Assessment
-from medcls.evaluation.intervals import MACRO
+from medcls.evaluation.intervals import FIXED, MACRO
 from medcls.evaluation.thresholds import NOT_FITTED
 
 UNDEFINED = "undefined"
@@ -35,6 +35,14 @@ MEANINGS = {
     "specificity": Meaning("Specificity", "Of the other images, the share that is not called {of}."),
     "precision": Meaning("PPV", "Of the images called {of}, the share that is rightly called so (precision)."),
     "npv": Meaning("NPV", "Of the images not called {of}, the share that is rightly not called so."),
+    **{
+        f"{held}_at_{fixed}_{rate}": Meaning(
+            f"{held.capitalize()} at a {fixed} of {rate}",
+            f"The highest among thresholds that keep the {fixed} at {rate} on these images: they chose it themselves.",
+        )
+        for held, fixed in (("sensitivity", "specificity"), ("specificity", "sensitivity"))
+        for rate in FIXED
+    },
     "f1": Meaning("F1", "Harmonic mean of sensitivity and PPV."),
     "accuracy": Meaning("Accuracy", "The share of all images that is called rightly."),
     "majority_baseline": Meaning("Majority baseline", "The accuracy of always naming the most frequent class."),
@@ -155,7 +163,9 @@ def figures(one: Assessment, of_class: str | None = None) -> dict[str, Figure]:
     chosen = one.intervals[one.intervals["class"].isin(classes)]
     rows = {str(row["metric"]): row for row in chosen.to_dict("records")}
     n, found = int(one.metrics.values["n"]), {}
-    for metric, value in values.items():
+    # Some figures are made with their intervals alone.
+    extra = {name: float(row["estimate"]) for name, row in rows.items() if whole and name not in values}
+    for metric, value in (values | extra).items():
         reason = one.metrics.reasons.get(metric if whole else f"{metric}/{of_class}", "")
         if metric in rows:
             row = rows[metric]
