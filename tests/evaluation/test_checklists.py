@@ -171,7 +171,8 @@ def test_figures_in_answers_are_the_assessment_s():
 def test_no_more_is_claimed_than_a_run_shows():
     """A split that chose the checkpoint is no test; what was fitted on it was not fitted beforehand."""
     val = assessment(predictions("val", seed=1), fit_policies(predictions("val", seed=1)))
-    told = answers(claim_2024, val, ()) | answers(tripod_ai, val, ())
+    moved = assessment(predictions("calibration", seed=1, moved=2.0))
+    told = answers(claim_2024, val, [moved]) | answers(tripod_ai, val, [moved])
     assert "no internal test: these images also chose the checkpoint" in told["32"]
     assert "Nothing was fitted" not in told["12f"]
     assert told["16"] is None
