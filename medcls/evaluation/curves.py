@@ -1,11 +1,11 @@
 """Figures drawn from scores: what a classifier does at every threshold, and how sure one may be of it.
 
 Every function returns a `matplotlib.figure.Figure`, see `drawing`. Lines of many thousand points are thinned to
-what can be seen, so that a figure of a hundred thousand rows is no larger a file than one of a thousand.
+what can be seen, so that a figure of a hundred thousand rows is no larger a file than one of a thousand. What is drawn
+of scores is computed by `bands`.
 """
 
-import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -17,29 +17,29 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike
-from scipy.sparse import csr_array
 from sklearn.metrics import average_precision_score
 
 from medcls.errors import MedclsError
-from medcls.evaluation.analytic import LEVEL, wilson_limits
+from medcls.evaluation.bands import (
+    GRID,
+    OneClass,
+    Reached,
+    against_the_others,
+    precision_band,
+    precision_steps,
+    sensitivity_band,
+)
 from medcls.evaluation.drawing import COLOURS, GREY, LINES, REPORT_WIDTH, Drawing, new_figure, styled
-from medcls.evaluation.metrics import Floats, Integers, auroc, check_classes, check_labels, check_probabilities
-from medcls.evaluation.resampling import any_repeated, bootstrap, group_numbers
+from medcls.evaluation.metrics import Floats, auroc
 from medcls.evaluation.thresholds import OperatingPoint
 
 # Below this many rows behind a share, a curve of shares shows chance more than the classifier.
 FEW_BEHIND = 30
 
-_GRID = np.linspace(0, 1, 201)  # where a band is found
-_STEPS = 500  # thresholds looked at in a resample: a step is then a five-hundredth of the cases, or of the others
-_WEIGHTS = 2 * 10**7  # weights drawn for one band, about half a second of work
 _CELLS = 240  # a line is followed to that part of either axis: about its own thickness
 _SCORE_BINS = np.linspace(0, 1, 26)
 _CHANCE = (0, (2, 2))
 _KEPT = (("accuracy", "kept"), ("sensitivity", "cases"), ("specificity", "others"))  # and the rows behind each
-
-_Reading = Callable[[Floats, Floats], Floats]
-"""From cases and others called at falling thresholds, both `(m + 1,)`, to a value at each point of the grid."""
 
 
 def roc_figure(
@@ -57,10 +57,8 @@ def roc_figure(
 ) -> Figure:
     """Draw the ROC curve of the positive class, or of each class against the others.
 
-    In a binary task with a 95% band: at each false positive rate the percentiles of the sensitivity over resamples
-    of whole groups. It holds point by point and not for the curve as a whole. It is nowhere narrower than Wilson's
-    limits of the sensitivity at a fixed threshold, which percentiles near 1 would be; where all resamples agree, as
-    at a sensitivity of 1, these count each group once.
+    In a binary task with a 95% band, that of `bands.sensitivity_band`: it holds point by point and not for the curve
+    as a whole.
 
     Parameters
     ----------
@@ -77,7 +75,7 @@ def roc_figure(
     groups : sequence of str, optional
         As in `resampling.group_numbers`.
     resamples, seed : int
-        Of the band. Above 20,000 rows fewer are drawn, and never under 200: so many rows leave a narrow band.
+        Of the band.
 
     Raises
     ------
@@ -85,25 +83,25 @@ def roc_figure(
         Hard labels in the place of probabilities, an operating point of another class, and whatever else
         `classification_metrics` refuses.
     """
-    scores = _Scores.checked(labels, probabilities, classes, positive, groups, operating_point)
+    against = against_the_others(labels, probabilities, classes, positive, groups)
+    _check_point(operating_point, positive)
     with styled([*classes, caption], stamp) as draw:
         figure, axes = _square()
         key = _Key()
-        for one in scores.against_the_others():
+        for place, one in enumerate(against):
             area = auroc(one.positives, one.scores)  # refuses hard labels
             name = f"{draw.short(one.name)} ({one.cases} of {len(one.scores)})"
-            if one.is_one_class:
+            if not one.has_both:
                 key.lack(one)
                 continue
             hits, alarms = one.counts()
             false, true = alarms / alarms[-1], hits / hits[-1]
-            key.add(_curve(axes, false, true, one.place), f"AUROC {area:.3f}  {name}")
+            key.add(_curve(axes, false, true, place), f"AUROC {area:.3f}  {name}")
             if positive is not None:
-                behind = _Behind(np.full(len(_GRID), one.cases), np.full(len(_GRID), one.independent_cases()))
-                _draw_band(axes, key, one, _sensitivity_at, behind, resamples, seed)
+                _draw_band(axes, key, one, sensitivity_band(one, resamples, seed))
                 if operating_point is not None:
                     reached = one.at(operating_point.threshold)
-                    _mark(axes, key, operating_point, 1 - reached.specificity, reached.sensitivity, reached.in_roc())
+                    _mark(axes, key, operating_point, 1 - reached.specificity, reached.sensitivity, _in_roc(reached))
         key.add(axes.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle=_CHANCE)[0], "chance")
         key.say_missing(axes, draw, "AUROC")
         axes.set_xlabel("False positive rate (1 - specificity)")
@@ -131,36 +129,34 @@ def precision_recall_figure(
 
     The line goes in steps, and the area below it is the average precision: between two points that thresholds reach
     no straight line can be followed (Davis and Goadrich 2006, "The relationship between Precision-Recall and ROC
-    curves"). The dashed line is the prevalence, the precision of calling at random. The band is that of
-    `roc_figure`, of the precision at each sensitivity.
+    curves"). The dashed line is the prevalence, the precision of calling at random. The band is
+    that of `bands.precision_band`.
 
     Parameters and errors are those of `roc_figure`.
     """
-    scores = _Scores.checked(labels, probabilities, classes, positive, groups, operating_point)
+    against = against_the_others(labels, probabilities, classes, positive, groups)
+    _check_point(operating_point, positive)
     with styled([*classes, caption], stamp) as draw:
         figure, axes = _square()
         key = _Key()
-        for one in scores.against_the_others():
+        for place, one in enumerate(against):
             auroc(one.positives, one.scores)  # refuses hard labels
-            if one.is_one_class:
+            if not one.has_both:
                 key.lack(one)
                 continue
             area = float(average_precision_score(one.positives, one.scores))
             prevalence = one.cases / len(one.scores)
-            hits, alarms = one.counts()
             name = f"{draw.short(one.name)} ({one.cases} of {len(one.scores)})"
-            key.add(_curve(axes, *_precision_steps(hits, alarms), one.place), f"Average precision {area:.3f}  {name}")
+            key.add(_curve(axes, *precision_steps(one), place), f"Average precision {area:.3f}  {name}")
             if positive is not None:
-                first = _first_at(hits)
-                behind = _Behind((hits + alarms)[first], one.independent_calls()[first])
-                _draw_band(axes, key, one, _precision_at, behind, resamples, seed)
+                _draw_band(axes, key, one, precision_band(one, resamples, seed))
                 if operating_point is not None:
                     reached = one.at(operating_point.threshold)
-                    _mark(axes, key, operating_point, reached.sensitivity, reached.precision, reached.in_precision())
+                    _mark(axes, key, operating_point, reached.sensitivity, reached.precision, _in_precision(reached))
                 baseline = axes.axhline(prevalence, color=GREY, linewidth=1.2, linestyle="--")
                 key.add(baseline, f"calling at random: the prevalence, {prevalence:.3f}")
             else:
-                colour = COLOURS[one.place % len(COLOURS)]
+                colour = COLOURS[place % len(COLOURS)]
                 axes.axhline(prevalence, color=colour, linewidth=0.8, linestyle="--", alpha=0.6)
         if positive is None:
             baseline = Line2D([], [], color=GREY, linewidth=0.8, linestyle="--")
@@ -190,8 +186,8 @@ def scores_figure(
 
     Parameters and errors are those of `roc_figure`, but for several classes, which have no one probability.
     """
-    scores = _Scores.checked(labels, probabilities, classes, positive, None, operating_point)
-    (one,) = scores.against_the_others()
+    (one,) = against_the_others(labels, probabilities, classes, positive)
+    _check_point(operating_point, positive)
     other = next(name for name in classes if name != positive)
     with styled([*classes, caption], stamp) as draw:
         figure = new_figure(REPORT_WIDTH, 4.6)
@@ -435,143 +431,6 @@ def forest_figure(rows: pd.DataFrame, metric: str, overall: float, caption: str,
     return figure
 
 
-@dataclasses.dataclass(frozen=True)
-class _OneClass:
-    """One class against all others.
-
-    Parameters
-    ----------
-    name : str
-    place : int
-        Among the curves of the figure, for colour and line.
-    positives : int64 array (n,)
-        1 for the class.
-    scores : float64 array (n,)
-    groups : int64 array (n,)
-        As of `resampling.group_numbers`.
-    """
-
-    name: str
-    place: int
-    positives: Integers
-    scores: Floats
-    groups: Integers
-
-    @property
-    def cases(self) -> int:
-        return int(self.positives.sum())
-
-    @property
-    def is_one_class(self) -> bool:
-        return self.cases in (0, len(self.positives))
-
-    def counts(self) -> tuple[Floats, Floats]:
-        """Cases and others called at each distinct threshold, from none called downwards: both `(m + 1,)`."""
-        order, ends = self._descending()
-        hits = np.cumsum(self.positives[order])[ends]
-        return np.append(0.0, hits), np.append(0.0, ends + 1 - hits)
-
-    def at(self, threshold: float) -> "_Reached":
-        """What calling from this threshold on reaches."""
-        called = self.scores >= threshold
-        return _Reached(
-            hits=int(self.positives[called].sum()),
-            calls=int(called.sum()),
-            cases=self.cases,
-            others=len(self.positives) - self.cases,
-        )
-
-    def independent_cases(self) -> int:
-        """How many groups the cases come from."""
-        return len(np.unique(self.groups[self.positives == 1]))
-
-    def independent_calls(self) -> Integers:
-        """From how many groups the rows called come, at each threshold of `counts`: `(m + 1,)`."""
-        order, ends = self._descending()
-        firsts = ~pd.Series(self.groups[order]).duplicated().to_numpy()
-        return np.append(0, np.cumsum(firsts)[ends]).astype(np.int64)
-
-    def _descending(self) -> tuple[Integers, Integers]:
-        """The rows from the highest score down, and where each run of equal scores ends."""
-        order = np.argsort(-self.scores, kind="stable")
-        ends = np.flatnonzero(np.append(np.diff(self.scores[order]) != 0, True))
-        return order, ends
-
-
-@dataclasses.dataclass(frozen=True)
-class _Reached:
-    """Counts at one threshold, where both classes have rows."""
-
-    hits: int
-    calls: int
-    cases: int
-    others: int
-
-    @property
-    def sensitivity(self) -> float:
-        return self.hits / self.cases
-
-    @property
-    def specificity(self) -> float:
-        return 1 - (self.calls - self.hits) / self.others
-
-    @property
-    def precision(self) -> float:
-        return self.hits / self.calls if self.calls else float("nan")
-
-    def in_roc(self) -> str:
-        return f"sensitivity {self.sensitivity:.2f}, specificity {self.specificity:.2f}"
-
-    def in_precision(self) -> str:
-        precision = f"precision {self.precision:.2f}" if self.calls else "no precision, as nothing is called"
-        return f"sensitivity {self.sensitivity:.2f}, {precision}"
-
-
-@dataclasses.dataclass(frozen=True)
-class _Scores:
-    """Checked labels and scores of all classes."""
-
-    labels: Integers
-    probabilities: Floats
-    classes: Sequence[str]
-    index: int | None
-    groups: Integers
-
-    @classmethod
-    def checked(
-        cls,
-        labels: ArrayLike,
-        probabilities: ArrayLike,
-        classes: Sequence[str],
-        positive: str | None,
-        groups: Sequence[str] | None,
-        operating_point: OperatingPoint | None,
-    ) -> "_Scores":
-        index = check_classes(classes, positive)
-        scores = check_probabilities(probabilities, len(classes))
-        if operating_point is not None and operating_point.positive_class != positive:
-            raise MedclsError(
-                f"The operating point is a probability of {operating_point.positive_class!r}, and the figure is of "
-                f"{'several classes' if positive is None else repr(positive)}."
-            )
-        truth = check_labels(labels, len(classes), len(scores))
-        return cls(truth, scores, classes, index, group_numbers(groups, len(scores)))
-
-    def against_the_others(self) -> Iterator[_OneClass]:
-        """The positive class alone, or each in turn."""
-        for place, k in enumerate(range(len(self.classes)) if self.index is None else (self.index,)):
-            mine = (self.labels == k).astype(np.int64)
-            yield _OneClass(self.classes[k], place, mine, self.probabilities[:, k], self.groups)
-
-
-@dataclasses.dataclass(frozen=True)
-class _Behind:
-    """How many rows stand behind the curve's value at each point of the grid, and from how many groups."""
-
-    rows: Floats | Integers
-    groups: Integers
-
-
 class _Key:
     """What is drawn, in words, and which classes could not be."""
 
@@ -588,7 +447,7 @@ class _Key:
         """Write the words below the axes."""
         draw.key(axes, self.handles, self.entries)
 
-    def lack(self, one: _OneClass) -> None:
+    def lack(self, one: OneClass) -> None:
         """Note a class that has no curve."""
         self.missing.append(f"no image of {one.name}" if one.cases == 0 else f"every image is {one.name}")
 
@@ -682,30 +541,6 @@ def _with_limits(axes: Axes, bins: pd.DataFrame) -> ErrorbarContainer:
     )
 
 
-def _precision_steps(hits: Floats, alarms: Floats) -> tuple[Floats, Floats]:
-    """Corners of the line that holds, up to each sensitivity, the precision at which it is reached."""
-    rises = np.flatnonzero(np.diff(hits) > 0) + 1
-    recall = np.append(0.0, hits[rises] / hits[-1])
-    return np.repeat(recall, 2)[1:-1], np.repeat(hits[rises] / (hits + alarms)[rises], 2)
-
-
-def _sensitivity_at(hits: Floats, alarms: Floats) -> Floats:
-    """Sensitivity at each false positive rate of the grid, a `_Reading`."""
-    return np.interp(_GRID, alarms / alarms[-1], hits / hits[-1])
-
-
-def _precision_at(hits: Floats, alarms: Floats) -> Floats:
-    """Precision at each sensitivity of the grid, a `_Reading`."""
-    first = _first_at(hits)
-    return hits[first] / (hits[first] + alarms[first])
-
-
-def _first_at(hits: Floats) -> Integers:
-    """The first threshold that reaches each sensitivity of the grid; for 0 the first that finds any case."""
-    wanted = np.maximum(_GRID * hits[-1] - 1e-9, 1e-9)  # 0.3 of 10 cases is a little more than 3 in floating point
-    return np.searchsorted(hits, wanted, side="left").astype(np.int64)
-
-
 def _mark(axes: Axes, key: _Key, point: OperatingPoint, x: float, y: float, reached: str) -> None:
     """Mark the operating point: hollow where nobody chose it."""
     inside = "white" if not point.is_fitted else COLOURS[1]
@@ -713,58 +548,28 @@ def _mark(axes: Axes, key: _Key, point: OperatingPoint, x: float, y: float, reac
     key.add(mark, f"operating point: {reached}, at the threshold {point.label()}")
 
 
-def _draw_band(
-    axes: Axes,
-    key: _Key,
-    one: _OneClass,
-    read: _Reading,
-    behind: _Behind,
-    resamples: int,
-    seed: int,
-) -> None:
+def _draw_band(axes: Axes, key: _Key, one: OneClass, band: tuple[Floats, Floats] | None) -> None:
     """Shade how far each value of the curve may lie off, or say why nobody knows."""
-    number = len(np.unique(one.groups))
-    if number == 1:
+    if band is None:
         key.add(Patch(visible=False), "no band: all images belong to one group")
         return
-    low, high = _band(one, read, behind, resamples, seed)
-    shade = axes.fill_between(_GRID, low, high, color=COLOURS[0], alpha=0.2, linewidth=0)
-    unit = "groups" if any_repeated(one.groups) else "images"
-    key.add(shade, f"95% band, point by point (bootstrap over {number} {unit})")
+    shade = axes.fill_between(GRID, *band, color=COLOURS[0], alpha=0.2, linewidth=0)
+    unit = "groups" if one.is_grouped else "images"
+    key.add(shade, f"95% band, point by point (bootstrap over {one.group_count} {unit})")
 
 
-def _band(one: _OneClass, read: _Reading, behind: _Behind, resamples: int, seed: int) -> tuple[Floats, Floats]:
-    """Limits at each point of the grid, as told in `roc_figure`."""
-    steps = _steps(one.scores, one.positives)
-    number = int(steps.max()) + 1
-    n = len(steps)
-    cells = csr_array((np.ones(n), (one.positives * number + steps, np.arange(n))), shape=(2 * number, n))
-
-    def statistic(weights: Floats) -> Floats:
-        counts = (cells @ weights.T).T.reshape(len(weights), 2, number)
-        called = np.concatenate([np.zeros((len(weights), 2, 1)), np.cumsum(counts, axis=2)], axis=2)
-        return np.stack([read(hits, alarms) for alarms, hits in called])
-
-    resamples = min(resamples, max(200, _WEIGHTS // n))
-    values = bootstrap(statistic, one.positives, one.groups, resamples, seed).values
-    values = values[~np.isnan(values).any(axis=1)]
-    estimate = read(*one.counts())
-    low, high = np.quantile(values if len(values) else estimate[None], [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
-    counted = np.where(high - low < 1e-12, behind.groups, behind.rows)
-    least = np.array([wilson_limits(value, n) for value, n in zip(estimate.tolist(), counted.tolist(), strict=True)])
-    return np.minimum(low, least[:, 0]), np.maximum(high, least[:, 1])
+def _check_point(point: OperatingPoint | None, positive: str | None) -> None:
+    if point is not None and point.positive_class != positive:
+        raise MedclsError(
+            f"The operating point is a probability of {point.positive_class!r}, and the figure is of "
+            f"{'several classes' if positive is None else repr(positive)}."
+        )
 
 
-def _steps(scores: Floats, positives: Integers) -> Integers:
-    """Number the thresholds from the highest down, and give each row the first that calls it: `(n,)`.
+def _in_roc(reached: Reached) -> str:
+    return f"sensitivity {reached.sensitivity:.2f}, specificity {reached.specificity:.2f}"
 
-    Each score that occurs is a threshold, as far as there are few. Of more, as many quantiles of the cases' scores
-    and of the others', so that a step is small on either axis.
-    """
-    edges = np.unique(scores)
-    if len(edges) > 2 * _STEPS:
-        shares = np.arange(1, _STEPS + 1) / _STEPS
-        halves = [np.quantile(scores[positives == which], shares, method="higher") for which in (0, 1)]
-        edges = np.unique(np.concatenate([*halves, scores.max(keepdims=True)]))
-    below = np.searchsorted(edges, scores, side="left")  # the lowest edge that a score does not exceed
-    return (len(edges) - 1 - below).astype(np.int64)
+
+def _in_precision(reached: Reached) -> str:
+    precision = f"precision {reached.precision:.2f}" if reached.calls else "no precision, as nothing is called"
+    return f"sensitivity {reached.sensitivity:.2f}, {precision}"

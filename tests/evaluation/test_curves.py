@@ -8,18 +8,15 @@ from matplotlib.text import Text
 from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 
 from medcls.errors import MedclsError
-from medcls.evaluation import curves, drawing
-from medcls.evaluation.analytic import wilson_limits
+from medcls.evaluation import bands, curves, drawing
 from medcls.evaluation.calibration import fit_temperature, reliability_table
 from medcls.evaluation.decision_curve import decision_curve
 from medcls.evaluation.predictions import Predictions, from_logits
 from medcls.evaluation.referral import rejection_curve
-from medcls.evaluation.resampling import bootstrap, group_numbers
 from medcls.evaluation.thresholds import OperatingPoint, fit_operating_point, not_fitted
 
 BINARY = ("benign", "malignant")
 CAPTION = "test, n = 40 images"
-GRID = np.linspace(0, 1, 201)
 
 
 def table(labels, cases_probability, classes=BINARY, groups=None) -> Predictions:
@@ -96,8 +93,8 @@ def entries(figure) -> list[str]:
 def band(figure):
     """Lower and upper limit of the shaded band at each point of its grid."""
     corners = figure.axes[0].collections[0].get_paths()[0].vertices
-    at = {x: corners[np.isclose(corners[:, 0], x), 1] for x in GRID}
-    return np.array([at[x].min() for x in GRID]), np.array([at[x].max() for x in GRID])
+    at = {x: corners[np.isclose(corners[:, 0], x), 1] for x in bands.GRID}
+    return np.array([at[x].min() for x in bands.GRID]), np.array([at[x].max() for x in bands.GRID])
 
 
 def marker(figure):
@@ -162,64 +159,19 @@ def test_several_classes_have_a_line_each_and_no_band():
 # --- bands
 
 
-def test_the_roc_band_holds_the_curve_and_the_percentiles_of_a_plain_bootstrap():
-    labels = np.arange(50) % 2
-    some = table(labels, np.round(np.random.default_rng(2).uniform(0.2, 0.7, 50) + 0.1 * labels, 1))
-    case, score = scores(some)
-    assert set(case[score == score.max()]) == {1}
-    assert set(case[score == np.unique(score)[-2]]) == {0, 1}, "a curve with a corner at every step"
-    figure = curves.roc_figure(*arguments(some), resamples=200, seed=5)
-    low, high = band(figure)
-    curve = np.interp(GRID, *figure.axes[0].lines[0].get_data())
-    assert (low <= curve + 1e-12).all()
-    assert (curve <= high + 1e-12).all()
-
-    def plainly(weights):
-        drawn = [np.repeat(np.arange(50), times.astype(int)) for times in weights]
-        return np.stack([np.interp(GRID, *roc_curve(case[rows], score[rows])[:2]) for rows in drawn])
-
-    values = bootstrap(plainly, case.astype(np.int64), group_numbers(None, 50), 200, 5).values
-    percentiles = np.quantile(values, [0.025, 0.975], axis=0)
-    wilson = np.array([wilson_limits(value, 25) for value in curve]).T
-    assert low == pytest.approx(np.minimum(percentiles[0], wilson[0]), abs=1e-9)
-    assert high == pytest.approx(np.maximum(percentiles[1], wilson[1]), abs=1e-9)
-
-
-def test_the_precision_band_holds_the_curve():
+@pytest.mark.parametrize(
+    ("draw", "of"),
+    [(curves.roc_figure, bands.sensitivity_band), (curves.precision_recall_figure, bands.precision_band)],
+)
+def test_the_band_drawn_is_the_one_computed(draw, of):
     some = made_up(80, seed=4)
-    figure = curves.precision_recall_figure(*arguments(some), resamples=200)
-    low, high = band(figure)
-    recall, precision = figure.axes[0].lines[0].get_data()
-    at = [precision[np.flatnonzero(recall >= share - 1e-9)[recall[recall >= share - 1e-9].argmin()]] for share in GRID]
-    inside = [lo - 1e-9 <= value <= hi + 1e-9 for lo, value, hi in zip(low, at, high, strict=True)]
-    assert all(inside)
-    assert (high - low).mean() < 0.6
-
-
-def test_a_perfect_curve_is_not_drawn_as_if_it_were_certain():
-    some = table([0] * 15 + [1] * 15, np.r_[np.linspace(0.1, 0.4, 15), np.linspace(0.6, 0.9, 15)])
-    low, high = band(curves.roc_figure(*arguments(some), resamples=100))
-    assert low == pytest.approx(np.full(201, wilson_limits(1.0, 15)[0]))
-    assert high == pytest.approx(np.ones(201))
-    grouped = [f"patient {row // 5}" for row in range(30)]
-    low, _ = band(curves.roc_figure(*arguments(some), groups=grouped, resamples=100))
-    assert low == pytest.approx(np.full(201, wilson_limits(1.0, 3)[0])), "three patients, not fifteen images"
-
-
-@pytest.mark.parametrize("draw", [curves.roc_figure, curves.precision_recall_figure])
-def test_p03_images_of_one_patient_count_as_one_in_the_band(draw):
-    few = made_up(40, seed=1, pull=0.2)
-    labels, probability = few.labels(), scores(few)[1]
-    some = table(np.repeat(labels, 6), np.repeat(probability, 6))
-    patients = [f"patient {row // 6}" for row in range(240)]
-
-    def width(groups):
-        low, high = band(draw(*arguments(some), groups=groups, resamples=300))
-        return float((high - low).mean())
-
-    assert width(patients) > 1.5 * width(None)
-    assert "(bootstrap over 40 groups)" in words(draw(*arguments(some), groups=patients, resamples=10))
-    assert "(bootstrap over 240 images)" in words(draw(*arguments(some), resamples=10))
+    patients = [f"patient {row // 2}" for row in range(80)]
+    (one,) = bands.against_the_others(*arguments(some)[:4], patients)
+    figure = draw(*arguments(some), groups=patients, resamples=50, seed=3)
+    for drawn, computed in zip(band(figure), of(one, 50, 3), strict=True):
+        assert drawn == pytest.approx(computed)
+    assert "95% band, point by point (bootstrap over 40 groups)" in entries(figure)
+    assert "(bootstrap over 80 images)" in words(draw(*arguments(some), resamples=10))
 
 
 def test_one_group_has_no_band_and_says_so():
