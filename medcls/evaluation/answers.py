@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from medcls.evaluation.assessment import Assessment
-from medcls.evaluation.estimates import at_start, split_name, told
+from medcls.evaluation.estimates import at_start, pick, split_name, told
 from medcls.evaluation.limitations import ENSEMBLE, OUT_OF_FOLD, limitations
 from medcls.evaluation.predictions import TOOK_PART
 from medcls.evaluation.shift import differences
@@ -368,7 +368,11 @@ def characteristics(study: Study) -> str | None:
 
 def performance(study: Study) -> str | None:
     """The figures of every split."""
-    return " ".join(f"{at_start(one.table.caption())}: {_performance(one)}." for one in study.assessments)
+    return " ".join(
+        f"{at_start(one.table.caption())}: {_performance(one)}, calibration error "
+        f"{pick(one.calibration, 'calibration_error', (one.table.positive or '',))}."
+        for one in study.assessments
+    )
 
 
 def performance_by_subgroup(study: Study) -> str | None:

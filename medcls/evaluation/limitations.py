@@ -11,7 +11,6 @@ from scipy.stats import norm
 
 from medcls.evaluation.analytic import LEVEL, Z, wilson_limits
 from medcls.evaluation.assessment import Assessment
-from medcls.evaluation.calibration import calibration_line, expected_calibration_error
 from medcls.evaluation.estimates import NAMES, Estimate, at_start, estimate, pick, split_name, told
 from medcls.evaluation.intervals import MACRO
 from medcls.evaluation.metrics import FEW_CASES, UNFITTED_THRESHOLD
@@ -31,6 +30,9 @@ WIDE = 0.2
 
 FEW_BINS = 3
 """So many bins of the reliability diagram miss by chance in about one of a hundred perfect models."""
+
+TILT = 0.2
+"""A calibration slope this near to 1 is called none."""
 
 GAP = 0.1
 """Differences between subgroups up to this are not called wide."""
@@ -203,7 +205,7 @@ def _shift_between(assessment: Assessment, before: Assessment) -> Limitation | N
         f"{here} says need not hold at a third place. Before any use, fit threshold and probabilities again on images "
         "from where the classifier is to be used, and test it on others from there."
     )
-    title = f"{at_start(here)} is shifted against {there}: {enumerated([one.brief() for one in found], 3)}"
+    title = f"{at_start(here)} is shifted against {there}: {enumerated([one.brief() for one in found], 4)}"
     return Limitation(title, text, "serious" if any(one.of_calls for one in found) else "mind")
 
 
@@ -335,48 +337,42 @@ def _readings(sources: Sources) -> list[Limitation]:
 
 def _calibration(headline: Assessment) -> list[Limitation]:
     """Probabilities that do not mean what they say."""
+    positive = headline.table.positive
     whole, missed = in_the_large(headline), _missed_bins(headline.reliability)
-    if not whole.is_off and missed < FEW_BINS:
-        return []
+    error = pick(headline.calibration, "calibration_error", (positive or "",))
+    # With more classes each has a slope of its own, and the bins speak for all.
+    slope = None if positive is None else pick(headline.calibration, "calibration_slope", (positive,))
+    tilted = slope is not None and abs(slope.value - 1) > TILT and not slope.low <= 1 <= slope.high
     if whole.is_off:
         direction = "high" if whole.surplus.value > 0 else "low"
         title = (
             f"Probabilities are too {direction} on the whole: {whole.predicted:.3f} in the mean, and "
             f"{whole.came_true} came true"
         )
-    else:
+    elif tilted:
+        title = f"Probabilities are too {_lean(slope)}: the calibration slope is {slope}, where 1 is right"
+    elif missed >= FEW_BINS:
         title = f"Probabilities miss what came true in {missed} of {len(headline.reliability)} ranges"
-    predicted, events = _scores_and_events(headline)
-    slope = calibration_line(predicted, events).slope
-    lean = "" if math.isnan(slope) else f"; the calibration slope is {slope:.2f}, where 1 is right{_lean(slope)}"
-    positive = headline.table.positive
+    else:
+        return []
     meaning = "80 in 100 such calls are right" if positive is None else f"80 in 100 such images are {positive}"
     text = (
-        f"That the classifier says 0.80 need not mean that {meaning}: the mean error (ECE) is "
-        f"{expected_calibration_error(predicted, events):.3f}{lean}. The reliability figure shows where. Use the "
-        "probabilities to put images in order, not as risks. Where only the mix of classes differs, prevalence=... "
-        "re-weights them; otherwise fit them on images from where the classifier is used."
+        f"That the classifier says 0.80 need not mean that {meaning}: the calibration error is {error}. The "
+        "reliability figure shows where. Use the probabilities to put images in order, not as risks. Where only the "
+        "mix of classes differs, prevalence=... re-weights them; otherwise fit them on images from where the "
+        "classifier is used."
     )
     return [Limitation(title, text, "mind")]
 
 
-def _lean(slope: float) -> str:
-    return " and less means too extreme" if slope < 1 else " and more means too timid"
+def _lean(slope: Estimate | None) -> str:
+    return "extreme" if slope is not None and slope.value < 1 else "timid"
 
 
 def _missed_bins(reliability: pd.DataFrame) -> int:
     """How many bins predicted what lies outside the interval of what came true."""
     outside = (reliability["predicted"] < reliability["low"]) | (reliability["predicted"] > reliability["high"])
     return int(outside.sum())
-
-
-def _scores_and_events(headline: Assessment) -> tuple[np.ndarray, np.ndarray]:
-    """What a reliability diagram shows, and whether it came true: both `(n,)`."""
-    probabilities, labels = headline.table.probabilities(), headline.table.labels()
-    if headline.table.positive is None:
-        return probabilities.max(axis=1), (probabilities.argmax(axis=1) == labels).astype(np.int64)
-    index = headline.table.classes.index(headline.table.positive)
-    return probabilities[:, index], (labels == index).astype(np.int64)
 
 
 def _sets(headline: Assessment) -> list[Limitation]:

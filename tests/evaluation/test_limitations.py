@@ -228,14 +228,35 @@ def test_p53_a_test_that_was_read_before():
     assert the_one(found(of=sources(readings=readings(3, 2))), "3 times, of 2 checkpoints").level == "serious"
 
 
-def test_probabilities_that_are_too_high_or_too_extreme():
-    high = found(assessment(predictions(seed=1, moved=1.0)), ())
-    assert "too high on the whole" in the_one(high, "Probabilities").title
-    table = predictions(seed=1)
-    extreme = table.with_probabilities(table.probabilities() ** 3 / (table.probabilities() ** 3).sum(1, keepdims=True))
+def test_probabilities_that_are_too_high():
+    said = the_one(found(assessment(predictions(seed=1, moved=1.0)), ()), "Probabilities are too high on the whole")
+    assert "80 in 100 such images are ill" in said.text
+    assert the_one(found(assessment(predictions(seed=1, moved=-1.0)), ()), "Probabilities are too low on the whole")
+
+
+@pytest.mark.parametrize(("power", "lean"), [(3, "extreme"), (0.4, "timid")])
+def test_probabilities_that_are_too_extreme_or_too_timid(power, lean):
+    """The classes are equally frequent, so that on the whole nothing is off."""
+    table = predictions(seed=1, prevalence=0.5)
+    sharpened = table.probabilities() ** power
+    sharpened /= sharpened.sum(axis=1, keepdims=True)
+    rows = table.rows.drop(columns=["logit_other", "logit_ill"])
+    other = dataclasses.replace(table, rows=rows).with_probabilities(sharpened)
     uncalibrated = dataclasses.replace(policies(), calibration=None)
-    said = the_one(found(assessment(extreme, uncalibrated), ()), "Probabilities miss what came true in")
-    assert "less means too extreme" in said.text
+    said = the_one(found(assessment(other, uncalibrated, prevalence=0.5), (), sources(splits=None)), "Probabilities")
+    assert said.title.startswith(f"Probabilities are too {lean}: the calibration slope is ")
+
+
+def test_probabilities_of_four_classes_that_miss_in_several_ranges():
+    table = predictions(seed=1, classes=FOUR, signal=1.0)
+    confidence = table.probabilities().max(axis=1, keepdims=True)
+    wavy = np.where((confidence * 10).astype(int) % 2 == 0, table.probabilities() ** 1.6, table.probabilities() ** 0.6)
+    rows = table.rows.drop(columns=[f"logit_{name}" for name in FOUR])
+    other = dataclasses.replace(table, rows=rows).with_probabilities(wavy / wavy.sum(axis=1, keepdims=True))
+    uncalibrated = dataclasses.replace(policies(FOUR), calibration=None, conformal=None)
+    said = the_one(found(assessment(other, uncalibrated, prevalence=None), (), sources(splits=None)), "Probabilities")
+    assert "miss what came true in" in said.title
+    assert "such calls are right" in said.text
 
 
 def test_label_sets_that_break_their_promise():
