@@ -131,8 +131,12 @@ def test_a_perfect_curve_is_not_certain():
     low, high = sensitivity_band(one_class(cases, scores), 100)
     assert low == pytest.approx(np.full(201, wilson_limits(1.0, 15)[0]))
     assert high == pytest.approx(np.ones(201))
-    low, _ = sensitivity_band(one_class(cases, scores, [f"patient {row // 5}" for row in range(30)]), 100)
+    grouped = one_class(cases, scores, [f"patient {row // 5}" for row in range(30)])
+    low, _ = sensitivity_band(grouped, 100)
     assert low == pytest.approx(np.full(201, wilson_limits(1.0, 3)[0])), "three patients, not fifteen images"
+    low, _ = precision_band(grouped, 100)
+    behind = np.maximum(np.ceil(GRID * 3 - 1e-9), 1).astype(int)  # patients among the called
+    assert low == pytest.approx([wilson_limits(1.0, patients)[0] for patients in behind])
 
 
 @pytest.mark.parametrize("band", [sensitivity_band, precision_band])
