@@ -176,10 +176,13 @@ def partitions(study: Study) -> str | None:
     """How many images in which part, and how they came there."""
     if study.sources.splits is None or study.sources.config is None:
         return None
+    given = [one.table.split for one in study.assessments if _came_with_the_data(one)]
     if study.setting("data.pool_splits"):
         how = "The splits that came with the data were pooled and cut anew at random"
-    elif _came_with_the_data(study.headline):
-        how = f"The images of {study.split} came with the data as a split; the rest was cut at random"
+    elif study.setting("data.locked_test"):
+        how = "What was test in a former run is test again; the rest was cut at random"
+    elif given:
+        how = f"Came with the data as splits: {', '.join(given)}; what did not was cut at random"
     else:
         how = "Cut at random"
     folds = study.setting("data.folds")

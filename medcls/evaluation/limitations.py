@@ -105,7 +105,8 @@ def limitations(headline: Assessment, others: Sequence[Assessment], sources: Sou
 
 def _no_test(headline: Assessment) -> list[Limitation]:
     """The images took part in making the classifier, or nobody says that they did not (P09)."""
-    split, images = headline.table.split, counted(len(headline.table), "image")
+    # Tables of other tools spell it as they like.
+    split, images = headline.table.split.strip().casefold(), counted(len(headline.table), "image")
     if split in TOOK_PART:
         title = f"The figures are of {split} ({images}), which is no test"
         text = f"{at_start(TOOK_PART[split])}. New images will be called less well. Report figures of a test split."
@@ -567,7 +568,7 @@ def _trainings(headline: Assessment, sources: Sources) -> list[Limitation]:
         return [Limitation(f"The figures mix {headline.table.checkpoint}", text, "mind")]
     if sources.config is None or headline.table.checkpoint == ENSEMBLE:
         return []
-    folds, seed = sources.config["data"].get("folds"), sources.config["seed"]
+    folds, seed = sources.config["data"].get("folds"), sources.config.get("seed")
     of = f", of fold {sources.config['data']['fold']} of {folds}" if folds else ""
     text = (
         "Another seed gives other figures, by more than the intervals say: these are of the images alone. Train with "

@@ -181,7 +181,10 @@ def test_no_more_is_claimed_than_a_run_shows():
 
 def test_a_split_that_came_with_the_data_is_told_from_one_that_was_cut():
     came = assessment(predictions(seed=1, given_split="test"))
-    assert "The images of test came with the data as a split; the rest was cut" in answers(claim_2024, came)["19"]
+    assert "Came with the data as splits: test; what did not was cut at random" in answers(claim_2024, came)["19"]
+    locked = config()
+    locked["data"]["locked_test"] = "/home/dr.who/runs/first/manifest.csv"
+    assert "What was test in a former run is test again" in answers(claim_2024, of=sources(config=locked))["19"]
     pooled = config()
     pooled["data"]["pool_splits"] = True
     assert "were pooled and cut anew" in answers(claim_2024, came, of=sources(config=pooled))["19"]

@@ -69,7 +69,12 @@ def test_every_limitation_is_a_title_and_sentences():
 
 @pytest.mark.parametrize(
     ("split", "why"),
-    [("val", "also chose the checkpoint"), ("train", "fitted to these very"), ("calibration", "fitted")],
+    [
+        ("val", "also chose the checkpoint"),
+        (" Val", "also chose the checkpoint"),
+        ("train", "fitted to these very"),
+        ("calibration", "fitted"),
+    ],
 )
 def test_p09_a_split_that_took_part_is_no_test(split, why):
     listed = found(assessment(predictions(split, seed=1)))
