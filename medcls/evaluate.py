@@ -380,7 +380,7 @@ def fitted_for_table(
 def evaluate_folds(cfg: DictConfig, folder: RunFolder) -> None:
     """The runs of one cross-validation: each image by the network that had not seen it, and their ensemble on test."""
     from medcls import reporting
-    from medcls.evaluation.ensembles import mean_of
+    from medcls.evaluation.ensembles import ENSEMBLE, mean_of
     from medcls.evaluation.folds import over_folds, pooled
     from medcls.evaluation.ledger import record_reading
 
@@ -394,7 +394,7 @@ def evaluate_folds(cfg: DictConfig, folder: RunFolder) -> None:
     folds = over_folds(tables, [one.threshold for one in fitted], telling.resamples, telling.seed)
 
     def ensemble(split: str) -> Predictions:
-        return mean_of([member.predict(split) for member in members], f"ensemble of {len(members)}")
+        return mean_of([member.predict(split) for member in members], ENSEMBLE)
 
     result = ensemble("test") if fold_split == "held_out" else pooled(tables)
     # Every network has learned or selected by the others' held-out images: only what was cut off before the folds can

@@ -208,7 +208,7 @@ def test_a_cross_validation_is_judged_out_of_fold_and_its_ensemble_on_test(tmp_p
     folds = pd.read_csv(tmp_path / "out" / "folds.csv")
     assert set(folds["fold"]) == {"0", "1", "2", "mean", "pooled"}
     table = pd.read_csv(tmp_path / "out" / "predictions" / "test.csv")
-    assert len(table) == 24 and set(table["checkpoint"]) == {"ensemble of 3"}
+    assert len(table) == 24 and set(table["checkpoint"]) == {"ensemble"}
     point = json.loads((tmp_path / "out" / "policies.json").read_text(encoding="utf-8"))["operating_point"]
     assert point["split"] == "calibration"
     page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")

@@ -9,8 +9,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from medcls.evaluation.assessment import Assessment
+from medcls.evaluation.ensembles import ENSEMBLE
 from medcls.evaluation.estimates import at_start, pick, split_name, told
-from medcls.evaluation.limitations import ENSEMBLE, OUT_OF_FOLD, limitations
+from medcls.evaluation.folds import OUT_OF_FOLD
+from medcls.evaluation.limitations import limitations
 from medcls.evaluation.predictions import TOOK_PART
 from medcls.evaluation.shift import differences
 from medcls.evaluation.sources import Sources

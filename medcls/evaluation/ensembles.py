@@ -8,6 +8,9 @@ from medcls.errors import MedclsError
 from medcls.evaluation.comparing import check_paired
 from medcls.evaluation.predictions import LOGIT, Predictions, uncalibrated
 
+# In the column `checkpoint`: what stands for the weights of several networks.
+ENSEMBLE = "ensemble"
+
 
 def mean_of(tables: Sequence[Predictions], checkpoint: str) -> Predictions:
     """Average the networks' own probabilities of each image.

@@ -13,6 +13,9 @@ from medcls.evaluation.resampling import group_numbers
 
 MEAN, POOLED = "mean", "pooled"
 
+# In the column `split`: each row judged by the one network that had not seen it.
+OUT_OF_FOLD = "out_of_fold"
+
 
 def over_folds(
     folds: Sequence[Predictions],
@@ -94,7 +97,7 @@ def pooled(folds: Sequence[Predictions]) -> Predictions:
     """
     _check(folds, [None] * len(folds))
     rows = pd.concat([fold.rows for fold in folds], ignore_index=True)
-    rows = rows.assign(split="out_of_fold", checkpoint=f"{len(folds)} networks")
+    rows = rows.assign(split=OUT_OF_FOLD, checkpoint=f"{len(folds)} networks")
     return Predictions(rows, folds[0].classes, folds[0].positive)
 
 

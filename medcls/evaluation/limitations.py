@@ -11,7 +11,9 @@ from scipy.stats import norm
 
 from medcls.evaluation.analytic import LEVEL, Z, wilson_limits
 from medcls.evaluation.assessment import Assessment
+from medcls.evaluation.ensembles import ENSEMBLE
 from medcls.evaluation.estimates import NAMES, Estimate, at_start, estimate, pick, split_name, told
+from medcls.evaluation.folds import OUT_OF_FOLD
 from medcls.evaluation.intervals import MACRO
 from medcls.evaluation.metrics import FEW_CASES, UNFITTED_THRESHOLD
 from medcls.evaluation.plots import overfitting_alarm
@@ -40,7 +42,6 @@ GAP = 0.1
 BEYOND_CHANCE = 2.6
 """So many standard errors under its promise a coverage lies by chance once in two hundred times."""
 
-ENSEMBLE, OUT_OF_FOLD = "ensemble", "out_of_fold"
 """The checkpoint of a mean over networks, and the split of a table that pools the folds of a cross-validation."""
 
 # Audit checks whose subject the rules below speak of from the figures themselves.
