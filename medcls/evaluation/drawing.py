@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.container import Container
 from matplotlib.figure import Figure
-from matplotlib.transforms import ScaledTranslation
+from matplotlib.transforms import BboxBase, ScaledTranslation
 
 from medcls.evaluation.lettering import drawable, font_families
 from medcls.writing import whole
@@ -33,11 +33,17 @@ KEY_COLUMNS = 58  # what fits below a figure of that width
 
 _FILLER = "\x00"  # stands for a column and is never drawn
 
-STYLE: dict[Any, Any] = {  # what it may hold is matplotlib's to say
-    "figure.dpi": 100,
+_FILE_STYLE: dict[Any, Any] = {  # what counts when a figure is written
     "savefig.dpi": 150,
-    "figure.facecolor": "white",
     "savefig.facecolor": "white",
+    "figure.autolayout": False,
+    "figure.constrained_layout.use": False,
+    "svg.hashsalt": "medcls",  # equal figures are equal files
+}
+STYLE: dict[Any, Any] = {  # what it may hold is matplotlib's to say
+    **_FILE_STYLE,
+    "figure.dpi": 100,
+    "figure.facecolor": "white",
     "font.size": 10,
     "axes.titlesize": 11,
     "axes.labelsize": 10,
@@ -51,7 +57,6 @@ STYLE: dict[Any, Any] = {  # what it may hold is matplotlib's to say
     "legend.fontsize": 9,
     "legend.frameon": False,
     "lines.linewidth": 1.8,
-    "svg.hashsalt": "medcls",  # equal figures are equal files
     "text.usetex": False,
 }
 
@@ -163,8 +168,26 @@ def save(figure: Figure, path: Path) -> tuple[Path, Path]:
     """
     stem = path.with_suffix("") if path.suffix.lower() in (".png", ".svg") else path
     png, svg = stem.with_name(f"{stem.name}.png"), stem.with_name(f"{stem.name}.svg")
-    with matplotlib.rc_context({name: STYLE[name] for name in ("savefig.dpi", "savefig.facecolor", "svg.hashsalt")}):
+    with matplotlib.rc_context(_FILE_STYLE), _laid_out(figure) as area:
         for target, form, metadata in ((png, "png", {}), (svg, "svg", {"Date": None})):
             with whole(target) as temporary:
-                figure.savefig(temporary, format=form, metadata=metadata, bbox_inches="tight", pad_inches=0.12)
+                figure.savefig(temporary, format=form, metadata=metadata, bbox_inches=area)
     return png, svg
+
+
+@contextlib.contextmanager
+def _laid_out(figure: Figure) -> Iterator[BboxBase]:
+    """Place everything once for all files, and yield the area in inches that is not blank.
+
+    Left to `savefig`, each file would be laid out for itself and drawn twice, once only to measure it.
+    """
+    engine, dpi = figure.get_layout_engine(), figure.get_dpi()
+    try:
+        figure.set_dpi(_FILE_STYLE["savefig.dpi"])  # letters are measured in whole pixels of the PNG
+        if engine is not None:
+            engine.execute(figure)
+        figure.set_layout_engine(None)  # with "none" there would still be an engine, and each file be drawn twice
+        yield figure.get_tightbbox().padded(0.12)
+    finally:
+        figure.set_layout_engine(engine)
+        figure.set_dpi(dpi)
