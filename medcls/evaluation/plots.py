@@ -24,7 +24,13 @@ from medcls.evaluation.drawing import COLOURS, LINES, new_figure, styled
 
 PHASE_SHADES = ("#ffffff", "#ededed")
 TRAIN_COLOUR, VAL_COLOUR = COLOURS[0], COLOURS[1]
-SPLIT_COLOURS = {"train": COLOURS[0], "val": COLOURS[1], "test": COLOURS[2], "held_out": COLOURS[3]}
+SPLIT_COLOURS = {
+    "train": COLOURS[0],
+    "val": COLOURS[1],
+    "test": COLOURS[2],
+    "held_out": COLOURS[3],
+    "calibration": COLOURS[4],
+}
 
 
 def confusion_matrix_figure(
@@ -339,7 +345,7 @@ def data_figure(
         for place, split in enumerate(splits):
             numbers = [int(counts.iloc[place][name]) for name in classes]
             where = np.arange(len(classes)) + (place - (len(splits) - 1) / 2) * thick
-            colour = SPLIT_COLOURS.get(split, COLOURS[4 + place % 3])
+            colour = SPLIT_COLOURS.get(split, COLOURS[5 + place % 2])
             drawn = bars.barh(where, numbers, thick * 0.92, color=colour)
             drawn.set_label(f"{draw.name(split, lines=1)} (n = {sum(numbers)})")
             bars.bar_label(drawn, labels=[str(number) for number in numbers], padding=3, fontsize=9)
