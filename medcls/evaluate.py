@@ -212,8 +212,8 @@ def evaluate_run(cfg: DictConfig, folder: RunFolder) -> None:
         beside = []  # their probabilities are of one view
     elif not external and not anew:
         folder.write_into(opened.folder.path)
-    readings = record_reading(result, opened.folder.path.name)
-    results = reporting.judge([*beside, result], fitted, telling, readings)
+    results = reporting.judge([*beside, result], fitted, telling)
+    readings = record_reading(result, str(opened.folder.path))
     sources = reporting.sources_of_run(
         opened.folder,
         name=name,
@@ -227,7 +227,7 @@ def evaluate_run(cfg: DictConfig, folder: RunFolder) -> None:
     folder.begin("evaluate.log")
     folder.write_json("policies.json", fitted.to_plain())
     reporting.write(folder, results, dataclasses.replace(sources, training_copies=copies), telling)
-    reporting.show(results)
+    reporting.show(results, readings)
     log.info("the report: %s", folder.report)
 
 
@@ -324,8 +324,8 @@ def evaluate_table(cfg: DictConfig, folder: RunFolder) -> None:
     table = read_csv(path, positive)
     val = None if cfg.val is None else read_csv(Path(str(cfg.val)).expanduser(), positive)
     fitted = fitted_for_table(path, table, val, telling, anew)
-    readings = record_reading(table, path.stem)
-    results = reporting.judge([table] if val is None else [val, table], fitted, telling, readings)
+    results = reporting.judge([table] if val is None else [val, table], fitted, telling)
+    readings = record_reading(table, str(path))
     stamps = sorted(set(table.rows["stamp"]) - {""}) if "stamp" in table.rows else []
     sources = Sources(
         name=f"Predictions in {path.name}",
@@ -338,7 +338,7 @@ def evaluate_table(cfg: DictConfig, folder: RunFolder) -> None:
     folder.begin("evaluate.log")
     folder.write_json("policies.json", fitted.to_plain())
     reporting.write(folder, results, sources, telling)
-    reporting.show(results)
+    reporting.show(results, readings)
     log.info("the report: %s", folder.report)
 
 
@@ -403,8 +403,8 @@ def evaluate_folds(cfg: DictConfig, folder: RunFolder) -> None:
         judged_by = reporting.fit(ensemble("calibration"), telling)
     else:
         judged_by = reporting.not_fitted(result, telling)
-    readings = record_reading(result, ", ".join(member.folder.path.name for member in members))
-    results = reporting.judge([result], judged_by, telling, readings)
+    results = reporting.judge([result], judged_by, telling)
+    readings = record_reading(result, ", ".join(str(member.folder.path) for member in members))
     first = members[0]
     sources = reporting.sources_of_run(
         first.folder,
@@ -421,7 +421,7 @@ def evaluate_folds(cfg: DictConfig, folder: RunFolder) -> None:
     folder.write_json("policies.json", judged_by.to_plain())
     reporting.write(folder, results, sources, telling, folds)
     reporting.show_folds(folds)
-    reporting.show(results)
+    reporting.show(results, readings)
     log.info("the report: %s", folder.report)
 
 

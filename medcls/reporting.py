@@ -7,6 +7,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import yaml
 
@@ -22,7 +23,7 @@ from medcls.evaluation.ledger import Readings
 from medcls.evaluation.limitations import limitations
 from medcls.evaluation.policies import Policies, fit_policies
 from medcls.evaluation.policies import not_fitted as policies_not_fitted
-from medcls.evaluation.predictions import Predictions, aggregate
+from medcls.evaluation.predictions import Predictions, aggregate, from_logits
 from medcls.evaluation.report import report
 from medcls.evaluation.sources import Drawn, Picture, Sources
 from medcls.evaluation.subgroups import Bands
@@ -155,7 +156,6 @@ class Results:
 
     splits: tuple[Assessment, ...]
     units: tuple[Assessment, ...]
-    readings: Readings | None = None
 
     @property
     def headline(self) -> Assessment:
@@ -182,23 +182,46 @@ def fit(table: Predictions, telling: Telling) -> Fitted:
     MedclsError
         As `fit_policies`.
     """
-    of_images = fit_policies(
-        table,
-        telling.operating_point,
-        calibrate=telling.calibrate,
-        coverage=telling.coverage,
-        seed=telling.seed,
-    )
-    for warning in of_images.warnings:
+    fitted = _fit(table, telling)
+    for warning in fitted.images.warnings:
         log.warning(warning)
+    return fitted
+
+
+def _fit(table: Predictions, telling: Telling) -> Fitted:
+    settings: dict[str, Any] = {"coverage": telling.coverage, "seed": telling.seed}
+    of_images = fit_policies(table, telling.operating_point, calibrate=telling.calibrate, **settings)
     if telling.aggregate is None:
         return Fitted(of_images)
     # Their probabilities are made of calibrated ones.
     joined = aggregate(of_images.calibrate(table), telling.aggregate)  # type: ignore[arg-type]
-    of_units = fit_policies(
-        joined, telling.operating_point, calibrate=False, coverage=telling.coverage, seed=telling.seed
-    )
+    of_units = fit_policies(joined, telling.operating_point, calibrate=False, **settings)
     return Fitted(of_images, of_units, telling.aggregate)
+
+
+def rehearse(rows: pd.DataFrame, classes: Sequence[str], positive: str | None, telling: Telling) -> None:
+    """Tell made-up scores of a run's images as its results will be told: what cannot be told is found out beforehand.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        The manifest's, each in its split.
+
+    Raises
+    ------
+    MedclsError
+        A column, class or prevalence that these images do not have; patients whose images disagree.
+    """
+    draw = np.random.default_rng(0)
+
+    def made_up(split: str) -> Predictions:
+        numbers = np.flatnonzero((rows["split"] == split).to_numpy())
+        return from_logits(rows, numbers, draw.normal(size=(len(numbers), len(classes))), classes, positive, "made up")
+
+    there = set(rows["split"])
+    fitted = _fit(made_up("calibration" if "calibration" in there else "val"), telling)
+    result = "held_out" if "held_out" in there else "test"
+    judge([made_up(split) for split in ("val", result)], fitted, dataclasses.replace(telling, resamples=2))
 
 
 def not_fitted(table: Predictions, telling: Telling) -> Fitted:
@@ -209,7 +232,7 @@ def not_fitted(table: Predictions, telling: Telling) -> Fitted:
     return Fitted(policies)
 
 
-def judge(tables: Sequence[Predictions], fitted: Fitted, telling: Telling, readings: Readings | None = None) -> Results:
+def judge(tables: Sequence[Predictions], fitted: Fitted, telling: Telling) -> Results:
     """Judge each table, the result last.
 
     Raises
@@ -231,7 +254,7 @@ def judge(tables: Sequence[Predictions], fitted: Fitted, telling: Telling, readi
     if fitted.units is not None and fitted.aggregate is not None:
         joined = [aggregate(one.table, fitted.aggregate) for one in splits]  # type: ignore[arg-type]
         units = tuple(assess(table, fitted.units, **settings) for table in joined)
-    return Results(splits, units, readings)
+    return Results(splits, units)
 
 
 def write(
@@ -344,7 +367,7 @@ def show_folds(folds: pd.DataFrame) -> None:
     terminal.show_table(table, "Out of fold")
 
 
-def show(results: Results) -> None:
+def show(results: Results, readings: Readings | None) -> None:
     """Print what each split says of the checkpoint, side by side; and what is undefined, or worthless, and why."""
     columns: dict[str, list[str]] = {}
     names = [name for name in SHOWN if name in results.headline.metrics.values]
@@ -361,8 +384,8 @@ def show(results: Results) -> None:
             log.warning("%s: undefined: %s (%s)", one.table.split, ", ".join(undefined), reasons)
         if (note := one.metrics.majority_note()) is not None:
             log.warning("%s: %s", one.table.split, note)
-    if results.readings is not None:
-        log.info("%s", results.readings.sentence())
+    if readings is not None:
+        log.info("%s", readings.sentence())
 
 
 def _with_interval(one: Assessment, name: str) -> str:

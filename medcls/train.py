@@ -119,6 +119,7 @@ def train(cfg: DictConfig, run: RunFolder) -> float | None:
     preprocessing = choose_preprocessing(cfg)
     settings = split_settings(cfg)
     whole, manifest = read_images(cfg, settings)
+    reporting.rehearse(manifest.rows, manifest.classes, manifest.positive, telling)
     asked = settings | source_settings(cfg)
     findings = audit_quickly(whole, manifest, asked, resize=preprocessing.resize)
     data = make_loaders(cfg, manifest, preprocessing, machine)
@@ -160,8 +161,8 @@ def train(cfg: DictConfig, run: RunFolder) -> float | None:
         remember_test(manifest, str(run.path), asked)
         # With folds, a test split that came with the data waits for the ensemble of them all.
         tables.append(predict(best, data, "held_out" if has(manifest, "held_out") else "test", device))
-        readings = record_reading(tables[-1], run.path.name)
-    results = reporting.judge(tables, fitted, telling, readings)
+        readings = record_reading(tables[-1], str(run.path))
+    results = reporting.judge(tables, fitted, telling)
     sources = reporting.sources_of_run(
         run,
         name=f"{cfg.data.name}, {cfg.model.name}",
@@ -173,7 +174,7 @@ def train(cfg: DictConfig, run: RunFolder) -> float | None:
         decoding=preprocessing.decoding,
     )
     reporting.write(run, results, sources, telling)
-    reporting.show(results)
+    reporting.show(results, readings)
     log.info("the report: %s", run.report)
     log.info("run folder: %s", run.path)
     # A score of 0.0 is a score; without one the checkpoint callback would have saved nothing, and loading failed.

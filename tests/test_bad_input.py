@@ -221,3 +221,31 @@ def test_a_path_with_odd_characters_is_taken_as_typed(refused):
 
 def test_resume_without_a_run(refused, tmp_path):
     assert "holds no run" in refused(f"resume={tmp_path}/nothing")
+
+
+@pytest.mark.parametrize(
+    ("setting", "says"),
+    [
+        ("operating_point=sensitivity>=95", "'95' should be a share"),
+        ("operating_point=youdn", "Did you mean youden"),
+        ("coverage=90", "coverage is 90"),
+        ("calibrate=maybe", "calibrate is 'maybe'"),
+        ("aggregate=average", "aggregate is 'average'"),
+        ("subgroups=[sex]", "no column 'sex'"),
+        ("subgroups={path: {every: 3}}", "hold no number"),
+        ("prevalence=malignant", "prevalence is 'malignant'"),
+        ("prevalence={malign: 0.1}", "Did you mean malignant"),
+        ("ordered=[mild, severe]", "name each once"),
+        ("report.images=1", "report.images is 1"),
+        ("report.paths=hide", "report.paths is 'hide'"),
+        ("data.calibration_fraction=1.5", "data.calibration_fraction is 1.5"),
+    ],
+)
+def test_how_results_are_told_is_checked_before_anything_is_trained(refused, root, setting, says):
+    assert says in refused(f"data.root={root}", "positive_class=malignant", setting)
+
+
+def test_patients_whose_images_disagree_are_found_before_anything_is_trained(refused, folder):
+    root = folder({"a": 12, "b": 12, "c": 12})
+    said = refused(f"data.root={root}", r"data.group_pattern='(\d)\.png'", "aggregate=mean")
+    assert "under several labels" in said
