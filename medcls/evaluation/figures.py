@@ -14,6 +14,7 @@ from medcls.evaluation.curves import (
     rejection_figure,
     reliability_figure,
     roc_figure,
+    scores_figure,
 )
 from medcls.evaluation.drawing import save
 from medcls.evaluation.plots import confusion_matrix_figure
@@ -22,6 +23,9 @@ from medcls.evaluation.subgroups import Subgroups
 
 # What a reader of subgroups looks at first, in each kind of task.
 OF_SUBGROUPS = "auroc"
+
+_Plan = tuple[str, str, str, Callable[[], Figure]]
+"""Name, title and text of a figure, and what makes it."""
 
 
 def draw(
@@ -38,8 +42,8 @@ def draw(
     seed : int
         Of the bands.
     only : collection of str, optional
-        Which of `confusion`, `roc`, `precision_recall`, `reliability`, `decision`, `rejection`; without it all that
-        the task has, and one for each subgroup column.
+        Which of `confusion`, `scores`, `roc`, `precision_recall`, `reliability`, `decision`, `rejection`; without it
+        all that the task has, and one for each subgroup column. A binary task alone has `scores` and `decision`.
 
     Returns
     -------
@@ -54,20 +58,24 @@ def draw(
     return drawn
 
 
-def _figures(one: Assessment, stamp: str | None, seed: int) -> list[tuple[str, str, str, Callable[[], Figure]]]:
-    """Name, title, text and maker of each figure."""
+def _figures(one: Assessment, stamp: str | None, seed: int) -> list[_Plan]:
+    """Plan each figure, in the order to be read."""
     table, caption, point = one.table, one.table.caption(), one.policies.operating_point
     scores = (table.labels(), table.probabilities(), table.classes, table.positive, caption, stamp)
     groups = table.rows["group"].tolist()
     at = "" if point is None else f" at the operating point, {point.label()}"
     sure = "probability" if table.positive is not None else "confidence"
-    figures: list[tuple[str, str, str, Callable[[], Figure]]] = [
+    figures: list[_Plan] = [
         (
             "confusion",
             "Confusion matrix",
             f"How many images of each true class (rows) were called what (columns){at}, and their share of the row.",
             lambda: confusion_matrix_figure(one.metrics.confusion, table.classes, caption, stamp),
-        ),
+        )
+    ]
+    if table.positive is not None:
+        figures.append(_of_scores(one, table.positive, stamp))
+    figures += [
         (
             "roc",
             "ROC curve",
@@ -91,17 +99,7 @@ def _figures(one: Assessment, stamp: str | None, seed: int) -> list[tuple[str, s
         ),
     ]
     if one.decisions is not None and table.positive is not None:
-        curve, positive = one.decisions, table.positive
-        threshold = None if point is None else point.threshold
-        figures.append(
-            (
-                "decision",
-                "Decision curve",
-                "Net benefit of acting on the classifier, against treating everybody and nobody, for every probability "
-                "at which a person would act. It is of use where its line is the highest.",
-                lambda: decision_curve_figure(curve, positive, caption, stamp, threshold=threshold),
-            )
-        )
+        figures.append(_of_decisions(one, one.decisions, table.positive, stamp))
     figures.append(
         (
             "rejection",
@@ -113,7 +111,32 @@ def _figures(one: Assessment, stamp: str | None, seed: int) -> list[tuple[str, s
     return figures + [_of_subgroups(one, groups_of, stamp) for groups_of in one.subgroups]
 
 
-def _of_subgroups(one: Assessment, of: Subgroups, stamp: str | None) -> tuple[str, str, str, Callable[[], Figure]]:
+def _of_scores(one: Assessment, positive: str, stamp: str | None) -> _Plan:
+    table, point = one.table, one.policies.operating_point
+    called = "" if point is None else " The dashed line is the threshold: what lies to its right is called positive."
+    scores = (table.labels(), table.probabilities(), table.classes, positive, table.caption(), stamp)
+    return (
+        "scores",
+        "Scores by class",
+        "How the predicted probability of the positive class is spread over the images that are positive (above) and "
+        f"over those that are not (below), each on a scale of its own. The less the two overlap, the better.{called}",
+        lambda: scores_figure(*scores, operating_point=point),
+    )
+
+
+def _of_decisions(one: Assessment, curve: pd.DataFrame, positive: str, stamp: str | None) -> _Plan:
+    point = one.policies.operating_point
+    threshold = None if point is None else point.threshold
+    return (
+        "decision",
+        "Decision curve",
+        "Net benefit of acting on the classifier, against treating everybody and nobody, for every probability "
+        "at which a person would act. It is of use where its line is the highest.",
+        lambda: decision_curve_figure(curve, positive, one.table.caption(), stamp, threshold=threshold),
+    )
+
+
+def _of_subgroups(one: Assessment, of: Subgroups, stamp: str | None) -> _Plan:
     told = of.table()
     rows = told[told["metric"] == OF_SUBGROUPS].rename(columns={"group": "name", "value": "estimate"})
     overall = one.metrics.values[OF_SUBGROUPS]
