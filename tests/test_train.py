@@ -31,7 +31,7 @@ def test_the_run_folder_holds_what_the_design_names(finished):
             f"figures/{figure}.{ending}"
             for figure in [
                 "training_images", "data", "training", "confusion_val", "confusion_test", "roc_val", "roc_test",
-                "precision_recall_test", "reliability_test", "decision_test", "rejection_test",
+                "precision_recall_test", "reliability_test", "decision_test", "rejection_test", "scores_test",
             ]
             for ending in ("png", "svg")
         ),
