@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from medcls.configuration import build, build_network, check_targets, open_door, plain, read_source, settle_paths
 from medcls.errors import MedclsError
-from medcls.finished_runs import runs_in
+from medcls.finished_runs import differences, read_configuration, runs_in
 from medcls.run_folder import RunFolder
 
 if TYPE_CHECKING:
@@ -32,6 +32,27 @@ log = logging.getLogger("medcls.evaluate")
 
 # What a run's checkpoint already has: given here, it is fitted anew.
 STORED = ("calibrate", "operating_point", "coverage", "aggregate")
+
+# What means nothing beside what is judged, and why.
+_KNOWN = "a run knows the class that it looks for"
+_OWN_ROWS = "a run is fitted on its own val or calibration images"
+_TABLE = "a table comes with its scores, and no image is read"
+IDLE = {
+    "run": {"positive_class": _KNOWN, "val": _OWN_ROWS},
+    "images of another site": {
+        "positive_class": _KNOWN,
+        "val": _OWN_ROWS,
+        "split": "all images of another site are judged",
+        "images": "data.root says where they lie",
+    },
+    "runs": {"positive_class": _KNOWN, "val": _OWN_ROWS, "split": "folds are judged on what each held out"},
+    "predictions": {
+        "split": "all rows of a table are judged, and its column split names them",
+        "images": _TABLE,
+        "views": _TABLE,
+        "data": _TABLE,
+    },
+}
 
 
 def main() -> None:
@@ -52,6 +73,7 @@ def run(cfg: DictConfig) -> None:
                 f"{' and '.join(named) or 'Nothing'} given to evaluate: name one of run=RUN, runs=[A,B,...] (the folds "
                 "of a cross-validation) and predictions=FILE.csv."
             )
+        refuse_idle_settings(named[0])
         terminal.start_log()
         doors[named[0]](cfg, folder)
     finally:
@@ -101,6 +123,11 @@ class OpenedRun:
             return None
         table = read_csv(path, self.loaded.positive)
         return table if table.checkpoint == self.loaded.checkpoint else None
+
+    def holds_result_of_another_split(self, split: str) -> bool:
+        """Whether the run folder's report is of another split, and not to be lost to this one."""
+        results = {"test", "held_out"} - {split}
+        return any((self.folder.predictions / f"{name}.csv").is_file() for name in results)
 
     def predict(self, split: str, views: int = 1) -> Predictions:
         """Predict one of the run's own splits anew."""
@@ -165,11 +192,14 @@ def open_run(path: str, cfg: DictConfig) -> OpenedRun:
     folder.close()  # it is read here, and has nothing to log
     if not folder.config.is_file() or not folder.best.is_file():
         raise MedclsError(
-            f"{path} is no run folder that can be evaluated: it needs config.yaml and checkpoints/best.ckpt."
+            f"{path or 'An empty name'} is no run folder that can be evaluated: it needs config.yaml and "
+            "checkpoints/best.ckpt."
         )
-    config = OmegaConf.load(folder.config)
-    if not isinstance(config, DictConfig):
-        raise MedclsError(f"{folder.config} is not a configuration.")
+    config = OmegaConf.create(read_configuration(folder.path))
+    if missing := [name for name in ("data", "model", "schedule", "seed") if name not in config]:
+        raise MedclsError(f"{folder.config} is no configuration of a run: it has no {', '.join(missing)}.")
+    if not isinstance(cfg.trust, bool):
+        raise MedclsError(f"trust is {cfg.trust!r}: give true or false.")
     if not cfg.trust:
         check_targets(config)
     rows = read_rows(folder.manifest)
@@ -188,7 +218,7 @@ def evaluate_run(cfg: DictConfig, folder: RunFolder) -> None:
     """One run: a split of its own, or another site's images.
 
     Its own split, as the run stored its policies, goes into the run folder, as a training would have left it there;
-    what is told otherwise gets a folder of its own.
+    what is told otherwise, and what would take the place of another split's report, gets a folder of its own.
     """
     from medcls import reporting
     from medcls.evaluation.ledger import record_reading
@@ -210,7 +240,7 @@ def evaluate_run(cfg: DictConfig, folder: RunFolder) -> None:
     fitted = fitted_for(opened, telling, anew=anew, views=cfg.views, result=result)
     if cfg.views > 1:
         beside = []  # their probabilities are of one view
-    elif not external and not anew:
+    elif not external and not anew and not opened.holds_result_of_another_split(cfg.split):
         folder.write_into(opened.folder.path)
     results = reporting.judge([*beside, result], fitted, telling)
     readings = record_reading(result, str(opened.folder.path))
@@ -252,6 +282,7 @@ def fitted_for(opened: OpenedRun, telling: Telling, *, anew: Sequence[str], view
     """
     from medcls import reporting
 
+    check_has_threshold(result, anew)
     stored = opened.loaded.policies
     if views > 1:
         if "calibration" in opened.splits:
@@ -267,10 +298,45 @@ def fitted_for(opened: OpenedRun, telling: Telling, *, anew: Sequence[str], view
     return reporting.fit(opened.beside(opened.fitted_on), telling)
 
 
+def given() -> list[str]:
+    """The settings that the command line names; those of a group as the group: `data` for `data.root=...`."""
+    names = [override.lstrip("+~").split("=")[0] for override in HydraConfig.get().overrides.task]
+    return ["data" if name.startswith("data.") else name for name in names]
+
+
+def check_has_threshold(result: Predictions, anew: Sequence[str]) -> None:
+    """Refuse an operating point where there is none.
+
+    Raises
+    ------
+    MedclsError
+        More than two classes.
+    """
+    if result.positive is None and "operating_point" in anew:
+        raise MedclsError(
+            f"operating_point means nothing with {len(result.classes)} classes, of which the most probable is called: "
+            "leave it out."
+        )
+
+
 def names_other_images() -> bool:
     """Whether the command line names images of another place."""
-    given = [override.lstrip("+~").split("=")[0] for override in HydraConfig.get().overrides.task]
-    return any(name == "data" or name.startswith("data.") for name in given)
+    return "data" in given()
+
+
+def refuse_idle_settings(judged: str) -> None:
+    """Refuse what was typed and would change nothing: whoever typed it believes that it does.
+
+    Raises
+    ------
+    MedclsError
+        Names the settings.
+    """
+    what = "images of another site" if judged == "run" and names_other_images() else judged
+    meant = {name: why for name, why in IDLE[what].items() if name in given()}
+    if meant:
+        reasons = "; ".join(dict.fromkeys(meant.values()))
+        raise MedclsError(f"{', '.join(meant)} would change nothing beside {what}: {reasons}. Leave it out.")
 
 
 def other_images(cfg: DictConfig, opened: OpenedRun) -> tuple[Manifest, int]:
@@ -355,6 +421,7 @@ def fitted_for_table(
     from medcls import reporting
     from medcls.run_folder import read_json
 
+    check_has_threshold(table, anew)
     if val is not None:
         return reporting.fit(val, telling)
     beforehand = telling.operating_point.startswith("fixed")
@@ -431,11 +498,14 @@ def open_folds(cfg: DictConfig) -> list[OpenedRun]:
     Raises
     ------
     MedclsError
-        Fewer than two; runs without a fold; a fold twice; another number of folds, or other classes.
+        Fewer than two; runs without a fold; a fold twice; runs that differ in more than the fold.
     """
     named = plain(cfg.runs)
     named = [named] if isinstance(named, str) else list(named)
-    paths = [path for name in named for path in runs_in(Path(str(name)).expanduser())]
+    folders = [Path(str(name)).expanduser() for name in named]
+    if not_there := [str(path) for path in folders if not path.is_dir()]:
+        raise MedclsError(f"There is no folder {', '.join(not_there)}: name run folders, or the folder of a sweep.")
+    paths = [path for folder in folders for path in runs_in(folder)]
     if len(paths) < 2:
         raise MedclsError(f"runs={', '.join(map(str, named))}: a cross-validation has two runs or more.")
     members = [open_run(str(path), cfg) for path in paths]
@@ -453,11 +523,28 @@ def open_folds(cfg: DictConfig) -> list[OpenedRun]:
             f"These runs are folds {', '.join(map(str, folds))} of {', '.join(map(str, sorted(counts)))}: give the "
             "runs of one cross-validation, each fold once."
         )
+    check_differ_in_fold_alone(members)
     if missing := sorted(set(range(counts.pop())) - set(folds)):
         log.warning(
             "fold(s) %s are missing: the images that they held out are not judged", ", ".join(map(str, missing))
         )
     return members
+
+
+def check_differ_in_fold_alone(members: Sequence[OpenedRun]) -> None:
+    """Refuse folds that were not trained alike: their mean would be of nothing.
+
+    Raises
+    ------
+    MedclsError
+        Names what each has of its own.
+    """
+    settings = [plain(member.config) for member in members]
+    for one in settings:
+        one["data"].pop("fold")
+    if any(told := differences(settings)):
+        listed = "\n".join(f"  {member.folder.path}: {words}" for member, words in zip(members, told, strict=True))
+        raise MedclsError(f"Runs of one cross-validation differ in data.fold alone; these differ in more:\n{listed}")
 
 
 def read_telling(cfg: DictConfig) -> tuple[Telling, tuple[str, ...]]:

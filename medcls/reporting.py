@@ -97,6 +97,8 @@ class Telling:
             A value that makes no sense: before anything is trained.
         """
         asked = settings["report"]
+        if not isinstance(asked, Mapping):
+            raise MedclsError(f"report is {asked!r}: give its settings one by one, as report.images=false.")
         for name in ("calibrate", "images"):
             value = settings["calibrate"] if name == "calibrate" else asked["images"]
             if not isinstance(value, bool):
@@ -108,7 +110,9 @@ class Telling:
             raise MedclsError(f"ordered is {settings['ordered']!r}: list the classes, as '[mild, moderate, severe]'.")
         if settings["aggregate"] not in (None, "mean", "max", "median"):
             raise MedclsError(f"aggregate is {settings['aggregate']!r}: choose mean, max or median, or null.")
-        coverage, resamples = settings["coverage"], settings["resamples"]
+        coverage, resamples, seed = settings["coverage"], settings["resamples"], settings["seed"]
+        if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+            raise MedclsError(f"seed is {seed!r}: give a whole number, at least 0.")
         if isinstance(coverage, bool) or not isinstance(coverage, int | float) or not 0 < coverage < 1:
             raise MedclsError(f"coverage is {coverage!r}: give a share above 0 and below 1, as 0.9.")
         if isinstance(resamples, bool) or not isinstance(resamples, int) or resamples < 100:
@@ -122,7 +126,7 @@ class Telling:
             prevalence=_prevalence(settings["prevalence"]),
             ordered=None if settings["ordered"] is None else tuple(str(name) for name in settings["ordered"]),
             resamples=resamples,
-            seed=settings["seed"],
+            seed=seed,
             purpose=asked["purpose"],
             images=asked["images"],
             paths=asked["paths"] == "shown",
@@ -261,6 +265,10 @@ def write(
     folder: RunFolder, results: Results, sources: Sources, telling: Telling, folds: pd.DataFrame | None = None
 ) -> None:
     """Write predictions, metrics, figures and the report into a folder that has begun."""
+    # What is told in words comes first: where the sources do not fit together nothing has been written yet.
+    others = results.splits[:-1]
+    limits = limitations(results.headline, others, sources)
+    checklists = [*claim_2024(results.headline, others, sources), *tripod_ai(results.headline, others, sources)]
     stamp = " · ".join(sources.stamps) or None
     for one in results.splits:
         one.table.write_csv(folder.predictions / f"{one.table.split or 'predictions'}.csv")
@@ -270,7 +278,6 @@ def write(
         name = f"{results.headline.table.split or 'predictions'}_at_stated_prevalence.csv"
         deployment.table.write_csv(folder.predictions / name)
     folder.write_json("metrics.json", {"stamps": sources.stamps, **results.to_plain()})
-    others = results.splits[:-1]
     with terminal.progress("drawing and writing the report"):
         for one in others:
             draw(one, folder.figures, stamp, seed=telling.seed, only=("confusion", "roc"))
@@ -282,11 +289,8 @@ def write(
             figures=[*figures, *sources.drawn],
             units=results.headline_units,
             folds=folds,
-            limitations=limitations(results.headline, others, sources),
-            checklists=[
-                *claim_2024(results.headline, others, sources),
-                *tripod_ai(results.headline, others, sources),
-            ],
+            limitations=limits,
+            checklists=checklists,
             images=telling.images,
             paths=telling.paths,
         )
@@ -317,9 +321,16 @@ def sources_of_run(
         How they are shown.
     """
     config = yaml.safe_load(run.config.read_text(encoding="utf-8"))
-    history = pictures.read_history(run.logs)
-    epochs = 0 if history.empty else int(history["epoch"].max()) + 1
-    splits = run.path / "splits.csv"
+    try:
+        history = pictures.read_history(run.logs)
+        epochs = 0 if history.empty else int(history["epoch"].max()) + 1
+        splits = pd.read_csv(run.path / "splits.csv") if (run.path / "splits.csv").is_file() else None
+        model = (run.path / "model.txt").read_text(encoding="utf-8") if (run.path / "model.txt").is_file() else None
+    except (ValueError, KeyError) as error:
+        raise MedclsError(
+            f"{run.path}: the metrics in logs, splits.csv or model.txt are damaged ({error!r}). Bring them back as the "
+            "training wrote them, or remove them: the report then goes without."
+        ) from error
     return Sources(
         name=name,
         made=datetime.now().astimezone(),
@@ -327,11 +338,11 @@ def sources_of_run(
         purpose=telling.purpose,
         stamps=tuple(stamps),
         config=config,
-        audit=read_json(run.path / "audit.json"),
-        weights=read_json(run.path / "weights.json"),
-        environment=read_json(run.path / "environment.json"),
-        splits=pd.read_csv(splits) if splits.is_file() else None,
-        model=(run.path / "model.txt").read_text(encoding="utf-8") if (run.path / "model.txt").is_file() else None,
+        audit=_read_record(run.path / "audit.json", ("data", "findings")),
+        weights=_read_record(run.path / "weights.json", ("source", "sha256", "reinitialised", "summary")),
+        environment=_read_record(run.path / "environment.json", ("packages",)),
+        splits=splits,
+        model=model,
         history=None if history.empty else history,
         phases=tuple(pictures.phases(config["schedule"]["phases"], epochs)),
         drawn=_drawn_in_training(run),
@@ -339,6 +350,17 @@ def sources_of_run(
         readings=readings,
         picture=None if images is None else lambda path: picture(images / path, decoding),
     )
+
+
+def _read_record(path: Path, wanted: Sequence[str]) -> dict[str, Any] | None:
+    """What a run wrote down of itself; None where the file is missing."""
+    record = read_json(path)
+    if record is not None and not (isinstance(record, dict) and set(wanted) <= set(record)):
+        raise MedclsError(
+            f"{path} is not what a training wrote: it should hold {', '.join(wanted)}. Bring it back, or remove it: "
+            "the report then goes without."
+        )
+    return record
 
 
 def _drawn_in_training(run: RunFolder) -> tuple[Drawn, ...]:
@@ -381,9 +403,9 @@ def show(results: Results, readings: Readings | None) -> None:
         undefined = [name for name in one.metrics.reasons if "/" not in name]
         if undefined:
             reasons = "; ".join(dict.fromkeys(one.metrics.reasons[name] for name in undefined))
-            log.warning("%s: undefined: %s (%s)", one.table.split, ", ".join(undefined), reasons)
+            log.warning("%s: undefined: %s (%s)", one.table.split or "predictions", ", ".join(undefined), reasons)
         if (note := one.metrics.majority_note()) is not None:
-            log.warning("%s: %s", one.table.split, note)
+            log.warning("%s: %s", one.table.split or "predictions", note)
     if readings is not None:
         log.info("%s", readings.sentence())
 

@@ -165,7 +165,21 @@ def test_images_that_the_run_learned_from_are_counted_at_another_site(finished, 
         (["run=RUN", "prevalence=2"], "prevalence is 2"),
         (["run=RUN", "resamples=5"], "resamples is 5"),
         (["run=RUN", "report.paths=no"], "report.paths is 'no'"),
-        (["run=RUN", "images=/no/such/folder"], "images=/new/place"),
+        (["run=RUN", "report=null"], "report is None"),
+        (["run=RUN", "seed=abc"], "seed is 'abc'"),
+        (["run=RUN", "seed=-1"], "seed is -1"),
+        (["run=RUN", "seed=null"], "seed is None"),
+        (["run=RUN", "subgroups=sex"], "subgroups is 'sex': list the columns"),
+        (["run=RUN", "subgroups=5"], "subgroups is 5: list the columns"),
+        (["run=RUN", "trust=no"], "trust is 'no'"),
+        (["run=RUN", "positive_class=正常"], "positive_class would change nothing beside run"),
+        (["run=RUN", "val=other.csv"], "val would change nothing"),
+        (["run=RUN", "data.root=/elsewhere", "split=val"], "split would change nothing beside images of another site"),
+        (["runs=[RUN,/no/such/run]"], "There is no folder /no/such/run"),
+        (["runs=RUN/predictions/test.csv"], "There is no folder"),
+        (["predictions=RUN/predictions/test.csv", "positive_class=得病", "split=val"], "split would change nothing"),
+        (["predictions=RUN/predictions/test.csv", "positive_class=得病", "data.root=/x"], "data would change nothing"),
+        (["run=RUN", "images=/no/such/folder"], "looked for in /no/such/folder"),
         (["predictions=/no/such.csv", "positive_class=a"], "cannot be read as a table"),
         (["predictions=RUN/predictions/test.csv"], "positive_class"),
         (["predictions=RUN/predictions/test.csv", "positive_class=nobody"], "not among the classes"),
@@ -176,6 +190,33 @@ def test_images_that_the_run_learned_from_are_counted_at_another_site(finished, 
 def test_bad_input_is_answered_in_a_sentence(finished, monkeypatch, capsys, arguments, says):
     filled = [argument.replace("RUN", str(finished)) for argument in arguments]
     assert says in refused(monkeypatch, capsys, *filled)
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "says"),
+    [
+        ("config.yaml", "{a: [", "cannot be read as a configuration"),
+        ("config.yaml", "a: 1", "it has no data, model, schedule, seed"),
+        ("audit.json", "[1]", "it should hold data, findings"),
+        ("weights.json", '"x"', "is not what a training wrote"),
+        ("environment.json", "{}", "it should hold packages"),
+        ("splits.csv", "", "splits.csv or model.txt are damaged"),
+    ],
+)
+def test_a_damaged_run_folder_is_named_and_left_as_it_is(finished, tmp_path, monkeypatch, capsys, file, content, says):
+    damaged = Path(shutil.copytree(finished, tmp_path / "damaged"))
+    (damaged / file).write_text(content, encoding="utf-8")
+    before = {path: path.read_bytes() for path in damaged.rglob("*") if path.is_file()}
+    assert says in refused(monkeypatch, capsys, f"run={damaged}", "resamples=100")
+    assert {path: path.read_bytes() for path in damaged.rglob("*") if path.is_file()} == before
+
+
+def test_val_does_not_take_the_place_of_the_report_on_test(finished):
+    before = (finished / "report.html").read_bytes()
+    run_door(evaluate.main, f"run={finished}", "split=val", "resamples=100")
+    assert (finished / "report.html").read_bytes() == before
+    (made,) = Path("evaluations").iterdir()
+    assert list(metrics(made))[-1] == "val"
 
 
 def test_images_that_have_changed_are_not_this_runs(finished, tmp_path, monkeypatch, capsys, picture):
@@ -212,7 +253,7 @@ def test_a_cross_validation_is_judged_out_of_fold_and_its_ensemble_on_test(tmp_p
     point = json.loads((tmp_path / "out" / "policies.json").read_text(encoding="utf-8"))["operating_point"]
     assert point["split"] == "calibration"
     page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
-    assert "not an interval" in page or "no interval" in page
+    assert "is no confidence interval" in page
 
 
 def other_tool(file: Path, **changed: object) -> Path:
@@ -247,11 +288,28 @@ SCORES = np.linspace(0.1, 0.9, 40)
         ({"prob_ill": None}, "probabilities of 'well' alone"),
         ({"label": "nobody"}, "'nobody'"),
         ({"prob_ill": ["much"] * 40}, "'much' is no number"),
+        ({"split": "../../elsewhere"}, "cannot be part of a file's name"),
+        ({"prob_": 0.0}, "names no class"),
     ],
 )
 def test_p42_a_table_that_cannot_be_judged_is_answered_in_a_sentence(tmp_path, monkeypatch, capsys, changed, says):
     table = other_tool(tmp_path / "table.csv", **changed)
     assert says in refused(monkeypatch, capsys, f"predictions={table}", "positive_class=ill")
+
+
+@pytest.mark.parametrize("mark", [";", "\t"])
+def test_a_table_with_other_marks_than_commas_is_told_so(tmp_path, monkeypatch, capsys, mark):
+    pd.read_csv(other_tool(tmp_path / "table.csv")).to_csv(tmp_path / "other.csv", sep=mark, index=False, decimal=",")
+    said = refused(monkeypatch, capsys, f"predictions={tmp_path}/other.csv", "positive_class=ill")
+    assert f"has {mark!r} between its cells" in said
+
+
+def test_a_split_of_medcls_is_known_however_it_is_spelled(tmp_path):
+    table = other_tool(tmp_path / "table.csv", split=" TRAIN")
+    run_door(
+        evaluate.main, f"predictions={table}", "positive_class=ill", "resamples=100", f"hydra.run.dir={tmp_path}/out"
+    )
+    assert "the network was fitted to these very images" in metrics(tmp_path / "out")["train"]["caption"]
 
 
 def test_p42_hard_labels_of_a_tutorial_are_told_what_their_auc_is(tmp_path, monkeypatch, capsys):

@@ -48,7 +48,7 @@ def reopen(
             raise MedclsError(f"The run has no image in the split {split!r}: it has {', '.join(there)}.")
     rows = every[every["split"].isin(splits)].reset_index(drop=True)
     facts, failures = survey(root, rows["path"].tolist(), frame=frame, remember=remember, progress=progress)
-    moved = f"Where the images lie elsewhere now, name the folder: images=/new/place (the run had {root})."
+    moved = f"They were looked for in {root}: where they lie elsewhere now, name the folder by images=/new/place."
     if failures:
         raise MedclsError(
             f"{len(failures)} of {counted(len(rows), 'image')} cannot be read:\n"

@@ -196,7 +196,11 @@ def read_bands(asked: Mapping[str, Any] | Sequence[str]) -> dict[str, Bands | No
     MedclsError
         Anything else.
     """
-    by_column = dict(asked) if isinstance(asked, Mapping) else dict.fromkeys(asked)
+    if not isinstance(asked, Mapping | Sequence) or isinstance(asked, str):
+        raise MedclsError(
+            f"subgroups is {asked!r}: list the columns, as '[{asked}]' or '{{sex: null, age: [40, 60]}}'."
+        )
+    by_column = dict(asked) if isinstance(asked, Mapping) else {str(column): None for column in asked}
     return {str(column): _bands(str(column), how) for column, how in by_column.items()}
 
 

@@ -5,6 +5,7 @@ Every figure of the report is computed from this table alone.
 
 import csv
 import dataclasses
+import re
 import warnings
 from collections import Counter
 from collections.abc import Sequence
@@ -38,6 +39,10 @@ FITTED_TWICE = {
     "val": "these images also chose the checkpoint, which flatters it; data.calibration_fraction cuts off some that "
     "chose nothing",
 }
+
+# A split, where a table names one: it becomes part of file names. medcls's own, however spelled, are meant.
+SPLIT_NAME = re.compile(r"[\w][\w .-]*|")
+OWN_SPLITS = ("train", "val", "calibration", "test", "held_out", "external")
 
 # The splits whose figures are the result: whatever is fitted on them has seen the answers. (External: another site.)
 NEVER_FITTED_ON = ("test", "held_out", "external")
@@ -312,10 +317,13 @@ def read_csv(path: Path, positive: str | None) -> Predictions:
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             header = next(csv.reader(file), [])
+        _check_commas(header, path)
         with warnings.catch_warnings():
             # A first row one cell too long would shift every column (or lose its last cell, with a warning).
             warnings.simplefilter("error", pd.errors.ParserWarning)
             table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig", index_col=False)
+    except MedclsError:
+        raise
     except (OSError, ValueError, csv.Error, pd.errors.ParserWarning) as error:
         raise MedclsError(
             f"{path} cannot be read as a table of predictions ({error}). Wanted is UTF-8 text with commas between "
@@ -329,8 +337,10 @@ def read_csv(path: Path, positive: str | None) -> Predictions:
     if missing or not classes:
         raise MedclsError(
             f"{path} is no table of predictions: it has no column {', '.join(missing) or 'prob_<class>'}. Wanted are "
-            f"path, label and prob_<class> for each class; it has {', '.join(table.columns)}."
+            f"path, label and prob_<class> for each class; it has {', '.join(map(repr, table.columns))}."
         )
+    if "" in classes:
+        raise MedclsError(f"{path} has a column {PROB!r} that names no class: call it {PROB}<class>.")
     if len(classes) == 1:
         raise MedclsError(
             f"{path} has probabilities of {classes[0]!r} alone: with two classes add prob_<the other class>, which is "
@@ -339,6 +349,7 @@ def read_csv(path: Path, positive: str | None) -> Predictions:
     for name in ("group", "split", "checkpoint"):
         if name not in table:
             table[name] = ""
+    table["split"] = _split_names(table["split"], path)
     for name in table.columns:
         if name.startswith((LOGIT, PROB)) or name == "ood":
             table[name] = _numbers(table[name], path)
@@ -346,6 +357,25 @@ def read_csv(path: Path, positive: str | None) -> Predictions:
         return Predictions(table, classes, positive)
     except MedclsError as error:
         raise MedclsError(f"{path}: {error}") from error
+
+
+def _check_commas(header: Sequence[str], path: Path) -> None:
+    mark = next((mark for mark in ";\t|" if len(header) == 1 and mark in header[0]), None)
+    if mark is not None:
+        raise MedclsError(f"{path} has {mark!r} between its cells: save it with commas, and with points in numbers.")
+
+
+def _split_names(splits: pd.Series, path: Path) -> pd.Series:
+    """The splits that a table names, medcls's own as medcls spells them: `Test` is test."""
+    named = {name: name.strip() for name in splits.unique()}
+    for name in named.values():
+        if not SPLIT_NAME.fullmatch(name):
+            raise MedclsError(
+                f"{path}: the split {name!r} cannot be part of a file's name: call it by letters and digits, as test."
+            )
+    return splits.map(
+        {cell: name.casefold() if name.casefold() in OWN_SPLITS else name for cell, name in named.items()}
+    )
 
 
 def check_one_checkpoint(*tables: Predictions) -> str:
