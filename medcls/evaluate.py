@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import shlex
+import shutil
 import sys
 from collections.abc import Sequence
 from datetime import datetime
@@ -17,7 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 from medcls.configuration import build, build_network, check_targets, open_door, plain, read_source, settle_paths
 from medcls.errors import MedclsError
 from medcls.finished_runs import differences, read_configuration, runs_in
-from medcls.run_folder import RunFolder
+from medcls.run_folder import PARENTS, RunFolder
 
 if TYPE_CHECKING:
     # Everything heavy is imported where it is used, so that a typo is answered before torch is loaded.
@@ -65,6 +66,8 @@ def run(cfg: DictConfig) -> None:
     from medcls import terminal
 
     folder = RunFolder(Path(HydraConfig.get().runtime.output_dir))
+    own = folder.path
+    was_empty = not any(own.iterdir())
     try:
         doors = {"run": evaluate_run, "runs": evaluate_folds, "predictions": evaluate_table}
         named = [name for name in doors if cfg[name] is not None]
@@ -74,8 +77,18 @@ def run(cfg: DictConfig) -> None:
                 "of a cross-validation) and predictions=FILE.csv."
             )
         refuse_idle_settings(named[0])
+        folder.refuse_if_taken()
+        if folder.report.exists():
+            raise MedclsError(f"{folder.path} already holds an evaluation. Give another hydra.run.dir.")
         terminal.start_log()
         doors[named[0]](cfg, folder)
+    except BaseException:
+        # On a full disk, say: half an evaluation is none. What lay here before, and a run's own folder, stay.
+        if was_empty and folder.path == own and any(own.iterdir()):
+            shutil.rmtree(own)
+            if own.parent.name in PARENTS and not any(own.parent.iterdir()):
+                own.parent.rmdir()
+        raise
     finally:
         folder.close()
 
@@ -223,15 +236,17 @@ def evaluate_run(cfg: DictConfig, folder: RunFolder) -> None:
     from medcls import reporting
     from medcls.evaluation.ledger import record_reading
 
-    telling, anew = read_telling(cfg)
+    read_telling(cfg)  # a setting that makes no sense is answered before anything is loaded
     opened = open_run(str(cfg.run), cfg)
+    telling, anew = read_telling(cfg, opened.config)
     external = names_other_images()
     if external:
         manifest, copies = other_images(cfg, opened)
         result = opened.predict_images(manifest, "external", cfg.views)
         beside = [table for split in ("val", "test") if (table := opened.stored(split)) is not None]
         stamps, images = manifest.stamps, manifest.root
-        name = f"{opened.name}, on {cfg.data.name}: {manifest.root.name}"
+        site = f"{cfg.data.name}: {manifest.root.name}" if telling.paths else "another site"
+        name = f"{opened.name}, on {site}"
     else:
         check_split(cfg.split, opened)
         result = opened.predict(cfg.split, cfg.views)
@@ -394,7 +409,7 @@ def evaluate_table(cfg: DictConfig, folder: RunFolder) -> None:
     readings = record_reading(table, str(path))
     stamps = sorted(set(table.rows["stamp"]) - {""}) if "stamp" in table.rows else []
     sources = Sources(
-        name=f"Predictions in {path.name}",
+        name=f"Predictions in {path.name}" if telling.paths else "Predictions",
         made=datetime.now().astimezone(),
         command=command(),
         purpose=telling.purpose,
@@ -423,6 +438,7 @@ def fitted_for_table(
 
     check_has_threshold(table, anew)
     if val is not None:
+        check_are_other_images(val, table)
         return reporting.fit(val, telling)
     beforehand = telling.operating_point.startswith("fixed")
     if anew and not (beforehand and set(anew) == {"operating_point"}):
@@ -432,7 +448,12 @@ def fitted_for_table(
         )
     policies = path.parent.parent / "policies.json"
     if not anew and (stored := read_json(policies)) is not None:
-        fitted = reporting.Fitted.from_plain(stored)
+        try:
+            fitted = reporting.Fitted.from_plain(stored)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise MedclsError(
+                f"{policies} is not what a run fitted ({error!r}): bring it back, or move the table elsewhere."
+            ) from error
         if fitted.images.checkpoint and fitted.images.checkpoint == table.checkpoint:
             log.info("judged by what its run fitted with the same checkpoint: %s", policies)
             return fitted
@@ -442,6 +463,24 @@ def fitted_for_table(
             "same tool's predictions of images that are not the result, both are fitted"
         )
     return reporting.not_fitted(table, telling)
+
+
+def check_are_other_images(val: Predictions, table: Predictions) -> None:
+    """Refuse to fit on images that are then judged.
+
+    Raises
+    ------
+    MedclsError
+        Names some of them.
+    """
+    from medcls.wording import counted, enumerated
+
+    if shared := sorted(set(val.rows["path"]) & set(table.rows["path"])):
+        raise MedclsError(
+            f"{counted(len(shared), 'image')} of val are also among those to be judged: {enumerated(shared, 3)}. They "
+            "would be judged by their own answers. Leave them out of val; where other images have the same names, "
+            "write their folders before these."
+        )
 
 
 def evaluate_folds(cfg: DictConfig, folder: RunFolder) -> None:
@@ -455,6 +494,7 @@ def evaluate_folds(cfg: DictConfig, folder: RunFolder) -> None:
     if anew or cfg.views > 1 or names_other_images():
         raise MedclsError("runs=[...] are judged as each was stored: leave out operating points, views and data.")
     members = open_folds(cfg)
+    telling, _ = read_telling(cfg, members[0].config)
     fold_split = "held_out" if "held_out" in members[0].splits else "test"
     fitted = [fitted_for(member, telling, anew=(), views=1, result=member.beside("val")).images for member in members]
     tables = [one.calibrate(member.beside(fold_split)) for one, member in zip(fitted, members, strict=True)]
@@ -547,8 +587,11 @@ def check_differ_in_fold_alone(members: Sequence[OpenedRun]) -> None:
         raise MedclsError(f"Runs of one cross-validation differ in data.fold alone; these differ in more:\n{listed}")
 
 
-def read_telling(cfg: DictConfig) -> tuple[Telling, tuple[str, ...]]:
-    """How results are to be told, and which of what a checkpoint stores is to be fitted anew."""
+def read_telling(cfg: DictConfig, own: DictConfig | None = None) -> tuple[Telling, tuple[str, ...]]:
+    """How results are to be told, and which of what a checkpoint stores is to be fitted anew.
+
+    What is not given is as the run has it (`own`, its configuration); without a run, as a training would.
+    """
     from medcls.configuration import configurations
     from medcls.reporting import Telling
 
@@ -557,7 +600,8 @@ def read_telling(cfg: DictConfig) -> tuple[Telling, tuple[str, ...]]:
     asked = plain(cfg)
     anew = tuple(name for name in STORED if asked[name] is not None)
     default = plain(OmegaConf.load(configurations() / "conf" / "evaluation" / "default.yaml"))
-    return Telling.read(asked | {name: default[name] for name in STORED if name not in anew}), anew
+    as_trained = default if own is None else default | {name: plain(own[name]) for name in STORED if name in own}
+    return Telling.read(asked | {name: as_trained[name] for name in STORED if name not in anew}), anew
 
 
 def command() -> str:

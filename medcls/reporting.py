@@ -233,7 +233,10 @@ def not_fitted(table: Predictions, telling: Telling) -> Fitted:
     policies = policies_not_fitted(table)
     if table.positive is not None and (point := chosen_beforehand(table, telling.operating_point)) is not None:
         policies = dataclasses.replace(policies, operating_point=point)
-    return Fitted(policies)
+    if telling.aggregate is None:
+        return Fitted(policies)
+    units = not_fitted(aggregate(table, telling.aggregate), dataclasses.replace(telling, aggregate=None))  # type: ignore[arg-type]
+    return Fitted(policies, units.images, telling.aggregate)
 
 
 def judge(tables: Sequence[Predictions], fitted: Fitted, telling: Telling) -> Results:
@@ -277,6 +280,8 @@ def write(
     if (deployment := results.headline.deployment) is not None:
         name = f"{results.headline.table.split or 'predictions'}_at_stated_prevalence.csv"
         deployment.table.write_csv(folder.predictions / name)
+    else:  # nor may one of an earlier evaluation stand beside figures that know nothing of it
+        (folder.predictions / f"{results.headline.table.split}_at_stated_prevalence.csv").unlink(missing_ok=True)
     folder.write_json("metrics.json", {"stamps": sources.stamps, **results.to_plain()})
     with terminal.progress("drawing and writing the report"):
         for one in others:

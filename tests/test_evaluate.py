@@ -1,13 +1,17 @@
 """Evaluating through the door: a run, another site, a table of any tool, the folds of a cross-validation."""
 
+import errno
 import json
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from doors import FAST, run_door
 
 from medcls import evaluate, train
@@ -48,6 +52,7 @@ def metrics(folder: Path) -> dict:
 
 def test_a_run_is_evaluated_into_its_own_folder_as_training_left_it(run, finished):
     (run / "predictions" / "test.csv").unlink()
+    (run / "predictions" / "test_at_stated_prevalence.csv").write_text("of an earlier evaluation")
     (run / "report.html").unlink()
     run_door(evaluate.main, f"run={run}", "split=test")
     for name in ("predictions/test.csv", "predictions/val.csv", "policies.json"):
@@ -55,6 +60,7 @@ def test_a_run_is_evaluated_into_its_own_folder_as_training_left_it(run, finishe
     now, then = metrics(run), metrics(finished)
     assert now["test"] == then["test"]
     assert metric_sections(run / "report.html") == metric_sections(finished / "report.html")
+    assert not (run / "predictions" / "test_at_stated_prevalence.csv").exists()
     assert not Path("evaluations").exists()
 
 
@@ -104,6 +110,45 @@ def test_p44_nothing_is_fitted_on_the_result(finished, monkeypatch, capsys):
     assert "judged by their own answers" in said
 
 
+def test_p44_val_must_be_other_images(tmp_path, monkeypatch, capsys):
+    result = other_tool(tmp_path / "result.csv")
+    val = other_tool(tmp_path / "val.csv", split="val")
+    said = refused(monkeypatch, capsys, f"predictions={result}", f"val={val}", "positive_class=ill")
+    assert "40 images of val are also among those to be judged: 0.png" in said
+
+
+def test_a_folder_that_holds_a_run_or_an_evaluation_is_not_written_over(finished, tmp_path, monkeypatch, capsys):
+    table = other_tool(tmp_path / "table.csv")
+    (tmp_path / "earlier").mkdir()
+    (tmp_path / "earlier" / "report.html").write_text("earlier")
+    for taken, says in ((finished, "already holds a run"), (tmp_path / "earlier", "already holds an evaluation")):
+        before = (taken / "report.html").read_bytes()
+        said = refused(monkeypatch, capsys, f"predictions={table}", "positive_class=ill", f"hydra.run.dir={taken}")
+        assert says in said and (taken / "report.html").read_bytes() == before
+
+
+def test_a_full_disk_leaves_no_half_of_an_evaluation(tmp_path, monkeypatch, capsys):
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("medcls.reporting.report", full)
+    said = refused(monkeypatch, capsys, f"predictions={other_tool(tmp_path / 'table.csv')}", "positive_class=ill")
+    assert "No space left on device" in said
+
+
+def test_two_evaluations_at_once_have_a_folder_each(tmp_path):
+    table = other_tool(tmp_path / "table.csv")
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-m", "medcls.evaluate", f"predictions={table}", "positive_class=ill", "resamples=100"],
+            stdout=subprocess.DEVNULL,
+        )
+        for _ in range(2)
+    ]
+    assert [one.wait() for one in started] == [0, 0]
+    assert len(list(Path("evaluations").iterdir())) == 2
+
+
 def test_another_operating_point_gets_a_folder_of_its_own(finished):
     before = (finished / "policies.json").read_bytes()
     run_door(evaluate.main, f"run={finished}", "operating_point=specificity>=0.9")
@@ -111,6 +156,47 @@ def test_another_operating_point_gets_a_folder_of_its_own(finished):
     (made,) = Path("evaluations").iterdir()
     point = json.loads((made / "policies.json").read_text(encoding="utf-8"))["operating_point"]
     assert point["policy"] == "specificity>=0.9" and point["split"] == "val"
+
+
+def changed_copy(finished: Path, to: Path, **settings: object) -> Path:
+    """Copy a run, with other settings in its configuration."""
+    copy = Path(shutil.copytree(finished, to))
+    config = yaml.safe_load((copy / "config.yaml").read_text(encoding="utf-8"))
+    for name, value in settings.items():
+        part, _, key = name.rpartition("__")
+        (config[part] if part else config)[key] = value
+    (copy / "config.yaml").write_text(yaml.safe_dump(config, allow_unicode=True), encoding="utf-8")
+    return copy
+
+
+def test_what_is_not_fitted_otherwise_is_as_the_run_had_it(finished, tmp_path):
+    run = changed_copy(finished, tmp_path / "run", coverage=0.8)
+    run_door(evaluate.main, f"run={run}", "operating_point=f1", "resamples=100")
+    (made,) = Path("evaluations").iterdir()
+    fitted = json.loads((made / "policies.json").read_text(encoding="utf-8"))
+    assert fitted["conformal"]["coverage"] == 0.8 and fitted["operating_point"]["policy"] == "f1"
+
+
+def test_folds_that_were_not_trained_alike_are_refused(finished, tmp_path, monkeypatch, capsys):
+    runs = [
+        changed_copy(finished, tmp_path / f"{fold}", data__folds=2, data__fold=fold, optimizer__lr=lr)
+        for fold, lr in enumerate((0.1, 0.2))
+    ]
+    said = refused(monkeypatch, capsys, f"runs=[{runs[0]},{runs[1]}]")
+    assert "differ in data.fold alone" in said and "optimizer.lr=0.2" in said
+
+
+def test_a_foreign_file_of_policies_beside_a_table_is_named(finished, tmp_path, monkeypatch, capsys):
+    table = Path(shutil.copytree(finished / "predictions", tmp_path / "mine" / "tables")) / "test.csv"
+    (tmp_path / "mine" / "policies.json").write_text('{"of": "another tool"}')
+    said = refused(monkeypatch, capsys, f"predictions={table}", "positive_class=得病")
+    assert "policies.json is not what a run fitted" in said
+
+
+def test_more_than_two_classes_have_no_operating_point(tmp_path, monkeypatch, capsys):
+    table = other_tool(tmp_path / "table.csv", prob_dead=0.0)
+    said = refused(monkeypatch, capsys, f"predictions={table}", "operating_point=fixed=0.3")
+    assert "operating_point means nothing with 3 classes" in said
 
 
 def test_views_are_averaged_and_fitted_for_themselves_or_not_at_all(finished):
@@ -125,10 +211,12 @@ def test_views_are_averaged_and_fitted_for_themselves_or_not_at_all(finished):
 
 
 def test_another_site_is_judged_by_what_was_fitted_before(finished, folder, tmp_path):
-    root = folder({"正常": 12, "得病": 9}, name="elsewhere")
-    run_door(evaluate.main, f"run={finished}", "data=folder", f"data.root={root}")
+    root = folder({"正常": 12, "得病": 9}, name="ward-of-a-colleague")
+    run_door(evaluate.main, f"run={finished}", "data=folder", f"data.root={root}", "report.paths=hidden")
     (made,) = Path("evaluations").iterdir()
     assert (made / "policies.json").read_bytes() == (finished / "policies.json").read_bytes()
+    for page in ("report.html", "report.md"):
+        assert "ward-of-a-colleague" not in (made / page).read_text(encoding="utf-8")
     told = metrics(made)
     assert list(told)[-1] == "external" and told["external"]["values"]["n"] == 21
     assert told["test"]["values"] == metrics(finished)["test"]["values"]  # the internal figures beside it

@@ -243,8 +243,9 @@ def _deployment(
         prevalence = {table.positive: prevalence}
     if not policies.stands_for:
         raise MedclsError(
-            "A prevalence was stated, but nothing was fitted on val that says which prevalence the probabilities "
-            "stand for. Give val=FILE.csv, the same tool's predictions of its validation images."
+            "A prevalence was stated, but nothing was fitted that says which prevalence the probabilities stand for. "
+            "It needs rows that are not the result: val=FILE.csv beside a table; for several views or folds, runs "
+            "trained with data.calibration_fraction."
         )
     shifted = shift_prior(table, policies.stands_for, prevalence)
     rest = 1 - sum(prevalence.values())

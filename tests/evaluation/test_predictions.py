@@ -193,7 +193,7 @@ def test_a_table_of_another_tool_is_read(tmp_path):
         ),
         ("path,label,prob_a,prob_b\nx,a,0.5,0.5\ny,,0.2,0.8\n", "label.* '', as that of 'y'"),
         ("path,label,prob_a,prob_b\n,a,0.5,0.5\n", "1 row.s. have no path"),
-        ("path;label;prob_a;prob_b\nx;a;0.5;0.5\n", "it has path;label"),
+        ("path;label;prob_a;prob_b\nx;a;0.5;0.5\n", "has ';' between its cells"),
         ("path,label,prob_a,prob_b,checkpoint\nx,a,0.5,0.5,h1\ny,b,0.5,0.5,h2\n", "mix 2 checkpoints"),
     ],
 )
