@@ -41,7 +41,7 @@ FITTED_TWICE = {
 }
 
 # A split, where a table names one: it becomes part of file names. medcls's own, however spelled, are meant.
-SPLIT_NAME = re.compile(r"[\w][\w .-]*|")
+SPLIT_NAME = re.compile(r"(\w[\w .-]*)?")
 OWN_SPLITS = ("train", "val", "calibration", "test", "held_out", "external")
 
 # The splits whose figures are the result: whatever is fitted on them has seen the answers. (External: another site.)
