@@ -313,12 +313,12 @@ def test_p60_resume_builds_nothing_that_medcls_does_not_ship(finished, tmp_path,
     assert "os.system" in capsys.readouterr().err
 
 
-def test_p40_the_same_seed_gives_the_same_weights(folder, tmp_path, monkeypatch):
+def test_p40_the_same_seed_gives_the_same_weights(folder, tmp_path):
     root = folder({"a": 12, "b": 12})
     states = []
     for name, seed, workers in (("one", 3, 0), ("two", 3, 1), ("other", 4, 0)):
         run_door(
-            monkeypatch, *FAST[:-1], f"data.workers={workers}", f"data.root={root}", "positive_class=a", f"seed={seed}",
+            train.main, *FAST[:-1], f"data.workers={workers}", f"data.root={root}", "positive_class=a", f"seed={seed}",
             "trainer.max_epochs=1", "evaluate_test=false", f"hydra.run.dir={tmp_path}/{name}",
         )  # fmt: skip
         states.append(torch.load(tmp_path / name / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"])
