@@ -270,7 +270,7 @@ def check_targets(cfg: DictConfig) -> None:
     foreign = sorted(set(targets(OmegaConf.to_container(cfg, resolve=False))) - shipped_targets())
     if foreign:
         raise MedclsError(
-            f"The run's configuration builds {', '.join(foreign)}, which medcls does not ship. If you trust where the "
+            f"The run builds {', '.join(foreign)}, which medcls does not ship. If you trust where the "
             "run folder comes from, add trust=true."
         )
 
@@ -292,9 +292,18 @@ def build(node: DictConfig, **values: Any) -> Any:  # noqa: ANN401 - builds what
         raise MedclsError(f"{node.get('_target_')} does not take its settings: {error.__cause__ or error}") from error
 
 
-def build_network(described: Mapping[str, Any]) -> Any:  # noqa: ANN401 - a torch module, which is not imported here
-    """Build a network from what a checkpoint says of it."""
-    return build(OmegaConf.create(dict(described)))
+def build_network(described: Mapping[str, Any], *, trust: bool) -> Any:  # noqa: ANN401 - torch is not imported here
+    """Build a network from what a checkpoint says of it.
+
+    Raises
+    ------
+    MedclsError
+        It asks for something that medcls does not ship, and is not trusted.
+    """
+    node = OmegaConf.create(dict(described))
+    if not trust:
+        check_targets(node)
+    return build(node)
 
 
 def plain(node: Any) -> Any:  # noqa: ANN401 - any value a configuration can hold

@@ -9,6 +9,7 @@ import shutil
 import sys
 from collections.abc import Sequence
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -220,7 +221,7 @@ def open_run(path: str, cfg: DictConfig) -> OpenedRun:
     return OpenedRun(
         folder=folder,
         config=config,
-        loaded=load(folder.best, build_network),
+        loaded=load(folder.best, partial(build_network, trust=cfg.trust)),
         splits=frozenset(rows["split"]),
         images=Path(str(images)).expanduser().absolute(),
         machine=hardware.choose(config.data.workers, cfg.keep_memory),
@@ -235,6 +236,7 @@ def evaluate_run(cfg: DictConfig, folder: RunFolder) -> None:
     """
     from medcls import reporting
     from medcls.evaluation.ledger import record_reading
+    from medcls.inference.load import add_policies
 
     read_telling(cfg)  # a setting that makes no sense is answered before anything is loaded
     opened = open_run(str(cfg.run), cfg)
@@ -271,6 +273,8 @@ def evaluate_run(cfg: DictConfig, folder: RunFolder) -> None:
     )
     folder.begin("evaluate.log")
     folder.write_json("policies.json", fitted.to_plain())
+    if folder.path == opened.folder.path and opened.loaded.policies is None:  # it was stopped before it fitted any
+        add_policies(opened.folder.best, fitted.to_plain())
     reporting.write(folder, results, dataclasses.replace(sources, training_copies=copies), telling)
     reporting.show(results, readings)
     log.info("the report: %s", folder.report)

@@ -7,6 +7,7 @@ import logging
 import shlex
 import sys
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -150,7 +151,7 @@ def train(cfg: DictConfig, run: RunFolder) -> float | None:
     pictures.of_training(run, plain(cfg.schedule.phases), trainer.current_epoch, cfg.monitor, manifest.stamp)
 
     # The best checkpoint, and nothing else, is scored: the hash of its weights stands beside every number.
-    best, device = load(run.best, build_network), trainer.strategy.root_device
+    best, device = load(run.best, partial(build_network, trust=True)), trainer.strategy.root_device
     val = predict(best, data, "val", device)
     # Whatever is fitted has seen no image of the result; where some were cut off for it, none that selected either.
     fitted = reporting.fit(predict(best, data, "calibration", device) if has(manifest, "calibration") else val, telling)

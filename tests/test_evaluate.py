@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 import yaml
 from doors import FAST, run_door
 
@@ -419,3 +420,19 @@ def test_p50_a_class_without_a_case_is_undefined_with_its_reason(tmp_path):
     assert told["values"]["auroc"] is None and told["values"]["specificity"] is None
     assert "no image of any class but 'ill'" in told["reasons"]["auroc"]
     assert "undefined" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+
+
+def test_a_run_that_was_stopped_before_it_fitted_anything_is_brought_to_its_end(finished, tmp_path):
+    stopped = Path(shutil.copytree(finished, tmp_path / "stopped"))
+    shutil.rmtree(stopped / "predictions")
+    for name in ("policies.json", "metrics.json", "report.html"):
+        (stopped / name).unlink()
+    best = stopped / "checkpoints" / "best.ckpt"
+    content = torch.load(best, weights_only=True)
+    del content["medcls"]["policies"]
+    torch.save(content, best)
+    run_door(evaluate.main, f"run={stopped}")
+    assert (stopped / "policies.json").read_bytes() == (finished / "policies.json").read_bytes()
+    carried = torch.load(best, weights_only=True)["medcls"]["policies"]
+    assert carried == json.loads((finished / "policies.json").read_text(encoding="utf-8"))
+    assert metrics(stopped)["test"] == metrics(finished)["test"]

@@ -1,13 +1,16 @@
 import dataclasses
 import shutil
+from functools import partial
 
 import pytest
 import torch
 from torch import nn
 
-from medcls.configuration import build_network
+from medcls.configuration import build_network as build
 from medcls.errors import MedclsError
 from medcls.inference.load import ClassLogits, add_policies, load, weights_hash
+
+build_network = partial(build, trust=False)
 
 
 @pytest.fixture
@@ -72,4 +75,12 @@ def test_p60_what_is_no_checkpoint_of_ours_is_answered(tmp_path, checkpoint):
     del content["state_dict"][name]
     torch.save(content, checkpoint)
     with pytest.raises(MedclsError, match="does not fit the network"):
+        load(checkpoint, build_network)
+
+
+def test_p60_a_checkpoint_builds_nothing_that_medcls_does_not_ship(checkpoint):
+    content = torch.load(checkpoint, weights_only=True)
+    content["medcls"]["network"]["_target_"] = "os.system"
+    torch.save(content, checkpoint)
+    with pytest.raises(MedclsError, match="os.system, which medcls does not ship.*trust=true"):
         load(checkpoint, build_network)
