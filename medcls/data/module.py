@@ -5,8 +5,9 @@ import hashlib
 import logging
 import math
 import os
-from collections.abc import Iterator, Sequence
-from typing import Literal
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Any, Literal
 
 import lightning
 import numpy as np
@@ -16,17 +17,14 @@ from torch.utils.data import BatchSampler, DataLoader, Dataset, Sampler
 from medcls.data import images
 from medcls.data.cache import MappedImages, PixelCache
 from medcls.data.manifest import Manifest
-from medcls.data.transforms import Augmentation, normalise
+from medcls.data.transforms import Augmentation, draws, normalise
 from medcls.errors import MedclsError
 from medcls.preprocessing import Preprocessing
 
 log = logging.getLogger(__name__)
 
-Key = tuple[int, int]
-"""Epoch and manifest row: what a loader asks a data set for."""
-
-Sample = tuple[torch.Tensor, int, int]
-"""Image `(C, H, W)`, uint8 or, of 16 bits, float32 from 0 to 1; class index; manifest row."""
+Batch = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
+"""Images `(B, C, H, W)`, uint8 or, of 16 bits, float32 from 0 to 1; class indices and manifest rows, int64 `(B,)`."""
 
 
 class FlatTexts:
@@ -97,6 +95,10 @@ class ImageStore:
         self._cache.fill(self._names[rows], read)
         self._find()
 
+    def holds(self, rows: np.ndarray) -> bool:
+        """Whether all these rows are decoded already, in the cache or in memory."""
+        return bool((self._place[rows] >= 0).all())
+
     def keep(self, rows: np.ndarray, memory: int) -> None:
         """Decode these rows once and keep them in memory, where they are not in the cache and need no more than that.
 
@@ -105,7 +107,7 @@ class ImageStore:
         preprocessing = self._preprocessing
         dtype = np.dtype(np.uint8 if preprocessing.bits == 8 else np.uint16)
         shape = (len(rows), *preprocessing.size, preprocessing.channels)
-        if (self._place[rows] >= 0).all() or math.prod(shape) * dtype.itemsize > memory:
+        if self.holds(rows) or math.prod(shape) * dtype.itemsize > memory:
             return
         kept = np.empty(shape, dtype)
 
@@ -145,37 +147,24 @@ def picture_names(manifest: Manifest) -> np.ndarray:
     return names
 
 
-class ImageRows(Dataset[Sample]):
-    """Manifest rows as samples; with an augmentation, each drawn from (seed, epoch, row) alone."""
+class ImageBatches(Dataset[Batch]):
+    """Whole batches by the manifest rows in them, as the images are stored: nothing is copied one by one."""
 
-    def __init__(
-        self, store: ImageStore, labels: np.ndarray, augmentation: Augmentation | None, size: tuple[int, int], seed: int
-    ) -> None:
+    def __init__(self, store: ImageStore, labels: np.ndarray) -> None:
         self._store = store
         self._labels = labels
-        self._transform = augmentation.transform(size) if augmentation else None
-        self._seed = seed
 
-    def __getitem__(self, key: Key) -> Sample:
-        epoch, row = key
-        pixels = self._store.read(row).transpose(2, 0, 1)
-        # A copy either way: torch refuses to share a read-only array, and a transform may write in place.
+    def __getitems__(self, rows: list[int]) -> Batch:
+        """One batch: what torch's loader asks for by this name."""
+        # (B, H, W, C) in memory, which seen as (B, C, H, W) is the memory format that the network runs fastest in.
+        pixels = torch.from_numpy(np.stack([self._store.read(row) for row in rows])).permute(0, 3, 1, 2)
         # Of 16 bits floating-point numbers: few of torch's operations take uint16.
-        copied = pixels.copy() if pixels.dtype == np.uint8 else pixels.astype(np.float32) / 65535
-        image = torch.from_numpy(copied)
-        if self._transform is not None:
-            # torchvision draws from torch's global generator: set aside, so that dropout's draws do not
-            # depend on how many workers there are.
-            with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(
-                    int(np.random.SeedSequence([self._seed, epoch, row]).generate_state(1, np.uint64)[0] >> 1)
-                )
-                image = self._transform(image)
-        return image, int(self._labels[row]), row
+        images = pixels if pixels.dtype == torch.uint8 else pixels.float().div_(65535)
+        return images, torch.from_numpy(self._labels[rows]), torch.tensor(rows)
 
 
-class EpochSampler(Sampler[Key]):
-    """Yields `(epoch, row)`: in order, shuffled anew each epoch, or balanced by class.
+class EpochSampler(Sampler[int]):
+    """Yields manifest rows: in order, shuffled anew each epoch, or balanced by class.
 
     Parameters
     ----------
@@ -212,7 +201,7 @@ class EpochSampler(Sampler[Key]):
     def __len__(self) -> int:
         return math.ceil(len(self._rows) / self._world_size)
 
-    def __iter__(self) -> Iterator[Key]:
+    def __iter__(self) -> Iterator[int]:
         draw = np.random.default_rng([self._seed, self._epoch])
         rows = self._rows
         if self._order == "shuffle":
@@ -220,7 +209,7 @@ class EpochSampler(Sampler[Key]):
         elif self._order == "balanced":
             rows = draw.choice(rows, size=len(rows), p=self._weights)
         rows = np.resize(rows, len(self) * self._world_size)[self._rank :: self._world_size]
-        return ((self._epoch, int(row)) for row in rows)
+        return iter(rows.tolist())
 
 
 class NoLonelyBatch(BatchSampler):
@@ -251,18 +240,29 @@ class NoLonelyBatch(BatchSampler):
         return batches - 1 if batches > 1 and items % self.batch_size == 1 else batches
 
 
-class Normalised:
-    """A loader's batches as the network expects them, for those whom Lightning does not serve."""
+def as_it_is(batch: Any) -> Any:  # noqa: ANN401 - torch types what it collates as a list
+    """What a loader does with a batch that is whole already."""
+    return batch
 
-    def __init__(self, loader: DataLoader, preprocessing: Preprocessing) -> None:
-        self._loader, self._preprocessing = loader, preprocessing
+
+class Prepared:
+    """A loader's batches as the network expects them, for those whom Lightning does not serve.
+
+    Parameters
+    ----------
+    loader : DataLoader
+    prepare : callable
+        From a batch to one that is augmented, where wanted, and normalised.
+    """
+
+    def __init__(self, loader: DataLoader, prepare: Callable[[Batch], Batch]) -> None:
+        self._loader, self._prepare = loader, prepare
 
     def __len__(self) -> int:
         return len(self._loader)
 
-    def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
-        for pixels, labels, rows in self._loader:
-            yield normalise(pixels, self._preprocessing), labels, rows
+    def __iter__(self) -> Iterator[Batch]:
+        return map(self._prepare, self._loader)
 
 
 class ImageDataModule(lightning.LightningDataModule):
@@ -322,6 +322,9 @@ class ImageDataModule(lightning.LightningDataModule):
         self._batch_size, self._sampler, self._seed, self._workers = batch_size, sampler, seed, workers
         self._labels = manifest.labels
         self._store = ImageStore(manifest, preprocessing, cache)
+        self._images = ImageBatches(self._store, self._labels)
+        if augmentation is not None:
+            augmentation.check_size(preprocessing.size)
         self._memory_for_images = memory_for_images
 
     def setup(self, stage: str) -> None:
@@ -333,56 +336,68 @@ class ImageDataModule(lightning.LightningDataModule):
         self._store.keep(rows, self._memory_for_images)
 
     def train_dataloader(self) -> DataLoader:
-        """Training batches, shuffled and augmented anew each epoch."""
-        return self._loader("train", self._sampler, self.augmentation)
+        """Training batches, shuffled anew each epoch; augmented when they are on the device."""
+        return self._loader("train", self._sampler)
 
     def val_dataloader(self) -> DataLoader:
         """Validation rows in manifest order, each once."""
-        return self._loader("val", "in_order", None)
+        return self._loader("val", "in_order")
 
-    def rows_of(self, split: str, view: int = 0) -> "Normalised":
+    def rows_of(self, split: str, view: int = 0) -> Prepared:
         """Any split's rows in manifest order, each once, normalised; not augmented, but for views other than 0."""
         self._store.cache(self.manifest.indices(split))
-        augmentation = self.augmentation if view else None
-        return Normalised(self._loader(split, "in_order", augmentation, epoch=view), self.preprocessing)
+        return Prepared(self._loader(split, "in_order"), partial(self.prepare, epoch=view or None))
 
     def unaugmented_training(self) -> DataLoader:
         """Training batches in a fixed shuffled order, not augmented, for exact batch-norm statistics.
 
         Not normalised either: whoever brings them to the device by Lightning's way has that done there.
         """
-        return self._loader("train", "shuffle", None)
+        return self._loader("train", "shuffle")
 
     def training_sample(self, row: int) -> torch.Tensor:
-        """A training image as the first epoch gives it to the network, before it is normalised: as in `Sample`."""
-        return ImageRows(self._store, self._labels, self.augmentation, self.preprocessing.size, self._seed)[0, row][0]
+        """A training image as the first epoch gives it to the network, before it is normalised.
 
-    def on_after_batch_transfer(self, batch: tuple[torch.Tensor, ...], dataloader_idx: int) -> tuple[torch.Tensor, ...]:
-        """Normalise on the device."""
-        pixels, labels, rows = batch
-        return normalise(pixels, self.preprocessing), labels, rows
+        Returns
+        -------
+        Tensor
+            `(C, H, W)`, uint8, or float32 from 0 to 1 where it was augmented or has 16 bits.
+        """
+        images, _, rows = self._images.__getitems__([row])
+        return self._augmented(images, rows, 0)[0]
 
-    def _loader(
-        self,
-        split: str,
-        order: Literal["in_order", "shuffle", "balanced"],
-        augmentation: Augmentation | None,
-        epoch: int = 0,
-    ) -> DataLoader:
+    def prepare(self, batch: Batch, epoch: int | None) -> Batch:
+        """Augment a batch as in one epoch (None: not at all) and normalise it, on whichever device it is."""
+        images, labels, rows = batch
+        if epoch is not None:
+            images = self._augmented(images, rows, epoch)
+        return normalise(images, self.preprocessing), labels, rows
+
+    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
+        """Augment what trains, and normalise, on the device."""
+        trainer = self.trainer
+        return self.prepare(batch, trainer.current_epoch if trainer is not None and trainer.training else None)
+
+    def _augmented(self, images: torch.Tensor, rows: torch.Tensor, epoch: int) -> torch.Tensor:
+        if self.augmentation is None:
+            return images
+        return self.augmentation.augment(images, draws(self._seed, epoch, rows.cpu().numpy()))
+
+    def _loader(self, split: str, order: Literal["in_order", "shuffle", "balanced"]) -> DataLoader:
         rows = self.manifest.indices(split)
         if not len(rows):
             raise MedclsError(f"The manifest has no image in the {split} split.")
         rank, world_size = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
         sampler = EpochSampler(rows, order, self._labels, self._seed, rank, world_size)
-        sampler.set_epoch(epoch)
-        # torch types a sampler's items as int; ours say the epoch too.
         kind = BatchSampler if order == "in_order" else NoLonelyBatch
-        batches = kind(sampler, self._batch_size, drop_last=False)  # type: ignore[arg-type]
+        # What is decoded already is a copy away: a process of its own would cost more than it saves.
+        workers = 0 if self._store.holds(rows) else self._workers
         return DataLoader(
-            ImageRows(self._store, self._labels, augmentation, self.preprocessing.size, self._seed),
-            batch_sampler=batches,
-            num_workers=self._workers,
-            persistent_workers=self._workers > 0,
+            self._images,
+            batch_sampler=kind(sampler, self._batch_size, drop_last=False),
+            collate_fn=as_it_is,
+            num_workers=workers,
+            persistent_workers=workers > 0,
             pin_memory=torch.cuda.is_available(),
             # Its own, so that starting a loader draws nothing from the generator that dropout uses.
             generator=torch.Generator().manual_seed(self._seed),

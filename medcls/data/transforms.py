@@ -1,13 +1,37 @@
 """Augmentation that keeps a medical image a medical image, and the last step before the network."""
 
 import dataclasses
+import functools
+import math
+from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import torch
-from torchvision.transforms import v2
+from torch.nn import functional
 
 from medcls.errors import MedclsError
 from medcls.preprocessing import Preprocessing
+
+# What is drawn for each image and epoch, in this order.
+DRAWS = (
+    "left_right",
+    "up_down",
+    "turn",
+    "which_turn",
+    "angle",
+    "area",
+    "aspect",
+    "right",
+    "down",
+    "brightness",
+    "contrast",
+    "saturation",
+    "hue",
+)
+
+# How much of a grey is red, green and blue (ITU-R BT.601).
+GREY = (0.299, 0.587, 0.114)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,47 +93,152 @@ class Augmentation:
             if not low <= value <= high:
                 raise MedclsError(f"data.augmentation.{name} is {value}: it is {unit}, from {low} to {high}.")
 
-    def transform(self, size: tuple[int, int]) -> v2.Transform:
-        """The torchvision transform, which draws from torch's generator: of `(C, H, W)`, uint8 or float32 from 0 to 1.
+    def check_size(self, size: tuple[int, int]) -> None:
+        """Refuse quarter turns of images that are not square.
 
         Raises
         ------
         MedclsError
-            Quarter turns of images that are not square.
+            Names both settings.
         """
         height, width = size
-        steps: list[v2.Transform] = [
-            v2.RandomHorizontalFlip(self.left_right),
-            v2.RandomVerticalFlip(self.up_down),
-        ]
-        if self.quarter_turns:
-            if height != width:
-                raise MedclsError(
-                    f"data.augmentation.quarter_turns is {self.quarter_turns}, but the images are {height} x {width} "
-                    "pixels: only a square fits its own place when turned. Give one data.image_size, or "
-                    "data.augmentation.quarter_turns=0."
-                )
-            turns = [v2.RandomRotation((degrees, degrees)) for degrees in (90, 180, 270)]
-            steps.append(v2.RandomApply([v2.RandomChoice(turns)], p=self.quarter_turns))
-        if self.rotation_degrees:
-            steps.append(v2.RandomRotation(self.rotation_degrees, interpolation=v2.InterpolationMode.BILINEAR))
-        if self.smallest_area < 1 or self.aspect:
-            shape = width / height
-            steps.append(
-                v2.RandomResizedCrop(
-                    size,
-                    scale=(self.smallest_area, 1.0),
-                    ratio=(shape * (1 - self.aspect), shape / (1 - self.aspect)),
-                    antialias=True,
-                )
+        if self.quarter_turns and height != width:
+            raise MedclsError(
+                f"data.augmentation.quarter_turns is {self.quarter_turns}, but the images are {height} x {width} "
+                "pixels: only a square fits its own place when turned. Give one data.image_size, or "
+                "data.augmentation.quarter_turns=0."
             )
-        if self.brightness or self.contrast or self.saturation or self.hue_degrees:
-            steps.append(v2.ColorJitter(self.brightness, self.contrast, self.saturation, self.hue_degrees / 360))
-        return v2.Compose(steps)
+
+    def augment(self, images: torch.Tensor, draws: torch.Tensor) -> torch.Tensor:
+        """Change a batch, each image by its own draws: all that moves it in one resampling, all that colours it in one.
+
+        Parameters
+        ----------
+        images : Tensor
+            `(B, C, H, W)` on any device: uint8, or float32 from 0 to 1.
+        draws : Tensor
+            float32 `(B, len(DRAWS))`, uniform from 0 to 1: what is done to an image depends on its row alone.
+
+        Returns
+        -------
+        Tensor
+            float32 `(B, C, H, W)` from 0 to 1, in the memory format of `images`. Corners that a rotation brings in
+            are black.
+        """
+        pixels = images if images.is_floating_point() else images.float().div_(255)
+        of = dict(zip(DRAWS, draws.double().T, strict=True))
+        if self._moves:
+            theta = self._affine(of, images.shape[-2] / images.shape[-1]).to(images.device, torch.float32)
+            grid = functional.affine_grid(theta, list(images.shape), align_corners=False)
+            pixels = functional.grid_sample(pixels, grid, padding_mode="zeros", align_corners=False)
+        if self._colours:
+            pixels = self._recoloured(pixels, of)
+        return pixels
+
+    @property
+    def _moves(self) -> bool:
+        return bool(
+            self.left_right
+            or self.up_down
+            or self.quarter_turns
+            or self.rotation_degrees
+            or self.smallest_area < 1
+            or self.aspect
+        )
+
+    @property
+    def _colours(self) -> bool:
+        return bool(self.brightness or self.contrast or self.saturation or self.hue_degrees)
+
+    def _affine(self, of: Mapping[str, torch.Tensor], height: float) -> torch.Tensor:
+        """From places in the new image to places in the old one, `(B, 2, 3)`, float64; both run from -1 to 1.
+
+        An image is flipped, turned, rotated and cropped in this order, so what is read goes back in the other one:
+        `flip @ turn @ rotation @ (crop @ place + shift)`. `height` is the image's height by its width.
+        """
+        area = 1 - (1 - self.smallest_area) * of["area"]
+        ratio = torch.exp((2 * of["aspect"] - 1) * -math.log(1 - self.aspect))
+        # A side that would be longer than the image's ends there, and the other stays as long as the area needs it.
+        wide = (area * ratio).sqrt().clamp(max=1)
+        tall = torch.maximum((area / ratio).sqrt(), self.smallest_area / wide).clamp(max=1)
+        wide = torch.maximum(wide, self.smallest_area / tall)
+        shift = torch.stack([(1 - wide) * (2 * of["right"] - 1), (1 - tall) * (2 * of["down"] - 1)], dim=1)
+        # A rotation keeps lengths in pixels, and places are in halves of the sides.
+        linear = _rotation(torch.deg2rad((2 * of["angle"] - 1) * self.rotation_degrees), height)
+        if self.quarter_turns:
+            turned = torch.where(of["turn"] < self.quarter_turns, 1 + (3 * of["which_turn"]).floor(), 0)
+            linear = _rotation(turned * (math.pi / 2), 1.0).round() @ linear
+        flip = torch.stack([_mirror(of["left_right"] < self.left_right), _mirror(of["up_down"] < self.up_down)], dim=1)
+        linear = flip[:, :, None] * linear
+        crop = torch.diag_embed(torch.stack([wide, tall], dim=1))
+        return torch.cat([linear @ crop, linear @ shift[:, :, None]], dim=2)
+
+    def _recoloured(self, pixels: torch.Tensor, of: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        """Brightness, contrast, saturation and hue as one affine map of each pixel's colour; cut to 0..1 at the end.
+
+        Brightness scales, contrast draws towards the mean grey of the image, saturation towards the grey of the
+        pixel; hue turns colours about the axis of greys (Haeberli 1993, "Matrix operations for image processing"),
+        and so leaves grey as it is.
+        """
+        brightness, contrast, saturation = (
+            (1 + (2 * of[name] - 1) * getattr(self, name)).to(pixels)[:, None, None, None]
+            for name in ("brightness", "contrast", "saturation")
+        )
+        weights = torch.tensor(GREY if pixels.shape[1] == 3 else (1.0,), device=pixels.device)
+        mean = (pixels.mean(dim=(2, 3)) @ weights)[:, None, None, None]
+        offset = (1 - contrast) * brightness * mean
+        if pixels.shape[1] == 3 and (self.saturation or self.hue_degrees):
+            towards_grey = saturation[..., 0] * torch.eye(3).to(pixels) + (1 - saturation[..., 0]) * weights.expand(
+                3, 3
+            )
+            hue = _about_grey(torch.deg2rad((2 * of["hue"] - 1) * self.hue_degrees)).to(pixels)
+            matrix = hue @ towards_grey
+            pixels = torch.einsum("bij,bjhw->bihw", matrix, pixels)
+        return pixels.mul(brightness * contrast).add_(offset).clamp_(0, 1)
 
     def to_plain(self) -> dict[str, Any]:
         """As numbers, for a log or a JSON file."""
         return dataclasses.asdict(self)
+
+
+def draws(seed: int, epoch: int, rows: np.ndarray) -> torch.Tensor:
+    """The draws of some manifest rows in one epoch: a function of (seed, epoch, row), whatever the batch.
+
+    Parameters
+    ----------
+    rows : ndarray
+        int64 `(B,)`.
+
+    Returns
+    -------
+    Tensor
+        float32 `(B, len(DRAWS))`, uniform from 0 to 1.
+    """
+    # One stream an epoch, of which row n has the n-th stretch: a generator for each row would take longer.
+    return torch.from_numpy(_stretches(seed, epoch, 1 << int(rows.max()).bit_length())[rows])
+
+
+@functools.lru_cache(maxsize=2)
+def _stretches(seed: int, epoch: int, count: int) -> np.ndarray:
+    return np.random.default_rng([seed, epoch]).random((count, len(DRAWS)), dtype=np.float32)
+
+
+def _rotation(radians: torch.Tensor, height: float) -> torch.Tensor:
+    """Rotations `(B, 2, 2)` in halves of the sides of an image whose height is so many of its widths."""
+    cosine, sine = radians.cos(), radians.sin()
+    return torch.stack([cosine, -sine * height, sine / height, cosine], dim=1).view(-1, 2, 2)
+
+
+def _mirror(asked: torch.Tensor) -> torch.Tensor:
+    return 1 - 2 * asked.double()
+
+
+def _about_grey(radians: torch.Tensor) -> torch.Tensor:
+    """Rotations `(B, 3, 3)` of colours about the axis on which red, green and blue are equal (Rodrigues)."""
+    cosine, sine = radians.cos()[:, None, None], radians.sin()[:, None, None]
+    across = torch.tensor([[0.0, -1.0, 1.0], [1.0, 0.0, -1.0], [-1.0, 1.0, 0.0]], dtype=radians.dtype) / math.sqrt(3)
+    identity = torch.eye(3, dtype=radians.dtype)
+    return cosine * identity + sine * across + (1 - cosine) / 3
 
 
 def normalise(images: torch.Tensor, preprocessing: Preprocessing) -> torch.Tensor:
@@ -128,10 +257,11 @@ def normalise(images: torch.Tensor, preprocessing: Preprocessing) -> torch.Tenso
         its fixed constants: an image's result does not depend on its batch.
     """
     low, high = preprocessing.range
-    mean = torch.tensor(preprocessing.mean, device=images.device).view(1, -1, 1, 1)
-    std = torch.tensor(preprocessing.std, device=images.device).view(1, -1, 1, 1)
     white = 1 if images.is_floating_point() else 255
-    return (images.float() * ((high - low) / white) + (low - mean)) / std
+    mean, std = (torch.tensor(values).view(1, -1, 1, 1) for values in (preprocessing.mean, preprocessing.std))
+    scale, offset = (high - low) / white / std, (low - mean) / std
+    # Added in place: a batch is too large for the processor's cache, and each pass over it counts.
+    return images.float().mul(scale.to(images.device)).add_(offset.to(images.device))
 
 
 def pixels_back(images: torch.Tensor, preprocessing: Preprocessing) -> torch.Tensor:
