@@ -132,7 +132,7 @@ def train(cfg: DictConfig, run: RunFolder) -> float | None:
     say_learning_rates(cfg, data)
     classifier, freezing, account = make_classifier(cfg, manifest, preprocessing)
     summary = summarise(classifier.network, (preprocessing.channels, *preprocessing.size))
-    trainer = make_trainer(cfg, run, data, freezing)
+    trainer = make_trainer(cfg, run, data, freezing, machine)
 
     # From here on the run is real, and its folder begins.
     run.begin()
@@ -247,6 +247,7 @@ def make_loaders(
         workers=machine.workers,
         memory_for_images=machine.memory_for_images,
         cache=cfg.data.cache,
+        views=cfg.data.views,
     )
 
 
@@ -299,12 +300,15 @@ def make_classifier(
     return classifier, freezing, account
 
 
-def make_trainer(cfg: DictConfig, run: RunFolder, data: ImageDataModule, freezing: FreezeSchedule) -> lightning.Trainer:
+def make_trainer(
+    cfg: DictConfig, run: RunFolder, data: ImageDataModule, freezing: FreezeSchedule, machine: Hardware
+) -> lightning.Trainer:
     """Lightning's trainer with what happens around the epochs."""
     from lightning.pytorch.callbacks import EarlyStopping, EMAWeightAveraging, LearningRateMonitor, RichProgressBar
 
     from medcls.learning.callbacks import ExactBatchNorm, SeedEachEpoch
     from medcls.learning.checkpoints import AtomicCheckpointIO, checkpoints
+    from medcls.learning.features import FrozenFeatures
 
     if cfg.ema is not None and not (isinstance(cfg.ema, float) and 0 < cfg.ema < 1):
         raise MedclsError(f"ema is {cfg.ema}: give a decay above 0 and below 1, such as 0.99, or null for none.")
@@ -312,7 +316,10 @@ def make_trainer(cfg: DictConfig, run: RunFolder, data: ImageDataModule, freezin
         raise MedclsError(f"early_stopping is {cfg.early_stopping}: give a number of epochs, or null for none.")
     if cfg.trainer.devices != 1:
         raise MedclsError(f"trainer.devices is {cfg.trainer.devices}: medcls trains on one device so far; give 1.")
-    callbacks = [SeedEachEpoch(cfg.seed), freezing]
+    features = FrozenFeatures(
+        data.in_view, data.views, data.without_images, len(data.manifest), machine.memory_for_images
+    )
+    callbacks = [SeedEachEpoch(cfg.seed), freezing, features]
     if cfg.ema is not None:
         callbacks.append(EMAWeightAveraging(decay=cfg.ema))
     if cfg.exact_batch_norm:

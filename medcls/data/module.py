@@ -153,9 +153,12 @@ class ImageBatches(Dataset[Batch]):
     def __init__(self, store: ImageStore, labels: np.ndarray) -> None:
         self._store = store
         self._labels = labels
+        self.without_images = False
 
     def __getitems__(self, rows: list[int]) -> Batch:
         """One batch: what torch's loader asks for by this name."""
+        if self.without_images:
+            return torch.empty(len(rows), 0), torch.from_numpy(self._labels[rows]), torch.tensor(rows)
         # (B, H, W, C) in memory, which seen as (B, C, H, W) is the memory format that the network runs fastest in.
         pixels = torch.from_numpy(np.stack([self._store.read(row) for row in rows])).permute(0, 3, 1, 2)
         # Of 16 bits floating-point numbers: few of torch's operations take uint16.
@@ -292,6 +295,9 @@ class ImageDataModule(lightning.LightningDataModule):
         file is decoded once a run.
     cache : bool
         Keep decoded images on disk, for this run and the next ones.
+    views : int, optional
+        Into how many fixed views training images are put, in turn by the epoch: the image itself, and so many less
+        one augmented once and for all. Without it each epoch augments anew.
     """
 
     def __init__(
@@ -306,8 +312,11 @@ class ImageDataModule(lightning.LightningDataModule):
         workers: int = 0,
         memory_for_images: int = 0,
         cache: bool = False,
+        views: int | None = None,
     ) -> None:
         super().__init__()
+        if views is not None and (isinstance(views, bool) or not isinstance(views, int) or views < 1):
+            raise MedclsError(f"data.views is {views!r}: give a whole number, at least 1, or null.")
         if not isinstance(batch_size, int) or batch_size < 1:
             raise MedclsError(f"data.batch_size is {batch_size}: give a whole number, at least 1.")
         if sampler not in ("shuffle", "balanced"):
@@ -319,6 +328,8 @@ class ImageDataModule(lightning.LightningDataModule):
         self.manifest = manifest
         self.preprocessing = preprocessing
         self.augmentation = augmentation
+        # What changes nothing is one view.
+        self.views = 1 if augmentation is None or augmentation.changes_nothing else views
         self._batch_size, self._sampler, self._seed, self._workers = batch_size, sampler, seed, workers
         self._labels = manifest.labels
         self._store = ImageStore(manifest, preprocessing, cache)
@@ -348,12 +359,30 @@ class ImageDataModule(lightning.LightningDataModule):
         self._store.cache(self.manifest.indices(split))
         return Prepared(self._loader(split, "in_order"), partial(self.prepare, epoch=view or None))
 
+    def without_images(self, wanted: bool) -> bool:
+        """Leave the images out of training and validation batches, or no longer.
+
+        Returns
+        -------
+        bool
+            Whether that is so now: where processes of their own read images, it cannot be told to them.
+        """
+        rows = np.concatenate([self.manifest.indices("train"), self.manifest.indices("val")])
+        self._images.without_images = wanted and self._store.holds(rows)
+        return self._images.without_images
+
+    def in_view(self, view: int) -> Iterator[Batch]:
+        """Training rows in a view (0: as they are), then validation rows, each once and normalised."""
+        yield from self.rows_of("train", view)
+        yield from self.rows_of("val")
+
     def unaugmented_training(self) -> DataLoader:
         """Training batches in a fixed shuffled order, not augmented, for exact batch-norm statistics.
 
         Not normalised either: whoever brings them to the device by Lightning's way has that done there.
         """
-        return self._loader("train", "shuffle")
+        # With images whatever the other loaders leave out: statistics are taken of those.
+        return self._loader("train", "shuffle", ImageBatches(self._store, self._labels))
 
     def training_sample(self, row: int) -> torch.Tensor:
         """A training image as the first epoch gives it to the network, before it is normalised.
@@ -369,6 +398,8 @@ class ImageDataModule(lightning.LightningDataModule):
     def prepare(self, batch: Batch, epoch: int | None) -> Batch:
         """Augment a batch as in one epoch (None: not at all) and normalise it, on whichever device it is."""
         images, labels, rows = batch
+        if not images.numel():
+            return batch
         if epoch is not None:
             images = self._augmented(images, rows, epoch)
         return normalise(images, self.preprocessing), labels, rows
@@ -376,14 +407,19 @@ class ImageDataModule(lightning.LightningDataModule):
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         """Augment what trains, and normalise, on the device."""
         trainer = self.trainer
-        return self.prepare(batch, trainer.current_epoch if trainer is not None and trainer.training else None)
+        if trainer is None or not trainer.training:
+            return self.prepare(batch, None)
+        epoch = trainer.current_epoch
+        return self.prepare(batch, epoch if self.views is None else epoch % self.views or None)
 
     def _augmented(self, images: torch.Tensor, rows: torch.Tensor, epoch: int) -> torch.Tensor:
         if self.augmentation is None:
             return images
         return self.augmentation.augment(images, draws(self._seed, epoch, rows.cpu().numpy()))
 
-    def _loader(self, split: str, order: Literal["in_order", "shuffle", "balanced"]) -> DataLoader:
+    def _loader(
+        self, split: str, order: Literal["in_order", "shuffle", "balanced"], images: ImageBatches | None = None
+    ) -> DataLoader:
         rows = self.manifest.indices(split)
         if not len(rows):
             raise MedclsError(f"The manifest has no image in the {split} split.")
@@ -393,7 +429,7 @@ class ImageDataModule(lightning.LightningDataModule):
         # What is decoded already is a copy away: a process of its own would cost more than it saves.
         workers = 0 if self._store.holds(rows) else self._workers
         return DataLoader(
-            self._images,
+            images or self._images,
             batch_sampler=kind(sampler, self._batch_size, drop_last=False),
             collate_fn=as_it_is,
             num_workers=workers,

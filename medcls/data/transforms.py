@@ -136,6 +136,11 @@ class Augmentation:
         return pixels
 
     @property
+    def changes_nothing(self) -> bool:
+        """Whether every image stays as it is."""
+        return not (self._moves or self._colours)
+
+    @property
     def _moves(self) -> bool:
         return bool(
             self.left_right

@@ -90,6 +90,8 @@ class Classifier(lightning.LightningModule):
         self.head = head
         self._optimizer, self._scheduler, self._metrics = optimizer, scheduler, metrics
         self._description = _plain(description)
+        # What enters the head, by `place[row]`, while nothing else trains (`medcls.learning.features`).
+        self.features: tuple[Tensor, Tensor] | None = None
         self._groups()  # a pattern that matches nothing is found out now, not after the data has been decoded
 
         self._train_loss, self._train_accuracy = MeanMetric(nan_strategy="error"), MeanMetric(nan_strategy="error")
@@ -140,6 +142,14 @@ class Classifier(lightning.LightningModule):
         outputs = self.network(images.contiguous(memory_format=torch.channels_last))
         return logits_of_classes(outputs, len(self.classes), self.positive)
 
+    def _logits(self, images: Tensor, rows: Tensor) -> Tensor:
+        """The long way, or from features where there are some; then the images may be absent."""
+        if self.features is None:
+            return self(images)
+        features, place = self.features
+        outputs = self.network.get_submodule(self.head)(features[place[rows]])
+        return logits_of_classes(outputs, len(self.classes), self.positive)
+
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """Give all parameters, frozen or not, to the optimizer in named groups; then lay out the schedule."""
         groups, multipliers = self._groups()
@@ -187,8 +197,8 @@ class Classifier(lightning.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Loss of one batch."""
-        images, labels, _ = batch
-        logits = self(images)
+        images, labels, rows = batch
+        logits = self._logits(images, rows)
         loss = self.loss(logits, labels)
         self._stop_unless_finite(loss, f"epoch {self.current_epoch}, step {self.global_step}")
         self._train_loss.update(loss.detach(), self.loss.total_weight(labels))
@@ -205,7 +215,7 @@ class Classifier(lightning.LightningModule):
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Gather; nothing is computed by the batch."""
         images, labels, rows = batch
-        self._val_logits.update(self(images).float())
+        self._val_logits.update(self._logits(images, rows).float())
         self._val_labels.update(labels)
         self._val_rows.update(rows)
 

@@ -1,0 +1,152 @@
+"""While all below the head is frozen, that part of the network gives the same for an image each epoch: run it once."""
+
+import logging
+from collections.abc import Callable, Iterable
+
+import lightning
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from medcls.learning.classifier import Batch, Classifier
+
+log = logging.getLogger(__name__)
+
+
+class FrozenFeatures(lightning.Callback):
+    """Lets epochs in which the head alone trains run on what enters the head, computed once.
+
+    It applies where it gives what the long way gives: every parameter outside the head is frozen, with its
+    statistics; nothing there draws at random; the images of an epoch are those of an earlier one; and what the head
+    is given is one tensor, from which it alone makes the logits. Else training goes the long way.
+
+    Put it behind `FreezeSchedule` in the list of callbacks.
+
+    Parameters
+    ----------
+    batches : callable
+        From the number of a view to the training rows in it and the validation rows, each once, as the network is
+        given them: `(images, labels, rows)`.
+    views : int or None
+        Into how many fixed views the training images are put, in turn by the epoch; None where each epoch has its own.
+    without_images : callable
+        Told whether the loaders are to leave images out of their batches; says whether they can.
+    rows : int
+        How many the manifest has.
+    memory : int
+        Bytes that features may take.
+    """
+
+    def __init__(
+        self,
+        batches: Callable[[int], Iterable[Batch]],
+        views: int | None,
+        without_images: Callable[[bool], bool],
+        rows: int,
+        memory: int,
+    ) -> None:
+        self._batches, self._views, self._without_images = batches, views, without_images
+        self._rows, self._memory = rows, memory
+        self._of_view: dict[int, Tensor] = {}
+        self._place = torch.full((rows,), -1)
+
+    def on_train_epoch_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Give the classifier this epoch's features, or take them away."""
+        if not isinstance(pl_module, Classifier):
+            return
+        if self._views is None or not only_the_head_trains(pl_module.network, pl_module.head):
+            self._forget(pl_module)
+            return
+        view = trainer.current_epoch % self._views
+        if view not in self._of_view and not self._compute(trainer, pl_module, view):
+            self._forget(pl_module)
+            self._views = None  # what hindered it will not change
+            return
+        pl_module.features = (self._of_view[view], self._place)
+
+    def on_train_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Let the loaders give images again."""
+        if isinstance(pl_module, Classifier):
+            self._forget(pl_module)
+
+    def _forget(self, module: Classifier) -> None:
+        module.features = None
+        self._of_view.clear()
+        self._without_images(False)
+
+    @torch.no_grad()
+    def _compute(self, trainer: lightning.Trainer, module: Classifier, view: int) -> bool:
+        """Run the frozen part over a view; False where it cannot stand in for the long way, with the reason logged."""
+        self._without_images(False)
+        found: list[Tensor] = []
+        rows: list[Tensor] = []
+        size = 0
+        for batch in self._batches(view):
+            # Not by Lightning's way, which would normalise them again.
+            images, numbers = batch[0].to(trainer.strategy.root_device), batch[2].to(trainer.strategy.root_device)
+            with trainer.precision_plugin.forward_context():
+                if not found and (reason := why_not(module, images)) is not None:
+                    log.info("the frozen part runs anew each epoch: %s", reason)
+                    return False
+                found.append(enters(module.network, module.head, images)[0])
+            rows.append(numbers)
+            size += found[-1].numel() * found[-1].element_size()
+            if size * (self._views or 1) > self._memory:
+                log.info("the frozen part runs anew each epoch: its features would take more than %d MiB",
+                         self._memory // 2**20)  # fmt: skip
+                return False
+        if not self._without_images(True):
+            log.info(
+                "the frozen part runs anew each epoch: the images are not in the cache, and loaders read them anew"
+            )
+            return False
+        self._place = self._place.to(found[0].device)
+        self._place[torch.cat(rows)] = torch.arange(sum(map(len, rows)), device=self._place.device)
+        self._of_view[view] = torch.cat(found)
+        log.info(
+            "only the head trains: what enters it is computed once (view %d of %d, %.1f MiB), and epochs run on that",
+            view + 1, self._views, size / 2**20,
+        )  # fmt: skip
+        return True
+
+
+def only_the_head_trains(network: nn.Module, head: str) -> bool:
+    """Whether every parameter outside the head is frozen, and every statistic stands still."""
+    own = {id(module) for module in network.get_submodule(head).modules()}
+    outside = [module for module in network.modules() if id(module) not in own]
+    in_head = {id(parameter) for parameter in network.get_submodule(head).parameters()}
+    return not any(p.requires_grad and id(p) not in in_head for p in network.parameters()) and not any(
+        isinstance(module, _BatchNorm) and module.training for module in outside
+    )
+
+
+def enters(network: nn.Module, head: str, images: Tensor) -> tuple[Tensor, Tensor]:
+    """What enters the head, and what leaves the network; the head in eval mode, so that its dropout draws nothing."""
+    caught: list[Tensor] = []
+    module = network.get_submodule(head)
+    handle = module.register_forward_pre_hook(lambda _, inputs: caught.append(inputs[0]))
+    training = module.training
+    module.eval()
+    try:
+        outputs = network(images.contiguous(memory_format=torch.channels_last))
+    finally:
+        handle.remove()
+        module.train(training)
+    return caught[0], outputs
+
+
+def why_not(module: Classifier, images: Tensor) -> str | None:
+    """Why features cannot stand in for the network below the head; None where they can. Draws nothing for good."""
+    network, head = module.network, module.network.get_submodule(module.head)
+    with torch.random.fork_rng(devices=[images.device] if images.is_cuda else []):
+        torch.manual_seed(0)
+        first, outputs = enters(network, module.head, images)
+        torch.manual_seed(1)
+        second, _ = enters(network, module.head, images)
+    if not torch.equal(first, second):
+        return "it draws at random (dropout or the like)"
+    training = head.training
+    head.eval()
+    alone = head(first)
+    head.train(training)
+    return None if torch.equal(alone, outputs) else "the network does more than its head after it"

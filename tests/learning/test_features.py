@@ -1,0 +1,156 @@
+"""Frozen phases cost the head only, and give what the long way gives."""
+
+import dataclasses
+import functools
+import logging
+
+import lightning
+import pytest
+import tiny_run
+import torch
+from torch import nn
+
+from medcls.data.folders import from_folders
+from medcls.data.module import ImageDataModule
+from medcls.data.splits import split
+from medcls.data.transforms import Augmentation
+from medcls.learning import losses
+from medcls.learning.callbacks import SeedEachEpoch
+from medcls.learning.classifier import Classifier
+from medcls.learning.features import FrozenFeatures, only_the_head_trains, why_not
+from medcls.learning.freezing import FreezeSchedule
+from medcls.preprocessing import Preprocessing
+
+HEAD_ONLY = [{"epochs": None, "freeze": ["backbone"]}]
+THEN_ALL = [{"epochs": 3, "freeze": ["backbone"]}, {"epochs": None, "freeze": []}]
+STILL = Augmentation(left_right=0, rotation_degrees=0, smallest_area=1, aspect=0, brightness=0, contrast=0)
+
+
+class Net(nn.Module):
+    """A backbone with batch norm, pooled, and a head with dropout."""
+
+    def __init__(self, dropout: float = 0.0) -> None:
+        super().__init__()
+        # Even a dropout of 0 draws from the generator.
+        drops = [nn.Dropout(dropout)] if dropout else []
+        self.stem = nn.Sequential(nn.Conv2d(3, 6, 3, 2), nn.BatchNorm2d(6), nn.ReLU(), *drops)
+        self.body = nn.Conv2d(6, 12, 3, 2)
+        self.pool = nn.AdaptiveAvgPool2d(1)
+        self.classifier = nn.Sequential(nn.Flatten(), nn.Dropout(0.3), nn.Linear(12, 2))
+        self.passes = 0
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        self.passes += len(images)
+        return self.classifier(self.pool(self.body(self.stem(images))))
+
+
+class Losses(lightning.Callback):
+    def __init__(self) -> None:
+        self.found: list[float] = []
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx) -> None:
+        self.found.append(float(outputs["loss"]))
+
+
+@pytest.fixture
+def manifest(folder):
+    return split(from_folders(folder({"a": 30, "b": 30}), positive="a"), seed=0)
+
+
+def trained(manifest, tmp_path, *, fast, phases=HEAD_ONLY, epochs=4, network=None, memory=10**9, **settings):
+    """Losses of every step, the classifier, and how many images went through the whole network."""
+    preprocessing = Preprocessing(size=24, mean=(0.5,) * 3, std=(0.2,) * 3)
+    given = {"augmentation": STILL, "batch_size": 8, "memory_for_images": 10**9} | settings
+    data = ImageDataModule(manifest, preprocessing, **given)
+    torch.manual_seed(0)
+    network = network or Net()
+    module = tiny_run.classifier(
+        network=network, classes=manifest.classes, loss=losses.cross_entropy([20, 20]),
+        optimizer=functools.partial(torch.optim.AdamW, lr=0.05),
+    )  # fmt: skip
+    seen = Losses()
+    features = FrozenFeatures(data.in_view, data.views, data.without_images, len(manifest), memory)
+    callbacks = [SeedEachEpoch(0), FreezeSchedule(phases, "classifier"), *([features] if fast else []), seen]
+    trainer = tiny_run.trainer(tmp_path, epochs, callbacks, enable_checkpointing=False)
+    trainer.fit(module, datamodule=data)
+    return seen.found, module, network.passes
+
+
+@pytest.mark.parametrize("views", [None, 1])
+@pytest.mark.parametrize("phases", [HEAD_ONLY, THEN_ALL])
+def test_the_same_losses_and_weights_as_the_long_way(manifest, tmp_path, views, phases):
+    settings = {"phases": phases, "views": views} | ({} if views is None else {"augmentation": Augmentation()})
+    slow, by_hand, _ = trained(manifest, tmp_path, fast=False, **settings)
+    fast, module, _ = trained(manifest, tmp_path, fast=True, **settings)
+    assert fast == pytest.approx(slow, rel=1e-4)
+    for name, tensor in module.network.state_dict().items():
+        assert torch.allclose(tensor, by_hand.network.state_dict()[name], rtol=1e-3, atol=1e-4), name
+
+
+def test_the_network_below_the_head_runs_once_a_view(manifest, tmp_path):
+    n = sum(len(manifest.indices(name)) for name in ("train", "val"))
+    for views in (1, 2):
+        passes = trained(manifest, tmp_path, fast=True, epochs=6, views=views, augmentation=Augmentation())[2]
+        assert n * views <= passes <= (n + 16) * views  # and two batches on which each view is tried first
+    assert trained(manifest, tmp_path, fast=False, epochs=6)[2] > 6 * n - 20
+
+
+def test_several_views_take_turns(manifest, tmp_path):
+    settings = {"views": 3, "augmentation": Augmentation(), "epochs": 7}
+    slow = trained(manifest, tmp_path, fast=False, **settings)[0]
+    assert trained(manifest, tmp_path, fast=True, **settings)[0] == pytest.approx(slow, rel=1e-4)
+
+
+def test_what_does_not_qualify_goes_the_long_way_and_says_why(manifest, tmp_path, caplog):
+    caplog.set_level(logging.INFO, "medcls")
+    whole = 4 * sum(len(manifest.indices(name)) for name in ("train", "val"))
+    for reason, settings in {
+        "draws at random": {"network": Net(dropout=0.5)},
+        "more than": {"memory": 100},
+        "not in the cache": {"memory_for_images": 0},
+        "": {"augmentation": Augmentation()},  # each epoch has its own images
+    }.items():
+        caplog.clear()
+        assert trained(manifest, tmp_path, fast=True, **settings)[2] >= whole
+        assert reason in caplog.text
+
+
+def test_p28_frozen_blocks_above_a_training_stem_do_not_qualify(manifest, tmp_path):
+    """As in tutorial 004: input and head train, what lies between is frozen, and the stem still gets its gradient."""
+    phases = [{"epochs": None, "freeze": ["body.*"]}]
+    network = Net()
+    before = network.stem[0].weight.detach().clone()
+    passes = trained(manifest, tmp_path, fast=True, phases=phases, network=network)[2]
+    assert passes > 100
+    assert not torch.equal(network.stem[0].weight, before)
+
+
+def test_a_frozen_prefix_runs_without_a_graph():
+    network = Net()
+    FreezeSchedule([{"epochs": None, "freeze": ["stem.*"]}], "classifier").apply(network, 0)
+    assert network.stem(torch.randn(2, 3, 24, 24)).grad_fn is None
+    assert network.body(network.stem(torch.randn(2, 3, 24, 24))).grad_fn is not None
+
+
+def test_only_the_head_trains_where_statistics_stand_still_too():
+    network = Net()
+    schedule = FreezeSchedule(HEAD_ONLY, "classifier")
+    assert not only_the_head_trains(network, "classifier")
+    schedule.apply(network, 0)
+    assert only_the_head_trains(network, "classifier")
+    network.stem[1].train()
+    assert not only_the_head_trains(network, "classifier")
+
+
+def test_a_network_that_goes_on_after_its_head_is_found_out():
+    class GoesOn(Net):
+        def forward(self, images):
+            return 2 * super().forward(images)
+
+    images = torch.randn(3, 3, 24, 24)
+    for network, expected in ((Net(), None), (GoesOn(), "more than its head")):
+        network.eval()
+        module = tiny_run.classifier(network=network)
+        assert isinstance(module, Classifier)
+        assert (why_not(module, images) or "") == (expected or "") or expected in why_not(module, images)
+    assert dataclasses.is_dataclass(STILL)
