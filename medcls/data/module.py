@@ -337,14 +337,46 @@ class ImageDataModule(lightning.LightningDataModule):
         if augmentation is not None:
             augmentation.check_size(preprocessing.size)
         self._memory_for_images = memory_for_images
+        # Images on the device, and where each manifest row's is; and whether batches are to have images at all.
+        self._on_device: tuple[torch.Tensor, torch.Tensor] | None = None
+        self._wanted = True
 
     def setup(self, stage: str) -> None:
         """Before a fit: decode the images that training will read again and again, where they fit."""
         if stage != "fit":
             return
-        rows = np.concatenate([self.manifest.indices("train"), self.manifest.indices("val")])
+        rows = self._rows_of_a_fit()
         self._store.cache(rows)
         self._store.keep(rows, self._memory_for_images)
+        if self.trainer is not None and (device := self.trainer.strategy.root_device).type == "cuda":
+            self.keep_on(device, memory=torch.cuda.mem_get_info(device)[0] // 2)
+
+    def keep_on(self, device: torch.device, memory: int) -> None:
+        """Put the images of training and validation on the device once, as they are stored, where they fit.
+
+        Batches then bring row numbers alone, and an epoch moves no image.
+
+        Parameters
+        ----------
+        memory : int
+            Bytes that they may take there.
+        """
+        rows, preprocessing = self._rows_of_a_fit(), self.preprocessing
+        size = len(rows) * math.prod((*preprocessing.size, preprocessing.channels))
+        if preprocessing.bits != 8 or size > memory or not self._store.holds(rows):
+            return
+        kept = torch.empty((len(rows), *preprocessing.size, preprocessing.channels), dtype=torch.uint8, device=device)
+        for place, row in enumerate(rows.tolist()):
+            kept[place] = torch.from_numpy(self._store.read(row).copy())
+        places = torch.full((len(self.manifest),), -1, device=device)
+        places[torch.from_numpy(rows).to(device)] = torch.arange(len(rows), device=device)
+        self._on_device = (kept, places)
+        self._images.without_images = True
+        log.info("images: %d of uint8 stay on %s (%.0f MiB), and batches bring their numbers", len(rows), device,
+                 size / 2**20)  # fmt: skip
+
+    def _rows_of_a_fit(self) -> np.ndarray:
+        return np.concatenate([self.manifest.indices("train"), self.manifest.indices("val")])
 
     def train_dataloader(self) -> DataLoader:
         """Training batches, shuffled anew each epoch; augmented when they are on the device."""
@@ -367,9 +399,9 @@ class ImageDataModule(lightning.LightningDataModule):
         bool
             Whether that is so now: where processes of their own read images, it cannot be told to them.
         """
-        rows = np.concatenate([self.manifest.indices("train"), self.manifest.indices("val")])
-        self._images.without_images = wanted and self._store.holds(rows)
-        return self._images.without_images
+        self._wanted = not (wanted and self._store.holds(self._rows_of_a_fit()))
+        self._images.without_images = not self._wanted or self._on_device is not None
+        return not self._wanted
 
     def in_view(self, view: int) -> Iterator[Batch]:
         """Training rows in a view (0: as they are), then validation rows, each once and normalised."""
@@ -399,7 +431,10 @@ class ImageDataModule(lightning.LightningDataModule):
         """Augment a batch as in one epoch (None: not at all) and normalise it, on whichever device it is."""
         images, labels, rows = batch
         if not images.numel():
-            return batch
+            if self._on_device is None or not self._wanted:
+                return batch
+            kept, places = self._on_device
+            images = kept[places[rows]].permute(0, 3, 1, 2)
         if epoch is not None:
             images = self._augmented(images, rows, epoch)
         return normalise(images, self.preprocessing), labels, rows
@@ -423,13 +458,16 @@ class ImageDataModule(lightning.LightningDataModule):
         rows = self.manifest.indices(split)
         if not len(rows):
             raise MedclsError(f"The manifest has no image in the {split} split.")
+        if images is None:
+            # What a fit does not read is never on the device, nor left out.
+            images = self._images if split in ("train", "val") else ImageBatches(self._store, self._labels)
         rank, world_size = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
         sampler = EpochSampler(rows, order, self._labels, self._seed, rank, world_size)
         kind = BatchSampler if order == "in_order" else NoLonelyBatch
         # What is decoded already is a copy away: a process of its own would cost more than it saves.
         workers = 0 if self._store.holds(rows) else self._workers
         return DataLoader(
-            images or self._images,
+            images,
             batch_sampler=kind(sampler, self._batch_size, drop_last=False),
             collate_fn=as_it_is,
             num_workers=workers,

@@ -342,3 +342,33 @@ def test_p15_equal_values_behind_different_windows_are_not_one_picture(tmp_path,
         assert torch.equal(cached.training_sample(row), data.training_sample(row))
     train_and_val = np.concatenate([manifest.indices("train"), manifest.indices("val")])
     assert len(set(cached._store._place[train_and_val])) == len(train_and_val)
+
+
+def test_images_kept_on_the_device_give_the_same_batches(manifest):
+    plain, resident = module(manifest, memory_for_images=10**9), module(manifest, memory_for_images=10**9)
+    for data in (plain, resident):
+        data.setup("fit")
+    resident.keep_on(torch.device("cpu"), memory=10**9)
+    assert next(iter(resident.train_dataloader()))[0].numel() == 0  # numbers alone
+    assert same(epoch(resident, 3), epoch(plain, 3))
+    expected = [plain.prepare(batch, None) for batch in plain.val_dataloader()]
+    assert same([resident.prepare(batch, None) for batch in resident.val_dataloader()], expected)
+    assert same(list(resident.rows_of("test")), list(plain.rows_of("test")))  # of a split that is not there
+
+
+def test_images_that_do_not_fit_on_the_device_go_there_batch_by_batch(manifest):
+    data = module(manifest, memory_for_images=10**9)
+    data.setup("fit")
+    data.keep_on(torch.device("cpu"), memory=1000)
+    assert next(iter(data.train_dataloader()))[0].numel() > 0
+
+
+def test_batches_can_leave_their_images_out_and_bring_them_again(manifest):
+    data = module(manifest, memory_for_images=10**9)
+    assert data.without_images(True) is False  # not decoded yet: loader processes would read them
+    data.setup("fit")
+    assert data.without_images(True) is True
+    assert all(data.prepare(batch, 0)[0].numel() == 0 for batch in data.train_dataloader())
+    assert all(batch[0].numel() for batch in data.unaugmented_training())
+    data.without_images(False)
+    assert all(batch[0].numel() for batch in data.train_dataloader())

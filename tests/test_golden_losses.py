@@ -1,0 +1,83 @@
+"""The first losses of a fixed run: whoever changes the arithmetic, on purpose or not, sees it here."""
+
+import functools
+
+import lightning
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from medcls.data.folders import from_folders
+from medcls.data.module import ImageDataModule
+from medcls.data.splits import split
+from medcls.data.transforms import Augmentation
+from medcls.learning import schedulers
+from medcls.learning.callbacks import SeedEachEpoch
+from medcls.learning.classifier import Classifier
+from medcls.learning.losses import cross_entropy
+from medcls.models.mobilenetv3 import mobilenetv3_large
+from medcls.preprocessing import Preprocessing
+
+# float32 on one thread, with the versions of constraints.txt. After a change that is meant, print the new ones:
+# python -m pytest tests/test_golden_losses.py, and take them from the message.
+GOLDEN = []
+
+
+@pytest.fixture
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+class Losses(lightning.Callback):
+    """Every step's loss."""
+
+    def __init__(self) -> None:
+        self.found: list[float] = []
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx) -> None:
+        self.found.append(float(outputs["loss"]))
+
+
+def test_the_first_twenty_losses_are_those_of_before(tmp_path, one_thread):
+    draw = np.random.default_rng(0)
+    for number in range(60):
+        label = "ab"[number % 2]
+        (tmp_path / "images" / label).mkdir(parents=True, exist_ok=True)
+        pixels = draw.normal(110 + 40 * (number % 2), 50, (48, 40, 3)).clip(0, 255).astype(np.uint8)
+        Image.fromarray(pixels).save(tmp_path / "images" / label / f"{number:02d}.png")
+    manifest = split(from_folders(tmp_path / "images", positive="b"), seed=0)
+    preprocessing = Preprocessing(size=64, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
+    data = ImageDataModule(manifest, preprocessing, augmentation=Augmentation(saturation=0.1), batch_size=8, seed=0)
+    torch.manual_seed(0)
+    classifier = Classifier(
+        mobilenetv3_large(2),
+        manifest.classes,
+        cross_entropy(manifest.class_counts("train")),
+        functools.partial(torch.optim.AdamW, lr=1e-3),
+        functools.partial(schedulers.cosine, warmup=0.1),
+        lambda labels, probabilities: {"accuracy": float((probabilities.argmax(1) == labels).mean())},
+        positive=1,
+        learning_rate_multipliers={},
+        head="classifier",
+        description={},
+    )
+    losses = Losses()
+    trainer = lightning.Trainer(
+        max_epochs=4,
+        accelerator="cpu",
+        devices=1,
+        callbacks=[SeedEachEpoch(0), losses],
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        limit_val_batches=0,
+        default_root_dir=tmp_path,
+    )
+    trainer.fit(classifier, datamodule=data)
+    assert losses.found == pytest.approx(GOLDEN, rel=1e-3), [round(loss, 6) for loss in losses.found]
