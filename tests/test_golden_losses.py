@@ -19,9 +19,31 @@ from medcls.learning.losses import cross_entropy
 from medcls.models.mobilenetv3 import mobilenetv3_large
 from medcls.preprocessing import Preprocessing
 
-# float32 on one thread, with the versions of constraints.txt. After a change that is meant, print the new ones:
-# python -m pytest tests/test_golden_losses.py, and take them from the message.
-GOLDEN = []
+# float32 on one thread, with the versions of constraints.txt. After a change that is meant, the failing test prints
+# the new ones. Small steps, because large ones would make of the last digit, which differs between processors, a
+# difference of percents within twenty steps (measured: 2e-4 with these, 0.3 with AdamW at 1e-3).
+GOLDEN = [
+    0.6898,
+    0.685493,
+    0.695378,
+    0.696713,
+    0.690624,
+    0.689547,
+    0.695156,
+    0.689369,
+    0.688923,
+    0.690852,
+    0.688569,
+    0.684887,
+    0.691963,
+    0.684634,
+    0.687247,
+    0.677961,
+    0.686652,
+    0.676685,
+    0.691878,
+    0.684686,
+]
 
 
 @pytest.fixture
@@ -57,7 +79,7 @@ def test_the_first_twenty_losses_are_those_of_before(tmp_path, one_thread):
         mobilenetv3_large(2),
         manifest.classes,
         cross_entropy(manifest.class_counts("train")),
-        functools.partial(torch.optim.AdamW, lr=1e-3),
+        functools.partial(torch.optim.SGD, lr=0.002, momentum=0.9),
         functools.partial(schedulers.cosine, warmup=0.1),
         lambda labels, probabilities: {"accuracy": float((probabilities.argmax(1) == labels).mean())},
         positive=1,
@@ -80,4 +102,5 @@ def test_the_first_twenty_losses_are_those_of_before(tmp_path, one_thread):
         default_root_dir=tmp_path,
     )
     trainer.fit(classifier, datamodule=data)
-    assert losses.found == pytest.approx(GOLDEN, rel=1e-3), [round(loss, 6) for loss in losses.found]
+    print([round(loss, 6) for loss in losses.found])  # noqa: T201 - shown where the next line fails
+    assert losses.found == pytest.approx(GOLDEN, rel=1e-3)
