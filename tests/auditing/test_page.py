@@ -4,12 +4,12 @@ import dataclasses
 import json
 import re
 from datetime import UTC, datetime
-from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from html_pages import read
 
 from medcls.auditing.exclusions import exclusions
 from medcls.auditing.findings import LEVELS, Finding, Pair
@@ -22,38 +22,6 @@ from medcls.preprocessing import Decoding
 from medcls.run_folder import without_nan
 
 ODD = "恶性 🙂 <script>alert(\"x\")<script>&amp; 'q'.png"
-VOID = {"meta", "link", "img", "br"}
-
-
-class Reader(HTMLParser):
-    """Holds every tag against the one it closes, and keeps what a reader sees."""
-
-    def __init__(self) -> None:
-        super().__init__(convert_charrefs=True)
-        self.open: list[str] = []
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.text = ""
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag):
-        assert self.open and self.open[-1] == tag, f"</{tag}> closes {self.open[-3:]} at {self.getpos()}"
-        self.open.pop()
-
-    def handle_data(self, data):
-        if "style" not in self.open:
-            self.text += data
-
-
-def read(text: str) -> Reader:
-    reader = Reader()
-    reader.feed(text)
-    reader.close()
-    assert reader.open == []
-    return reader
 
 
 @pytest.fixture

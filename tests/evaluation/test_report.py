@@ -6,11 +6,11 @@ import re
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from html.parser import HTMLParser
 
 import numpy as np
 import pandas as pd
 import pytest
+from html_pages import read
 
 from medcls.errors import MedclsError
 from medcls.evaluation.assessment import Assessment, assess
@@ -39,39 +39,7 @@ from medcls.pages.parts import Picture
 BINARY = ("benign", "malignant")
 NASTY = ("<script>alert(1)</script>", '恶性, "q" | `x`', "שלום")
 MADE = datetime(2026, 3, 1, 9, 5, tzinfo=UTC)
-VOID = {"meta", "link", "img", "br"}
 BARE = Sources("other.csv", MADE)
-
-
-class Reader(HTMLParser):
-    """Holds every tag against the one it closes, and keeps what a reader sees."""
-
-    def __init__(self) -> None:
-        super().__init__(convert_charrefs=True)
-        self.open: list[str] = []
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.text = ""
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag):
-        assert self.open and self.open[-1] == tag, f"</{tag}> closes {self.open[-3:]} at {self.getpos()}"
-        self.open.pop()
-
-    def handle_data(self, data):
-        if "style" not in self.open:
-            self.text += data
-
-
-def read(text: str) -> Reader:
-    reader = Reader()
-    reader.feed(text)
-    reader.close()
-    assert reader.open == []
-    return reader
 
 
 def predictions(
