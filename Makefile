@@ -38,6 +38,8 @@ bench: .venv/installed-dev  ## Measure: each figure a ratio of two things timed 
 	$(BIN)/python -m benchmarks.memory_format
 	$(BIN)/python -m benchmarks.duplicates
 	$(BIN)/python -m benchmarks.cache
+	$(BIN)/python -m benchmarks.training
+	$(BIN)/python -m benchmarks.frozen
 
 clean:  ## Remove what was made here, but no run and no data
 	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info

@@ -29,6 +29,10 @@ from medcls.models.mobilenetv3 import mobilenetv3_large
 from medcls.preprocessing import Preprocessing
 
 
+# Made there where there are none yet, and nowhere else.
+PHANTOMS = Path("data/breast_cancer")
+
+
 class InTurn(lightning.Callback):
     """Times each epoch's training, then as many bare steps of the same network on the same machine."""
 
@@ -67,7 +71,7 @@ class InTurn(lightning.Callback):
 def main() -> None:
     """Train for some epochs; print and write images/s of both, and the share that reaches the network."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--images", type=Path, default=Path("data/breast_cancer"))
+    parser.add_argument("--images", type=Path, default=PHANTOMS)
     parser.add_argument("--positive", help="the positive class, where there are two")
     parser.add_argument("--epochs", type=int, default=6)
     parser.add_argument("--batch", type=int, default=32)
@@ -76,7 +80,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/bench/training.json"))
     given = parser.parse_args()
     machine = hardware.choose()
-    whole = from_folders(given.images, positive=given.positive)
+    whole = from_folders(given.images, positive=given.positive, phantoms_at=PHANTOMS)
     manifest = split(whole, train_fraction=min(1.0, given.most / (0.64 * len(whole))))
     preprocessing = Preprocessing(given.size, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
     data = ImageDataModule(
