@@ -27,7 +27,6 @@ from medcls.learning.schedulers import constant
 from medcls.models.mobilenetv3 import mobilenetv3_large
 from medcls.preprocessing import Preprocessing
 
-
 # Made there where there are none yet, and nowhere else.
 PHANTOMS = Path("data/breast_cancer")
 
