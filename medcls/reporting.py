@@ -173,8 +173,8 @@ class Results:
 
     def to_plain(self) -> dict[str, Any]:
         """For `metrics.json`: by split, and by split again under `units`."""
-        by_split = {one.table.split or "predictions": one.to_plain() for one in self.splits}
-        units = {one.table.split or "predictions": one.to_plain() for one in self.units}
+        by_split = {one.table.name: one.to_plain() for one in self.splits}
+        units = {one.table.name: one.to_plain() for one in self.units}
         return {"checkpoint": self.headline.table.checkpoint, **by_split, **({"units": units} if units else {})}
 
 
@@ -281,7 +281,7 @@ def write(
         name = f"{results.headline.table.split or 'predictions'}_at_stated_prevalence.csv"
         deployment.table.write_csv(folder.predictions / name)
     else:  # nor may one of an earlier evaluation stand beside figures that know nothing of it
-        (folder.predictions / f"{results.headline.table.split}_at_stated_prevalence.csv").unlink(missing_ok=True)
+        (folder.predictions / f"{results.headline.table.name}_at_stated_prevalence.csv").unlink(missing_ok=True)
     folder.write_json("metrics.json", {"stamps": sources.stamps, **results.to_plain()})
     with terminal.progress("drawing and writing the report"):
         for one in others:
@@ -399,7 +399,7 @@ def show(results: Results, readings: Readings | None) -> None:
     columns: dict[str, list[str]] = {}
     names = [name for name in SHOWN if name in results.headline.metrics.values]
     for one in results.splits:
-        columns[one.table.split or "predictions"] = [_with_interval(one, name) for name in names]
+        columns[one.table.name] = [_with_interval(one, name) for name in names]
     terminal.show_table(pd.DataFrame({"metric": names, **columns}), "Best checkpoint, with 95% intervals")
     if (point := results.headline.policies.operating_point) is not None:
         log.info("operating point: probability of %s of at least %s", point.positive_class, point.label())
@@ -408,9 +408,9 @@ def show(results: Results, readings: Readings | None) -> None:
         undefined = [name for name in one.metrics.reasons if "/" not in name]
         if undefined:
             reasons = "; ".join(dict.fromkeys(one.metrics.reasons[name] for name in undefined))
-            log.warning("%s: undefined: %s (%s)", one.table.split or "predictions", ", ".join(undefined), reasons)
+            log.warning("%s: undefined: %s (%s)", one.table.name, ", ".join(undefined), reasons)
         if (note := one.metrics.majority_note()) is not None:
-            log.warning("%s: %s", one.table.split or "predictions", note)
+            log.warning("%s: %s", one.table.name, note)
     if readings is not None:
         log.info("%s", readings.sentence())
 

@@ -50,7 +50,7 @@ def draw(
     list of Drawn
         In the order to be read.
     """
-    split = one.table.split or "predictions"
+    split = one.table.name
     drawn = []
     for name, title, text, make in _figures(one, stamp, seed):
         if only is None or name in only:

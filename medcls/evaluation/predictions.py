@@ -125,6 +125,11 @@ class Predictions:
         return str(self.rows["split"].iloc[0]) if len(self) else ""
 
     @property
+    def name(self) -> str:
+        """What its file, its figures and its column in a table are called: the split, where it has one."""
+        return self.split or "predictions"
+
+    @property
     def checkpoint(self) -> str:
         """The hash of the weights behind all rows; empty where unknown."""
         return str(self.rows["checkpoint"].iloc[0]) if len(self) else ""
