@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import logging
 import shlex
-import shutil
 import sys
 from collections.abc import Sequence
 from datetime import datetime
@@ -19,7 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 from medcls.configuration import build, build_network, check_targets, open_door, plain, read_source, settle_paths
 from medcls.errors import MedclsError
 from medcls.finished_runs import differences, read_configuration, runs_in
-from medcls.run_folder import PARENTS, RunFolder
+from medcls.run_folder import RunFolder
 
 if TYPE_CHECKING:
     # Everything heavy is imported where it is used, so that a typo is answered before torch is loaded.
@@ -67,8 +66,6 @@ def run(cfg: DictConfig) -> None:
     from medcls import terminal
 
     folder = RunFolder(Path(HydraConfig.get().runtime.output_dir))
-    own = folder.path
-    was_empty = not any(own.iterdir())
     try:
         doors = {"run": evaluate_run, "runs": evaluate_folds, "predictions": evaluate_table}
         named = [name for name in doors if cfg[name] is not None]
@@ -84,11 +81,7 @@ def run(cfg: DictConfig) -> None:
         terminal.start_log()
         doors[named[0]](cfg, folder)
     except BaseException:
-        # On a full disk, say: half an evaluation is none. What lay here before, and a run's own folder, stay.
-        if was_empty and folder.path == own and any(own.iterdir()):
-            shutil.rmtree(own)
-            if own.parent.name in PARENTS and not any(own.parent.iterdir()):
-                own.parent.rmdir()
+        folder.discard()  # on a full disk, say: half an evaluation is none
         raise
     finally:
         folder.close()

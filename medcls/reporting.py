@@ -274,14 +274,14 @@ def write(
     checklists = [*claim_2024(results.headline, others, sources), *tripod_ai(results.headline, others, sources)]
     stamp = " · ".join(sources.stamps) or None
     for one in results.splits:
-        one.table.write_csv(folder.predictions / f"{one.table.split or 'predictions'}.csv")
+        one.table.write_csv(folder.predictions / f"{one.table.name}.csv")
     for one in results.units:
-        one.table.write_csv(folder.predictions / f"{one.table.split or 'predictions'}_units.csv")
+        one.table.write_csv(folder.predictions / f"{one.table.name}_units.csv")
+    shifted = folder.predictions / f"{results.headline.table.name}_at_stated_prevalence.csv"
     if (deployment := results.headline.deployment) is not None:
-        name = f"{results.headline.table.split or 'predictions'}_at_stated_prevalence.csv"
-        deployment.table.write_csv(folder.predictions / name)
+        deployment.table.write_csv(shifted)
     else:  # nor may one of an earlier evaluation stand beside figures that know nothing of it
-        (folder.predictions / f"{results.headline.table.name}_at_stated_prevalence.csv").unlink(missing_ok=True)
+        shifted.unlink(missing_ok=True)
     folder.write_json("metrics.json", {"stamps": sources.stamps, **results.to_plain()})
     with terminal.progress("drawing and writing the report"):
         for one in others:

@@ -4,6 +4,7 @@ import contextlib
 import json
 import logging
 import logging.handlers
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ class RunFolder:
         alone = path.is_dir() and not any(path.iterdir())
         parent_too = alone and path.parent.name in PARENTS and len(list(path.parent.iterdir())) == 1
         self._made = [path, path.parent] if parent_too else [path] if alone else []
+        self._was_empty = alone
         self._log: logging.FileHandler | None = None
         self._early_log = logging.handlers.MemoryHandler(capacity=100_000, flushLevel=logging.CRITICAL + 1)
         logging.getLogger("medcls").addHandler(self._early_log)
@@ -88,7 +90,15 @@ class RunFolder:
     def write_into(self, path: Path) -> None:
         """Turn to a folder that is there already, as an evaluation does to its run's; call it before `begin`."""
         self._remove_made()
+        self._was_empty = False
         self._name_files(path)
+
+    def discard(self) -> None:
+        """Take away what was written here, half of a whole; only where the folder was empty before this command."""
+        if self._was_empty and any(self.path.iterdir()):
+            shutil.rmtree(self.path)
+            if self.path.parent.name in PARENTS and not any(self.path.parent.iterdir()):
+                self.path.parent.rmdir()
 
     def close(self) -> None:
         """End the log; take away the folder (and an empty parent) that Hydra made for a run that never began."""

@@ -122,8 +122,7 @@ class Augmentation:
         Returns
         -------
         Tensor
-            float32 `(B, C, H, W)` from 0 to 1, in the memory format of `images`. Corners that a rotation brings in
-            are black.
+            float32 `(B, C, H, W)` from 0 to 1. Corners that a rotation brings in are black.
         """
         pixels = images if images.is_floating_point() else images.float().div_(255)
         of = dict(zip(DRAWS, draws.double().T, strict=True))
@@ -193,12 +192,10 @@ class Augmentation:
         mean = (pixels.mean(dim=(2, 3)) @ weights)[:, None, None, None]
         offset = (1 - contrast) * brightness * mean
         if pixels.shape[1] == 3 and (self.saturation or self.hue_degrees):
-            towards_grey = saturation[..., 0] * torch.eye(3).to(pixels) + (1 - saturation[..., 0]) * weights.expand(
-                3, 3
-            )
+            kept = saturation[..., 0]
+            towards_grey = kept * torch.eye(3).to(pixels) + (1 - kept) * weights.expand(3, 3)
             hue = _about_grey(torch.deg2rad((2 * of["hue"] - 1) * self.hue_degrees)).to(pixels)
-            matrix = hue @ towards_grey
-            pixels = torch.einsum("bij,bjhw->bihw", matrix, pixels)
+            pixels = torch.einsum("bij,bjhw->bihw", hue @ towards_grey, pixels)
         return pixels.mul(brightness * contrast).add_(offset).clamp_(0, 1)
 
     def to_plain(self) -> dict[str, Any]:
