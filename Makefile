@@ -35,7 +35,7 @@ test-all: check  ## The slow tests too
 	$(BIN)/python -m pytest -q
 
 bench: .venv/installed-dev  ## Measure: each figure a ratio of two things timed in turn
-	$(BIN)/python -m benchmarks.memory_format
+	$(BIN)/python -m benchmarks.step
 	$(BIN)/python -m benchmarks.duplicates
 	$(BIN)/python -m benchmarks.cache
 	$(BIN)/python -m benchmarks.training

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.results import report, spread
+from benchmarks.results import ratio, report
 from medcls.data.folders import from_folders
 from medcls.data.module import ImageDataModule
 from medcls.data.phantoms import GROUP_PATTERN, ensure_phantoms
@@ -49,15 +49,26 @@ def main() -> None:
         epoch_seconds(files), epoch_seconds(cached)  # the first epochs bring the files into memory
         pairs = [(epoch_seconds(files), epoch_seconds(cached)) for _ in range(given.pairs)]
         training = len(manifest.indices("train"))
-    result = {
-        "images": training,
-        "size": given.size,
-        "filling the cache, s": filling,
-        "files, images/s": training / statistics.median(slow for slow, _ in pairs),
-        "cache, images/s": training / statistics.median(fast for _, fast in pairs),
-        **spread(pairs),
-    }
-    report(result, given.out)
+    report(
+        "An epoch of loading",
+        {"images": training, "size": given.size, "threads": 1, "pairs": given.pairs},
+        [
+            {"what": "filling the cache", "figure": filling, "unit": "s"},
+            {
+                "what": "each image from its file",
+                "figure": training / statistics.median(slow for slow, _ in pairs),
+                "unit": "images/s",
+            },
+            {
+                "what": "all from the cache",
+                "figure": training / statistics.median(fast for _, fast in pairs),
+                "unit": "images/s",
+                "against": "each image from its file",
+                **ratio(pairs),
+            },
+        ],
+        given.out,
+    )
 
 
 if __name__ == "__main__":

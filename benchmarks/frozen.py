@@ -4,31 +4,25 @@ Everything but the head is frozen, and images are not augmented. Counted is an e
 first one computes the features.
 """
 
-import argparse
 import statistics
-import tempfile
 import time
-from pathlib import Path
 
 import lightning
 import torch
 
-from benchmarks.results import report, spread
+from benchmarks.pieces import arguments, classifier_of, loaders, read, trainer_with
+from benchmarks.results import ratio, report
 from medcls import hardware
-from medcls.data.folders import from_folders
-from medcls.data.module import ImageDataModule
-from medcls.data.splits import split
 from medcls.learning.callbacks import SeedEachEpoch
-from medcls.learning.classifier import Classifier
 from medcls.learning.features import FrozenFeatures
 from medcls.learning.freezing import FreezeSchedule
-from medcls.learning.losses import cross_entropy
-from medcls.learning.schedulers import constant
 from medcls.models.mobilenetv3 import mobilenetv3_large
-from medcls.preprocessing import Preprocessing
+from medcls.models.zoo import torchvision_network
 
-# Made there where there are none yet, and nowhere else.
-PHANTOMS = Path("data/breast_cancer")
+NETWORKS = {
+    "mobilenetv3_large": (mobilenetv3_large, "classifier"),
+    "inception_v3": (lambda k: torchvision_network("inception_v3", num_classes=k), "fc"),
+}
 
 
 class EpochTimes(lightning.Callback):
@@ -50,41 +44,24 @@ class EpochTimes(lightning.Callback):
 
 def main() -> None:
     """Train by either way, in turn; print and write the seconds of an epoch and their ratio."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--images", type=Path, default=PHANTOMS)
-    parser.add_argument("--positive", help="the positive class, where there are two")
+    parser = arguments(__doc__, "frozen")
+    parser.add_argument("--network", choices=NETWORKS, default="mobilenetv3_large")
     parser.add_argument("--turns", type=int, default=3)
-    parser.add_argument("--epochs", type=int, default=4)
-    parser.add_argument("--size", type=int, default=224)
-    parser.add_argument("--out", type=Path, default=Path("runs/bench/frozen.json"))
+    parser.add_argument("--epochs", type=int, default=10, help="from features; the long way takes three")
+    parser.add_argument("--most", type=int, help="training images at most")
     given = parser.parse_args()
     machine = hardware.choose()
-    manifest = split(from_folders(given.images, positive=given.positive, phantoms_at=PHANTOMS))
-    preprocessing = Preprocessing(given.size, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+    manifest = read(given.images, given.positive, given.most)
+    network, head = NETWORKS[given.network]
 
     def epochs(fast: bool) -> list[float]:
-        data = ImageDataModule(
-            manifest, preprocessing, augmentation=None, workers=machine.workers,
-            memory_for_images=machine.memory_for_images, cache=True,
-        )  # fmt: skip
-        k = len(manifest.classes)
-        torch.manual_seed(0)
-        classifier = Classifier(
-            mobilenetv3_large(k), manifest.classes, cross_entropy(manifest.class_counts("train")), torch.optim.AdamW,
-            constant, lambda labels, probabilities: {"n": float(len(labels))}, positive=None if k > 2 else 0,
-            learning_rate_multipliers={}, head="classifier", description={},
-        )  # fmt: skip
+        data = loaders(manifest, machine, given.size, given.batch, None)
         times = EpochTimes()
         features = FrozenFeatures(data.in_view, data.views, data.without_images, len(manifest), 10**9)
-        freezing = FreezeSchedule([{"epochs": None, "freeze": ["backbone"]}], "classifier")
-        with tempfile.TemporaryDirectory() as folder:
-            trainer = lightning.Trainer(
-                max_epochs=given.epochs, accelerator="cpu", logger=False, enable_checkpointing=False,
-                callbacks=[times, SeedEachEpoch(0), freezing, *([features] if fast else [])],
-                enable_progress_bar=False, enable_model_summary=False, num_sanity_val_steps=0,
-                default_root_dir=folder,
-            )  # fmt: skip
-            trainer.fit(classifier, datamodule=data)
+        freezing = FreezeSchedule([{"epochs": None, "freeze": ["backbone"]}], head)
+        callbacks = [times, SeedEachEpoch(0), freezing, *([features] if fast else [])]
+        with trainer_with(callbacks, given.epochs if fast else 3, validate=True) as trainer:
+            trainer.fit(classifier_of(manifest, network, head), datamodule=data)
         return times.seconds
 
     pairs, first = [], []
@@ -92,17 +69,29 @@ def main() -> None:
         long, short = epochs(fast=False), epochs(fast=True)
         pairs.append((statistics.median(long[1:]), statistics.median(short[1:])))
         first.append(short[0])
-    result = {
-        "network": "mobilenetv3_large",
-        "training images": len(manifest.indices("train")),
-        "size": given.size,
-        "threads": torch.get_num_threads(),
-        "an epoch the long way, s": statistics.median(long for long, _ in pairs),
-        "an epoch from features, s": statistics.median(short for _, short in pairs),
-        "the first epoch, which computes them, s": statistics.median(first),
-        **spread(pairs),
-    }
-    report(result, given.out)
+    report(
+        "An epoch's training while all below the head is frozen",
+        {
+            "network": given.network,
+            "images": len(manifest.indices("train")),
+            "batch": given.batch,
+            "size": given.size,
+            "threads": torch.get_num_threads(),
+            "turns": given.turns,
+        },
+        [
+            {"what": "the long way", "figure": statistics.median(long for long, _ in pairs), "unit": "s"},
+            {
+                "what": "from features, from the second epoch on",
+                "figure": statistics.median(short for _, short in pairs),
+                "unit": "s",
+                "against": "the long way",
+                **ratio(pairs),
+            },
+            {"what": "from features, the first, which computes them", "figure": statistics.median(first), "unit": "s"},
+        ],
+        given.out,
+    )
 
 
 if __name__ == "__main__":

@@ -2,25 +2,51 @@
 
 import json
 import statistics
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
+
+import pandas as pd
 
 
-def spread(pairs: Sequence[tuple[float, float]]) -> dict[str, float]:
-    """Median, smallest and largest ratio of two things timed in turn, the slower first."""
-    ratios = [slow / fast for slow, fast in pairs]
-    return {
-        "ratio, median": statistics.median(ratios),
-        "ratio, smallest": min(ratios),
-        "ratio, largest": max(ratios),
-    }
+def seconds(work: Callable[[], object]) -> float:
+    """Wall-clock time of one call."""
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
 
 
-def report(result: Mapping[str, str | float], out: Path) -> None:
-    """Print the figures, one a line, and write them as JSON."""
-    width = max(map(len, result))
-    for name, value in result.items():
-        shown = f"{value:,.2f}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else value
-        print(f"{name:{width}} {shown}")
+def ratio(pairs: Sequence[tuple[float, float]]) -> dict[str, float]:
+    """Median, smallest and largest of the first by the second, of things timed in turn.
+
+    Parameters
+    ----------
+    pairs : sequence of (float, float)
+        The slower first, in seconds, to tell how many times as fast the second is.
+    """
+    ratios = [first / second for first, second in pairs]
+    return {"ratio": statistics.median(ratios), "smallest": min(ratios), "largest": max(ratios)}
+
+
+def report(title: str, conditions: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], out: Path) -> None:
+    """Print one table, and write it as JSON.
+
+    Parameters
+    ----------
+    title : str
+        What was measured.
+    conditions : mapping
+        What held for all of it: images, batch, size, threads.
+    rows : sequence of mapping
+        One thing each: `what`, its `figure` and `unit`; where it was timed in turn with another, `against` which, and
+        `ratio(...)`.
+    out : Path
+        The JSON file.
+    """
+    table = pd.DataFrame(rows)
+    print(f"\n{title}\n" + ", ".join(f"{name} {value}" for name, value in conditions.items()))
+    print(table.to_string(index=False, float_format=lambda value: f"{value:,.2f}", na_rep=""), flush=True)
     out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    content = {"title": title, "conditions": dict(conditions), "rows": list(map(dict, rows))}
+    out.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

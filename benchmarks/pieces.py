@@ -1,0 +1,128 @@
+"""What the benchmarks of training share: images, loaders, a classifier and a trainer, as `medcls.train` makes them."""
+
+import argparse
+import logging
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import lightning
+import torch
+from torch import nn
+from torch.optim import AdamW
+
+from medcls import hardware
+from medcls.data.folders import from_folders
+from medcls.data.manifest import Manifest
+from medcls.data.module import ImageDataModule
+from medcls.data.splits import split
+from medcls.data.transforms import Augmentation
+from medcls.learning.classifier import Classifier
+from medcls.learning.losses import cross_entropy
+from medcls.learning.schedulers import constant
+from medcls.models.mobilenetv3 import mobilenetv3_large
+from medcls.preprocessing import Preprocessing
+
+# Made there where there are none yet, and nowhere else.
+PHANTOMS = Path("data/breast_cancer")
+OUT = Path("runs/bench")
+
+
+def arguments(description: str | None, out: str) -> argparse.ArgumentParser:
+    """What all of them can be told."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--images", type=Path, default=PHANTOMS, help="a folder with one folder a class")
+    parser.add_argument("--positive", help="the positive class, where there are two")
+    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--size", type=int, default=224, help="pixels of a side")
+    parser.add_argument("--out", type=Path, default=OUT / f"{out}.json")
+    return parser
+
+
+def read(images: Path, positive: str | None, most: int | None = None) -> Manifest:
+    """A split manifest, with so many training images at most."""
+    whole = from_folders(images, positive=positive, phantoms_at=PHANTOMS)
+    fraction = 1.0 if most is None else min(1.0, most / (0.64 * len(whole)))
+    return split(whole, train_fraction=fraction)
+
+
+def preprocessing_at(size: int) -> Preprocessing:
+    """ImageNet's means and deviations, at some number of pixels."""
+    return Preprocessing(size, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+
+
+def loaders(
+    manifest: Manifest, machine: hardware.Hardware, size: int, batch: int, augmentation: Augmentation | None
+) -> ImageDataModule:
+    """As the door makes them."""
+    return ImageDataModule(
+        manifest,
+        preprocessing_at(size),
+        augmentation=augmentation,
+        batch_size=batch,
+        workers=machine.workers,
+        memory_for_images=machine.memory_for_images,
+        cache=True,
+    )
+
+
+def classifier_of(
+    manifest: Manifest, network: Callable[[int], nn.Module] = mobilenetv3_large, head: str = "classifier"
+) -> Classifier:
+    """A classifier with AdamW, its metrics left out: nothing but training is measured."""
+    k = len(manifest.classes)
+    torch.manual_seed(0)
+    return Classifier(
+        network(k),
+        manifest.classes,
+        cross_entropy(manifest.class_counts("train")),
+        lambda groups: AdamW(groups, fused=True),
+        constant,
+        lambda labels, probabilities: {"n": float(len(labels))},
+        positive=None if k > 2 else 0,
+        learning_rate_multipliers={},
+        head=head,
+        description={},
+    )
+
+
+@contextmanager
+def trainer_with(
+    callbacks: Sequence[lightning.Callback], epochs: int, *, validate: bool
+) -> Iterator[lightning.Trainer]:
+    """A trainer that writes nothing and says nothing."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module="lightning")
+    with tempfile.TemporaryDirectory() as folder:
+        yield lightning.Trainer(
+            max_epochs=epochs,
+            accelerator="cpu",
+            callbacks=list(callbacks),
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            limit_val_batches=1.0 if validate else 0,
+            num_sanity_val_steps=0,
+            default_root_dir=folder,
+        )
+
+
+def bare_step(
+    batch: int, size: int, memory_format: torch.memory_format = torch.channels_last, classes: int = 2
+) -> Callable[[], None]:
+    """One training step of MobileNetV3-Large on fixed synthetic images: what training cannot be faster than."""
+    torch.manual_seed(0)
+    network = mobilenetv3_large(classes).to(memory_format=memory_format)
+    optimizer = AdamW(network.parameters(), fused=True)
+    images = torch.randn(batch, 3, size, size).contiguous(memory_format=memory_format)
+    labels = torch.randint(0, classes, (batch,))
+
+    def step() -> None:
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(network(images), labels).backward()
+        optimizer.step()
+
+    return step

@@ -1,0 +1,88 @@
+"""The training step of MobileNetV3-Large alone, on synthetic images: the limit. `python -m benchmarks.step`.
+
+In the two memory formats; then, in processes of their own, with the C library left as it is and told to keep memory.
+"""
+
+import statistics
+import subprocess
+import sys
+
+import torch
+
+from benchmarks.pieces import arguments, bare_step
+from benchmarks.results import ratio, report, seconds
+from medcls import hardware
+
+
+def steps(given_back: bool, batch: int, size: int, count: int) -> float:
+    """Median seconds of a step in a process of its own, whose C library gives freed memory back or keeps it."""
+    program = (
+        "import statistics; from benchmarks.pieces import bare_step; from benchmarks.results import seconds; "
+        f"from medcls import hardware; hardware.choose(keep_memory={not given_back}); "
+        f"step = bare_step({batch}, {size}); [step() for _ in range(3)]; "
+        f"print(statistics.median(seconds(step) for _ in range({count})))"
+    )
+    return float(subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True).stdout)
+
+
+def main() -> None:
+    """Time the two formats in turn, then memory given back and kept; print and write the medians and the spread."""
+    parser = arguments(__doc__, "step")
+    parser.add_argument("--pairs", type=int, default=15)
+    parser.add_argument("--turns", type=int, default=3, help="of processes")
+    given = parser.parse_args()
+    # In processes first: this one keeps its memory from here on.
+    memory = [
+        (steps(True, given.batch, given.size, 8), steps(False, given.batch, given.size, 8)) for _ in range(given.turns)
+    ]
+    hardware.choose()
+    contiguous = bare_step(given.batch, given.size, torch.contiguous_format)
+    channels_last = bare_step(given.batch, given.size)
+    for step in (contiguous, channels_last) * 2:  # the first steps allocate
+        step()
+    formats = [(seconds(contiguous), seconds(channels_last)) for _ in range(given.pairs)]
+
+    def images_per_second(times: list[float]) -> float:
+        return given.batch / statistics.median(times)
+
+    report(
+        "The training step alone",
+        {
+            "network": "mobilenetv3_large",
+            "batch": given.batch,
+            "size": given.size,
+            "threads": torch.get_num_threads(),
+            "pairs": given.pairs,
+        },
+        [
+            {
+                "what": "contiguous, memory kept",
+                "figure": images_per_second([first for first, _ in formats]),
+                "unit": "images/s",
+            },
+            {
+                "what": "channels_last, memory kept",
+                "figure": images_per_second([second for _, second in formats]),
+                "unit": "images/s",
+                "against": "contiguous, memory kept",
+                **ratio(formats),
+            },
+            {
+                "what": "channels_last, memory given back",
+                "figure": images_per_second([first for first, _ in memory]),
+                "unit": "images/s",
+            },
+            {
+                "what": "channels_last, memory kept, in a process of its own",
+                "figure": images_per_second([second for _, second in memory]),
+                "unit": "images/s",
+                "against": "channels_last, memory given back",
+                **ratio(memory),
+            },
+        ],
+        given.out,
+    )
+
+
+if __name__ == "__main__":
+    main()
