@@ -15,7 +15,16 @@ from typing import TYPE_CHECKING
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from medcls.configuration import build, build_network, check_targets, open_door, plain, read_source, settle_paths
+from medcls.configuration import (
+    build,
+    build_network,
+    check_targets,
+    jobs_at_once,
+    open_door,
+    plain,
+    read_source,
+    settle_paths,
+)
 from medcls.errors import MedclsError
 from medcls.finished_runs import differences, read_configuration, runs_in
 from medcls.run_folder import RunFolder
@@ -217,7 +226,7 @@ def open_run(path: str, cfg: DictConfig) -> OpenedRun:
         loaded=load(folder.best, partial(build_network, trust=cfg.trust)),
         splits=frozenset(rows["split"]),
         images=Path(str(images)).expanduser().absolute(),
-        machine=hardware.choose(config.data.workers, cfg.keep_memory),
+        machine=hardware.choose(config.data.workers, cfg.keep_memory, jobs=jobs_at_once()),
     )
 
 

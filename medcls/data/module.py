@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch.utils.data import BatchSampler, DataLoader, Dataset, Sampler
 
+from medcls import cores
 from medcls.data import images
 from medcls.data.cache import MappedImages, PixelCache
 from medcls.data.manifest import Manifest
@@ -114,7 +115,7 @@ class ImageStore:
         def fill(place: int) -> None:
             kept[place] = self.read(int(rows[place]))
 
-        with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        with concurrent.futures.ThreadPoolExecutor(cores.available()) as pool:
             for _ in pool.map(fill, range(len(rows))):
                 pass
         self._kept = kept
@@ -402,11 +403,6 @@ class ImageDataModule(lightning.LightningDataModule):
         self._wanted = not (wanted and self._store.holds(self._rows_of_a_fit()))
         self._images.without_images = not self._wanted or self._on_device is not None
         return not self._wanted
-
-    def in_view(self, view: int) -> Iterator[Batch]:
-        """Training rows in a view (0: as they are), then validation rows, each once and normalised."""
-        yield from self.rows_of("train", view)
-        yield from self.rows_of("val")
 
     def unaugmented_training(self) -> DataLoader:
         """Training batches in a fixed shuffled order, not augmented, for exact batch-norm statistics.
