@@ -4,6 +4,7 @@ import ctypes
 import dataclasses
 import os
 import platform
+import shutil
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,12 @@ from typing import Any
 import torch
 
 from medcls.cores import available as cores_available
+from medcls.errors import MedclsError
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 # Batches below these leave a machine waiting for its own bookkeeping.
 FILLS_A_CPU, FILLS_A_GPU = 8, 64
+COMPILERS = ("g++", "clang++", "c++", "cl")
 PACKAGES = (
     "medcls",
     "torch",
@@ -101,6 +104,21 @@ def choose(workers: int | None = None, keep_memory: bool = True, *, jobs: int = 
             "let two share the cores, start each with OMP_NUM_THREADS set to its part"
         )
     return Hardware(threads, workers, memory, tuple(reasons))
+
+
+def check_compiler() -> None:
+    """See that torch can compile a network here.
+
+    Raises
+    ------
+    MedclsError
+        There is no C++ compiler.
+    """
+    if "CXX" not in os.environ and not any(map(shutil.which, COMPILERS)):
+        raise MedclsError(
+            f"compile=true needs a C++ compiler, and none is found ({', '.join(COMPILERS)}): install one, or leave "
+            "compile out."
+        )
 
 
 def suggestions(precision: str, batch_size: int) -> list[str]:

@@ -259,6 +259,7 @@ def make_classifier(
 ) -> tuple[Classifier, FreezeSchedule, Account]:
     """The network with its weights accounted for, its loss, its optimizer and its phases."""
     from medcls.evaluation.metrics import classification_metrics
+    from medcls.hardware import check_compiler
     from medcls.learning.classifier import Classifier
     from medcls.learning.freezing import FreezeSchedule
     from medcls.models.weights import load_weights, refuse_frozen_unloaded
@@ -300,6 +301,11 @@ def make_classifier(
         },
     )
     classifier.check_monitor(cfg.monitor, cfg.monitor_mode)
+    if not isinstance(cfg.compile, bool):
+        raise MedclsError(f"compile is {cfg.compile!r}: give true or false.")
+    if cfg.compile:
+        check_compiler()
+        classifier.compile_network()
     return classifier, freezing, account
 
 

@@ -142,7 +142,8 @@ def enters(network: nn.Module, head: str, images: Tensor) -> tuple[Tensor, Tenso
     training = module.training
     module.eval()
     try:
-        outputs = network(images.contiguous(memory_format=torch.channels_last))
+        # Not by calling the network, which may be compiled: nothing could be caught within it.
+        outputs = network.forward(images.contiguous(memory_format=torch.channels_last))
     finally:
         handle.remove()
         module.train(training)
