@@ -208,6 +208,7 @@ def test_one_picture_under_two_labels(refused, root):
         "data.val_fraction=abc",
         "data.label_map=foo",
         "early_stopping=abc",
+        "compile=maybe",
         "ema=abc",
         "scheduler.warmup=abc",
         "loss.label_smoothing=abc",

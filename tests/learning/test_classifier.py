@@ -340,3 +340,27 @@ def test_a_checkpoint_of_other_classes_is_refused(tmp_path: Path) -> None:
 def test_a_description_with_objects_in_it_is_refused() -> None:
     with pytest.raises(TypeError, match="plain data"):
         classifier(description={"where": Path(".")})
+
+
+@pytest.mark.slow
+def test_a_compiled_network_learns_the_same_and_its_checkpoint_has_the_same_names(tmp_path: Path) -> None:
+    saved = {}
+    for compiled in (False, True):
+        # Without dropout: compiled, it draws other numbers.
+        torch.manual_seed(0)
+        module = classifier(network=_without_dropout(TinyNet()), optimizer=functools.partial(torch.optim.SGD, lr=0.02))
+        if compiled:
+            module.compile_network()
+        trainer = fit(tmp_path / str(compiled), module, epochs=2)
+        trainer.save_checkpoint(tmp_path / f"{compiled}.ckpt")
+        saved[compiled] = torch.load(tmp_path / f"{compiled}.ckpt", weights_only=True)["state_dict"]
+    assert saved[True].keys() == saved[False].keys()
+    for name, tensor in saved[False].items():
+        assert torch.allclose(saved[True][name].float(), tensor.float(), rtol=1e-3, atol=1e-4), name
+
+
+def _without_dropout(network: nn.Module) -> nn.Module:
+    for module in network.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+    return network

@@ -1,0 +1,146 @@
+"""Predicting a folder of images, against the loop that everybody writes: `python -m benchmarks.inference`.
+
+The plain loop: ImageFolder, contiguous 32-bit numbers, batches of 32. Every way runs in a process of its own, in turn;
+imports, the network's making and, where it is compiled, its compiling are not counted; reading, decoding and resizing
+are. medcls has looked at each file beforehand (its survey, told in a row of its own), and starts from
+the files or from the cache.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from benchmarks.pieces import PHANTOMS, arguments, preprocessing_at
+from benchmarks.results import ratio, report
+from medcls import hardware
+from medcls.data.folders import from_folders
+from medcls.data.module import ImageDataModule
+from medcls.data.survey import survey
+from medcls.inference.arithmetic import Arithmetic
+from medcls.inference.load import ClassLogits
+from medcls.inference.predict import batch_size, predict
+from medcls.models.mobilenetv3 import mobilenetv3_large
+
+CPU = torch.device("cpu")
+
+WAYS = {
+    "plain loop": "",
+    "plain loop, two loader processes": "",
+    "medcls, from the files": "exact",
+    "medcls, from the cache": "exact",
+    "medcls, from the cache, bf16": "bf16",
+    "medcls, from the cache, bf16 and compiled": "bf16, compiled",
+}
+
+
+def plain_loop(images: Path, size: int, workers: int) -> dict[str, float]:
+    """Images/s of the loop that everybody writes."""
+    from torchvision import transforms
+    from torchvision.datasets import ImageFolder
+
+    prepare = transforms.Compose(
+        [
+            transforms.Resize((size, size)),
+            transforms.ToTensor(),
+            transforms.Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+        ]
+    )
+    torch.manual_seed(0)
+    network = mobilenetv3_large(2).eval()
+    loader = torch.utils.data.DataLoader(ImageFolder(str(images), prepare), batch_size=32, num_workers=workers)
+    seen = []
+    with torch.no_grad():
+        network(torch.randn(32, 3, size, size))
+        start = time.perf_counter()
+        for batch, _ in loader:
+            seen.append(network(batch).softmax(1))
+    return {"images/s": len(torch.cat(seen)) / (time.perf_counter() - start)}
+
+
+def medcls_way(images: Path, size: int, arithmetic: Arithmetic, *, cached: bool) -> dict[str, float]:
+    """Images/s of medcls's own pass, once its files are known."""
+    manifest = from_folders(images, phantoms_at=PHANTOMS, strict=False)
+    manifest = manifest.with_rows(manifest.rows.assign(split="external"))
+    data = ImageDataModule(manifest, preprocessing_at(size), augmentation=None, cache=True)
+    start = time.perf_counter()
+    survey(manifest.root, manifest.rows["path"].tolist(), remember=False)
+    looking = time.perf_counter() - start
+    batch = batch_size(CPU, (size, size))
+    torch.manual_seed(0)
+    network = ClassLogits(mobilenetv3_large(2), 2, None).to(memory_format=torch.channels_last).eval()
+    if cached:
+        data.rows_of("external", batch_size=batch)
+    # Compiles, and allocates.
+    first = (torch.randn(batch, 3, size, size), torch.zeros(batch), torch.zeros(batch))
+    go = partial(predict, network, device=CPU, arithmetic=arithmetic)
+    go([first])
+    start = time.perf_counter()
+    logits, _ = go(data.rows_of("external", batch_size=batch))
+    return {"images/s": len(logits) / (time.perf_counter() - start), "survey": len(logits) / looking}
+
+
+def measure(way: str, images: Path, size: int) -> dict[str, float]:
+    """One way, in this process."""
+    if way.startswith("plain"):
+        return plain_loop(images, size, workers=2 if "two" in way else 0)
+    hardware.choose()
+    arithmetic = Arithmetic("bf16" if "bf16" in way else "exact", compile="compiled" in way)
+    return medcls_way(images, size, arithmetic, cached="cache" in way)
+
+
+def in_its_own_process(way: str, images: Path, size: int) -> dict[str, float]:
+    """The figures of one way, from a fresh interpreter, and from an empty cache where it starts from the files."""
+    command = [sys.executable, "-m", "benchmarks.inference", "--measure", way]
+    command += ["--images", str(images), "--size", str(size)]
+    with tempfile.TemporaryDirectory() as cache:
+        done = subprocess.run(
+            command, check=True, stdout=subprocess.PIPE, text=True, env=os.environ | {"MEDCLS_CACHE": cache}
+        )
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def main() -> None:
+    """Run every way in turn; print and write images/s, and how many times as fast as the plain loop."""
+    parser = arguments(__doc__, "inference")
+    parser.add_argument("--turns", type=int, default=3)
+    parser.add_argument("--without-compiling", action="store_true", help="it takes a minute a turn")
+    parser.add_argument("--measure", choices=WAYS, help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.measure:
+        print(json.dumps(measure(given.measure, given.images, given.size)))
+        return
+    manifest = from_folders(given.images, phantoms_at=PHANTOMS, strict=False)
+    ways = [way for way in WAYS if not (given.without_compiling and "compiled" in way)]
+    turns = [{way: in_its_own_process(way, given.images, given.size) for way in ways} for _ in range(given.turns)]
+    rows = []
+    for way in ways:
+        speeds = [turn[way]["images/s"] for turn in turns]
+        row = {"what": way, "figure": statistics.median(speeds), "unit": "images/s"}
+        if not way.startswith("plain"):
+            # The better of the two plain loops, turn by turn.
+            plain = [max(turn[name]["images/s"] for name in ways if name.startswith("plain")) for turn in turns]
+            row |= {"against": "the better plain loop"} | ratio(list(zip(speeds, plain, strict=True)))
+        rows.append(row)
+    looking = statistics.median(turn["medcls, from the files"]["survey"] for turn in turns)
+    rows.append({"what": "medcls, looking at each file beforehand", "figure": looking, "unit": "images/s"})
+    conditions = {
+        "network": "mobilenetv3_large",
+        "images": len(manifest.rows),
+        "size": given.size,
+        "threads": torch.get_num_threads(),
+        "turns": given.turns,
+    }
+    report("Predicting a folder of images", conditions, rows, given.out)
+
+
+if __name__ == "__main__":
+    main()
