@@ -1,0 +1,78 @@
+"""The core benchmarks run, on images small enough for a test, and write the table that they print."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from benchmarks import frozen, inference, seeds, step, training
+
+
+@pytest.fixture
+def measured(folder, tmp_path, monkeypatch, own_cache):
+    """Run a benchmark on a few small images; gives its rows by what they are of."""
+    root = folder({"a": 24, "b": 24, "c": 24})
+    threads = torch.get_num_threads()
+
+    def run(benchmark, *arguments):
+        out = tmp_path / "out.json"
+        common = ["--images", str(root), "--size", "32", "--out", str(out)]
+        monkeypatch.setattr(sys, "argv", [benchmark.__name__, *common, *arguments])
+        benchmark.main()
+        return {row["what"]: row for row in json.loads(out.read_text(encoding="utf-8"))["rows"]}
+
+    yield run
+    torch.set_num_threads(threads)
+
+
+def test_training(measured, capsys):
+    rows = measured(training, "--epochs", "3", "--batch", "16")
+    assert rows["end to end"]["against"] == "step alone"
+    assert 0 < rows["end to end"]["smallest"] <= rows["end to end"]["ratio"] <= rows["end to end"]["largest"] < 3
+    assert "end to end" in capsys.readouterr().out
+
+
+def test_frozen(measured):
+    rows = measured(frozen, "--turns", "1", "--epochs", "4", "--batch", "16")
+    quick = rows["from features, from the second epoch on"]
+    assert quick["ratio"] == pytest.approx(rows["the long way"]["figure"] / quick["figure"])
+    assert quick["ratio"] > 1
+
+
+def test_step(measured, monkeypatch):
+    monkeypatch.setattr(step, "steps", lambda given_back, *_: 2.0 if given_back else 1.0)
+    rows = measured(step, "--pairs", "2", "--turns", "1", "--batch", "8")
+    assert rows["channels_last, memory kept, in a process of its own"]["ratio"] == 2.0
+    assert rows["channels_last, memory kept"]["figure"] > 0
+
+
+@pytest.mark.parametrize("way", ["plain loop", "medcls, from the files", "medcls, from the cache, bf16"])
+def test_inference_ways(folder, own_cache, way):
+    threads = torch.get_num_threads()
+    assert inference.measure(way, folder({"a": 10, "b": 10}), 32)["images/s"] > 0
+    torch.set_num_threads(threads)
+
+
+def test_inference_tells_each_way_against_the_better_plain_loop(measured, monkeypatch):
+    speeds = {way: 10.0 * (place + 1) for place, way in enumerate(inference.WAYS)}
+    monkeypatch.setattr(inference, "in_its_own_process", lambda way, *_: {"images/s": speeds[way], "survey": 7.0})
+    rows = measured(inference, "--turns", "2", "--without-compiling")
+    assert rows["medcls, from the files"]["ratio"] == 1.5  # 30 by the better of 10 and 20
+    assert "medcls, from the cache, bf16 and compiled" not in rows
+    assert rows["medcls, looking at each file beforehand"]["figure"] == 7.0
+
+
+@pytest.mark.slow
+def test_two_checkouts_with_the_same_seeds(folder, tmp_path, monkeypatch, capsys):
+    here = Path(seeds.__file__).parent.parent
+    monkeypatch.chdir(here)
+    root = folder({"a": 30, "b": 30})
+    settings = [f"data.root={root}", "positive_class=a", "model=mobilenetv3_small", "data.image_size=32"]
+    arguments = ["--other", str(here), "--seeds", "3", "--out", str(tmp_path / "seeds.json"), "--", *settings]
+    monkeypatch.setattr(sys, "argv", ["seeds", *arguments, "trainer.max_epochs=1"])
+    seeds.main()
+    rows = json.loads((tmp_path / "seeds.json").read_text(encoding="utf-8"))["rows"]
+    difference = next(row for row in rows if row["what"] == "this less other, mean of seeds")
+    assert difference["AUROC"] == 0.0  # the same code, seed and images
