@@ -18,6 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 from medcls.configuration import build, build_network, check_targets, open_door, plain, read_source, settle_paths
 from medcls.errors import MedclsError
 from medcls.finished_runs import differences, read_configuration, runs_in
+from medcls.importing import import_large
 from medcls.run_folder import RunFolder
 
 if TYPE_CHECKING:
@@ -79,6 +80,7 @@ def run(cfg: DictConfig) -> None:
         if folder.report.exists():
             raise MedclsError(f"{folder.path} already holds an evaluation. Give another hydra.run.dir.")
         terminal.start_log()
+        import_large("lightning")
         doors[named[0]](cfg, folder)
     except BaseException:
         folder.discard()  # on a full disk, say: half an evaluation is none

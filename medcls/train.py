@@ -29,6 +29,7 @@ from medcls.configuration import (
     split_settings,
 )
 from medcls.errors import MedclsError
+from medcls.importing import import_large
 from medcls.run_folder import RunFolder
 
 if TYPE_CHECKING:
@@ -98,6 +99,8 @@ def train(cfg: DictConfig, run: RunFolder) -> float | None:
     MedclsError
         What the user can mend, before the first epoch wherever it can be known then.
     """
+    import_large("lightning")
+
     from medcls import hardware, pictures, reporting, terminal
     from medcls.auditing.quick import audit_quickly
     from medcls.auditing.record import record as audit_record
