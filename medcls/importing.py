@@ -1,5 +1,6 @@
 """Loading what is large."""
 
+import atexit
 import gc
 import sys
 from importlib import import_module
@@ -24,6 +25,8 @@ def import_large(name: str) -> None:
     try:
         import_module(name)
         gc.freeze()
+        # At the very end it must be found after all, else some libraries report it as lost.
+        atexit.register(gc.unfreeze)
     finally:
         if collecting:
             gc.enable()

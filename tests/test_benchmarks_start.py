@@ -132,14 +132,17 @@ def test_no_door_loads_anything_large_before_its_configuration_is_known_good(doo
 
 def test_large_imports_leave_the_collector_as_it_was():
     code = (
-        "import gc, sys; from medcls.importing import import_large\n"
+        "import atexit, gc, sys; from medcls.importing import import_large\n"
+        "atexit.register(lambda: print('frozen at the end:', gc.get_freeze_count()))\n"
         "frozen = gc.get_freeze_count(); import_large('sqlite3'); assert gc.isenabled()\n"
         "assert gc.get_freeze_count() > frozen and 'sqlite3' in sys.modules\n"
         "gc.unfreeze(); import_large('sqlite3'); assert gc.get_freeze_count() == 0\n"
+        "import_large('wave')\n"
         "gc.disable(); import_large('csv'); assert not gc.isenabled()\n"
         "gc.enable()\n"
         "try: import_large('no_such_module')\n"
         "except ImportError: assert gc.isenabled()\n"
         "else: raise AssertionError"
     )
-    subprocess.run([sys.executable, "-c", code], check=True)
+    ended = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert ended.stdout == "frozen at the end: 0\n"
