@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from benchmarks import decoding, growth, linked_images, memory, start_up, watched
+from medcls import audit
 from medcls.data.folders import from_folders
 from medcls.data.splits import split
 
@@ -112,22 +113,49 @@ def test_decoding_compares_the_same_work(tmp_path, monkeypatch):
     assert len(json.loads(out.read_text())["rows"]) == 8
 
 
-@pytest.mark.parametrize("door", list(start_up.TYPOS))
-@pytest.mark.parametrize("typed", ["--help", "--cfg job", "typo"])
-def test_no_door_loads_anything_large_before_its_configuration_is_known_good(door, typed):
-    typed = start_up.TYPOS[door] if typed == "typo" else typed
+LARGE = ("torch", "lightning", "sklearn", "matplotlib")
+
+
+def loaded_by(door: str, *typed: str, looked_for: tuple[str, ...] = LARGE) -> str:
+    """Which modules a door has loaded by the time that it has answered."""
     code = (
         f"import sys; from medcls import {door}\n"
-        f"sys.argv = ['medcls.{door}', *{typed.split()!r}]\n"
+        f"sys.argv = ['medcls.{door}', *{typed!r}]\n"
         f"try: {door}.main()\n"
         "except SystemExit: pass\n"
-        "print('LOADED', [name for name in ('torch', 'lightning', 'sklearn', 'matplotlib', 'pandas', 'numpy') "
-        "if name in sys.modules])"
+        f"print('LOADED', [name for name in {looked_for!r} if name in sys.modules])"
     )
-    ended = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env={**os.environ, "COLUMNS": "200"}
-    )
-    assert ended.stdout.splitlines()[-1] == "LOADED []"
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return ended.stdout.splitlines()[-1]
+
+
+@pytest.mark.parametrize(("door", "typed"), [*start_up.TYPOS.items(), *(("train", typed) for typed in start_up.TYPED)])
+def test_no_door_loads_anything_large_before_its_configuration_is_known_good(door, typed):
+    assert loaded_by(door, *typed.split(), looked_for=(*LARGE, "pandas", "numpy")) == "LOADED []"
+
+
+@pytest.mark.parametrize(
+    ("door", "typed"),
+    [
+        ("train", "data.root=/no/such/folder"),
+        ("train", "seed=1"),  # and no data.root
+        ("audit", "data.root=/no/such/folder"),
+        ("evaluate", "run=/no/such/run"),
+        ("compare", "runs=/no/such/run"),
+    ],
+)
+def test_a_mistyped_place_is_answered_before_anything_large_is_loaded(door, typed, tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", os.getcwd())
+    monkeypatch.chdir(tmp_path)
+    assert loaded_by(door, typed) == "LOADED []"
+
+
+def test_a_mistyped_folder_is_told_its_neighbours_name(tmp_path, monkeypatch, capsys):
+    (tmp_path / "chest_xray").mkdir()
+    monkeypatch.setattr("sys.argv", ["audit", f"data.root={tmp_path}/chest_xry", f"hydra.run.dir={tmp_path}/run"])
+    with pytest.raises(SystemExit) as end:
+        audit.main()
+    assert end.value.code == 2 and "Did you mean chest_xray?" in capsys.readouterr().err
 
 
 def test_large_imports_leave_the_collector_as_it_was():
