@@ -21,9 +21,11 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.linked_images import CLASSES, link_images
+from benchmarks.pieces import arguments, bare_step
 from benchmarks.results import ratio, report
-from benchmarks.start_up import PHANTOMS, settings_for
+from benchmarks.start_up import settings_for
 from benchmarks.watched import peak, watch
+from medcls import hardware
 
 # MiB. In 60 epochs without a leak, allocators took 22 more after the second epoch, in two leaps (a checkpoint is put
 # together in memory that is free or is not), and under 2 after the tenth. One batch of images kept each epoch would be
@@ -46,9 +48,6 @@ def bare_peak(batch: int, size: int, steps: int) -> float:
 
 def step_barely(batch: int, size: int, steps: int) -> None:
     """Be that process: as the door does it, it keeps its memory."""
-    from benchmarks.pieces import bare_step
-    from medcls import hardware
-
     hardware.choose()
     step = bare_step(batch, size)
     for _ in range(steps):
@@ -161,11 +160,7 @@ def too_much(rows: list[dict[str, Any]]) -> list[str]:
 
 def main() -> None:
     """Measure; print and write the figures; hold the bounds."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--images", type=Path, default=PHANTOMS, help="a folder with one folder a class")
-    parser.add_argument("--positive", help="the positive class, where there are two")
-    parser.add_argument("--batch", type=int, default=32)
-    parser.add_argument("--size", type=int, default=224, help="pixels of a side, for the peak")
+    parser = arguments(__doc__, "memory")
     parser.add_argument("--turns", type=int, default=3, help="of training and bare step")
     parser.add_argument("--steps", type=int, default=4, help="an epoch, at most")
     parser.add_argument("--epochs", type=int, default=20)
@@ -175,7 +170,6 @@ def main() -> None:
     parser.add_argument("--tiny", type=int, default=32, help="pixels of a side, for the number of images")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument("--bare", type=int, help=argparse.SUPPRESS)
-    parser.add_argument("--out", type=Path, default=Path("runs/bench/memory.json"))
     given = parser.parse_args()
     if given.bare:
         step_barely(given.batch, given.size, given.bare)

@@ -6,17 +6,16 @@ nothing. A training with a warm cache is timed from the end of the imports that 
 the same runs.
 """
 
-import argparse
 import statistics
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
+from benchmarks.pieces import PHANTOMS, arguments
 from benchmarks.results import ratio, report, seconds
 from benchmarks.watched import STAGES, watch
 
-PHANTOMS = Path("data/breast_cancer")
 NOTHING = "python -c pass"
 ANSWER_AIM, STEP_AIM = 2.0, 3.0  # seconds
 
@@ -62,15 +61,10 @@ def settings_for(images: Path, positive: str | None, size: int, batch: int) -> l
 
 def main() -> None:
     """Time the doors, then the first step; print and write the medians and the spread."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--images", type=Path, default=PHANTOMS, help="a folder with one folder a class")
-    parser.add_argument("--positive", help="the positive class, where there are two")
-    parser.add_argument("--batch", type=int, default=32)
-    parser.add_argument("--size", type=int, default=224, help="pixels of a side")
+    parser = arguments(__doc__, "start_up")
     parser.add_argument("--turns", type=int, default=5, help="of each door")
     parser.add_argument("--starts", type=int, default=5, help="of a training; 0 for none")
     parser.add_argument("--doors", nargs="+", choices=TYPOS, default=list(TYPOS))
-    parser.add_argument("--out", type=Path, default=Path("runs/bench/start_up.json"))
     given = parser.parse_args()
     nothing()  # the first brings files into memory
     rows = []
