@@ -23,7 +23,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from medcls import cores
-from medcls.errors import MedclsError, hydra_override, typed
+from medcls.errors import MedclsError, hydra_override, nearest, typed
 
 if TYPE_CHECKING:
     from medcls.data.manifest import Manifest
@@ -325,14 +325,35 @@ def plain(node: Any) -> Any:  # noqa: ANN401 - any value a configuration can hol
 
 
 def settle_paths(cfg: DictConfig) -> None:
-    """Make the data's paths absolute, so that the saved configuration holds wherever the next command is started."""
+    """Make the data's paths absolute, so that the saved configuration holds wherever the next command is started.
+
+    Raises
+    ------
+    MedclsError
+        No images are named, or their folder is not there: what the source would say too, after seconds of loading.
+    """
     for key in ("root", "exclude_file", "locked_test"):
         if cfg.data[key] is not None:
             cfg.data[key] = str(Path(str(cfg.data[key])).expanduser().absolute())
+    _check_root(cfg)
     # A table that is not here is looked for below data.root, and a list of tables names that itself.
     csv = cfg.data.get("csv")
     if isinstance(csv, str) and Path(csv).expanduser().is_file():
         cfg.data.csv = str(Path(csv).expanduser().absolute())
+
+
+def _check_root(cfg: DictConfig) -> None:
+    if cfg.data.root is None:
+        raise MedclsError("Nothing says where the images are: add data.root=/path/to/images to the command.")
+    root = Path(cfg.data.root)
+    phantoms_at = cfg.data.source.get("phantoms_at")
+    made = cfg.data.download or (phantoms_at is not None and root == Path(phantoms_at).absolute())
+    if not root.exists() and not made:
+        there = [entry.name for entry in root.parent.iterdir()] if root.parent.is_dir() else []
+        raise MedclsError(
+            f"There is no folder {root} (data.root).{nearest(root.name, there)} Give the folder that holds one "
+            "sub-folder a class, or the images of a table."
+        )
 
 
 def read_source(cfg: DictConfig, *, strict: bool) -> Manifest:

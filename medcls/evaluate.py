@@ -27,6 +27,7 @@ from medcls.configuration import (
 )
 from medcls.errors import MedclsError
 from medcls.finished_runs import differences, read_configuration, runs_in
+from medcls.importing import import_large
 from medcls.run_folder import RunFolder
 
 if TYPE_CHECKING:
@@ -100,7 +101,10 @@ def run(cfg: DictConfig) -> None:
         folder.refuse_if_taken()
         if folder.report.exists():
             raise MedclsError(f"{folder.path} already holds an evaluation. Give another hydra.run.dir.")
+        if named[0] == "run":
+            find_run(str(cfg.run))  # before anything large is loaded
         terminal.start_log()
+        import_large("lightning")
         doors[named[0]](cfg, folder)
     except BaseException:
         folder.discard()  # on a full disk, say: half an evaluation is none
@@ -213,6 +217,24 @@ class OpenedRun:
         return self.predict(split) if stored is None else stored
 
 
+def find_run(path: str) -> RunFolder:
+    """Find a run folder that has what an evaluation needs.
+
+    Raises
+    ------
+    MedclsError
+        There is none.
+    """
+    folder = RunFolder(Path(path).expanduser())
+    folder.close()  # it is read here, and has nothing to log
+    if not folder.config.is_file() or not folder.best.is_file():
+        raise MedclsError(
+            f"{path or 'An empty name'} is no run folder that can be evaluated: it needs config.yaml and "
+            "checkpoints/best.ckpt."
+        )
+    return folder
+
+
 def open_run(path: str, cfg: DictConfig) -> OpenedRun:
     """Find a run folder, and load its best checkpoint.
 
@@ -225,13 +247,7 @@ def open_run(path: str, cfg: DictConfig) -> OpenedRun:
     from medcls.data.manifest import read_rows
     from medcls.inference.load import load
 
-    folder = RunFolder(Path(path).expanduser())
-    folder.close()  # it is read here, and has nothing to log
-    if not folder.config.is_file() or not folder.best.is_file():
-        raise MedclsError(
-            f"{path or 'An empty name'} is no run folder that can be evaluated: it needs config.yaml and "
-            "checkpoints/best.ckpt."
-        )
+    folder = find_run(path)
     config = OmegaConf.create(read_configuration(folder.path))
     if missing := [name for name in ("data", "model", "schedule", "seed") if name not in config]:
         raise MedclsError(f"{folder.config} is no configuration of a run: it has no {', '.join(missing)}.")

@@ -5,9 +5,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import lightning
 import numpy as np
 import pandas as pd
 import torch
+from matplotlib.figure import Figure
 
 from medcls.data import images
 from medcls.data.module import ImageDataModule
@@ -24,15 +26,45 @@ IMAGES_SAMPLED = 20
 PIXELS_SAMPLED = 2_000
 
 
-def of_data(data: ImageDataModule, folder: Path) -> None:
-    """Draw `training_images` (as the network sees them, each class at least once) and `data`.
+class WriteFigures(lightning.Callback):
+    """Writes figures when the first epoch is done, or broken off: to lay them out takes longer than to make them.
+
+    Parameters
+    ----------
+    figures : mapping of str to Figure
+        By file name, as `of_data` gives them.
+    folder : Path
+        Where they go.
+    """
+
+    def __init__(self, figures: Mapping[str, Figure], folder: Path) -> None:
+        self._figures, self._folder = dict(figures), folder
+
+    def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Write them, once."""
+        write(self._figures, self._folder)
+        self._figures = {}
+
+    def on_exception(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, exception: BaseException
+    ) -> None:
+        """What broke off the training may be seen in its images."""
+        self.on_train_epoch_end(trainer, pl_module)
+
+
+def write(figures: Mapping[str, Figure], folder: Path) -> None:
+    """Write figures into a folder, each as PNG and SVG."""
+    for name, figure in figures.items():
+        drawing.save(figure, folder / name)
+
+
+def of_data(data: ImageDataModule) -> dict[str, Figure]:
+    """Draw `training_images` (as the network sees them, each class at least once) and `data`; nothing is written.
 
     Parameters
     ----------
     data : ImageDataModule
         With its manifest split.
-    folder : Path
-        Where the figures go.
     """
     manifest, preprocessing = data.manifest, data.preprocessing
     labels = manifest.labels
@@ -44,14 +76,13 @@ def of_data(data: ImageDataModule, folder: Path) -> None:
     seen = torch.stack([data.training_sample(row) for row in rows])
     shown = pixels_back(normalise(seen, preprocessing), preprocessing).permute(0, 2, 3, 1).numpy()
     height, width = preprocessing.size
-    figure = plots.images_figure(
+    images_shown = plots.images_figure(
         [image[..., 0] if image.shape[-1] == 1 else image for image in shown],
         [manifest.classes[labels[row]] for row in rows],
         f"Training images as the network sees them in the first epoch: {height} x {width} pixels, "
         f"{preprocessing.resize}, augmented (n = {len(rows)} of {len(train)})",
         manifest.stamp,
     )
-    drawing.save(figure, folder / "training_images")
 
     draw = np.random.default_rng(0)
     before: dict[str, np.ndarray] = {}
@@ -74,7 +105,7 @@ def of_data(data: ImageDataModule, folder: Path) -> None:
         )  # fmt: skip
     columns = {f"{name}: images": name for name in manifest.classes}
     table = split_table(manifest).set_index("split")[list(columns)].rename(columns=columns)
-    figure = plots.data_figure(
+    counts_and_intensities = plots.data_figure(
         table,
         before,
         after,
@@ -82,7 +113,7 @@ def of_data(data: ImageDataModule, folder: Path) -> None:
         f"{len(manifest)} images; intensities of up to {IMAGES_SAMPLED} training images a class",
         manifest.stamp,
     )
-    drawing.save(figure, folder / "data")
+    return {"training_images": images_shown, "data": counts_and_intensities}
 
 
 def read_history(logs: Path) -> pd.DataFrame:

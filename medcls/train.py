@@ -30,12 +30,14 @@ from medcls.configuration import (
     split_settings,
 )
 from medcls.errors import MedclsError
+from medcls.importing import import_large
 from medcls.run_folder import RunFolder
 
 if TYPE_CHECKING:
     # Everything heavy is imported where it is used, so that a typo is answered before torch is loaded.
     import lightning
     from lightning.pytorch.callbacks import ModelCheckpoint
+    from matplotlib.figure import Figure
     from torch import Tensor
 
     from medcls.data.manifest import Manifest
@@ -99,6 +101,8 @@ def train(cfg: DictConfig, run: RunFolder) -> float | None:
     MedclsError
         What the user can mend, before the first epoch wherever it can be known then.
     """
+    import_large("lightning")
+
     from medcls import hardware, pictures, reporting, terminal
     from medcls.auditing.quick import audit_quickly
     from medcls.auditing.record import record as audit_record
@@ -129,13 +133,14 @@ def train(cfg: DictConfig, run: RunFolder) -> float | None:
     data = make_loaders(cfg, manifest, preprocessing, machine)
     if cfg.preview:
         run.begin()
-        pictures.of_data(data, run.figures)
+        pictures.write(pictures.of_data(data), run.figures)
         log.info("pictures of the data: %s", run.figures)
         return None
     say_learning_rates(cfg, data)
     classifier, freezing, account = make_classifier(cfg, manifest, preprocessing)
     summary = summarise(classifier.network, (preprocessing.channels, *preprocessing.size))
-    trainer = make_trainer(cfg, run, data, freezing, machine)
+    figures = {} if cfg.resume else pictures.of_data(data)
+    trainer = make_trainer(cfg, run, data, freezing, machine, figures)
 
     # From here on the run is real, and its folder begins.
     run.begin()
@@ -147,7 +152,6 @@ def train(cfg: DictConfig, run: RunFolder) -> float | None:
         run.write_json("audit.json", audit_record(manifest, findings))
         run.write_json("weights.json", account.to_plain())
         run.write_text("model.txt", summary)
-        pictures.of_data(data, run.figures)
     run.write_text("config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
     run.write_json("environment.json", hardware.environment() | {"choices": list(machine.reasons)})
     trainer.fit(classifier, datamodule=data, ckpt_path=str(run.last) if cfg.resume else None, weights_only=True)
@@ -310,7 +314,12 @@ def make_classifier(
 
 
 def make_trainer(
-    cfg: DictConfig, run: RunFolder, data: ImageDataModule, freezing: FreezeSchedule, machine: Hardware
+    cfg: DictConfig,
+    run: RunFolder,
+    data: ImageDataModule,
+    freezing: FreezeSchedule,
+    machine: Hardware,
+    figures: Mapping[str, Figure],
 ) -> lightning.Trainer:
     """Lightning's trainer with what happens around the epochs."""
     from lightning.pytorch.callbacks import EarlyStopping, EMAWeightAveraging, LearningRateMonitor, RichProgressBar
@@ -318,6 +327,7 @@ def make_trainer(
     from medcls.learning.callbacks import ExactBatchNorm, SeedEachEpoch
     from medcls.learning.checkpoints import AtomicCheckpointIO, checkpoints
     from medcls.learning.features import FrozenFeatures
+    from medcls.pictures import WriteFigures
 
     if cfg.ema is not None and not (isinstance(cfg.ema, float) and 0 < cfg.ema < 1):
         raise MedclsError(f"ema is {cfg.ema}: give a decay above 0 and below 1, such as 0.99, or null for none.")
@@ -343,7 +353,7 @@ def make_trainer(
         callbacks.append(
             EarlyStopping(cfg.monitor, mode=cfg.monitor_mode, patience=cfg.early_stopping, check_finite=False)
         )
-    callbacks += [LearningRateMonitor(), RichProgressBar()]
+    callbacks += [LearningRateMonitor(), RichProgressBar(), WriteFigures(figures, run.figures)]
     return build(
         cfg.trainer,
         callbacks=callbacks,

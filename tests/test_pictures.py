@@ -15,7 +15,7 @@ from medcls.preprocessing import Preprocessing
 
 
 @pytest.fixture
-def shown(folder, tmp_path, monkeypatch):
+def shown(folder, monkeypatch):
     """Draw the data's pictures under a resize policy; gives what `images_figure` was asked to show."""
     manifest = split(from_folders(folder({"a": 12, "b": 12, "c": 3 * 4}), label_map=None))
     asked = {}
@@ -30,7 +30,7 @@ def shown(folder, tmp_path, monkeypatch):
     def draw(policy: str) -> dict:
         preprocessing = Preprocessing(size=32, mean=(0.5,) * 3, std=(0.5,) * 3, resize=policy)
         still = Augmentation(0, 0, 0, 1, 0, 0, 0)
-        pictures.of_data(ImageDataModule(manifest, preprocessing, augmentation=still), tmp_path / policy)
+        pictures.of_data(ImageDataModule(manifest, preprocessing, augmentation=still))
         return dict(asked)
 
     return draw
@@ -58,7 +58,7 @@ def test_p13_a_window_in_which_nothing_lies_is_said(tmp_path, caplog, window, sa
             Image.fromarray(stored).save(tmp_path / label / f"{number}.png")
     manifest = split(from_folders(tmp_path, positive="a"))
     preprocessing = Preprocessing(size=16, mean=(0.5,) * 3, std=(0.5,) * 3, window=window)
-    pictures.of_data(ImageDataModule(manifest, preprocessing, augmentation=Augmentation()), tmp_path / "figures")
+    pictures.of_data(ImageDataModule(manifest, preprocessing, augmentation=Augmentation()))
     assert ("9 of 9 training images drawn at random are of one value throughout" in caplog.text) == says
     assert ("data.window=[-160.0, 240.0]" in caplog.text) == says
 
@@ -73,7 +73,7 @@ def test_every_class_is_shown_under_its_own_name(shown):
     assert max(means["a"]) < min(means["b"]) and max(means["b"]) < min(means["c"])
 
 
-def test_classes_called_as_the_table_calls_its_columns_are_counted(folder, tmp_path, monkeypatch):
+def test_classes_called_as_the_table_calls_its_columns_are_counted(folder, monkeypatch):
     manifest = split(from_folders(folder({"groups": 12, "images": 15, "split": 20})))
     asked = {}
     real = plots.data_figure
@@ -84,6 +84,22 @@ def test_classes_called_as_the_table_calls_its_columns_are_counted(folder, tmp_p
 
     monkeypatch.setattr(plots, "data_figure", spy)
     preprocessing = Preprocessing(size=32, mean=(0.5,) * 3, std=(0.5,) * 3)
-    pictures.of_data(ImageDataModule(manifest, preprocessing, augmentation=None), tmp_path)
+    pictures.of_data(ImageDataModule(manifest, preprocessing, augmentation=None))
     assert asked["counts"].sum().to_dict() == {"groups": 12, "images": 15, "split": 20}
     assert asked["counts"].index.tolist() == ["train", "val", "test"]
+
+
+@pytest.mark.parametrize("broken_off", [False, True])
+def test_figures_are_written_once_when_the_first_epoch_ends_however_it_ends(tmp_path, broken_off):
+    figure = plots.images_figure([np.zeros((8, 8), np.uint8)], ["a"], "n = 1")
+    callback = pictures.WriteFigures({"training_images": figure}, tmp_path)
+    assert not list(tmp_path.iterdir())
+    if broken_off:
+        callback.on_exception(None, None, KeyboardInterrupt())
+    else:
+        callback.on_train_epoch_end(None, None)
+    written = tmp_path / "training_images.png"
+    assert Image.open(written).width > 100 and written.with_suffix(".svg").is_file()
+    written.unlink()
+    callback.on_train_epoch_end(None, None)
+    assert not written.exists()

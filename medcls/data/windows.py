@@ -5,6 +5,7 @@ largest value of the pixel's type, and what lies between is rounded to the neare
 """
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
@@ -16,6 +17,9 @@ PERCENTILES = (0.5, 99.5)
 """Of an image's own values, where neither the user nor the file names a window."""
 
 CHUNK = 2**20  # values brought to float64 at a time: bounds the memory, whatever the size of the picture
+
+# Whole numbers within so narrow a range are counted, and looked up, value by value: there are more pixels than values.
+NARROW = 2**16
 
 # ITU-R 601-2 luma in 65536ths, as Pillow counts it: 0.299 red, 0.587 green, 0.114 blue.
 LUMA = np.array([19595, 38470, 7471], np.uint32)
@@ -69,13 +73,37 @@ def choose(
             )
         return Window(*full, "the full range")
     counted = values if padding is None or padding.all() else values[~padding]
-    low, high = (float(value) for value in np.percentile(counted, PERCENTILES, method="inverted_cdf"))
+    low, high = percentiles(counted, PERCENTILES)
     if low < high:
         return Window(low, high, f"the image's own percentiles {PERCENTILES[0]} and {PERCENTILES[1]}")
     low, high = float(counted.min()), float(counted.max())
     if low < high:
         return Window(low, high, "the image's own smallest and largest value, its percentiles being equal")
     return Window(low, high, "nothing, all values being equal and shown as black")
+
+
+def percentiles(values: np.ndarray, shares: Sequence[float]) -> tuple[float, ...]:
+    """The smallest values that so many per cent of all do not exceed.
+
+    As `numpy.percentile` by the method `inverted_cdf` gives them; of whole numbers within a narrow range several times
+    as fast, by counting instead of sorting.
+    """
+    flat = values.reshape(-1)
+    if flat.size <= NARROW or (lowest := _lowest_of_few(flat)) is None:
+        return tuple(float(value) for value in np.percentile(flat, shares, method="inverted_cdf"))
+    counts = np.zeros(int(flat.max()) - lowest + 1, dtype=np.int64)
+    for start in range(0, flat.size, CHUNK):
+        counts += np.bincount(flat[start : start + CHUNK].astype(np.int64) - lowest, minlength=len(counts))
+    places = np.ceil(flat.size * (np.asarray(shares) / 100) - 1).clip(0)  # in the sorted values, from 0
+    return tuple(float(lowest + value) for value in np.searchsorted(counts.cumsum(), places, side="right"))
+
+
+def _lowest_of_few(values: np.ndarray) -> int | None:
+    """The smallest of whole numbers that lie within `NARROW` of one another; None of others."""
+    if values.dtype.kind not in "ui":
+        return None
+    lowest, highest = int(values.min()), int(values.max())
+    return lowest if highest - lowest < NARROW and abs(lowest) < 2**62 else None
 
 
 def check_finite(values: np.ndarray) -> None:
@@ -105,6 +133,12 @@ def spread(values: np.ndarray, black: float, white: float, bits: int) -> np.ndar
     if not black < white:
         return pixels
     flat, out = np.ascontiguousarray(values).reshape(-1), pixels.reshape(-1)
+    if flat.size > NARROW and (lowest := _lowest_of_few(flat)) is not None:
+        every = np.arange(lowest, int(flat.max()) + 1).astype(flat.dtype)
+        table = spread(every, black, white, bits)
+        for start in range(0, flat.size, CHUNK):
+            out[start : start + CHUNK] = table[flat[start : start + CHUNK].astype(np.int64) - lowest]
+        return pixels
     for start in range(0, flat.size, CHUNK):
         # Halved, so that the range between the largest floating-point numbers does not overflow.
         share = (flat[start : start + CHUNK].astype(np.float64) / 2 - black / 2) / (white / 2 - black / 2)

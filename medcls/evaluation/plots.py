@@ -294,6 +294,7 @@ def images_figure(
         grid = figure.subplots(rows, columns, squeeze=False).ravel()
         for axes in grid:
             axes.set_axis_off()
+            axes.set(xticks=[], yticks=[])  # which would be measured, though they are not drawn
         for axes, image, title in zip(grid[: len(images)], images, titles, strict=True):
             axes.imshow(image, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
             axes.set_title(draw.name(title, width=22, lines=2), fontsize=9)

@@ -1,0 +1,127 @@
+"""How long a person waits for a door's answer, and for a training's first step: `python -m benchmarks.start_up`.
+
+Each door answers `--help`, `--cfg job` and a mistyped setting as a process of its own, in turn with a Python that does
+nothing. A training with a warm cache is timed from the end of the imports that it cannot do without
+(`benchmarks.watched.LIBRARIES`) to its first step, and beside it the imports themselves; the stages are the medians of
+the same runs.
+"""
+
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from benchmarks.pieces import PHANTOMS, arguments
+from benchmarks.results import ratio, report, seconds
+from benchmarks.watched import STAGES, watch
+
+NOTHING = "python -c pass"
+ANSWER_AIM, STEP_AIM = 2.0, 3.0  # seconds
+
+# What is typed, and the exit code that it must end with.
+TYPED = {"--help": 0, "--cfg job": 0}
+TYPOS = {
+    "train": "model=mobilnetv3",
+    "evaluate": "splt=test",
+    "compare": "splt=test",
+    "audit": "audit.fx=exclude",
+    "cache": "cleer=true",
+}
+
+
+def answer(door: str, typed: str, code: int) -> float:
+    """Seconds until a door has answered.
+
+    Raises
+    ------
+    RuntimeError
+        It ended with another code: what was timed was something else.
+    """
+    command = [sys.executable, "-m", f"medcls.{door}", *typed.split()]
+
+    def ask() -> None:
+        ended = subprocess.run(command, capture_output=True, text=True, check=False)
+        if ended.returncode != code:
+            raise RuntimeError(f"{' '.join(command)} ended with {ended.returncode}, not {code}:\n{ended.stderr}")
+
+    return seconds(ask)
+
+
+def nothing() -> float:
+    """Seconds of a Python that does nothing."""
+    return seconds(lambda: subprocess.run([sys.executable, "-c", "pass"], check=True))
+
+
+def settings_for(images: Path, positive: str | None, size: int, batch: int) -> list[str]:
+    """What a training of these images is told: the shipped configuration's own where they are the phantoms."""
+    source = ["data=breast_cancer"] if images == PHANTOMS else [f"data.root={images}", f"positive_class={positive}"]
+    return [*source, "model=mobilenetv3", f"data.image_size={size}", f"data.batch_size={batch}"]
+
+
+def main() -> None:
+    """Time the doors, then the first step; print and write the medians and the spread."""
+    parser = arguments(__doc__, "start_up")
+    parser.add_argument("--turns", type=int, default=5, help="of each door")
+    parser.add_argument("--starts", type=int, default=5, help="of a training; 0 for none")
+    parser.add_argument("--doors", nargs="+", choices=TYPOS, default=list(TYPOS))
+    given = parser.parse_args()
+    nothing()  # the first brings files into memory
+    rows = []
+    for door in given.doors:
+        for typed, code in {**TYPED, TYPOS[door]: 2}.items():
+            answer(door, typed, code)
+            pairs = [(answer(door, typed, code), nothing()) for _ in range(given.turns)]
+            rows.append(
+                {
+                    "what": f"{door} {typed}",
+                    "figure": statistics.median(slow for slow, _ in pairs),
+                    "unit": "s",
+                    "against": NOTHING,
+                    **ratio(pairs),
+                    "aim": ANSWER_AIM,
+                }
+            )
+    if given.starts:
+        rows += first_steps(settings_for(given.images, given.positive, given.size, given.batch), given.starts)
+    report(
+        "Start-up",
+        {
+            "images": str(given.images),
+            "batch": given.batch,
+            "size": given.size,
+            "turns": given.turns,
+            "starts": given.starts,
+        },
+        rows,
+        given.out,
+    )
+
+
+def first_steps(settings: list[str], starts: int) -> list[dict[str, object]]:
+    """Rows of the table: imports, the first step after them, and where the time between went."""
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder)
+        watch(settings, place, until="first step", environment={})  # fills the cache
+        seen = [watch(settings, place, until="first step", environment={}) for _ in range(starts)]
+    stages = [name for name in ("medcls's own modules", *STAGES, "the rest") if name in seen[0]["stages"]]
+    imports = "imports that a training cannot do without"
+    return [
+        {"what": imports, "figure": statistics.median(one["imports"] for one in seen), "unit": "s"},
+        {
+            "what": "from there to the first step",
+            "figure": statistics.median(one["start"] for one in seen),
+            "unit": "s",
+            "against": imports,
+            **ratio([(one["start"], one["imports"]) for one in seen]),
+            "aim": STEP_AIM,
+        },
+        *(
+            {"what": f"of it {name}", "figure": statistics.median(one["stages"][name] for one in seen), "unit": "s"}
+            for name in stages
+        ),
+    ]
+
+
+if __name__ == "__main__":
+    main()
