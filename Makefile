@@ -5,7 +5,7 @@ BIN := .venv/bin
 MEDCLS_REAL_DATA ?= $(wildcard ../shared/data)
 export MEDCLS_REAL_DATA
 
-.PHONY: help train test test-all check bench clean
+.PHONY: help train test test-all check bench bench-all clean
 .DEFAULT_GOAL := help
 
 help:  ## List what can be made
@@ -34,12 +34,22 @@ test: check  ## Lint, types and all tests not marked slow
 test-all: check  ## The slow tests too
 	$(BIN)/python -m pytest -q
 
-bench: .venv/installed-dev  ## Measure: each figure a ratio of two things timed in turn
+bench: .venv/installed-dev  ## Measure the core: step, training, frozen phase, prediction, start-up (10 minutes)
 	$(BIN)/python -m benchmarks.step
-	$(BIN)/python -m benchmarks.duplicates
-	$(BIN)/python -m benchmarks.cache
 	$(BIN)/python -m benchmarks.training
 	$(BIN)/python -m benchmarks.frozen
+	$(BIN)/python -m benchmarks.inference
+	$(BIN)/python -m benchmarks.start_up
+
+bench-all: bench  ## And the rest: peers, memory, growth, decoding, shared cores, the cache, listing, near copies
+	$(BIN)/python -m benchmarks.peers
+	$(BIN)/python -m benchmarks.memory
+	$(BIN)/python -m benchmarks.growth
+	$(BIN)/python -m benchmarks.decoding
+	$(BIN)/python -m benchmarks.shared_cores
+	$(BIN)/python -m benchmarks.cache
+	$(BIN)/python -m benchmarks.listing
+	$(BIN)/python -m benchmarks.duplicates
 
 clean:  ## Remove what was made here, but no run and no data
 	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
