@@ -5,7 +5,7 @@ BIN := .venv/bin
 MEDCLS_REAL_DATA ?= $(wildcard ../shared/data)
 export MEDCLS_REAL_DATA
 
-.PHONY: help train test test-all check bench clean
+.PHONY: help train test test-all check bench bench-gpu clean
 .DEFAULT_GOAL := help
 
 help:  ## List what can be made
@@ -40,6 +40,9 @@ bench: .venv/installed-dev  ## Measure: each figure a ratio of two things timed 
 	$(BIN)/python -m benchmarks.cache
 	$(BIN)/python -m benchmarks.training
 	$(BIN)/python -m benchmarks.frozen
+
+bench-gpu: .venv/installed-dev  ## Measure training on a GPU; without one the table says so
+	$(BIN)/python -m benchmarks.gpu
 
 clean:  ## Remove what was made here, but no run and no data
 	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
