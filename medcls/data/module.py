@@ -17,7 +17,7 @@ from torch.utils.data import BatchSampler, DataLoader, Dataset, Sampler
 from medcls.data import images
 from medcls.data.cache import MappedImages, PixelCache
 from medcls.data.manifest import Manifest
-from medcls.data.transforms import Augmentation, draws, normalise
+from medcls.data.transforms import Augmentation, Changes, change, draws, normalise
 from medcls.errors import MedclsError
 from medcls.preprocessing import Preprocessing
 
@@ -340,6 +340,8 @@ class ImageDataModule(lightning.LightningDataModule):
         # Images on the device, and where each manifest row's is; and whether batches are to have images at all.
         self._on_device: tuple[torch.Tensor, torch.Tensor] | None = None
         self._wanted = True
+        # What one epoch does to each manifest row, on the device that asked for it.
+        self._changes: tuple[int, torch.device, Changes] | None = None
 
     def setup(self, stage: str) -> None:
         """Before a fit: decode the images that training will read again and again, where they fit."""
@@ -450,7 +452,12 @@ class ImageDataModule(lightning.LightningDataModule):
     def _augmented(self, images: torch.Tensor, rows: torch.Tensor, epoch: int) -> torch.Tensor:
         if self.augmentation is None:
             return images
-        return self.augmentation.augment(images, draws(self._seed, epoch, rows.cpu().numpy()))
+        if self._changes is None or self._changes[:2] != (epoch, images.device):
+            preprocessing = self.preprocessing
+            drawn = draws(self._seed, epoch, np.arange(len(self.manifest)))
+            changes = self.augmentation.changes(drawn, preprocessing.size, preprocessing.channels)
+            self._changes = (epoch, images.device, changes.to(images.device))
+        return change(images, self._changes[2].of(rows.to(images.device)))
 
     def _loader(
         self, split: str, order: Literal["in_order", "shuffle", "balanced"], images: ImageBatches | None = None
