@@ -152,11 +152,11 @@ def test_without_cuda_the_table_says_so(as_told, tmp_path, monkeypatch, capsys) 
 def test_the_gpu_benchmark_runs_on_a_cpu(folder, as_told, tmp_path, capsys) -> None:
     images = folder({"a": 24, "b": 20})
     small = ("--size", 32, "--epochs", 2, "--workers", 0, "--matmul", 64, "--copy-mib", 1, "--precision", "32-true")
-    networks = ("--networks", "mobilenetv3_large", "--batches", 4, 512)
+    networks = ("--networks", "mobilenetv3_large", "--batches", 12, 512)
     as_told("--device", "cpu", "--images", images, "--positive", "a", *small, *networks, "--out", tmp_path / "gpu.json")
     gpu.main()
     rows = json.loads((tmp_path / "gpu.json").read_text())["rows"]
-    of = {(row["what"], row.get("against")): row for row in rows if row["batch"] == 4}
+    of = {(row["what"], row.get("against")): row for row in rows if row["batch"] == 12}
     for what in (gpu.ALONE, gpu.PIPELINE):
         assert of[what, None]["figure"] > 0
         assert of[gpu.WHOLE, what]["ratio"] > 0
