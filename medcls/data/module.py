@@ -368,8 +368,9 @@ class ImageDataModule(lightning.LightningDataModule):
         if preprocessing.bits != 8 or size > memory or not self._store.holds(rows):
             return
         kept = torch.empty((len(rows), *preprocessing.size, preprocessing.channels), dtype=torch.uint8, device=device)
-        for place, row in enumerate(rows.tolist()):
-            kept[place] = torch.from_numpy(self._store.read(row).copy())
+        for first in range(0, len(rows), 256):  # each copy is waited for: not one an image
+            pictures = np.stack([self._store.read(row) for row in rows[first : first + 256].tolist()])
+            kept[first : first + 256] = torch.from_numpy(pictures)
         places = torch.full((len(self.manifest),), -1, device=device)
         places[torch.from_numpy(rows).to(device)] = torch.arange(len(rows), device=device)
         self._on_device = (kept, places)
