@@ -57,7 +57,7 @@ def main() -> None:
     def epochs(fast: bool) -> list[float]:
         data = loaders(manifest, machine, given.size, given.batch, None)
         times = EpochTimes()
-        features = FrozenFeatures(data.in_view, data.views, data.without_images, len(manifest), 10**9)
+        features = FrozenFeatures(data.rows_of, data.views, data.without_images, len(manifest), 10**9)
         freezing = FreezeSchedule([{"epochs": None, "freeze": ["backbone"]}], head)
         callbacks = [times, SeedEachEpoch(0), freezing, *([features] if fast else [])]
         with trainer_with(callbacks, given.epochs if fast else 3, validate=True) as trainer:

@@ -14,12 +14,15 @@ from typing import TYPE_CHECKING, Any
 
 import hydra
 from hydra.core.config_store import ConfigStore
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException, InstantiationException
+from hydra.types import RunMode
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from medcls import cores
 from medcls.errors import MedclsError, hydra_override, typed
 
 if TYPE_CHECKING:
@@ -93,6 +96,7 @@ def open_door(task: Callable[[DictConfig], Any], config_name: str) -> None:
         The file in `conf/` to start from.
     """
     started = False
+    cores.yield_to_others()
 
     def guarded(cfg: DictConfig) -> Any:  # noqa: ANN401 - what Hydra returns to a sweeper is the task's business
         nonlocal started
@@ -120,6 +124,15 @@ def open_door(task: Callable[[DictConfig], Any], config_name: str) -> None:
     except SystemExit as end:
         # Hydra has said what it did not understand of the command line; a crash of ours keeps its code 1.
         sys.exit(2 if end.code == 1 and not started else end.code)
+
+
+def jobs_at_once() -> int:
+    """How many runs of this sweep go on at a time on this machine: what its launcher says (`n_jobs`), else 1."""
+    config = HydraConfig.get()
+    if config.mode != RunMode.MULTIRUN:
+        return 1
+    jobs = config.launcher.get("n_jobs") or 1
+    return int(jobs) if jobs > 0 else max(1, cores.available() + 1 + int(jobs))  # -1: as many as there are cores
 
 
 def _complain(error: Exception | str) -> None:

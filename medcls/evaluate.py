@@ -15,7 +15,16 @@ from typing import TYPE_CHECKING
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from medcls.configuration import build, build_network, check_targets, open_door, plain, read_source, settle_paths
+from medcls.configuration import (
+    build,
+    build_network,
+    check_targets,
+    jobs_at_once,
+    open_door,
+    plain,
+    read_source,
+    settle_paths,
+)
 from medcls.errors import MedclsError
 from medcls.finished_runs import differences, read_configuration, runs_in
 from medcls.run_folder import RunFolder
@@ -25,6 +34,7 @@ if TYPE_CHECKING:
     from medcls.data.manifest import Manifest
     from medcls.evaluation.predictions import Predictions
     from medcls.hardware import Hardware
+    from medcls.inference.arithmetic import Arithmetic
     from medcls.inference.load import Loaded
     from medcls.reporting import Fitted, Telling
 
@@ -34,10 +44,14 @@ log = logging.getLogger("medcls.evaluate")
 # What a run's checkpoint already has: given here, it is fitted anew.
 STORED = ("calibrate", "operating_point", "coverage", "aggregate")
 
+# Images that are predicted exactly too, where the rest is not: enough to see what it changes.
+HELD_AGAINST_EXACT = 500
+
 # What means nothing beside what is judged, and why.
 _KNOWN = "a run knows the class that it looks for"
 _OWN_ROWS = "a run is fitted on its own val or calibration images"
 _TABLE = "a table comes with its scores, and no image is read"
+_FOLDS = "folds are judged as each was stored, which is exactly"
 IDLE = {
     "run": {"positive_class": _KNOWN, "val": _OWN_ROWS},
     "images of another site": {
@@ -46,11 +60,19 @@ IDLE = {
         "split": "all images of another site are judged",
         "images": "data.root says where they lie",
     },
-    "runs": {"positive_class": _KNOWN, "val": _OWN_ROWS, "split": "folds are judged on what each held out"},
+    "runs": {
+        "positive_class": _KNOWN,
+        "val": _OWN_ROWS,
+        "split": "folds are judged on what each held out",
+        "precision": _FOLDS,
+        "compile": _FOLDS,
+    },
     "predictions": {
         "split": "all rows of a table are judged, and its column split names them",
         "images": _TABLE,
         "views": _TABLE,
+        "precision": _TABLE,
+        "compile": _TABLE,
         "data": _TABLE,
     },
 }
@@ -137,12 +159,16 @@ class OpenedRun:
         return any((self.folder.predictions / f"{name}.csv").is_file() for name in results)
 
     def predict(self, split: str, views: int = 1) -> Predictions:
-        """Predict one of the run's own splits anew."""
+        """Predict one of the run's own splits anew, exactly."""
+        return self.predict_images(self.reopen(split), split, views)
+
+    def reopen(self, split: str) -> Manifest:
+        """One of the run's own splits, its images where they lie now."""
         from medcls import terminal
         from medcls.data.saved import reopen
 
         with terminal.progress(f"reading {split} images") as progress:
-            manifest = reopen(
+            return reopen(
                 self.folder.manifest,
                 self.images,
                 self.loaded.classes,
@@ -153,14 +179,16 @@ class OpenedRun:
                 remember=bool(self.config.data.cache),
                 progress=progress,
             )
-        return self.predict_images(manifest, split, views)
 
-    def predict_images(self, manifest: Manifest, split: str, views: int = 1) -> Predictions:
-        """Predict any images, prepared as this run's network wants them."""
+    def predict_images(
+        self, manifest: Manifest, split: str, views: int = 1, arithmetic: Arithmetic | None = None
+    ) -> Predictions:
+        """Predict any images, prepared as this run's network wants them; exactly, unless told otherwise."""
         import torch
 
         from medcls import terminal
         from medcls.data.module import ImageDataModule
+        from medcls.inference.arithmetic import EXACT
         from medcls.inference.predict import predict_split
 
         data = ImageDataModule(
@@ -175,7 +203,9 @@ class OpenedRun:
         )
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         with terminal.progress(f"predicting {split}") as progress:
-            return predict_split(self.loaded, data, split, device, progress, views=views)
+            return predict_split(
+                self.loaded, data, split, device, progress, views=views, arithmetic=arithmetic or EXACT
+            )
 
     def beside(self, split: str) -> Predictions:
         """The predictions of a split that only stands beside the result: those there are, else new ones."""
@@ -217,7 +247,7 @@ def open_run(path: str, cfg: DictConfig) -> OpenedRun:
         loaded=load(folder.best, partial(build_network, trust=cfg.trust)),
         splits=frozenset(rows["split"]),
         images=Path(str(images)).expanduser().absolute(),
-        machine=hardware.choose(config.data.workers, cfg.keep_memory),
+        machine=hardware.choose(config.data.workers, cfg.keep_memory, jobs=jobs_at_once()),
     )
 
 
@@ -229,28 +259,34 @@ def evaluate_run(cfg: DictConfig, folder: RunFolder) -> None:
     """
     from medcls import reporting
     from medcls.evaluation.ledger import record_reading
+    from medcls.inference.arithmetic import Arithmetic
     from medcls.inference.load import add_policies
 
     read_telling(cfg)  # a setting that makes no sense is answered before anything is loaded
+    arithmetic = Arithmetic(cfg.precision, cfg.compile)
     opened = open_run(str(cfg.run), cfg)
     telling, anew = read_telling(cfg, opened.config)
     external = names_other_images()
     if external:
         manifest, copies = other_images(cfg, opened)
-        result = opened.predict_images(manifest, "external", cfg.views)
+        split = "external"
         beside = [table for split in ("val", "test") if (table := opened.stored(split)) is not None]
         stamps, images = manifest.stamps, manifest.root
         site = f"{cfg.data.name}: {manifest.root.name}" if telling.paths else "another site"
         name = f"{opened.name}, on {site}"
     else:
         check_split(cfg.split, opened)
-        result = opened.predict(cfg.split, cfg.views)
+        manifest, split = opened.reopen(cfg.split), cfg.split
         beside = [opened.beside("val")] if cfg.split != "val" else []
         copies, stamps, images, name = None, opened.loaded.stamps, opened.images, opened.name
+    result = opened.predict_images(manifest, split, cfg.views, arithmetic)
     fitted = fitted_for(opened, telling, anew=anew, views=cfg.views, result=result)
+    if not arithmetic.is_exact:
+        say_what_it_changes(opened, manifest, result, fitted, arithmetic, cfg.views)
+        stamps = (*stamps, f"predicted with {arithmetic} arithmetic")
     if cfg.views > 1:
         beside = []  # their probabilities are of one view
-    elif not external and not anew and not opened.holds_result_of_another_split(cfg.split):
+    elif arithmetic.is_exact and not external and not anew and not opened.holds_result_of_another_split(cfg.split):
         folder.write_into(opened.folder.path)
     results = reporting.judge([*beside, result], fitted, telling)
     readings = record_reading(result, str(opened.folder.path))
@@ -271,6 +307,19 @@ def evaluate_run(cfg: DictConfig, folder: RunFolder) -> None:
     reporting.write(folder, results, dataclasses.replace(sources, training_copies=copies), telling)
     reporting.show(results, readings)
     log.info("the report: %s", folder.report)
+
+
+def say_what_it_changes(
+    opened: OpenedRun, manifest: Manifest, result: Predictions, fitted: Fitted, arithmetic: Arithmetic, views: int
+) -> None:
+    """Predict some of the images exactly too, and print what is otherwise."""
+    from medcls import reporting
+
+    rows = manifest.rows[manifest.rows["split"] == result.split]
+    sample = manifest.with_rows(rows.sample(min(len(rows), HELD_AGAINST_EXACT), random_state=0).sort_index())
+    exact = opened.predict_images(sample, result.split, views)
+    same = result.rows[result.rows["path"].isin(exact.rows["path"])]
+    reporting.show_effect(exact, dataclasses.replace(result, rows=same), fitted.images, str(arithmetic))
 
 
 def check_split(split: str, opened: OpenedRun) -> None:

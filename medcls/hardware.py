@@ -4,13 +4,20 @@ import ctypes
 import dataclasses
 import os
 import platform
+import shutil
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from medcls.cores import available as cores_available
+from medcls.errors import MedclsError
+
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
+# Batches below these leave a machine waiting for its own bookkeeping.
+FILLS_A_CPU, FILLS_A_GPU = 8, 64
+COMPILERS = ("g++", "clang++", "c++", "cl")
 PACKAGES = (
     "medcls",
     "torch",
@@ -47,7 +54,7 @@ class Hardware:
     reasons: tuple[str, ...]
 
 
-def choose(workers: int | None = None, keep_memory: bool = True) -> Hardware:
+def choose(workers: int | None = None, keep_memory: bool = True, *, jobs: int = 1) -> Hardware:
     """Look at the machine, choose, and set what is set once a process.
 
     Parameters
@@ -56,21 +63,36 @@ def choose(workers: int | None = None, keep_memory: bool = True) -> Hardware:
         Loader processes, where the user wants a number of their own.
     keep_memory : bool
         Tell the C library to keep freed memory instead of giving it back after each step.
+    jobs : int
+        Runs of a sweep that go on at the same time and share the cores and the memory.
     """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = cores_available()
     cuda = torch.cuda.is_available()
     reasons = [f"device: {torch.cuda.get_device_name() if cuda else 'CPU (no CUDA device found)'}"]
-    torch.set_num_threads(cores)
-    reasons.append(f"threads: {cores}, one a core")
+    share = max(1, cores // jobs)
+    if (asked := os.environ.get("OMP_NUM_THREADS", "")).isdigit() and int(asked) > 0:
+        threads = int(asked)
+        reasons.append(f"threads: {threads}, as set by OMP_NUM_THREADS (there are {cores} core(s))")
+    elif jobs > 1:
+        threads = share
+        reasons.append(f"threads: {threads}, {cores} core(s) shared out among {jobs} runs at a time")
+    else:
+        threads = cores
+        reasons.append(f"threads: {threads}, one a core")
+    torch.set_num_threads(threads)
     if workers is None:
         # On a CPU the network needs the cores: one worker prepares the next batch while this one trains.
-        workers = min(8, max(1, cores - 1)) if cuda else min(4, max(1, cores // 2))
-        reasons.append(f"loader workers: {workers}, for {cores} core(s){' beside a GPU' if cuda else ''}")
+        workers = min(8, max(1, share - 1)) if cuda else min(4, max(1, min(share, threads) // 2))
+        reasons.append(
+            f"loader workers: {workers} at most, for {share} core(s){' beside a GPU' if cuda else ''}; none where all "
+            "images are decoded already"
+        )
     else:
-        reasons.append(f"loader workers: {workers}, as set by data.workers")
-    memory = _memory() // 4
+        reasons.append(f"loader workers: {workers} at most, as set by data.workers")
+    memory = _memory() // 4 // jobs
     reasons.append(
         f"without the cache, images are kept in memory up to {memory / 2**30:.1f} GiB, a quarter of the machine's"
+        + (f" shared out among {jobs} runs" if jobs > 1 else "")
     )
     reasons.append("memory format: channels_last, in which these convolutions run fastest")
     if keep_memory and _keep_freed_memory():
@@ -78,9 +100,58 @@ def choose(workers: int | None = None, keep_memory: bool = True) -> Hardware:
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
     if load > cores / 2:
         reasons.append(
-            f"NOTE: the machine is already busy (load {load:.1f} on {cores} core(s)): this run will be slower"
+            f"NOTE: the machine is already busy (load {load:.1f} on {cores} core(s)), and this run will be slower. To "
+            "let two share the cores, start each with OMP_NUM_THREADS set to its part"
         )
-    return Hardware(cores, workers, memory, tuple(reasons))
+    return Hardware(threads, workers, memory, tuple(reasons))
+
+
+def check_compiler() -> None:
+    """See that torch can compile a network here.
+
+    Raises
+    ------
+    MedclsError
+        There is no C++ compiler.
+    """
+    if "CXX" not in os.environ and not any(map(shutil.which, COMPILERS)):
+        raise MedclsError(
+            f"compile=true needs a C++ compiler, and none is found ({', '.join(COMPILERS)}): install one, or leave "
+            "compile out."
+        )
+
+
+def suggestions(precision: str, batch_size: int) -> list[str]:
+    """What would suit this machine better, for the log: batch and precision belong to the experiment, and stay.
+
+    Parameters
+    ----------
+    precision : str
+        `trainer.precision`.
+    batch_size : int
+        `data.batch_size`.
+    """
+    if torch.cuda.is_available():
+        found = []
+        if precision == "32-true" and torch.cuda.is_bf16_supported():
+            found.append(
+                "trainer.precision=bf16-mixed: this GPU computes with 16 bits several times as fast (its results are "
+                "another experiment's)"
+            )
+        if batch_size < FILLS_A_GPU:
+            found.append(
+                f"data.batch_size={FILLS_A_GPU}: batches of {batch_size} leave most of a GPU idle (with larger ones "
+                "the learning rate wants to be chosen anew)"
+            )
+        return found
+    if "bf16" in precision or "16" in precision:
+        return ["trainer.precision=32-true: on a CPU, training with 16 bits takes longer, not less"]
+    if batch_size < FILLS_A_CPU:
+        return [
+            f"data.batch_size={FILLS_A_CPU}: with batches of {batch_size} each image takes longer (with larger ones "
+            "the learning rate wants to be chosen anew)"
+        ]
+    return []
 
 
 def _memory() -> int:

@@ -20,6 +20,7 @@ from medcls.configuration import (
     build,
     build_network,
     check_targets,
+    jobs_at_once,
     open_door,
     plain,
     read_source,
@@ -111,9 +112,11 @@ def train(cfg: DictConfig, run: RunFolder) -> float | None:
     run.refuse_within(cfg.data.root)
 
     terminal.start_log()
-    machine = hardware.choose(cfg.data.workers, cfg.keep_memory)
+    machine = hardware.choose(cfg.data.workers, cfg.keep_memory, jobs=jobs_at_once())
     for line in machine.reasons:
         log.info(line)
+    for line in hardware.suggestions(str(cfg.trainer.precision), cfg.data.batch_size):
+        log.info("would suit this machine better: %s", line)
     seed(cfg.seed)
 
     telling = reporting.Telling.read(plain(cfg))
@@ -256,6 +259,7 @@ def make_classifier(
 ) -> tuple[Classifier, FreezeSchedule, Account]:
     """The network with its weights accounted for, its loss, its optimizer and its phases."""
     from medcls.evaluation.metrics import classification_metrics
+    from medcls.hardware import check_compiler
     from medcls.learning.classifier import Classifier
     from medcls.learning.freezing import FreezeSchedule
     from medcls.models.weights import load_weights, refuse_frozen_unloaded
@@ -297,6 +301,11 @@ def make_classifier(
         },
     )
     classifier.check_monitor(cfg.monitor, cfg.monitor_mode)
+    if not isinstance(cfg.compile, bool):
+        raise MedclsError(f"compile is {cfg.compile!r}: give true or false.")
+    if cfg.compile:
+        check_compiler()
+        classifier.compile_network()
     return classifier, freezing, account
 
 
@@ -316,8 +325,13 @@ def make_trainer(
         raise MedclsError(f"early_stopping is {cfg.early_stopping}: give a number of epochs, or null for none.")
     if cfg.trainer.devices != 1:
         raise MedclsError(f"trainer.devices is {cfg.trainer.devices}: medcls trains on one device so far; give 1.")
+    if cfg.optimizer.get("fused") and cfg.trainer.gradient_clip_val and "mixed" in str(cfg.trainer.precision):
+        raise MedclsError(
+            f"trainer.gradient_clip_val with trainer.precision={cfg.trainer.precision} needs gradients that a fused "
+            "optimizer does not show: add optimizer.fused=false."
+        )
     features = FrozenFeatures(
-        data.in_view, data.views, data.without_images, len(data.manifest), machine.memory_for_images
+        data.rows_of, data.views, data.without_images, len(data.manifest), machine.memory_for_images
     )
     callbacks = [SeedEachEpoch(cfg.seed), freezing, features]
     if cfg.ema is not None:

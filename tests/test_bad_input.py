@@ -49,6 +49,13 @@ def test_one_class(refused, folder):
     assert "one class folder" in refused(f"data.root={folder({'only': 5})}")
 
 
+def test_a_fused_optimizer_cannot_clip_scaled_gradients(refused, root):
+    said = refused(
+        f"data.root={root}", "positive_class=benign", "trainer.precision=bf16-mixed", "trainer.gradient_clip_val=1"
+    )
+    assert "optimizer.fused=false" in said
+
+
 def test_class_empty_or_missing_in_one_split(refused, folder):
     root = folder({"train/a": 5, "train/b": 5, "test/a": 2})
     assert "test: there is no folder for class 'b'" in refused(f"data.root={root}", "positive_class=a")

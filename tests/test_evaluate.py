@@ -51,6 +51,21 @@ def metrics(folder: Path) -> dict:
     return json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
 
 
+def test_in_16_bits_what_it_changes_is_told_and_the_run_keeps_its_exact_results(finished, capsys):
+    before = (finished / "predictions" / "test.csv").read_bytes()
+    run_door(evaluate.main, f"run={finished}", "precision=bf16", "resamples=100", "hydra.run.dir=near")
+    said = capsys.readouterr().out
+    assert "What bf16 changes, on 12 images" in said
+    assert "bf16 against exact: a probability differs by" in " ".join(said.split())
+    assert (finished / "predictions" / "test.csv").read_bytes() == before
+    exact, near = (pd.read_csv(folder / "predictions" / "test.csv") for folder in (finished, Path("near")))
+    assert exact["path"].tolist() == near["path"].tolist()
+    difference = (exact["prob_得病"] - near["prob_得病"]).abs().max()
+    assert 0 < difference < 0.1
+    assert "predicted with bf16 arithmetic" in (Path("near") / "report.html").read_text(encoding="utf-8")
+    assert "predicted with bf16 arithmetic" in metrics(Path("near"))["stamps"]
+
+
 def test_a_run_is_evaluated_into_its_own_folder_as_training_left_it(run, finished):
     (run / "predictions" / "test.csv").unlink()
     (run / "predictions" / "test_at_stated_prevalence.csv").write_text("of an earlier evaluation")
@@ -246,6 +261,9 @@ def test_images_that_the_run_learned_from_are_counted_at_another_site(finished, 
         (["run=RUN", "split=train"], "this run has test, val to evaluate"),
         (["run=RUN", "split=nonsense"], "this run has test, val to evaluate"),
         (["run=RUN", "views=0"], "views is 0"),
+        (["run=RUN", "precision=fp16"], "precision is 'fp16': choose exact or bf16"),
+        (["run=RUN", "compile=maybe"], "compile is 'maybe': give true or false"),
+        (["predictions=TABLE", "precision=bf16"], "precision would change nothing beside predictions"),
         (["run=RUN", "operating_point=best"], "no operating point policy 'best'"),
         (["run=RUN", "coverage=1.5"], "coverage is 1.5"),
         (["run=RUN", "aggregate=sum"], "aggregate is 'sum'"),

@@ -30,7 +30,7 @@ from typing import Any
 import filelock
 import numpy as np
 
-from medcls import places
+from medcls import cores, places
 from medcls.data import fact_store
 from medcls.data.images import reading_version
 from medcls.preprocessing import Preprocessing
@@ -176,7 +176,7 @@ class PixelCache:
         log.info("cache: %d images, %.0f MiB, at %s", len(missing), size / MIB, self.folder)
         generation = self._generation() or self._begin()
         done, said = 0, time.monotonic()
-        with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        with concurrent.futures.ThreadPoolExecutor(cores.available()) as pool:
             for batch in np.array_split(missing, math.ceil(size / BATCH_BYTES)):
                 pictures = np.empty((len(batch), *self._shape), self._dtype)
                 for place, picture in enumerate(pool.map(read, batch.tolist())):

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch.utils.data import BatchSampler, DataLoader, Dataset, Sampler
 
+from medcls import cores
 from medcls.data import images
 from medcls.data.cache import MappedImages, PixelCache
 from medcls.data.manifest import Manifest
@@ -114,7 +115,7 @@ class ImageStore:
         def fill(place: int) -> None:
             kept[place] = self.read(int(rows[place]))
 
-        with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        with concurrent.futures.ThreadPoolExecutor(cores.available()) as pool:
             for _ in pool.map(fill, range(len(rows))):
                 pass
         self._kept = kept
@@ -256,16 +257,20 @@ class Prepared:
     loader : DataLoader
     prepare : callable
         From a batch to one that is augmented, where wanted, and normalised.
+    device : device
+        Where batches are brought first: as they are stored, they are a quarter of the bytes.
     """
 
-    def __init__(self, loader: DataLoader, prepare: Callable[[Batch], Batch]) -> None:
-        self._loader, self._prepare = loader, prepare
+    def __init__(self, loader: DataLoader, prepare: Callable[[Batch], Batch], device: torch.device) -> None:
+        self._loader, self._prepare, self._device = loader, prepare, device
 
     def __len__(self) -> int:
         return len(self._loader)
 
     def __iter__(self) -> Iterator[Batch]:
-        return map(self._prepare, self._loader)
+        for batch in self._loader:
+            pixels, labels, rows = (tensor.to(self._device, non_blocking=True) for tensor in batch)
+            yield self._prepare((pixels, labels, rows))
 
 
 class ImageDataModule(lightning.LightningDataModule):
@@ -389,10 +394,25 @@ class ImageDataModule(lightning.LightningDataModule):
         """Validation rows in manifest order, each once."""
         return self._loader("val", "in_order")
 
-    def rows_of(self, split: str, view: int = 0) -> Prepared:
-        """Any split's rows in manifest order, each once, normalised; not augmented, but for views other than 0."""
+    def rows_of(
+        self,
+        split: str,
+        view: int = 0,
+        batch_size: int | None = None,
+        device: torch.device = torch.device("cpu"),  # noqa: B008 - a constant
+    ) -> Prepared:
+        """Any split's rows in manifest order, each once, normalised; not augmented, but for views other than 0.
+
+        Parameters
+        ----------
+        batch_size : int, optional
+            Where it is not to be that of training.
+        device : device
+            Where the batches are to be.
+        """
         self._store.cache(self.manifest.indices(split))
-        return Prepared(self._loader(split, "in_order"), partial(self.prepare, epoch=view or None))
+        loader = self._loader(split, "in_order", batch_size=batch_size)
+        return Prepared(loader, partial(self.prepare, epoch=view or None), device)
 
     def without_images(self, wanted: bool) -> bool:
         """Leave the images out of training and validation batches, or no longer.
@@ -405,11 +425,6 @@ class ImageDataModule(lightning.LightningDataModule):
         self._wanted = not (wanted and self._store.holds(self._rows_of_a_fit()))
         self._images.without_images = not self._wanted or self._on_device is not None
         return not self._wanted
-
-    def in_view(self, view: int) -> Iterator[Batch]:
-        """Training rows in a view (0: as they are), then validation rows, each once and normalised."""
-        yield from self.rows_of("train", view)
-        yield from self.rows_of("val")
 
     def unaugmented_training(self) -> DataLoader:
         """Training batches in a fixed shuffled order, not augmented, for exact batch-norm statistics.
@@ -461,7 +476,11 @@ class ImageDataModule(lightning.LightningDataModule):
         return change(images, self._changes[2].of(rows.to(images.device)))
 
     def _loader(
-        self, split: str, order: Literal["in_order", "shuffle", "balanced"], images: ImageBatches | None = None
+        self,
+        split: str,
+        order: Literal["in_order", "shuffle", "balanced"],
+        images: ImageBatches | None = None,
+        batch_size: int | None = None,
     ) -> DataLoader:
         rows = self.manifest.indices(split)
         if not len(rows):
@@ -476,7 +495,7 @@ class ImageDataModule(lightning.LightningDataModule):
         workers = 0 if self._store.holds(rows) else self._workers
         return DataLoader(
             images,
-            batch_sampler=kind(sampler, self._batch_size, drop_last=False),
+            batch_sampler=kind(sampler, batch_size or self._batch_size, drop_last=False),
             collate_fn=as_it_is,
             num_workers=workers,
             persistent_workers=workers > 0,

@@ -1,7 +1,6 @@
 """Every file looked at once, before anything is trained: what it holds, and whether it can be read at all."""
 
 import dataclasses
-import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
@@ -9,6 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from medcls import cores
 from medcls.data import images
 from medcls.data.fact_store import Fact, FactStore
 from medcls.data.images import UnreadableImage
@@ -105,7 +105,7 @@ def survey(
     say = progress or (lambda done, total: None)
     done = 0
     with (
-        ThreadPoolExecutor(os.cpu_count() or 1) as pool,
+        ThreadPoolExecutor(cores.available()) as pool,
         FactStore(root, frame, COLUMNS) if remember else nullcontext() as store,
     ):
         for start in range(0, len(paths), BATCH):

@@ -1,15 +1,24 @@
 """One pass over a split: each image's scores beside the row it came from."""
 
+import logging
 from collections.abc import Callable, Iterable, Sized
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor
 
 from medcls.data.module import ImageDataModule
+from medcls.errors import MedclsError
 from medcls.evaluation.ensembles import mean_of
 from medcls.evaluation.predictions import Predictions, from_logits
-from medcls.inference.load import Loaded
+from medcls.inference.arithmetic import EXACT, Arithmetic, ready
+from medcls.inference.load import ClassLogits, Loaded
+
+log = logging.getLogger(__name__)
+
+# Pixels of a batch. On a CPU more bring no speed; a GPU takes as many as its memory holds, and batches are halved where
+# it does not.
+PIXELS_CPU, PIXELS_GPU = 32 * 224**2, 512 * 224**2
 
 
 def predict_split(
@@ -20,6 +29,7 @@ def predict_split(
     progress: Callable[[int, int], None] | None = None,
     *,
     views: int = 1,
+    arithmetic: Arithmetic = EXACT,
 ) -> Predictions:
     """Predict one split, each row of the manifest exactly once.
 
@@ -37,6 +47,8 @@ def predict_split(
     views : int
         Test-time augmentation: the mean probability over the image itself and `views - 1` augmented copies, by the
         augmentation that `data` has. The same draws each time.
+    arithmetic : Arithmetic
+        How the network computes.
 
     Returns
     -------
@@ -46,45 +58,112 @@ def predict_split(
     rows = data.manifest.rows
     tables = []
     for view in range(views):
-        logits, numbers = predict(loaded.network, data.rows_of(split, view), device, progress)
+        batches = data.rows_of(split, view, batch_size(device, data.preprocessing.size), device)
+        logits, numbers = predict(loaded.network, batches, device, progress, arithmetic=arithmetic)
         tables.append(from_logits(rows, numbers, logits, loaded.classes, loaded.positive, loaded.checkpoint))
         tables[-1].check_against(rows.loc[rows["split"] == split, "path"].tolist())
     return tables[0] if views == 1 else mean_of(tables, f"{loaded.checkpoint}-{views}views")
 
 
+def batch_size(device: torch.device, size: tuple[int, int]) -> int:
+    """How many images of a size, height and width, make a batch of predictions: from 1 to 512."""
+    pixels = PIXELS_GPU if device.type == "cuda" else PIXELS_CPU
+    return max(1, min(512, pixels // (size[0] * size[1])))
+
+
 @torch.inference_mode()
 def predict(
-    network: nn.Module,
-    batches: Iterable[tuple[torch.Tensor, torch.Tensor, torch.Tensor]],
+    network: ClassLogits,
+    batches: Iterable[tuple[Tensor, Tensor, Tensor]],
     device: torch.device,
     progress: Callable[[int, int], None] | None = None,
+    *,
+    arithmetic: Arithmetic = EXACT,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Logits of every image, in eval mode and full precision.
+    """Logits of every image, in eval mode.
 
     Parameters
     ----------
-    network : Module
+    network : ClassLogits
         float32 `(B, C, H, W)` to logits `(B, K)`.
     batches : iterable
-        Normalised images, labels, manifest rows.
+        Normalised images on the device, labels, manifest rows. Where its memory is too small, a batch goes in parts.
     device : device
         Where the network is to run; it is moved there.
     progress : callable, optional
         Called with batches done and, where their number is known, batches in all.
+    arithmetic : Arithmetic
+        How the network computes.
 
     Returns
     -------
     logits, rows : ndarray
         float32 `(n, K)` and int64 `(n,)`, in the order of the batches.
+
+    Raises
+    ------
+    MedclsError
+        The device cannot hold a single image's pass.
     """
     was_training = network.training
     network.to(device).eval()
     total = len(batches) if isinstance(batches, Sized) else 0
-    scores, numbers = [], []
+    scores: list[Tensor] = []
+    numbers: list[Tensor] = []
+    in_parts: InParts | None = None
     for done, (images, _, rows) in enumerate(batches, start=1):
-        scores.append(network(images.to(device)).float().cpu())
+        if in_parts is None:
+            in_parts = InParts(ready(network, images, arithmetic), len(images), same_size=arithmetic.compile)
+        # They stay on the device until the end: to fetch each batch's would let it wait.
+        scores.append(in_parts(images))
         numbers.append(rows)
         if progress is not None:
             progress(done, max(total, done))
     network.train(was_training)
-    return torch.cat(scores).numpy(), torch.cat(numbers).numpy()
+    return torch.cat(scores).cpu().numpy(), torch.cat(numbers).cpu().numpy()
+
+
+class InParts:
+    """A network's logits of a batch, part by part: as many images at a time as memory holds.
+
+    Parameters
+    ----------
+    network : callable
+        From images `(B, C, H, W)` to logits `(B, K)`.
+    most : int
+        Images at a time; halved whenever memory runs out, and never raised again.
+    same_size : bool
+        Fill smaller batches up to `most`: a compiled network would be compiled anew for each size.
+    """
+
+    def __init__(self, network: Callable[[Tensor], Tensor], most: int, *, same_size: bool) -> None:
+        self._network, self._most, self._same_size = network, most, same_size
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Logits `(B, K)` of a batch of any size.
+
+        Raises
+        ------
+        MedclsError
+            There is no room for one image.
+        """
+        while True:
+            try:
+                return torch.cat([self._part(part) for part in images.split(self._most)])
+            except torch.OutOfMemoryError as error:
+                if self._most == 1:
+                    raise MedclsError(
+                        f"{images.device} has no memory left for one image of {images.shape[-2]} x {images.shape[-1]} "
+                        "pixels: end other programs that use it."
+                    ) from error
+                self._most = self._most // 2
+                log.warning("memory ran out: from here on %d image(s) at a time", self._most)
+                torch.cuda.empty_cache()
+
+    def _part(self, images: Tensor) -> Tensor:
+        n = len(images)
+        if self._same_size and n < self._most:
+            images = torch.cat([images, images[-1:].expand(self._most - n, -1, -1, -1)])
+        logits = self._network(images)[:n]
+        # A graph's next run writes over what this one gave.
+        return logits.clone() if self._same_size else logits

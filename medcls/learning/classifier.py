@@ -147,6 +147,13 @@ class Classifier(lightning.LightningModule):
         outputs = self.network(images.contiguous(memory_format=torch.channels_last))
         return logits_of_classes(outputs, len(self.classes), self.positive)
 
+    def compile_network(self) -> None:
+        """Let torch compile the network when it first sees a batch, anew for each size of batch, mode and phase.
+
+        On a GPU by CUDA graphs, as far as torch can make them: small networks wait for each kernel to be started.
+        """
+        self.network.compile(dynamic=False, mode="reduce-overhead" if torch.cuda.is_available() else "default")
+
     def _logits(self, images: Tensor, rows: Tensor) -> Tensor:
         """The long way, or from features where there are some; then the images may be absent."""
         if self.features is None:
@@ -240,7 +247,8 @@ class Classifier(lightning.LightningModule):
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Gather; nothing is computed by the batch."""
         images, labels, rows = batch
-        self._val_logits.update(self._logits(images, rows).float())
+        # A copy: where the network was compiled to a CUDA graph, its next run writes over what this one gave.
+        self._val_logits.update(self._logits(images, rows).float().clone())
         self._val_labels.update(labels)
         self._val_rows.update(rows)
 

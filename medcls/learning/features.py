@@ -24,9 +24,9 @@ class FrozenFeatures(lightning.Callback):
 
     Parameters
     ----------
-    batches : callable
-        From the number of a view to the training rows in it and the validation rows, each once, as the network is
-        given them: `(images, labels, rows)`.
+    rows_of : callable
+        From `train` or `val`, and the number of a view, to that split's rows in it, each once, as the network is given
+        them: `(images, labels, rows)`. Validation rows are only asked for as they are, in view 0.
     views : int or None
         Into how many fixed views the training images are put, in turn by the epoch; None where each epoch has its own.
     without_images : callable
@@ -39,15 +39,16 @@ class FrozenFeatures(lightning.Callback):
 
     def __init__(
         self,
-        batches: Callable[[int], Iterable[Batch]],
+        rows_of: Callable[[str, int], Iterable[Batch]],
         views: int | None,
         without_images: Callable[[bool], bool],
         rows: int,
         memory: int,
     ) -> None:
-        self._batches, self._views, self._without_images = batches, views, without_images
+        self._rows_of, self._views, self._without_images = rows_of, views, without_images
         self._rows, self._memory = rows, memory
         self._of_view: dict[int, Tensor] = {}
+        self._of_validation: tuple[Tensor, Tensor] | None = None
         self._place = torch.full((rows,), -1)
 
     def on_train_epoch_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
@@ -72,42 +73,55 @@ class FrozenFeatures(lightning.Callback):
     def _forget(self, module: Classifier) -> None:
         module.features = None
         self._of_view.clear()
+        self._of_validation = None
         self._without_images(False)
 
     @torch.no_grad()
     def _compute(self, trainer: lightning.Trainer, module: Classifier, view: int) -> bool:
         """Run the frozen part over a view; False where it cannot stand in for the long way, with the reason logged."""
         self._without_images(False)
-        found: list[Tensor] = []
-        rows: list[Tensor] = []
-        size = 0
-        for batch in self._batches(view):
-            # Not by Lightning's way, which would normalise them again.
-            images, numbers = batch[0].to(trainer.strategy.root_device), batch[2].to(trainer.strategy.root_device)
-            with trainer.precision_plugin.forward_context():
-                if not found and (reason := why_not(module, images)) is not None:
-                    log.info("the frozen part runs anew each epoch: %s", reason)
-                    return False
-                found.append(enters(module.network, module.head, images)[0])
-            rows.append(numbers)
-            size += found[-1].numel() * found[-1].element_size()
-            if size * (self._views or 1) > self._memory:
-                log.info("the frozen part runs anew each epoch: its features would take more than %d MiB",
-                         self._memory // 2**20)  # fmt: skip
-                return False
+        training = self._run(trainer, module, self._rows_of("train", view))
+        if training is not None and self._of_validation is None:
+            self._of_validation = self._run(trainer, module, self._rows_of("val", 0))
+        if training is None or self._of_validation is None:
+            return False
         if not self._without_images(True):
             log.info(
                 "the frozen part runs anew each epoch: the images are not in the cache, and loaders read them anew"
             )
             return False
-        self._place = self._place.to(found[0].device)
-        self._place[torch.cat(rows)] = torch.arange(sum(map(len, rows)), device=self._place.device)
-        self._of_view[view] = torch.cat(found)
+        features, rows = (torch.cat(parts) for parts in zip(training, self._of_validation, strict=True))
+        self._place = self._place.to(rows.device)
+        self._place[rows] = torch.arange(len(rows), device=rows.device)
+        self._of_view[view] = features
         log.info(
             "only the head trains: what enters it is computed once (view %d of %d, %.1f MiB), and epochs run on that",
-            view + 1, self._views, size / 2**20,
+            view + 1, self._views, features.nbytes / 2**20,
         )  # fmt: skip
         return True
+
+    def _run(
+        self, trainer: lightning.Trainer, module: Classifier, batches: Iterable[Batch]
+    ) -> tuple[Tensor, Tensor] | None:
+        """What enters the head, `(n, ...)`, and the rows `(n,)` it is of; None as `_compute` says False."""
+        found: list[Tensor] = []
+        rows: list[Tensor] = []
+        size = 0
+        for batch in batches:
+            # Not by Lightning's way, which would normalise them again.
+            images, numbers = batch[0].to(trainer.strategy.root_device), batch[2].to(trainer.strategy.root_device)
+            with trainer.precision_plugin.forward_context():
+                if not found and (reason := why_not(module, images)) is not None:
+                    log.info("the frozen part runs anew each epoch: %s", reason)
+                    return None
+                found.append(enters(module.network, module.head, images)[0])
+            rows.append(numbers)
+            size += found[-1].nbytes
+            if size * (self._views or 1) > self._memory:
+                log.info("the frozen part runs anew each epoch: its features would take more than %d MiB",
+                         self._memory // 2**20)  # fmt: skip
+                return None
+        return torch.cat(found), torch.cat(rows)
 
 
 def only_the_head_trains(network: nn.Module, head: str) -> bool:
@@ -128,7 +142,8 @@ def enters(network: nn.Module, head: str, images: Tensor) -> tuple[Tensor, Tenso
     training = module.training
     module.eval()
     try:
-        outputs = network(images.contiguous(memory_format=torch.channels_last))
+        # Not by calling the network, which may be compiled: nothing could be caught within it.
+        outputs = network.forward(images.contiguous(memory_format=torch.channels_last))
     finally:
         handle.remove()
         module.train(training)

@@ -127,6 +127,8 @@ class FreezeSchedule(lightning.Callback):
     def __init__(self, phases: Sequence[Mapping[str, Any]], head: str) -> None:
         self.phases = tuple(_phase(number, phase) for number, phase in enumerate(phases or (), start=1))
         self.head = head
+        self._network: nn.Module | None = None
+        self._frozen: list[set[str]] = []
         if not self.phases:
             raise MedclsError("schedule.phases is empty: give at least {epochs: null, freeze: []}.")
         for number, phase in enumerate(self.phases, start=1):
@@ -191,7 +193,8 @@ class FreezeSchedule(lightning.Callback):
 
     def apply(self, network: nn.Module, epoch: int) -> None:
         """Put the phase of an epoch in force: gradients on or off, modules in training or eval mode."""
-        frozen = self.frozen(network, self.phase_at(epoch))
+        phase = self.phase_at(epoch)
+        frozen = self._frozen[phase] if network is self._network else self.frozen(network, phase)
         for name, parameter in network.named_parameters():
             parameter.requires_grad_(name not in frozen)
         network.train()
@@ -209,6 +212,8 @@ class FreezeSchedule(lightning.Callback):
         network = pl_module.get_submodule("network")
         # DistributedDataParallel, made after this, must see each parameter that will ever train.
         network.requires_grad_(True)
+        # Its names stay, and to search them again each epoch would take longer than a step from features does.
+        self._network, self._frozen = network, [self.frozen(network, phase) for phase in range(len(self.phases))]
         lines = describe(self.table(network))
         if trainer.is_global_zero:
             log.info("What trains, by phase:\n%s", "\n".join(lines))

@@ -69,7 +69,7 @@ def trained(manifest, tmp_path, *, fast, phases=HEAD_ONLY, epochs=4, network=Non
         optimizer=functools.partial(torch.optim.AdamW, lr=0.05),
     )  # fmt: skip
     seen = Losses()
-    features = FrozenFeatures(data.in_view, data.views, data.without_images, len(manifest), memory)
+    features = FrozenFeatures(data.rows_of, data.views, data.without_images, len(manifest), memory)
     callbacks = [SeedEachEpoch(0), FreezeSchedule(phases, "classifier"), *([features] if fast else []), seen]
     trainer = tiny_run.trainer(tmp_path, epochs, callbacks, enable_checkpointing=False)
     trainer.fit(module, datamodule=data)
@@ -88,11 +88,26 @@ def test_the_same_losses_and_weights_as_the_long_way(manifest, tmp_path, views, 
 
 
 def test_the_network_below_the_head_runs_once_a_view(manifest, tmp_path):
-    n = sum(len(manifest.indices(name)) for name in ("train", "val"))
+    training, validation = (len(manifest.indices(name)) for name in ("train", "val"))
     for views in (1, 2):
         passes = trained(manifest, tmp_path, fast=True, epochs=6, views=views, augmentation=Augmentation())[2]
-        assert n * views <= passes <= (n + 16) * views  # and two batches on which each view is tried first
-    assert trained(manifest, tmp_path, fast=False, epochs=6)[2] > 6 * n - 20
+        once = training * views + validation  # validation images have one view
+        assert once <= passes <= once + 16 * (views + 1)  # and two batches on which each is tried first
+    assert trained(manifest, tmp_path, fast=False, epochs=6)[2] > 6 * (training + validation) - 20
+
+
+def test_without_dropout_the_losses_are_the_same_and_of_whole_batches_to_the_last_bit(manifest, tmp_path):
+    def without_dropout():
+        torch.manual_seed(1)
+        network = Net()
+        network.classifier = nn.Sequential(nn.Flatten(), nn.Linear(12, 2))
+        return network
+
+    slow = trained(manifest, tmp_path, fast=False, network=without_dropout())[0]
+    assert trained(manifest, tmp_path, fast=True, network=without_dropout())[0] == pytest.approx(slow, rel=1e-5)
+    one_batch = {"batch_size": len(manifest)}
+    slow = trained(manifest, tmp_path, fast=False, network=without_dropout(), **one_batch)[0]
+    assert trained(manifest, tmp_path, fast=True, network=without_dropout(), **one_batch)[0] == slow
 
 
 def test_several_views_take_turns(manifest, tmp_path):

@@ -1,0 +1,27 @@
+"""How many cores there are for this process, and how it waits for them: what is settled before torch is loaded."""
+
+import os
+
+SPINS = 3000
+"""How often an idle thread looks for work before it sleeps.
+
+The C compiler's own number is a hundred times as large. Two trainings on the same two cores then spend nearly all their
+time looking: 3 images/s each instead of 24. Alone, a training does not feel the difference (docs/performance.md).
+"""
+
+
+def available() -> int:
+    """Cores that this process may use: those of its affinity mask and its container's quota, `LOKY_MAX_CPU_COUNT`."""
+    import joblib  # not at the top: a typo is answered without it
+
+    return int(joblib.cpu_count())
+
+
+def yield_to_others() -> None:
+    """Let idle threads of tensor operations sleep soon, so that programs on the same cores do not starve each other.
+
+    It counts for GNU OpenMP, with which torch's packages for Linux are built, and only before torch is first imported.
+    Whoever has said how threads are to wait (`OMP_WAIT_POLICY`, `GOMP_SPINCOUNT`) keeps that.
+    """
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", str(SPINS))

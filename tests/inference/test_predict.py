@@ -1,0 +1,108 @@
+"""One pass over a split: every image once, whatever the batches, and as many at a time as memory holds."""
+
+import numpy as np
+import pytest
+import torch
+
+from medcls.data.folders import from_folders
+from medcls.data.module import ImageDataModule
+from medcls.data.splits import split
+from medcls.data.transforms import normalise
+from medcls.errors import MedclsError
+from medcls.inference.load import ClassLogits
+from medcls.inference.predict import InParts, batch_size, predict
+from medcls.models.mobilenetv3 import mobilenetv3_small
+from medcls.preprocessing import Preprocessing
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def data(folder):
+    manifest = split(from_folders(folder({"a": 20, "b": 20}), positive="a"), seed=0)
+    preprocessing = Preprocessing(size=32, mean=(0.4,) * 3, std=(0.3,) * 3)
+    return ImageDataModule(manifest, preprocessing, augmentation=None, batch_size=8, cache=True)
+
+
+@pytest.fixture
+def network():
+    torch.manual_seed(0)
+    return ClassLogits(mobilenetv3_small(2), 2, None).eval()
+
+
+def test_logits_are_those_of_each_image_by_itself(data, network):
+    rows = data.manifest.indices("train")
+    logits, numbers = predict(network, data.rows_of("train"), CPU)
+    assert numbers.tolist() == rows.tolist()
+    with torch.inference_mode():
+        for row, found in zip(rows.tolist(), logits, strict=True):
+            pixels = torch.from_numpy(data._store.read(row).copy()).permute(2, 0, 1)[None]
+            assert np.allclose(network(normalise(pixels, data.preprocessing)).numpy()[0], found, atol=1e-5)
+
+
+@pytest.mark.parametrize("batch", [1, 5, 100])
+def test_batches_do_not_matter(data, network, batch):
+    asked, _ = predict(network, data.rows_of("train", batch_size=batch), CPU)
+    usual, _ = predict(network, data.rows_of("train"), CPU)
+    assert np.allclose(asked, usual, atol=1e-5)
+    assert len(next(iter(data.rows_of("train", batch_size=batch)))[0]) == min(batch, len(asked))
+
+
+def test_a_network_in_training_comes_back_in_training(data, network):
+    network.train()
+    predict(network, data.rows_of("val"), CPU)
+    assert network.training
+
+
+def test_progress_is_told_by_the_batch(data, network):
+    told = []
+    predict(network, data.rows_of("train"), CPU, lambda done, total: told.append((done, total)))
+    batches = -(-len(data.manifest.indices("train")) // 8)
+    assert told == [(n, batches) for n in range(1, batches + 1)]
+
+
+@pytest.mark.parametrize(
+    ("device", "size", "expected"),
+    [("cpu", (224, 224), 32), ("cpu", (448, 448), 8), ("cpu", (4000, 4000), 1), ("cuda", (224, 224), 512),
+     ("cpu", (32, 32), 512), ("cuda", (448, 448), 128)],
+)  # fmt: skip
+def test_larger_images_come_in_smaller_batches(device, size, expected):
+    assert batch_size(torch.device(device), size) == expected
+
+
+class Small:
+    """A device that holds so many images."""
+
+    def __init__(self, room):
+        self.room, self.seen = room, []
+
+    def __call__(self, images):
+        self.seen.append(len(images))
+        if len(images) > self.room:
+            raise torch.OutOfMemoryError("full")
+        return images.mean((1, 2, 3), keepdim=False)[:, None]
+
+
+def test_where_memory_runs_out_batches_are_halved_and_stay_so(caplog):
+    network = Small(5)
+    in_parts = InParts(network, 16, same_size=False)
+    images = torch.randn(16, 3, 4, 4)
+    assert torch.equal(in_parts(images), images.mean((1, 2, 3))[:, None])
+    assert network.seen == [16, 8, 4, 4, 4, 4]
+    network.seen.clear()
+    in_parts(images[:6])
+    assert network.seen == [4, 2]
+    assert "4 image(s) at a time" in caplog.text
+
+
+def test_no_room_for_one_image_is_said():
+    with pytest.raises(MedclsError, match="no memory left for one image of 4 x 4 pixels"):
+        InParts(Small(0), 4, same_size=False)(torch.randn(4, 3, 4, 4))
+
+
+def test_a_compiled_network_sees_batches_of_one_size():
+    network = Small(100)
+    in_parts = InParts(network, 8, same_size=True)
+    images = torch.randn(11, 3, 4, 4)
+    assert torch.equal(in_parts(images), images.mean((1, 2, 3))[:, None])
+    assert network.seen == [8, 8]

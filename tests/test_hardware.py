@@ -1,0 +1,147 @@
+"""What is chosen for a machine, how it is said, and that nothing of the experiment is changed."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from medcls import configuration, cores, hardware
+
+
+@pytest.fixture(autouse=True)
+def threads_as_they_were(monkeypatch):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def machine(monkeypatch):
+    """A machine of so many cores."""
+
+    def of(count, *, load=0.0):
+        monkeypatch.setattr(hardware, "cores_available", lambda: count)
+        monkeypatch.setattr(os, "getloadavg", lambda: (load, load, load))
+
+    return of
+
+
+def said(chosen, word):
+    (line,) = [reason for reason in chosen.reasons if word in reason]
+    return line
+
+
+def test_one_thread_a_core(machine):
+    machine(3)
+    chosen = hardware.choose(keep_memory=False)
+    assert chosen.threads == 3 == torch.get_num_threads()
+    assert said(chosen, "threads:") == "threads: 3, one a core"
+
+
+def test_runs_at_the_same_time_share_cores_and_memory(machine):
+    machine(8)
+    alone, beside = hardware.choose(keep_memory=False), hardware.choose(keep_memory=False, jobs=4)
+    assert beside.threads == 2 == torch.get_num_threads()
+    assert beside.workers == 1
+    assert beside.memory_for_images == alone.memory_for_images // 4
+    assert "shared out among 4 runs" in said(beside, "threads:")
+
+
+def test_more_runs_than_cores_leave_each_one_thread(machine):
+    machine(2)
+    assert hardware.choose(keep_memory=False, jobs=5).threads == 1
+
+
+def test_a_number_of_threads_in_the_environment_rules(machine, monkeypatch):
+    machine(8)
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    chosen = hardware.choose(keep_memory=False, jobs=4)
+    assert chosen.threads == 3 == torch.get_num_threads()
+    assert "OMP_NUM_THREADS" in said(chosen, "threads:")
+
+
+def test_a_busy_machine_is_noticed_and_what_to_do_is_said(machine):
+    machine(4, load=3.5)
+    assert "OMP_NUM_THREADS" in said(hardware.choose(keep_memory=False), "busy (load 3.5 on 4 core(s))")
+    machine(4, load=0.5)
+    assert not [reason for reason in hardware.choose(keep_memory=False).reasons if "busy" in reason]
+
+
+def test_workers_are_as_asked(machine):
+    machine(8)
+    assert hardware.choose(5, keep_memory=False).workers == 5
+    assert hardware.choose(0, keep_memory=False).workers == 0
+    assert hardware.choose(keep_memory=False).workers == 4
+
+
+def test_a_containers_quota_counts(monkeypatch):
+    monkeypatch.setenv("LOKY_MAX_CPU_COUNT", "1")
+    assert cores.available() == 1
+
+
+@pytest.mark.parametrize(
+    ("precision", "batch_size", "suggested"),
+    [("32-true", 32, []), ("bf16-mixed", 32, ["trainer.precision=32-true"]), ("32-true", 2, ["data.batch_size="])],
+)
+def test_what_would_suit_a_cpu_better_is_suggested(monkeypatch, precision, batch_size, suggested):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    found = hardware.suggestions(precision, batch_size)
+    assert len(found) == len(suggested)
+    assert all(line.startswith(start) for line, start in zip(found, suggested, strict=True))
+
+
+def test_what_would_suit_a_gpu_better_is_suggested(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: True)
+    precision, batch = hardware.suggestions("32-true", 32)
+    assert precision.startswith("trainer.precision=bf16-mixed")
+    assert batch.startswith("data.batch_size=64")
+    assert hardware.suggestions("bf16-mixed", 128) == []
+
+
+@pytest.mark.parametrize(("set_before", "spins"), [({}, str(cores.SPINS)), ({"GOMP_SPINCOUNT": "7"}, "7")])
+def test_idle_threads_sleep_soon_unless_told_otherwise(monkeypatch, set_before, spins):
+    monkeypatch.delenv("GOMP_SPINCOUNT", raising=False)
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    for name, value in set_before.items():
+        monkeypatch.setenv(name, value)
+    cores.yield_to_others()
+    assert os.environ["GOMP_SPINCOUNT"] == spins
+
+
+def test_a_waiting_policy_of_ones_own_is_left_alone(monkeypatch):
+    monkeypatch.delenv("GOMP_SPINCOUNT", raising=False)
+    monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
+    cores.yield_to_others()
+    assert "GOMP_SPINCOUNT" not in os.environ
+
+
+def test_the_doors_settle_it_before_torch_is_loaded():
+    # It is read once, when OpenMP is loaded; so the door must not have imported torch by then.
+    code = (
+        "import os, sys; from medcls import cores; seen = []; "
+        "cores.yield_to_others = lambda: seen.append('torch' in sys.modules); "
+        "import medcls.train as door; sys.argv = ['train', '--version'];\n"
+        "try: door.main()\n"
+        "except SystemExit: pass\n"
+        "print(seen)"
+    )
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert answer.stdout.strip().splitlines()[-1] == "[False]"
+
+
+@pytest.mark.parametrize(
+    ("launcher", "jobs"), [({"n_jobs": 3}, 3), ({"n_jobs": -1}, 4), ({}, 1), ({"n_jobs": None}, 1)]
+)
+def test_a_launcher_says_how_many_runs_go_on_at_once(monkeypatch, launcher, jobs):
+    from types import SimpleNamespace
+
+    config = SimpleNamespace(mode=configuration.RunMode.MULTIRUN, launcher=launcher)
+    monkeypatch.setattr(configuration.HydraConfig, "get", lambda: config)
+    monkeypatch.setattr(cores, "available", lambda: 4)
+    assert configuration.jobs_at_once() == jobs
+    config.mode = configuration.RunMode.RUN
+    assert configuration.jobs_at_once() == 1
