@@ -5,7 +5,7 @@ BIN := .venv/bin
 MEDCLS_REAL_DATA ?= $(wildcard ../shared/data)
 export MEDCLS_REAL_DATA
 
-.PHONY: help train test test-all check bench bench-all clean
+.PHONY: help train test test-all check bench bench-all bench-gpu clean
 .DEFAULT_GOAL := help
 
 help:  ## List what can be made
@@ -50,6 +50,9 @@ bench-all: bench  ## And the rest: peers, memory, growth, decoding, shared cores
 	$(BIN)/python -m benchmarks.cache
 	$(BIN)/python -m benchmarks.listing
 	$(BIN)/python -m benchmarks.duplicates
+
+bench-gpu: .venv/installed-dev  ## Measure training on a GPU; without one the table says so
+	$(BIN)/python -m benchmarks.gpu
 
 clean:  ## Remove what was made here, but no run and no data
 	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info

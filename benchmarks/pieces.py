@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal
 
 import lightning
 import torch
@@ -90,20 +91,29 @@ def classifier_of(
 
 @contextmanager
 def trainer_with(
-    callbacks: Sequence[lightning.Callback], epochs: int, *, validate: bool
+    callbacks: Sequence[lightning.Callback],
+    epochs: int,
+    *,
+    validate: bool,
+    accelerator: str = "cpu",
+    precision: Literal["32-true", "bf16-mixed"] = "32-true",
+    batches: int | None = None,
 ) -> Iterator[lightning.Trainer]:
-    """A trainer that writes nothing and says nothing."""
+    """A trainer that writes nothing and says nothing; of each epoch it takes so many batches, or all."""
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module="lightning")
     with tempfile.TemporaryDirectory() as folder:
         yield lightning.Trainer(
             max_epochs=epochs,
-            accelerator="cpu",
+            accelerator=accelerator,
+            devices=1,
+            precision=precision,
             callbacks=list(callbacks),
             logger=False,
             enable_checkpointing=False,
             enable_progress_bar=False,
             enable_model_summary=False,
+            limit_train_batches=1.0 if batches is None else batches,
             limit_val_batches=1.0 if validate else 0,
             num_sanity_val_steps=0,
             default_root_dir=folder,

@@ -18,7 +18,7 @@ from medcls import cores
 from medcls.data import images
 from medcls.data.cache import MappedImages, PixelCache
 from medcls.data.manifest import Manifest
-from medcls.data.transforms import Augmentation, draws, normalise
+from medcls.data.transforms import Augmentation, Changes, change, draws, normalise
 from medcls.errors import MedclsError
 from medcls.preprocessing import Preprocessing
 
@@ -345,6 +345,8 @@ class ImageDataModule(lightning.LightningDataModule):
         # Images on the device, and where each manifest row's is; and whether batches are to have images at all.
         self._on_device: tuple[torch.Tensor, torch.Tensor] | None = None
         self._wanted = True
+        # What one epoch does to each manifest row, on the device that asked for it.
+        self._changes: tuple[int, torch.device, Changes] | None = None
 
     def setup(self, stage: str) -> None:
         """Before a fit: decode the images that training will read again and again, where they fit."""
@@ -371,8 +373,9 @@ class ImageDataModule(lightning.LightningDataModule):
         if preprocessing.bits != 8 or size > memory or not self._store.holds(rows):
             return
         kept = torch.empty((len(rows), *preprocessing.size, preprocessing.channels), dtype=torch.uint8, device=device)
-        for place, row in enumerate(rows.tolist()):
-            kept[place] = torch.from_numpy(self._store.read(row).copy())
+        for first in range(0, len(rows), 256):  # each copy is waited for: not one an image
+            pictures = np.stack([self._store.read(row) for row in rows[first : first + 256].tolist()])
+            kept[first : first + 256] = torch.from_numpy(pictures)
         places = torch.full((len(self.manifest),), -1, device=device)
         places[torch.from_numpy(rows).to(device)] = torch.arange(len(rows), device=device)
         self._on_device = (kept, places)
@@ -465,7 +468,12 @@ class ImageDataModule(lightning.LightningDataModule):
     def _augmented(self, images: torch.Tensor, rows: torch.Tensor, epoch: int) -> torch.Tensor:
         if self.augmentation is None:
             return images
-        return self.augmentation.augment(images, draws(self._seed, epoch, rows.cpu().numpy()))
+        if self._changes is None or self._changes[:2] != (epoch, images.device):
+            preprocessing = self.preprocessing
+            drawn = draws(self._seed, epoch, np.arange(len(self.manifest)))
+            changes = self.augmentation.changes(drawn, preprocessing.size, preprocessing.channels)
+            self._changes = (epoch, images.device, changes.to(images.device))
+        return change(images, self._changes[2].of(rows.to(images.device)))
 
     def _loader(
         self,

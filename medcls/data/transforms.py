@@ -110,29 +110,30 @@ class Augmentation:
             )
 
     def augment(self, images: torch.Tensor, draws: torch.Tensor) -> torch.Tensor:
-        """Change a batch, each image by its own draws: all that moves it in one resampling, all that colours it in one.
+        """Change a batch, each image by its own draws.
 
         Parameters
         ----------
         images : Tensor
             `(B, C, H, W)` on any device: uint8, or float32 from 0 to 1.
         draws : Tensor
-            float32 `(B, len(DRAWS))`, uniform from 0 to 1: what is done to an image depends on its row alone.
+            float32 `(B, len(DRAWS))`, uniform from 0 to 1, on the CPU: what is done to an image depends on its row
+            alone.
 
         Returns
         -------
         Tensor
             float32 `(B, C, H, W)` from 0 to 1. Corners that a rotation brings in are black.
         """
-        pixels = images if images.is_floating_point() else images.float().div_(255)
+        _, channels, height, width = images.shape
+        return change(images, self.changes(draws, (height, width), channels).to(images.device))
+
+    def changes(self, draws: torch.Tensor, size: tuple[int, int], channels: int) -> "Changes":
+        """What draws `(n, len(DRAWS))` mean for images of one height and width, and so many channels; on the CPU."""
         of = dict(zip(DRAWS, draws.double().T, strict=True))
-        if self._moves:
-            theta = self._affine(of, images.shape[-2] / images.shape[-1]).to(images.device, torch.float32)
-            grid = functional.affine_grid(theta, list(images.shape), align_corners=False)
-            pixels = functional.grid_sample(pixels, grid, padding_mode="zeros", align_corners=False)
-        if self._colours:
-            pixels = self._recoloured(pixels, of)
-        return pixels
+        height, width = size
+        theta = self._affine(of, height / width).float() if self._moves else None
+        return Changes(theta, *(self._recolouring(of, channels) if self._colours else (None,) * 4))
 
     @property
     def changes_nothing(self) -> bool:
@@ -177,30 +178,96 @@ class Augmentation:
         crop = torch.diag_embed(torch.stack([wide, tall], dim=1))
         return torch.cat([linear @ crop, linear @ shift[:, :, None]], dim=2)
 
-    def _recoloured(self, pixels: torch.Tensor, of: Mapping[str, torch.Tensor]) -> torch.Tensor:
-        """Brightness, contrast, saturation and hue as one affine map of each pixel's colour; cut to 0..1 at the end.
+    def _recolouring(
+        self, of: Mapping[str, torch.Tensor], channels: int
+    ) -> tuple[torch.Tensor | None, torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Brightness, contrast, saturation and hue as one affine map of each pixel's colour.
 
         Brightness scales, contrast draws towards the mean grey of the image, saturation towards the grey of the
         pixel; hue turns colours about the axis of greys (Haeberli 1993, "Matrix operations for image processing"),
         and so leaves grey as it is.
         """
         brightness, contrast, saturation = (
-            (1 + (2 * of[name] - 1) * getattr(self, name)).to(pixels)[:, None, None, None]
-            for name in ("brightness", "contrast", "saturation")
+            (1 + (2 * of[name] - 1) * getattr(self, name)).float() for name in ("brightness", "contrast", "saturation")
         )
-        weights = torch.tensor(GREY if pixels.shape[1] == 3 else (1.0,), device=pixels.device)
-        mean = (pixels.mean(dim=(2, 3)) @ weights)[:, None, None, None]
-        offset = (1 - contrast) * brightness * mean
-        if pixels.shape[1] == 3 and (self.saturation or self.hue_degrees):
-            kept = saturation[..., 0]
-            towards_grey = kept * torch.eye(3).to(pixels) + (1 - kept) * weights.expand(3, 3)
-            hue = _about_grey(torch.deg2rad((2 * of["hue"] - 1) * self.hue_degrees)).to(pixels)
-            pixels = torch.einsum("bij,bjhw->bihw", hue @ towards_grey, pixels)
-        return pixels.mul(brightness * contrast).add_(offset).clamp_(0, 1)
+        grey = torch.tensor(GREY if channels == 3 else (1.0,))
+        colour = None
+        if channels == 3 and (self.saturation or self.hue_degrees):
+            kept = saturation[:, None, None]
+            towards_grey = kept * torch.eye(3) + (1 - kept) * grey.expand(3, 3)
+            hue = _about_grey(torch.deg2rad((2 * of["hue"] - 1) * self.hue_degrees)).float()
+            colour = hue @ towards_grey
+        return colour, brightness * contrast, (1 - contrast) * brightness, grey
 
     def to_plain(self) -> dict[str, Any]:
         """As numbers, for a log or a JSON file."""
         return dataclasses.asdict(self)
+
+
+@dataclasses.dataclass(frozen=True)
+class Changes:
+    """What is done to some images, one line of each tensor an image: all that their draws decide.
+
+    On a GPU those of a whole epoch are brought there once; made by the batch, they would be a hundred small operations
+    a step, and each copy of them would wait for the step before.
+
+    Parameters
+    ----------
+    theta : Tensor or None
+        From places in the new image to places in the old one, float32 `(n, 2, 3)`; None where nothing moves.
+    colour : Tensor or None
+        Of each pixel's red, green and blue, float32 `(n, 3, 3)`.
+    gain, towards_mean : Tensor or None
+        float32 `(n,)`: then each value is multiplied by `gain`, and `towards_mean` times the image's mean grey added.
+    grey : Tensor or None
+        How much of a grey is in each channel, float32 `(C,)`.
+    """
+
+    theta: torch.Tensor | None
+    colour: torch.Tensor | None
+    gain: torch.Tensor | None
+    towards_mean: torch.Tensor | None
+    grey: torch.Tensor | None
+
+    def of(self, numbers: torch.Tensor) -> "Changes":
+        """Those of some images, int64 `(B,)` on the same device."""
+        theta, colour, gain, towards_mean = (
+            None if lines is None else lines[numbers]
+            for lines in (self.theta, self.colour, self.gain, self.towards_mean)
+        )
+        return Changes(theta, colour, gain, towards_mean, self.grey)
+
+    def to(self, device: torch.device) -> "Changes":
+        """The same on a device."""
+        lines = (self.theta, self.colour, self.gain, self.towards_mean, self.grey)
+        return Changes(*(None if line is None else line.to(device) for line in lines))
+
+
+def change(images: torch.Tensor, changes: Changes) -> torch.Tensor:
+    """Change a batch: all that moves an image in one resampling, all that colours it in one map, cut to 0..1.
+
+    Parameters
+    ----------
+    images : Tensor
+        `(B, C, H, W)`: uint8, or float32 from 0 to 1.
+    changes : Changes
+        One line an image, on the same device.
+
+    Returns
+    -------
+    Tensor
+        float32 `(B, C, H, W)` from 0 to 1.
+    """
+    pixels = images if images.is_floating_point() else images.float().div_(255)
+    if changes.theta is not None:
+        grid = functional.affine_grid(changes.theta, list(images.shape), align_corners=False)
+        pixels = functional.grid_sample(pixels, grid, padding_mode="zeros", align_corners=False)
+    if changes.gain is not None and changes.towards_mean is not None and changes.grey is not None:
+        offset = (changes.towards_mean * (pixels.mean(dim=(2, 3)) @ changes.grey))[:, None, None, None]
+        if changes.colour is not None:
+            pixels = torch.einsum("bij,bjhw->bihw", changes.colour, pixels)
+        pixels = pixels.mul(changes.gain[:, None, None, None]).add_(offset).clamp_(0, 1)
+    return pixels
 
 
 def draws(seed: int, epoch: int, rows: np.ndarray) -> torch.Tensor:
@@ -262,8 +329,10 @@ def normalise(images: torch.Tensor, preprocessing: Preprocessing) -> torch.Tenso
     white = 1 if images.is_floating_point() else 255
     mean, std = (torch.tensor(values).view(1, -1, 1, 1) for values in (preprocessing.mean, preprocessing.std))
     scale, offset = (high - low) / white / std, (low - mean) / std
-    # Added in place: a batch is too large for the processor's cache, and each pass over it counts.
-    return images.float().mul(scale.to(images.device)).add_(offset.to(images.device))
+    # Added in place: a batch is too large for the processor's cache, and each pass over it counts. A GPU is not waited
+    # for: these few numbers are copied from where they are before the call returns.
+    scale, offset = (values.to(images.device, non_blocking=True) for values in (scale, offset))
+    return images.float().mul(scale).add_(offset)
 
 
 def pixels_back(images: torch.Tensor, preprocessing: Preprocessing) -> torch.Tensor:

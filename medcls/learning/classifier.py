@@ -11,7 +11,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torchmetrics import CatMetric, MeanMetric
+from torchmetrics import CatMetric, MeanMetric, SumMetric
 
 from medcls.errors import MedclsError, nearest
 from medcls.learning.freezing import names_matching
@@ -94,7 +94,12 @@ class Classifier(lightning.LightningModule):
         self.features: tuple[Tensor, Tensor] | None = None
         self._groups()  # a pattern that matches nothing is found out now, not after the data has been decoded
 
-        self._train_loss, self._train_accuracy = MeanMetric(nan_strategy="error"), MeanMetric(nan_strategy="error")
+        # No metric looks for NaN itself, for which a GPU would be waited for: `on_after_backward` does. A MeanMetric
+        # that does not look drops its weights (torchmetrics 1.9), so the mean loss is made of two sums.
+        self._train_loss, self._train_weight = SumMetric(nan_strategy="disable"), SumMetric(nan_strategy="disable")
+        self._train_accuracy = MeanMetric(nan_strategy="disable")
+        # The last loss, and whether it is finite: on the CPU, or on its way there until the event.
+        self._unchecked: tuple[Tensor, Tensor, torch.cuda.Event | None] | None = None
         # Rows as floats are exact up to 2**24, and NaN logits must come through to be told of.
         self._val_logits, self._val_labels, self._val_rows = (CatMetric(nan_strategy="disable") for _ in range(3))
 
@@ -207,17 +212,37 @@ class Classifier(lightning.LightningModule):
         images, labels, rows = batch
         logits = self._logits(images, rows)
         loss = self.loss(logits, labels)
-        self._stop_unless_finite(loss, f"epoch {self.current_epoch}, step {self.global_step}")
-        self._train_loss.update(loss.detach(), self.loss.total_weight(labels))
+        finite, arrived = torch.isfinite(loss.detach()), None
+        if finite.is_cuda:
+            finite = finite.to("cpu", non_blocking=True)
+            arrived = torch.cuda.Event()
+            arrived.record()
+        self._unchecked = (loss.detach(), finite, arrived)
+        weight = self.loss.total_weight(labels)
+        self._train_loss.update(loss.detach() * weight)
+        self._train_weight.update(weight)
         self._train_accuracy.update((logits.detach().argmax(1) == labels).float())
         return loss
 
+    def on_after_backward(self) -> None:
+        """Stop where the loss is NaN or infinite, before anything of it reaches the weights or a checkpoint.
+
+        By now a GPU has its backward pass to work on, and is not kept waiting by this question.
+        """
+        if self._unchecked is None:
+            return
+        loss, finite, arrived = self._unchecked
+        self._unchecked = None
+        if arrived is not None:
+            arrived.synchronize()
+        self._stop_unless(bool(finite), loss, f"epoch {self.current_epoch}, step {self.global_step}")
+
     def on_train_epoch_end(self) -> None:
         """Log the epoch's own loss and accuracy."""
-        self.log("train/loss", self._train_loss.compute(), prog_bar=True)
+        self.log("train/loss", self._train_loss.compute() / self._train_weight.compute(), prog_bar=True)
         self.log("train/accuracy", self._train_accuracy.compute())
-        self._train_loss.reset()
-        self._train_accuracy.reset()
+        for metric in (self._train_loss, self._train_weight, self._train_accuracy):
+            metric.reset()
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Gather; nothing is computed by the batch."""
@@ -240,7 +265,7 @@ class Classifier(lightning.LightningModule):
         kept = torch.as_tensor(first, device=logits.device)
         logits, labels = logits[kept], labels[kept].long()
         loss = self.loss(logits, labels)
-        self._stop_unless_finite(loss, f"epoch {self.current_epoch}, in validation")
+        self._stop_unless(bool(torch.isfinite(loss)), loss, f"epoch {self.current_epoch}, in validation")
         self.log("val/loss", loss, prog_bar=True)
         # A network that diverges for an epoch may round every score to 0 or 1; they are no hard labels for that, and
         # it may come back. So nothing becomes exactly 0.
@@ -254,9 +279,8 @@ class Classifier(lightning.LightningModule):
         images, _, rows = batch
         return self(images).float().cpu(), rows.cpu()
 
-    def _stop_unless_finite(self, loss: Tensor, when: str) -> None:
-        """Stop where the loss is NaN or infinite, before anything of it reaches the weights or a checkpoint."""
-        finite = bool(torch.isfinite(loss))
+    def _stop_unless(self, finite: bool, loss: Tensor, when: str) -> None:
+        """Stop where the loss is NaN or infinite."""
         if self.trainer.world_size > 1:
             finite = self.trainer.strategy.reduce_boolean_decision(finite)  # all stop, or none: no process waits
         if finite:

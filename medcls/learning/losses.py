@@ -60,8 +60,8 @@ class Loss:
         The mean over a split is the mean of batch losses weighted by this, exactly (P41).
         """
         if self.weights is None:
-            return torch.tensor(float(len(labels)), device=labels.device)
-        return torch.tensor(self.weights, device=labels.device)[labels].sum()
+            return torch.full((), float(len(labels)), device=labels.device)
+        return self._class_weights(len(self.weights), labels.device)[labels].sum()
 
     def __call__(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Mean over the images, as a scalar float32; with weights, as torch's cross-entropy averages.
@@ -73,8 +73,14 @@ class Loss:
         labels : Tensor
             Class indices `(B,)`, int64.
         """
-        weights = torch.tensor(self.weights or [1.0] * logits.shape[1], device=logits.device)
+        weights = self._class_weights(logits.shape[1], logits.device)
         return self.per_image(logits.float(), labels, weights).sum() / self.total_weight(labels)
+
+    def _class_weights(self, classes: int, device: torch.device) -> Tensor:
+        """One a class; brought to a GPU without waiting for it."""
+        if self.weights is None:
+            return torch.ones(classes, device=device)
+        return torch.tensor(self.weights).to(device, non_blocking=True)
 
 
 def cross_entropy(

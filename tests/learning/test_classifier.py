@@ -244,6 +244,8 @@ def test_a_loss_that_is_not_a_number_stops_the_run_and_keeps_the_checkpoint(tmp_
         assert part in str(told.value)
     state = torch.load(best, weights_only=True)["state_dict"]
     assert all(torch.isfinite(tensor).all() for tensor in state.values())
+    # Nor did any of it reach the weights.
+    assert all(torch.isfinite(parameter).all() for parameter in module.parameters())
 
 
 def test_a_loss_that_is_not_a_number_at_once_says_that_nothing_was_written(tmp_path: Path) -> None:
