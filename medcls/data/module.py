@@ -422,7 +422,7 @@ class ImageDataModule(lightning.LightningDataModule):
         bool
             Whether that is so now: where processes of their own read images, it cannot be told to them.
         """
-        self._wanted = not (wanted and self._store.holds(self._rows_of_a_fit()))
+        self._wanted = not (wanted and self._loads_here(self._rows_of_a_fit()))
         self._images.without_images = not self._wanted or self._on_device is not None
         return not self._wanted
 
@@ -475,6 +475,15 @@ class ImageDataModule(lightning.LightningDataModule):
             self._changes = (epoch, images.device, changes.to(images.device))
         return change(images, self._changes[2].of(rows.to(images.device)))
 
+    def _loads_here(self, rows: np.ndarray) -> bool:
+        """Whether batches of these rows are put together in this process.
+
+        What is decoded already is a copy away, and beside a CPU another process would cost more than it saves. A GPU
+        would wait for the copy of what it does not hold itself.
+        """
+        waits = self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
+        return self._store.holds(rows) and (not waits or self._on_device is not None)
+
     def _loader(
         self,
         split: str,
@@ -491,8 +500,7 @@ class ImageDataModule(lightning.LightningDataModule):
         rank, world_size = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
         sampler = EpochSampler(rows, order, self._labels, self._seed, rank, world_size)
         kind = BatchSampler if order == "in_order" else NoLonelyBatch
-        # What is decoded already is a copy away: a process of its own would cost more than it saves.
-        workers = 0 if self._store.holds(rows) else self._workers
+        workers = 0 if self._loads_here(rows) else self._workers
         return DataLoader(
             images,
             batch_sampler=kind(sampler, batch_size or self._batch_size, drop_last=False),

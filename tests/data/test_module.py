@@ -363,6 +363,21 @@ def test_images_that_do_not_fit_on_the_device_go_there_batch_by_batch(manifest):
     assert next(iter(data.train_dataloader()))[0].numel() > 0
 
 
+def test_beside_a_gpu_that_does_not_hold_the_images_processes_bring_them(manifest):
+    from types import SimpleNamespace
+
+    data = module(manifest, workers=2, memory_for_images=10**9)
+    data.setup("fit")
+    assert data.train_dataloader().num_workers == 0
+    strategy = SimpleNamespace(root_device=torch.device("cuda"))
+    data.trainer = SimpleNamespace(strategy=strategy, global_rank=0, world_size=1)
+    assert data.train_dataloader().num_workers == 2
+    assert not data.without_images(True)  # it could not be told to them
+    data.keep_on(torch.device("cpu"), memory=10**9)
+    assert data.train_dataloader().num_workers == 0
+    assert data.without_images(True)
+
+
 def test_batches_can_leave_their_images_out_and_bring_them_again(manifest):
     data = module(manifest, memory_for_images=10**9)
     assert data.without_images(True) is False  # not decoded yet: loader processes would read them
