@@ -14,7 +14,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from functools import partial
 from pathlib import Path
 
 import torch
@@ -27,7 +26,7 @@ from medcls.data.module import ImageDataModule
 from medcls.data.survey import survey
 from medcls.inference.arithmetic import Arithmetic
 from medcls.inference.load import ClassLogits
-from medcls.inference.predict import batch_size, predict
+from medcls.inference.predict import Predictor, batch_size
 from medcls.models.mobilenetv3 import mobilenetv3_large
 
 CPU = torch.device("cpu")
@@ -81,10 +80,10 @@ def medcls_way(images: Path, size: int, arithmetic: Arithmetic, *, cached: bool)
         data.rows_of("external", batch_size=batch)
     # Compiles, and allocates.
     first = (torch.randn(batch, 3, size, size), torch.zeros(batch), torch.zeros(batch))
-    go = partial(predict, network, device=CPU, arithmetic=arithmetic)
-    go([first])
+    predictor = Predictor(network, CPU, arithmetic)
+    predictor([first])
     start = time.perf_counter()
-    logits, _ = go(data.rows_of("external", batch_size=batch))
+    logits, _ = predictor(data.rows_of("external", batch_size=batch))
     return {"images/s": len(logits) / (time.perf_counter() - start), "survey": len(logits) / looking}
 
 
@@ -112,14 +111,14 @@ def main() -> None:
     """Run every way in turn; print and write images/s, and how many times as fast as the plain loop."""
     parser = arguments(__doc__, "inference")
     parser.add_argument("--turns", type=int, default=3)
-    parser.add_argument("--without-compiling", action="store_true", help="it takes a minute a turn")
+    parser.add_argument("--compile", action="store_true", help="the compiled network too: a minute more a turn")
     parser.add_argument("--measure", choices=WAYS, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.measure:
         print(json.dumps(measure(given.measure, given.images, given.size)))
         return
     manifest = from_folders(given.images, phantoms_at=PHANTOMS, strict=False)
-    ways = [way for way in WAYS if not (given.without_compiling and "compiled" in way)]
+    ways = [way for way in WAYS if given.compile or "compiled" not in way]
     turns = [{way: in_its_own_process(way, given.images, given.size) for way in ways} for _ in range(given.turns)]
     rows = []
     for way in ways:

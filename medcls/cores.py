@@ -2,11 +2,12 @@
 
 import os
 
-SPINS = 3000
+SPINS = 10_000
 """How often an idle thread looks for work before it sleeps.
 
-The C compiler's own number is a hundred times as large. Two trainings on the same two cores then spend nearly all their
-time looking: 3 images/s each instead of 24. Alone, a training does not feel the difference (docs/performance.md).
+OpenMP's own number is 300,000. Two trainings on the same two cores then spend nearly all their time looking, and come
+to a fifteenth of their speed instead of somewhat less than half of it. Alone, a training does not feel the difference,
+as it would with 1,000, and frozen phases already with 3,000 (docs/performance.md).
 """
 
 

@@ -58,7 +58,7 @@ def test_inference_ways(folder, own_cache, way):
 def test_inference_tells_each_way_against_the_better_plain_loop(measured, monkeypatch):
     speeds = {way: 10.0 * (place + 1) for place, way in enumerate(inference.WAYS)}
     monkeypatch.setattr(inference, "in_its_own_process", lambda way, *_: {"images/s": speeds[way], "survey": 7.0})
-    rows = measured(inference, "--turns", "2", "--without-compiling")
+    rows = measured(inference, "--turns", "2")
     assert rows["medcls, from the files"]["ratio"] == 1.5  # 30 by the better of 10 and 20
     assert "medcls, from the cache, bf16 and compiled" not in rows
     assert rows["medcls, looking at each file beforehand"]["figure"] == 7.0

@@ -56,10 +56,11 @@ def predict_split(
         With logits where there is one view.
     """
     rows = data.manifest.rows
+    predictor = Predictor(loaded.network, device, arithmetic)
     tables = []
     for view in range(views):
         batches = data.rows_of(split, view, batch_size(device, data.preprocessing.size), device)
-        logits, numbers = predict(loaded.network, batches, device, progress, arithmetic=arithmetic)
+        logits, numbers = predictor(batches, progress)
         tables.append(from_logits(rows, numbers, logits, loaded.classes, loaded.positive, loaded.checkpoint))
         tables[-1].check_against(rows.loc[rows["split"] == split, "path"].tolist())
     return tables[0] if views == 1 else mean_of(tables, f"{loaded.checkpoint}-{views}views")
@@ -71,56 +72,60 @@ def batch_size(device: torch.device, size: tuple[int, int]) -> int:
     return max(1, min(512, pixels // (size[0] * size[1])))
 
 
-@torch.inference_mode()
-def predict(
-    network: ClassLogits,
-    batches: Iterable[tuple[Tensor, Tensor, Tensor]],
-    device: torch.device,
-    progress: Callable[[int, int], None] | None = None,
-    *,
-    arithmetic: Arithmetic = EXACT,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Logits of every image, in eval mode.
+class Predictor:
+    """A network, made ready once, that any batches can then be given to.
 
     Parameters
     ----------
     network : ClassLogits
-        float32 `(B, C, H, W)` to logits `(B, K)`.
-    batches : iterable
-        Normalised images on the device, labels, manifest rows. Where its memory is too small, a batch goes in parts.
+        float32 `(B, C, H, W)` to logits `(B, K)`. It is put into eval mode and moved to the device.
     device : device
-        Where the network is to run; it is moved there.
-    progress : callable, optional
-        Called with batches done and, where their number is known, batches in all.
+        Where it is to run.
     arithmetic : Arithmetic
-        How the network computes.
-
-    Returns
-    -------
-    logits, rows : ndarray
-        float32 `(n, K)` and int64 `(n,)`, in the order of the batches.
-
-    Raises
-    ------
-    MedclsError
-        The device cannot hold a single image's pass.
+        How it computes.
     """
-    was_training = network.training
-    network.to(device).eval()
-    total = len(batches) if isinstance(batches, Sized) else 0
-    scores: list[Tensor] = []
-    numbers: list[Tensor] = []
-    in_parts: InParts | None = None
-    for done, (images, _, rows) in enumerate(batches, start=1):
-        if in_parts is None:
-            in_parts = InParts(ready(network, images, arithmetic), len(images), same_size=arithmetic.compile)
-        # They stay on the device until the end: to fetch each batch's would let it wait.
-        scores.append(in_parts(images))
-        numbers.append(rows)
-        if progress is not None:
-            progress(done, max(total, done))
-    network.train(was_training)
-    return torch.cat(scores).cpu().numpy(), torch.cat(numbers).cpu().numpy()
+
+    def __init__(self, network: ClassLogits, device: torch.device, arithmetic: Arithmetic = EXACT) -> None:
+        self._network, self._arithmetic = network.to(device).eval(), arithmetic
+        self._in_parts: InParts | None = None
+
+    @torch.inference_mode()
+    def __call__(
+        self, batches: Iterable[tuple[Tensor, Tensor, Tensor]], progress: Callable[[int, int], None] | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Logits of every image.
+
+        Parameters
+        ----------
+        batches : iterable
+            Normalised images on the device, labels, manifest rows. Where its memory is too small, a batch goes in
+            parts.
+        progress : callable, optional
+            Called with batches done and, where their number is known, batches in all.
+
+        Returns
+        -------
+        logits, rows : ndarray
+            float32 `(n, K)` and int64 `(n,)`, in the order of the batches.
+
+        Raises
+        ------
+        MedclsError
+            The device cannot hold a single image's pass.
+        """
+        total = len(batches) if isinstance(batches, Sized) else 0
+        scores: list[Tensor] = []
+        numbers: list[Tensor] = []
+        for done, (images, _, rows) in enumerate(batches, start=1):
+            if self._in_parts is None:
+                network = ready(self._network, images, self._arithmetic)
+                self._in_parts = InParts(network, len(images), same_size=self._arithmetic.compile)
+            # They stay on the device until the end: to fetch each batch's would let it wait.
+            scores.append(self._in_parts(images))
+            numbers.append(rows)
+            if progress is not None:
+                progress(done, max(total, done))
+        return torch.cat(scores).cpu().numpy(), torch.cat(numbers).cpu().numpy()
 
 
 class InParts:

@@ -11,6 +11,7 @@ from omegaconf import OmegaConf
 from torchvision.transforms import v2
 
 from medcls import configuration
+from medcls.data import transforms
 from medcls.data.transforms import DRAWS, Augmentation, draws
 from medcls.errors import MedclsError
 
@@ -213,3 +214,10 @@ def test_p40_draws_depend_on_seed_epoch_and_row_alone():
 def test_p21_ranges_and_units_are_checked(setting, value, says):
     with pytest.raises(MedclsError, match=f"data.augmentation.{setting} is {value}: it is {says}"):
         Augmentation(**{setting: value})
+
+
+@pytest.mark.parametrize("size", [(224, 224), (5, 8), (1, 3)])
+def test_places_are_those_of_affine_grid(size):
+    theta = torch.randn(4, 2, 3, generator=torch.Generator().manual_seed(0))
+    expected = torch.nn.functional.affine_grid(theta, [4, 1, *size], align_corners=False)
+    assert torch.allclose(transforms._places(theta, *size), expected, atol=1e-6)

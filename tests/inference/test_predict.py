@@ -9,8 +9,9 @@ from medcls.data.module import ImageDataModule
 from medcls.data.splits import split
 from medcls.data.transforms import normalise
 from medcls.errors import MedclsError
+from medcls.inference import predict as module_under_test
 from medcls.inference.load import ClassLogits
-from medcls.inference.predict import InParts, batch_size, predict
+from medcls.inference.predict import InParts, Predictor, batch_size
 from medcls.models.mobilenetv3 import mobilenetv3_small
 from medcls.preprocessing import Preprocessing
 
@@ -32,7 +33,7 @@ def network():
 
 def test_logits_are_those_of_each_image_by_itself(data, network):
     rows = data.manifest.indices("train")
-    logits, numbers = predict(network, data.rows_of("train"), CPU)
+    logits, numbers = Predictor(network, CPU)(data.rows_of("train"))
     assert numbers.tolist() == rows.tolist()
     with torch.inference_mode():
         for row, found in zip(rows.tolist(), logits, strict=True):
@@ -42,21 +43,31 @@ def test_logits_are_those_of_each_image_by_itself(data, network):
 
 @pytest.mark.parametrize("batch", [1, 5, 100])
 def test_batches_do_not_matter(data, network, batch):
-    asked, _ = predict(network, data.rows_of("train", batch_size=batch), CPU)
-    usual, _ = predict(network, data.rows_of("train"), CPU)
+    asked, _ = Predictor(network, CPU)(data.rows_of("train", batch_size=batch))
+    usual, _ = Predictor(network, CPU)(data.rows_of("train"))
     assert np.allclose(asked, usual, atol=1e-5)
     assert len(next(iter(data.rows_of("train", batch_size=batch)))[0]) == min(batch, len(asked))
 
 
-def test_a_network_in_training_comes_back_in_training(data, network):
+def test_a_network_in_training_is_put_into_eval_mode(data, network):
+    expected, _ = Predictor(network, CPU)(data.rows_of("val"))
     network.train()
-    predict(network, data.rows_of("val"), CPU)
-    assert network.training
+    assert np.array_equal(Predictor(network, CPU)(data.rows_of("val"))[0], expected)
+
+
+def test_it_is_made_ready_once(data, network, monkeypatch):
+    asked = []
+    real = module_under_test.ready
+    monkeypatch.setattr(module_under_test, "ready", lambda *given: asked.append(given) or real(*given))
+    predictor = Predictor(network, CPU)
+    for split_name in ("train", "val", "train"):
+        predictor(data.rows_of(split_name))
+    assert len(asked) == 1
 
 
 def test_progress_is_told_by_the_batch(data, network):
     told = []
-    predict(network, data.rows_of("train"), CPU, lambda done, total: told.append((done, total)))
+    Predictor(network, CPU)(data.rows_of("train"), lambda done, total: told.append((done, total)))
     batches = -(-len(data.manifest.indices("train")) // 8)
     assert told == [(n, batches) for n in range(1, batches + 1)]
 
