@@ -10,7 +10,6 @@ Of each format and size there are a few files of one smooth, noisy picture. In o
 """
 
 import argparse
-import os
 import statistics
 import tempfile
 from collections.abc import Callable
@@ -24,7 +23,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
 from benchmarks.results import ratio, report, seconds
-from medcls import hardware
+from medcls import cores, hardware
 from medcls.data import images
 from medcls.data.survey import survey
 from medcls.preprocessing import Decoding
@@ -98,7 +97,7 @@ def main() -> None:
     hardware.choose()  # memory is kept, as in the doors
     size = (given.wanted, given.wanted)
     rows = []
-    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(os.cpu_count()) as pool:
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(cores.available()) as pool:
         for name in given.formats:
             ending, write, bare = FORMATS[name]
             for side in given.sizes:
@@ -110,7 +109,7 @@ def main() -> None:
                 rows += compare(f"{name}, {side} pixels", here, paths, size, bare, pool, given.pairs)
     report(
         "Decoding and resizing, and the survey",
-        {"to pixels": given.wanted, "files": given.files, "pairs": given.pairs, "survey's threads": os.cpu_count()},
+        {"to pixels": given.wanted, "files": given.files, "pairs": given.pairs, "survey's threads": cores.available()},
         rows,
         given.out,
     )

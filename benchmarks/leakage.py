@@ -25,7 +25,8 @@ from medcls.data.manifest import Manifest
 from medcls.data.near_copies import near_sets
 from medcls.data.splits import together
 from medcls.evaluation.metrics import classification_metrics
-from medcls.inference.predict import predict
+from medcls.inference.load import ClassLogits
+from medcls.inference.predict import Predictor
 from medcls.learning.callbacks import SeedEachEpoch
 from medcls.train import choose_preprocessing, make_classifier, make_loaders
 
@@ -77,7 +78,9 @@ def train_and_score(cfg: DictConfig, manifest: Manifest, machine: hardware.Hardw
         use_distributed_sampler=False,
     )
     trainer.fit(classifier, datamodule=data)
-    logits, rows = predict(classifier, data.rows_of("test"), trainer.strategy.root_device)
+    device = trainer.strategy.root_device
+    network = ClassLogits(classifier.network, len(manifest.classes), classifier.positive)
+    logits, rows = Predictor(network, device)(data.rows_of("test", device=device))
     scores = torch.softmax(torch.from_numpy(logits).double(), 1).numpy()
     values = classification_metrics(manifest.labels[rows], scores, manifest.classes, manifest.positive).values
     return {name: float(values[name]) for name in ("auroc", "accuracy")}

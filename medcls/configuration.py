@@ -36,6 +36,7 @@ MAY_CHANGE_ON_RESUME = (
     "data.csv",
     "data.workers",
     "keep_memory",
+    "compile",
     "evaluate_test",
     "trust",
 )

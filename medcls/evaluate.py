@@ -225,13 +225,15 @@ def find_run(path: str) -> RunFolder:
     MedclsError
         There is none.
     """
-    folder = RunFolder(Path(path).expanduser())
-    folder.close()  # it is read here, and has nothing to log
-    if not folder.config.is_file() or not folder.best.is_file():
+    place = Path(path).expanduser()
+    # Looked at from outside first: closing a run folder that has not begun takes an empty one away.
+    if not (place / "config.yaml").is_file() or not (place / "checkpoints" / "best.ckpt").is_file():
         raise MedclsError(
             f"{path or 'An empty name'} is no run folder that can be evaluated: it needs config.yaml and "
             "checkpoints/best.ckpt."
         )
+    folder = RunFolder(place)
+    folder.close()  # it is read here, and has nothing to log
     return folder
 
 
@@ -331,9 +333,12 @@ def say_what_it_changes(
     """Predict some of the images exactly too, and print what is otherwise."""
     from medcls import reporting
 
-    rows = manifest.rows[manifest.rows["split"] == result.split]
-    sample = manifest.with_rows(rows.sample(min(len(rows), HELD_AGAINST_EXACT), random_state=0).sort_index())
-    exact = opened.predict_images(sample, result.split, views)
+    rows = manifest.rows
+    these = rows[rows["split"] == result.split]
+    chosen = these.sample(min(len(these), HELD_AGAINST_EXACT), random_state=0).index
+    # Rows keep their numbers, by which views are drawn.
+    sample = rows.assign(split=rows["split"].where(rows.index.isin(chosen), ""))
+    exact = opened.predict_images(manifest.with_rows(sample), result.split, views)
     same = result.rows[result.rows["path"].isin(exact.rows["path"])]
     reporting.show_effect(exact, dataclasses.replace(result, rows=same), fitted.images, str(arithmetic))
 

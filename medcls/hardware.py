@@ -144,7 +144,7 @@ def suggestions(precision: str, batch_size: int) -> list[str]:
                 "the learning rate wants to be chosen anew)"
             )
         return found
-    if "bf16" in precision or "16" in precision:
+    if "16" in precision:
         return ["trainer.precision=32-true: on a CPU, training with 16 bits takes longer, not less"]
     if batch_size < FILLS_A_CPU:
         return [

@@ -48,8 +48,11 @@ class WriteFigures(lightning.Callback):
     def on_exception(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, exception: BaseException
     ) -> None:
-        """What broke off the training may be seen in its images."""
-        self.on_train_epoch_end(trainer, pl_module)
+        """What broke off the training may be seen in its images; but it is what is told, whatever else fails."""
+        try:
+            self.on_train_epoch_end(trainer, pl_module)
+        except OSError as error:
+            log.warning("the figures of the data could not be written: %s", error)
 
 
 def write(figures: Mapping[str, Figure], folder: Path) -> None:

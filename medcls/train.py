@@ -119,8 +119,6 @@ def train(cfg: DictConfig, run: RunFolder) -> float | None:
     machine = hardware.choose(cfg.data.workers, cfg.keep_memory, jobs=jobs_at_once())
     for line in machine.reasons:
         log.info(line)
-    for line in hardware.suggestions(str(cfg.trainer.precision), cfg.data.batch_size):
-        log.info("would suit this machine better: %s", line)
     seed(cfg.seed)
 
     telling = reporting.Telling.read(plain(cfg))
@@ -131,6 +129,8 @@ def train(cfg: DictConfig, run: RunFolder) -> float | None:
     asked = settings | source_settings(cfg)
     findings = audit_quickly(whole, manifest, asked, resize=preprocessing.resize)
     data = make_loaders(cfg, manifest, preprocessing, machine)
+    for line in hardware.suggestions(str(cfg.trainer.precision), cfg.data.batch_size):
+        log.info("would suit this machine better: %s", line)
     if cfg.preview:
         run.begin()
         pictures.write(pictures.of_data(data), run.figures)
@@ -305,9 +305,10 @@ def make_classifier(
         },
     )
     classifier.check_monitor(cfg.monitor, cfg.monitor_mode)
-    if not isinstance(cfg.compile, bool):
-        raise MedclsError(f"compile is {cfg.compile!r}: give true or false.")
-    if cfg.compile:
+    compiled = cfg.get("compile", False)  # a run from before there was this setting goes on without
+    if not isinstance(compiled, bool):
+        raise MedclsError(f"compile is {compiled!r}: give true or false.")
+    if compiled:
         check_compiler()
         classifier.compile_network()
     return classifier, freezing, account

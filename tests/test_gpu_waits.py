@@ -1,4 +1,4 @@
-"""A training step never waits for a GPU: see `gpu_steps`."""
+"""Nothing of a training step up to its backward pass waits for a GPU: see `gpu_steps`."""
 
 import json
 import os

@@ -398,20 +398,20 @@ class ImageDataModule(lightning.LightningDataModule):
         self,
         split: str,
         view: int = 0,
-        batch_size: int | None = None,
         device: torch.device = torch.device("cpu"),  # noqa: B008 - a constant
+        batch_size: int | None = None,
     ) -> Prepared:
         """Any split's rows in manifest order, each once, normalised; not augmented, but for views other than 0.
 
         Parameters
         ----------
-        batch_size : int, optional
-            Where it is not to be that of training.
         device : device
             Where the batches are to be.
+        batch_size : int, optional
+            Where it is not to be that of training.
         """
         self._store.cache(self.manifest.indices(split))
-        loader = self._loader(split, "in_order", batch_size=batch_size)
+        loader = self._loader(split, "in_order", batch_size=batch_size, device=device)
         return Prepared(loader, partial(self.prepare, epoch=view or None), device)
 
     def without_images(self, wanted: bool) -> bool:
@@ -422,7 +422,8 @@ class ImageDataModule(lightning.LightningDataModule):
         bool
             Whether that is so now: where processes of their own read images, it cannot be told to them.
         """
-        self._wanted = not (wanted and self._loads_here(self._rows_of_a_fit()))
+        here = all(self._loads_here(split, self._training_device()) for split in ("train", "val"))
+        self._wanted = not (wanted and here)
         self._images.without_images = not self._wanted or self._on_device is not None
         return not self._wanted
 
@@ -475,14 +476,18 @@ class ImageDataModule(lightning.LightningDataModule):
             self._changes = (epoch, images.device, changes.to(images.device))
         return change(images, self._changes[2].of(rows.to(images.device)))
 
-    def _loads_here(self, rows: np.ndarray) -> bool:
-        """Whether batches of these rows are put together in this process.
+    def _training_device(self) -> torch.device:
+        return torch.device("cpu") if self.trainer is None else self.trainer.strategy.root_device
+
+    def _loads_here(self, split: str, device: torch.device) -> bool:
+        """Whether batches of a split are put together in this process.
 
         What is decoded already is a copy away, and beside a CPU another process would cost more than it saves. A GPU
         would wait for the copy of what it does not hold itself.
         """
-        waits = self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
-        return self._store.holds(rows) and (not waits or self._on_device is not None)
+        resident = self._on_device is not None and split in ("train", "val")
+        decoded = self._store.holds(self.manifest.indices(split))
+        return self._workers == 0 or (decoded and (device.type != "cuda" or resident))
 
     def _loader(
         self,
@@ -490,6 +495,7 @@ class ImageDataModule(lightning.LightningDataModule):
         order: Literal["in_order", "shuffle", "balanced"],
         images: ImageBatches | None = None,
         batch_size: int | None = None,
+        device: torch.device | None = None,
     ) -> DataLoader:
         rows = self.manifest.indices(split)
         if not len(rows):
@@ -500,7 +506,8 @@ class ImageDataModule(lightning.LightningDataModule):
         rank, world_size = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
         sampler = EpochSampler(rows, order, self._labels, self._seed, rank, world_size)
         kind = BatchSampler if order == "in_order" else NoLonelyBatch
-        workers = 0 if self._loads_here(rows) else self._workers
+        here = self._loads_here(split, self._training_device() if device is None else device)
+        workers = 0 if here else self._workers
         return DataLoader(
             images,
             batch_sampler=kind(sampler, batch_size or self._batch_size, drop_last=False),

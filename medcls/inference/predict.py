@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 
 # Pixels of a batch. On a CPU more bring no speed; a GPU takes as many as its memory holds, and batches are halved where
 # it does not.
-PIXELS_CPU, PIXELS_GPU = 32 * 224**2, 512 * 224**2
+PIXELS_CPU, PIXELS_GPU = 32 * 224**2, 256 * 224**2
 
 
 def predict_split(
@@ -59,7 +59,7 @@ def predict_split(
     predictor = Predictor(loaded.network, device, arithmetic)
     tables = []
     for view in range(views):
-        batches = data.rows_of(split, view, batch_size(device, data.preprocessing.size), device)
+        batches = data.rows_of(split, view, device, batch_size(device, data.preprocessing.size))
         logits, numbers = predictor(batches, progress)
         tables.append(from_logits(rows, numbers, logits, loaded.classes, loaded.positive, loaded.checkpoint))
         tables[-1].check_against(rows.loc[rows["split"] == split, "path"].tolist())
@@ -98,8 +98,8 @@ class Predictor:
         Parameters
         ----------
         batches : iterable
-            Normalised images on the device, labels, manifest rows. Where its memory is too small, a batch goes in
-            parts.
+            Normalised images on the device, labels, manifest rows. Where its memory is too small for the network's
+            pass over a batch, that goes in parts.
         progress : callable, optional
             Called with batches done and, where their number is known, batches in all.
 
@@ -161,9 +161,10 @@ class InParts:
                         f"{images.device} has no memory left for one image of {images.shape[-2]} x {images.shape[-1]} "
                         "pixels: end other programs that use it."
                     ) from error
-                self._most = self._most // 2
-                log.warning("memory ran out: from here on %d image(s) at a time", self._most)
-                torch.cuda.empty_cache()
+            # Not while the error is handled, which holds on to what the failed pass had made.
+            self._most = self._most // 2
+            log.warning("memory ran out: from here on %d image(s) at a time", self._most)
+            torch.cuda.empty_cache()
 
     def _part(self, images: Tensor) -> Tensor:
         n = len(images)

@@ -152,6 +152,8 @@ class Classifier(lightning.LightningModule):
 
         On a GPU by CUDA graphs, as far as torch can make them: small networks wait for each kernel to be started.
         """
+        # Each is a program of its own, of which torch would make eight and then, without a word, no more.
+        torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, 64)
         self.network.compile(dynamic=False, mode="reduce-overhead" if torch.cuda.is_available() else "default")
 
     def _logits(self, images: Tensor, rows: Tensor) -> Tensor:

@@ -25,8 +25,8 @@ class FrozenFeatures(lightning.Callback):
     Parameters
     ----------
     rows_of : callable
-        From `train` or `val`, and the number of a view, to that split's rows in it, each once, as the network is given
-        them: `(images, labels, rows)`. Validation rows are only asked for as they are, in view 0.
+        From `train` or `val`, the number of a view and a device to that split's rows in that view on that device, each
+        once, as the network is given them: `(images, labels, rows)`. Validation rows are only asked for in view 0.
     views : int or None
         Into how many fixed views the training images are put, in turn by the epoch; None where each epoch has its own.
     without_images : callable
@@ -39,7 +39,7 @@ class FrozenFeatures(lightning.Callback):
 
     def __init__(
         self,
-        rows_of: Callable[[str, int], Iterable[Batch]],
+        rows_of: Callable[[str, int, torch.device], Iterable[Batch]],
         views: int | None,
         without_images: Callable[[bool], bool],
         rows: int,
@@ -80,16 +80,18 @@ class FrozenFeatures(lightning.Callback):
     def _compute(self, trainer: lightning.Trainer, module: Classifier, view: int) -> bool:
         """Run the frozen part over a view; False where it cannot stand in for the long way, with the reason logged."""
         self._without_images(False)
-        training = self._run(trainer, module, self._rows_of("train", view))
+        device = trainer.strategy.root_device
+        training = self._run(trainer, module, self._rows_of("train", view, device))
         if training is not None and self._of_validation is None:
-            self._of_validation = self._run(trainer, module, self._rows_of("val", 0))
+            self._of_validation = self._run(trainer, module, self._rows_of("val", 0, device))
         if training is None or self._of_validation is None:
             return False
-        if not self._without_images(True):
-            log.info(
-                "the frozen part runs anew each epoch: the images are not in the cache, and loaders read them anew"
-            )
+        of_training, of_validation = training[0].nbytes, self._of_validation[0].nbytes
+        # Validation stands behind the training images of each view, and is kept for the views to come.
+        if self._too_large((self._views or 1) * (of_training + of_validation) + of_validation):
             return False
+        if not self._without_images(True):
+            log.info("loader processes go on bringing images that are not needed: they cannot be told")
         features, rows = (torch.cat(parts) for parts in zip(training, self._of_validation, strict=True))
         self._place = self._place.to(rows.device)
         self._place[rows] = torch.arange(len(rows), device=rows.device)
@@ -108,8 +110,7 @@ class FrozenFeatures(lightning.Callback):
         rows: list[Tensor] = []
         size = 0
         for batch in batches:
-            # Not by Lightning's way, which would normalise them again.
-            images, numbers = batch[0].to(trainer.strategy.root_device), batch[2].to(trainer.strategy.root_device)
+            images, numbers = batch[0], batch[2]
             with trainer.precision_plugin.forward_context():
                 if not found and (reason := why_not(module, images)) is not None:
                     log.info("the frozen part runs anew each epoch: %s", reason)
@@ -117,11 +118,16 @@ class FrozenFeatures(lightning.Callback):
                 found.append(enters(module.network, module.head, images)[0])
             rows.append(numbers)
             size += found[-1].nbytes
-            if size * (self._views or 1) > self._memory:
-                log.info("the frozen part runs anew each epoch: its features would take more than %d MiB",
-                         self._memory // 2**20)  # fmt: skip
+            if self._too_large(size * (self._views or 1)):
                 return None
         return torch.cat(found), torch.cat(rows)
+
+    def _too_large(self, size: int) -> bool:
+        if size > self._memory:
+            log.info(
+                "the frozen part runs anew each epoch: its features would take more than %d MiB", self._memory // 2**20
+            )
+        return size > self._memory
 
 
 def only_the_head_trains(network: nn.Module, head: str) -> bool:

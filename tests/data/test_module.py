@@ -379,7 +379,7 @@ def test_beside_a_gpu_that_does_not_hold_the_images_processes_bring_them(manifes
 
 
 def test_batches_can_leave_their_images_out_and_bring_them_again(manifest):
-    data = module(manifest, memory_for_images=10**9)
+    data = module(manifest, memory_for_images=10**9, workers=1)
     assert data.without_images(True) is False  # not decoded yet: loader processes would read them
     data.setup("fit")
     assert data.without_images(True) is True

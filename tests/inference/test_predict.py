@@ -74,8 +74,8 @@ def test_progress_is_told_by_the_batch(data, network):
 
 @pytest.mark.parametrize(
     ("device", "size", "expected"),
-    [("cpu", (224, 224), 32), ("cpu", (448, 448), 8), ("cpu", (4000, 4000), 1), ("cuda", (224, 224), 512),
-     ("cpu", (32, 32), 512), ("cuda", (448, 448), 128)],
+    [("cpu", (224, 224), 32), ("cpu", (448, 448), 8), ("cpu", (4000, 4000), 1), ("cuda", (224, 224), 256),
+     ("cpu", (32, 32), 512), ("cuda", (448, 448), 64)],
 )  # fmt: skip
 def test_larger_images_come_in_smaller_batches(device, size, expected):
     assert batch_size(torch.device(device), size) == expected

@@ -122,12 +122,33 @@ def test_what_does_not_qualify_goes_the_long_way_and_says_why(manifest, tmp_path
     for reason, settings in {
         "draws at random": {"network": Net(dropout=0.5)},
         "more than": {"memory": 100},
-        "not in the cache": {"memory_for_images": 0},
         "": {"augmentation": Augmentation()},  # each epoch has its own images
     }.items():
         caplog.clear()
         assert trained(manifest, tmp_path, fast=True, **settings)[2] >= whole
         assert reason in caplog.text
+
+
+def test_where_images_are_read_anew_each_epoch_features_serve_too(manifest, tmp_path, caplog):
+    caplog.set_level(logging.INFO, "medcls")
+    slow = trained(manifest, tmp_path, fast=False, memory_for_images=0)[0]
+    for workers in (0, 1):
+        fast, _, passes = trained(manifest, tmp_path, fast=True, memory_for_images=0, workers=workers)
+        assert fast == pytest.approx(slow, rel=1e-4)
+        assert passes < 2 * len(manifest)
+        assert ("cannot be told" in caplog.text) == (workers > 0)
+
+
+def test_features_of_all_views_and_of_validation_together_are_held_against_the_memory(manifest, tmp_path, caplog):
+    caplog.set_level(logging.INFO, "medcls")
+    of_one = 12 * 4  # what enters the head, float32
+    training, validation = (len(manifest.indices(name)) * of_one for name in ("train", "val"))
+    settings = {"augmentation": Augmentation(), "views": 2, "epochs": 2, "fast": True}
+    needed = 2 * (training + validation) + validation
+    trained(manifest, tmp_path, memory=needed, **settings)
+    assert "more than" not in caplog.text
+    trained(manifest, tmp_path, memory=needed - 1, **settings)
+    assert "more than" in caplog.text
 
 
 def test_p28_frozen_blocks_above_a_training_stem_do_not_qualify(manifest, tmp_path):
