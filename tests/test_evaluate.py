@@ -15,7 +15,7 @@ import torch
 import yaml
 from doors import FAST, run_door
 
-from medcls import evaluate, train
+from medcls import evaluate, reporting, train
 
 
 @pytest.fixture(scope="module")
@@ -224,6 +224,26 @@ def test_views_are_averaged_and_fitted_for_themselves_or_not_at_all(finished):
     assert not np.allclose(table["prob_得病"], alone["prob_得病"])
     assert metrics(made)["test"]["threshold_fitted"] is False
     assert "logit_得病" not in table
+
+
+def test_what_16_bits_change_is_seen_on_the_same_views(finished, monkeypatch):
+    seen = []
+    monkeypatch.setattr(evaluate, "HELD_AGAINST_EXACT", 5)
+    monkeypatch.setattr(reporting, "show_effect", lambda *given: seen.append(given))
+    run_door(evaluate.main, f"run={finished}", "views=3", "precision=bf16", "resamples=100")
+    ((exact, near, _, how),) = seen
+    assert how == "bf16"
+    assert len(exact) == 5 and exact.rows["path"].tolist() == near.rows["path"].tolist()
+    alone = pd.read_csv(finished / "predictions" / "test.csv").set_index("path").loc[exact.rows["path"]]
+    by_arithmetic = np.abs(exact.probabilities() - near.probabilities()).max()
+    by_views = np.abs(exact.rows["prob_得病"].to_numpy() - alone["prob_得病"].to_numpy()).max()
+    assert 0 < by_arithmetic < by_views / 2
+
+
+def test_a_folder_that_holds_no_run_is_left_where_it_is(tmp_path, monkeypatch, capsys):
+    (tmp_path / "empty").mkdir()
+    assert "is no run folder" in refused(monkeypatch, capsys, f"run={tmp_path}/empty")
+    assert (tmp_path / "empty").is_dir()
 
 
 def test_another_site_is_judged_by_what_was_fitted_before(finished, folder, tmp_path):

@@ -280,6 +280,9 @@ def test_resume_from_another_folder_and_for_longer(folder, tmp_path, monkeypatch
         "monitor_mode=min", f"hydra.run.dir={tmp_path}/run one",
     )  # fmt: skip
     monkeypatch.chdir("/")
+    # As a run has it that was begun before there was this setting.
+    config = tmp_path / "run one" / "config.yaml"
+    config.write_text(config.read_text(encoding="utf-8").replace("compile: false\n", ""), encoding="utf-8")
     run_door(train.main, f"resume={tmp_path}/run one", "trainer.max_epochs=2")
     assert OmegaConf.load(tmp_path / "run one" / "config.yaml").trainer.max_epochs == 2
     assert torch.load(tmp_path / "run one" / "checkpoints" / "last.ckpt", weights_only=True)["epoch"] == 1
