@@ -90,8 +90,9 @@ class Classifier(lightning.LightningModule):
         self.head = head
         self._optimizer, self._scheduler, self._metrics = optimizer, scheduler, metrics
         self._description = _plain(description)
-        # What enters the head, by `place[row]`, while nothing else trains (`medcls.learning.features`).
-        self.features: tuple[Tensor, Tensor] | None = None
+        # What enters the head, by `place[row]`, while nothing else trains; and what is done to it before, a dropout or
+        # nothing (`medcls.learning.features`).
+        self.features: tuple[Tensor, Tensor, nn.Module] | None = None
         self._groups()  # a pattern that matches nothing is found out now, not after the data has been decoded
 
         # No metric looks for NaN itself, for which a GPU would be waited for: `on_after_backward` does. A MeanMetric
@@ -160,8 +161,8 @@ class Classifier(lightning.LightningModule):
         """The long way, or from features where there are some; then the images may be absent."""
         if self.features is None:
             return self(images)
-        features, place = self.features
-        outputs = self.network.get_submodule(self.head)(features[place[rows]])
+        features, place, before = self.features
+        outputs = self.network.get_submodule(self.head)(before(features[place[rows]]))
         return logits_of_classes(outputs, len(self.classes), self.positive)
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:

@@ -17,8 +17,9 @@ class FrozenFeatures(lightning.Callback):
     """Lets epochs in which the head alone trains run on what enters the head, computed once.
 
     It applies where it gives what the long way gives: every parameter outside the head is frozen, with its
-    statistics; nothing there draws at random; the images of an epoch are those of an earlier one; and what the head
-    is given is one tensor, from which it alone makes the logits. Else training goes the long way.
+    statistics; nothing there draws at random, but for a dropout right before the head; the images of an epoch are
+    those of an earlier one; and what the head is given is one tensor, from which it alone makes the logits. Else
+    training goes the long way.
 
     Put it behind `FreezeSchedule` in the list of callbacks.
 
@@ -49,6 +50,7 @@ class FrozenFeatures(lightning.Callback):
         self._rows, self._memory = rows, memory
         self._of_view: dict[int, Tensor] = {}
         self._of_validation: tuple[Tensor, Tensor] | None = None
+        self._before: nn.Module = nn.Identity()
         self._place = torch.full((rows,), -1)
 
     def on_train_epoch_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
@@ -63,7 +65,7 @@ class FrozenFeatures(lightning.Callback):
             self._forget(pl_module)
             self._views = None  # what hindered it will not change
             return
-        pl_module.features = (self._of_view[view], self._place)
+        pl_module.features = (self._of_view[view], self._place, self._before)
 
     def on_train_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Let the loaders give images again."""
@@ -112,10 +114,13 @@ class FrozenFeatures(lightning.Callback):
         for batch in batches:
             images, numbers = batch[0], batch[2]
             with trainer.precision_plugin.forward_context():
-                if not found and (reason := why_not(module, images)) is not None:
-                    log.info("the frozen part runs anew each epoch: %s", reason)
-                    return None
-                found.append(enters(module.network, module.head, images)[0])
+                if not found:
+                    few = images[:4]
+                    self._before = dropout_before_head(module, few)
+                    if (reason := why_not(module, few, self._before)) is not None:
+                        log.info("the frozen part runs anew each epoch: %s", reason)
+                        return None
+                found.append(enters(module.network, module.head, images, self._before)[0])
             rows.append(numbers)
             size += found[-1].nbytes
             if self._too_large(size * (self._views or 1)):
@@ -140,30 +145,62 @@ def only_the_head_trains(network: nn.Module, head: str) -> bool:
     )
 
 
-def enters(network: nn.Module, head: str, images: Tensor) -> tuple[Tensor, Tensor]:
-    """What enters the head, and what leaves the network; the head in eval mode, so that its dropout draws nothing."""
+def enters(network: nn.Module, head: str, images: Tensor, before: nn.Module) -> tuple[Tensor, Tensor]:
+    """What enters the head, and what leaves the network; the head, and what stands before it, in eval mode.
+
+    Their dropout then draws nothing.
+    """
     caught: list[Tensor] = []
     module = network.get_submodule(head)
     handle = module.register_forward_pre_hook(lambda _, inputs: caught.append(inputs[0]))
-    training = module.training
+    training = [(part, part.training) for part in (module, before)]
     module.eval()
+    before.eval()
     try:
         # Not by calling the network, which may be compiled: nothing could be caught within it.
         outputs = network.forward(images.contiguous(memory_format=torch.channels_last))
     finally:
         handle.remove()
-        module.train(training)
+        for part, mode in training:
+            part.train(mode)
     return caught[0], outputs
 
 
-def why_not(module: Classifier, images: Tensor) -> str | None:
+def dropout_before_head(module: Classifier, images: Tensor) -> nn.Module:
+    """Find the dropout whose output, whatever its shape, is what enters the head (torchvision's Inception has one).
+
+    Returns
+    -------
+    Module
+        An `nn.Identity` where there is none. Nothing is drawn for good.
+    """
+    network, head = module.network, module.network.get_submodule(module.head)
+    given: list[Tensor] = []
+    left: list[tuple[nn.Module, Tensor]] = []
+    own = set(head.modules())
+    handles = [head.register_forward_pre_hook(lambda _, inputs: given.append(inputs[0]))]
+    for part in network.modules():
+        if isinstance(part, nn.Dropout) and part.training and part.p > 0 and part not in own:
+            handles.append(part.register_forward_hook(lambda dropout, _, output: left.append((dropout, output))))
+    try:
+        with torch.random.fork_rng(devices=[images.device] if images.is_cuda else []):
+            network.forward(images.contiguous(memory_format=torch.channels_last))
+    finally:
+        for handle in handles:
+            handle.remove()
+    if left and torch.equal(left[-1][1].flatten(1), given[0].flatten(1)):
+        return left[-1][0]
+    return nn.Identity()
+
+
+def why_not(module: Classifier, images: Tensor, before: nn.Module) -> str | None:
     """Why features cannot stand in for the network below the head; None where they can. Draws nothing for good."""
     network, head = module.network, module.network.get_submodule(module.head)
     with torch.random.fork_rng(devices=[images.device] if images.is_cuda else []):
         torch.manual_seed(0)
-        first, outputs = enters(network, module.head, images)
+        first, outputs = enters(network, module.head, images, before)
         torch.manual_seed(1)
-        second, _ = enters(network, module.head, images)
+        second, _ = enters(network, module.head, images, before)
     if not torch.equal(first, second):
         return "it draws at random (dropout or the like)"
     training = head.training
