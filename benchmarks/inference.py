@@ -78,8 +78,9 @@ def medcls_way(images: Path, size: int, arithmetic: Arithmetic, *, cached: bool)
     network = ClassLogits(mobilenetv3_large(2), 2, None).to(memory_format=torch.channels_last).eval()
     if cached:
         data.rows_of("external", batch_size=batch)
-    # Compiles, and allocates.
-    first = (torch.randn(batch, 3, size, size), torch.zeros(batch), torch.zeros(batch))
+    # Compiles, and allocates: of the same kind as the batches to come, else it would be compiled again for those.
+    with torch.inference_mode():
+        first = (torch.randn(batch, 3, size, size), torch.zeros(batch), torch.zeros(batch))
     predictor = Predictor(network, CPU, arithmetic)
     predictor([first])
     start = time.perf_counter()

@@ -170,6 +170,8 @@ class InParts:
         n = len(images)
         if self._same_size and n < self._most:
             images = torch.cat([images, images[-1:].expand(self._most - n, -1, -1, -1)])
+        if self._same_size:  # and one memory format: for another it would be compiled anew
+            images = images.contiguous(memory_format=torch.channels_last)
         logits = self._network(images)[:n]
         # A graph's next run writes over what this one gave.
         return logits.clone() if self._same_size else logits
