@@ -6,6 +6,7 @@ In the two memory formats; then, in processes of their own, with the C library l
 import statistics
 import subprocess
 import sys
+from typing import Any
 
 import torch
 
@@ -42,8 +43,12 @@ def main() -> None:
         step()
     formats = [(seconds(contiguous), seconds(channels_last)) for _ in range(given.pairs)]
 
-    def images_per_second(times: list[float]) -> float:
-        return given.batch / statistics.median(times)
+    def rows(slow: str, fast: str, pairs: list[tuple[float, float]]) -> list[dict[str, Any]]:
+        before, after = (given.batch / statistics.median(times) for times in zip(*pairs, strict=True))
+        return [
+            {"what": slow, "figure": before, "unit": "images/s"},
+            {"what": fast, "figure": after, "unit": "images/s", "against": slow, **ratio(pairs)},
+        ]
 
     report(
         "The training step alone",
@@ -54,32 +59,8 @@ def main() -> None:
             "threads": torch.get_num_threads(),
             "pairs": given.pairs,
         },
-        [
-            {
-                "what": "contiguous, memory kept",
-                "figure": images_per_second([first for first, _ in formats]),
-                "unit": "images/s",
-            },
-            {
-                "what": "channels_last, memory kept",
-                "figure": images_per_second([second for _, second in formats]),
-                "unit": "images/s",
-                "against": "contiguous, memory kept",
-                **ratio(formats),
-            },
-            {
-                "what": "channels_last, memory given back",
-                "figure": images_per_second([first for first, _ in memory]),
-                "unit": "images/s",
-            },
-            {
-                "what": "channels_last, memory kept, in a process of its own",
-                "figure": images_per_second([second for _, second in memory]),
-                "unit": "images/s",
-                "against": "channels_last, memory given back",
-                **ratio(memory),
-            },
-        ],
+        rows("contiguous, memory kept", "channels_last, memory kept", formats)
+        + rows("channels_last, memory given back", "channels_last, memory kept, in a process of its own", memory),
         given.out,
     )
 

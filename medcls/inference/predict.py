@@ -167,11 +167,10 @@ class InParts:
             torch.cuda.empty_cache()
 
     def _part(self, images: Tensor) -> Tensor:
+        if not self._same_size:
+            return self._network(images)
         n = len(images)
-        if self._same_size and n < self._most:
-            images = torch.cat([images, images[-1:].expand(self._most - n, -1, -1, -1)])
-        if self._same_size:  # and one memory format: for another it would be compiled anew
-            images = images.contiguous(memory_format=torch.channels_last)
-        logits = self._network(images)[:n]
-        # A graph's next run writes over what this one gave.
-        return logits.clone() if self._same_size else logits
+        filled = torch.cat([images, images[-1:].expand(self._most - n, -1, -1, -1)])
+        # One memory format too: for another it would be compiled anew. And a copy: a graph's next run writes over what
+        # this one gave.
+        return self._network(filled.contiguous(memory_format=torch.channels_last))[:n].clone()
