@@ -15,7 +15,8 @@ from medcls.cores import available as cores_available
 from medcls.errors import MedclsError
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
-# Batches below these leave a machine waiting for its own bookkeeping.
+# Batches below these leave a machine waiting for its own bookkeeping: the first measured (docs/performance.md), the
+# second not.
 FILLS_A_CPU, FILLS_A_GPU = 8, 64
 COMPILERS = ("g++", "clang++", "c++", "cl")
 PACKAGES = (
