@@ -316,7 +316,7 @@ def evaluate_run(cfg: DictConfig, folder: RunFolder) -> None:
         stamps=stamps,
         readings=readings,
         images=images,
-        decoding=opened.loaded.preprocessing.decoding,
+        preprocessing=opened.loaded.preprocessing,
     )
     folder.begin("evaluate.log")
     folder.write_json("policies.json", fitted.to_plain())
@@ -588,7 +588,7 @@ def evaluate_folds(cfg: DictConfig, folder: RunFolder) -> None:
         stamps=first.loaded.stamps,
         readings=readings,
         images=first.images,
-        decoding=first.loaded.preprocessing.decoding,
+        preprocessing=first.loaded.preprocessing,
     )
     folder.begin("evaluate.log")
     folder.write_text("folds.csv", folds.to_csv(index=False, lineterminator="\n"))

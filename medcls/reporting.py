@@ -30,7 +30,7 @@ from medcls.evaluation.sources import Drawn, Picture, Sources
 from medcls.evaluation.subgroups import Bands
 from medcls.evaluation.thresholds import chosen_beforehand, parse_policy
 from medcls.learning.checkpoints import AtomicCheckpointIO
-from medcls.preprocessing import Decoding
+from medcls.preprocessing import Decoding, Preprocessing
 from medcls.run_folder import RunFolder, read_json
 from medcls.wording import counted
 
@@ -314,7 +314,7 @@ def sources_of_run(
     stamps: Sequence[str],
     readings: Readings | None,
     images: Path | None,
-    decoding: Decoding,
+    preprocessing: Preprocessing,
 ) -> Sources:
     """Gather what a run folder's files say.
 
@@ -324,8 +324,8 @@ def sources_of_run(
         The report's title, and what was typed.
     images : Path or None
         Where the pictures lie.
-    decoding : Decoding
-        How they are shown.
+    preprocessing : Preprocessing
+        From a file to what the network received; the pictures are shown as it decodes them.
     """
     config = yaml.safe_load(run.config.read_text(encoding="utf-8"))
     try:
@@ -348,6 +348,7 @@ def sources_of_run(
         audit=_read_record(run.path / "audit.json", ("data", "findings")),
         weights=_read_record(run.path / "weights.json", ("source", "sha256", "reinitialised", "summary")),
         environment=_read_record(run.path / "environment.json", ("packages",)),
+        preprocessing=preprocessing.to_plain(),
         splits=splits,
         model=model,
         history=None if history.empty else history,
@@ -355,7 +356,7 @@ def sources_of_run(
         drawn=_drawn_in_training(run),
         best_epoch=int(AtomicCheckpointIO().load_checkpoint(run.best)["epoch"]),
         readings=readings,
-        picture=None if images is None else lambda path: picture(images / path, decoding),
+        picture=None if images is None else lambda path: picture(images / path, preprocessing.decoding),
     )
 
 

@@ -179,7 +179,7 @@ def train(cfg: DictConfig, run: RunFolder) -> float | None:
         stamps=manifest.stamps,
         readings=readings,
         images=manifest.root,
-        decoding=preprocessing.decoding,
+        preprocessing=preprocessing,
     )
     reporting.write(run, results, sources, telling)
     reporting.show(results, readings)

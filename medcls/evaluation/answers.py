@@ -113,19 +113,16 @@ def eligibility(study: Study) -> str | None:
 
 def preprocessing(study: Study) -> str | None:
     """From file to network input."""
-    own = study.setting("model.preprocessing")
-    if own is None:
+    used = study.sources.preprocessing
+    if used is None:
         return None
-    asked = {key: study.setting(f"data.{key}") for key in ("resize", "bits", "window")}
-    used = {**own, **{key: value for key, value in asked.items() if value is not None}}
-    size = study.setting("data.image_size") or own["size"]
-    height, width = (size, size) if isinstance(size, int) else size
-    channels = "grey" if len(own["mean"]) == 1 else "RGB"
-    window = f", window {used['window']}" if used.get("window") else ""
+    height, width = used["size"]
+    channels = "grey" if len(used["mean"]) == 1 else "RGB"
+    window = used["window"] if isinstance(used["window"], str | None) else "{:g} to {:g}".format(*used["window"])
     return (
-        f"Decoded to {channels} of {used.get('bits', 8)} bits{window}; resized to {height} x {width} pixels "
-        f"({used['resize']}, {used['interpolation']}); scaled to {_listed(own['range'])}, less the mean "
-        f"{_listed(own['mean'])}, divided by the standard deviation {_listed(own['std'])}. The same for every image."
+        f"Decoded to {channels} of {used['bits']} bits{f', window {window}' if window else ''}; resized to {height} x {width} pixels "
+        f"({used['resize']}, {used['interpolation']}); scaled to {_listed(used['range'])}, less the mean "
+        f"{_listed(used['mean'])}, divided by the standard deviation {_listed(used['std'])}. The same for every image."
     )
 
 

@@ -51,6 +51,8 @@ class Sources:
         What every page made from these images must say (synthetic, pooled).
     config, audit, weights, environment : mapping or None
         The files `config.yaml`, `audit.json`, `weights.json`, `environment.json`.
+    preprocessing : mapping or None
+        As `Preprocessing.to_plain` gives it: what was really used, whatever the configuration names to compute it.
     splits : DataFrame or None
         The file `splits.csv`.
     model : str or None
@@ -80,6 +82,7 @@ class Sources:
     audit: Mapping[str, Any] | None = None
     weights: Mapping[str, Any] | None = None
     environment: Mapping[str, Any] | None = None
+    preprocessing: Mapping[str, Any] | None = None
     splits: pd.DataFrame | None = None
     model: str | None = None
     history: pd.DataFrame | None = None

@@ -10,6 +10,7 @@ from medcls.evaluation.assessment import assess
 from medcls.evaluation.policies import fit_policies
 from medcls.evaluation.predictions import Predictions, probabilities_of
 from medcls.evaluation.sources import Sources
+from medcls.preprocessing import Preprocessing
 
 BINARY = ("other", "ill")
 FOUR = ("a", "b", "c", "d")
@@ -125,14 +126,7 @@ def config():
         "model": {
             "name": "mobilenetv3_large",
             "head": None,
-            "preprocessing": {
-                "size": 224,
-                "mean": [0.485, 0.456, 0.406],
-                "std": [0.229, 0.224, 0.225],
-                "range": [0, 1],
-                "resize": "squash",
-                "interpolation": "bilinear",
-            },
+            "preprocessing": {"_target_": "medcls.models.zoo.torchvision_preprocessing", "name": "mobilenet_v3_large"},
         },
         "loss": {"_target_": "medcls.learning.losses.cross_entropy", "class_weights": None, "label_smoothing": 0.0},
         "optimizer": {"_target_": "torch.optim.AdamW", "_partial_": True, "lr": 0.001},
@@ -163,6 +157,13 @@ def sources(**changed):
             "device": "CPU",
             "packages": {"medcls": "0.1.0", "torch": "2.15.0"},
         },
+        "preprocessing": Preprocessing(
+            size=(96, 128),
+            mean=(0.485, 0.456, 0.406),
+            std=(0.229, 0.224, 0.225),
+            resize="letterbox",
+            window=(-160, 240),
+        ).to_plain(),
         "splits": split_table(),
         "model": "MobileNetV3 on an input of 3 x 96 x 128\nparameters     4,204,594\nmultiply-adds  72,150,400\n",
         "history": history(),

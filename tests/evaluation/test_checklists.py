@@ -110,7 +110,7 @@ def test_answers_are_sentences_without_paths(standard, classes):
         ("7", "The image set phantoms, 5,000 images. Published at https://example.org/set (CC BY 4.0)."),
         ("8", "1 image named in the configuration"),
         ("9", "resized to 96 x 128 pixels (letterbox, bilinear)"),
-        ("9", "window [-160, 240]"),
+        ("9", "window -160 to 240"),
         ("10", "All training images were used."),
         ("11", "salted hashes"),
         ("12", "Every image could be read"),
