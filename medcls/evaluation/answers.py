@@ -119,8 +119,9 @@ def preprocessing(study: Study) -> str | None:
     height, width = used["size"]
     channels = "grey" if len(used["mean"]) == 1 else "RGB"
     window = used["window"] if isinstance(used["window"], str | None) else "{:g} to {:g}".format(*used["window"])
+    bits = f"{used['bits']} bits" + (f", window {window}" if window else "")
     return (
-        f"Decoded to {channels} of {used['bits']} bits{f', window {window}' if window else ''}; resized to {height} x {width} pixels "
+        f"Decoded to {channels} of {bits}; resized to {height} x {width} pixels "
         f"({used['resize']}, {used['interpolation']}); scaled to {_listed(used['range'])}, less the mean "
         f"{_listed(used['mean'])}, divided by the standard deviation {_listed(used['std'])}. The same for every image."
     )
