@@ -35,7 +35,7 @@ def train(checkout: Path, settings: Sequence[str], seed: int, folder: Path) -> t
 
 def auroc(table: Predictions) -> tuple[float, float, float]:
     """AUROC with its 95% interval; of more than two classes, their mean's."""
-    groups = table.rows["group"].tolist()
+    groups = table.clusters
     rows = intervals(table.labels(), table.probabilities(), table.classes, table.positive, groups, resamples=1000)
     row = rows[rows["metric"] == "auroc"].iloc[-1]
     return float(row["estimate"]), float(row["low"]), float(row["high"])

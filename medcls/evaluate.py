@@ -430,6 +430,7 @@ def other_images(cfg: DictConfig, opened: OpenedRun) -> tuple[Manifest, int]:
         Classes that the run does not know; whatever the source objects to.
     """
     from medcls.data.manifest import read_rows
+    from medcls.data.splits import with_kept_together
     from medcls.wording import enumerated
 
     classes = opened.loaded.classes
@@ -455,6 +456,7 @@ def other_images(cfg: DictConfig, opened: OpenedRun) -> tuple[Manifest, int]:
     copies = int(manifest.rows["content"].isin(set(seen["content"]) - {""}).sum())
     if copies:
         log.warning("%d of these images are also among those that the run learned or selected by", copies)
+    manifest = with_kept_together(manifest, near_copies=cfg.data.keep_near_copies_together)
     rows = manifest.rows.assign(split="external")
     return dataclasses.replace(manifest, classes=classes, positive=opened.loaded.positive, rows=rows), copies
 

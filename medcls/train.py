@@ -394,9 +394,11 @@ def check_same_run(run: RunFolder, manifest: Manifest) -> None:
     MedclsError
         Classes, images or splits differ from the saved manifest's.
     """
-    from medcls.data.manifest import read_rows
+    from medcls.data.manifest import KEPT_TOGETHER, read_rows
 
-    before, now = read_rows(run.manifest), manifest.rows
+    # Runs from before there was this column go on without it.
+    before = read_rows(run.manifest)
+    now = manifest.rows[[name for name in manifest.rows if name in before or name != KEPT_TOGETHER]]
     if before.equals(now.astype(str)):
         return
     old_classes, new_classes = sorted(set(before["label"])), sorted(set(now["label"]))

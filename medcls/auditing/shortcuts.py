@@ -17,7 +17,7 @@ from sklearn.model_selection import StratifiedKFold
 from sklearn.tree import DecisionTreeClassifier
 
 from medcls.auditing.findings import Finding
-from medcls.data.manifest import COLUMNS, Manifest
+from medcls.data.manifest import OWN_COLUMNS, Manifest
 from medcls.data.splits import together
 
 FOLDS = 5
@@ -185,7 +185,7 @@ def metadata(rows: pd.DataFrame, passed_over: Sequence[str] = ()) -> tuple[list[
     read from are passed over.
     """
     sources, left_out = [], []
-    for column in [name for name in rows.columns if name not in COLUMNS and name not in passed_over]:
+    for column in [name for name in rows.columns if name not in OWN_COLUMNS and name not in passed_over]:
         cells = rows[column].astype(str)
         filled = cells != ""
         numbers = pd.to_numeric(cells.where(filled), errors="coerce").astype(float)

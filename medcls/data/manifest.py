@@ -15,6 +15,9 @@ from medcls.errors import MedclsError, nearest, typed
 from medcls.wording import enumerated
 
 COLUMNS = ("path", "label", "group", "split", "given_split", "content", "stamp")
+# Made together with the splits: names the set of images that had to fall on one side, where it is more than a group.
+KEPT_TOGETHER = "kept_together"
+OWN_COLUMNS = (*COLUMNS, KEPT_TOGETHER)  # a user's own column of that name is called otherwise
 SPLITS = ("train", "val", "calibration", "test", "held_out", "unused", "left_out")
 SCORED_SPLITS = ("train", "val", "calibration", "test", "held_out")
 
@@ -45,7 +48,9 @@ class Manifest:
         patient, lesion or exam; empty where unknown), `split` (one of `SPLITS`; empty before the
         split is made), `given_split` (as it came with the data, else empty), `content` (hash of the
         decoded pixels), `stamp` (what a picture made from the image alone must say: synthetic; else
-        empty), and any further columns of the user's own table. All text.
+        empty), and any further columns of the user's own table. Once split also `kept_together`: the first path of
+        the images that had to fall on one side because they share a group, pixels or near copies, in some chain of
+        these; empty where that is the group alone. All text.
     positive : str or None
         The class that a binary task looks for; None for more than two classes.
     stamps : tuple of str

@@ -12,7 +12,7 @@ from scipy.sparse.csgraph import connected_components
 
 from medcls.data.cutting import assign, assign_fold, choose
 from medcls.data.given_splits import free_val, leave_out_copies, lock_test, small_val
-from medcls.data.manifest import SCORED_SPLITS, SPLITS, Manifest
+from medcls.data.manifest import KEPT_TOGETHER, SCORED_SPLITS, SPLITS, Manifest
 from medcls.data.near_copies import near_sets
 from medcls.errors import MedclsError
 
@@ -79,7 +79,7 @@ def split(
     -------
     Manifest
         With the column `split` filled with one of `train`, `val`, `calibration`, `test`, `held_out`,
-        `unused`, `left_out`, and asserted disjoint.
+        `unused`, `left_out`, and asserted disjoint; and with the column `kept_together`.
 
     Raises
     ------
@@ -88,7 +88,7 @@ def split(
         be followed, or near copies asked for of a manifest that was not made by reading images.
     """
     _check_settings(val_fraction, test_fraction, train_fraction, calibration_fraction, folds, fold, copies)
-    rows, notes, stamps = manifest.rows.copy(), [], manifest.stamps
+    rows, notes, stamps = manifest.rows.drop(columns=KEPT_TOGETHER, errors="ignore"), [], manifest.stamps
     near = near_sets(rows, manifest.facts) if keep_near_copies_together else None
     units = together(rows, near)
     if near is not None:
@@ -130,7 +130,7 @@ def split(
         rows.loc[free & ~keep, "split"] = "unused"
         notes.append(f"training on {int(keep.sum())} of {int(free.sum())} training images (data.train_fraction)")
     notes += _group_notes(rows)
-    result = manifest.with_rows(rows, *notes)
+    result = manifest.with_rows(rows.assign(**{KEPT_TOGETHER: _kept_together(rows, units)}), *notes)
     result = dataclasses.replace(result, stamps=stamps)
     check_splits(result, near, REQUIRED if calibration_fraction is None else (*REQUIRED, "calibration"))
     return result
@@ -141,6 +141,8 @@ def together(rows: pd.DataFrame, near: np.ndarray | None = None) -> np.ndarray:
 
     Parameters
     ----------
+    rows : DataFrame
+        A manifest's; what its splits kept together (the column `kept_together`) belongs together too.
     near : ndarray, optional
         As `near_sets` gives them; without, near copies may be parted.
 
@@ -151,17 +153,40 @@ def together(rows: pd.DataFrame, near: np.ndarray | None = None) -> np.ndarray:
     """
     n = len(rows)
     own = "image " + rows["path"]
-    group = ("group " + rows["group"]).where(rows["group"] != "", own)
-    content = rows["content"].where(rows["content"] != "", own)
+    named = [column for column in ("group", "content", KEPT_TOGETHER) if column in rows]
+    # An empty cell is shared with nobody.
+    sharing = [(f"{column} " + rows[column]).where(rows[column] != "", own) for column in named]
     # A graph of images and of what they share: whatever hangs together has one component.
     ends, size = [], n
-    for shared in (group, content, *(() if near is None else (pd.Series(near),))):
+    for shared in (*sharing, *(() if near is None else (pd.Series(near),))):
         numbers = pd.factorize(shared)[0]
         ends.append(size + numbers)
         size += int(numbers.max()) + 1
     image = np.tile(np.arange(n), len(ends))
     graph = coo_array((np.ones(len(image), dtype=bool), (image, np.concatenate(ends))), shape=(size, size))
     return connected_components(graph, directed=False)[1][:n].astype(np.int64)
+
+
+def with_kept_together(manifest: Manifest, *, near_copies: bool) -> Manifest:
+    """The same images, not cut, with the column `kept_together` as `split` would fill it.
+
+    Raises
+    ------
+    MedclsError
+        Near copies asked for of a manifest that was not made by reading images.
+    """
+    rows = manifest.rows.drop(columns=KEPT_TOGETHER, errors="ignore")
+    units = together(rows, near_sets(rows, manifest.facts) if near_copies else None)
+    return manifest.with_rows(rows.assign(**{KEPT_TOGETHER: _kept_together(rows, units)}))
+
+
+def _kept_together(rows: pd.DataFrame, units: np.ndarray) -> pd.Series:
+    """Name each unit of more than one group by its first path; empty where the group says the same."""
+    own = rows["group"].where(rows["group"] != "", rows["path"])
+    lone = rows["group"] == ""
+    parts = pd.DataFrame({"own": own, "lone": lone, "unit": units})
+    joins = parts.drop_duplicates()["unit"].value_counts().gt(1)
+    return rows["path"].groupby(units).transform("first").where(parts["unit"].map(joins), "")
 
 
 def split_table(manifest: Manifest) -> pd.DataFrame:
@@ -171,20 +196,24 @@ def split_table(manifest: Manifest) -> pd.DataFrame:
     -------
     DataFrame
         One row a split that has images; columns `split`, `images`, `groups` (images without a group
-        count as one each), and for each class `<class>: images` and `<class>: share` (0 to 1): a
-        class may itself be called `images`.
+        count as one each), `independent` (the same, where duplicates and what else was kept together
+        count once), and for each class `<class>: images` and `<class>: share` (0 to 1): a class may
+        itself be called `images`.
     """
     rows = manifest.rows
+    units = together(rows)
     table = []
     for name in SPLITS:
-        part = rows[rows["split"] == name]
+        here = (rows["split"] == name).to_numpy()
+        part = rows[here]
         if part.empty:
             continue
         counts = {label: int((part["label"] == label).sum()) for label in manifest.classes}
         groups = part.loc[part["group"] != "", "group"].nunique() + int((part["group"] == "").sum())
         by_class = {f"{label}: images": count for label, count in counts.items()}
         shares = {f"{label}: share": count / len(part) for label, count in counts.items()}
-        table.append({"split": name, "images": len(part), "groups": groups, **by_class, **shares})
+        sizes = {"images": len(part), "groups": groups, "independent": len(np.unique(units[here]))}
+        table.append({"split": name, **sizes, **by_class, **shares})
     return pd.DataFrame(table)
 
 

@@ -14,7 +14,7 @@ import pandas as pd
 from medcls.data import phantoms
 from medcls.data.assembly import assemble
 from medcls.data.file_search import below_root, find_files, lines_of, no_such_files
-from medcls.data.manifest import COLUMNS, SPLIT_SPELLINGS, Manifest, as_list, named_exclusions
+from medcls.data.manifest import OWN_COLUMNS, SPLIT_SPELLINGS, Manifest, as_list, named_exclusions
 from medcls.errors import MedclsError, nearest
 from medcls.wording import enumerated, printable, tallied
 
@@ -475,7 +475,7 @@ def own_columns(cells: pd.DataFrame, consumed: Collection[str]) -> tuple[pd.Data
         The new name is taken too.
     """
     own = cells.drop(columns=list(consumed))
-    renamed = {name: f"csv_{name}" for name in own.columns if name in COLUMNS or SCORES.fullmatch(name)}
+    renamed = {name: f"csv_{name}" for name in own.columns if name in OWN_COLUMNS or SCORES.fullmatch(name)}
     if taken := sorted(set(renamed.values()) & set(own.columns)):
         raise MedclsError(
             f"medcls would rename a column of the table to {', '.join(taken)}, which is there: rename it."

@@ -163,7 +163,7 @@ def assess(
     threshold = policies.threshold
     metrics = classification_metrics(*judged, threshold, ordered=ordered)
     at_half = None if threshold is None else classification_metrics(*judged)
-    groups = calibrated.rows["group"].tolist()
+    groups = calibrated.clusters
     few = min(resamples, RESAMPLES_OF_A_GROUP)
     of_a_group = functools.partial(_intervals, threshold=threshold, resamples=few, seed=seed)
     before = uncalibrated(calibrated) if calibrated.has_logits and policies.calibration is not None else None
@@ -227,7 +227,7 @@ def _is_number(value: object) -> bool:
 
 def _intervals(rows: Predictions, *, threshold: float | None, resamples: int, seed: int) -> pd.DataFrame:
     judged = (rows.labels(), rows.probabilities(), rows.classes, rows.positive)
-    return intervals(*judged, rows.rows["group"].tolist(), threshold, resamples, seed)
+    return intervals(*judged, rows.clusters, threshold, resamples, seed)
 
 
 def _deployment(

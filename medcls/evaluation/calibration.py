@@ -164,7 +164,7 @@ def reliability_table(table: Predictions, bins: int = 10, binning: Binning = "eq
     """
     predicted, events = scores_and_events(table)
     _check_bins(bins, binning)
-    groups = group_numbers(table.rows["group"].tolist(), len(table))
+    groups = group_numbers(table.clusters, len(table))
     bin_of, edges = _bins(predicted, bins, binning)
     rows = []
     for k, (lower, upper) in enumerate(edges):
@@ -349,7 +349,7 @@ def calibration_figures(table: Predictions, resamples: int = 2000, seed: int = 0
         error = np.abs(weights @ gaps).sum(axis=1) / weights.sum(axis=1)
         return np.column_stack([error, *(line.figures(weights) for line in lines.values())])
 
-    groups = group_numbers(table.rows["group"].tolist(), len(table))
+    groups = group_numbers(table.clusters, len(table))
     drawn = bootstrap(figures, labels, groups, resamples, seed).values
     clustered = any_repeated(groups)
     method = f"bootstrap over {'groups' if clustered else 'rows'}"

@@ -359,7 +359,7 @@ def _see(tables: Sequence[Predictions], metric: str, thresholds: Sequence[float 
     if positive and metric in ("sensitivity", "specificity"):
         name = positive if metric == "sensitivity" else next(one for one in classes if one != positive)
         words += f" of class {name!r}"
-    groups = group_numbers(first.rows["group"].tolist(), len(labels))
+    groups = group_numbers(first.clusters, len(labels))
     if any_repeated(groups):  # of all rows: which method holds does not hang on the metric
         words += f" from {len(np.unique(groups[kept]))} groups"
     return _Seen(

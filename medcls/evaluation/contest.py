@@ -10,7 +10,7 @@ from medcls.errors import MedclsError
 from medcls.evaluation.comparing import ALPHA, METRICS, WORDS, check_metric, compare_all
 from medcls.evaluation.intervals import MACRO, Split, split_intervals
 from medcls.evaluation.metrics import FEW_CASES, predicted_classes
-from medcls.evaluation.predictions import TOOK_PART, Predictions
+from medcls.evaluation.predictions import KEPT_TOGETHER, TOOK_PART, Predictions
 from medcls.evaluation.resampling import group_numbers
 from medcls.evaluation.thresholds import OperatingPoint
 from medcls.wording import counted, enumerated
@@ -192,7 +192,9 @@ def known_from(table: Predictions, other: Predictions) -> Predictions:
     """Give a table of another tool, where it has none, the groups and the split that a run knows of the same images."""
     rows = table.rows
     if (rows["group"] == "").all():
-        rows = rows.assign(group=rows["path"].map(other.rows.set_index("path")["group"]).fillna(""))
+        known = other.rows.set_index("path")
+        told = [name for name in ("group", KEPT_TOGETHER) if name in known]
+        rows = rows.assign(**{name: rows["path"].map(known[name]).fillna("") for name in told})
     if not table.split:
         rows = rows.assign(split=other.split)
     return dataclasses.replace(table, rows=rows)
@@ -240,7 +242,7 @@ def _own_figures(one: Contestant, metrics: Sequence[str], resamples: int, seed: 
         labels=table.labels(),
         predicted=predicted_classes(scores, table.classes, table.positive, threshold),
         scores=scores,
-        groups=group_numbers(table.rows["group"].tolist(), len(table)),
+        groups=group_numbers(table.clusters, len(table)),
         classes=table.classes,
         positive=index,
     )

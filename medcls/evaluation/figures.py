@@ -62,7 +62,7 @@ def _figures(one: Assessment, stamp: str | None, seed: int) -> list[_Plan]:
     """Plan each figure, in the order to be read."""
     table, caption, point = one.table, one.table.caption(), one.policies.operating_point
     scores = (table.labels(), table.probabilities(), table.classes, table.positive, caption, stamp)
-    groups = table.rows["group"].tolist()
+    groups = table.clusters
     at = "" if point is None else f" at the operating point, {point.label()}"
     sure = "probability" if table.positive is not None else "confidence"
     figures: list[_Plan] = [

@@ -58,7 +58,7 @@ def over_folds(
             fold.probabilities(),
             fold.classes,
             fold.positive,
-            fold.rows["group"].tolist(),
+            fold.clusters,
             point,
             resamples,
             seed,
@@ -74,7 +74,7 @@ def over_folds(
         labels=labels,
         predicted=np.concatenate(called),
         scores=np.concatenate([fold.probabilities() for fold in folds]),
-        groups=group_numbers([group for fold in folds for group in fold.rows["group"]], len(labels)),
+        groups=group_numbers(pooled(folds).clusters, len(labels)),
         classes=first.classes,
         positive=check_classes(first.classes, first.positive),
     )

@@ -229,7 +229,8 @@ def _training_shares(headline: Assessment, sources: Sources) -> dict[str, Estima
     if sources.splits is None or "train" not in set(sources.splits["split"]):
         return None
     row = sources.splits[sources.splits["split"] == "train"].iloc[0]
-    return shares({name: int(row[f"{name}: images"]) for name in class_shares(headline.table)}, int(row["groups"]))
+    cases = row["independent"] if "independent" in row else row["groups"]  # older runs counted groups alone
+    return shares({name: int(row[f"{name}: images"]) for name in class_shares(headline.table)}, int(cases))
 
 
 def _accuracies(assessment: Assessment, before: Assessment) -> str:
@@ -297,9 +298,9 @@ def _small(headline: Assessment) -> list[Limitation]:
     if few:
         fewest = max(min(cases.values()), 1)
         text = (
-            f"Images of one group count as one case. A case more or less called rightly moves a figure by up to "
-            f"{1 / fewest:.0%}. With 95% certainty the figures lie in these ranges: {told(headline, *names)}. Read the "
-            "ranges, not the figures. Cross-validation (data.folds=5) judges every image once; more images are better "
+            "Images of one group, and duplicates, count as one case. A case more or less called rightly moves a figure "
+            f"by up to {1 / fewest:.0%}. With 95% certainty the figures lie in these ranges: {told(headline, *names)}. "
+            "Read the ranges, not the figures. Cross-validation (data.folds=5) judges every image once; more images are better "
             "still."
         )
         return [Limitation(f"Fewer than {FEW_CASES} cases of a class: {', '.join(few)}", text, "serious")]
@@ -315,7 +316,7 @@ def _small(headline: Assessment) -> list[Limitation]:
 def _cases(headline: Assessment) -> dict[str, int]:
     """How many groups there are of each class."""
     rows = headline.table.rows
-    groups = group_numbers(rows["group"].tolist(), len(rows))
+    groups = group_numbers(headline.table.clusters, len(rows))
     return {name: len(np.unique(groups[(rows["label"] == name).to_numpy()])) for name in headline.table.classes}
 
 
@@ -522,16 +523,32 @@ def _listed(shares_by_class: Mapping[str, float]) -> str:
 
 
 def _groups(headline: Assessment) -> list[Limitation]:
-    """Images are not patients (P17), or nobody knows."""
-    n, lone = len(headline.table), int((headline.table.rows["group"] == "").sum())
-    groups = _groups_of(headline)
+    """Images are not patients (P17), or nobody knows; and duplicates that were kept together are no further cases."""
+    table = headline.table
+    n, lone = len(table), int((table.rows["group"] == "").sum())
+    groups = len(np.unique(group_numbers(table.rows["group"].tolist(), n)))
+    return [*_patients(n, lone, groups), *_duplicates(n, groups, _groups_of(headline))]
+
+
+def _duplicates(n: int, groups: int, cases: int) -> list[Limitation]:
+    if cases == groups:
+        return []
+    of = counted(n, "image") if groups == n else f"{counted(n, 'image')} of {counted(groups, 'group')}"
+    text = (
+        "Among them are duplicates or near duplicates of each other, which the split kept on one side: they are no "
+        f"further cases, and the intervals allow for it. Report {cases:,} as the number of cases."
+    )
+    return [Limitation(f"{of}, but only {counted(cases, 'independent case')}", text, "mind")]
+
+
+def _patients(n: int, lone: int, groups: int) -> list[Limitation]:
     if lone:
         which = "each" if lone == n else f"{lone:,} of them"
         title = f"Nothing says which of the {counted(n, 'image')} belong to one patient"
         text = (
-            f"Here {which} is taken as independent. Where patients have several images, the intervals are too narrow, "
-            "and images of one patient may stand in training and test alike. Name the patient by data.group_pattern "
-            "or data.group_column; if each image is of another patient, all is well."
+            f"Here {which} is taken as of another patient. Where patients have several images, the intervals are too "
+            "narrow, and images of one patient may stand in training and test alike. Name the patient by "
+            "data.group_pattern or data.group_column; if each image is of another patient, all is well."
         )
         return [Limitation(title, text, "mind")]
     if groups < n:
@@ -545,7 +562,7 @@ def _groups(headline: Assessment) -> list[Limitation]:
 
 
 def _groups_of(headline: Assessment) -> int:
-    return len(np.unique(group_numbers(headline.table.rows["group"].tolist(), len(headline.table))))
+    return len(np.unique(group_numbers(headline.table.clusters, len(headline.table))))
 
 
 def _one_site(headline: Assessment, others: Sequence[Assessment]) -> list[Limitation]:

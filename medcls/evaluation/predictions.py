@@ -15,6 +15,8 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 from scipy.special import logsumexp, softmax
 
 from medcls.errors import MedclsError, nearest
@@ -25,6 +27,7 @@ from medcls.writing import whole
 LOGIT, PROB = "logit_", "prob_"
 KEYS = ("path", "label", "group", "split")
 MADE_HERE = ("ood", "checkpoint")
+KEPT_TOGETHER = "kept_together"  # the manifest's column, absent in tables of other tools and of older runs
 
 # What a reader must know of a figure from a split that took part in making the classifier.
 TOOK_PART = {
@@ -59,9 +62,9 @@ class Predictions:
     ----------
     rows : DataFrame
         Text columns `path`, `label`, `group` (empty where unknown), `split`, then the manifest's other
-        columns; float64 columns `logit_<class>` (absent in tables of other tools), `prob_<class>` and
-        `ood` (the energy, see `energy`; absent without logits); text `checkpoint`, the hash of the
-        weights, empty where unknown.
+        columns, `kept_together` among them (see `clusters`); float64 columns `logit_<class>` (absent in
+        tables of other tools), `prob_<class>` and `ood` (the energy, see `energy`; absent without
+        logits); text `checkpoint`, the hash of the weights, empty where unknown.
     classes : tuple of str
         Class names in the order of the network's outputs.
     positive : str or None
@@ -139,6 +142,28 @@ class Predictions:
         """Whether the table holds logits beside the probabilities."""
         return all(LOGIT + name in self.rows.columns for name in self.classes)
 
+    @property
+    def clusters(self) -> list[str]:
+        """Name for each row the set of rows that are no independent cases; empty for a row that stands alone.
+
+        Rows of one group, and rows that a split had to keep together because they share pixels or are near
+        duplicates: connected components over both. Every interval and every count of cases goes by these.
+        """
+        groups = self.rows["group"].tolist()
+        if KEPT_TOGETHER not in self.rows or not self.rows[KEPT_TOGETHER].any():
+            return groups
+        n, own = len(self), pd.Series([(row,) for row in range(len(self))], dtype=object)
+        ends, size = [], n
+        for column in ("group", KEPT_TOGETHER):
+            # A tuple is no text: no name can be taken for a row that stands alone.
+            numbers, names = pd.factorize(self.rows[column].astype(object).where(self.rows[column] != "", own))
+            ends.append(size + numbers)
+            size += len(names)
+        edges = (np.tile(np.arange(n), len(ends)), np.concatenate(ends))
+        graph = coo_array((np.ones(len(edges[0]), dtype=bool), edges), shape=(size, size))
+        component = pd.Series(connected_components(graph, directed=False)[1][:n])
+        return component.map(dict(zip(component[::-1], self.rows["path"][::-1], strict=True))).tolist()
+
     def labels(self) -> NDArray[np.int64]:
         """Give the true class indices `(n,)`, in the order of `classes`."""
         return pd.Categorical(self.rows["label"], categories=list(self.classes)).codes.astype(np.int64)
@@ -215,6 +240,9 @@ class Predictions:
         groups = self.rows.loc[self.rows["group"] != "", "group"].nunique()
         if groups:
             words += f" of {groups} groups"
+        clusters = self.clusters
+        if clusters != self.rows["group"].tolist():
+            words += f", {len(set(clusters))} independent cases"
         note = TOOK_PART.get(self.split)
         return f"{words}; {note}" if note else words
 
@@ -494,7 +522,12 @@ def aggregate(table: Predictions, how: Literal["mean", "max", "median"], by: str
     first, agreed = units.first(), units.nunique() == 1
     _check_units(table, first, agreed, by)
     rows = first.where(agreed, "").reset_index(level="alone", drop=True)
-    joined = table.rows[[PROB + name for name in table.classes]].groupby(keys, sort=True).agg(how).to_numpy(np.float64)
+    joined = (
+        table.rows[[PROB + name for name in table.classes]]
+        .groupby(keys, sort=True)
+        .agg(how)
+        .to_numpy(np.float64, copy=True)
+    )
     if table.positive is None:
         joined /= joined.sum(axis=1, keepdims=True)
     else:

@@ -125,7 +125,7 @@ def fit_conformal_sets(val: Predictions, coverage: float = 0.9, *, seed: int = 0
         raise MedclsError(f"The coverage of the label sets is {coverage}: give a share between 0 and 1, as 0.9.")
     warnings = check_may_fit(val, "a conformal rule")
     of_truth = val.probabilities()[np.arange(len(val)), val.labels()]
-    groups = group_numbers(val.rows["group"].tolist(), len(val))
+    groups = group_numbers(val.clusters, len(val))
     if any_repeated(groups):
         mixed = np.random.default_rng(seed).permutation(len(val))
         of_truth = of_truth[mixed[np.unique(groups[mixed], return_index=True)[1]]]

@@ -77,7 +77,7 @@ def _apart(found: list[Difference]) -> list[Difference]:
 
 def class_shares(table: Predictions) -> dict[str, Estimate]:
     """Give each class's share of the rows; the positive class last, where there is one."""
-    groups = len(np.unique(group_numbers(table.rows["group"].tolist(), len(table))))
+    groups = len(np.unique(group_numbers(table.clusters, len(table))))
     names = sorted(table.classes, key=lambda name: name == table.positive)
     counts = {name: int((table.rows["label"] == name).sum()) for name in names}
     return shares(counts, groups)

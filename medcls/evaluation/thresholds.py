@@ -204,7 +204,7 @@ def fit_operating_point(val: Predictions, policy: str, *, resamples: int = 1000,
     positive = _positive_class(val)
     warnings = check_may_fit(val, "an operating point")
     labels = (val.labels() == val.classes.index(positive)).astype(np.int64)
-    groups = group_numbers(val.rows["group"].tolist(), len(val))
+    groups = group_numbers(val.clusters, len(val))
     point = OperatingPoint(
         policy=asked.text,
         threshold=asked.value,

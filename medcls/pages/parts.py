@@ -73,7 +73,8 @@ def splits_sheet(table: pd.DataFrame, classes: Sequence[str], positive: str | No
     Parameters
     ----------
     table : DataFrame
-        One row a split: `split`, `images`, `groups`, and for each class `<class>: images` and `<class>: share`.
+        One row a split: `split`, `images`, `groups`, `independent` (not in what older runs wrote), and for
+        each class `<class>: images` and `<class>: share`.
     classes : sequence of str
     positive : str or None
         The class that a binary task looks for.
@@ -84,6 +85,8 @@ def splits_sheet(table: pd.DataFrame, classes: Sequence[str], positive: str | No
     rows: list[Row] = [["Images", *(f"{split['images']:,}" for split in splits)]]
     if groups:
         rows.append(["Groups, counted apart", *(f"{split['groups']:,}" for split in splits)])
+    if any(split.get("independent", split["groups"]) != split["groups"] for split in splits):
+        rows.append(["Independent cases (duplicates once)", *(f"{split['independent']:,}" for split in splits)])
     of_classes: list[Row] = [
         [
             f"{name} (positive)" if name == positive else name,

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from medcls.data.manifest import Manifest
-from medcls.data.splits import check_splits, split, split_table, together
+from medcls.data.splits import check_splits, split, split_table, together, with_kept_together
 from medcls.errors import MedclsError
 
 
@@ -520,3 +520,33 @@ def test_a_calibration_part_without_a_class_is_refused():
         check_splits(manifest.with_rows(rows), required=("calibration",))
     with pytest.raises(MedclsError, match="'b' has 1 independent image.* left to cut the calibration split from"):
         split(manifest_of(["a"] * 50 + ["b"] * 2), calibration_fraction=0.2)
+
+
+def test_p17_what_was_kept_together_is_named_and_counted_once():
+    # 0 and 1 look alike, 2 and 3 have the same pixels, 4 and 5 are one patient, 6 to 8 hang together by two of these.
+    alike = [0, 0, *range(1, 99)]
+    alike[7], alike[8] = 200, 200
+    groups = [""] * 4 + ["p", "p", "q", "q"] + [""] * 92
+    contents = ["c0", "c1", "same", "same", *(f"c{k}" for k in range(4, 100))]
+    manifest = manifest_of(["a", "b"] * 50, groups, contents, alike=alike)
+    result = split(manifest, keep_near_copies_together=True)
+    named = result.rows["kept_together"]
+    assert named[:9].tolist() == ["00000.png"] * 2 + ["00002.png"] * 2 + ["", ""] + ["00006.png"] * 3
+    assert (named[9:] == "").all()
+    table = split_table(result)
+    assert int(table["images"].sum()) == 100
+    assert int(table["groups"].sum()) == 98
+    assert int(table["independent"].sum()) == 95
+    assert (together(result.rows) == together(manifest.rows, np.array(alike))).all()
+    apart = split(manifest).rows["kept_together"]
+    assert apart[apart != ""].index.tolist() == [2, 3]
+    uncut = with_kept_together(manifest, near_copies=True).rows
+    assert uncut["kept_together"].tolist() == named.tolist()
+    assert split(split(manifest), seed=1).rows.equals(split(manifest, seed=1).rows)
+
+
+def test_nothing_was_kept_together_where_nothing_is_shared():
+    groups = [f"p{k // 2}" for k in range(100)]
+    result = split(manifest_of(["a", "b"] * 50, groups, alike=range(100)), keep_near_copies_together=True)
+    assert (result.rows["kept_together"] == "").all()
+    assert split_table(result)["independent"].tolist() == split_table(result)["groups"].tolist()

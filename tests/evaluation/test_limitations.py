@@ -359,7 +359,7 @@ def test_p17_images_are_not_patients():
     listed = found(assessment(predictions(seed=1, group=pairs)))
     assert "500 as the number of cases" in the_one(listed, "1,000 images of only 500 groups").text
     unknown = found(assessment(predictions(seed=1, group="")))
-    assert "each is taken as independent" in the_one(unknown, "belong to one patient").text
+    assert "each is taken as of another patient" in the_one(unknown, "belong to one patient").text
 
 
 def test_no_other_site_was_tried():

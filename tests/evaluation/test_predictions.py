@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -47,6 +49,38 @@ def test_columns_stand_in_the_order_of_the_design():
     assert table.probabilities().shape == (6, 2)
     np.testing.assert_allclose(table.probabilities().sum(1), 1, atol=1e-15)
     np.testing.assert_allclose(table.rows["ood"], -np.log(np.exp(table.logits()).sum(1)))
+
+
+def clustered(groups, kept_together, n=6):
+    rows = manifest(n).assign(group=groups)
+    rows = rows if kept_together is None else rows.assign(kept_together=kept_together)
+    return from_logits(rows, np.arange(n), np.random.default_rng(0).normal(size=(n, 2)), CLASSES, "malignant", "abc")
+
+
+def test_rows_of_a_group_and_rows_kept_together_are_one_cluster():
+    groups, kept = ["p", "p", "", "", "q", ""], ["", "", "0002", "0002", "", ""]
+    assert clustered(groups, None).clusters == clustered(groups, "").clusters == groups
+    table = clustered(groups, kept)
+    assert table.clusters == ["0000", "0000", "0002", "0002", "0004", "0005"]
+    assert "of 2 groups, 4 independent cases" in table.caption()
+    assert "independent" not in clustered(groups, "").caption()
+    # By a group and by what was kept together in turn; a name may be that of a group.
+    assert clustered(["p", "p", "q", "q", "", ""], ["", "p", "p", "", "", "p"]).clusters == ["0000"] * 4 + [
+        "0004",
+        "0000",
+    ]
+    rows = dataclasses.replace(table, rows=table.rows[table.rows["path"] > "0002"])
+    assert rows.clusters == ["0003", "0004", "0005"]
+
+
+def test_clusters_are_read_back_and_outlive_joining_by_group(tmp_path):
+    groups, kept = ["p", "p", "q", "q", "r", ""], ["", "", "0002", "0002", "0002", ""]
+    table = clustered(groups, kept)
+    table.write_csv(tmp_path / "test.csv")
+    assert read_csv(tmp_path / "test.csv", "malignant").clusters == table.clusters
+    joined = aggregate(table, "mean")
+    assert joined.rows["path"].tolist() == ["0005", "p", "q", "r"]
+    assert joined.clusters == ["0005", "p", "q", "q"]
 
 
 def test_energy_is_lower_for_confident_logits():

@@ -1,0 +1,75 @@
+"""Duplicates and near duplicates through the commands: what they do to intervals, counts and limitations of a run."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from doors import FAST, run_door
+from PIL import Image
+
+from medcls import evaluate, train
+from medcls.evaluation.predictions import read_csv
+
+ONE_EPOCH = (*FAST, "positive_class=ill", "trainer.max_epochs=1")
+
+
+def texture(number: int) -> np.ndarray:
+    """Noise of a few pixels' grain, `(32, 32)`, of 20 to 230."""
+    coarse = np.random.default_rng([number, 11]).uniform(20, 230, (8, 8)).astype(np.float32)
+    return np.asarray(Image.fromarray(coarse).resize((32, 32), Image.Resampling.BICUBIC)).clip(20, 230)
+
+
+def save(path: Path, pixels: np.ndarray) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.rint(pixels).clip(0, 255).astype(np.uint8)).save(path)
+
+
+@pytest.fixture(scope="module")
+def twins(tmp_path_factory: pytest.TempPathFactory, _own_places: None) -> Path:
+    """A run on noise in which every image has a brightened twin, kept on one side."""
+    base = tmp_path_factory.mktemp("twins")
+    for number in range(80):
+        label = ("ill", "well")[number % 2]
+        save(base / "images" / label / f"{number:03d}.png", texture(number))
+        save(base / "images" / label / f"{number:03d}_again.png", 0.95 * texture(number) + 8)
+    settings = (f"data.root={base}/images", "data.keep_near_copies_together=true", "evaluate_test=true")
+    run_door(train.main, *ONE_EPOCH, *settings, f"hydra.run.dir={base}/run")
+    return base / "run"
+
+
+def read(folder: Path) -> dict:
+    return json.loads((folder / "metrics.json").read_text(encoding="utf-8"))["test"]
+
+
+def the_interval(judged: dict, metric: str) -> dict:
+    return next(row for row in judged["intervals"] if row["metric"] == metric and row["class"] in ("ill", ""))
+
+
+def test_twins_kept_together_are_resampled_together_and_counted_once(twins, tmp_path):
+    judged, table = read(twins), read_csv(twins / "predictions" / "test.csv", "ill")
+    assert len(table) == 32 and len(set(table.clusters)) == 16
+    assert "n = 32 images (16 ill, 16 well), 16 independent cases" in judged["caption"]
+    for metric in ("accuracy", "sensitivity", "auroc"):
+        assert "bootstrap over groups" in the_interval(judged, metric)["method"]
+    report = (twins / "report.md").read_text(encoding="utf-8")
+    assert "32 images, but only 16 independent cases" in report
+    assert "8 of ill" in report  # fewer than 30 cases
+    # The same from the run, from its table, and, by rows, from a table that knows nothing of it.
+    run_door(evaluate.main, f"run={twins}", f"hydra.run.dir={tmp_path}/again", "operating_point=youden")
+    run_door(evaluate.main, f"predictions={twins}/predictions/test.csv", "positive_class=ill",
+             f"hydra.run.dir={tmp_path}/table")  # fmt: skip
+    shutil.copytree(twins, tmp_path / "old")
+    for file in ("manifest.csv", "predictions/test.csv", "predictions/val.csv"):
+        pd.read_csv(twins / file, dtype=str, keep_default_na=False).drop(columns="kept_together").to_csv(
+            tmp_path / "old" / file, index=False
+        )
+    run_door(evaluate.main, f"run={tmp_path}/old")
+    expected = the_interval(judged, "auroc")
+    assert the_interval(read(tmp_path / "again"), "auroc") == expected
+    assert the_interval(read(tmp_path / "table"), "auroc") == expected
+    by_rows = the_interval(read(tmp_path / "old"), "accuracy")
+    assert "Wilson" in by_rows["method"]
+    assert "independent" not in read(tmp_path / "old")["caption"]
