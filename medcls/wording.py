@@ -4,6 +4,8 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import PurePath
 
+LONGEST_PATH = 4096  # of Linux, whose paths are the longest
+
 
 def counted(number: int, noun: str, plural: str | None = None) -> str:
     """`1 image`, `1,204 images`."""
@@ -22,5 +24,7 @@ def tallied(names: Sequence[str]) -> str:
 
 
 def printable(path: PurePath | str) -> str:
-    """Write a path for a message: with escapes where it has newlines or a broken encoding."""
-    return str(path) if str(path).isprintable() else ascii(str(path))
+    """Write a path for a message: with escapes where it has newlines or a broken encoding, cut where it has no end."""
+    text = str(path)
+    text = text if len(text) <= LONGEST_PATH else f"{text[:100]}... ({len(text):,} characters)"
+    return text if text.isprintable() else ascii(text)

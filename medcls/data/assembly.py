@@ -18,9 +18,10 @@ from medcls.data.manifest import (
     check_task,
     exclude,
     groups_from_paths,
+    label_conflicts,
     named_exclusions,
 )
-from medcls.data.survey import survey
+from medcls.data.survey import looked_at_again, survey
 from medcls.errors import MedclsError
 from medcls.wording import tallied
 
@@ -112,6 +113,9 @@ def assemble(
         rows = rows.assign(**header_columns(root, rows["path"].tolist(), is_dicom))
     rows = rows.assign(split="", content=facts["content"].to_numpy(), stamp="".join(stamps))
     if strict:
+        if conflicts := label_conflicts(rows):
+            facts = looked_at_again(root, facts, conflicts, frame=frame, remember=remember)
+            rows["content"] = facts["content"].to_numpy()
         check_one_label_per_image(rows)
     others = [column for column in rows.columns if column not in COLUMNS]
     rows = rows[[*COLUMNS, *others]].reset_index(drop=True)

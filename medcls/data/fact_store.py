@@ -30,12 +30,25 @@ SETTLED_NS = 2_000_000_000
 WAIT_S = 30
 """How long another process may hold the store before this one does without."""
 
-DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+DAMAGED = (
+    sqlite3.SQLITE_CORRUPT,
+    sqlite3.SQLITE_NOTADB,
+    sqlite3.SQLITE_ERROR,  # no such table or column
+    sqlite3.SQLITE_MISMATCH,
+    sqlite3.SQLITE_CONSTRAINT,  # a column of another type
+)
+"""What SQLite says of a file that is no database, or none of ours."""
 
 T = TypeVar("T")
 
 Fact = Sequence[str | int | float]
 """One file's values, in an order that the store's version stands for."""
+
+FORMAT = 2
+"""Raise this when what stands in a row comes to look otherwise."""
+
+DIGEST_BYTES = 8
+"""Of the checksum that each row begins with: it covers the key too, so that no row answers for another file."""
 
 
 class FactStore:
@@ -55,7 +68,7 @@ class FactStore:
         self._root, self._frame = os.fspath(root), frame
         # A million files lie in a few folders: to follow each folder's links once is enough.
         self._real_folder = cache(os.path.realpath)
-        version = f"{reading_version()}; {' '.join(columns)}"
+        version = f"format {FORMAT}; {reading_version()}; {' '.join(columns)}"
         self.path = folder() / f"{hashlib.blake2b(version.encode(), digest_size=8).hexdigest()}.sqlite"
         self._connection: sqlite3.Connection | None = None
         self._keys: dict[str, bytes] = {}
@@ -70,17 +83,37 @@ class FactStore:
         self._close()
 
     def recall(self, paths: Sequence[str]) -> dict[str, Fact]:
-        """What is known of these, by one query; files that are new, changed or gone are left out."""
+        """What is known of these, by one query; files that are new, changed or gone are left out.
+
+        So are rows that do not bear their checksum: these are said, and `keep` writes over them.
+        """
         self._keys = {path: key for path in paths if (key := self._key(path)) is not None}
 
-        def ask(connection: sqlite3.Connection) -> dict[bytes, Fact]:
+        def ask(connection: sqlite3.Connection) -> dict[bytes, object]:
             keys = list(self._keys.values())
             marks = ",".join("?" * len(keys))
-            rows = connection.execute(f"SELECT key, fact FROM facts WHERE key IN ({marks})", keys)  # noqa: S608
-            return {key: json.loads(fact) for key, fact in rows}
+            return dict(connection.execute(f"SELECT key, fact FROM facts WHERE key IN ({marks})", keys))  # noqa: S608
 
-        found: dict[bytes, Fact] = self._attempt(ask, {})
-        return {path: found[key] for path, key in self._keys.items() if key in found}
+        found: dict[bytes, object] = self._attempt(ask, {})
+        facts = {key: fact for key, row in found.items() if (fact := _unsealed(key, row)) is not None}
+        if len(facts) < len(found):
+            log.warning(
+                "cache: what %s says of %d file(s) was damaged: they are read again",
+                self.path,
+                len(found) - len(facts),
+            )
+        return {path: facts[key] for path, key in self._keys.items() if key in facts}
+
+    def forget(self, paths: Sequence[str]) -> None:
+        """Drop what is known of these: it is not what the files show."""
+        keys = [(key,) for path in paths if (key := self._key(path)) is not None]
+
+        def drop(connection: sqlite3.Connection) -> None:
+            with connection:
+                connection.execute("BEGIN IMMEDIATE")
+                connection.executemany("DELETE FROM facts WHERE key = ?", keys)
+
+        self._attempt(drop, None)
 
     def keep(self, facts: Mapping[str, Fact]) -> None:
         """Write down together what was found out about files last asked for by `recall`.
@@ -88,11 +121,7 @@ class FactStore:
         Killed before the end, it has kept none of them. A file which changes between the two calls does
         no harm: nobody will ask for its former time again.
         """
-        lines = [
-            (self._keys[path], json.dumps(fact, separators=(",", ":")))
-            for path, fact in facts.items()
-            if path in self._keys
-        ]
+        lines = [(key, _sealed(key, fact)) for path, fact in facts.items() if (key := self._keys.get(path)) is not None]
 
         def write(connection: sqlite3.Connection) -> None:
             with connection:
@@ -112,7 +141,10 @@ class FactStore:
                 status = os.stat(full)
             folder, name = os.path.split(full)
             place = os.path.join(self._real_folder(folder), name)
-        except OSError:  # whoever reads the file says what is wrong with it
+        except (
+            OSError,
+            ValueError,
+        ):  # whoever reads the file says what is wrong with it (ValueError: a null byte in its name)
             return None
         if time.time_ns() - status.st_mtime_ns < SETTLED_NS:
             return None
@@ -125,16 +157,18 @@ class FactStore:
             return otherwise
         try:
             return action(self._connection)
-        except (sqlite3.Error, ValueError) as error:  # ValueError: what was kept is no JSON any more
+        except sqlite3.Error as error:
             self._give_up(error)
-            return otherwise
+            # Where a new store was made in the place of a damaged one, it gets what was to be written.
+            return self._attempt(action, otherwise)
 
     def _open(self) -> None:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             # No transactions but those that we begin.
             self._connection = sqlite3.connect(self.path, timeout=WAIT_S, isolation_level=None)
-            self._connection.execute("CREATE TABLE IF NOT EXISTS facts (key BLOB PRIMARY KEY, fact TEXT NOT NULL)")
+            self._connection.text_factory = bytes  # in a damaged store may stand a text that is not UTF-8
+            self._connection.execute("CREATE TABLE IF NOT EXISTS facts (key BLOB PRIMARY KEY, fact BLOB NOT NULL)")
             os.utime(self.path)  # when it was last used
             self._inode = self.path.stat().st_ino
         except (OSError, sqlite3.Error) as error:
@@ -143,8 +177,7 @@ class FactStore:
     def _give_up(self, error: Exception) -> None:
         """Make a damaged store anew, once; for any other reason go on without."""
         self._close()
-        damaged = isinstance(error, ValueError) or getattr(error, "sqlite_errorcode", None) in DAMAGED
-        if not damaged or self._made_anew:
+        if not _is_damage(error) or self._made_anew:
             log.warning("cache: what is known of files is not kept (%s: %s); the run goes on without", self.path, error)
             return
         log.warning("cache: %s was damaged (%s) and is made anew: files are read again", self.path, error)
@@ -163,6 +196,28 @@ class FactStore:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
+
+
+def _is_damage(error: Exception) -> bool:
+    """Whether the store itself is at fault, not the disk or another process; an extended code ends in its kind."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in DAMAGED
+
+
+def _sealed(key: bytes, fact: Fact) -> bytes:
+    """A row: checksum, then the values as JSON."""
+    values = json.dumps(fact, separators=(",", ":")).encode()
+    return hashlib.blake2b(key + values, digest_size=DIGEST_BYTES).digest() + values
+
+
+def _unsealed(key: object, row: object) -> Fact | None:
+    """The values of a row; None where it is not what was written for this key."""
+    if not isinstance(key, bytes) or not isinstance(row, bytes):
+        return None
+    digest, values = row[:DIGEST_BYTES], row[DIGEST_BYTES:]
+    if hashlib.blake2b(key + values, digest_size=DIGEST_BYTES).digest() != digest:
+        return None
+    fact: Fact = json.loads(values)
+    return fact
 
 
 def folder() -> Path:
@@ -189,7 +244,7 @@ def forget(path: Path) -> bool:
         finally:
             connection.close()
     except sqlite3.Error as error:
-        if getattr(error, "sqlite_errorcode", None) in DAMAGED:
+        if _is_damage(error):
             remove(path)
             return True
         return False

@@ -43,7 +43,7 @@ def below_root(paths: "pd.Series[str]", root: Path) -> "pd.Series[str]":
     if len(outside):
         raise MedclsError(
             f"{len(outside)} row(s) name a file outside {root} (data.root): "
-            + enumerated([f"line {line}: {paths[line]}" for line in outside.index], most=5)
+            + enumerated([f"line {line}: {printable(paths[line])}" for line in outside.index], most=5)
             + ". Give the folder above them as data.root, or a data.path_template of the file names alone."
         )
     return found
@@ -214,7 +214,7 @@ def refuse_different(root: Path, several: Mapping[str, Sequence[str]], wanted: "
         raise MedclsError(
             f"Several different files could be meant by {len(unclear)} row(s):\n"
             + "\n".join(
-                f"  {lines_of(wanted.index[wanted == path])}: {path} may be {enumerated(hits)}"
+                f"  {lines_of(wanted.index[wanted == path])}: {printable(path)} may be {enumerated(hits)}"
                 for path, hits in list(unclear.items())[:5]
             )
             + "\nGive the folder of the right ones as data.root, or name it in data.path_template."

@@ -95,6 +95,8 @@ def read(path: Path, decoding: Decoding) -> Decoded:
         With the path and the reason: missing, a folder, no permission, empty, not an image, cut short, too large.
     """
     path = Path(path)
+    if "\0" in str(path):
+        raise UnreadableImage("its name holds a null byte", path)
     try:
         status = path.stat()
         if stat.S_ISDIR(status.st_mode):

@@ -267,6 +267,12 @@ def check_positive(classes: Sequence[str], positive: str | None) -> None:
         )
 
 
+def label_conflicts(rows: pd.DataFrame) -> list[str]:
+    """The images whose pixels stand under more than one label."""
+    labels = rows.groupby("content")["label"].nunique()
+    return rows.loc[rows["content"].isin(labels.index[labels > 1]), "path"].tolist()
+
+
 def check_one_label_per_image(rows: pd.DataFrame) -> None:
     """The same pixels under two labels teach nothing but noise: stop and name them.
 
@@ -275,8 +281,7 @@ def check_one_label_per_image(rows: pd.DataFrame) -> None:
     MedclsError
         Lists every set of identical images whose labels differ.
     """
-    labels = rows.groupby("content")["label"].nunique()
-    conflicted = rows[rows["content"].isin(labels.index[labels > 1])]
+    conflicted = rows[rows["path"].isin(label_conflicts(rows))]
     if conflicted.empty:
         return
     lines = [

@@ -18,6 +18,7 @@ from medcls import cores
 from medcls.data import images
 from medcls.data.cache import MappedImages, PixelCache
 from medcls.data.manifest import Manifest
+from medcls.data.survey import forgotten
 from medcls.data.transforms import Augmentation, Changes, change, draws, normalise
 from medcls.errors import MedclsError
 from medcls.preprocessing import Preprocessing
@@ -87,6 +88,13 @@ class ImageStore:
             row = int(rows[number])
             decoded = self._decoded(row)
             if decoded.content.encode() != self._contents[row]:
+                if forgotten(
+                    self._root, self._paths[row], self._contents[row].decode(), frame=self._preprocessing.frame
+                ):
+                    raise MedclsError(
+                        f"The cache was wrong about {self._root / self._paths[row]}, which has not changed: what it "
+                        "said of this file is forgotten. Start again, and the file is read anew."
+                    )
                 raise MedclsError(
                     f"{self._root / self._paths[row]} no longer shows what it did when this run looked at it first: "
                     "leave the images alone while they are read, and start again."

@@ -3,8 +3,10 @@
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
+import pandas as pd
+
 from medcls.data.manifest import Manifest, read_rows
-from medcls.data.survey import survey
+from medcls.data.survey import looked_at_again, survey
 from medcls.errors import MedclsError
 from medcls.wording import counted, enumerated
 
@@ -55,10 +57,18 @@ def reopen(
             + "\n".join(f"  {failure}" for failure in failures[:20])
             + f"\n{moved}"
         )
-    changed = rows.loc[facts["content"].to_numpy() != rows["content"].to_numpy(), "path"].tolist()
+    changed = _changed(rows, facts)
+    if changed:
+        facts = looked_at_again(root, facts, changed, frame=frame, remember=remember)
+        changed = _changed(rows, facts)
     if changed:
         raise MedclsError(
             f"{counted(len(changed), 'image')} no longer show what they did when the run was made: "
             f"{enumerated(changed, 5)}. Figures of other images are not this run's. Bring them back. {moved}"
         )
     return Manifest(root, tuple(classes), rows, positive, stamps, facts=facts)
+
+
+def _changed(rows: pd.DataFrame, facts: pd.DataFrame) -> list[str]:
+    """The images whose content is not what the run knew; both tables are in one order."""
+    return rows.loc[facts["content"].to_numpy() != rows["content"].to_numpy(), "path"].tolist()

@@ -1,6 +1,7 @@
 """Every file looked at once, before anything is trained: what it holds, and whether it can be read at all."""
 
 import dataclasses
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
@@ -14,6 +15,8 @@ from medcls.data.fact_store import Fact, FactStore
 from medcls.data.images import UnreadableImage
 from medcls.data.traits import Traits, traits
 from medcls.preprocessing import Decoding
+
+log = logging.getLogger(__name__)
 
 # How many files are asked for, read and remembered at a time: what a kill can lose.
 BATCH = 1024
@@ -126,6 +129,54 @@ def survey(
             facts |= fresh
             table.add([path for path in chunk if path in facts], facts)
     return table.frame(), failures
+
+
+def looked_at_again(
+    root: Path, facts: pd.DataFrame, paths: Sequence[str], *, frame: int = 0, remember: bool = True
+) -> pd.DataFrame:
+    """Read some files again, whatever the cache says of them, before a run is refused for what it says.
+
+    Parameters
+    ----------
+    root, frame, remember
+        As of `survey`.
+    facts : DataFrame
+        As `survey` gave them.
+    paths : sequence of str
+        Which of them.
+
+    Returns
+    -------
+    DataFrame
+        `facts`, and where a file shows something else, what it shows. The cache forgets such a file, and that is said.
+    """
+    fresh, _ = survey(root, paths, frame=frame, remember=False)
+    wrong = fresh.index[fresh["content"] != facts.loc[fresh.index, "content"]]
+    if wrong.empty:
+        return facts
+    log.warning(
+        "cache: of %d file(s), such as %s, it said what they do not show: they were read again", len(wrong), wrong[0]
+    )
+    if remember:
+        with FactStore(root, frame, COLUMNS) as store:
+            store.forget(list(wrong))
+    together = pd.concat([facts.drop(index=wrong), fresh.loc[wrong]])
+    return together.loc[facts.index]
+
+
+def forgotten(root: Path, path: str, content: str, *, frame: int = 0) -> bool:
+    """Make the cache forget a file of which it says this content, though the file shows another and has not changed.
+
+    Returns
+    -------
+    bool
+        False where it says nothing of the file as it is now, or something else.
+    """
+    with FactStore(root, frame, COLUMNS) as store:
+        said = store.recall([path]).get(path)
+        if wrong := said is not None and said[COLUMNS.index("content")] == content:
+            store.forget([path])
+    return wrong
 
 
 class FactsTable:

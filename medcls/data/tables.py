@@ -6,7 +6,7 @@ import io
 import re
 import string
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -19,6 +19,12 @@ from medcls.errors import MedclsError, nearest
 from medcls.wording import enumerated, printable, tallied
 
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs"}
+
+# Characters that no cell can hold: what they say is wrong with the file.
+NO_TEXT = {
+    "\0": "a null byte, which no text does: is it a table, and in UTF-8",
+    "\ufeff": "a byte-order mark, which stands at the beginning of a file alone: were two tables put together",
+}
 
 # Columns that the predictions table adds to the manifest's own.
 SCORES = re.compile(r"ood|checkpoint|(logit|prob)_.*")
@@ -225,7 +231,7 @@ def read_table(path: Path) -> tuple[pd.DataFrame, list[str]]:
         length than the header.
     """
     text = read_text(path)
-    separator = max(SEPARATORS, key=lambda one: len(next(comma_separated.reader(io.StringIO(text), delimiter=one), [])))
+    separator = max(SEPARATORS, key=lambda one: width_of_header(text, one))
     reader = comma_separated.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
     lines: list[int] = []
     rows: list[list[str]] = []
@@ -236,10 +242,13 @@ def read_table(path: Path) -> tuple[pd.DataFrame, list[str]]:
                 lines.append(reader.line_num)
                 rows.append([cell.strip() for cell in row])
     except comma_separated.Error as error:
-        raise MedclsError(f"{path}, line {reader.line_num}, cannot be read as a table: {error}.") from error
+        raise MedclsError(
+            f"{path}, line {max(1, reader.line_num)}, cannot be read as a table: {error}. Is a quote opened there or "
+            "before, and not closed?"
+        ) from error
     if len(header) < 2:
         raise MedclsError(
-            f"The first line of {path} names {len(header)} column(s): {', '.join(header) or 'it is empty'}. It must "
+            f"The first line of {path} names {len(header)} column(s): {shown(header) or 'it is empty'}. It must "
             f"name the columns, separated by {', '.join(SEPARATORS.values())}."
         )
     if not rows:
@@ -248,11 +257,11 @@ def read_table(path: Path) -> tuple[pd.DataFrame, list[str]]:
     if ragged:
         raise MedclsError(
             f"{len(ragged)} row(s) of {path} have more or fewer cells than the {len(header)} columns "
-            f"({', '.join(header)}): {enumerated(ragged)}. A cell that holds the separator must stand in quotes."
+            f"({shown(header)}): {enumerated(ragged)}. A cell that holds the separator must stand in quotes."
         )
     twice = [name for name, count in Counter(header).items() if count > 1 and name]
     if twice:
-        raise MedclsError(f"{path} has more than one column named {', '.join(twice)}: rename them.")
+        raise MedclsError(f"{path} has more than one column named {shown(twice)}: rename them.")
     cells = pd.DataFrame(rows, columns=header, index=pd.Index(lines, name="line"), dtype=str)
     notes = []
     if separator != ",":
@@ -263,14 +272,27 @@ def read_table(path: Path) -> tuple[pd.DataFrame, list[str]]:
     return cells, notes
 
 
+def width_of_header(text: str, separator: str) -> int:
+    """How many columns the first line has, if this is what stands between them; 0 where it cannot be read."""
+    try:
+        return len(next(comma_separated.reader(io.StringIO(text, newline=""), delimiter=separator), []))
+    except comma_separated.Error:
+        return 0
+
+
+def shown(names: Iterable[str]) -> str:
+    """Names of columns as a message can print them, however many there are and whatever stands in them."""
+    return enumerated([printable(name if len(name) <= 60 else f"{name[:60]}...") for name in names], most=50)
+
+
 def read_text(path: Path) -> str:
     """Read a text file: UTF-8 with or without a byte-order mark, or UTF-16 with one.
 
     Raises
     ------
     MedclsError
-        It cannot be read, is a spreadsheet, or is in another encoding; no encoding is guessed, since a wrong one
-        changes names in silence.
+        It cannot be read, is a spreadsheet, holds null bytes or a byte-order mark within, or is in another encoding;
+        no encoding is guessed, since a wrong one changes names in silence.
     """
     try:
         data = path.read_bytes()
@@ -279,12 +301,17 @@ def read_text(path: Path) -> str:
     if data.startswith((b"PK\x03\x04", b"\xd0\xcf\x11\xe0")):
         raise MedclsError(f"{path} (data.csv) is a spreadsheet or an archive. Save the table as CSV in UTF-8.")
     try:
-        return data.decode("utf-16" if data.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig")
+        text = data.decode("utf-16" if data.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise MedclsError(
             f"{path} (data.csv) is not UTF-8 (line {line}: {error.reason}). Save the table as CSV in UTF-8."
         ) from error
+    for mark, what in NO_TEXT.items():
+        if mark in text:
+            line = text.count("\n", 0, text.index(mark)) + 1
+            raise MedclsError(f"{path} (data.csv), line {line}, holds {what}? Save the table as CSV in UTF-8.")
+    return text if "\n" in text else text.replace("\r", "\n")  # how an old Macintosh ended its lines
 
 
 def check_column(cells: pd.DataFrame, name: str, setting: str) -> None:
@@ -297,7 +324,7 @@ def check_column(cells: pd.DataFrame, name: str, setting: str) -> None:
     """
     if name not in cells.columns:
         raise MedclsError(
-            f"{setting} names the column {name!r}, and the table has {', '.join(cells.columns)}."
+            f"{setting} names the column {name!r}, and the table has {shown(cells.columns)}."
             f"{nearest(name, cells.columns)}"
         )
 
@@ -322,7 +349,7 @@ def template_columns(template: str, columns: Collection[str]) -> list[str]:
             )
         if name not in columns:
             raise MedclsError(
-                f"data.path_template={template} names the column {name!r}, and the table has {', '.join(columns)}."
+                f"data.path_template={template} names the column {name!r}, and the table has {shown(columns)}."
                 f"{nearest(name, columns)}"
             )
     if not parts:
@@ -363,7 +390,7 @@ def keep_where(cells: pd.DataFrame, where: Mapping[str, object] | None) -> tuple
             if value not in present:
                 raise MedclsError(
                     f"data.where asks for {value!r} in the column {column}, which has "
-                    f"{enumerated([one or '(empty)' for one in present])}.{nearest(value, present)}"
+                    f"{shown([one or '(empty)' for one in present])}.{nearest(value, present)}"
                 )
         kept = kept[kept[column].isin(values)]
         trail.append(f"{column} {' or '.join(value or '(empty)' for value in values)}: {len(kept):,}")
@@ -413,7 +440,7 @@ def refuse_repeated_paths(rows: pd.DataFrame) -> None:
     faults = []
     for path, same in repeated.groupby("path"):
         labels = list(dict.fromkeys(same["label"]))
-        under = f"under {len(labels)} labels ({', '.join(labels)})" if len(labels) > 1 else f"all {labels[0]}"
+        under = f"under {len(labels)} labels ({shown(labels)})" if len(labels) > 1 else f"all {shown(labels)}"
         faults.append((len(labels) == 1, f"  {printable(str(path))}: {lines_of(same.index)}, {under}"))
     # Two labels are the graver fault: they stand first.
     listed = [line for _, line in sorted(faults)]
@@ -437,13 +464,12 @@ def splits_of(cells: "pd.Series[str]") -> "pd.Series[str]":
     unknown = cells[splits.isna()]
     if len(unknown):
         raise MedclsError(
-            f"The column {cells.name} (data.split_column) holds {tallied(unknown.tolist())}, which name no split: "
-            f"known are {', '.join(SPLIT_SPELLINGS)}. To have the splits made, set data.split_column=null."
+            f"The column {cells.name} (data.split_column) holds {tallied([printable(cell) for cell in unknown])}, "
+            f"which name no split: known are {', '.join(SPLIT_SPELLINGS)}. To have the splits made, set "
+            "data.split_column=null."
         )
     if "train" not in set(splits):
-        raise MedclsError(
-            f"The column {cells.name} (data.split_column) has {', '.join(sorted(set(cells)))} but no train."
-        )
+        raise MedclsError(f"The column {cells.name} (data.split_column) has {shown(sorted(set(cells)))} but no train.")
     return splits
 
 

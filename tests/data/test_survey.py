@@ -16,8 +16,14 @@ from PIL import Image
 
 from medcls.data import fact_store, images
 from medcls.data import survey as survey_module
+from medcls.data.folders import from_folders
 from medcls.data.images import content_hash, is_junk
+from medcls.data.module import ImageStore
+from medcls.data.saved import reopen
+from medcls.data.splits import split
 from medcls.data.survey import survey
+from medcls.errors import MedclsError
+from medcls.preprocessing import Preprocessing
 
 
 def noise(height: int, width: int) -> np.ndarray:
@@ -185,7 +191,22 @@ def test_without_remembering_nothing_is_written(tmp_path, own_cache, opened):
     assert not own_cache.exists()
 
 
-@pytest.mark.parametrize("damage", ["header", "middle", "text"])
+COLUMN_OF_ANOTHER_TYPE = """
+DROP TABLE facts; CREATE TABLE facts (key BLOB PRIMARY KEY, fact INTEGER NOT NULL) STRICT
+"""
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "header",
+        "middle",
+        COLUMN_OF_ANOTHER_TYPE,
+        "DROP TABLE facts; CREATE TABLE facts (name TEXT)",
+        "ALTER TABLE facts RENAME COLUMN fact TO value",
+        "ALTER TABLE facts RENAME TO others; CREATE VIEW facts AS SELECT key, 5 AS fact FROM others",
+    ],
+)
 def test_a_damaged_store_is_made_anew_and_said(tmp_path, own_cache, opened, caplog, damage):
     root = tmp_path / "images"
     paths = some(root, 60)
@@ -199,7 +220,7 @@ def test_a_damaged_store_is_made_anew_and_said(tmp_path, own_cache, opened, capl
         store.write_bytes(data)
     else:
         with sqlite3.connect(store) as connection:
-            connection.execute("UPDATE facts SET fact = '[' WHERE rowid = 3")
+            connection.executescript(damage)
         connection.close()
     opened.clear()
     with caplog.at_level(logging.WARNING):
@@ -208,10 +229,97 @@ def test_a_damaged_store_is_made_anew_and_said(tmp_path, own_cache, opened, capl
     assert [
         record.message for record in caplog.records if "damaged" in record.message and "made anew" in record.message
     ]
-    assert len(caplog.records) == 1
+    assert len(caplog.records) == 1 + ("VIEW" in damage)  # its rows are none of ours, and then it cannot be written
     opened.clear()
     assert survey(root, paths)[0].equals(first)
     assert opened == []
+
+
+@pytest.mark.parametrize(
+    "row", [5, 1.5, "[", "text \ud800", b"", b"{}", b"\xff" * 99, "swapped", "content", "number"], ids=repr
+)
+def test_a_damaged_row_is_said_and_its_file_alone_read_again(tmp_path, own_cache, opened, caplog, row):
+    root = tmp_path / "images"
+    paths = some(root, 6)
+    first, _ = survey(root, paths)
+    (store,) = own_cache.rglob("*.sqlite")
+    with sqlite3.connect(store) as connection:
+        stored = dict(connection.execute("SELECT rowid, fact FROM facts"))
+        if row == "swapped":  # with another file's
+            row = stored[4]
+        elif row == "content":  # one digit of the content hash
+            at = stored[3].index(b'["') + 5
+            row = stored[3][:at] + (b"0" if stored[3][at : at + 1] != b"0" else b"1") + stored[3][at + 1 :]
+        elif row == "number":
+            row = stored[3].replace(b",20,", b",21,", 1)
+        elif isinstance(row, str):
+            connection.execute("UPDATE facts SET fact = CAST(? AS TEXT)", (row.encode(errors="surrogatepass"),))
+            row = None
+        if row is not None:
+            assert row != stored[3]
+            connection.execute("UPDATE facts SET fact = ? WHERE rowid = 3", (row,))
+    connection.close()
+    opened.clear()
+    with caplog.at_level(logging.WARNING):
+        assert survey(root, paths)[0].equals(first)
+    damaged = 1 if row is not None else 6
+    assert len(opened) == damaged
+    assert [record.message.count(f"{damaged} file(s) was damaged") for record in caplog.records] == [1]
+    opened.clear()
+    assert survey(root, paths)[0].equals(first)
+    assert opened == []
+
+
+def lying(store: Path, old: str, new: str) -> None:
+    """Make a store say another content, with the right checksum: as if a library read otherwise than it once did."""
+    with sqlite3.connect(store) as connection:
+        for key, row in connection.execute("SELECT key, fact FROM facts").fetchall():
+            fact = fact_store._unsealed(key, row)
+            if fact[0] == old:
+                connection.execute(
+                    "UPDATE facts SET fact = ? WHERE key = ?", (fact_store._sealed(key, [new, *fact[1:]]), key)
+                )
+    connection.close()
+
+
+def test_what_the_store_says_is_checked_against_the_file_before_a_run_is_refused_for_it(
+    tmp_path, own_cache, folder, caplog
+):
+    root = folder({"a": 20, "b": 20})
+    for path in root.rglob("*.png"):
+        age(path)
+    manifest = split(from_folders(root, positive="a"))
+    (tmp_path / "manifest.csv").write_text(manifest.to_csv(), encoding="utf-8")
+    (store,) = own_cache.rglob("*.sqlite")
+    one, other = (manifest.rows.query("label == @label")["content"].iloc[0] for label in ("a", "b"))
+
+    # Two labels for one picture, says the store.
+    lying(store, one, other)
+    assert (
+        from_folders(root, positive="a").fingerprint() == from_folders(root, positive="a", remember=False).fingerprint()
+    )
+    assert "of 2 file(s), such as a/000.png" not in caplog.text
+    assert "of 1 file(s), such as a/000.png, it said what they do not show" in caplog.text
+    caplog.clear()
+    from_folders(root, positive="a")  # it was read anew above, and is known again
+    assert caplog.text == ""
+
+    # Another picture than the run had, says the store.
+    lying(store, one, "0" * 32)
+    reopen(tmp_path / "manifest.csv", root, manifest.classes, "a", splits=["train", "val", "test"])
+    assert "it said what they do not show" in caplog.text
+
+    # Nothing looks wrong until the image is decoded: the reason is the right one, and the next run goes through.
+    from_folders(root, positive="a")
+    lying(store, one, "0" * 32)
+    wrong = split(from_folders(root, positive="a"))
+    rows = np.flatnonzero((wrong.rows["content"] == "0" * 32).to_numpy())
+    preprocessing = Preprocessing(size=(24, 24), mean=(0.5,) * 3, std=(0.5,) * 3)
+    with pytest.raises(MedclsError, match="The cache was wrong about .*a/000.png, which has not changed.*Start again"):
+        ImageStore(wrong, preprocessing, cache=True).cache(rows)
+    again = split(from_folders(root, positive="a"))
+    assert again.fingerprint() == manifest.fingerprint()
+    ImageStore(again, preprocessing, cache=True).cache(rows)
 
 
 def test_a_store_that_cannot_be_written_stops_no_run(tmp_path, own_cache, caplog, monkeypatch):

@@ -1,7 +1,9 @@
 """Tables to manifest: what they may look like, how a row finds its file, and everything a user can get wrong."""
 
 import os
+import random
 import shutil
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -164,11 +166,84 @@ def test_no_cell_is_read_as_a_number_or_as_missing(root):
         (GOOD.replace("b1.png", '"b1.png'), "line 5, cannot be read as a table"),
         (GOOD.replace(",a", ",bösartig").encode("latin-1"), "not UTF-8 .line 2: .*Save the table as CSV in UTF-8"),
         (b"PK\x03\x04 and so on", "a spreadsheet or an archive"),
+        (GOOD.replace("b1.png", "b1\0.png"), r"table.csv \(data.csv\), line 4, holds a null byte.*in UTF-8\?"),
+        (GOOD.encode("utf-16")[2:], "table.csv .data.csv., line 1, holds a null byte"),
+        (GOOD + "\ufeff" + GOOD, "line 6, holds a byte-order mark.*put together"),
+        (GOOD.replace("b1.png", "x" * 200_000), "line 4, cannot be read as a table: field larger than field limit"),
+        ("x" * 200_000 + "," + GOOD, "line 1, cannot be read as a table: field larger than field limit"),
+        (GOOD.replace("a1.png", 'a1"x".png').replace("b2", '"b2'), "line 5, cannot be read.*Is a quote opened there"),
+        (GOOD.replace("b1.png,b", "b1.png\rx,b"), "fewer cells than the 2 columns .*line 4: 1"),
     ],
 )
 def test_what_is_no_table_is_named(root, text, message):
     with pytest.raises(MedclsError, match=message):
         rows_of(root, text)
+
+
+ODD_CELLS = [
+    "nan", "inf", "-inf", "None", "1e999", "0.0", "", "\0", "a\0b", '"', "'", "x" * 200_000, "\ufeff", "\u200b", "a\nb",
+    "a\rb", "../a1.png", "/etc/passwd", "C:\\a.png", "💥", "\x1b[31m", "=1+1", ",", ";", "\t", "a" * 300 + "/b.png",
+    "b1.png/", ".", "..", "//", "~", "{path}", "%s", "\u202e", "1;2", "\x85", "\u2028", "path", "label",
+]  # fmt: skip
+NO_TABLES = [
+    b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", b"\x1f\x8b\x08", b"GIF89a,b\nc,d", b"PK\3\4", b"\0" * 50, b"\n" * 50, b",,,\n,,,",
+    b"\xef\xbb\xbf", b'"', b"", b"\xff\xfe", b"\r\r", b"path,label", b"path,label\n",
+]  # fmt: skip
+
+
+def odd_table(draw: random.Random) -> bytes:
+    """A table of which something is odd: a cell, a row's length, its quotes, its bytes, or all of it."""
+    rows = [["path", "label", "patient", "split"]]
+    rows += [[f"{name}.png", name[0], f"p{name}", draw.choice(["train", "test"])] for name in ("a1", "a2", "b1", "b2")]
+    for _ in range(draw.choice([0, 1, 1, 2, 3])):
+        row = rows[draw.randrange(5)]
+        if draw.random() < 0.2:
+            row.append(draw.choice(ODD_CELLS))
+        else:
+            row[draw.randrange(len(row))] = draw.choice(ODD_CELLS)
+    quoted = draw.random() < 0.5
+    separator = draw.choice([",", ",", ";", "\t"])
+    lines = [separator.join('"' + cell.replace('"', '""') + '"' if quoted else cell for cell in row) for row in rows]
+    text = "\n".join(lines) + "\n"
+    data, chance = text.encode(), draw.random()
+    if chance < 0.1:
+        at = draw.randrange(len(data))
+        odd = draw.choice([b"\0", b"\xff", b"\xef\xbb\xbf", b'"', b"\r", b"\x80", b"\xed\xa0\x80"])
+        return data[:at] + odd + data[at:]
+    if chance < 0.15:
+        return data[: draw.randrange(len(data))]
+    if chance < 0.2:
+        return draw.randbytes(200)
+    return text.encode("utf-16")[draw.choice([0, 2]) :] if chance < 0.25 else data
+
+
+def test_whatever_stands_in_a_table_becomes_a_manifest_or_a_sentence(root, picture):
+    draw = random.Random(0)
+    ends = Counter()
+    for data in [*NO_TABLES, *(odd_table(draw) for _ in range(120))]:
+        path = table(root, data)
+        settings = {
+            "group_column": draw.choice([None, "patient"]),
+            "split_column": draw.choice([None, "split"]),
+            "where": draw.choice([None, None, {"label": ["a", "b"]}, {"patient": float("nan")}, {"label": None}]),
+            "strict": draw.choice([True, False]),
+            "path_template": draw.choice(["{path}", "{path}", "{label}/{path}"]),
+        }
+        try:
+            manifest = from_csv(path, root, positive="b", remember=False, **settings)
+            assert len(manifest.to_csv().splitlines()) >= len(manifest)
+            ends["manifest"] += 1
+        except MedclsError as error:
+            said = str(error)
+            said.encode()
+            assert all(line.isprintable() for line in said.split("\n")) and len(said) < 5000, said[:500]
+            ends["sentence"] += 1
+    assert min(ends["manifest"], ends["sentence"]) > 10, ends
+
+
+@pytest.mark.parametrize("ending", ["\n", "\r\n", "\r"])
+def test_lines_end_as_any_system_ends_them(root, ending):
+    assert rows_of(root, GOOD.replace("\n", ending))[0].equals(rows_of(root, GOOD)[0])
 
 
 @pytest.mark.parametrize(
