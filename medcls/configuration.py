@@ -26,6 +26,7 @@ from medcls import cores
 from medcls.errors import MedclsError, hydra_override, nearest, typed
 
 if TYPE_CHECKING:
+    from medcls.data.assembly import MatchClasses
     from medcls.data.manifest import Manifest
 
 log = logging.getLogger(__name__)
@@ -357,8 +358,14 @@ def _check_root(cfg: DictConfig) -> None:
         )
 
 
-def read_source(cfg: DictConfig, *, strict: bool) -> Manifest:
+def read_source(cfg: DictConfig, *, strict: bool, judged_by: MatchClasses | None = None) -> Manifest:
     """The images that the configuration names, fetched first where that was asked for; not split.
+
+    Parameters
+    ----------
+    cfg : DictConfig
+    strict, judged_by
+        See `medcls.data.assembly.assemble`.
 
     Raises
     ------
@@ -372,7 +379,8 @@ def read_source(cfg: DictConfig, *, strict: bool) -> Manifest:
             build(cfg.data.published, target=cfg.data.root, progress=progress)
     positive = None if cfg.positive_class is None else str(cfg.positive_class)
     with terminal.progress("reading images") as progress:
-        manifest: Manifest = build(cfg.data.source, positive=positive, strict=strict, progress=progress)
+        judged = {} if judged_by is None else {"judged_by": judged_by}
+        manifest: Manifest = build(cfg.data.source, positive=positive, strict=strict, progress=progress, **judged)
     return manifest
 
 

@@ -27,6 +27,8 @@ from medcls.wording import tallied
 
 Said = TypeVar("Said")
 
+MatchClasses = Callable[[Sequence[str]], tuple[Mapping[str, str], list[str]]]
+
 
 def assemble(
     root: Path,
@@ -45,6 +47,7 @@ def assemble(
     stamps: tuple[str, ...] = (),
     notes: Sequence[str] = (),
     strict: bool = True,
+    judged_by: MatchClasses | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Manifest:
     """Map labels, leave out what is named, read every image once, and check what comes out.
@@ -81,6 +84,9 @@ def assemble(
     strict : bool
         False, for the audit, which reports what would stop a training: unreadable images are left out and listed
         in `Manifest.unreadable`, one picture may stand under two labels, and no positive class need be named.
+    judged_by : callable, optional
+        For images that a trained network is to judge: given their labels, the class of each among that network's, and
+        what was done, in words. Labels without a class are left out; one class is then enough.
     progress : callable, optional
         Called with images read and images in all.
 
@@ -91,7 +97,12 @@ def assemble(
         are all listed.
     """
     rows, unmapped = map_labels(rows, label_map, leave_out_unmapped=leave_out_unmapped)
-    check_task(list(rows["label"]))
+    if judged_by is None:
+        check_task(list(rows["label"]))
+    else:
+        mapping, matched = judged_by(sorted(set(rows["label"])))
+        rows = rows.assign(label=rows["label"].map(mapping)).dropna(subset="label")
+        unmapped = [*unmapped, *matched]
     rows, excluded = exclude(rows, named_exclusions(exclude_paths, exclude_file))
     classes = tuple(sorted(set(rows["label"])))
     if strict or positive is not None:

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from medcls.data import images, phantoms
-from medcls.data.assembly import assemble
+from medcls.data.assembly import MatchClasses, assemble
 from medcls.data.listing import ClassFolders, is_hidden, scan, subfolders
 from medcls.data.manifest import SPLIT_SPELLINGS, Manifest
 from medcls.errors import MedclsError
@@ -91,8 +91,13 @@ def second_copy(root: Path, names: Sequence[str]) -> str | None:
     return None
 
 
-def list_images(root: Path) -> tuple[pd.DataFrame, list[str]]:
+def list_images(root: Path, *, to_be_judged: bool = False) -> tuple[pd.DataFrame, list[str]]:
     """List the images of a folder tree without opening one.
+
+    Parameters
+    ----------
+    to_be_judged : bool
+        The classes are known beforehand, by a trained network: then a folder of one class will do.
 
     Returns
     -------
@@ -128,7 +133,8 @@ def list_images(root: Path) -> tuple[pd.DataFrame, list[str]]:
     if rows.empty:
         raise MedclsError(f"{root} (data.root) has folders but no image in them ({', '.join(subfolders(root))}).")
     rows, notes = leave_out_masks(rows)
-    check_classes_agree(root, rows, classes)
+    if not to_be_judged:
+        check_classes_agree(root, rows, classes)
     if refused:
         endings = tallied([printable(PurePosixPath(path).suffix.lower() or "no ending") for path in sorted(refused)])
         notes.append(f"left out {len(refused)} file(s) that are no images ({endings}), such as {shown_first(refused)}")
@@ -252,6 +258,7 @@ def from_folders(
     frame: int = 0,
     remember: bool = True,
     strict: bool = True,
+    judged_by: MatchClasses | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Manifest:
     """Read folders of images into a checked manifest, without splitting it.
@@ -268,7 +275,7 @@ def from_folders(
     phantoms_at : path, optional
         Make breast ultrasound phantoms at `root` where that is this folder, and it does not exist.
     label_map, leave_out_unmapped, group_pattern, exclude_paths, exclude_file, dicom_patients,
-    dicom_columns, frame, remember, strict, progress
+    dicom_columns, frame, remember, strict, judged_by, progress
         See `medcls.data.assembly.assemble`.
 
     Raises
@@ -293,7 +300,7 @@ def from_folders(
         stamps = (phantoms.PHANTOM_STAMP,)
         group_pattern = group_pattern or phantoms.GROUP_PATTERN
         exclude_paths = ()  # these name files of the real set whose place the phantoms take
-    rows, notes = list_images(root)
+    rows, notes = list_images(root, to_be_judged=judged_by is not None)
     return assemble(
         root,
         rows,
@@ -308,6 +315,7 @@ def from_folders(
         frame=frame,
         remember=remember,
         strict=strict,
+        judged_by=judged_by,
         stamps=stamps,
         notes=notes,
         progress=progress,

@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 
 from medcls.data import phantoms
-from medcls.data.assembly import assemble
+from medcls.data.assembly import MatchClasses, assemble
 from medcls.data.file_search import below_root, find_files, lines_of, no_such_files
 from medcls.data.manifest import OWN_COLUMNS, SPLIT_SPELLINGS, Manifest, as_list, named_exclusions
 from medcls.errors import MedclsError, nearest
@@ -50,6 +50,7 @@ def from_csv(
     frame: int = 0,
     remember: bool = True,
     strict: bool = True,
+    judged_by: MatchClasses | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Manifest:
     """Read a table with one row an image into a checked manifest, without splitting it.
@@ -75,7 +76,7 @@ def from_csv(
     positive : str, optional
         The class a binary task looks for.
     label_map, leave_out_unmapped, group_pattern, exclude_paths, exclude_file, dicom_patients,
-    dicom_columns, frame, remember, strict, progress
+    dicom_columns, frame, remember, strict, judged_by, progress
         See `medcls.data.assembly.assemble`.
 
     Raises
@@ -125,6 +126,7 @@ def from_csv(
         stamps=(phantoms.PHANTOM_STAMP,) if phantoms.read_marker(root) else (),
         notes=(*found, *unusual, *notes),
         strict=strict,
+        judged_by=judged_by,
         progress=progress,
     )
     return dataclasses.replace(

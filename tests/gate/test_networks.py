@@ -1,0 +1,84 @@
+"""Every network that is offered, from images to its report, and on through the commands that follow a training."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from doors import run_door
+from made_sets import SMOKE, class_folders
+
+from medcls import compare, evaluate, train
+
+OFFERED = sorted(path.stem for path in (Path(__file__).parents[2] / "conf" / "model").glob("*.yaml"))
+
+# Files that take any network by name, and which it is here; a new such file has to say it too.
+NAMED = {
+    "torchvision": ["resnet18"],
+    "timm": ["convnext_atto", "vit_tiny_patch16_224"],
+}
+
+# The smallest image that a network takes, where that is more than 32 pixels.
+SMALLEST = {"inception_v3": 75, "inception_resnet_v2": 75, "vit_tiny_patch16_224": 224}
+
+CASES = [(model, name) for model in OFFERED for name in NAMED.get(model, [None])]
+
+# Without moments beside the weights a checkpoint of 55 million of them is a third as large.
+PLAIN_SGD = ("optimizer=sgd", "optimizer.momentum=0", "optimizer.nesterov=false")
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return class_folders(tmp_path_factory.mktemp("networks") / "images", {"well": 14, "ill": 14})
+
+
+@pytest.fixture(scope="module")
+def rival(images: Path) -> Path:
+    """A run on the same images, to be compared with."""
+    run_door(
+        train.main, *SMOKE, f"data.root={images}", "positive_class=ill", "model=mobilenetv3_small",
+        "data.image_size=32", f"hydra.run.dir={images.parent}/rival",
+    )  # fmt: skip
+    return images.parent / "rival"
+
+
+@pytest.mark.parametrize(("model", "name"), CASES, ids=[name or model for model, name in CASES])
+def test_a_network_trains_to_its_report_and_the_other_commands_take_it(images, rival, tmp_path, model, name):
+    run = tmp_path / "run"
+    which = [f"model={model}", *([] if name is None else [f"model.name={name}"])]
+    size = SMALLEST.get(name or model, 32)
+    run_door(
+        train.main, *SMOKE, *PLAIN_SGD, *which, f"data.image_size={size}", f"data.root={images}", "positive_class=ill",
+        f"hydra.run.dir={run}",
+    )  # fmt: skip
+    manifest = pd.read_csv(run / "manifest.csv")
+    before = {}
+    for split in ("val", "test"):
+        table = pd.read_csv(run / "predictions" / f"{split}.csv")
+        assert table["path"].tolist() == manifest.loc[manifest["split"] == split, "path"].tolist()
+        assert np.isfinite(table[["logit_ill", "logit_well"]]).all(axis=None)
+        assert np.allclose(table["prob_ill"] + table["prob_well"], 1)
+        before[split] = (run / "predictions" / f"{split}.csv").read_bytes()
+    report = (run / "report.html").read_text(encoding="utf-8")
+    assert "test_epoch" not in report and (name or model).split("_")[0] in report
+    assert f"{size} x {size}" in (run / "report.md").read_text(encoding="utf-8")
+
+    (run / "report.html").unlink()
+    run_door(evaluate.main, f"run={run}", "resamples=100")
+    assert (run / "report.html").is_file()
+    assert {split: (run / "predictions" / f"{split}.csv").read_bytes() for split in before} == before
+
+    run_door(compare.main, f"runs=[{run},{rival}]", "resamples=100", f"hydra.run.dir={tmp_path}/compared")
+    assert (tmp_path / "compared" / "comparison.md").is_file()
+
+    run_door(train.main, f"resume={run}", "trainer.max_epochs=2")
+    assert torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["epoch"] == 1
+    measured = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
+    assert measured["test"]["values"]["n"] == (manifest["split"] == "test").sum()
+
+
+def test_no_file_of_conf_model_is_left_out():
+    assert OFFERED
+    assert {model for model, _ in CASES} == set(OFFERED)
