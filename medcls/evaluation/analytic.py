@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import brentq
 from scipy.special import expit, logit
-from scipy.stats import norm, rankdata
+from scipy.stats import binom, norm, rankdata
+from scipy.stats import t as student
 
 from medcls.evaluation.metrics import Floats
 
@@ -17,6 +18,7 @@ WILSON = "Wilson"
 DELONG = "DeLong, on the logit scale"
 NEWCOMBE = "Newcombe's method 5 for the AUROC"
 SIMEL = "Simel's log method"
+MOVER_RATIO = f"MOVER for a ratio, of {WILSON}'s limits of both rates"
 OF_BOTH_RATES = f"at {WILSON}'s limits of both rates"
 
 # With 20 rows of one class against 200 of the other DeLong covers 0.90 to 0.94, and Newcombe 0.95 to 0.98 (1,500
@@ -51,6 +53,19 @@ class Interval:
 def undefined(reason: str, n: int = 0) -> Interval:
     """Stand for a figure that does not exist, with the reason."""
     return Interval(np.nan, np.nan, np.nan, "none", n, reason)
+
+
+def t_factor(groups: int | None) -> float:
+    """By what to multiply the standard error over resamples of so many groups for the half width of an interval.
+
+    Student's quantile with one degree of freedom fewer than groups, times sqrt(G / (G - 1)), because the spread over
+    resamples of G groups is too small by that (chapter 5 of Efron and Tibshirani 1993, "An Introduction to the
+    Bootstrap"). `Z` without groups.
+    """
+    if groups is None:
+        return Z
+    groups = max(groups, 2)
+    return float(student.ppf(0.5 + LEVEL / 2, groups - 1) * np.sqrt(groups / (groups - 1)))
 
 
 def wilson_limits(share: float, n: float) -> tuple[float, float]:
@@ -100,8 +115,9 @@ def likelihood_ratio_limits(of_cases: float, of_others: float, cases: int, other
     """Limits of the ratio of two independent proportions, such as sensitivity over 1 - specificity.
 
     Simel, Samsa and Matchar 1991, "Likelihood ratios with confidence: sample size estimation for diagnostic test
-    studies": normal on the logarithm. Where the upper proportion is 0 the logarithm has no limits; the upper limit
-    is then the ratio of Wilson's limits of both, which is wide.
+    studies": normal on the logarithm. That takes a proportion of 0 or 1 for certain; there the limits are recovered
+    from Wilson's limits of both proportions (MOVER-R, section 3 of Donner and Zou 2012, "Closed-form confidence
+    intervals for functions of the normal mean and standard deviation").
 
     Parameters
     ----------
@@ -110,11 +126,48 @@ def likelihood_ratio_limits(of_cases: float, of_others: float, cases: int, other
     cases, others : int
         How many rows each is of.
     """
-    if of_cases == 0:
-        return 0.0, wilson_limits(of_cases, cases)[1] / wilson_limits(of_others, others)[0]
+    if is_certain(of_cases) or is_certain(of_others):
+        return _recovered_ratio(of_cases, of_others, wilson_limits(of_cases, cases), wilson_limits(of_others, others))
     error = np.sqrt((1 - of_cases) / (of_cases * cases) + (1 - of_others) / (of_others * others))
     found, factor = of_cases / of_others, float(np.exp(Z * error))
     return found / factor, found * factor
+
+
+def is_certain(share: float) -> bool:
+    """Whether a proportion is 0 or 1, whose sample variance is none."""
+    return share in (0.0, 1.0)
+
+
+def _recovered_ratio(
+    above: float, below: float, of_above: tuple[float, float], of_below: tuple[float, float]
+) -> tuple[float, float]:
+    """Limits of `above / below` from the limits of both: the roots of a quadratic in the ratio."""
+
+    def root(own: float, other: float, sign: int) -> float:
+        # (above - r below)^2 = (above - own)^2 + r^2 (other - below)^2, with the limits that push r the same way.
+        a, c = other * (2 * below - other), own * (2 * above - own)
+        if a == 0:
+            return c / (2 * above * below)
+        return (above * below + sign * float(np.sqrt((above * below) ** 2 - a * c))) / a
+
+    return root(of_above[0], of_below[1], -1), root(of_above[1], of_below[0], 1)
+
+
+def order_statistics(n: int, share: float, level: float = LEVEL) -> tuple[int, int]:
+    """Which of n ascending values hold the quantile of a share between them: exact, by the binomial distribution.
+
+    Section 7.1 of David and Nagaraja 2003, "Order Statistics". Whatever the values' distribution, the first lies at
+    or below the quantile, and the second at or above it, each with a probability of `(1 + level) / 2` or more.
+
+    Returns
+    -------
+    first, second : int
+        Counted from 1; 0 and n + 1 where no value is low or high enough.
+    """
+    counts, tail = np.arange(n + 1), (1 - level) / 2
+    first = int(np.count_nonzero(binom.sf(counts[1:] - 1, n, share) >= 1 - tail))
+    second = 1 + int(np.count_nonzero(binom.cdf(counts, n, share) < 1 - tail))
+    return first, second
 
 
 def delong(labels: NDArray[np.integer], scores: Floats) -> tuple[Floats, Floats]:

@@ -15,6 +15,14 @@ from medcls.evaluation.resampling import any_repeated, bootstrap, group_numbers
 GRID: Floats = np.linspace(0, 1, 201)
 """Where a band is found: false positive rates, or sensitivities."""
 
+FEW_FOR_BAND = 10
+"""Fewest independent cases, and others, of a band.
+
+In 300 simulations each (normal scores, AUROC 0.85) the band of the sensitivity held the truth in 0.96 or more with 10
+cases against 100, but at a false positive rate of 0.1 in 0.82 with 100 against 10 and in 0.61 with 100 against 5; that
+of the precision in 0.73 to 0.86 with 2 against 100.
+"""
+
 _STEPS = 500  # thresholds looked at in a resample: a step is then a five-hundredth of the cases, or of the others
 _WEIGHTS = 2 * 10**7  # weights drawn for one band, about half a second of work
 
@@ -117,6 +125,10 @@ class OneClass:
         """How many groups the cases come from."""
         return len(np.unique(self.groups[self.positives == 1]))
 
+    def independent_others(self) -> int:
+        """How many groups the others come from."""
+        return len(np.unique(self.groups[self.positives == 0]))
+
     def independent_calls(self) -> Integers:
         """From how many groups the rows called come, at each threshold of `counts`: `(m + 1,)`."""
         order, ends = self._descending()
@@ -179,6 +191,16 @@ def precision_steps(one: OneClass) -> tuple[Floats, Floats]:
     return np.repeat(recall, 2)[1:-1], np.repeat(hits[rises] / (hits + alarms)[rises], 2)
 
 
+def why_no_band(one: OneClass) -> str:
+    """Say why a curve has no band, because too few rows stand behind it; empty where it has one."""
+    if one.group_count == 1:
+        return "all images belong to one group"
+    counts = {"of the class": one.independent_cases(), "of the others": one.independent_others()}
+    few = [f"{number} {which}" for which, number in counts.items() if number < FEW_FOR_BAND]
+    unit = "groups" if one.is_grouped else "images"
+    return f"fewer than {FEW_FOR_BAND} {unit}: {' and '.join(few)}" if few else ""
+
+
 def sensitivity_band(one: OneClass, resamples: int = 1000, seed: int = 0) -> tuple[Floats, Floats] | None:
     """Find a 95% band of the sensitivity at each false positive rate of `GRID`.
 
@@ -196,7 +218,7 @@ def sensitivity_band(one: OneClass, resamples: int = 1000, seed: int = 0) -> tup
     Returns
     -------
     low, high : float64 array (201,)
-        Or None where all rows belong to one group, of which no resample tells anything.
+        Or None where too few rows stand behind the curve, for the reason that `why_no_band` gives.
     """
     rows, groups = (np.full(len(GRID), behind) for behind in (one.cases, one.independent_cases()))
     return _band(one, _sensitivity_at, rows, groups, resamples, seed)
@@ -230,7 +252,7 @@ def _band(
     one: OneClass, read: _Reading, rows: Floats | Integers, groups: Integers, resamples: int, seed: int
 ) -> tuple[Floats, Floats] | None:
     """Limits at each point of the grid, where so many rows of so many groups stand behind its value."""
-    if one.group_count == 1:
+    if why_no_band(one):
         return None
     steps = _steps(one.scores, one.positives)
     number = int(steps.max()) + 1

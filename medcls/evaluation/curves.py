@@ -28,6 +28,7 @@ from medcls.evaluation.bands import (
     precision_band,
     precision_steps,
     sensitivity_band,
+    why_no_band,
 )
 from medcls.evaluation.drawing import COLOURS, GREY, LINES, REPORT_WIDTH, Drawing, new_figure, styled
 from medcls.evaluation.metrics import Floats, auroc
@@ -551,7 +552,7 @@ def _mark(axes: Axes, key: _Key, point: OperatingPoint, x: float, y: float, reac
 def _draw_band(axes: Axes, key: _Key, one: OneClass, band: tuple[Floats, Floats] | None) -> None:
     """Shade how far each value of the curve may lie off, or say why nobody knows."""
     if band is None:
-        key.add(Patch(visible=False), "no band: all images belong to one group")
+        key.add(Patch(visible=False), f"no band: {why_no_band(one)}")
         return
     shade = axes.fill_between(GRID, *band, color=COLOURS[0], alpha=0.2, linewidth=0)
     unit = "groups" if one.is_grouped else "images"

@@ -300,8 +300,8 @@ def _small(headline: Assessment) -> list[Limitation]:
         text = (
             "Images of one group, and duplicates, count as one case. A case more or less called rightly moves a figure "
             f"by up to {1 / fewest:.0%}. With 95% certainty the figures lie in these ranges: {told(headline, *names)}. "
-            "Read the ranges, not the figures. Cross-validation (data.folds=5) judges every image once; more images are better "
-            "still."
+            "Read the ranges, not the figures. Cross-validation (data.folds=5) judges every image once; more images are "
+            "better still."
         )
         return [Limitation(f"Fewer than {FEW_CASES} cases of a class: {', '.join(few)}", text, "serious")]
     if wide:
@@ -503,7 +503,8 @@ def _prevalence(headline: Assessment) -> list[Limitation]:
         return [Limitation(title, text, "mind")]
     if all(abs(here[name] - share) <= 0.01 for name, share in deployed.prevalence.items()):
         return []
-    there = "" if deployed.precision is None else f": PPV {deployed.precision:.3f} and NPV {deployed.npv:.3f} there"
+    precision, npv = deployed.precision, deployed.npv
+    there = "" if precision is None or npv is None else f": {_both_values(precision, npv)} there"
     text = (
         f"The images here are {_listed(here)}, and {_predictive_values(headline)} hold for those. That sensitivity and "
         "specificity stay the same elsewhere is an assumption: cases that are rarer are often also milder."
@@ -514,8 +515,13 @@ def _prevalence(headline: Assessment) -> list[Limitation]:
 def _predictive_values(headline: Assessment) -> str:
     if headline.table.positive is None:
         return "PPV and NPV of each class"
-    values = headline.metrics.values
-    return f"PPV {values['precision']:.3f} and NPV {values['npv']:.3f}"
+    values, reasons = headline.metrics.values, headline.metrics.reasons
+    why = "; ".join(dict.fromkeys(reasons[name] for name in ("precision", "npv") if name in reasons))
+    return _both_values(values["precision"], values["npv"]) + (f" ({why})" if why else "")
+
+
+def _both_values(precision: float, npv: float) -> str:
+    return f"PPV {Estimate(precision, math.nan, math.nan)} and NPV {Estimate(npv, math.nan, math.nan)}"
 
 
 def _listed(shares_by_class: Mapping[str, float]) -> str:

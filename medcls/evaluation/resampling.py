@@ -84,10 +84,11 @@ def bootstrap(statistic: Statistic, labels: Integers, groups: Integers, resample
     if resamples < 2 or not len(labels):
         raise MedclsError(f"{resamples} resamples of {len(labels)} rows are no bootstrap: ask for 1000 or more.")
     redrawn = 0
-    parts = []
+    parts = [statistic(np.ones((1, len(labels))))[:0]]  # where all draws lose a class, the width of what was asked
     for weights, lost in _resamples(labels, groups, resamples, np.random.default_rng(seed)):
         redrawn += lost
-        parts.append(statistic(weights))
+        if len(weights):
+            parts.append(statistic(weights))
     values = np.concatenate(parts)
     never_found = np.full((resamples - len(values), values.shape[1]), np.nan)
     return Bootstrap(np.concatenate([values, never_found]), redrawn)

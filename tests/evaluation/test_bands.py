@@ -5,12 +5,14 @@ from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 from medcls.errors import MedclsError
 from medcls.evaluation.analytic import wilson_limits
 from medcls.evaluation.bands import (
+    FEW_FOR_BAND,
     GRID,
     OneClass,
     against_the_others,
     precision_band,
     precision_steps,
     sensitivity_band,
+    why_no_band,
 )
 from medcls.evaluation.resampling import bootstrap
 
@@ -131,11 +133,13 @@ def test_a_perfect_curve_is_not_certain():
     low, high = sensitivity_band(one_class(cases, scores), 100)
     assert low == pytest.approx(np.full(201, wilson_limits(1.0, 15)[0]))
     assert high == pytest.approx(np.ones(201))
-    grouped = one_class(cases, scores, [f"patient {row // 5}" for row in range(30)])
+    cases, scores = np.repeat(cases, 2), np.repeat(scores, 2)
+    grouped = one_class(cases, scores, [f"patient {row // 3}" for row in range(60)])
     low, _ = sensitivity_band(grouped, 100)
-    assert low == pytest.approx(np.full(201, wilson_limits(1.0, 3)[0])), "three patients, not fifteen images"
+    assert low == pytest.approx(np.full(201, wilson_limits(1.0, 10)[0])), "ten patients, not thirty images"
     low, _ = precision_band(grouped, 100)
-    behind = np.maximum(np.ceil(GRID * 3 - 1e-9), 1).astype(int)  # patients among the called
+    called = np.ceil(np.maximum(np.ceil(GRID * 30 - 1e-9), 1) / 2) * 2  # two images have each score
+    behind = np.ceil(called / 3)  # patients among the called
     assert low == pytest.approx([wilson_limits(1.0, patients)[0] for patients in behind])
 
 
@@ -153,7 +157,20 @@ def test_p03_images_of_one_patient_count_as_one_in_the_band(band):
 
 @pytest.mark.parametrize("band", [sensitivity_band, precision_band])
 def test_rows_of_one_group_have_no_band(band):
-    assert band(made_up(40, groups=["one patient"] * 40)) is None
+    one = made_up(40, groups=["one patient"] * 40)
+    assert band(one) is None and why_no_band(one) == "all images belong to one group"
+
+
+@pytest.mark.parametrize("band", [sensitivity_band, precision_band])
+def test_few_cases_have_no_band_and_a_reason(band):
+    ten = one_class([1] + [0] * 9, [0.9, 0.8, 0.6, 0.5, 0.4, 0.4, 0.3, 0.2, 0.2, 0.1])
+    assert band(ten) is None
+    assert why_no_band(ten) == "fewer than 10 images: 1 of the class and 9 of the others"
+    patients = one_class([1] * 40 + [0] * 40, np.linspace(0.1, 0.9, 80), [f"p{row // 5}" for row in range(80)])
+    assert band(patients) is None
+    assert why_no_band(patients) == "fewer than 10 groups: 8 of the class and 8 of the others"
+    enough = made_up(2 * FEW_FOR_BAND)
+    assert band(enough, 50) is not None and why_no_band(enough) == ""
 
 
 @pytest.mark.parametrize("band", [sensitivity_band, precision_band])

@@ -6,8 +6,8 @@ import pytest
 import sklearn.metrics as sk
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.special import expit
-from scipy.stats import binom, binomtest, norm
+from scipy.special import expit, logit
+from scipy.stats import binom, binomtest, norm, quantile_test
 
 from medcls.errors import MedclsError
 from medcls.evaluation import analytic
@@ -22,6 +22,8 @@ from medcls.evaluation.analytic import (
     likelihood_ratio_limits,
     mean_limits,
     newcombe_limits,
+    order_statistics,
+    t_factor,
     wilson,
     wilson_limits,
 )
@@ -178,8 +180,76 @@ def test_likelihood_ratio_limits_of_the_example_of_their_source():
     expected = (ratio * np.exp(-1.959963984540054 * error), ratio * np.exp(1.959963984540054 * error))
     assert likelihood_ratio_limits(0.8, 0.3, 100, 100) == pytest.approx(expected)
     assert expected == pytest.approx((1.94, 3.66), abs=0.01)
-    low, high = likelihood_ratio_limits(0.0, 0.7, 100, 100)
-    assert low == 0 and high == pytest.approx(wilson_limits(0, 100)[1] / wilson_limits(0.7, 100)[0])
+
+
+@pytest.mark.parametrize(
+    ("of_cases", "of_others", "cases", "others"),
+    [(1.0, 0.2, 5, 20), (1.0, 1.0, 5, 9), (0.0, 0.7, 100, 100), (0.9, 1.0, 10, 10), (1.0, 1 / 60, 60, 60)],
+)
+def test_a_rate_of_0_or_1_is_not_certain_in_a_likelihood_ratio(of_cases, of_others, cases, others):
+    low, high = likelihood_ratio_limits(of_cases, of_others, cases, others)
+    assert 0 <= low <= of_cases / of_others < high and (low > 0) == (of_cases > 0)
+    for limit, own, other in ((low, 0, 1), (high, 1, 0)):  # the equation that MOVER solves
+        from_cases = of_cases - wilson_limits(of_cases, cases)[own]
+        from_others = limit * (of_others - wilson_limits(of_others, others)[other])
+        assert (of_cases - limit * of_others) ** 2 == pytest.approx(from_cases**2 + from_others**2, abs=1e-9)
+
+
+def test_a_positive_likelihood_ratio_knows_that_5_of_5_is_uncertain():
+    low, high = likelihood_ratio_limits(1.0, 0.2, 5, 20)
+    assert low < wilson_limits(1.0, 5)[0] / 0.2 < 5 < high
+    grouped = np.repeat(np.arange(25), 2)
+    labels = (grouped >= 5).astype(int)  # five patients of the positive class, all called
+    scores = np.where(labels == 0, 0.9, np.where(grouped % 5 == 0, 0.8, 0.1))
+    found = intervals(
+        labels, np.column_stack([scores, 1 - scores]), BINARY, BINARY[0], [f"p{one}" for one in grouped], resamples=200
+    ).set_index("metric")
+    row = found.loc["positive_likelihood_ratio"]
+    assert (row["low"], row["high"]) == pytest.approx((low, high))
+    assert "each group counted once" in row["method"] and "rate of 0 or 1" in row["note"]
+    row = found.loc["balanced_accuracy"]
+    assert "MOVER" in row["method"] and row["low"] < (wilson_limits(1.0, 5)[0] + 0.8) / 2
+
+
+def test_constant_scores_are_no_certain_likelihood_ratio():
+    labels = np.repeat([0, 1], 20)
+    found = intervals(labels, np.full((40, 2), 0.5), BINARY, BINARY[0], resamples=50).set_index("metric")
+    row = found.loc["positive_likelihood_ratio"]
+    assert row["estimate"] == 1 and 0.7 < row["low"] < 0.9 and 1.1 < row["high"] < 1.3
+
+
+@pytest.mark.parametrize("share", [0.05, 0.1, 0.9])
+@pytest.mark.parametrize("n", [1, 10, 36, 72, 200])
+def test_order_statistics_equal_scipy(n, share):
+    first, second = order_statistics(n, share)
+    values = np.arange(1.0, n + 1)
+    expected = quantile_test(values, q=0, p=share).confidence_interval(0.95)
+    assert (first or np.nan, second if second <= n else np.nan) == pytest.approx(tuple(expected), nan_ok=True)
+
+
+@pytest.mark.parametrize(("cases", "others", "few"), [(20, 200, "specificity"), (200, 20, "sensitivity")])
+def test_a_held_rate_of_few_has_limits_by_order_statistics(cases, others, few):
+    rng = np.random.default_rng(0)
+    labels = np.repeat([0, 1], [cases, others])
+    scores = expit(rng.normal(size=cases + others) + 2 * (labels == 0))
+    found = intervals(labels, np.column_stack([scores, 1 - scores]), BINARY, BINARY[0], resamples=50)
+    for row in found[found["metric"].str.contains("_at_")].itertuples():
+        assert ("order statistics" in row.method) == row.metric.startswith(few)
+        assert 0 <= row.low < row.estimate < row.high <= 1
+        assert ("20 images set the threshold" in row.note) == row.metric.startswith(few)
+
+
+def test_a_bootstrap_of_few_groups_has_wider_limits_and_says_so():
+    values = np.random.default_rng(0).normal(0.6, 0.05, 400)
+    plain, few = bootstrap_limits(0.6, values), bootstrap_limits(0.6, values, groups=20)
+    assert logit(few[1]) - logit(0.6) == pytest.approx((logit(plain[1]) - logit(0.6)) * t_factor(20) / analytic.Z)
+    assert t_factor(20) == pytest.approx(2.0930 * np.sqrt(20 / 19), abs=1e-3)
+    assert t_factor(10**6) == pytest.approx(analytic.Z, abs=1e-4) and t_factor(None) == analytic.Z
+    for groups, said in ((28, True), (32, False)):
+        found = table(2, 3 * groups, seed=1, groups=[f"p{row // 3}" for row in range(3 * groups)], resamples=50)
+        found = found[found["method"].str.startswith("bootstrap")]
+        assert len(found) > 10 and found["note"].str.contains("fewer than 30").all() == said
+        assert found["note"].str.startswith(f"{groups} groups").all()
 
 
 # --- the table
@@ -258,7 +328,7 @@ def test_a_likelihood_ratio_that_is_infinite_is_undefined_and_one_of_nothing_has
         found = intervals(labels, np.column_stack([wrong, 1 - wrong]), BINARY, BINARY[0], groups, resamples=200)
         nothing = found.set_index("metric").loc["positive_likelihood_ratio"]
         assert nothing["estimate"] == nothing["low"] == 0 and 0 < nothing["high"] < 1
-        assert "Wilson's limits of both rates" in nothing["method"]
+        assert "MOVER for a ratio" in nothing["method"]
 
 
 def test_one_false_alarm_leaves_a_wide_interval_for_the_likelihood_ratio():
@@ -425,6 +495,7 @@ def test_p45_zero_is_a_threshold():
 def test_few_groups_are_said_to_be_few():
     found = table(2, 60, groups=[f"p{row // 10}" for row in range(60)])
     # Of these six groups one has no row of the positive class.
+    found = found[~found.index.get_level_values("metric").str.contains("_at_")]
     assert found["note"].str.contains("6 groups; only 5 of one class").all()
     assert not table(2, 300, groups=[f"p{row // 3}" for row in range(300)])["note"].str.contains("only").any()
 
