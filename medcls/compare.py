@@ -151,7 +151,14 @@ def read(places: Sequence[Path], split: str, positive: str | None) -> list[Conte
         ]
     told = (finished_runs.names(places), finished_runs.differences(configurations))
     return [
-        Contestant(name, str(place), table, finished_runs.operating_point(place, table), settings)
+        Contestant(
+            name,
+            str(place),
+            table,
+            finished_runs.operating_point(place, table),
+            settings,
+            finished_runs.leak(place, split),
+        )
         for place, table, name, settings in zip(places, tables, *told, strict=True)
     ]
 
@@ -170,6 +177,8 @@ def show(found: Contest) -> None:
     for line in (*found.notes, shown_note(found)):
         if line:
             log.info("%s", line)
+    for caution in found.cautions:
+        log.warning("%s", caution)
     for sentence in found.conclusions:
         terminal.console.print(f"\n{sentence}", markup=False, highlight=False)
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from medcls.errors import MedclsError, typed
+from medcls.run_folder import read_json
 from medcls.wording import enumerated
 
 if TYPE_CHECKING:
@@ -149,6 +150,13 @@ def operating_point(place: Path, table: Predictions) -> OperatingPoint | None:
         )  # fmt: skip
         return not_fitted(table)
     return point
+
+
+def leak(place: Path, split: str) -> str:
+    """How many images of a split have a near copy in a run's training, in its audit's words; empty where none has."""
+    record = read_json(place / "audit.json") if place.is_dir() else None
+    found = record.get("findings", []) if isinstance(record, dict) else []
+    return next((str(one["title"]) for one in found if one["check"] == f"leak_{split}" and one["level"] == "error"), "")
 
 
 def names(places: Sequence[Path]) -> list[str]:

@@ -1,6 +1,7 @@
 """Duplicates and near duplicates through the commands: what they do to intervals, counts and limitations of a run."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 from doors import FAST, run_door
 from PIL import Image
 
-from medcls import evaluate, train
+from medcls import compare, evaluate, train
 from medcls.evaluation.predictions import read_csv
 
 ONE_EPOCH = (*FAST, "positive_class=ill", "trainer.max_epochs=1")
@@ -25,6 +26,73 @@ def texture(number: int) -> np.ndarray:
 def save(path: Path, pixels: np.ndarray) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(np.rint(pixels).clip(0, 255).astype(np.uint8)).save(path)
+
+
+def leaking_images(root: Path) -> Path:
+    """Random labels: each image of `test/` also in `train/`, a little darker, among others."""
+    for number in range(24):
+        label = ("ill", "well")[int(np.random.default_rng(number).integers(2)) if number > 3 else number % 2]
+        save(root / "test" / label / f"{number:03d}.png", texture(number))
+        save(root / "train" / label / f"{number:03d}.png", 0.95 * texture(number) + 8)
+    for number in range(24, 64):
+        save(root / "train" / ("ill", "well")[number % 2] / f"{number:03d}.png", texture(number))
+    return root
+
+
+def opening(report: Path) -> str:
+    """What a report says before its figures are to be believed."""
+    text = report.read_text(encoding="utf-8")
+    begin = text.index("## Limitations")
+    return text[begin : text.index("\n## ", begin)]
+
+
+@pytest.fixture(scope="module")
+def leaking(tmp_path_factory: pytest.TempPathFactory, _own_places: None) -> Path:
+    """A folder of three runs: in one near copies of the test stay in training, in the others they do not."""
+    base = tmp_path_factory.mktemp("leaking")
+    root = leaking_images(base / "images")
+    shutil.copytree(root, base / "duplicates")
+    shutil.copytree(root / "test", base / "duplicates" / "train", dirs_exist_ok=True)
+    for name, settings in (
+        ("left", ()),
+        ("taken_out", ("data.keep_near_copies_together=true",)),
+        ("exact", (f"data.root={base}/duplicates",)),
+    ):
+        run_door(train.main, *ONE_EPOCH, f"data.root={root}", *settings, f"hydra.run.dir={base}/{name}")
+    return base
+
+
+def test_p01_near_copies_that_stay_in_training_are_the_first_thing_a_report_says(leaking):
+    first = opening(leaking / "left" / "report.md").split("\n- ")[1]
+    assert re.search(r"\d\d of 24 test images have a near copy in training\*\* \(serious\)", first)
+    assert "further ones have one in val, which chose the checkpoint" in first
+    log = (leaking / "left" / "train.log").read_text(encoding="utf-8")
+    assert re.search(r"ERROR.*test images have a near copy in training \(leak_test\)", log)
+
+
+@pytest.mark.parametrize("name", ["taken_out", "exact"])
+def test_p02_what_was_taken_out_of_training_is_a_note(leaking, name):
+    said = opening(leaking / name / "report.md")
+    assert "near copy in training" not in said
+    assert "identical" not in said and "almost the same" not in said
+    assert "ERROR" not in (leaking / name / "train.log").read_text(encoding="utf-8")
+    audit = json.loads((leaking / name / "audit.json").read_text(encoding="utf-8"))
+    levels = {one["check"]: one["level"] for one in audit["findings"]}
+    assert levels["leaks"] == "good"
+    check = "copies_test_train" if name == "exact" else "near_copies_across_splits"
+    assert levels[check] == "information"
+
+
+def test_compare_says_it_before_it_calls_a_run_better(leaking, tmp_path, capsys):
+    run_door(compare.main, f"runs=[{leaking}/left,{leaking}/taken_out]", f"hydra.run.dir={tmp_path}/one")
+    found = json.loads((tmp_path / "one" / "comparison.json").read_text(encoding="utf-8"))
+    assert len(found["cautions"]) == 1
+    assert found["cautions"][0].startswith("Before believing this: of left, ")
+    assert "of 24 test images have a near copy in training" in found["cautions"][0]
+    page = (tmp_path / "one" / "comparison.md").read_text(encoding="utf-8")
+    assert page.index("near copy in training") < page.index("auroc" if "auroc" in page else "AUROC")
+    run_door(compare.main, f"runs=[{leaking}/exact,{leaking}/taken_out]", f"hydra.run.dir={tmp_path}/two")
+    assert json.loads((tmp_path / "two" / "comparison.json").read_text(encoding="utf-8"))["cautions"] == []
 
 
 @pytest.fixture(scope="module")

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from medcls.auditing.findings import MOST_SHOWN, Finding, Pair
+from medcls.auditing.leaks import leaks
 from medcls.data.manifest import SCORED_SPLITS, Manifest
 from medcls.data.near_copies import DETAIL_DISTANCE, DHASH_DISTANCE, PHASH_DISTANCE, near_pairs
 from medcls.wording import counted
@@ -109,11 +110,14 @@ def near_copies(manifest: Manifest, divided: Manifest | None, facts: pd.DataFram
         f"Two images count as near copies where their 64-bit perceptual hashes differ in at most {PHASH_DISTANCE} bits "
         f"(phash) and {DHASH_DISTANCE} bits (dhash), and their 256-bit ones in at most {DETAIL_DISTANCE}."
     )
-    pairs = _described(near_pairs(facts), manifest, divided)
+    near = near_pairs(facts)
+    pairs = _described(near, manifest, divided)
     if pairs.empty:
         title = f"No near copies among {len(manifest):,} images"
-        return [Finding("near_copies", "good", title, threshold, {"images": len(manifest), "pairs": 0})]
+        values = {"images": len(manifest), "pairs": 0}
+        return [*leaks(divided, near), Finding("near_copies", "good", title, threshold, values)]
     return [
+        *leaks(divided, near),
         *_near_within(manifest, divided, pairs, threshold),
         *_near_conflicts(pairs, threshold),
         *_near_across_given(manifest, pairs, threshold),
@@ -213,9 +217,10 @@ def _near_across_given(manifest: Manifest, pairs: pd.DataFrame, threshold: str) 
             "near_copies_across_splits",
             "warning",
             f"{int(by_split[judge]):,} of {images:,} {judge} images look almost the same as an image of another split",
-            f"{threshold} Exact copies are not counted here. The splits are those that the data came with, and are not "
-            f"changed; data.pool_splits=true data.keep_near_copies_together=true cuts them anew. Until then figures on "
-            f"{judge} may be too good.",
+            f"{threshold} Exact copies are not counted here. The splits are those that the data came with: "
+            "data.keep_near_copies_together=true leaves the near copies out of training and keeps what judges whole; "
+            "with data.pool_splits=true as well, all is cut anew. Without, figures on "
+            f"{judge} are too good.",
             {"pairs": len(leaks), f"{judge}_images": images}
             | {f"near_copies_in_{name}": int(count) for name, count in by_split.items()},
             by_split.rename_axis("split").rename("images with a near copy in another").reset_index(),

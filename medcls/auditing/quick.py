@@ -1,10 +1,12 @@
 """The audit at the start of every training: what costs nothing to look at once the images have been read."""
 
+import dataclasses
 import logging
 from collections.abc import Mapping
 
 from medcls.auditing.checks import check
 from medcls.auditing.findings import Finding
+from medcls.auditing.leaks import settled
 from medcls.auditing.locked import earlier_tests
 from medcls.data.manifest import Manifest
 
@@ -17,6 +19,8 @@ def audit_quickly(
     manifest: Manifest, divided: Manifest, settings: Mapping[str, object], *, resize: str
 ) -> list[Finding]:
     """Run the quick checks, and log each error and each warning in one line.
+
+    Copies that the split has left out of training, or kept on one side, are no fault of the run: they are information.
 
     Parameters
     ----------
@@ -32,8 +36,19 @@ def audit_quickly(
     list of Finding
         All of them, for the run folder's `audit.json`.
     """
-    findings = check(manifest, divided, resize=resize, met=earlier_tests(divided, settings))
+    found = check(manifest, divided, resize=resize, met=earlier_tests(divided, settings))
+    in_run = [finding for finding in found if finding.check.startswith("leak")]
+    findings = [_as_settled(finding) if settled(finding, in_run) else finding for finding in found]
     for finding in findings:
         if finding.level in LOUDNESS:
             log.log(LOUDNESS[finding.level], "audit: %s (%s)", " ".join(finding.title.split()), finding.check)
     return findings
+
+
+def _as_settled(finding: Finding) -> Finding:
+    """The same as a note."""
+    if finding.level not in LOUDNESS:
+        return finding
+    log.info("audit: %s: settled in this run's splits (%s)", " ".join(finding.title.split()), finding.check)
+    text = f"Of the images as they came; in this run's splits nothing is left of it. {finding.text}"
+    return dataclasses.replace(finding, level="information", text=text)

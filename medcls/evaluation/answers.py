@@ -200,6 +200,8 @@ def disjointness(study: Study) -> str | None:
     if finding is None or study.sources.splits is None:
         return None
     pixels = "No picture stands both among the images that train and those that select or test (compared by its pixels)"
+    leaked = [one["title"] for one in (study.sources.audit or {})["findings"] if one["check"].startswith("leak_")]
+    pixels += f". But {'; '.join(leaked)}" if leaked else ""
     groups = finding["values"].get("groups")
     if groups is None:
         return f"Image level: nothing says which images belong to one patient. {pixels}."

@@ -36,6 +36,8 @@ class Contestant:
         From where on it calls the positive class; None with more than two classes.
     settings : str
         In what its configuration differs from that of the others; empty where unknown.
+    leak : str
+        How many of these images have a near copy in its training, as its audit says it; empty where none has.
     """
 
     name: str
@@ -43,6 +45,7 @@ class Contestant:
     table: Predictions
     point: OperatingPoint | None
     settings: str = ""
+    leak: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,6 +85,16 @@ class Contest:
         return stamps(self.contestants[0].table)
 
     @property
+    def cautions(self) -> tuple[str, ...]:
+        """What must be known before any is called better: whose training held near copies of these images."""
+        return tuple(
+            f"Before believing this: of {one.name}, {one.leak}. What it has learned by heart counts for it here, and "
+            "need not be any good on new images."
+            for one in self.contestants
+            if one.leak
+        )
+
+    @property
     def shown(self) -> pd.DataFrame:
         """The pairs that a person is shown."""
         if len(self.contestants) <= SHOWN_IN_FULL:
@@ -107,6 +120,7 @@ class Contest:
                 for one in self.contestants
             ],
             "comparisons": self.pairs.to_dict("records"),
+            "cautions": list(self.cautions),
             "conclusions": list(self.conclusions),
             "notes": list(self.notes),
         }

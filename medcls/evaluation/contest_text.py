@@ -83,6 +83,7 @@ def markdown(contest: Contest, origin: str, command: str) -> str:
     parts = [
         f"# {_escaped(title)}: compared on the same images",
         *(f"**{_escaped(stamp)}**" for stamp in contest.stamps),
+        *(f"**{_escaped(caution)}**" for caution in contest.cautions),
         *(_escaped(sentence) for sentence in contest.conclusions),
         "\n".join(f"- {_escaped(note)}" for note in contest.notes),
         "## Who, on what",

@@ -46,6 +46,8 @@ BEYOND_CHANCE = 2.6
 
 # Audit checks whose subject the rules below speak of from the figures themselves.
 _SPOKEN_OF = ("small_test", "groups")
+_OF_COPIES = ("exact_copies", "near_copies", "near_copies_across_splits")
+LEAK = "leak_"  # how the checks begin that count what is left in a run's own splits
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,10 +82,11 @@ def limitations(headline: Assessment, others: Sequence[Assessment], sources: Sou
         What is known of the run.
     """
     found = [
+        *_training_copies(headline, sources),
+        *_leaks(headline, sources),
         *_no_test(headline),
         *_unknown_origin(sources),
         *_stamps(sources),
-        *_training_copies(sources),
         *_overfitting(sources),
         *_audit(sources),
         *_shift(headline, others, sources),
@@ -102,6 +105,22 @@ def limitations(headline: Assessment, others: Sequence[Assessment], sources: Sou
         *_trainings(headline, sources),
     ]
     return sorted(found, key=lambda one: one.level != "serious")
+
+
+def _leaks(headline: Assessment, sources: Sources) -> list[Limitation]:
+    """Images that judge have a near copy in training: of all that can be wrong the worst."""
+    found = [] if sources.audit is None else sources.audit["findings"]
+    split, of_folds = headline.table.split.strip().casefold(), headline.table.split == OUT_OF_FOLD
+    said = []
+    for finding in found:
+        if not finding["check"].startswith(LEAK):
+            continue
+        title, of = finding["title"], finding["check"].removeprefix(LEAK)
+        if of_folds:
+            title = f"In the first fold {title}"
+        serious = finding["level"] == "error" and (of == split or of_folds)
+        said.append(Limitation(title, finding["text"], "serious" if serious else "mind"))
+    return sorted(said, key=lambda one: one.level != "serious")
 
 
 def _no_test(headline: Assessment) -> list[Limitation]:
@@ -156,10 +175,13 @@ def _stamps(sources: Sources) -> list[Limitation]:
     return [Limitation(stamp, text, "serious") for stamp in sources.stamps]
 
 
-def _training_copies(sources: Sources) -> list[Limitation]:
+def _training_copies(headline: Assessment, sources: Sources) -> list[Limitation]:
     if not sources.training_copies:
         return []
-    title = f"{counted(sources.training_copies, 'image')} of the external set are among the run's own"
+    title = (
+        f"{sources.training_copies:,} of {counted(len(headline.table), 'image')} of the external set are among those "
+        "that the run learned or selected by"
+    )
     text = (
         "They have the same pixels, so the classifier may know them, and the set is not wholly another site's. Remove "
         "them from the external set and evaluate again."
@@ -179,11 +201,20 @@ def _audit(sources: Sources) -> list[Limitation]:
     """Errors and warnings, in the audit's own words."""
     levels: dict[str, Level] = {"error": "serious", "warning": "mind"}
     found = [] if sources.audit is None else sources.audit["findings"]
+    # Older runs did not count what their splits left in training: of those the data as they came must do.
+    counted_in_run = any(finding["check"].startswith("leak") for finding in found)
     return [
         Limitation(finding["title"], finding["text"], levels[finding["level"]])
         for finding in found
-        if finding["level"] in levels and finding["check"] not in _SPOKEN_OF
+        if finding["level"] in levels
+        and finding["check"] not in _SPOKEN_OF
+        and not (counted_in_run and _is_of_copies(finding["check"]))
     ]
+
+
+def _is_of_copies(check: str) -> bool:
+    """Whether an audit's check counts copies in the data as they came, or in a run's splits."""
+    return check in _OF_COPIES or check.startswith(("copies_", LEAK))
 
 
 def _shift(headline: Assessment, others: Sequence[Assessment], sources: Sources) -> list[Limitation]:
@@ -300,8 +331,8 @@ def _small(headline: Assessment) -> list[Limitation]:
         text = (
             "Images of one group, and duplicates, count as one case. A case more or less called rightly moves a figure "
             f"by up to {1 / fewest:.0%}. With 95% certainty the figures lie in these ranges: {told(headline, *names)}. "
-            "Read the ranges, not the figures. Cross-validation (data.folds=5) judges every image once; more images are "
-            "better still."
+            "Read the ranges, not the figures. Cross-validation (data.folds=5) judges every image once; more images "
+            "are better still."
         )
         return [Limitation(f"Fewer than {FEW_CASES} cases of a class: {', '.join(few)}", text, "serious")]
     if wide:

@@ -241,8 +241,8 @@ class Predictions:
         if groups:
             words += f" of {groups} groups"
         clusters = self.clusters
-        if clusters != self.rows["group"].tolist():
-            words += f", {len(set(clusters))} independent cases"
+        if "" not in clusters and (cases := len(set(clusters))) < groups + int((self.rows["group"] == "").sum()):
+            words += f", {cases} independent cases"
         note = TOOK_PART.get(self.split)
         return f"{words}; {note}" if note else words
 

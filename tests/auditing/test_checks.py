@@ -12,6 +12,7 @@ from medcls.auditing import classes, copies, groups, images
 from medcls.auditing.checks import check
 from medcls.auditing.copies import expected_leak
 from medcls.auditing.findings import LEVELS, Finding
+from medcls.auditing.leaks import leaks, settled
 from medcls.auditing.locked import locked_test
 from medcls.data.folders import from_folders
 from medcls.data.images import UnreadableImage
@@ -62,8 +63,9 @@ def test_every_check_reports_in_its_order_and_counts_progress():
     steps = []
     findings = check(manifest, split(manifest), met=[], progress=lambda done, total: steps.append((done, total)))
     assert [finding.check for finding in findings] == [
-        "unreadable", "label_conflicts", "locked_test", "exact_copies", "near_copies", "groups", "mixed_groups",
-        "classes", "small_test", "shortcuts_seen", "shortcuts_unseen", "blank", "outliers", "endings", "reading",
+        "unreadable", "label_conflicts", "locked_test", "exact_copies", "leaks", "near_copies", "groups",
+        "mixed_groups", "classes", "small_test", "shortcuts_seen", "shortcuts_unseen", "blank", "outliers", "endings",
+        "reading",
     ]  # fmt: skip
     assert {finding.level for finding in findings} <= {"good", "information", "warning"}
     assert [f.check for f in findings if f.level == "warning"] == ["small_test"]
@@ -285,12 +287,14 @@ def test_p01_near_copies_that_our_own_split_parts_name_the_setting(monkeypatch):
     divided = split(manifest)
     train, test = (divided.rows.loc[divided.indices(name)[0], "path"] for name in ("train", "test"))
     monkeypatch.setattr(copies, "near_pairs", near_of((train, test, 2, 2, 2)))
-    finding = copies.near_copies(manifest, divided, manifest.facts)[0]
+    leak, finding = copies.near_copies(manifest, divided, manifest.facts)
+    assert (leak.check, leak.level) == ("leak_test", "error")
     assert (finding.level, finding.values["pairs_across_our_splits"]) == ("warning", 1)
     assert "data.keep_near_copies_together=true" in finding.text
     # A training image that is left out, or held back, parts nothing.
     divided.rows.loc[divided.rows["path"] == train, "split"] = "left_out"
-    assert copies.near_copies(manifest, divided, manifest.facts)[0].level == "information"
+    leak, finding = copies.near_copies(manifest, divided, manifest.facts)
+    assert (leak.level, finding.level) == ("good", "information")
 
 
 def test_no_near_copies_is_good():
@@ -475,3 +479,96 @@ def test_breast_cancer_has_one_picture_under_two_labels(real_data):
     manifest = from_folders(real_data / "breast_cancer", strict=False)
     finding = {finding.check: finding for finding in check(manifest, None)}["label_conflicts"]
     assert finding.exclude == ("benign/benign (433).png", "malignant/malignant (145).png")
+
+
+# What is left in the splits of a run
+
+
+def divided_of(splits, **columns):
+    manifest = manifest_of(["a", "b"] * (len(splits) // 2), **columns)
+    return manifest.with_rows(manifest.rows.assign(split=splits))
+
+
+def paths_of(divided, *numbers):
+    return [divided.rows["path"][number] for number in numbers]
+
+
+def leaks_of(divided, *pairs):
+    found = [(*sorted(paths_of(divided, *pair[:2])), *(pair[2:] or (1, 1, 1))) for pair in pairs]
+    return leaks(divided, near_of(*found)(None))
+
+
+SPLITS = ["train"] * 6 + ["val"] * 2 + ["test"] * 4 + ["left_out"] * 2 + ["unused"] * 2
+
+
+def test_p01_near_copies_left_in_training_are_an_error_and_counted_by_class():
+    divided = divided_of(SPLITS)
+    found = only(leaks_of(divided, (0, 8), (2, 8), (1, 9), (12, 10), (14, 11), (8, 9)))
+    assert (found.check, found.level) == ("leak_test", "error")
+    assert found.title == "2 of 4 test images have a near copy in training"
+    assert found.values["leaked_a"] == found.values["leaked_b"] == 1
+    assert {pair.first for pair in found.pairs} == set(paths_of(divided, 8, 9))
+    assert only(leaks_of(divided, (0, 8))).title == "1 of 4 test images has a near copy in training"
+
+
+def test_nothing_is_said_of_what_was_left_out_or_is_within_one_split():
+    divided = divided_of(SPLITS)
+    found = only(leaks_of(divided, (12, 8), (14, 9), (0, 1), (8, 9)))
+    assert (found.check, found.level) == ("leaks", "good")
+    assert found.title == "No image of test, val has a near copy in training"
+    assert leaks(None, near_of()(None)) == []
+
+
+def test_of_images_with_equal_hashes_all_are_near_to_what_one_is_near_to():
+    # 10 and 12 have the hashes of 8, which alone was compared with 0; 12 is left out.
+    divided = divided_of(SPLITS)
+    found = only(leaks_of(divided, (8, 10, 0, 0, 0), (8, 12, 0, 0, 0), (0, 8)))
+    assert found.values["leaked"] == 2
+    # 4 trains, and has the hashes of 0, which is left out and stands for both.
+    divided = divided_of(["left_out", *SPLITS[1:]])
+    assert only(leaks_of(divided, (0, 4, 0, 0, 0), (0, 8))).values["leaked"] == 1
+
+
+def test_near_copies_that_choose_are_a_warning():
+    divided = divided_of(SPLITS)
+    of_val = only(leaks_of(divided, (0, 6)))
+    assert (of_val.check, of_val.level) == ("leak_val", "warning")
+    assert of_val.title == "1 of 2 val images has a near copy in training"
+    of_test = only(leaks_of(divided, (6, 8)))
+    assert (of_test.check, of_test.level) == ("leak_test", "warning")
+    assert of_test.title == "1 of 4 test images has a near copy in val"
+    both = only(leaks_of(divided, (0, 8), (6, 9)))
+    assert both.title == "1 of 4 test images has a near copy in training"
+    assert "1 further ones have one in val" in both.text
+
+
+def test_a_leak_too_slight_to_move_a_figure_is_a_warning():
+    divided = divided_of(["train"] * 10 + ["val"] * 10 + ["test"] * 400)
+    assert only(leaks_of(divided, (0, 30), (1, 31))).level == "warning"
+    assert only(leaks_of(divided, (0, 30), (1, 31), (2, 32), (4, 34))).level == "error"
+
+
+def test_p03_duplicates_and_groups_that_a_split_parts_count_too():
+    content = [f"c{k}" for k in range(16)]
+    content[0] = content[8]
+    found = only(leaks_of(divided_of(SPLITS, content=content)))
+    assert (found.values["identical"], found.level) == (1, "error")
+    assert "duplicate" in found.title
+    group = [f"p{k}" for k in range(16)]
+    group[1] = group[9]
+    found = only(leaks_of(divided_of(SPLITS, group=group)))
+    assert found.values["of_a_group_in_training"] == 1
+    # Of images whose pixels nobody knows, none is another's.
+    assert only(leaks_of(divided_of(SPLITS, content=[""] * 16))).level == "good"
+
+
+def test_what_the_split_has_settled_is_known():
+    error, warning = Finding("copies_test_train", "error", "x"), Finding("near_copies_across_splits", "warning", "x")
+    other = Finding("shortcuts_seen", "warning", "x")
+    divided = divided_of(SPLITS)
+    none, near = leaks_of(divided), leaks_of(divided, (0, 8))
+    assert [settled(one, none) for one in (error, warning, other)] == [True, True, False]
+    assert [settled(one, near) for one in (error, warning, other)] == [True, False, False]
+    content = [f"c{k}" for k in range(16)]
+    content[0] = content[8]
+    assert not settled(error, leaks_of(divided_of(SPLITS, content=content)))

@@ -190,6 +190,12 @@ def test_a_split_that_came_with_the_data_is_told_from_one_that_was_cut():
     assert "were pooled and cut anew" in answers(claim_2024, came, of=sources(config=pooled))["19"]
 
 
+def test_near_copies_left_in_training_are_told_beside_what_is_disjoint():
+    leak = finding("leak_test", "error", "113 of 120 test images have a near copy in training")
+    told = answers(claim_2024, of=sources(audit=audit(finding("groups", groups=40), leak)))
+    assert "But 113 of 120 test images have a near copy in training." in told["20"]
+
+
 def test_images_without_groups_are_disjoint_at_their_own_level():
     told = answers(claim_2024, of=sources(audit=audit(finding("groups", "warning", groups=None))))
     assert told["20"].startswith("Image level: nothing says")

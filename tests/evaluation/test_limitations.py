@@ -107,7 +107,7 @@ def test_stamps_are_told():
 
 
 def test_images_of_training_in_an_external_set():
-    assert the_one(found(of=sources(training_copies=7)), "7 images of the external set").level == "serious"
+    assert the_one(found(of=sources(training_copies=7)), "7 of 1,000 images of the external set").level == "serious"
     assert silent(found(of=sources(training_copies=0)), "external set")
 
 
@@ -133,6 +133,29 @@ def test_errors_and_warnings_of_the_audit_in_its_own_words():
     assert the_one(listed, "3 groups stand in two splits").level == "serious"
     # Information is no limitation, and of small splits and missing groups the rules speak from the figures.
     assert len(listed) == 4
+
+
+LEAK = finding("leak_test", "error", "113 of 120 test images have a near copy in training")
+AS_IT_CAME = finding("copies_test_train", "error", "9 test images are in training")
+
+
+def test_p01_what_is_left_in_training_is_the_first_thing_said():
+    listed = found(of=sources(audit=audit(AS_IT_CAME, LEAK), stamps=("SYNTHETIC",)))
+    assert (listed[0].title, listed[0].level) == (LEAK["title"], "serious")
+    # Of what was taken out of training nothing is said.
+    assert silent(listed, "9 test images")
+    settled = found(of=sources(audit=audit(AS_IT_CAME, finding("leaks"))))
+    assert [one.title for one in settled] == [ALWAYS]
+
+
+def test_what_is_left_beside_another_split_weighs_less():
+    of_val = finding("leak_val", "warning", "3 of 40 val images have a near copy in training")
+    assert the_one(found(of=sources(audit=audit(of_val))), "3 of 40 val").level == "mind"
+    other = assessment(predictions("external", seed=1))
+    assert the_one(found(other, (), sources(audit=audit(LEAK))), "113 of 120").level == "mind"
+    pooled = assessment(predictions("out_of_fold", seed=1))
+    said = the_one(found(pooled, (), sources(audit=audit(LEAK))), "113 of 120")
+    assert (said.level, said.title.startswith("In the first fold 113")) == ("serious", True)
 
 
 def test_a_test_unlike_val_is_told_with_the_accuracy_at_both_thresholds():

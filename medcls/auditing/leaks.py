@@ -1,0 +1,150 @@
+"""What of the images that judge is also in training, once a run has its splits: all that it left out is out."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from medcls.auditing.findings import MOST_SHOWN, Finding, Level, Pair
+from medcls.data.manifest import Manifest
+from medcls.wording import enumerated
+
+RESULTS = ("test", "held_out")
+"""Of these the figures are the result."""
+
+CHOOSERS = ("val", "calibration")
+"""These choose the checkpoint, the temperature and the threshold."""
+
+SLIGHT = 0.01
+"""A share of each class up to which the images concerned cannot move a rate by more than this."""
+
+
+OF_NEAR_COPIES = ("near_copies", "near_copies_across_splits")
+
+
+def leaks(divided: Manifest | None, near: pd.DataFrame) -> list[Finding]:
+    """Images of each split that judges which have a duplicate, a near duplicate or a group's image in training.
+
+    Parameters
+    ----------
+    divided : Manifest or None
+        With its splits made; None where it cannot be split, of which nothing is said.
+    near : DataFrame
+        As of `near_pairs`.
+    """
+    if divided is None:
+        return []
+    trained, chosen = _beside(divided, near, ("train",)), _beside(divided, near, CHOOSERS)
+    found = [
+        one
+        for split in (*RESULTS, *CHOOSERS)
+        if (one := _leak(divided, split, trained, chosen if split in RESULTS else None)) is not None
+    ]
+    if found:
+        return found
+    there = [name for name in (*RESULTS, *CHOOSERS) if (divided.rows["split"] == name).any()]
+    title = f"No image of {enumerated(there)} has a near copy in training"
+    text = (
+        "Nor has one the same pixels as a training image, or stands in one group with it. Counted in this run's splits."
+    )
+    return [Finding("leaks", "good", title, text, {f"{name}_images": len(divided.indices(name)) for name in there})]
+
+
+def settled(finding: Finding, found: Sequence[Finding]) -> bool:
+    """Whether what a finding says of the data as it came has no part in the splits of the run.
+
+    Parameters
+    ----------
+    finding : Finding
+        Of the same audit.
+    found : sequence of Finding
+        As of `leaks`.
+    """
+    leaking = [one for one in found if one.level != "good"]
+    if finding.check in OF_NEAR_COPIES:
+        return not leaking
+    of_copies = finding.check == "exact_copies" or finding.check.startswith("copies_")
+    return of_copies and not any(one.values["identical"] for one in leaking)
+
+
+def _leak(divided: Manifest, split: str, trained: pd.Series, chosen: pd.Series | None) -> Finding | None:
+    """What one split has in training; of a result that has nothing there, what it has among those that choose."""
+    rows = divided.rows
+    train, judge = (rows["split"] == "train").to_numpy(), (rows["split"] == split).to_numpy()
+    same = judge & np.isin(_contents(rows), _contents(rows)[train])
+    siblings = judge & (rows["group"] != "").to_numpy() & rows["group"].isin(rows.loc[train, "group"]).to_numpy()
+    leaked = judge & trained.notna().to_numpy() | same | siblings
+    further = np.zeros(len(rows), dtype=bool) if chosen is None else judge & chosen.notna().to_numpy() & ~leaked
+    where = "training" if leaked.any() else "val"
+    if not leaked.any():
+        leaked, further, trained = further, leaked, trained if chosen is None else chosen
+    if not leaked.any():
+        return None
+    labels = rows.loc[judge, "label"]
+    by_class = pd.DataFrame({"images": labels.value_counts(), "leaked": rows.loc[leaked, "label"].value_counts()})
+    by_class = by_class.reindex([name for name in divided.classes if name in set(labels)]).fillna(0).astype(int)
+    share = float((by_class["leaked"] / by_class["images"]).max())
+    level: Level = "error" if split in RESULTS and share > SLIGHT and where == "training" else "warning"
+    n, m, called = int(leaked.sum()), int(judge.sum()), split.replace("_", "-")
+    how = "near copy, a duplicate or an image of their group" if (same | siblings).any() else "near copy"
+    more = f" {int(further.sum()):,} further ones have one in val, which chose the checkpoint." if further.any() else ""
+    return Finding(
+        f"leak_{split}",
+        level,
+        f"{n:,} of {m:,} {called} images {'has' if n == 1 else 'have'} a {how} in {where}",
+        f"{_meaning(split, where)}{more} Counted in this run's own splits, after all that it left out. "
+        "data.keep_near_copies_together=true keeps near copies on one side, and leaves those out of training that "
+        f"splits of the data's own part; until then, hold the {called} figures for too good.",
+        {f"{split}_images": m, "leaked": n, "identical": int(same.sum())}
+        | {"of_a_group_in_training": int(siblings.sum()), "further_in_val": int(further.sum())}
+        | {f"leaked_{name}": int(count) for name, count in by_class["leaked"].items()},
+        by_class.rename_axis("class")
+        .rename(columns={"images": f"{called} images", "leaked": f"with a near copy in {where}"})
+        .reset_index(),
+        _shown(rows[leaked], trained[leaked]),
+    )
+
+
+def _meaning(split: str, where: str) -> str:
+    if where == "val":
+        return "The checkpoint, and what was fitted, was chosen by images that this split as good as holds."
+    if split in RESULTS:
+        return (
+            "A network that has learned its training images by heart is right about these without having learned "
+            "anything of what the classes look like."
+        )
+    return (
+        f"What is chosen by {split}, be it the checkpoint, the temperature or the threshold, is chosen by images that "
+        "the network as good as knows."
+    )
+
+
+def _contents(rows: pd.DataFrame) -> np.ndarray:
+    """The pixels' hash of each image; of one that has none, a name of its own."""
+    return rows["content"].where(rows["content"] != "", "image " + rows["path"]).to_numpy(object)
+
+
+def _beside(divided: Manifest, near: pd.DataFrame, splits: Sequence[str]) -> pd.Series:
+    """For each image the path of one in these splits that has its pixels, or looks almost the same; else missing."""
+    rows = divided.rows
+    codes = pd.factorize(_contents(rows))[0]
+    at = pd.Index(rows["path"])
+    first, second = codes[at.get_indexer(near["first"])], codes[at.get_indexer(near["second"])]
+    # Of images whose hashes are equal only the first was compared with others: what is near to it is near to all.
+    equal = (near[["phash_distance", "dhash_distance", "detail_distance"]] == 0).all(axis=1).to_numpy()
+    leader = np.arange(len(rows) + 1)
+    leader[second[equal]] = first[equal]
+    kinds, first, second = leader[codes], leader[first], leader[second]
+    held = rows["split"].isin(splits).to_numpy()
+    of_kind = pd.Series(rows["path"].to_numpy(object)[held], index=kinds[held]).groupby(level=0).first()
+    beside = pd.Series(np.concatenate([second, first]), index=np.concatenate([first, second])).map(of_kind).dropna()
+    found = of_kind.combine_first(beside.groupby(level=0).first())
+    return pd.Series(kinds, index=rows.index).map(found)
+
+
+def _shown(leaked: pd.DataFrame, partner: pd.Series) -> tuple[Pair, ...]:
+    """The first of them beside what trains; those that only share a group are not shown."""
+    beside = leaked.assign(partner=partner).dropna(subset="partner").head(MOST_SHOWN)
+    return tuple(
+        Pair(row["path"], row["partner"], f"{row['label']}: {row['split']} | train") for _, row in beside.iterrows()
+    )
