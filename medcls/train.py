@@ -214,6 +214,10 @@ def read_images(cfg: DictConfig, settings: Mapping[str, Any]) -> tuple[Manifest,
     for line in (*manifest.stamps, *manifest.notes):
         log.warning(line)
     table = split_table(manifest)
+    if manifest.asked:
+        pairs = zip(table.pop("share"), table.pop("asked"), strict=True)
+        told = [" (".join("-" if value != value else f"{value:.2f}" for value in pair) + ")" for pair in pairs]
+        table.insert(2, "share (asked)", told)
     for name in manifest.classes:  # count and share in one column: a terminal is narrow
         counts, shares = table.pop(f"{name}: images"), table.pop(f"{name}: share")
         table[f"{name} (share)"] = [f"{n} ({share:.2f})" for n, share in zip(counts, shares, strict=True)]

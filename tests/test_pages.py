@@ -106,6 +106,10 @@ def test_splits_side_by_side():
     assert [row[0].text for row in sheet.rows] == ["Images", "Groups, counted apart", "a", "b (positive)"]
     assert sheet.rows[0][1].text == "1,200" and sheet.rows[3][1] == Cell("900 (75.0%)", 0.75)
     assert [row[0].text for row in splits_sheet(table, ["a", "b"], None, groups=False).rows] == ["Images", "a", "b"]
+    table = table.assign(share=[0.99, 0.01], asked=[0.8, np.nan], independent=[550, 10])
+    sheet = splits_sheet(table, ["a", "b"], "b", groups=True)
+    assert [cell.text for cell in sheet.rows[1]] == ["Share of the images (asked for)", "99.0% (80.0%)", "1.0% (–)"]
+    assert [cell.text for cell in sheet.rows[3]] == ["Independent cases (duplicates once)", "550", "10"]
 
 
 def test_hidden_names_stand_nowhere():

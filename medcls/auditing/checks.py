@@ -51,6 +51,7 @@ def check(
         partial(copies.exact_copies, manifest),
         partial(copies.near_copies, manifest, divided, facts),
         partial(groups.groups, manifest, divided),
+        partial(groups.shares, divided),
         partial(groups.mixed_groups, manifest),
         partial(classes.counts, manifest),
         partial(classes.prevalence, manifest),

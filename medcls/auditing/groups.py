@@ -1,11 +1,16 @@
 """Patients, lesions, examinations: how many there are, and whether the splits respect them."""
 
+import numpy as np
 import pandas as pd
 
 from medcls.auditing.copies import RANKS, expected_leak
 from medcls.auditing.findings import Finding
 from medcls.data.manifest import Manifest
+from medcls.data.splits import split_table, together
 from medcls.wording import counted
+
+MISSED = 1 / 3
+"""By so much of the share asked for a split is called another than was asked for."""
 
 
 def groups(manifest: Manifest, divided: Manifest | None) -> list[Finding]:
@@ -61,6 +66,60 @@ def groups(manifest: Manifest, divided: Manifest | None) -> list[Finding]:
             sizes.value_counts().sort_index().rename_axis("images in a group").rename("groups").reset_index(),
         )
     ]
+
+
+def shares(divided: Manifest | None) -> list[Finding]:
+    """Whether the splits are as large as was asked, which images that must stay together may prevent."""
+    if divided is None or not divided.asked:
+        return []
+    rows = divided.rows[divided.rows["split"] != "left_out"]
+    table = split_table(divided)
+    table = table.loc[table["asked"].notna(), ["split", "images", "share", "asked"]]
+    parts = table.to_dict("records")
+    units = together(rows)
+    n = int(np.bincount(units).max())
+    values: dict[str, float | int | str | None] = {"images": len(rows), "most_images_together": n}
+    values |= {f"share_{part['split']}": float(part["share"]) for part in parts}
+    values |= {f"asked_{part['split']}": float(part["asked"]) for part in parts}
+    of_largest = _of_largest(rows[units == np.bincount(units).argmax()], len(rows))
+    # A case more or less is no other share.
+    missed = [part for part in parts if abs(part["share"] - part["asked"]) > max(part["asked"] * MISSED, 1 / len(rows))]
+    if not missed:
+        told = [f"{part['split']} {part['share']:.1%} ({part['asked']:.1%})" for part in parts]
+        title = f"The splits are as large as was asked: {', '.join(told)}"
+        return [Finding("shares", "good", title, of_largest, values, table.round(3))]
+    worst = [
+        f"{part['split'].replace('_', '-')} has {part['images']:,} of {len(rows):,} images, {part['share']:.1%}, where "
+        f"{part['asked']:.1%} were asked for"
+        for part in missed
+    ]
+    text = (
+        f"{of_largest} A set of more images than a split is to have is trained on, and the split is cut from the "
+        "others. Ask for another share (data.test_fraction, data.val_fraction), or for folds, and read how many "
+        "independent cases each split has, not how many images."
+    )
+    title = f"Other shares than asked for: {'; '.join(worst)}"
+    return [Finding("shares", "warning", title, text.strip(), values, table.round(3))]
+
+
+def _of_largest(largest: pd.DataFrame, images: int) -> str:
+    """Name the largest set of images that a split must not part, and say where it went."""
+    if len(largest) == 1:
+        return ""
+    where = ", ".join(dict.fromkeys(largest["split"]))
+    return (
+        f"The largest set of images that must stay together has {len(largest):,}, {len(largest) / images:.1%} of all: "
+        f"{_called(largest)}, in {where}."
+    )
+
+
+def _called(together_rows: pd.DataFrame) -> str:
+    """What holds a set of images together, with the name of its largest group or of its first image."""
+    named = together_rows.loc[together_rows["group"] != "", "group"]
+    if named.nunique() == 1 and len(named) == len(together_rows):
+        return f"the group {named.iloc[0]!r}"
+    others = f"{named.nunique():,} groups and their copies" if named.nunique() else "copies of one another"
+    return f"{others}, as {together_rows['path'].iloc[0]}"
 
 
 def groups_across_splits(manifest: Manifest) -> list[Finding]:

@@ -15,6 +15,10 @@ def assign(
 ) -> np.ndarray:
     """Name a share of the free rows in the column `split`, and say which, bool `(n,)`.
 
+    A unit of more images than the share stays free, to be trained on, and the share is taken of the others: one
+    patient's images alone are no test. Where all units of a class are so large, or the others together do not hold as
+    many images as the share, they are cut like any other.
+
     Parameters
     ----------
     rows : DataFrame
@@ -35,7 +39,10 @@ def assign(
     MedclsError
         A class has fewer than two independent images left.
     """
-    chosen = choose(rows, free, fraction, units, seed, name)
+    small = free & ~_larger_than(fraction * free.sum(), free, units)
+    enough = small.sum() >= fraction * free.sum() and _smallest_class(rows, small, units)[0] >= 2
+    enough &= set(rows.loc[small, "label"]) == set(rows.loc[free, "label"])
+    chosen = choose(rows, small if enough else free, fraction, units, seed, name)
     rows.loc[chosen, "split"] = name
     return chosen
 
@@ -94,6 +101,13 @@ def choose(
     chosen = np.zeros(len(rows), dtype=bool)
     chosen[np.flatnonzero(free)[_folds(rows, free, folds, units, seed) < take]] = True
     return chosen
+
+
+def _larger_than(images: float, free: np.ndarray, units: np.ndarray) -> np.ndarray:
+    """Which rows are of a unit with more free images than so many, bool `(n,)`."""
+    sizes = np.bincount(units[free], minlength=int(units.max()) + 1)
+    larger: np.ndarray = sizes[units] > images
+    return larger
 
 
 def _smallest_class(rows: pd.DataFrame, free: np.ndarray, units: np.ndarray) -> tuple[int, str]:

@@ -63,6 +63,9 @@ class Manifest:
         What an audit found that could not be read. Empty for a training, which stops on the first reading.
     read_from : tuple of str
         Columns of the user's own table that label, group and split were read from: they tell the label by nature.
+    asked : mapping of str to float
+        By split that was cut: what share of the images in any split it was to have. Empty before the split is made,
+        and where every split came with the data.
     """
 
     root: Path
@@ -74,6 +77,7 @@ class Manifest:
     facts: pd.DataFrame = dataclasses.field(default_factory=pd.DataFrame, compare=False, repr=False)
     unreadable: tuple[UnreadableImage, ...] = ()
     read_from: tuple[str, ...] = ()
+    asked: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.rows)

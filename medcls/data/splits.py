@@ -113,17 +113,26 @@ def split(
         notes += small_val(rows, manifest.classes)
     # What may still be cut: all of it, or the training part that was given.
     free = (rows["split"] == ("train" if given else "")).to_numpy()
+    wanted: dict[str, float] = {}  # images, by split
+    left = float(free.sum())
     if folds is None and "test" not in given:
         free = free & ~assign(rows, free, "test", test_fraction, units, seed % SEEDS)
+        left -= wanted.setdefault("test", test_fraction * left)
+    before_val = left
     if calibration_fraction is not None:
         # Before the folds, so that no network of a cross-validation has seen it.
         free = free & ~assign(rows, free, "calibration", calibration_fraction, units, (seed + 3) % SEEDS)
+        left -= wanted.setdefault("calibration", calibration_fraction * left)
     if folds is not None:
         aside = "held_out" if "test" in given else "test"
         free = free & ~assign_fold(rows, free, aside, folds, fold or 0, units, seed % SEEDS)
+        left -= wanted.setdefault(aside, left / folds)
+        before_val = left / (1 - (calibration_fraction or 0))
     if "val" not in given:
         share = _val_share(val_fraction, calibration_fraction or 0)
         free = free & ~assign(rows, free, "val", share, units, (seed + 1) % SEEDS)
+        left -= wanted.setdefault("val", val_fraction * before_val)
+    wanted["train"] = left * train_fraction
     rows.loc[free, "split"] = "train"
     if train_fraction < 1:
         keep = choose(rows, free, train_fraction, units, (seed + 2) % SEEDS, "train")
@@ -131,7 +140,9 @@ def split(
         notes.append(f"training on {int(keep.sum())} of {int(free.sum())} training images (data.train_fraction)")
     notes += _group_notes(rows)
     result = manifest.with_rows(rows.assign(**{KEPT_TOGETHER: _kept_together(rows, units)}), *notes)
-    result = dataclasses.replace(result, stamps=stamps)
+    # Of a set that came with its test or val, only the parts that were cut were asked for.
+    here = int((rows["split"] != "left_out").sum())
+    result = dataclasses.replace(result, stamps=stamps, asked={name: n / here for name, n in wanted.items()})
     check_splits(result, near, REQUIRED if calibration_fraction is None else (*REQUIRED, "calibration"))
     return result
 
@@ -195,13 +206,14 @@ def split_table(manifest: Manifest) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        One row a split that has images; columns `split`, `images`, `groups` (images without a group
+        One row a split that has images; columns `split`, `images`, `share` (of all images but those left
+        out), `asked` (what that was to be; missing where nobody asked), `groups` (images without a group
         count as one each), `independent` (the same, where duplicates and what else was kept together
         count once), and for each class `<class>: images` and `<class>: share` (0 to 1): a class may
         itself be called `images`.
     """
     rows = manifest.rows
-    units = together(rows)
+    units, in_play = together(rows), max(1, int((rows["split"] != "left_out").sum()))
     table = []
     for name in SPLITS:
         here = (rows["split"] == name).to_numpy()
@@ -212,7 +224,11 @@ def split_table(manifest: Manifest) -> pd.DataFrame:
         groups = part.loc[part["group"] != "", "group"].nunique() + int((part["group"] == "").sum())
         by_class = {f"{label}: images": count for label, count in counts.items()}
         shares = {f"{label}: share": count / len(part) for label, count in counts.items()}
-        sizes = {"images": len(part), "groups": groups, "independent": len(np.unique(units[here]))}
+        sizes: dict[str, float] = {"images": len(part)}
+        if manifest.asked:
+            sizes |= {"share": len(part) / in_play if name != "left_out" else np.nan}
+            sizes |= {"asked": manifest.asked.get(name, np.nan)}
+        sizes |= {"groups": groups, "independent": len(np.unique(units[here]))}
         table.append({"split": name, **sizes, **by_class, **shares})
     return pd.DataFrame(table)
 

@@ -1,7 +1,8 @@
 """Tables and pictures as a page shows them: plain text, ready for `macros.html.jinja`."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 
@@ -73,8 +74,8 @@ def splits_sheet(table: pd.DataFrame, classes: Sequence[str], positive: str | No
     Parameters
     ----------
     table : DataFrame
-        One row a split: `split`, `images`, `groups`, `independent` (not in what older runs wrote), and for
-        each class `<class>: images` and `<class>: share`.
+        One row a split: `split`, `images`, `groups`, `independent`, `share` and `asked` (not in what
+        older runs wrote), and for each class `<class>: images` and `<class>: share`.
     classes : sequence of str
     positive : str or None
         The class that a binary task looks for.
@@ -83,6 +84,8 @@ def splits_sheet(table: pd.DataFrame, classes: Sequence[str], positive: str | No
     """
     splits = table.to_dict("records")
     rows: list[Row] = [["Images", *(f"{split['images']:,}" for split in splits)]]
+    if any(_known(split.get("asked")) for split in splits):
+        rows.append(["Share of the images (asked for)", *(_share(split) for split in splits)])
     if groups:
         rows.append(["Groups, counted apart", *(f"{split['groups']:,}" for split in splits)])
     if any(split.get("independent", split["groups"]) != split["groups"] for split in splits):
@@ -95,6 +98,15 @@ def splits_sheet(table: pd.DataFrame, classes: Sequence[str], positive: str | No
         for name in classes
     ]
     return figures_sheet(["", *(str(split["split"]).replace("_", " ") for split in splits)], [*rows, *of_classes])
+
+
+def _share(split: Mapping[Any, Any]) -> str:
+    share, asked = (f"{split[name]:.1%}" if _known(split[name]) else "–" for name in ("share", "asked"))
+    return f"{share} ({asked})"
+
+
+def _known(share: float | None) -> bool:
+    return share is not None and share == share
 
 
 def _counted(count: int, share: float) -> Cell:

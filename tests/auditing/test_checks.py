@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -64,12 +65,12 @@ def test_every_check_reports_in_its_order_and_counts_progress():
     findings = check(manifest, split(manifest), met=[], progress=lambda done, total: steps.append((done, total)))
     assert [finding.check for finding in findings] == [
         "unreadable", "label_conflicts", "locked_test", "exact_copies", "leaks", "near_copies", "groups",
-        "mixed_groups", "classes", "small_test", "shortcuts_seen", "shortcuts_unseen", "blank", "outliers", "endings",
-        "reading",
+        "shares", "mixed_groups", "classes", "small_test", "shortcuts_seen", "shortcuts_unseen", "blank", "outliers",
+        "endings", "reading",
     ]  # fmt: skip
     assert {finding.level for finding in findings} <= {"good", "information", "warning"}
     assert [f.check for f in findings if f.level == "warning"] == ["small_test"]
-    assert steps == [(number, 17) for number in range(1, 18)]
+    assert steps == [(number, 18) for number in range(1, 19)]
 
 
 def test_every_finding_can_be_written_as_json_and_names_only_known_paths():
@@ -572,3 +573,30 @@ def test_what_the_split_has_settled_is_known():
     content = [f"c{k}" for k in range(16)]
     content[0] = content[8]
     assert not settled(error, leaks_of(divided_of(SPLITS, content=content)))
+
+
+def test_a_giant_group_that_breaks_the_shares_is_named_with_its_size():
+    manifest = manifest_of(["a", "b"] * 50, group=["giant"] * 60 + [f"p{k}" for k in range(40)])
+    found = only(groups.shares(split(manifest)))
+    assert found.level == "warning"
+    assert found.title.startswith("Other shares than asked for: ")
+    assert re.search(r"test has \d+ of 100 images, \d+\.0%, where 20\.0% were asked for", found.title)
+    assert "has 60, 60.0% of all: the group 'giant', in train." in found.text
+    assert found.table["split"].tolist() == ["train", "val", "test"]
+
+
+def test_shares_as_asked_for_are_told_and_the_largest_set_with_them():
+    manifest = manifest_of(["a", "b"] * 100, group=[f"p{k // 4}" for k in range(200)])
+    found = only(groups.shares(split(manifest)))
+    assert (found.check, found.level) == ("shares", "good")
+    assert found.title.startswith("The splits are as large as was asked: train ")
+    assert "has 4, 2.0% of all: the group 'p" in found.text
+    alone = only(groups.shares(split(manifest_of(["a", "b"] * 100))))
+    assert (alone.level, alone.text) == ("good", "")
+    tiny = only(groups.shares(split(manifest_of(["a", "b"] * 4))))  # a case more or less is no other share
+    assert tiny.level == "good"
+    copies_of = manifest_of(["a", "b"] * 100, content=["same"] * 90 + [f"c{k}" for k in range(110)])
+    assert "has 90, 45.0% of all: copies of one another, as " in only(groups.shares(split(copies_of))).text
+    assert groups.shares(None) == groups.shares(manifest) == []
+    came = manifest_of(["a", "b"] * 50, given_split=["train"] * 60 + ["val"] * 20 + ["test"] * 20)
+    assert only(groups.shares(split(came))).level == "good"

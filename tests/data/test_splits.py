@@ -550,3 +550,43 @@ def test_nothing_was_kept_together_where_nothing_is_shared():
     result = split(manifest_of(["a", "b"] * 50, groups, alike=range(100)), keep_near_copies_together=True)
     assert (result.rows["kept_together"] == "").all()
     assert split_table(result)["independent"].tolist() == split_table(result)["groups"].tolist()
+
+
+GIANT = ["giant"] * 60 + [f"p{k}" for k in range(40)]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_group_larger_than_a_share_is_trained_on(seed):
+    result = split(manifest_of(["a", "b"] * 50, GIANT), seed=seed)
+    assert set(result.rows.loc[:59, "split"]) == {"train"}
+    table = split_table(result).set_index("split")
+    assert [table.loc[name, "images"] for name in ("test", "val")] == pytest.approx([8, 6], abs=2)
+    assert table["share"].sum() == pytest.approx(1)
+    assert table["asked"].tolist() == pytest.approx([0.64, 0.16, 0.2])
+    others = result.rows.loc[60:]
+    assert (others["split"] == "train").sum() == pytest.approx(26, abs=3)
+
+
+def test_near_copies_larger_than_a_share_are_trained_on():
+    alike = [0] * 60 + list(range(1, 41))
+    result = split(manifest_of(["a", "b"] * 50, alike=alike), keep_near_copies_together=True)
+    assert set(result.rows.loc[:59, "split"]) == {"train"}
+
+
+def test_where_all_groups_are_larger_than_the_share_they_are_cut_like_any():
+    groups = [f"p{k // 25}" for k in range(100)]
+    result = split(manifest_of(["a", "b"] * 50, groups), val_fraction=0.3)
+    assert split_table(result)["groups"].tolist() == [2, 1, 1]
+
+
+def test_shares_that_were_asked_for_stand_beside_those_that_came_out():
+    came = split(manifest_of(["a", "b", "b"] * 80, PATIENTS, given_split=CAME))
+    assert came.asked == {"train": 150 / 240}
+    folds = split(manifest_of(["a", "b"] * 50), folds=5, fold=0, calibration_fraction=0.2)
+    assert folds.asked == pytest.approx({"calibration": 0.2, "test": 0.16, "val": 0.16, "train": 0.48})
+    table = split_table(folds).set_index("split")
+    assert table["share"].to_dict() == pytest.approx(folds.asked, abs=0.01)
+    part = split(manifest_of(["a", "b"] * 50), train_fraction=0.5).asked
+    assert part == pytest.approx({"test": 0.2, "val": 0.16, "train": 0.32})
+    # A table that nobody has cut knows of no share.
+    assert "asked" not in split_table(manifest_of(["a", "b"]))
