@@ -21,10 +21,24 @@ from medcls.run_folder import RunFolder
 
 if TYPE_CHECKING:
     # Everything heavy is imported where it is used, so that a typo is answered before anything is loaded.
-    from medcls.evaluation.contest import Contest, Contestant
+    from medcls.evaluation.contest import Contest, Contestant, Question
+    from medcls.evaluation.cross_validations import Repeated
 
 # Run as a module, this file is called __main__; its log belongs to medcls all the same.
 log = logging.getLogger("medcls.compare")
+
+# Kept beside the results.
+SETTINGS = (
+    "runs",
+    "cross_validations",
+    "split",
+    "metric",
+    "threshold_probability",
+    "margin",
+    "positive_class",
+    "resamples",
+    "seed",
+)
 
 
 def main() -> None:
@@ -61,20 +75,24 @@ def compare(cfg: DictConfig, folder: RunFolder) -> None:
     named = entries(cfg)
 
     from medcls import finished_runs, terminal
-    from medcls.evaluation.comparing import metrics_of
     from medcls.evaluation.contest import contest
     from medcls.evaluation.contest_text import markdown
+    from medcls.evaluation.cross_validations import compare_cross_validations
 
     terminal.start_log()
     positive = None if cfg.positive_class is None else str(cfg.positive_class)
-    contestants = read(finished_runs.find_runs(named, cfg.split), cfg.split, positive)
-    metrics = metrics_of(contestants[0].table.classes) if cfg.metric is None else [cfg.metric]
-    found = contest(contestants, metrics, cfg.resamples, cfg.seed)
+    found: Contest | Repeated
+    if cfg.cross_validations is None:
+        contestants = read(finished_runs.find_runs(named, cfg.split), cfg.split, positive)
+        found = contest(contestants, question(cfg, contestants[0].table.classes))
+    else:
+        repeated = finished_runs.cross_validations(named, positive)
+        found = compare_cross_validations(repeated, question(cfg, repeated[0].folds[0].table.classes))
 
     folder.begin("compare.log")
     made = datetime.now().astimezone()
     command = f"python -m medcls.compare {shlex.join(sys.argv[1:])}"
-    settings = {name: plain(cfg[name]) for name in ("runs", "split", "metric", "positive_class", "resamples", "seed")}
+    settings = {name: plain(cfg[name]) for name in SETTINGS}
     origin = {"medcls": __version__, "made": made.isoformat(timespec="seconds"), "settings": settings}
     folder.write_json("comparison.json", origin | found.to_plain())
     folder.write_text("comparison.csv", found.pairs.to_csv(index=False, lineterminator="\n"))
@@ -82,6 +100,29 @@ def compare(cfg: DictConfig, folder: RunFolder) -> None:
     page = folder.write_text(folder.comparison_page.name, layout)
     show(found)
     log.info("the page: %s", page)
+
+
+def question(cfg: DictConfig, classes: Sequence[str]) -> Question:
+    """By what is compared, of a task with these classes.
+
+    Raises
+    ------
+    MedclsError
+        A margin or a threshold probability that is none.
+    """
+    from medcls.evaluation.comparing import metrics_of
+    from medcls.evaluation.contest import Question
+    from medcls.evaluation.decision_curve import acting_from
+    from medcls.evaluation.non_inferiority import check_margin
+
+    asked = plain(cfg.metric)
+    acted_at = None if cfg.threshold_probability is None else acting_from(plain(cfg.threshold_probability))
+    if asked is None:  # a net benefit takes a threshold that nobody else can state
+        asked = [metric for metric in metrics_of(classes) if metric != "net_benefit" or acted_at is not None]
+    metrics = dict.fromkeys(asked if isinstance(asked, list) else [asked])
+    if not metrics:
+        raise MedclsError("metric is []: name at least one, as metric=auroc, or leave it out.")
+    return Question(tuple(metrics), acted_at, check_margin(plain(cfg.margin)), cfg.resamples, cfg.seed)
 
 
 def check_settings(cfg: DictConfig) -> None:
@@ -107,7 +148,9 @@ def entries(cfg: DictConfig) -> list[Path]:
     MedclsError
         Nothing, or what is not there.
     """
-    named = plain(cfg.runs)
+    if cfg.runs is not None and cfg.cross_validations is not None:
+        raise MedclsError("runs=... and cross_validations=... were both given: compare one or the other.")
+    named = plain(cfg.runs if cfg.cross_validations is None else cfg.cross_validations)
     named = [named] if isinstance(named, str) else named
     if not isinstance(named, list) or not named:
         raise MedclsError(
@@ -163,17 +206,16 @@ def read(places: Sequence[Path], split: str, positive: str | None) -> list[Conte
     ]
 
 
-def show(found: Contest) -> None:
+def show(found: Contest | Repeated) -> None:
     """Print the figures, the differences, and what can be concluded of them."""
     from medcls import terminal
-    from medcls.evaluation.contest_text import figures_table, pairs_table, runs_table, shown_note
+    from medcls.evaluation.contest_text import shown_note, tables
 
     for stamp in found.stamps:
         log.warning("%s", stamp)
     terminal.show_line(f"On {found.caption}")
-    terminal.show_table(runs_table(found).drop(columns="place"), "Classifiers")
-    terminal.show_table(figures_table(found).drop(columns=["method", "note"], errors="ignore"), "Each on its own")
-    terminal.show_table(pairs_table(found).drop(columns=["method", "of"]), "Against each other")
+    for title, table in tables(found).items():
+        terminal.show_table(table.drop(columns=["place", "method", "note", "of"], errors="ignore"), title)
     for line in (*found.notes, shown_note(found)):
         if line:
             log.info("%s", line)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import logging
 import re
@@ -16,6 +17,7 @@ from medcls.run_folder import read_json
 from medcls.wording import enumerated
 
 if TYPE_CHECKING:
+    from medcls.evaluation.cross_validations import CrossValidation, Fold
     from medcls.evaluation.predictions import Predictions
     from medcls.evaluation.thresholds import OperatingPoint
 
@@ -120,6 +122,101 @@ def own_positive(settings: Mapping[str, Any] | None, place: Path, asked: str | N
     return None if own is None else str(own)
 
 
+def cross_validations(named: Sequence[Path], positive: str | None) -> list[CrossValidation]:
+    """The cross-validations that were meant: of each folder the runs that differ in fold and seed alone.
+
+    A folder whose runs differ in more, as of a sweep over two networks and five folds, holds several.
+
+    Raises
+    ------
+    MedclsError
+        Fewer than two; a run that is no fold, was not evaluated on what it held out, or does not say how many images
+        it was trained on.
+    """
+    from medcls.evaluation.cross_validations import CrossValidation
+
+    found: list[tuple[Path, list[Path]]] = []
+    for folder in named:
+        if not folder.is_dir():
+            raise MedclsError(f"{folder} is a file: name the folder of a cross-validation's runs, as of a sweep.")
+        alike: dict[str, list[Path]] = {}
+        for place in runs_in(folder):
+            alike.setdefault(_but_for_fold_and_seed(place), []).append(place)
+        found += [(folder, places) for places in alike.values()]
+    if len(found) < 2:
+        raise MedclsError(
+            f"{', '.join(map(str, named))}: the runs there differ in nothing but fold and seed, so there is one "
+            'cross-validation: name two, as "cross_validations=[runs/sweepA,runs/sweepB]".'
+        )
+    missing = [(place, split) for _, places in found for place in places for split in [held_out_split(place)]]
+    missing = [(place, split) for place, split in missing if not table_of(place, split).is_file()]
+    if missing:
+        commands = [f"  python -m medcls.evaluate {typed('run', str(place))} split={split}" for place, split in missing]
+        raise MedclsError(
+            f"{len(missing)} run(s) were not evaluated on the images that they held out. Evaluate them (a sweep with "
+            "evaluate_test=true does so itself):\n" + "\n".join(commands)
+        )
+    configurations = [read_configuration(places[0]) for _, places in found]
+    told = differences([None if one is None else _without_fold_and_seed(one) for one in configurations])
+    folders = [folder for folder, _ in found]
+    # One of each folder goes by the folder's name; of several in a folder each goes by its settings.
+    by_folder = len(set(folders)) == len(folders)
+    called = names(folders) if by_folder else [words or f"setting {k}" for k, words in enumerate(told)]
+    if len(set(called)) < len(called):
+        called = [f"{folder.name}: {words}" for folder, words in zip(folders, called, strict=True)]
+    return [
+        CrossValidation(name, str(folder), tuple(_fold(place, positive) for place in places), words)
+        for name, (folder, places), words in zip(called, found, told, strict=True)
+    ]
+
+
+def held_out_split(place: Path) -> str:
+    """What a fold calls the images that it held out: `held_out` where the data came with a test split, else `test`."""
+    return "held_out" if "held_out" in _images_of_splits(place) else "test"
+
+
+def _fold(place: Path, positive: str | None) -> Fold:
+    from medcls.evaluation.cross_validations import Fold
+    from medcls.evaluation.predictions import read_csv
+
+    settings, sizes = read_configuration(place) or {}, _images_of_splits(place)
+    table = read_csv(table_of(place, held_out_split(place)), own_positive(settings, place, positive))
+    point = operating_point(place, table)
+    fold = (settings.get("data") or {}).get("fold")
+    others = sum(sizes.get(name, 0) for name in ("train", "val", "calibration"))
+    if not others or not isinstance(settings.get("seed"), int):
+        raise MedclsError(f"{place}: splits.csv counts no training image, or config.yaml has no seed: it is no fold.")
+    return Fold(settings["seed"], fold, table, None if point is None else point.threshold, others)
+
+
+def _images_of_splits(place: Path) -> dict[str, int]:
+    """How many images each split of a run has."""
+    path = place / "splits.csv"
+    try:
+        with path.open(encoding="utf-8", newline="") as lines:
+            return {row["split"]: int(row["images"]) for row in csv.DictReader(lines)}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise MedclsError(
+            f"{path} does not say how many images this run was trained on ({error!r}): a cross-validation is compared "
+            "from the folders that its trainings wrote."
+        ) from error
+
+
+def _but_for_fold_and_seed(place: Path) -> str:
+    """A run's settings without what differs between the runs of one cross-validation."""
+    settings = read_configuration(place)
+    if settings is None:
+        raise MedclsError(f"{place} has no config.yaml, which says of which fold and seed it is.")
+    flat = _flat(_without_fold_and_seed(settings))
+    kept = {key: value for key, value in flat.items() if not _is_not_told(key)}
+    return json.dumps(kept, sort_keys=True, default=str)
+
+
+def _without_fold_and_seed(settings: Mapping[str, Any]) -> dict[str, Any]:
+    data = {name: value for name, value in (settings.get("data") or {}).items() if name != "fold"}
+    return {name: value for name, value in settings.items() if name not in ("seed", "data")} | {"data": data}
+
+
 def operating_point(place: Path, table: Predictions) -> OperatingPoint | None:
     """From where on a run calls the positive class; 0.5, not fitted, where nothing was fitted with these weights.
 
@@ -182,11 +279,15 @@ def differences(configurations: Sequence[Mapping[str, Any] | None]) -> list[str]
     flat = [{} if config is None else _flat(config) for config in configurations]
     keys = dict.fromkeys(key for one in flat for key in one)
     vary = [key for key in keys if len({str(one.get(key)) for one in flat if one}) > 1]
-    vary = [key for key in vary if not any(key == told or key.startswith(f"{told}.") for told in NOT_TOLD)]
+    vary = [key for key in vary if not _is_not_told(key)]
     # A group of settings that goes by a name is told by it.
     named = [key.removesuffix("name") for key in vary if key.endswith(".name")]
     vary = [key for key in vary if not any(key.startswith(group) and key != f"{group}name" for group in named)]
     return [enumerated([_told(key, one[key]) for key in sorted(vary) if key in one], MOST_SETTINGS) for one in flat]
+
+
+def _is_not_told(key: str) -> bool:
+    return any(key == told or key.startswith(f"{told}.") for told in NOT_TOLD)
 
 
 def _told(key: str, value: object) -> str:

@@ -15,7 +15,9 @@ import yaml
 from scipy.stats import norm
 
 from medcls import compare
+from medcls.evaluation.comparing import METRICS
 from medcls.evaluation.comparing import compare as compare_two
+from medcls.evaluation.decision_curve import decision_curve
 from medcls.evaluation.intervals import intervals
 from medcls.evaluation.predictions import read_csv
 from medcls.evaluation.thresholds import OperatingPoint
@@ -135,10 +137,10 @@ def test_own_figures_are_those_of_the_report(door, pair):
     rows = read_csv(pair[0] / "predictions" / "test.csv", "malignant")
     wanted = intervals(rows.labels(), rows.probabilities(), rows.classes, "malignant").set_index("metric")
     figures = {told["metric"]: told for told in door.record()["classifiers"][0]["figures"]}
-    assert list(figures) == ["auroc", "accuracy", "sensitivity", "specificity"]
+    assert list(figures) == [metric for metric in METRICS if metric != "net_benefit"]
     for metric, told in figures.items():
         for name in ("estimate", "low", "high"):
-            assert told[name] == pytest.approx(wanted.loc[metric, name]), metric
+            assert told[name] == pytest.approx(wanted.loc[metric, name], rel=1e-2), metric  # other resamples
 
 
 def test_groups_of_several_images_are_compared_by_group(door, tmp_path):
@@ -146,10 +148,13 @@ def test_groups_of_several_images_are_compared_by_group(door, tmp_path):
     make_run(tmp_path / "sweep" / "b", table(1.2, 2, group_size=3))
     assert door("runs=sweep", "metric=null", "hydra.run.dir=out") == 0
     told = door.record()["comparisons"]
-    assert {one["method"] for one in told} == {"permutation of groups; interval by bootstrap"}
+    assert {one["method"] for one in told} == {
+        "permutation of groups; interval by bootstrap",
+        "paired bootstrap of groups",
+    }
     assert told[0]["rows"] == "120 images from 40 groups" and "of 40 groups" in door.out
-    # Four comparisons are corrected for together.
-    assert "Holm's correction for 4 comparisons" in told[0]["sentence"]
+    # All are corrected for together.
+    assert "Holm's correction for 8 comparisons" in told[0]["sentence"]
 
 
 def test_a_sweep_is_told_best_first_with_corrected_p_values(door, tmp_path):
@@ -196,7 +201,7 @@ def test_more_classes_have_no_threshold(door, tmp_path):
         make_run(tmp_path / "sweep" / f"m{k}", table(lift, k, classes=("a", "b", "c")), positive_class=None)
     assert door("runs=sweep", "metric=null", "hydra.run.dir=out") == 0
     record = door.record()
-    assert record["metrics"] == ["auroc", "accuracy"]
+    assert record["metrics"] == ["auroc", "accuracy", "average_precision", "f1", "mcc", "brier"]
     assert [one["operating_point"] for one in record["classifiers"]] == [None, None]
     assert "threshold" not in door.page()
     assert door("runs=sweep", "metric=sensitivity") == 2 and "no one sensitivity" in door.err
@@ -283,8 +288,9 @@ def test_a_class_without_an_image_says_nothing(door, tmp_path):
         rows = table(1.5, k)
         make_run(tmp_path / "s" / str(k), rows[rows["label"] == "benign"])
     assert door("runs=s", "metric=null", "hydra.run.dir=out") == 0
-    first, *_, last = door.record()["conclusions"]
-    assert "say nothing of the AUROC" in first and "has the highest specificity of 3" in last
+    told = dict(zip(door.record()["metrics"], door.record()["conclusions"], strict=True))
+    assert "say nothing of the AUROC" in told["auroc"] and "has the highest specificity of 3" in told["specificity"]
+    assert "has the lowest Brier score of 3" in told["brier"]
     assert "undefined" in door.page() and "malignant (0)" in door.page()
 
 
@@ -383,7 +389,14 @@ def test_one_split_is_compared_at_a_time(door, tmp_path):
         (("runs=[runs/breast-large-20260101,runs/breast-smal-20260102]",), "Did you mean breast-small-20260102"),
         (("runs=[.,runs]",), "holds no run"),
         (("runs=runs", "metric=acuracy"), "Did you mean accuracy"),
-        (("runs=runs", "metric=[auroc]"), "Compared can be auroc"),
+        (("runs=runs", "metric=[auroc,acuracy]"), "Did you mean accuracy"),
+        (("runs=runs", "metric=[]"), "metric"),
+        (("runs=runs", "metric=net_benefit"), "threshold_probability=0.1"),
+        (("runs=runs", "threshold_probability=1"), "without 1"),
+        (("runs=runs", "margin=0"), "margin is 0"),
+        (("runs=runs", "margin=high"), "margin is 'high'"),
+        (("runs=runs", "cross_validations=runs"), "were both given"),
+        (("cross_validations=runs",), "splits.csv"),
         (("runs=runs", "resamples=3"), "resamples is 3"),
         (("runs=runs", "seed=-1"), "seed is -1"),
         (("runs=runs", "split=../x"), "split is '../x'"),
@@ -415,6 +428,134 @@ def test_a_folder_with_a_comparison_is_not_written_over(door, pair):
     before = door.page()
     assert door("runs=runs", "metric=accuracy", "hydra.run.dir=out") == 2
     assert "already holds a comparison" in door.err and door.page() == before
+
+
+# --- a margin, and several metrics
+
+
+def test_a_margin_is_asked_of_the_first_against_the_second(door, pair):
+    runs = "runs=[runs/breast-large-20260101,runs/breast-small-20260102]"
+    assert door(runs, "margin=0.05", "metric=[auroc,brier]", "hydra.run.dir=out") == 0
+    assert "Non-inferiority, AUROC, margin 0.05: large is not inferior to small" in " ".join(door.out.split())
+    assert "## Against the margin" in door.page() and "chosen before these figures were seen" in door.page()
+    assert [one["metric"] for one in door.record()["against_margin"]] == ["auroc", "brier"]
+    assert door.record()["settings"]["margin"] == 0.05
+    turned = "runs=[runs/breast-small-20260102,runs/breast-large-20260101]"
+    assert door(turned, "margin=0.05", "hydra.run.dir=turned") == 0
+    assert "small is inferior to large by more than the margin" in door.page("turned")
+
+
+def test_a_margin_with_more_than_two_is_refused(door, tmp_path):
+    for k in range(3):
+        make_run(tmp_path / "s" / str(k), table(1.0, k))
+    assert door("runs=s", "margin=0.05") == 2 and "name two" in door.err
+
+
+def test_a_net_benefit_is_compared_where_a_person_would_act(door, pair):
+    assert door("runs=runs", "metric=null", "threshold_probability=0.1", "hydra.run.dir=out") == 0
+    record = door.record()
+    assert record["metrics"][-1] == "net_benefit"
+    own = record["classifiers"][0]["figures"][-1]
+    rows = read_csv(pair[0] / "predictions" / "test.csv", "malignant")
+    wanted = decision_curve(rows, [0.1]).iloc[0]
+    assert (own["estimate"], own["low"], own["high"]) == pytest.approx(tuple(wanted[["model", "low", "high"]]))
+    assert "Net benefit of acting from a probability of 0.1 on" in door.page()
+
+
+def test_two_runs_with_the_same_answers_are_said_to_have_them(door, tmp_path):
+    for k in range(2):
+        make_run(tmp_path / "s" / f"m{k}", table(1.5, 1, checkpoint=f"weights{k}"))
+    assert door("runs=s", "metric=null", "margin=0.05", "hydra.run.dir=out") == 0
+    assert "m0 and m1 give the same probability for every image" in door.page()
+    assert "is better than" not in door.page() and "equivalent" not in door.page()
+
+
+# --- whole cross-validations
+
+
+def make_folds(folder: Path, lift: float, noise: int, seeds=(0,), given=False, **settings) -> Path:
+    """The runs of a sweep over folds, and over seeds, each with what it held out."""
+    split, n = "held_out" if given else "test", 120
+    for seed in seeds:
+        order = np.random.default_rng(seed).permutation(n)
+        for number in range(4):
+            held = np.sort(order[number::4])
+            rows = table(lift, 100 * noise + 10 * seed + number, split=split).iloc[held]
+            data = {"folds": 4, "fold": number, "root": "/somewhere"}
+            run = make_run(
+                folder / f"{seed}{number}", rows, data=data, seed=seed, **{"model": {"name": "m"}} | settings
+            )
+            counts = f"split,images\ntrain,{80 - len(held) % 2}\nval,10\n{split},{len(held)}\n"
+            (run / "splits.csv").write_text(counts)
+    return folder
+
+
+def test_cross_validations_are_compared_fold_by_fold(door, tmp_path):
+    make_folds(tmp_path / "sweep-large", 2.5, 1, (0, 1), model={"name": "large"})
+    make_folds(tmp_path / "sweep-small", 0.5, 2, (0, 1), model={"name": "small"})
+    assert door("cross_validations=[sweep-large,sweep-small]", "hydra.run.dir=out") == 0
+    record = door.record()
+    (sentence,) = record["conclusions"]
+    assert sentence.startswith("Over these 8 pairs of runs large is better than small: AUROC 0.")
+    assert [one["settings"] for one in record["cross_validations"]] == ["model=large", "model=small"]
+    (told,) = record["comparisons"]
+    assert told["correlation"] == pytest.approx(0.25) and told["freedom"] == 7
+    for text in (" ".join(door.out.split()), door.page()):
+        assert sentence in text and "Run by run" in text and "any two are correlated by 0.25" in text
+    assert {path.name for path in (door.home / "out").iterdir()} == {
+        "comparison.json", "comparison.csv", "comparison.md", "compare.log",
+    }  # fmt: skip
+
+
+def test_one_sweep_over_two_settings_holds_two_cross_validations(door, tmp_path):
+    (tmp_path / "sweep").mkdir()
+    for number, name in enumerate(("large", "small")):
+        make_folds(tmp_path / name, 1.5, number, given=True, model={"name": name})
+        for run in list((tmp_path / name).iterdir()):
+            run.rename(tmp_path / "sweep" / f"{number}{run.name}")
+    assert door("cross_validations=sweep", "hydra.run.dir=out") == 0
+    assert [one["name"] for one in door.record()["cross_validations"]] == ["model=large", "model=small"]
+    assert "cannot tell model=large and model=small apart" in door.record()["conclusions"][0]
+
+
+def test_one_cross_validation_has_nothing_to_be_compared_with(door, tmp_path):
+    make_folds(tmp_path / "sweep", 1.0, 0, (0, 1))
+    assert door("cross_validations=sweep") == 2
+    assert "there is one cross-validation: name two" in door.err
+    # The same settings twice are two ways of training that happen to be the same.
+    make_folds(tmp_path / "again", 1.0, 1, (0, 1))
+    assert door("cross_validations=[sweep,again]") == 0
+
+
+def test_folds_that_were_not_evaluated_show_the_commands_to_type(door, tmp_path):
+    for name, noise in (("a", 0), ("b", 1)):
+        make_folds(tmp_path / name, 1.0, noise, given=name == "b")
+    for run in ("a/00", "b/01"):
+        (csv,) = (tmp_path / run / "predictions").iterdir()
+        csv.unlink()
+    assert door("cross_validations=[a,b]") == 2
+    assert "2 run(s) were not evaluated" in door.err
+    typed = [shlex.split(line)[3:] for line in door.err.splitlines() if "medcls.evaluate" in line]
+    assert typed == [["run='a/00'", "split=test"], ["run='b/01'", "split=held_out"]]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda run: (run / "splits.csv").unlink(), "does not say how many images this run was trained on"),
+        (lambda run: (run / "splits.csv").write_text("split,images\ntest,3\n"), "counts no training image"),
+        (lambda run: (run / "splits.csv").write_text("split,images\ntest,many\n"), "does not say how many"),
+        (lambda run: (run / "config.yaml").unlink(), "no config.yaml"),
+        (lambda run: (run / "config.yaml").write_text("positive_class: malignant\n"), "no seed"),
+    ],
+)
+def test_a_run_that_says_too_little_of_itself_is_no_fold(door, tmp_path, spoil, message):
+    for name, noise in (("a", 0), ("b", 1)):
+        make_folds(tmp_path / name, 1.0, noise)
+        for run in (tmp_path / name).iterdir():
+            spoil(run)
+    assert door("cross_validations=[a,b]") == 2
+    assert message in door.err, door.err
 
 
 # --- names

@@ -1,29 +1,43 @@
 """Two classifiers on the same images: the difference, its interval, a test, and what may be concluded.
 
 Where every row stands alone, DeLong's paired test and McNemar's; as soon as one group has two rows,
-permutation and bootstrap of whole groups. Many are compared at the price of few: whatever belongs to one
-classifier is computed once, and all pairs share their resamples.
+permutation and bootstrap of whole groups. Means over rows (Brier score, net benefit) are permuted and resampled
+always; what is no mean (average precision, F1, MCC) is resampled alone. Many are compared at the price of few:
+whatever belongs to one classifier is computed once, and all pairs share their resamples.
 """
 
 import dataclasses
+import functools
 import itertools
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 from mlxtend.evaluate import mcnemar
 from numpy.typing import NDArray
 from scipy.stats import norm, rankdata
+from scipy.stats import t as student
 
 from medcls.errors import MedclsError, nearest
-from medcls.evaluation.analytic import FEW_FOR_DELONG, Z, delong, newcombe_limits
+from medcls.evaluation.analytic import FEW_FOR_DELONG, LEVEL, Z, delong, newcombe_limits
+from medcls.evaluation.decision_curve import acting_from, benefit_of_rows
+from medcls.evaluation.estimates import NAMES
 from medcls.evaluation.hard_labels import check_table
-from medcls.evaluation.metrics import Floats, Integers, predicted_classes
+from medcls.evaluation.intervals import MACRO, Split
+from medcls.evaluation.metrics import LOWER_IS_BETTER, Floats, Integers, predicted_classes
 from medcls.evaluation.predictions import TOOK_PART, Predictions
 from medcls.evaluation.resampling import Ranking, Statistic, any_repeated, bootstrap, group_numbers
+from medcls.wording import enumerated
 
-METRICS = ("auroc", "accuracy", "sensitivity", "specificity")
-WORDS = {"auroc": "AUROC"}
+SHARES = ("accuracy", "sensitivity", "specificity")
+RESAMPLED = ("average_precision", "f1", "mcc")
+METRICS = ("auroc", *SHARES, *RESAMPLED, "brier", "net_benefit")
+# Of these hard labels have none.
+BY_THE_RANK = ("auroc", "average_precision")
+# Of these there is one with two classes alone.
+BINARY_ALONE = ("sensitivity", "specificity", "net_benefit")
+WORDS = NAMES | {"net_benefit": "net benefit"}
 ALPHA = 0.05
 BY_GROUP = "permutation of groups"
 
@@ -48,6 +62,8 @@ class Comparison:
         Two-sided, for no difference; not corrected for other comparisons.
     method : str
         Of the interval and of the test.
+    freedom : float
+        Degrees of freedom of the interval; infinite for a normal one.
     n : int
         Rows behind it: of a sensitivity the cases alone.
     rows : str
@@ -64,6 +80,7 @@ class Comparison:
     high: float
     p: float
     method: str
+    freedom: float
     n: int
     rows: str
     sentence: str
@@ -76,8 +93,9 @@ class _Seen:
     Parameters
     ----------
     labels, groups : int64 array (n,)
-    right : bool array (M, n)
-        Whether each classifier called the row rightly.
+    of_rows : float64 array (M, n)
+        What each row adds to the mean that the metric is: 1 where it was called rightly, its squared error, its
+        benefit. Empty (M, 0) for what is no mean.
     scores : float64 array (M, K, n)
         For each class that has an AUROC of its own, the probability of it.
     cases : int64 array (K, n)
@@ -88,7 +106,7 @@ class _Seen:
 
     labels: Integers
     groups: Integers
-    right: NDArray[np.bool_]
+    of_rows: Floats
     scores: Floats
     cases: Integers
     words: str
@@ -102,14 +120,45 @@ class _Seen:
         """What changes sides in a permutation."""
         return BY_GROUP if any_repeated(self.groups) else "permutation of rows"
 
+    @property
+    def freedom(self) -> float:
+        """Degrees of freedom of a standard error over resamples."""
+        return max(1, len(np.unique(self.groups)) - 1)
+
+    @property
+    def quantile(self) -> float:
+        """How many such standard errors an interval reaches to either side."""
+        return float(student.ppf(0.5 + LEVEL / 2, self.freedom))
+
+    def limits(self, difference: float, values: Floats) -> tuple[float, float] | None:
+        """Difference and its standard errors over the resamples; None where these do not vary.
+
+        A resample of G groups varies by a factor of sqrt((G - 1) / G) too little, and with few groups its standard
+        error is itself uncertain: Student's quantile for G - 1 degrees of freedom (Cameron and Miller 2015, "A
+        practitioner's guide to cluster-robust inference").
+        """
+        error = float(np.nanstd(values)) if np.isfinite(values).mean() >= 0.5 else 0.0
+        if error <= NO_SPREAD:
+            return None
+        half = self.quantile * error * float(np.sqrt((self.freedom + 1) / self.freedom))
+        return difference - half, difference + half
+
     def by_group(self, values: Floats) -> Floats:
         """Sums over the rows of each group: `(m, n)` to `(m, groups)`."""
         return np.stack([np.bincount(self.groups, row) for row in values])
 
 
-# Two classifiers, by their numbers; and of their difference the limits, the p-value and the method.
+# Two classifiers, by their numbers.
 _Pair = tuple[int, int]
-_Result = tuple[tuple[float, float], float, str]
+
+
+class _Result(NamedTuple):
+    """Of a difference the limits, the p-value, the method, and the degrees of freedom of the limits."""
+
+    limits: tuple[float, float]
+    p: float
+    method: str
+    freedom: float = np.inf
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,6 +178,7 @@ def compare(
     names: tuple[str, str] = ("A", "B"),
     resamples: int = 2000,
     seed: int = 0,
+    threshold_probability: float | None = None,
 ) -> Comparison:
     """Compare two classifiers that saw the same images.
 
@@ -137,23 +187,26 @@ def compare(
     first, second : Predictions
         Of the same paths, in any order, with the same labels and groups.
     metric : str
-        One of `METRICS`. With more than two classes the AUROC is the mean over classes of one against
-        the rest, and there is no single sensitivity or specificity.
+        One of `METRICS`. With more than two classes AUROC, average precision and F1 are the mean over classes of one
+        against the rest, and there is no single sensitivity, specificity or net benefit.
     thresholds : pair of float or None
         Each one's operating point in a binary task; 0.5 where None.
     names : pair of str
         How the sentence calls them.
     resamples, seed : int
         Of bootstrap and permutation. The same seed gives the same result.
+    threshold_probability : float, optional
+        Of the net benefit, for which it is needed: the probability at which a person would act, the same for both.
 
     Raises
     ------
     MedclsError
         Different rows, labels, groups or classes; hard labels where scores are needed; an unknown metric, or one
-        that the task does not have.
+        that the task does not have; a net benefit without a threshold probability.
     """
     points = {name: at for name, at in zip(names, thresholds, strict=True) if at is not None}
-    found = compare_all(dict(zip(names, (first, second), strict=True)), [metric], points, resamples, seed).iloc[0]
+    tables = dict(zip(names, (first, second), strict=True))
+    found = compare_all(tables, [metric], points, resamples, seed, threshold_probability).iloc[0]
     return Comparison(**{field.name: found[field.name] for field in dataclasses.fields(Comparison)})
 
 
@@ -163,6 +216,7 @@ def compare_all(
     thresholds: Mapping[str, float] | None = None,
     resamples: int = 2000,
     seed: int = 0,
+    threshold_probability: float | None = None,
 ) -> pd.DataFrame:
     """Compare every pair of several classifiers, as of a sweep, with p-values corrected for their number.
 
@@ -177,6 +231,8 @@ def compare_all(
     resamples, seed : int
         As of `compare`. There are more permutations than resamples where many comparisons call for them: else no
         p-value could be small enough to outlive its correction.
+    threshold_probability : float, optional
+        As of `compare`.
 
     Returns
     -------
@@ -196,14 +252,33 @@ def compare_all(
     pairs = list(itertools.combinations(range(len(names)), 2))
     draws = _Draws(resamples, max(resamples, _PERMUTATIONS_EACH * len(pairs) * len(metrics)), seed)
     found: list[tuple[str, str, Comparison]] = []
+    splits = _Splits(list(tables.values()), points, draws)
     for metric in metrics:
-        seen = _see(list(tables.values()), metric, points)
-        values = _areas(seen) if metric == "auroc" else _shares(seen)
-        results = (_compare_areas if metric == "auroc" else _compare_shares)(seen, values, pairs, draws)
-        for (one, other), (limits, p, method) in zip(pairs, results, strict=True):
+        seen = _see(list(tables.values()), metric, points, threshold_probability)
+        if metric == "auroc":
+            values = _areas(seen)
+            results = _compare_areas(seen, values, pairs, draws)
+        elif metric in RESAMPLED:
+            values = splits.estimates(metric)
+            results = _compare_resampled(seen, values, splits.resampled(metric), pairs)
+        else:
+            values = _means(seen)
+            results = _compare_means(seen, values, pairs, draws)
+        for (one, other), result in zip(pairs, results, strict=True):
             both = (values[one], values[other])
             difference = Comparison(
-                metric, *both, both[0] - both[1], *limits, p, method, seen.n, seen.words, sentence=""
+                metric=metric,
+                first=both[0],
+                second=both[1],
+                difference=both[0] - both[1],
+                low=result.limits[0],
+                high=result.limits[1],
+                p=result.p,
+                method=result.method,
+                freedom=result.freedom,
+                n=seen.n,
+                rows=seen.words,
+                sentence="",
             )
             found.append((names[one], names[other], difference))
     corrected = holm(np.array([told.p for _, _, told in found]))
@@ -219,7 +294,7 @@ def compare_all(
 
 def metrics_of(classes: Sequence[str]) -> tuple[str, ...]:
     """Name the metrics that a task with these classes can be compared by."""
-    return METRICS if len(classes) == 2 else METRICS[:2]
+    return METRICS if len(classes) == 2 else tuple(metric for metric in METRICS if metric not in BINARY_ALONE)
 
 
 def check_metric(metric: str, classes: Sequence[str]) -> None:
@@ -233,7 +308,9 @@ def check_metric(metric: str, classes: Sequence[str]) -> None:
     if metric not in METRICS:
         raise MedclsError(f"Compared can be {', '.join(METRICS)}, not {metric!r}.{nearest(str(metric), METRICS)}")
     if metric not in metrics_of(classes):
-        raise MedclsError(f"With {len(classes)} classes there is no one {metric}: compare the accuracy or the AUROC.")
+        raise MedclsError(
+            f"With {len(classes)} classes there is no one {WORDS[metric]}: compare {enumerated(metrics_of(classes))}."
+        )
 
 
 def holm(p: Floats) -> Floats:
@@ -305,19 +382,28 @@ def conclusion(
     comparisons : int
         How many there are in all.
     """
-    word = WORDS.get(metric, metric)
-    if np.isnan([*values, *limits, p]).any():
-        return f"These {rows} say nothing of the {word} of {names[0]} and {names[1]}: a class has no image here."
+    word = WORDS[metric]
+    if np.isnan(values).any():
+        never = ", or one of the two calls every image the same" if metric == "mcc" else ""
+        return f"These {rows} say nothing of the {word} of {names[0]} and {names[1]}: a class has no image here{never}."
+    if np.isnan([*limits, p]).any():
+        return (
+            f"These {rows} cannot tell the two apart: {word} {values[0]:.3f} against {values[1]:.3f}, and how sure "
+            "their difference is cannot be told, because every resample gives the same."
+        )
     caution = f" Mind: {TOOK_PART[split]}." if split in TOOK_PART else ""
     difference, (low, high) = values[0] - values[1], limits
     chance = ("p < 0.001" if p < 0.001 else f"p = {p:.3f}") + (
         f" after Holm's correction for {comparisons} comparisons" if comparisons > 1 else ""
     )
-    figures = (
-        f"{word} {values[0]:.3f} against {values[1]:.3f}, difference {difference:+.3f} (95% interval {low:+.3f} to "
+    lower = metric in LOWER_IS_BETTER
+    figures = f"{word} (lower is better)" if lower else word
+    figures += (
+        f" {values[0]:.3f} against {values[1]:.3f}, difference {difference:+.3f} (95% interval {low:+.3f} to "
         f"{high:+.3f}, {chance})"
     )
-    better, worse = names if difference > 0 else names[::-1]
+    gain, loss = (-low, high) if lower else (high, -low)
+    better, worse = names if (difference > 0) is not lower else names[::-1]
     if p < ALPHA and (low > 0 or high < 0):
         return (
             f"On these {rows} {better} is better than {worse}: {figures}. This is said of these two trained networks "
@@ -330,28 +416,41 @@ def conclusion(
             "hint, to be tried on other images"
         )
     else:
-        left_open = f"{names[0]} may be better by up to {high:.3f} or worse by up to {-low:.3f}"
+        left_open = f"{names[0]} may be better by up to {gain:.3f} or worse by up to {loss:.3f}"
     return (
         f"These {rows} cannot tell the two apart: {figures}. Nor do they show that the two are equal: "
         f"{left_open}.{caution}"
     )
 
 
-def _see(tables: Sequence[Predictions], metric: str, thresholds: Sequence[float | None]) -> _Seen:
+def _see(
+    tables: Sequence[Predictions], metric: str, thresholds: Sequence[float | None], acted_at: float | None = None
+) -> _Seen:
     """Line the tables up with the first, and keep the rows that the metric counts."""
     first = tables[0]
     classes, positive = first.classes, first.positive
     check_metric(metric, classes)
-    tables = [_in_order_of(first, table) for table in tables]
+    tables = [in_order_of(first, table) for table in tables]
     labels = first.labels()
     index = None if positive is None else classes.index(positive)
     probabilities = [table.probabilities() for table in tables]
-    if metric == "auroc":
+    if metric in BY_THE_RANK:
         for scores in probabilities:
             check_table(labels, scores, classes, index)
-    called = [
-        predicted_classes(scores, classes, positive, at) for scores, at in zip(probabilities, thresholds, strict=True)
-    ]
+    if metric in SHARES:
+        of_rows = [
+            predicted_classes(scores, classes, positive, at) == labels
+            for scores, at in zip(probabilities, thresholds, strict=True)
+        ]
+    elif metric == "brier":
+        squares = [(scores - np.eye(len(classes))[labels]) ** 2 for scores in probabilities]
+        of_rows = [each.sum(axis=1) if index is None else each[:, index] for each in squares]
+    elif metric == "net_benefit":
+        of_rows = [
+            benefit_of_rows(labels == index, each[:, index or 0], acting_from(acted_at)) for each in probabilities
+        ]
+    else:
+        of_rows = [np.empty(len(labels))] * len(tables)
     judged = range(len(classes)) if index is None else (index,)
     of_class = labels == (index or 0)
     kept = {"sensitivity": of_class, "specificity": ~of_class}.get(metric, np.ones(len(labels), bool))
@@ -365,61 +464,137 @@ def _see(tables: Sequence[Predictions], metric: str, thresholds: Sequence[float 
     return _Seen(
         labels=labels[kept],
         groups=np.unique(groups[kept], return_inverse=True)[1],
-        right=np.stack([one == labels for one in called])[:, kept],
+        of_rows=np.stack(of_rows).astype(np.float64)[:, kept],
         scores=np.stack([scores.T[list(judged)] for scores in probabilities])[:, :, kept],
         cases=np.stack([(labels == k).astype(np.int64) for k in judged])[:, kept],
         words=words,
     )
 
 
-def _in_order_of(first: Predictions, table: Predictions) -> Predictions:
+def in_order_of(first: Predictions, table: Predictions) -> Predictions:
     """The same rows and classes, in the order of the first table's."""
     rows = table.rows.set_index("path").loc[first.rows["path"]].reset_index()
     return dataclasses.replace(table, rows=rows, classes=first.classes)
 
 
-def _shares(seen: _Seen) -> list[float]:
-    """Share of rows that each classifier called rightly."""
-    return seen.right.mean(axis=1).tolist() if seen.n else [np.nan] * len(seen.right)
+@dataclasses.dataclass
+class _Splits:
+    """What is no mean over rows, of each classifier: resampled once for all metrics, the same draws for all."""
+
+    tables: Sequence[Predictions]
+    points: Sequence[float | None]
+    draws: _Draws
+
+    def estimates(self, metric: str) -> list[float]:
+        """The metric of each classifier."""
+        return [float(self._of_all[0][one, place]) for one, place in self._places(metric)]
+
+    def resampled(self, metric: str) -> Floats:
+        """The metric of each classifier in each resample: `(r, M)`."""
+        return np.stack([self._of_all[1][:, one, place] for one, place in self._places(metric)], axis=1)
+
+    def _places(self, metric: str) -> list[tuple[int, int]]:
+        first = self._made[0]
+        over = "" if metric == "mcc" else MACRO if first.positive is None else first.classes[first.positive]
+        return [(one, split.names.index((metric, over))) for one, split in enumerate(self._made)]
+
+    @functools.cached_property
+    def _made(self) -> list[Split]:
+        first = self.tables[0]
+        return [split_of(in_order_of(first, table), at) for table, at in zip(self.tables, self.points, strict=True)]
+
+    @functools.cached_property
+    def _of_all(self) -> tuple[Floats, Floats]:
+        """All figures: of the rows `(M, figures)`, and of each resample `(r, M, figures)`."""
+        first = self._made[0]
+        if not len(first.labels):
+            undefined = np.full((len(self._made), len(first.names)), np.nan)
+            return undefined, undefined[None]
+        once = np.stack([split.figures(np.ones((1, len(split.labels))))[0] for split in self._made])
+        drawn = bootstrap(
+            lambda weights: np.concatenate([split.figures(weights) for split in self._made], axis=1),
+            first.labels,
+            first.groups,
+            self.draws.resamples,
+            self.draws.seed,
+        ).values
+        return once, drawn.reshape(len(drawn), *once.shape)
 
 
-def _compare_shares(seen: _Seen, values: list[float], pairs: list[_Pair], draws: _Draws) -> list[_Result]:
-    """McNemar's exact test with Bonett and Price's interval; by group, where any has two rows.
+def split_of(table: Predictions, threshold: float | None) -> Split:
+    """A classifier's rows with its calls. Hard labels are taken: they have no AUROC, but calls."""
+    scores = table.probabilities()
+    return Split(
+        labels=table.labels(),
+        predicted=predicted_classes(scores, table.classes, table.positive, threshold),
+        scores=scores,
+        groups=group_numbers(table.clusters, len(table)),
+        classes=table.classes,
+        positive=None if table.positive is None else table.classes.index(table.positive),
+    )
 
-    Bonett and Price 2012, "Adjusted Wald confidence interval for a difference of binomial proportions
-    based on paired data": Wald's, after one row more of either disagreement.
+
+def _means(seen: _Seen) -> list[float]:
+    """Mean over the rows of each classifier."""
+    return seen.of_rows.mean(axis=1).tolist() if seen.n else [np.nan] * len(seen.of_rows)
+
+
+def _compare_means(seen: _Seen, values: list[float], pairs: list[_Pair], draws: _Draws) -> list[_Result]:
+    """Permutation and bootstrap; of shares, where each row stands alone, McNemar's exact test.
+
+    The interval beside it is of Bonett and Price 2012, "Adjusted Wald confidence interval for a difference of
+    binomial proportions based on paired data": Wald's, after one row more of either disagreement.
     """
     if not seen.n:
         return [_UNDEFINED] * len(pairs)
-    if not any_repeated(seen.groups):
-        return [_mcnemar(seen.right[one], seen.right[other]) for one, other in pairs]
-    right = seen.right.astype(np.float64)
-    gains = seen.by_group(right)
+    are_shares = bool(np.isin(seen.of_rows, (0, 1)).all())
+    if are_shares and not any_repeated(seen.groups):
+        right = seen.of_rows == 1
+        return [_mcnemar(right[one], right[other]) for one, other in pairs]
+    gains = seen.by_group(seen.of_rows)
     gains = np.stack([gains[one] - gains[other] for one, other in pairs])
     ps = _permutation_ps(gains / seen.n, draws)
     drawn = bootstrap(
-        lambda weights: weights @ right.T / weights.sum(axis=1, keepdims=True),
+        lambda weights: weights @ seen.of_rows.T / weights.sum(axis=1, keepdims=True),
         seen.labels,
         seen.groups,
         draws.resamples,
         draws.seed,
     ).values
-    results = []
+    results: list[_Result] = []
     for (one, other), of_group, p in zip(pairs, gains, ps, strict=True):
-        limits = _normal_limits(values[one] - values[other], drawn[:, one] - drawn[:, other])
+        limits = seen.limits(values[one] - values[other], drawn[:, one] - drawn[:, other])
         if limits is not None:
-            results.append((limits, p, f"{BY_GROUP}; interval by bootstrap"))
+            results.append(_Result(limits, p, f"{seen.unit}; interval by bootstrap", seen.freedom))
+        elif are_shares:
+            # Each group for one row: all that can be said where no resample differs from another.
+            limits = _bonett_price(int((of_group > 0).sum()), int((of_group < 0).sum()), len(of_group))
+            results.append(_Result(limits, p, f"{seen.unit}; interval of Bonett and Price, each group counted once"))
+        else:
+            results.append(_Result((np.nan, np.nan), p, seen.unit))
+    return results
+
+
+def _compare_resampled(seen: _Seen, values: list[float], drawn: Floats, pairs: list[_Pair]) -> list[_Result]:
+    """Interval and test by the standard error over resamples `(r, M)`: no difference where 0 lies within."""
+    results: list[_Result] = []
+    for one, other in pairs:
+        difference = values[one] - values[other]
+        limits = None if np.isnan(difference) else seen.limits(difference, drawn[:, one] - drawn[:, other])
+        if limits is None:
+            results.append(_Result((np.nan, np.nan), 1.0 if abs(difference) <= NO_SPREAD else np.nan, "none"))
             continue
-        # Each group for one row: all that can be said where no resample differs from another.
-        limits = _bonett_price(int((of_group > 0).sum()), int((of_group < 0).sum()), len(of_group))
-        results.append((limits, p, f"{BY_GROUP}; interval of Bonett and Price, each group counted once"))
+        half = (limits[1] - limits[0]) / 2
+        p = float(2 * student.sf(abs(difference) / half * seen.quantile, seen.freedom))
+        unit = "groups" if any_repeated(seen.groups) else "rows"
+        results.append(_Result(limits, p, f"paired bootstrap of {unit}", seen.freedom))
     return results
 
 
 def _mcnemar(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> _Result:
     both, ups, downs, n = int((one & other).sum()), int((one & ~other).sum()), int((other & ~one).sum()), len(one)
     _, p = mcnemar(np.array([[both, ups], [downs, n - both - ups - downs]]), exact=True)
-    return _bonett_price(ups, downs, n), float(p), "McNemar, exact; interval of Bonett and Price"
+    return _Result(_bonett_price(ups, downs, n), float(p), "McNemar, exact; interval of Bonett and Price")
 
 
 def _bonett_price(ups: int, downs: int, n: int) -> tuple[float, float]:
@@ -446,12 +621,13 @@ def _compare_areas(seen: _Seen, values: list[float], pairs: list[_Pair], draws: 
         ps = _permutation_ps(_area_contributions(seen, left), draws)
         drawn = bootstrap(_mean_areas(seen), seen.labels, seen.groups, draws.resamples, draws.seed).values
         for (one, other), p in zip(left, ps, strict=True):
-            limits = _normal_limits(values[one] - values[other], drawn[:, one] - drawn[:, other])
+            limits = seen.limits(values[one] - values[other], drawn[:, one] - drawn[:, other])
             if limits is not None:
-                results[one, other] = limits, p, f"{seen.unit}; interval by bootstrap"
+                results[one, other] = _Result(limits, p, f"{seen.unit}; interval by bootstrap", seen.freedom)
             else:
                 unpaired = _unpaired_limits(seen, one, other)
-                results[one, other] = unpaired, p, f"{seen.unit}; interval from Newcombe's of each, as if unpaired"
+                method = f"{seen.unit}; interval from Newcombe's of each, as if unpaired"
+                results[one, other] = _Result(unpaired, p, method)
     return [results[pair] for pair in pairs]
 
 
@@ -468,7 +644,8 @@ def _delong_results(seen: _Seen, values: list[float], pairs: list[_Pair]) -> dic
         if variance > NO_SPREAD:
             error = float(np.sqrt(variance))
             p = float(2 * norm.sf(abs(difference) / error))
-            results[one, other] = (difference - Z * error, difference + Z * error), p, "DeLong, paired"
+            limits = difference - Z * error, difference + Z * error
+            results[one, other] = _Result(limits, p, "DeLong, paired")
     return results
 
 
@@ -531,12 +708,6 @@ def _mean_areas(seen: _Seen) -> Statistic:
     )
 
 
-def _normal_limits(difference: float, values: Floats) -> tuple[float, float] | None:
-    """Difference and 1.96 standard errors over the resamples; None where these do not vary."""
-    error = float(np.nanstd(values)) if np.isfinite(values).mean() >= 0.5 else 0.0
-    return (difference - Z * error, difference + Z * error) if error > NO_SPREAD else None
-
-
 def _unpaired_limits(seen: _Seen, one: int, other: int) -> tuple[float, float]:
     """Limits of the difference from those of each AUROC (MOVER, see `mean_limits`), the mean over classes."""
     sides = []
@@ -551,4 +722,4 @@ def _unpaired_limits(seen: _Seen, one: int, other: int) -> tuple[float, float]:
     return float(low), float(high)
 
 
-_UNDEFINED: _Result = ((np.nan, np.nan), np.nan, "none")
+_UNDEFINED = _Result((np.nan, np.nan), np.nan, "none")

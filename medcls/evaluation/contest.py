@@ -1,24 +1,28 @@
 """Several classifiers on the same images: each one's figure, every pair's difference, and what may be said of them."""
 
 import dataclasses
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from medcls.errors import MedclsError
-from medcls.evaluation.comparing import ALPHA, METRICS, WORDS, check_metric, compare_all
-from medcls.evaluation.intervals import MACRO, Split, split_intervals
-from medcls.evaluation.metrics import FEW_CASES, predicted_classes
+from medcls.evaluation.analytic import WILSON
+from medcls.evaluation.comparing import ALPHA, SHARES, WORDS, check_metric, compare_all, in_order_of, split_of
+from medcls.evaluation.decision_curve import acting_from, decision_curve
+from medcls.evaluation.intervals import MACRO, OF_ALL, split_intervals
+from medcls.evaluation.metrics import FEW_CASES, LOWER_IS_BETTER
+from medcls.evaluation.non_inferiority import against_margin
 from medcls.evaluation.predictions import KEPT_TOGETHER, TOOK_PART, Predictions
-from medcls.evaluation.resampling import group_numbers
 from medcls.evaluation.thresholds import OperatingPoint
 from medcls.wording import counted, enumerated
 
 # Of more classifiers only the pairs with the first are shown; all are tested, corrected for, and in the CSV.
 SHOWN_IN_FULL = 10
 
-AT_A_THRESHOLD = METRICS[1:]
+AT_A_THRESHOLD = (*SHARES, "f1", "mcc")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,18 +53,43 @@ class Contestant:
 
 
 @dataclasses.dataclass(frozen=True)
+class Question:
+    """What is asked of a contest.
+
+    Parameters
+    ----------
+    metrics : tuple of str
+        Of `comparing.METRICS`; the first puts more than two contestants in order.
+    threshold_probability : float or None
+        Of the net benefit: the probability at which a person would act.
+    margin : float or None
+        By how much the first of two may be worse and still be called not inferior.
+    resamples, seed : int
+        Of bootstrap and permutation.
+    """
+
+    metrics: tuple[str, ...] = ("auroc",)
+    threshold_probability: float | None = None
+    margin: float | None = None
+    resamples: int = 2000
+    seed: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
 class Contest:
     """What came out.
 
     Parameters
     ----------
     contestants : tuple of Contestant
-        As given; more than two in the descending order of the first metric.
-    metrics : tuple of str
+        As given; more than two from the best to the worst by the first metric.
+    question : Question
     figures : DataFrame
         `name, metric, estimate, low, high, method, n, note`: each one's own.
     pairs : DataFrame
         As of `compare_all`.
+    margins : DataFrame or None
+        As of `non_inferiority.against_margin`, where a margin was stated.
     conclusions : tuple of str
         What can and what cannot be concluded: one sentence or more a metric.
     notes : tuple of str
@@ -68,11 +97,17 @@ class Contest:
     """
 
     contestants: tuple[Contestant, ...]
-    metrics: tuple[str, ...]
+    question: Question
     figures: pd.DataFrame
     pairs: pd.DataFrame
+    margins: pd.DataFrame | None
     conclusions: tuple[str, ...]
     notes: tuple[str, ...]
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """What they were compared by."""
+        return self.question.metrics
 
     @property
     def caption(self) -> str:
@@ -119,52 +154,70 @@ class Contest:
                 }
                 for one in self.contestants
             ],
-            "comparisons": self.pairs.to_dict("records"),
+            "comparisons": self.pairs.drop(columns="freedom").to_dict("records"),
+            "against_margin": None if self.margins is None else self.margins.to_dict("records"),
             "cautions": list(self.cautions),
             "conclusions": list(self.conclusions),
             "notes": list(self.notes),
         }
 
 
-def contest(contestants: Sequence[Contestant], metrics: Sequence[str], resamples: int, seed: int) -> Contest:
+def contest(contestants: Sequence[Contestant], question: Question) -> Contest:
     """Compare them all, each with each.
 
     Parameters
     ----------
     contestants : sequence of Contestant
         Two or more, of the same images.
-    metrics : sequence of str
-        Of `comparing.METRICS`; the first puts more than two contestants in order.
-    resamples, seed : int
-        Of bootstrap and permutation.
+    question : Question
+        By what they are compared.
 
     Raises
     ------
     MedclsError
-        Different images, labels, groups or classes; hard labels; a metric that the task does not have.
+        Different images, labels, groups or classes; hard labels; a metric that the task does not have; a margin with
+        more than two.
     """
     check_same_images(contestants)
+    metrics = question.metrics
     for metric in metrics:
         check_metric(metric, contestants[0].table.classes)
-    figures = pd.concat([_own_figures(one, metrics, resamples, seed) for one in contestants], ignore_index=True)
+    check_two_for_a_margin(question.margin, [one.name for one in contestants])
+    figures = pd.concat([_own_figures(one, question) for one in contestants], ignore_index=True)
     if len(contestants) > 2:
         first = figures[figures["metric"] == metrics[0]].set_index("name")["estimate"]
-        order = first.sort_values(ascending=False, kind="stable").index.tolist()
+        order = first.sort_values(ascending=metrics[0] in LOWER_IS_BETTER, kind="stable").index.tolist()
         contestants = sorted(contestants, key=lambda one: order.index(one.name))
         figures = figures.sort_values("name", key=lambda names: names.map(order.index), kind="stable")
     pairs = compare_all(
         {one.name: one.table for one in contestants},
         metrics,
         {one.name: one.point.threshold for one in contestants if one.point is not None},
-        resamples,
-        seed,
+        question.resamples,
+        question.seed,
+        question.threshold_probability,
     )
+    margins = None if question.margin is None else against_margin(pairs, question.margin)
     if len(contestants) == 2:
-        conclusions = tuple(pairs["sentence"])
+        conclusions = (*pairs["sentence"], *(() if margins is None else margins["sentence"]))
     else:
         conclusions = tuple(standing(pairs, figures, metric) for metric in metrics)
-    notes = _notes(contestants, metrics)
-    return Contest(tuple(contestants), tuple(metrics), figures, pairs, conclusions, notes)
+    return Contest(tuple(contestants), question, figures, pairs, margins, conclusions, _notes(contestants, question))
+
+
+def check_two_for_a_margin(margin: float | None, names: Sequence[str]) -> None:
+    """See to it that a margin has one that is asked about, and one that it is held against.
+
+    Raises
+    ------
+    MedclsError
+        There are more than two.
+    """
+    if margin is not None and len(names) > 2:
+        raise MedclsError(
+            f"margin={margin:g} asks whether one is not inferior to another: name two, the one in question first and "
+            f"what it is held against second. Here are {len(names)}: {enumerated(names)}."
+        )
 
 
 def check_same_images(contestants: Sequence[Contestant]) -> None:
@@ -223,19 +276,20 @@ def standing(pairs: pd.DataFrame, figures: pd.DataFrame, metric: str) -> str:
         As of `Contest`.
     metric : str
     """
-    word, of_metric = WORDS.get(metric, metric), pairs[pairs["metric"] == metric]
-    if of_metric["p"].isna().any():
+    word, of_metric = WORDS[metric], pairs[pairs["metric"] == metric]
+    if of_metric[["first", "second"]].isna().any(axis=None):
         return f"These {of_metric['rows'].iloc[0]} say nothing of the {word}: a class has no image here."
-    own = figures[figures["metric"] == metric].sort_values("estimate", ascending=False, kind="stable")
+    lower = metric in LOWER_IS_BETTER
+    own = figures[figures["metric"] == metric].sort_values("estimate", ascending=lower, kind="stable")
     best, (value, low, high) = own["name"].iloc[0], own[["estimate", "low", "high"]].to_numpy()[0]
     mine = of_metric[(of_metric["a"] == best) | (of_metric["b"] == best)]
     clear = (mine["p_holm"] < ALPHA) & ((mine["low"] > 0) | (mine["high"] < 0))
     others = mine["a"].where(mine["a"] != best, mine["b"])
     beaten, level = others[clear].tolist(), others[~clear].tolist()
+    best_of = f"{best} has the {'lowest' if lower else 'highest'} {word} of {len(own)}"
     said = (
-        f"On these {mine['rows'].iloc[0]} {best} has the highest {word} of {len(own)}, {value:.3f} (95% "
-        f"interval {low:.3f} to {high:.3f}). With p corrected for {pairs['p'].notna().sum()} "
-        "comparisons (Holm) "
+        f"On these {mine['rows'].iloc[0]} {best_of}, {value:.3f} (95% interval {low:.3f} to {high:.3f}). With p "
+        f"corrected for {pairs['p'].notna().sum()} comparisons (Holm) "
     )
     if beaten:
         said += f"it is better than {enumerated(beaten, SHOWN_IN_FULL)}"
@@ -246,30 +300,38 @@ def standing(pairs: pd.DataFrame, figures: pd.DataFrame, metric: str) -> str:
     return said + (". That is no proof of being equal." if level else ".")
 
 
-def _own_figures(one: Contestant, metrics: Sequence[str], resamples: int, seed: int) -> pd.DataFrame:
+def _own_figures(one: Contestant, question: Question) -> pd.DataFrame:
     """One contestant's figures with their intervals, by the methods of the report."""
     table = one.table
-    index = None if table.positive is None else table.classes.index(table.positive)
-    scores, threshold = table.probabilities(), None if one.point is None else one.point.threshold
     # Not by `intervals`, which takes no hard labels: another tool's calls can be compared, though not by an AUROC.
-    split = Split(
-        labels=table.labels(),
-        predicted=predicted_classes(scores, table.classes, table.positive, threshold),
-        scores=scores,
-        groups=group_numbers(table.clusters, len(table)),
-        classes=table.classes,
-        positive=index,
-    )
-    found = split_intervals(split, resamples, seed)
+    split = split_of(table, None if one.point is None else one.point.threshold)
+    found = split_intervals(split, question.resamples, question.seed)
+    if "net_benefit" in question.metrics:
+        found = pd.concat([found, _own_benefit(table, question)], ignore_index=True)
     over = table.positive or MACRO
     rows = [
-        found[(found["metric"] == metric) & (found["class"] == ("" if metric == "accuracy" else over))]
-        for metric in metrics
+        found[(found["metric"] == metric) & (found["class"] == ("" if metric in OF_ALL else over))]
+        for metric in question.metrics
     ]
     return pd.concat(rows).drop(columns="class").assign(name=one.name)
 
 
-def _notes(contestants: Sequence[Contestant], metrics: Sequence[str]) -> tuple[str, ...]:
+def _own_benefit(table: Predictions, question: Question) -> pd.DataFrame:
+    """One line as of `intervals`, of the net benefit."""
+    line: dict[str, Any] = {
+        "metric": "net_benefit",
+        "class": table.positive,
+        "method": f"MOVER of {WILSON}'s limits",
+        "note": "",
+    }
+    if not len(table):
+        return pd.DataFrame([line | {"estimate": np.nan, "low": np.nan, "high": np.nan, "n": 0}])
+    found = decision_curve(table, [acting_from(question.threshold_probability)]).iloc[0]
+    line |= {"estimate": found["model"], "low": found["low"], "high": found["high"], "n": len(table)}
+    return pd.DataFrame([line])
+
+
+def _notes(contestants: Sequence[Contestant], question: Question) -> tuple[str, ...]:
     """What a reader must know beside the sentences."""
     table = contestants[0].table
     notes = []
@@ -291,11 +353,30 @@ def _notes(contestants: Sequence[Contestant], metrics: Sequence[str]) -> tuple[s
         if one.table.checkpoint:
             same.setdefault(one.table.checkpoint, []).append(one.name)
     notes += [f"{', '.join(names)} have the same weights ({key})." for key, names in same.items() if len(names) > 1]
-    if set(metrics) & set(AT_A_THRESHOLD):
+    notes += [
+        f"{one.name} and {other.name} give the same probability for every image: there is nothing to tell apart."
+        for one, other in itertools.combinations(contestants, 2)
+        if _answer_alike(one.table, other.table)
+    ]
+    if "net_benefit" in question.metrics:
+        notes.append(
+            f"Net benefit of acting from a probability of {question.threshold_probability:g} on, in true positives for "
+            "each image. It takes the probabilities at their word and holds at the prevalence of these images."
+        )
+    if "brier" in question.metrics:
+        notes.append(
+            "The Brier score judges the probabilities themselves: better order and better calibration both lower it."
+        )
+    if set(question.metrics) & set(AT_A_THRESHOLD):
         unfitted = [one.name for one in contestants if one.point is not None and not one.point.is_fitted]
         if unfitted:
             notes.append(
-                f"The threshold of {enumerated(unfitted)} is 0.5, not fitted: accuracy, sensitivity and specificity "
-                "compare thresholds as much as networks."
+                f"The threshold of {enumerated(unfitted)} is 0.5, not fitted: what is counted at a threshold compares "
+                "thresholds as much as networks."
             )
     return tuple(notes)
+
+
+def _answer_alike(first: Predictions, second: Predictions) -> bool:
+    """Whether two classifiers give the same probabilities throughout."""
+    return bool((first.probabilities() == in_order_of(first, second).probabilities()).all()) and len(first) > 0

@@ -1,5 +1,6 @@
-"""How a contest reads: its tables, for the terminal and the page, and the page itself in Markdown."""
+"""How a comparison reads: its tables, for the terminal and the page, and the page itself in Markdown."""
 
+import itertools
 import re
 from collections.abc import Iterable, Sequence
 
@@ -7,6 +8,7 @@ import pandas as pd
 
 from medcls.evaluation.comparing import WORDS
 from medcls.evaluation.contest import AT_A_THRESHOLD, Contest
+from medcls.evaluation.cross_validations import Repeated
 from medcls.evaluation.thresholds import OperatingPoint
 
 HOW_TO_READ = """\
@@ -14,6 +16,65 @@ A difference is first minus second, of the same images. Better is only what both
 interval leaves out 0, and p, corrected for the number of comparisons (Holm 1979), is below 0.05. The intervals of the
 differences are those of each comparison alone. Two figures whose own intervals overlap may still differ for certain:
 their errors go together, and the paired comparison knows that. No difference found is no proof that there is none."""
+
+
+HOW_TO_READ_FOLDS = """\
+A difference is first minus second, of the same fold of the same seed; each run is judged at its own operating point, on
+images that it held out. Test and interval are the corrected resampled t test (Nadeau and Bengio 2003); p is corrected
+for the number of comparisons (Holm 1979). Better is only what both call better. No difference found is no proof that
+there is none."""
+
+
+def tables(found: Contest | Repeated) -> dict[str, pd.DataFrame]:
+    """The tables of a comparison by their headings, in the order to be read."""
+    if isinstance(found, Repeated):
+        shown = {"Cross-validations": repeated_table(found), "Run by run": folds_table(found)}
+    else:
+        shown = {"Classifiers": runs_table(found), "Each on its own": figures_table(found)}
+    shown["Against each other"] = pairs_table(found)
+    if found.margins is not None:
+        shown["Against the margin"] = margins_table(found.margins)
+    return shown
+
+
+def repeated_table(found: Repeated) -> pd.DataFrame:
+    """Which cross-validations are compared: one line each, in text."""
+    rows = [
+        {"name": one.name, "settings": one.settings, "place": one.place, "runs": str(len(one.folds))}
+        for one in found.contestants
+    ]
+    return _without_empty(pd.DataFrame(rows))
+
+
+def folds_table(found: Repeated) -> pd.DataFrame:
+    """Each run's figures beside each other: one line a metric and run, in text."""
+    figures = found.figures
+    rows = []
+    for (metric, seed, fold), of in figures.groupby(["metric", "seed", "fold"], sort=False):
+        row = {"metric": WORDS[str(metric)], "seed": str(seed), "fold": str(fold)}
+        values = dict(zip(of["name"], of["estimate"].tolist(), strict=True))
+        row |= {name: "undefined" if pd.isna(value) else f"{value:.3f}" for name, value in values.items()}
+        rows.append(row | {"n": str(of["n"].iloc[0])})
+    return _without_empty(pd.DataFrame(rows))
+
+
+def margins_table(margins: pd.DataFrame) -> pd.DataFrame:
+    """Differences held against a margin, in text."""
+    limits = zip(margins["gain"], margins["worst"], margins["best"], strict=True)
+    return pd.DataFrame(
+        {
+            "metric": _words(margins["metric"]),
+            "in question": margins["a"],
+            "held against": margins["b"],
+            "better by (95% interval)": [
+                f"{gain:+.3f}" if pd.isna(worst) else f"{gain:+.3f} ({worst:+.3f} to {best:+.3f})"
+                for gain, worst, best in limits
+            ],
+            "margin": [f"{margin:g}" for margin in margins["margin"]],
+            "p, one-sided": [_p(value) for value in margins["p"]],
+            "p (Holm)": [_p(value) for value in margins["p_holm"]],
+        }
+    )
 
 
 def runs_table(contest: Contest) -> pd.DataFrame:
@@ -41,9 +102,9 @@ def figures_table(contest: Contest) -> pd.DataFrame:
     return _without_empty(_metric_in_heading(pd.DataFrame(columns), contest, "figure (95% interval)", ""))
 
 
-def pairs_table(contest: Contest) -> pd.DataFrame:
+def pairs_table(contest: Contest | Repeated) -> pd.DataFrame:
     """The comparisons that are shown: one line each, in text."""
-    found = contest.shown
+    found = contest.pairs if isinstance(contest, Repeated) else contest.shown
     columns = {
         "metric": _words(found["metric"]),
         "first": found["a"],
@@ -51,16 +112,17 @@ def pairs_table(contest: Contest) -> pd.DataFrame:
         "difference (95% interval)": _with_intervals(found, "difference", "+.3f"),
         "p": [_p(value) for value in found["p"]],
         "p (Holm)": [_p(value) for value in found["p_holm"]],
-        "of": found["rows"],
+        "of": found.get("rows", ""),
         "method": found["method"],
     }
-    table = _metric_in_heading(pd.DataFrame(columns), contest, "difference (95% interval)", "difference in ")
-    return table if len(contest.pairs) > 1 else table.drop(columns="p (Holm)")
+    table = _without_empty(pd.DataFrame(columns))
+    table = _metric_in_heading(table, contest, "difference (95% interval)", "difference in ")
+    return table if len(contest.pairs) > 1 else table.drop(columns="p (Holm)", errors="ignore")
 
 
-def shown_note(contest: Contest) -> str:
+def shown_note(contest: Contest | Repeated) -> str:
     """Say which pairs are not shown; empty where all are."""
-    if len(contest.shown) == len(contest.pairs):
+    if isinstance(contest, Repeated) or len(contest.shown) == len(contest.pairs):
         return ""
     return (
         f"Shown are the pairs with {contest.contestants[0].name}, the first. All {len(contest.pairs)} comparisons, "
@@ -68,7 +130,7 @@ def shown_note(contest: Contest) -> str:
     )
 
 
-def markdown(contest: Contest, origin: str, command: str) -> str:
+def markdown(contest: Contest | Repeated, origin: str, command: str) -> str:
     """The whole page.
 
     Parameters
@@ -79,7 +141,11 @@ def markdown(contest: Contest, origin: str, command: str) -> str:
         By what.
     """
     names = [one.name for one in contest.contestants]
-    title = f"{names[0]} against {names[1]}" if len(names) == 2 else f"{len(names)} classifiers"
+    repeated = isinstance(contest, Repeated)
+    of = "cross-validations" if repeated else "classifiers"
+    title = f"{names[0]} against {names[1]}" if len(names) == 2 else f"{len(names)} {of}"
+    shown = tables(contest)
+    first, *others = shown
     parts = [
         f"# {_escaped(title)}: compared on the same images",
         *(f"**{_escaped(stamp)}**" for stamp in contest.stamps),
@@ -88,13 +154,16 @@ def markdown(contest: Contest, origin: str, command: str) -> str:
         "\n".join(f"- {_escaped(note)}" for note in contest.notes),
         "## Who, on what",
         f"Images: {_escaped(contest.caption)}.",
-        _table(runs_table(contest)),
-        "## Each on its own",
-        _table(figures_table(contest)),
-        "## Against each other",
-        _escaped(shown_note(contest)),
-        _table(pairs_table(contest)),
-        HOW_TO_READ,
+        _table(shown[first]),
+        *itertools.chain.from_iterable(
+            (
+                f"## {heading}",
+                _escaped(shown_note(contest)) if heading == "Against each other" else "",
+                _table(shown[heading]),
+            )
+            for heading in others
+        ),
+        HOW_TO_READ_FOLDS if repeated else HOW_TO_READ,
         f"Research use, not a medical device. {_escaped(origin)} by",
         f"    {command}",
     ]
@@ -109,14 +178,15 @@ def _origin(point: OperatingPoint) -> str:
 
 
 def _words(metrics: Iterable[str]) -> list[str]:
-    return [WORDS.get(metric, metric) for metric in metrics]
+    return [WORDS[metric] for metric in metrics]
 
 
-def _metric_in_heading(table: pd.DataFrame, contest: Contest, column: str, before: str) -> pd.DataFrame:
+def _metric_in_heading(table: pd.DataFrame, contest: Contest | Repeated, column: str, before: str) -> pd.DataFrame:
     """The same without a column that says one thing all the way down."""
-    if len(contest.metrics) > 1:
+    if len(contest.question.metrics) > 1:
         return table
-    return table.drop(columns="metric").rename(columns={column: f"{before}{_words(contest.metrics)[0]} (95% interval)"})
+    heading = f"{before}{_words(contest.question.metrics)[0]} (95% interval)"
+    return table.drop(columns="metric").rename(columns={column: heading})
 
 
 def _with_intervals(found: pd.DataFrame, column: str, form: str) -> list[str]:

@@ -1,13 +1,18 @@
 """Whether acting on the classifier does more good than treating everybody or nobody."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
+from scipy.stats import t as student
 
 from medcls.errors import MedclsError
+from medcls.evaluation.analytic import LEVEL, Z, wilson_limits
 from medcls.evaluation.metrics import Floats, Integers
 from medcls.evaluation.predictions import Predictions
+from medcls.evaluation.resampling import any_repeated, group_numbers
 
 DEFAULT_THRESHOLDS = tuple(step / 100 for step in range(1, 100))
 
@@ -31,7 +36,18 @@ def decision_curve(table: Predictions, thresholds: Sequence[float] = DEFAULT_THR
     -------
     DataFrame
         One row a threshold, as given: `threshold, n, true_positives, false_positives` (rows with at least this
-        probability), and the net benefits `model`, `treat_all`, `treat_none` (0 throughout).
+        probability), and the net benefits `model`, `treat_all`, `treat_none` (0 throughout). `low, high` are the 95%
+        limits of `model`, point by point; `over_all` is its difference to `treat_all`, with the limits
+        `over_all_low, over_all_high`.
+
+    Notes
+    -----
+    Either is the weighted difference of two shares of all rows: of the true and of the false positives, of the true
+    and of the false negatives. Its limits come from Wilson's of both shares and their correlation (MOVER: Zou, Huang
+    and Zhang 2009, "A note on confidence interval estimation for a linear function of binomial proportions"), which
+    are limits even where no row is a false positive. Where rows come in groups, the shares count as many rows as
+    would be as sure if each stood alone (Korn and Graubard 1998, "Confidence intervals for proportions with small
+    expected number of positive counts estimated from survey data").
 
     Raises
     ------
@@ -51,6 +67,11 @@ def decision_curve(table: Predictions, thresholds: Sequence[float] = DEFAULT_THR
     n, odds = len(case), at / (1 - at)
     hits = _at_least(scores[case], at)
     alarms = _at_least(scores[~case], at)
+    misses, quiet = case.sum() - hits, (~case).sum() - alarms
+    groups = group_numbers(table.clusters, n)
+    rows = np.array([_rows_behind(case, scores, value, groups) for value in at.tolist()]).reshape(-1, 2)
+    low, high = _limits(hits / n, alarms / n, np.ones(len(at)), odds, rows[:, 0])
+    over_low, over_high = _limits(quiet / n, misses / n, odds, np.ones(len(at)), rows[:, 1])
     return pd.DataFrame(
         {
             "threshold": at,
@@ -60,8 +81,89 @@ def decision_curve(table: Predictions, thresholds: Sequence[float] = DEFAULT_THR
             "model": (hits - alarms * odds) / n,
             "treat_all": (case.sum() - (~case).sum() * odds) / n,
             "treat_none": 0.0,
+            "low": low,
+            "high": high,
+            "over_all": (quiet * odds - misses) / n,
+            "over_all_low": over_low,
+            "over_all_high": over_high,
         }
     )
+
+
+def acting_from(asked: Any) -> float:  # noqa: ANN401 - what a person typed
+    """The threshold probability of a net benefit.
+
+    Raises
+    ------
+    MedclsError
+        None was stated, or it is no number from 0 up to but without 1.
+    """
+    if asked is None:
+        raise MedclsError(
+            "A net benefit belongs to the probability from which a person would act: state it, as "
+            "threshold_probability=0.1, where a missed case weighs nine needless treatments."
+        )
+    if isinstance(asked, bool) or not isinstance(asked, int | float) or not 0 <= asked < 1:
+        raise MedclsError(f"threshold_probability is {asked!r}: give a probability, from 0 up to but without 1.")
+    return float(asked)
+
+
+def benefit_of_rows(events: NDArray[np.bool_], scores: Floats, threshold: float) -> Floats:
+    """What each row adds to the net benefit at a threshold, which is their mean: `(n,)`.
+
+    Parameters
+    ----------
+    events : bool array (n,)
+        Where a row is of the positive class.
+    scores : float64 array (n,)
+        Its probability.
+    threshold : float
+        From 0 up to but without 1.
+    """
+    return np.where(scores >= threshold, benefit_of_all(events, threshold), 0.0)
+
+
+def benefit_of_all(events: NDArray[np.bool_], threshold: float) -> Floats:
+    """The same where every row is called: `(n,)`."""
+    return np.where(events, 1.0, -threshold / (1 - threshold))
+
+
+def _rows_behind(events: NDArray[np.bool_], scores: Floats, threshold: float, groups: Integers) -> tuple[float, float]:
+    """How many rows count at a threshold: for the net benefit, and for its difference to that of calling all."""
+    called, every = benefit_of_rows(events, scores, threshold), benefit_of_all(events, threshold)
+    return _rows_that_count(called, groups), _rows_that_count(called - every, groups)
+
+
+def _rows_that_count(values: Floats, groups: Integers) -> float:
+    """How many rows that stand alone would make the mean of these values `(n,)` as sure as it is.
+
+    With few groups fewer still, by which Wilson's limits become those of Student's quantile.
+    """
+    n, centred = len(values), values - values.mean()
+    if not any_repeated(groups):
+        return float(n)
+    count = int(groups.max()) + 1
+    if count == 1:
+        return 1.0
+    alone = float((centred**2).sum())
+    together = count / (count - 1) * float((np.bincount(groups, centred) ** 2).sum())
+    rows = n * alone / together if min(alone, together) > 0 else float(count)
+    return rows * (Z / float(student.ppf(0.5 + LEVEL / 2, count - 1))) ** 2
+
+
+def _limits(gained: Floats, lost: Floats, up: Floats, down: Floats, rows: Floats) -> tuple[Floats, Floats]:
+    """Limits of `up * gained - down * lost`, of two shares of the same rows that exclude each other: each `(t,)`."""
+    limits = np.array(
+        [[wilson_limits(share, n) for share, n in zip(of, rows, strict=True)] for of in (gained, lost)]
+    ).reshape(2, -1, 2)
+    (gained_low, gained_high), (lost_low, lost_high) = limits[0].T, limits[1].T
+    both = (1 - gained) * (1 - lost)
+    against = np.sqrt(np.divide(gained * lost, both, out=np.zeros_like(both), where=both > 0))
+    centre = up * gained - down * lost
+    below, above = up * (gained - gained_low), down * (lost_high - lost)
+    low = centre - np.sqrt(below**2 + above**2 + 2 * against * below * above)
+    above, below = up * (gained_high - gained), down * (lost - lost_low)
+    return low, centre + np.sqrt(below**2 + above**2 + 2 * against * below * above)
 
 
 def _at_least(scores: Floats, thresholds: Floats) -> Integers:
