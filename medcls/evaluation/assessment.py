@@ -5,16 +5,16 @@ import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from medcls.errors import MedclsError
 from medcls.evaluation.calibration import calibration_figures, reliability_table, shift_prior
-from medcls.evaluation.decision_curve import decision_curve
+from medcls.evaluation.decision_curve import benefit_at, decision_curve
 from medcls.evaluation.intervals import intervals
-from medcls.evaluation.metrics import Metrics, classification_metrics, predictive_values_at
+from medcls.evaluation.metrics import Metrics, classification_metrics
 from medcls.evaluation.policies import Policies
 from medcls.evaluation.predictions import Predictions, uncalibrated
+from medcls.evaluation.predictive_values import PredictiveValues, predictive_values
 from medcls.evaluation.referral import SetCounts, count_sets, rejection_curve
 from medcls.evaluation.subgroups import Bands, Subgroups, at_edges, every, quantiles, subgroups
 
@@ -32,14 +32,28 @@ class Deployment:
         As stated, of every class.
     table : Predictions
         With its probabilities re-weighted (`calibration.shift_prior`).
-    precision, npv : float or None
+    values : PredictiveValues or None
         At the operating point, by Bayes' theorem; None with more than two classes.
     """
 
     prevalence: dict[str, float]
     table: Predictions
-    precision: float | None
-    npv: float | None
+    values: PredictiveValues | None
+
+    @property
+    def precision(self) -> float | None:
+        """PPV there."""
+        return None if self.values is None else self.values.precision.estimate
+
+    @property
+    def npv(self) -> float | None:
+        """NPV there."""
+        return None if self.values is None else self.values.npv.estimate
+
+    def to_plain(self) -> dict[str, Any]:
+        """For `metrics.json`."""
+        intervals = None if self.values is None else dataclasses.asdict(self.values)
+        return {"prevalence": self.prevalence, "precision": self.precision, "npv": self.npv, "intervals": intervals}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,6 +82,8 @@ class Assessment:
         Of the network's own probabilities, where a calibration changed them.
     decisions : DataFrame or None
         The decision curve of a binary task.
+    benefit : Series or None
+        The decision curve's row at the operating point; None where that has no odds (a threshold of 1).
     rejection : DataFrame
         The rejection curve.
     sets : SetCounts or None
@@ -88,6 +104,7 @@ class Assessment:
     reliability: pd.DataFrame
     reliability_before: pd.DataFrame | None
     decisions: pd.DataFrame | None
+    benefit: pd.Series | None
     rejection: pd.DataFrame
     sets: SetCounts | None
     subgroups: tuple[Subgroups, ...]
@@ -113,13 +130,8 @@ class Assessment:
             "at_threshold_0.5": None if self.at_half is None else self.at_half.to_plain(),
             "sets": None if self.sets is None else dataclasses.asdict(self.sets),
             "subgroups": of_groups,
-            "deployment": None
-            if self.deployment is None
-            else {
-                "prevalence": self.deployment.prevalence,
-                "precision": self.deployment.precision,
-                "npv": self.deployment.npv,
-            },
+            "net_benefit": None if self.benefit is None else self.benefit.to_dict(),
+            "deployment": None if self.deployment is None else self.deployment.to_plain(),
         }
 
 
@@ -167,24 +179,26 @@ def assess(
     few = min(resamples, RESAMPLES_OF_A_GROUP)
     of_a_group = functools.partial(_intervals, threshold=threshold, resamples=few, seed=seed)
     before = uncalibrated(calibrated) if calibrated.has_logits and policies.calibration is not None else None
+    found = intervals(*judged, groups, threshold, resamples, seed, ordered=ordered)
     return Assessment(
         table=calibrated,
         policies=policies,
         metrics=metrics,
         at_half=at_half,
-        intervals=intervals(*judged, groups, threshold, resamples, seed, ordered=ordered),
+        intervals=found,
         calibration=calibration_figures(calibrated, resamples, seed),
         calibration_before=None if before is None else calibration_figures(before, resamples, seed),
         reliability=reliability_table(calibrated),
         reliability_before=None if before is None else reliability_table(before),
         decisions=None if table.positive is None else decision_curve(calibrated),
+        benefit=None if metrics.threshold is None else benefit_at(calibrated, metrics.threshold),
         rejection=rejection_curve(calibrated, threshold),
         sets=None if policies.conformal is None else count_sets(calibrated, policies.conformal.sets(calibrated)),
         subgroups=tuple(
             subgroups(calibrated, column, bands=cut, threshold=threshold, interval_table=of_a_group)
             for column, cut in (bands or {}).items()
         ),
-        deployment=None if prevalence is None else _deployment(calibrated, policies, metrics, prevalence),
+        deployment=None if prevalence is None else _deployment(calibrated, policies, found, prevalence),
     )
 
 
@@ -231,7 +245,7 @@ def _intervals(rows: Predictions, *, threshold: float | None, resamples: int, se
 
 
 def _deployment(
-    table: Predictions, policies: Policies, metrics: Metrics, prevalence: float | Mapping[str, float]
+    table: Predictions, policies: Policies, found: pd.DataFrame, prevalence: float | Mapping[str, float]
 ) -> Deployment:
     """Re-weight to a stated prevalence."""
     if not isinstance(prevalence, Mapping):
@@ -251,7 +265,5 @@ def _deployment(
     rest = 1 - sum(prevalence.values())
     shares = {name: float(prevalence.get(name, rest)) for name in table.classes}
     if table.positive is None:
-        return Deployment(shares, shifted, None, None)
-    of = (metrics.values["sensitivity"], metrics.values["specificity"])
-    values = (np.nan, np.nan) if np.isnan(of).any() else predictive_values_at(shares[table.positive], *of)
-    return Deployment(shares, shifted, *values)
+        return Deployment(shares, shifted, None)
+    return Deployment(shares, shifted, predictive_values(shares[table.positive], found, table.positive))

@@ -312,6 +312,9 @@ def decision_curve_figure(
         axes = figure.add_subplot()
         key = _Key()
         key.add(axes.plot(at, model, color=COLOURS[0], zorder=3)[0], "acting on the classifier")
+        low, high = (curve[name].to_numpy(np.float64) for name in ("low", "high"))
+        shade = axes.fill_between(at, low, high, color=COLOURS[0], alpha=0.2, linewidth=0)
+        key.add(shade, "its 95% band, point by point")
         key.add(axes.plot(at, everybody, "--", color=COLOURS[1])[0], "treating all")
         key.add(axes.axhline(0, color="black", linestyle=":", linewidth=1.6), "treating none")
         if threshold is not None and at.min() <= threshold <= at.max():

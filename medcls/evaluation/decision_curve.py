@@ -69,7 +69,10 @@ def decision_curve(table: Predictions, thresholds: Sequence[float] = DEFAULT_THR
     alarms = _at_least(scores[~case], at)
     misses, quiet = case.sum() - hits, (~case).sum() - alarms
     groups = group_numbers(table.clusters, n)
-    rows = np.array([_rows_behind(case, scores, value, groups) for value in at.tolist()]).reshape(-1, 2)
+    rows = np.full((len(at), 2), float(n))
+    if any_repeated(groups):
+        for place, value in enumerate(at.tolist()):
+            rows[place] = _rows_behind(case, scores, value, groups)
     low, high = _limits(hits / n, alarms / n, np.ones(len(at)), odds, rows[:, 0])
     over_low, over_high = _limits(quiet / n, misses / n, odds, np.ones(len(at)), rows[:, 1])
     return pd.DataFrame(
@@ -88,6 +91,33 @@ def decision_curve(table: Predictions, thresholds: Sequence[float] = DEFAULT_THR
             "over_all_high": over_high,
         }
     )
+
+
+def benefit_at(table: Predictions, threshold: float) -> pd.Series | None:
+    """The row of a decision curve at one threshold, None for a threshold of 1: a needless treatment then costs all."""
+    return decision_curve(table, [threshold]).iloc[0] if threshold < 1 else None
+
+
+def say_benefit(row: pd.Series) -> str:
+    """Say of one threshold what good the classifier does, and of two ways to act better only where its limits say so.
+
+    Parameters
+    ----------
+    row : Series
+        Of a decision curve.
+    """
+    told = (
+        f"Who acts at the operating point, from a probability of {row['threshold']:.3g} on, has a net benefit of "
+        f"{row['model']:.3f} (95% interval {row['low']:.3f} to {row['high']:.3f}), and {row['over_all']:+.3f} "
+        f"({row['over_all_low']:+.3f} to {row['over_all_high']:+.3f}) over treating everybody. "
+    )
+    worse = [who for low, who in ((row["high"], "nobody"), (row["over_all_high"], "everybody")) if low < 0]
+    if worse:
+        return f"{told}Acting on the classifier does less good here than treating {' or '.join(worse)}."
+    unclear = [who for low, who in ((row["low"], "nobody"), (row["over_all_low"], "everybody")) if low <= 0]
+    if unclear:
+        return f"{told}These images cannot tell whether that is more than by treating {' or '.join(unclear)}."
+    return f"{told}Acting on the classifier does more good here than treating everybody or nobody."
 
 
 def acting_from(asked: Any) -> float:  # noqa: ANN401 - what a person typed
@@ -140,8 +170,6 @@ def _rows_that_count(values: Floats, groups: Integers) -> float:
     With few groups fewer still, by which Wilson's limits become those of Student's quantile.
     """
     n, centred = len(values), values - values.mean()
-    if not any_repeated(groups):
-        return float(n)
     count = int(groups.max()) + 1
     if count == 1:
         return 1.0

@@ -131,7 +131,7 @@ def _of_decisions(one: Assessment, curve: pd.DataFrame, positive: str, stamp: st
         "decision",
         "Decision curve",
         "Net benefit of acting on the classifier, against treating everybody and nobody, for every probability "
-        "at which a person would act. It is of use where its line is the highest.",
+        "at which a person would act. It is of use where its line is the highest; the band says how sure that line is.",
         lambda: decision_curve_figure(curve, positive, one.table.caption(), stamp, threshold=threshold),
     )
 

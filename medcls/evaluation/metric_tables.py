@@ -11,7 +11,7 @@ import pandas as pd
 from medcls.evaluation.assessment import Assessment
 from medcls.evaluation.folds import MEAN, POOLED
 from medcls.evaluation.intervals import MACRO
-from medcls.evaluation.metrics import predictive_values_at
+from medcls.evaluation.predictive_values import predictive_values
 from medcls.evaluation.subgroups import Subgroup, Subgroups
 from medcls.evaluation.telling import AT_A_THRESHOLD, MEANINGS, Figure, digits, figures, key_metrics, meaning, told
 from medcls.pages.names import Names
@@ -120,8 +120,11 @@ def predictive_values_sheet(one: Assessment) -> Sheet | None:
     decimals = digits(len(one.table))
     rows: list[Row] = []
     for prevalence, note in sorted(asked.items()):
-        precision, npv = predictive_values_at(prevalence, values["sensitivity"], values["specificity"])
-        cells = told("precision", precision, decimals), told("npv", npv, decimals)
+        there = predictive_values(prevalence, one.intervals, one.table.positive)
+        cells = [
+            _with_interval(Figure(name, of.estimate, of.low, of.high, decimals, of.method, of.n, of.note))
+            for name, of in (("precision", there.precision), ("npv", there.npv))
+        ]
         rows.append([Cell(f"{100 * prevalence:.3g} in 100", note=note), *cells])
     return figures_sheet([f"{one.table.positive} in", "PPV", "NPV"], rows)
 
@@ -195,15 +198,28 @@ def reliability_sheet(reliability: pd.DataFrame) -> Sheet:
     return figures_sheet(["Probabilities from", "Images", "Predicted, mean", "Observed (95% interval)"], rows)
 
 
-def decisions_sheet(decisions: pd.DataFrame) -> Sheet:
-    """Net benefit at some of the thresholds."""
+def decisions_sheet(decisions: pd.DataFrame, at_point: pd.Series | None) -> Sheet:
+    """Net benefit at some of the thresholds, and at the operating point, with intervals."""
+    chosen = decisions.iloc[[int(np.abs(decisions["threshold"] - at).argmin()) for at in _ACTED_AT]]
+    lines = [(row, "") for row in chosen.to_dict("records")]
+    if at_point is not None:
+        lines.append((at_point.to_dict(), "the operating point"))
     rows: list[Row] = [
-        [f"{row['threshold']:.0%}", *(told("", row[name], 3) for name in ("model", "treat_all", "treat_none"))]
-        for row in decisions.iloc[[int(np.abs(decisions["threshold"] - at).argmin()) for at in _ACTED_AT]].to_dict(
-            "records"
-        )
+        [
+            Cell(f"{100 * row['threshold']:.3g}%", note=note),
+            _benefit(row, "model", "low", "high"),
+            told("", row["treat_all"], 3),
+            _benefit(row, "over_all", "over_all_low", "over_all_high"),
+        ]
+        for row, note in sorted(lines, key=lambda line: line[0]["threshold"])
     ]
-    return figures_sheet(["Acting from a probability of", "This classifier", "Treat all", "Treat none"], rows)
+    columns = ["Acting from a probability of", "This classifier", "Treating everybody", "The one over the other"]
+    return figures_sheet(columns, rows)
+
+
+def _benefit(row: Mapping[Hashable, Any], *names: str) -> Cell:
+    value, low, high = (row[name] for name in names)
+    return _with_interval(Figure("", value, low, high, 3, "", row["n"], ""))
 
 
 _ACTED_AT = (0.05, 0.1, 0.2, 0.3, 0.5)

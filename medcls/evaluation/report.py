@@ -15,6 +15,7 @@ import pandas as pd
 from medcls import __version__
 from medcls.evaluation.assessment import Assessment
 from medcls.evaluation.checklists import Item
+from medcls.evaluation.decision_curve import say_benefit
 from medcls.evaluation.limitations import Limitation
 from medcls.evaluation.metric_tables import (
     at_half_sheet,
@@ -256,7 +257,8 @@ def metric_sections(headline: Assessment, units: Assessment | None = None, names
         temperature=_temperature(headline),
         calibration=calibration_sheet(headline),
         reliability=reliability_sheet(headline.reliability),
-        decisions=None if headline.decisions is None else decisions_sheet(headline.decisions),
+        decisions=None if headline.decisions is None else decisions_sheet(headline.decisions, headline.benefit),
+        benefit="" if headline.benefit is None else say_benefit(headline.benefit),
         sets=sets_sheet(headline),
         sets_origin="" if rule is None else f"fitted on {_split(rule.split)}, n = {rule.n:,}",
         rejection=rejection_sheet(headline),

@@ -315,6 +315,11 @@ def test_the_decision_curve_is_drawn_as_computed_and_cut_where_treating_all_runs
     assert axes.lines[0].get_xydata() == pytest.approx(curve[["threshold", "model"]].to_numpy())
     assert axes.lines[1].get_xydata() == pytest.approx(curve[["threshold", "treat_all"]].to_numpy())
     assert set(axes.lines[2].get_ydata()) == {0}
+    (band,) = axes.collections
+    drawn = {tuple(point) for point in band.get_paths()[0].vertices.tolist()}
+    for name in ("low", "high"):
+        assert set(curve[["threshold", name]].itertuples(index=False, name=None)) <= drawn
+    assert "its 95% band, point by point" in entries(figure)
     assert curve["treat_all"].min() < -40
     bottom, top = axes.get_ylim()
     assert -0.5 < bottom < 0 < curve["model"].max() < top < 1
