@@ -20,7 +20,7 @@ from scipy.stats import norm, rankdata
 from scipy.stats import t as student
 
 from medcls.errors import MedclsError, nearest
-from medcls.evaluation.analytic import FEW_FOR_DELONG, LEVEL, Z, delong, newcombe_limits
+from medcls.evaluation.analytic import FEW_FOR_DELONG, LEVEL, Z, delong, newcombe_limits, t_factor
 from medcls.evaluation.decision_curve import acting_from, benefit_of_rows
 from medcls.evaluation.estimates import NAMES
 from medcls.evaluation.hard_labels import check_table
@@ -122,8 +122,8 @@ class _Seen:
 
     @property
     def freedom(self) -> float:
-        """Degrees of freedom of a standard error over resamples."""
-        return max(1, len(np.unique(self.groups)) - 1)
+        """Degrees of freedom of a standard error over resamples; infinite where each row stands alone."""
+        return max(1, len(np.unique(self.groups)) - 1) if any_repeated(self.groups) else np.inf
 
     @property
     def quantile(self) -> float:
@@ -131,16 +131,11 @@ class _Seen:
         return float(student.ppf(0.5 + LEVEL / 2, self.freedom))
 
     def limits(self, difference: float, values: Floats) -> tuple[float, float] | None:
-        """Difference and its standard errors over the resamples; None where these do not vary.
-
-        A resample of G groups varies by a factor of sqrt((G - 1) / G) too little, and with few groups its standard
-        error is itself uncertain: Student's quantile for G - 1 degrees of freedom (Cameron and Miller 2015, "A
-        practitioner's guide to cluster-robust inference").
-        """
+        """Difference and its standard errors over the resamples (`t_factor`); None where these do not vary."""
         error = float(np.nanstd(values)) if np.isfinite(values).mean() >= 0.5 else 0.0
         if error <= NO_SPREAD:
             return None
-        half = self.quantile * error * float(np.sqrt((self.freedom + 1) / self.freedom))
+        half = error * t_factor(None if np.isinf(self.freedom) else int(self.freedom) + 1)
         return difference - half, difference + half
 
     def by_group(self, values: Floats) -> Floats:
