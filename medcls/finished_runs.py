@@ -186,7 +186,8 @@ def _fold(place: Path, positive: str | None) -> Fold:
     others = sum(sizes.get(name, 0) for name in ("train", "val", "calibration"))
     if not others or not isinstance(settings.get("seed"), int):
         raise MedclsError(f"{place}: splits.csv counts no training image, or config.yaml has no seed: it is no fold.")
-    return Fold(settings["seed"], fold, table, None if point is None else point.threshold, others)
+    threshold = None if point is None else point.threshold
+    return Fold(settings["seed"], fold, table, threshold, others, leak(place, held_out_split(place)))
 
 
 def _images_of_splits(place: Path) -> dict[str, int]:

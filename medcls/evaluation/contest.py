@@ -122,12 +122,7 @@ class Contest:
     @property
     def cautions(self) -> tuple[str, ...]:
         """What must be known before any is called better: whose training held near copies of these images."""
-        return tuple(
-            f"Before believing this: of {one.name}, {one.leak}. What it has learned by heart counts for it here, and "
-            "need not be any good on new images."
-            for one in self.contestants
-            if one.leak
-        )
+        return tuple(caution(one.name, one.leak) for one in self.contestants if one.leak)
 
     @property
     def shown(self) -> pd.DataFrame:
@@ -203,6 +198,14 @@ def contest(contestants: Sequence[Contestant], question: Question) -> Contest:
     else:
         conclusions = tuple(standing(pairs, figures, metric) for metric in metrics)
     return Contest(tuple(contestants), question, figures, pairs, margins, conclusions, _notes(contestants, question))
+
+
+def caution(name: str, leak: str) -> str:
+    """What must be known of one whose training held near copies of the images that it is judged on."""
+    return (
+        f"Before believing this: of {name}, {leak}. What it has learned by heart counts for it here, and need not be "
+        "any good on new images."
+    )
 
 
 def check_two_for_a_margin(margin: float | None, names: Sequence[str]) -> None:

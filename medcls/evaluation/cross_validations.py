@@ -18,7 +18,7 @@ from scipy.stats import t as student
 from medcls.errors import MedclsError
 from medcls.evaluation.analytic import LEVEL
 from medcls.evaluation.comparing import ALPHA, BY_THE_RANK, WORDS, check_metric, check_paired, holm, split_of
-from medcls.evaluation.contest import Question, check_two_for_a_margin, stamps
+from medcls.evaluation.contest import Question, caution, check_two_for_a_margin, stamps
 from medcls.evaluation.decision_curve import acting_from, decision_curve
 from medcls.evaluation.hard_labels import check_table
 from medcls.evaluation.intervals import MACRO, OF_ALL
@@ -47,6 +47,8 @@ class Fold:
         Its own operating point.
     others : int
         Images that it trained and selected by.
+    leak : str
+        As of `contest.Contestant`.
     """
 
     seed: int
@@ -54,6 +56,7 @@ class Fold:
     table: Predictions
     threshold: float | None
     others: int
+    leak: str = ""
 
     @property
     def key(self) -> tuple[int, int | None]:
@@ -123,6 +126,12 @@ class Repeated:
         """What figures of these images must say."""
         return stamps(self.contestants[0].folds[0].table)
 
+    @property
+    def cautions(self) -> tuple[str, ...]:
+        """What must be known before any is called better: the first run whose training held near copies."""
+        first = ((one, next((fold for fold in one.folds if fold.leak), None)) for one in self.contestants)
+        return tuple(caution(f"{one.name}, {fold.name}", fold.leak) for one, fold in first if fold is not None)
+
     def to_plain(self) -> dict[str, Any]:
         """For comparison.json."""
         return {
@@ -141,6 +150,7 @@ class Repeated:
             ],
             "comparisons": self.pairs.to_dict("records"),
             "against_margin": None if self.margins is None else self.margins.to_dict("records"),
+            "cautions": list(self.cautions),
             "conclusions": list(self.conclusions),
             "notes": list(self.notes),
         }

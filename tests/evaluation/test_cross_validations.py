@@ -116,6 +116,16 @@ def test_a_fold_without_a_class_says_nothing():
     assert "say nothing of the AUROC" in found.conclusions[0] and np.isnan(found.pairs["p"][0])
 
 
+def test_a_leak_of_any_run_is_said_first():
+    a, b = (cross_validation(name, 1.0, noise=k) for k, name in enumerate("ab"))
+    found = compare_cross_validations(
+        [a, changed(b, 2, leak="3 of 20 test images have a near copy in training")], Question()
+    )
+    (caution,) = found.cautions
+    assert caution.startswith("Before believing this: of b, fold 2 of seed 0, 3 of 20 test images have a near copy")
+    assert caution in markdown(found, "", "").replace("\\", "") and found.to_plain()["cautions"] == [caution]
+
+
 def test_what_cannot_be_paired_is_refused():
     a, b = cross_validation("a", 1.0), cross_validation("b", 1.0, noise=1)
     with pytest.raises(MedclsError, match="1 run of a alone: fold 4 of seed 0.*a has 5, b has 4"):
