@@ -25,6 +25,7 @@ from medcls.evaluation.metrics import classification_metrics, predicted_classes
 from medcls.evaluation.policies import Policies, fit_policies
 from medcls.evaluation.policies import not_fitted as policies_not_fitted
 from medcls.evaluation.predictions import Predictions, aggregate, from_logits
+from medcls.evaluation.recalibration import METHODS
 from medcls.evaluation.report import report
 from medcls.evaluation.sources import Drawn, Picture, Sources
 from medcls.evaluation.subgroups import Bands
@@ -77,7 +78,7 @@ class Telling:
     """
 
     operating_point: str
-    calibrate: bool
+    calibrate: str
     coverage: float
     aggregate: str | None
     bands: Mapping[str, Bands | None]
@@ -101,11 +102,8 @@ class Telling:
         asked = settings["report"]
         if not isinstance(asked, Mapping):
             raise MedclsError(f"report is {asked!r}: give its settings one by one, as report.images=false.")
-        for name in ("calibrate", "images"):
-            value = settings["calibrate"] if name == "calibrate" else asked["images"]
-            if not isinstance(value, bool):
-                setting = name if name == "calibrate" else "report.images"
-                raise MedclsError(f"{setting} is {value!r}: give true or false.")
+        if not isinstance(asked["images"], bool):
+            raise MedclsError(f"report.images is {asked['images']!r}: give true or false.")
         if asked["paths"] not in ("shown", "hidden"):
             raise MedclsError(f"report.paths is {asked['paths']!r}: choose shown or hidden.")
         if not isinstance(settings["ordered"], list | None):
@@ -121,7 +119,7 @@ class Telling:
             raise MedclsError(f"resamples is {resamples!r}: give a whole number, at least 100.")
         return cls(
             operating_point=parse_policy(str(settings["operating_point"])).text,
-            calibrate=settings["calibrate"],
+            calibrate=_calibrate(settings["calibrate"]),
             coverage=float(coverage),
             aggregate=settings["aggregate"],
             bands=read_bands(settings["subgroups"] or {}),
@@ -181,7 +179,7 @@ class Results:
 
 
 def fit(table: Predictions, telling: Telling) -> Fitted:
-    """Fit temperature, threshold and label sets on rows that are not the result; for patients too where asked.
+    """Fit calibration, threshold and label sets on rows that are not the result; for patients too where asked.
 
     Raises
     ------
@@ -201,7 +199,7 @@ def _fit(table: Predictions, telling: Telling) -> Fitted:
         return Fitted(of_images)
     # Their probabilities are made of calibrated ones.
     joined = aggregate(of_images.calibrate(table), telling.aggregate)  # type: ignore[arg-type]
-    of_units = fit_policies(joined, telling.operating_point, calibrate=False, **settings)
+    of_units = fit_policies(joined, telling.operating_point, calibrate="none", **settings)
     return Fitted(of_images, of_units, telling.aggregate)
 
 
@@ -463,6 +461,14 @@ def _with_interval(one: Assessment, name: str) -> str:
     if whole.empty or whole["low"].isna().all():
         return f"{value:.3f}"
     return f"{value:.3f} ({whole['low'].iloc[0]:.3f} to {whole['high'].iloc[0]:.3f})"
+
+
+def _calibrate(value: Any) -> str:  # noqa: ANN401 - what a person typed
+    """The method; true and false stand for the temperature and none, as they did before there were several."""
+    method = ("temperature" if value else "none") if isinstance(value, bool) else value
+    if method not in METHODS:
+        raise MedclsError(f"calibrate is {value!r}: choose {', '.join(METHODS[:-1])} or {METHODS[-1]}.")
+    return str(method)
 
 
 def _prevalence(value: Any) -> float | dict[str, float] | None:  # noqa: ANN401 - what a person typed

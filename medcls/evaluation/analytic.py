@@ -251,3 +251,16 @@ def auroc_interval(labels: NDArray[np.integer], scores: Floats) -> Interval:
         else "DeLong's method finds no spread here"
     )
     return Interval(area, *newcombe_limits(area, cases, others), NEWCOMBE, n, note)
+
+
+def holm(p: Floats) -> Floats:
+    """P-values corrected for their number: Holm 1979, "A simple sequentially rejective multiple test procedure".
+
+    NaN stays NaN and is not counted.
+    """
+    adjusted = np.full(len(p), np.nan)
+    known = np.flatnonzero(~np.isnan(p))
+    ascending = known[np.argsort(p[known], kind="stable")]
+    steps = p[ascending] * np.arange(len(known), 0, -1)
+    adjusted[ascending] = np.minimum(np.maximum.accumulate(steps), 1.0)
+    return adjusted

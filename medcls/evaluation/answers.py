@@ -5,12 +5,13 @@ holds a path, which may name a person or a hospital.
 """
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from medcls.evaluation.assessment import Assessment
 from medcls.evaluation.ensembles import ENSEMBLE
-from medcls.evaluation.estimates import at_start, pick, split_name, told
+from medcls.evaluation.estimates import NAMES, at_start, pick, split_name, told
 from medcls.evaluation.folds import OUT_OF_FOLD
 from medcls.evaluation.limitations import limitations
 from medcls.evaluation.predictions import TOOK_PART
@@ -320,9 +321,9 @@ def heterogeneity(study: Study) -> str | None:
     """What the subgroups say."""
     said = []
     for one in study.headline.subgroups:
-        metric = "balanced_accuracy" if one.positive is None else "auroc"
-        said.append(f"{at_start(one.say_gap(metric))}")
-    return " ".join(said) or None
+        metric = one.compared_by[0] if one.positive is not None else "balanced_accuracy"
+        said.append(one.say_gap(metric, study.headline.gap(one, metric)).replace(metric, NAMES[metric], 1))
+    return " ".join(at_start(one) for one in said) or None
 
 
 def internal_testing(study: Study) -> str | None:
@@ -374,10 +375,16 @@ def characteristics(study: Study) -> str | None:
 def performance(study: Study) -> str | None:
     """The figures of every split."""
     return " ".join(
-        f"{at_start(one.table.caption())}: {_performance(one)}, calibration error "
-        f"{pick(one.calibration, 'calibration_error', (one.table.positive or '',))}."
-        for one in study.assessments
+        f"{at_start(one.table.caption())}: {_performance(one)}{_calibration(one)}." for one in study.assessments
     )
+
+
+def _calibration(one: Assessment) -> str:
+    """Slope and mean distance; with more than two classes the distance alone."""
+    said, distance = "", pick(one.calibration, "ici", (one.table.positive or "",)).value
+    if one.table.positive is not None:
+        said = f", calibration slope {pick(one.calibration, 'calibration_slope', (one.table.positive,))}"
+    return said if math.isnan(distance) else f"{said}, ICI {distance:.3f}"
 
 
 def performance_by_subgroup(study: Study) -> str | None:
@@ -461,7 +468,7 @@ def updating(study: Study) -> str | None:
     said = []
     if policies.calibration is not None:
         where = split_name(policies.calibration.split)
-        said.append(f"temperature {policies.calibration.temperature:.3f}, fitted on {where}")
+        said.append(f"{policies.calibration.label()}, fitted on {where}")
     if policies.operating_point is not None and policies.operating_point.is_fitted:
         said.append(f"threshold {policies.operating_point.label()}")
     if not said:
@@ -472,12 +479,12 @@ def updating(study: Study) -> str | None:
 
 
 def updated_performance(study: Study) -> str | None:
-    """What the temperature changed, on the images it was fitted on."""
+    """What the calibration changed, on the images it was fitted on."""
     calibration = study.headline.policies.calibration
     if calibration is None:
         return None
     return (
-        f"Temperature {calibration.temperature:.3f}: log loss on {split_name(calibration.split)} "
+        f"{at_start(calibration.label())}: log loss on {split_name(calibration.split)} "
         f"{calibration.before:.3f} before, {calibration.after:.3f} after."
     )
 
@@ -491,7 +498,10 @@ def calculation(study: Study) -> str | None:
         or not (table.has_logits or table.checkpoint == ENSEMBLE)
     ):
         return None
-    divided = "" if calibration is None else f" divided by the temperature {calibration.temperature:.3f}"
+    divided = ""
+    if calibration is not None:
+        plain = f" divided by the temperature {calibration.temperature:.3f}"
+        divided = f", after {calibration.label()}" if calibration.intercepts else plain
     if table.checkpoint == ENSEMBLE:
         return "By medcls: the mean over the networks of the softmax of their logits."
     return f"By medcls, with the weights {table.checkpoint}: the softmax of the network's logits{divided}."

@@ -8,7 +8,8 @@ from typing import Any
 import pandas as pd
 
 from medcls.errors import MedclsError
-from medcls.evaluation.calibration import calibration_figures, reliability_table, shift_prior
+from medcls.evaluation.calibration import calibration_figures, curve_of, reliability_table, shift_prior
+from medcls.evaluation.calibration_curve import CalibrationCurve
 from medcls.evaluation.decision_curve import benefit_at, decision_curve
 from medcls.evaluation.intervals import intervals
 from medcls.evaluation.metrics import Metrics, classification_metrics
@@ -16,7 +17,7 @@ from medcls.evaluation.policies import Policies
 from medcls.evaluation.predictions import Predictions, uncalibrated
 from medcls.evaluation.predictive_values import PredictiveValues, predictive_values
 from medcls.evaluation.referral import SetCounts, count_sets, rejection_curve
-from medcls.evaluation.subgroups import Bands, Subgroups, at_edges, every, quantiles, subgroups
+from medcls.evaluation.subgroups import Bands, Gap, Subgroups, at_edges, corrected, every, quantiles, subgroups
 
 # Subgroups are many. What is taken from the resamples is a standard error, and 500 know it within a few percent.
 RESAMPLES_OF_A_GROUP = 500
@@ -31,7 +32,8 @@ class Deployment:
     prevalence : dict of str to float
         As stated, of every class.
     table : Predictions
-        With its probabilities re-weighted (`calibration.shift_prior`).
+        With probabilities brought to the shares of the rows that fitted them by a logistic recalibration
+        (`Policies.prior`), then re-weighted from these (`calibration.shift_prior`).
     values : PredictiveValues or None
         At the operating point, by Bayes' theorem; None with more than two classes.
     """
@@ -80,6 +82,10 @@ class Assessment:
         Of the probabilities as they are in `table`.
     reliability_before : DataFrame or None
         Of the network's own probabilities, where a calibration changed them.
+    curve : CalibrationCurve
+        Of the probabilities as they are in `table`.
+    curve_before : CalibrationCurve or None
+        Of the network's own probabilities, where a calibration changed them.
     decisions : DataFrame or None
         The decision curve of a binary task.
     benefit : Series or None
@@ -90,6 +96,8 @@ class Assessment:
         What the label sets say; None where no rule was fitted.
     subgroups : tuple of Subgroups
         One for each column asked for.
+    gaps : tuple of Gap
+        Between the groups of all columns, corrected for their number.
     deployment : Deployment or None
         Where a prevalence was stated.
     """
@@ -103,12 +111,19 @@ class Assessment:
     calibration_before: pd.DataFrame | None
     reliability: pd.DataFrame
     reliability_before: pd.DataFrame | None
+    curve: CalibrationCurve
+    curve_before: CalibrationCurve | None
     decisions: pd.DataFrame | None
     benefit: pd.Series | None
     rejection: pd.DataFrame
     sets: SetCounts | None
     subgroups: tuple[Subgroups, ...]
+    gaps: tuple[Gap, ...]
     deployment: Deployment | None
+
+    def gap(self, column: Subgroups, metric: str) -> Gap | None:
+        """Give the gap of a column by a metric; None where there is none."""
+        return next((one for one in self.gaps if (one.column, one.metric) == (column.column, metric)), None)
 
     def interval(self, metric: str, of_class: str = "") -> pd.Series:
         """Give the row of `intervals` for a metric: of a class, of the mean over classes, or (empty) of all rows."""
@@ -130,6 +145,16 @@ class Assessment:
             "at_threshold_0.5": None if self.at_half is None else self.at_half.to_plain(),
             "sets": None if self.sets is None else dataclasses.asdict(self.sets),
             "subgroups": of_groups,
+            "gaps": [
+                {
+                    "column": gap.column,
+                    "metric": gap.metric,
+                    "best": gap.best.name,
+                    "worst": gap.worst.name,
+                    **{name: getattr(gap, name) for name in ("difference", "low", "high", "p", "p_holm")},
+                }
+                for gap in self.gaps
+            ],
             "net_benefit": None if self.benefit is None else self.benefit.to_dict(),
             "deployment": None if self.deployment is None else self.deployment.to_plain(),
         }
@@ -178,6 +203,10 @@ def assess(
     groups = calibrated.clusters
     few = min(resamples, RESAMPLES_OF_A_GROUP)
     of_a_group = functools.partial(_intervals, threshold=threshold, resamples=few, seed=seed)
+    by_column = tuple(
+        subgroups(calibrated, column, bands=cut, threshold=threshold, interval_table=of_a_group)
+        for column, cut in (bands or {}).items()
+    )
     before = uncalibrated(calibrated) if calibrated.has_logits and policies.calibration is not None else None
     found = intervals(*judged, groups, threshold, resamples, seed, ordered=ordered)
     return Assessment(
@@ -190,15 +219,15 @@ def assess(
         calibration_before=None if before is None else calibration_figures(before, resamples, seed),
         reliability=reliability_table(calibrated),
         reliability_before=None if before is None else reliability_table(before),
+        curve=curve_of(calibrated),
+        curve_before=None if before is None else curve_of(before),
         decisions=None if table.positive is None else decision_curve(calibrated),
         benefit=None if metrics.threshold is None else benefit_at(calibrated, metrics.threshold),
         rejection=rejection_curve(calibrated, threshold),
         sets=None if policies.conformal is None else count_sets(calibrated, policies.conformal.sets(calibrated)),
-        subgroups=tuple(
-            subgroups(calibrated, column, bands=cut, threshold=threshold, interval_table=of_a_group)
-            for column, cut in (bands or {}).items()
-        ),
-        deployment=None if prevalence is None else _deployment(calibrated, policies, found, prevalence),
+        subgroups=by_column,
+        gaps=corrected(by_column),
+        deployment=None if prevalence is None else _deployment(table, policies, found, prevalence),
     )
 
 
@@ -261,7 +290,13 @@ def _deployment(
             "It needs rows that are not the result: val=FILE.csv beside a table; for several views or folds, runs "
             "trained with data.calibration_fraction."
         )
-    shifted = shift_prior(table, policies.stands_for, prevalence)
+    if policies.prior is None:
+        raise MedclsError(
+            "A prevalence was stated, and an earlier medcls fitted this run, without an intercept: the probabilities "
+            "would be shifted from a prevalence that they do not stand for. Have it fitted anew, by adding "
+            "calibrate=temperature (or logistic)."
+        )
+    shifted = shift_prior(policies.prior.apply(table), policies.stands_for, prevalence)
     rest = 1 - sum(prevalence.values())
     shares = {name: float(prevalence.get(name, rest)) for name in table.classes}
     if table.positive is None:

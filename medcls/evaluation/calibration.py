@@ -9,10 +9,13 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.optimize import brentq, minimize_scalar
 from scipy.special import expit, log_softmax, logit
+from scipy.stats import chi2
+from scipy.stats import f as f_distribution
 from sklearn.linear_model import LogisticRegression
 
 from medcls.errors import MedclsError, nearest
 from medcls.evaluation.analytic import Interval, undefined, wilson_limits
+from medcls.evaluation.calibration_curve import CalibrationCurve, calibration_curve
 from medcls.evaluation.intervals import bootstrap_limits
 from medcls.evaluation.metrics import Floats, Integers
 from medcls.evaluation.predictions import Predictions, check_fitted_with, check_may_fit, probabilities_of
@@ -20,7 +23,8 @@ from medcls.evaluation.resampling import any_repeated, bootstrap, group_numbers,
 
 Binning = Literal["equal_mass", "equal_width"]
 
-ERROR = "calibration_error"
+ERROR, TEST = "calibration_error", "calibration_test"
+DISTANCES = ("ici", "e50", "e90")
 LINE = ("calibration_slope", "calibration_intercept", "calibration_in_the_large")
 ERROR_BINS = 15
 
@@ -37,13 +41,13 @@ _ROUNDED = 0.01
 
 @dataclasses.dataclass(frozen=True)
 class Calibration:
-    """A temperature and where it comes from.
+    """A temperature, with intercepts or without, and where it comes from.
 
     Parameters
     ----------
     temperature : float
         Logits are divided by it; above 1 the network was too sure of itself. It changes no ranking in a binary
-        task, and no most probable class in any.
+        task, and, without intercepts, no most probable class in any.
     split, checkpoint : str
         The rows it was fitted on, and the weights behind them.
     n : int
@@ -52,6 +56,9 @@ class Calibration:
         Their mean log loss (nats a row) at temperature 1 and at this one.
     warnings : tuple of str
         What makes the temperature weaker than it looks, in sentences.
+    intercepts : dict of str to float
+        What is added for each class once the logits are divided; empty where the temperature is all
+        (`recalibration.fit_logistic`).
     """
 
     temperature: float
@@ -61,6 +68,21 @@ class Calibration:
     before: float
     after: float
     warnings: tuple[str, ...] = ()
+    intercepts: dict[str, float] = dataclasses.field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """What was fitted, within a sentence."""
+        return "logistic recalibration" if self.intercepts else "temperature"
+
+    def label(self) -> str:
+        """Say it with its numbers: `temperature 1.210`, `logistic recalibration (slope 0.826, intercept -0.310)`."""
+        if not self.intercepts:
+            return f"temperature {self.temperature:.3f}"
+        first, *others = self.intercepts.items()
+        shown = [f"intercept of {name} {value - first[1]:.3f}" for name, value in others]
+        shown = [f"intercept {others[0][1] - first[1]:.3f}"] if len(others) == 1 else shown
+        return f"{self.name} (slope {1 / self.temperature:.3f}, {', '.join(shown)})".replace(" -", " \N{MINUS SIGN}")
 
     def apply(self, table: Predictions) -> Predictions:
         """Give a table of the same checkpoint calibrated probabilities; its logits stay as they are.
@@ -70,8 +92,11 @@ class Calibration:
         MedclsError
             The table is of another checkpoint.
         """
-        check_fitted_with(table, self.checkpoint, "temperature")
-        return table.with_probabilities(probabilities_of(_logits(table) / self.temperature))
+        check_fitted_with(table, self.checkpoint, self.name)
+        scores = scores_of(table) / self.temperature
+        if self.intercepts:
+            scores = scores + [self.intercepts[name] for name in table.classes]
+        return table.with_probabilities(probabilities_of(scores))
 
     def to_plain(self) -> dict[str, Any]:
         """For the checkpoint: numbers, strings and a list."""
@@ -103,7 +128,7 @@ def fit_temperature(val: Predictions) -> Calibration:
         The test split, or no rows.
     """
     warnings = check_may_fit(val, "a temperature")
-    labels, logits = val.labels(), _logits(val)
+    labels, logits = val.labels(), scores_of(val)
     row = np.arange(len(labels))
 
     def loss(log_temperature: float) -> float:
@@ -129,7 +154,8 @@ def fit_temperature(val: Predictions) -> Calibration:
     )
 
 
-def _logits(table: Predictions) -> Floats:
+def scores_of(table: Predictions) -> Floats:
+    """Logits `(n, K)`; of a table without any, the logarithms of its probabilities."""
     return table.logits() if table.has_logits else np.log(np.maximum(table.probabilities(), _EDGE))
 
 
@@ -178,13 +204,14 @@ def reliability_table(table: Predictions, bins: int = 10, binning: Binning = "eq
     return pd.DataFrame(rows, columns=columns)
 
 
-def expected_calibration_error(
-    predicted: Floats, events: Integers, bins: int = ERROR_BINS, binning: Binning = "equal_width"
-) -> float:
-    """Mean distance between predicted and observed shares over bins, weighted by their rows; NaN of no rows.
+def calibration_error(predicted: Floats, events: Integers, groups: Integers, bins: int = ERROR_BINS) -> float:
+    """Root mean square distance between predicted and observed shares over bins, corrected for noise; NaN of no rows.
 
-    Equation 3 of Guo et al. 2017 (after Naeini, Cooper and Hauskrecht 2015), with 15 bins of equal width as there.
-    It shrinks with fewer bins and grows with fewer rows, also for a perfect model: compare it only at the same n.
+    From the squared distance of each bin the variance of that distance is taken away (Kumar, Liang and Ma 2019,
+    "Verified Uncertainty Calibration", section 4.2; Ferro and Fricker 2012, "A bias-corrected decomposition of the
+    Brier score"), here from the sums of groups, so that the mean of squares is right for a perfect model and for
+    another, at any number of rows. Where that mean falls below 0 the error is 0: the bins differ no more than noise.
+    Without the correction a perfect model of 100 rows shows an error of about 0.1.
 
     Parameters
     ----------
@@ -192,14 +219,24 @@ def expected_calibration_error(
         Of the positive class in a binary task; with more classes the largest probability of each row.
     events : integer array (n,)
         1 where the row is positive; with more classes, where the called class is right.
+    groups : int64 array (n,)
+        As of `resampling.group_numbers`. A bin with rows of one group alone counts nothing.
+    bins : int
+        Of equal mass.
     """
-    _check_bins(bins, binning)
+    _check_bins(bins, "equal_mass")
     if len(predicted) == 0:
         return float("nan")
-    bin_of, edges = _bins(predicted, bins, binning)
-    # Per bin: n |observed - predicted| = |sum of events - sum of probabilities|.
-    gaps = np.bincount(bin_of, weights=events - predicted, minlength=len(edges))
-    return float(np.abs(gaps).sum() / len(predicted))
+    bin_of, edges = _bins(predicted, bins, "equal_mass")
+    n, residual = np.bincount(bin_of, minlength=len(edges)), events - predicted
+    gap = np.bincount(bin_of, weights=residual) / n
+    pair, place = np.unique(np.column_stack([bin_of, groups]), axis=0, return_inverse=True)
+    sums = np.bincount(place.ravel(), weights=residual - gap[bin_of])
+    count = np.bincount(pair[:, 0])
+    many = count > 1
+    variance = np.bincount(pair[:, 0], weights=sums**2)[many] * (count / np.maximum(count - 1, 1))[many] / n[many] ** 2
+    squared = float((n[many] * (gap[many] ** 2 - variance)).sum() / len(predicted))
+    return float(np.sqrt(max(squared, 0.0)))
 
 
 def scores_and_events(table: Predictions) -> tuple[Floats, Integers]:
@@ -302,18 +339,81 @@ def _in_the_large(odds: Floats, events: Integers) -> float:
     return float(brentq(surplus, middle - odds.max() - 1, middle - odds.min() + 1, xtol=1e-12))
 
 
+@dataclasses.dataclass(frozen=True)
+class CalibrationTest:
+    """Whether chance explains how far a table is from being calibrated.
+
+    Parameters
+    ----------
+    statistic : float
+        Chi-squared, or F where groups have several rows.
+    p : float
+        NaN where there is no test.
+    method : str
+        With the statistic and its degrees of freedom; of no test, why.
+    """
+
+    statistic: float
+    p: float
+    method: str
+
+
+def calibration_test(table: Predictions) -> CalibrationTest:
+    """Test whether logistic recalibration would change nothing: the intercept 0 and the slope 1 (Cox 1958).
+
+    Rao's score test, which needs no fit. With two classes of the intercept and the slope; with more, of an intercept
+    of each class but the first and of one slope, as `recalibration.fit_logistic` fits them. The variance is that of
+    labels drawn from the probabilities, row by row. As soon as a group has two rows the statistic is divided by the
+    design effect, the mean ratio of the variance over groups to it, and held against F (Rao and Scott 1984, "On
+    chi-squared tests for multiway contingency tables with cell proportions estimated from survey data").
+    """
+    probabilities, labels = table.probabilities(), table.labels()
+    groups = group_numbers(table.clusters, len(table))
+    count, nan = len(np.unique(groups)), float("nan")
+    if not len(table):
+        return CalibrationTest(nan, nan, "the split has no images")
+    logs = np.log(np.maximum(probabilities, _EDGE))
+    residual = -probabilities
+    residual[np.arange(len(labels)), labels] += 1
+    scores = np.column_stack([residual[:, 1:], (residual * logs).sum(axis=1)])
+    away = logs - (probabilities * logs).sum(axis=1, keepdims=True)
+    across = (probabilities * away)[:, 1:].sum(axis=0)  # covariance of the classes' scores with the slope's
+    between = np.diag(probabilities[:, 1:].sum(axis=0)) - probabilities[:, 1:].T @ probabilities[:, 1:]
+    variance = np.block([[between, across[:, None]], [across[None, :], (probabilities * away**2).sum()]])
+    spread = np.sqrt(np.maximum(np.diag(variance), np.finfo(np.float64).tiny))
+    correlation, scaled = variance / np.outer(spread, spread), scores / spread
+    df = int(np.linalg.matrix_rank(correlation, tol=1e-8, hermitian=True))
+    inverse = np.linalg.pinv(correlation, rcond=1e-8, hermitian=True)
+    total = scaled.sum(axis=0)
+    statistic = float(total @ inverse @ total)
+    of = f"score test of slope 1 and intercept{'' if table.positive else 's'} 0"
+    if not any_repeated(groups):
+        return CalibrationTest(statistic, float(chi2.sf(statistic, df)), f"{of}: chi-squared {statistic:.2f}, df {df}")
+    if count < 2:
+        return CalibrationTest(nan, nan, "all rows are of one group")
+    numbers = np.unique(groups, return_inverse=True)[1]
+    sums = np.column_stack([np.bincount(numbers, weights=column) for column in scaled.T])
+    effect = max(1.0, float(np.trace(inverse @ (sums.T @ sums))) / df)
+    statistic /= df * effect
+    p = float(f_distribution.sf(statistic, df, count - 1))
+    return CalibrationTest(statistic, p, f"{of} over {count:,} groups: F {statistic:.2f}, df {df} and {count - 1}")
+
+
 def calibration_figures(table: Predictions, resamples: int = 2000, seed: int = 0) -> pd.DataFrame:
-    """Calibration error, slope, intercept and calibration-in-the-large, each with its 95% interval.
+    """Calibration slope, intercept and calibration-in-the-large with 95% intervals; distances and a test without any.
 
-    In a binary task all are of the positive class. With more classes the calibration error is of the confidence, as
-    in `reliability_table`, and the line is of each class's probability against whether the row is of that class.
+    In a binary task all are of the positive class. With more classes slope and intercepts are of each class's
+    probability against whether the row is of that class, the distances (ICI, E50, E90, calibration error) of the
+    confidence, as in `reliability_table`, and the test is of all classes together.
 
-    The intervals are from the standard error over resamples of whole groups, on the logit scale for the calibration
-    error. In each resample the line makes one Newton step away from the line of all rows instead of being fitted
-    anew (Moulton and Zeger 1991, "Bootstrapping generalized linear models"), which costs a few sums of the weights.
-    With 100 and 300 rows, slopes of 0.5 to 1, and groups of one and three rows, these intervals held the truth in 0.93
-    to 0.97 of 300 simulations each.
-    The calibration error is no less than noise makes it: its note says what a perfect model would show.
+    The intervals are from the standard error over resamples of whole groups. In each resample the line makes one
+    Newton step away from the line of all rows instead of being fitted anew (Moulton and Zeger 1991, "Bootstrapping
+    generalized linear models"), which costs a few sums of the weights. With 100 and 300 rows, slopes of 0.5 to 1, and
+    groups of one and three rows, these intervals held the truth in 0.93 to 0.97 of 300 simulations each.
+
+    A distance of a perfect model is 0, the least there is, and an interval about what noise makes of it would never
+    hold that: the distances have none. Whether chance explains them is what the test says. The notes of ICI, E50 and
+    E90 say what a perfect model would show; the calibration error is corrected for it (`calibration_error`).
 
     Parameters
     ----------
@@ -324,56 +424,71 @@ def calibration_figures(table: Predictions, resamples: int = 2000, seed: int = 0
     Returns
     -------
     DataFrame
-        The columns of `intervals.intervals`, with the metrics `calibration_error`, `calibration_slope`,
-        `calibration_intercept` and `calibration_in_the_large`.
+        The columns of `intervals.intervals`, with the metrics `calibration_slope`, `calibration_intercept`,
+        `calibration_in_the_large`, `ici`, `e50`, `e90`, `calibration_error` and `calibration_test`, whose estimate is
+        the p-value.
 
     Raises
     ------
     MedclsError
         Fewer than two resamples.
     """
-    predicted, events = scores_and_events(table)
     probabilities, labels = table.probabilities(), table.labels()
-    of_error = (ERROR, table.positive or "")
+    whole = table.positive or ""
     if not len(table):
-        names = [of_error, *((metric, name) for name in _judged(table) for metric in LINE)]
+        names = [(metric, name) for name in _judged(table) for metric in LINE]
+        names += [(metric, whole) for metric in (*DISTANCES, ERROR, TEST)]
         return _frame({name: undefined("the split has no images") for name in names})
     lines = {}
     for name in _judged(table):
         k = table.classes.index(name)
         lines[name] = _ResampledLine.of(probabilities[:, k], (labels == k).astype(np.int64))
-    bin_of, _ = _bins(predicted, ERROR_BINS, "equal_width")
-    gaps = (bin_of[:, None] == np.arange(ERROR_BINS)) * (events - predicted)[:, None]
+    groups = group_numbers(table.clusters, len(table))
 
     def figures(weights: Floats) -> Floats:
-        error = np.abs(weights @ gaps).sum(axis=1) / weights.sum(axis=1)
-        return np.column_stack([error, *(line.figures(weights) for line in lines.values())])
+        return np.column_stack([line.figures(weights) for line in lines.values()])
 
-    groups = group_numbers(table.clusters, len(table))
     drawn = bootstrap(figures, labels, groups, resamples, seed).values
-    clustered = any_repeated(groups)
-    method = f"bootstrap over {'groups' if clustered else 'rows'}"
-    perfect = _error_of_a_perfect_model(predicted, bin_of)
-    note = f"a perfectly calibrated model would show {'at least' if clustered else 'about'} {perfect:.3f} on such rows"
-    error = expected_calibration_error(predicted, events)
-    found = {of_error: _resampled(error, drawn[:, 0], (0, 1), f"{method}, logit scale", note)}
+    method = f"bootstrap over {'groups' if any_repeated(groups) else 'rows'}, one Newton step"
+    found = {}
     for place, (name, one) in enumerate(lines.items()):
         for column, (metric, value) in enumerate(zip(LINE, one.line.figures, strict=True)):
-            values = drawn[:, 1 + len(LINE) * place + column]
             note = one.line.reason if np.isnan(value) else ""
-            found[metric, name] = _resampled(value, values, (-np.inf, np.inf), f"{method}, one Newton step", note)
+            found[metric, name] = _resampled(value, drawn[:, len(LINE) * place + column], method, note)
+    found |= {(metric, whole): interval for metric, interval in _without_interval(table, groups).items()}
     return _frame({name: dataclasses.replace(interval, n=len(table)) for name, interval in found.items()})
+
+
+def curve_of(table: Predictions) -> CalibrationCurve:
+    """Give the calibration curve of what `scores_and_events` holds side by side."""
+    predicted, events = scores_and_events(table)
+    return calibration_curve(predicted, events, group_numbers(table.clusters, len(table)))
+
+
+def _without_interval(table: Predictions, groups: Integers) -> dict[str, Interval]:
+    """The distances, the calibration error and the test."""
+    curve, test, nan = curve_of(table), calibration_test(table), float("nan")
+    found = {}
+    for metric, value, perfect in zip(DISTANCES, (curve.ici, curve.e50, curve.e90), curve.perfect, strict=True):
+        note = curve.reason or f"a perfectly calibrated model would show about {perfect:.3f} on such rows"
+        found[metric] = undefined(note) if curve.reason else Interval(value, nan, nan, "none", 0, note)
+    error = calibration_error(*scores_and_events(table), groups)
+    note = "corrected for noise; 0 where the bins differ no more than chance makes them"
+    found[ERROR] = Interval(error, nan, nan, "none", 0, note)
+    none = np.isnan(test.p)
+    found[TEST] = undefined(test.method) if none else Interval(test.p, nan, nan, test.method, 0, "")
+    return found
 
 
 def _judged(table: Predictions) -> tuple[str, ...]:
     return table.classes if table.positive is None else (table.positive,)
 
 
-def _resampled(estimate: float, values: Floats, bounds: tuple[float, float], method: str, note: str) -> Interval:
+def _resampled(estimate: float, values: Floats, method: str, note: str) -> Interval:
     """Interval of one figure from its values over resamples; `n` is left to whoever calls."""
     if np.isnan(estimate):
         return undefined(note)
-    limits = bootstrap_limits(estimate, values, bounds)
+    limits = bootstrap_limits(estimate, values, (-np.inf, np.inf))
     if limits is None:
         return Interval(estimate, np.nan, np.nan, "none", 0, "its uncertainty cannot be told from these rows")
     return Interval(estimate, *limits, method, 0, note)
@@ -382,16 +497,6 @@ def _resampled(estimate: float, values: Floats, bounds: tuple[float, float], met
 def _frame(found: Mapping[tuple[str, str], Interval]) -> pd.DataFrame:
     columns = ["metric", "class", *(field.name for field in dataclasses.fields(Interval))]
     return pd.DataFrame([(*key, *dataclasses.astuple(interval)) for key, interval in found.items()], columns=columns)
-
-
-def _error_of_a_perfect_model(predicted: Floats, bin_of: Integers) -> float:
-    """Calibration error to expect where every probability is true and rows are independent.
-
-    The gap of a bin is then nearly normal with the variance `sum p (1 - p) / n^2`, whose mean distance from 0 is
-    `sqrt(2 / pi)` standard errors.
-    """
-    variances = np.bincount(bin_of, weights=predicted * (1 - predicted))
-    return float(np.sqrt(2 / np.pi * variances).sum() / len(predicted))
 
 
 @dataclasses.dataclass(frozen=True)

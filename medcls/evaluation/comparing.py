@@ -20,9 +20,13 @@ from scipy.stats import norm, rankdata
 from scipy.stats import t as student
 
 from medcls.errors import MedclsError, nearest
+<<<<<<< HEAD
 from medcls.evaluation.analytic import FEW_FOR_DELONG, LEVEL, Z, delong, newcombe_limits, t_factor
 from medcls.evaluation.decision_curve import acting_from, benefit_of_rows
 from medcls.evaluation.estimates import NAMES
+=======
+from medcls.evaluation.analytic import FEW_FOR_DELONG, Z, delong, holm, newcombe_limits
+>>>>>>> 4451b94 (A prevalence is shifted from that of val, by a logistic recalibration; calibration is told by slope, curve and test, not by an error whose interval never holds the truth; gaps between subgroups are corrected for all of a report)
 from medcls.evaluation.hard_labels import check_table
 from medcls.evaluation.intervals import MACRO, Split
 from medcls.evaluation.metrics import LOWER_IS_BETTER, Floats, Integers, predicted_classes
@@ -306,19 +310,6 @@ def check_metric(metric: str, classes: Sequence[str]) -> None:
         raise MedclsError(
             f"With {len(classes)} classes there is no one {WORDS[metric]}: compare {enumerated(metrics_of(classes))}."
         )
-
-
-def holm(p: Floats) -> Floats:
-    """P-values corrected for their number: Holm 1979, "A simple sequentially rejective multiple test procedure".
-
-    NaN stays NaN and is not counted.
-    """
-    adjusted = np.full(len(p), np.nan)
-    known = np.flatnonzero(~np.isnan(p))
-    ascending = known[np.argsort(p[known], kind="stable")]
-    steps = p[ascending] * np.arange(len(known), 0, -1)
-    adjusted[ascending] = np.minimum(np.maximum.accumulate(steps), 1.0)
-    return adjusted
 
 
 def check_paired(first: Predictions, second: Predictions, names: tuple[str, str]) -> None:

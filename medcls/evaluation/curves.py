@@ -30,6 +30,7 @@ from medcls.evaluation.bands import (
     sensitivity_band,
     why_no_band,
 )
+from medcls.evaluation.calibration_curve import CalibrationCurve
 from medcls.evaluation.drawing import COLOURS, GREY, LINES, REPORT_WIDTH, Drawing, new_figure, styled
 from medcls.evaluation.metrics import Floats, auroc
 from medcls.evaluation.thresholds import OperatingPoint
@@ -218,46 +219,47 @@ def reliability_figure(
     positive: str | None,
     caption: str,
     stamp: str | None = None,
+    *,
+    curve: CalibrationCurve | None = None,
+    curve_before: CalibrationCurve | None = None,
 ) -> Figure:
-    """Draw what was predicted against what came true, and how many images stand behind each point.
+    """Draw how often what was predicted came true: a smooth curve with its band, and the shares in bins beside it.
 
     Parameters
     ----------
     before, after : DataFrame or None
-        Of `calibration.reliability_table`, before and after the calibration. The first is drawn lightly beside the
-        second, whose limits and counts are shown; where there is only one of them, it has these.
+        Of `calibration.reliability_table`, before and after the calibration. Limits and counts are those of the
+        second; where there is only one of them, of that.
     positive : str or None
         The class whose probability it is; None where it is the confidence of several classes.
     caption, stamp
         As in `plots.confusion_matrix_figure`.
+    curve, curve_before : CalibrationCurve, optional
+        Of the probabilities whose bins are shown, and of those before the calibration, which is drawn lightly.
 
     Raises
     ------
     MedclsError
-        Neither of the two.
+        Neither of the two tables.
     """
     shown = before if after is None else after
     if shown is None:
         raise MedclsError("A reliability diagram needs the table before calibration, after it, or both; it has none.")
-    beside = before if after is not None else None
+    calibrated = before is not None and after is not None
     with styled([positive or "", caption], stamp) as draw:
         figure = new_figure(REPORT_WIDTH, 6.6)
         axes, bars = figure.subplots(2, 1, sharex=True, height_ratios=[4.2, 0.9])
         key = _Key()
         key.add(axes.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle=_CHANCE)[0], "as it should be")
-        if beside is not None:
-            filled = beside[beside["n"] > 0]
-            (line,) = axes.plot(
-                filled["predicted"], filled["observed"], "o--", color=COLOURS[4], linewidth=1, alpha=0.8
-            )
-            line.set_markerfacecolor("white")
+        if calibrated and curve_before is not None and not curve_before.reason:
+            line = axes.plot(curve_before.predicted, curve_before.observed, "--", color=COLOURS[1], linewidth=1.2)[0]
             key.add(line, "before calibration")
+        _draw_calibration(axes, key, curve, "after calibration" if calibrated else "as predicted")
         filled = shown[shown["n"] > 0]
         if filled.empty:
             axes.text(0.5, 0.5, "No image to draw", ha="center", va="center")
         else:
-            said = "after calibration" if beside is not None else "the predicted probabilities"
-            key.add(_with_limits(axes, filled), f"{said}, with Wilson's 95% limits")
+            key.add(_with_limits(axes, filled), "in bins, with Wilson's 95% limits")
         widths = np.maximum(filled["upper"] - filled["lower"], 0.012)
         middle = (filled["upper"] + filled["lower"]) / 2
         bars.bar(middle, filled["n"], widths, color=COLOURS[5], edgecolor="white", linewidth=0.6)
@@ -529,17 +531,30 @@ def _span(values: Floats) -> float:
     return float(np.ptp(values)) if values.size and np.ptp(values) > 0 else 1.0
 
 
+def _draw_calibration(axes: Axes, key: _Key, curve: CalibrationCurve | None, said: str) -> None:
+    """The smooth curve and its band, or why there is none."""
+    if curve is None:
+        return
+    if curve.reason:
+        key.add(Patch(visible=False), f"no smooth curve: {curve.reason}")
+        return
+    shade = axes.fill_between(curve.predicted, curve.low, curve.high, color=COLOURS[0], alpha=0.2, linewidth=0)
+    line = axes.plot(curve.predicted, curve.observed, color=COLOURS[0], zorder=4)[0]
+    key.add(line, f"{said} (ICI {curve.ici:.3f}, E50 {curve.e50:.3f}, E90 {curve.e90:.3f})")
+    key.add(shade, "its 95% band, point by point")
+
+
 def _with_limits(axes: Axes, bins: pd.DataFrame) -> ErrorbarContainer:
     """Observed shares with their limits."""
     return axes.errorbar(
         bins["predicted"],
         bins["observed"],
         yerr=[bins["observed"] - bins["low"], bins["high"] - bins["observed"]],
-        fmt="o-",
-        color=COLOURS[0],
-        capsize=3,
-        elinewidth=1,
-        linewidth=1,
+        fmt="o",
+        color=GREY,
+        markersize=4,
+        capsize=2,
+        elinewidth=0.8,
         clip_on=False,
         zorder=3,
     )

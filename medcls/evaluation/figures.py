@@ -93,9 +93,17 @@ def _figures(one: Assessment, stamp: str | None, seed: int) -> list[_Plan]:
         (
             "reliability",
             "Reliability",
-            f"Whether a {sure} means what it says: images in bins of it, against how often it came true, with 95% "
-            "limits. Points on the diagonal are as they should be; the bars below count the images.",
-            lambda: reliability_figure(one.reliability_before, one.reliability, table.positive, caption, stamp),
+            f"Whether a {sure} means what it says: how often it came true, as a smooth curve (splines of the log odds) "
+            "with its 95% band, and in bins. On the diagonal it is as it should be; the bars below count the images.",
+            lambda: reliability_figure(
+                one.reliability_before,
+                one.reliability,
+                table.positive,
+                caption,
+                stamp,
+                curve=one.curve,
+                curve_before=one.curve_before,
+            ),
         ),
     ]
     if one.decisions is not None and table.positive is not None:

@@ -7,19 +7,18 @@ from typing import Literal
 
 import numpy as np
 import pandas as pd
-from scipy.stats import norm
+from scipy.stats import binom
 
-from medcls.evaluation.analytic import LEVEL, Z, wilson_limits
+from medcls.evaluation.analytic import LEVEL, holm, wilson_limits
 from medcls.evaluation.assessment import Assessment
 from medcls.evaluation.ensembles import ENSEMBLE
 from medcls.evaluation.estimates import NAMES, Estimate, at_start, estimate, pick, split_name, told
 from medcls.evaluation.folds import OUT_OF_FOLD
-from medcls.evaluation.intervals import MACRO
 from medcls.evaluation.metrics import FEW_CASES, UNFITTED_THRESHOLD
 from medcls.evaluation.plots import overfitting_alarm
 from medcls.evaluation.predictions import FITTED_TWICE, TOOK_PART
 from medcls.evaluation.resampling import group_numbers
-from medcls.evaluation.shift import class_shares, differences, in_the_large, prevalence_differences, shares
+from medcls.evaluation.shift import SLIGHT, class_shares, differences, in_the_large, prevalence_differences, shares
 from medcls.evaluation.sources import Sources
 from medcls.evaluation.subgroups import Gap, Subgroups
 from medcls.wording import counted, enumerated
@@ -373,30 +372,53 @@ def _calibration(headline: Assessment) -> list[Limitation]:
     """Probabilities that do not mean what they say."""
     positive = headline.table.positive
     whole, missed = in_the_large(headline), _missed_bins(headline.reliability)
-    error = pick(headline.calibration, "calibration_error", (positive or "",))
+    of_line = pick(headline.calibration, "calibration_test", (positive or "",)).value
+    of_bins = float(binom.sf(missed - 1, len(headline.reliability), 1 - LEVEL))
+    off, uneven = holm(np.array([of_line, of_bins])) < 1 - LEVEL
     # With more classes each has a slope of its own, and the bins speak for all.
     slope = None if positive is None else pick(headline.calibration, "calibration_slope", (positive,))
     tilted = slope is not None and abs(slope.value - 1) > TILT and not slope.low <= 1 <= slope.high
-    if whole.is_off:
+    shifted = _class_off(headline)
+    if off and whole.is_off:
         direction = "high" if whole.surplus.value > 0 else "low"
         title = (
             f"Probabilities are too {direction} on the whole: {whole.predicted:.3f} in the mean, and "
             f"{whole.came_true} came true"
         )
-    elif tilted:
+    elif off and tilted:
         title = f"Probabilities are too {_lean(slope)}: the calibration slope is {slope}, where 1 is right"
-    elif missed >= FEW_BINS:
+    elif off and shifted:
+        title = shifted
+    elif uneven and missed >= FEW_BINS:
         title = f"Probabilities miss what came true in {missed} of {len(headline.reliability)} ranges"
     else:
         return []
     meaning = "80 in 100 such calls are right" if positive is None else f"80 in 100 such images are {positive}"
+    distance = pick(headline.calibration, "ici", (positive or "",))
+    mean = "" if math.isnan(distance.value) else f": in the mean they are {distance.value:.3f} off (ICI)"
     text = (
-        f"That the classifier says 0.80 need not mean that {meaning}: the calibration error is {error}. The "
+        f"That the classifier says 0.80 need not mean that {meaning}{mean}. The "
         "reliability figure shows where. Use the probabilities to put images in order, not as risks. Where only the "
         "mix of classes differs, prevalence=... re-weights them; otherwise fit them on images from where the "
         "classifier is used."
     )
     return [Limitation(title, text, "mind")]
+
+
+def _class_off(headline: Assessment) -> str | None:
+    """With more than two classes, the one whose probabilities are the furthest off on the whole, in a sentence."""
+    if headline.table.positive is not None:
+        return None
+    predicted = dict(zip(headline.table.classes, headline.table.probabilities().mean(axis=0).tolist(), strict=True))
+    true = class_shares(headline.table)
+    name = max(true, key=lambda one: abs(predicted[one] - true[one].value))
+    if abs(predicted[name] - true[name].value) <= SLIGHT:
+        return None
+    direction = "high" if predicted[name] > true[name].value else "low"
+    return (
+        f"Probabilities of {name} are too {direction} on the whole: {predicted[name]:.3f} in the mean, and "
+        f"{true[name]} came true"
+    )
 
 
 def _lean(slope: Estimate | None) -> str:
@@ -445,40 +467,35 @@ def _sets(headline: Assessment) -> list[Limitation]:
 
 def _subgroups(headline: Assessment) -> list[Limitation]:
     """Some groups fare worse than others, or are too few to say."""
-    return [one for column in headline.subgroups for one in _of_column(column)]
+    return [one for column in headline.subgroups for one in _of_column(headline, column)]
 
 
-def _of_column(column: Subgroups) -> list[Limitation]:
-    metrics = ("auroc", "balanced_accuracy") if column.positive is None else ("auroc", "sensitivity", "specificity")
-    gaps = [gap for metric in metrics if (gap := column.gap(metric)) is not None]
+def _of_column(headline: Assessment, column: Subgroups) -> list[Limitation]:
+    gaps = [gap for metric in column.compared_by if (gap := headline.gap(column, metric)) is not None]
     if not gaps:
         listed = "; ".join(f"{group.name} ({column.counts(group)})" for group in column.groups)
+        behind = "groups of images" if column.clustered else "images"
         text = (
-            f"The groups are {listed}. A rank asks for {column.least} images behind each figure. Whether the "
+            f"The groups are {listed}. A rank asks for {column.least} {behind} behind each figure. Whether the "
             "classifier serves all alike is not shown."
         )
         return [Limitation(f"Too few images to compare {len(column.groups)} groups by {column.column}", text, "mind")]
-    return [found for gap in gaps if (found := _of_gap(column, gap)) is not None]
+    return [_of_gap(column, gap) for gap in gaps if gap.beyond_chance and gap.difference > GAP]
 
 
-def _of_gap(column: Subgroups, gap: Gap) -> Limitation | None:
-    """A difference between the best and the worst group that is wide, and more than chance between several."""
-    drawn = gap.best.intervals, gap.worst.intervals
-    if drawn[0] is None or drawn[1] is None:
-        return None
-    best, worst = (pick(one, gap.metric, (column.positive or MACRO, "")) for one in drawn if one is not None)
-    error = math.hypot(best.high - best.low, worst.high - worst.low) / (2 * Z)
-    pairs = gap.ranked * (gap.ranked - 1) / 2
-    if gap.difference <= GAP or not error > 0 or pairs * 2 * norm.sf(gap.difference / error) > 1 - LEVEL:
-        return None
+def _of_gap(column: Subgroups, gap: Gap) -> Limitation:
+    """A difference between the best and the worst group that is wide, and more than chance."""
+    best, worst = (
+        Estimate(group.metrics.values[gap.metric], *column.limits(group, gap.metric)) for group in (gap.best, gap.worst)
+    )
     title = (
         f"By {column.column}, {NAMES[gap.metric]} is {best.value:.3f} in {gap.best.name} and {worst.value:.3f} in "
         f"{gap.worst.name}"
     )
     text = (
         f"{gap.best.name} ({column.counts(gap.best)}): {best}. {gap.worst.name} ({column.counts(gap.worst)}): {worst}. "
-        f"Chance between {gap.ranked} groups does not explain it. Say so wherever the figures of all are told, and "
-        "train on more images of the group that fares worse."
+        f"The difference is {Estimate(gap.difference, gap.low, gap.high)}. {gap.verdict()} Say so wherever the figures "
+        "of all are told, and train on more images of the group that fares worse."
     )
     return Limitation(title, text, "serious")
 
@@ -495,10 +512,11 @@ def _threshold(headline: Assessment) -> list[Limitation]:
 
 
 def _fits(headline: Assessment) -> list[Limitation]:
-    """What weakens the threshold, the temperature or the label sets."""
+    """What weakens the threshold, the calibration or the label sets."""
+    calibration = headline.policies.calibration
     named = {
         "threshold": headline.policies.operating_point,
-        "temperature": headline.policies.calibration,
+        "temperature" if calibration is None else calibration.name: calibration,
         "label sets": headline.policies.conformal,
     }
     fitted = {name: part for name, part in named.items() if part is not None and part.n}

@@ -152,28 +152,39 @@ def _stated_sheet(one: Assessment, prevalence: Mapping[str, float]) -> Sheet:
 
 
 def calibration_sheet(one: Assessment) -> Sheet:
-    """Whether probabilities mean what they say, with intervals; before and after, where a temperature changed them."""
+    """Whether probabilities mean what they say; before and after, where a calibration changed them."""
     tables = [one.calibration] if one.calibration_before is None else [one.calibration_before, one.calibration]
-    columns = ["As they are"] if len(tables) == 1 else ["As the network gives them", "With the temperature"]
-    of = [{row["metric"]: row for row in table.to_dict("records")} for table in tables]
-    rows: list[Row] = [
-        [Cell(name, note=note), *(_calibrated(found[metric]) for found in of)]
-        for metric, (name, note) in _CALIBRATION.items()
-        if metric in of[0]
-    ]
+    fitted = one.policies.calibration
+    columns = ["As they are"]
+    if len(tables) == 2 and fitted is not None:
+        columns = ["As the network gives them", f"With the {fitted.name}"]
+    of = [{(row["metric"], row["class"]): row for row in table.to_dict("records")} for table in tables]
+    rows: list[Row] = []
+    for metric, (name, note) in _CALIBRATION.items():
+        for key in [key for key in of[0] if key[0] == metric]:
+            of_class = key[1] if one.table.positive is None else ""
+            named = Cell(f"{name}, {of_class}" if of_class else name, note=note)
+            rows.append([named, *(_calibrated(found[key]) for found in of)])
     return figures_sheet(["", *columns], rows)
 
 
 _CALIBRATION = {
-    "calibration_error": (
-        "Calibration error",
-        "Mean distance of predicted and observed shares, over 15 bins of equal width.",
-    ),
     "calibration_slope": ("Slope", "1 is right; below 1 the probabilities are too extreme."),
     "calibration_intercept": ("Intercept", "0 is right, beside a slope of 1."),
     "calibration_in_the_large": (
         "Calibration in the large",
         "0 is right; above 0 the probabilities are too low on the whole.",
+    ),
+    "calibration_test": (
+        "Test of calibration, p",
+        "How often chance alone brings a calibrated model as far from a slope of 1 and an intercept of 0.",
+    ),
+    "ici": ("ICI", "Mean distance of the probabilities from the smoothed curve."),
+    "e50": ("E50", "Its median."),
+    "e90": ("E90", "Its 90th percentile."),
+    "calibration_error": (
+        "Calibration error",
+        "Root mean square distance of predicted and observed shares over 15 bins, corrected for noise.",
     ),
 }
 
@@ -181,7 +192,9 @@ _CALIBRATION = {
 def _calibrated(row: Mapping[Hashable, Any]) -> Cell:
     figure = Figure("", row["estimate"], row["low"], row["high"], 3, row["method"], row["n"], row["note"])
     shown = _with_interval(figure)
-    return dataclasses.replace(shown, note="; ".join(part for part in (shown.note, figure.note) if part))
+    method = row["method"] if row["metric"] == "calibration_test" and row["method"] != "none" else ""
+    notes = dict.fromkeys(part for part in (shown.note, figure.note, method) if part)
+    return dataclasses.replace(shown, note="; ".join(notes))
 
 
 def reliability_sheet(reliability: pd.DataFrame) -> Sheet:
@@ -269,7 +282,10 @@ def subgroups_sheet(groups: Subgroups, one: Assessment, names: Names) -> Sheet:
 
 def gaps(groups: Subgroups, one: Assessment) -> list[str]:
     """Between the best and the worst group, by each of these metrics."""
-    return [groups.say_gap(metric).replace(metric, MEANINGS[metric].title, 1) for metric in key_metrics(one)]
+    return [
+        groups.say_gap(metric, one.gap(groups, metric)).replace(metric, MEANINGS[metric].title, 1)
+        for metric in groups.compared_by
+    ]
 
 
 def _of_group(group: Subgroup, metric: str, one: Assessment) -> Figure:

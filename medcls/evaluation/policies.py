@@ -4,8 +4,9 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from medcls.evaluation.calibration import Calibration, fit_temperature
+from medcls.evaluation.calibration import Calibration
 from medcls.evaluation.predictions import Predictions
+from medcls.evaluation.recalibration import fit_calibration, fit_logistic
 from medcls.evaluation.referral import ConformalSets, fit_conformal_sets
 from medcls.evaluation.thresholds import OperatingPoint, fit_operating_point
 from medcls.evaluation.thresholds import not_fitted as threshold_not_fitted
@@ -24,14 +25,19 @@ class Policies:
     conformal : ConformalSets or None
         None where nothing was fitted.
     stands_for : dict of str to float
-        For each class the mean probability of the fitted rows: the prevalence that the probabilities believe in,
+        For each class its share of the fitted rows: the prevalence that the probabilities of `prior` stand for,
         whatever weights the loss or the sampler had. Empty where nothing was fitted.
+    prior : Calibration or None
+        The logistic recalibration from which probabilities are re-weighted to another prevalence, whatever
+        `calibration` is: a temperature alone leaves them believing in another prevalence, and where it has to make up
+        for that it is another one. None where nothing was fitted, and in what a medcls stored that fitted none.
     """
 
     calibration: Calibration | None
     operating_point: OperatingPoint | None
     conformal: ConformalSets | None
     stands_for: dict[str, float]
+    prior: Calibration | None = None
 
     @property
     def threshold(self) -> float | None:
@@ -70,17 +76,28 @@ class Policies:
     @classmethod
     def from_plain(cls, plain: Mapping[str, Any]) -> "Policies":
         """Read back what `to_plain` gave."""
-        parts = {name: None if plain[name] is None else kind.from_plain(plain[name]) for name, kind in _PARTS.items()}
+        there = {name: plain.get(name) if name == "prior" else plain[name] for name in _PARTS}
+        parts = {name: None if there[name] is None else kind.from_plain(there[name]) for name, kind in _PARTS.items()}
         return cls(**parts, stands_for=plain["stands_for"])
 
 
-_PARTS: dict[str, Any] = {"calibration": Calibration, "operating_point": OperatingPoint, "conformal": ConformalSets}
+_PARTS: dict[str, Any] = {
+    "calibration": Calibration,
+    "operating_point": OperatingPoint,
+    "conformal": ConformalSets,
+    "prior": Calibration,
+}
 
 
 def fit_policies(
-    val: Predictions, operating_point: str = "youden", *, calibrate: bool = True, coverage: float = 0.9, seed: int = 0
+    val: Predictions,
+    operating_point: str = "youden",
+    *,
+    calibrate: str = "temperature",
+    coverage: float = 0.9,
+    seed: int = 0,
 ) -> Policies:
-    """Fit on val a temperature, then on the probabilities it gives a threshold and a rule for label sets.
+    """Fit on val a calibration, then on the probabilities it gives a threshold and a rule for label sets.
 
     Parameters
     ----------
@@ -88,8 +105,8 @@ def fit_policies(
         Rows whose figures are not the result.
     operating_point : str
         See `thresholds.parse_policy`; of no effect with more than two classes.
-    calibrate : bool
-        Without it the network's own probabilities stay.
+    calibrate : str
+        Method of `recalibration.fit_calibration`.
     coverage : float
         Of the label sets, above 0 and below 1.
     seed : int
@@ -98,13 +115,15 @@ def fit_policies(
     Raises
     ------
     MedclsError
-        As `fit_temperature`, `fit_operating_point` and `fit_conformal_sets`.
+        As `fit_calibration`, `fit_operating_point` and `fit_conformal_sets`.
     """
-    calibration = fit_temperature(val) if calibrate else None
+    calibration = fit_calibration(val, calibrate)
     calibrated = val if calibration is None else calibration.apply(val)
     point = None if val.positive is None else fit_operating_point(calibrated, operating_point, seed=seed)
-    stands_for = dict(zip(val.classes, calibrated.probabilities().mean(axis=0).tolist(), strict=True))
-    return Policies(calibration, point, fit_conformal_sets(calibrated, coverage, seed=seed), stands_for)
+    shares = {name: float((val.rows["label"] == name).mean()) for name in val.classes}
+    sets = fit_conformal_sets(calibrated, coverage, seed=seed)
+    prior = calibration if calibration is not None and calibration.intercepts else fit_logistic(val)
+    return Policies(calibration, point, sets, shares, prior)
 
 
 def not_fitted(table: Predictions) -> Policies:

@@ -280,7 +280,7 @@ def keys(one: Assessment) -> list[Key]:
     shown = []
     for metric in key_metrics(one):
         figure, of = found[metric], meaning(metric, one)
-        notes = [figure.note.capitalize() + "." if math.isnan(figure.value) else of.text]
+        notes = [_sentence(figure.note) + "." if math.isnan(figure.value) else of.text]
         if metric == "accuracy":
             notes.append(f"Always naming the most frequent class reaches {found['majority_baseline'].estimate}.")
         shown.append(Key(of.title, figure.estimate, figure.interval, " ".join(notes)))
@@ -422,11 +422,11 @@ def _purpose(one: Assessment) -> str:
 def _temperature(one: Assessment) -> str:
     fitted = one.policies.calibration
     if fitted is None:
-        return "No temperature was fitted: the probabilities are as they came."
-    return (
-        f"All logits are divided by {fitted.temperature:.3f}, fitted on {_split(fitted.split)}, n = {fitted.n:,}: the "
-        f"log loss there went from {fitted.before:.3f} to {fitted.after:.3f}."
-    )
+        return "No calibration was fitted: the probabilities are as they came."
+    changed = f"{_split(fitted.split)}, n = {fitted.n:,}: the log loss there went from {fitted.before:.3f} to"
+    if fitted.intercepts:
+        return f"{_sentence(fitted.label())}, fitted on {changed} {fitted.after:.3f}."
+    return f"All logits are divided by {fitted.temperature:.3f}, fitted on {changed} {fitted.after:.3f}."
 
 
 def _plate(drawn: Drawn, names: Names) -> Plate:

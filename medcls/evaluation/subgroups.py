@@ -13,8 +13,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy.stats import norm
 
 from medcls.errors import MedclsError, nearest
+from medcls.evaluation.analytic import LEVEL, Z, holm
 from medcls.evaluation.hard_labels import are_hard_labels
 from medcls.evaluation.intervals import MACRO
 from medcls.evaluation.metrics import (
@@ -24,11 +26,16 @@ from medcls.evaluation.metrics import (
     Floats,
     Metrics,
     classification_metrics,
+    predicted_classes,
 )
 from medcls.evaluation.predictions import PROB, Predictions
+from medcls.evaluation.resampling import any_repeated, group_numbers
 
 MISSING = "(missing)"
 MOST_GROUPS = 50
+
+OF_A_CLASS, OF_SEVERAL = ("auroc", "sensitivity", "specificity"), ("auroc", "balanced_accuracy", "accuracy")
+"""By what groups are held against each other: in a binary task, and with more classes."""
 
 Bands = Callable[[Floats], Floats]
 """From the values there are, float64 `(n,)`, to the ascending edges between bands; a value at an edge lies above it."""
@@ -70,6 +77,33 @@ def quantiles(count: int) -> Bands:
 
 
 @dataclasses.dataclass(frozen=True)
+class Behind:
+    """How many independent rows stand behind a group's figures: patients, say, where images of one are several.
+
+    Parameters
+    ----------
+    rows : int
+        All.
+    cases, others, called, left : int64 array (K,)
+        For each class those that are of it and those that are not, those called it and those that are not.
+    """
+
+    rows: int
+    cases: NDArray[np.int64]
+    others: NDArray[np.int64]
+    called: NDArray[np.int64]
+    left: NDArray[np.int64]
+
+    def of(self, metric: str, judged: Sequence[int]) -> int:
+        """How many a figure hangs on, at the class where they are fewest; see `Subgroups.is_ranked`."""
+        if metric in ("accuracy", "brier", "log_loss"):
+            return self.rows
+        of_class = {"sensitivity": self.cases, "specificity": self.others, "precision": self.called, "npv": self.left}
+        counts = of_class.get(metric)
+        return int(self.cases.min() if counts is None else counts[list(judged)].min())
+
+
+@dataclasses.dataclass(frozen=True)
 class Subgroup:
     """One group of rows.
 
@@ -81,11 +115,14 @@ class Subgroup:
         Of its rows alone, at the threshold of all; NaN with the reason where a class has no case in it.
     intervals : DataFrame or None
         What the callable gave for its rows.
+    behind : Behind
+        What a rank asks for.
     """
 
     name: str
     metrics: Metrics
     intervals: pd.DataFrame | None
+    behind: Behind
 
     @property
     def n(self) -> int:
@@ -95,17 +132,69 @@ class Subgroup:
 
 @dataclasses.dataclass(frozen=True)
 class Gap:
-    """The best and the worst of the groups that are ranked by one metric."""
+    """The best and the worst of the groups that are ranked by one metric.
 
+    The interval is Zou and Donner's of a difference (2008, "Construction of confidence limits about effect measures:
+    a general approach"), from the limits of both; its level, and the p-value, are corrected for all pairs among the
+    groups ranked (Bonferroni), since the two were chosen for being the furthest apart. Without intervals of the groups
+    all three are NaN.
+
+    Parameters
+    ----------
+    column, metric : str
+    best, worst : Subgroup
+    ranked : int
+        How many groups were ranked.
+    low, high : float
+        95% interval of `difference`, for all pairs at once.
+    p : float
+        For no difference between any two of the groups.
+    p_holm : float
+        Corrected for all gaps of the report by Holm's method too, see `corrected`; NaN before.
+    gaps : int
+        How many gaps that is.
+    """
+
+    column: str
     metric: str
     best: Subgroup
     worst: Subgroup
     ranked: int
+    low: float
+    high: float
+    p: float
+    p_holm: float = math.nan
+    gaps: int = 0
 
     @property
     def difference(self) -> float:
         """Absolute difference of the two figures."""
         return abs(self.best.metrics.values[self.metric] - self.worst.metrics.values[self.metric])
+
+    @property
+    def beyond_chance(self) -> bool:
+        """Whether chance does not explain it, at 5% over all gaps of the report."""
+        return self.p_holm < 1 - LEVEL
+
+    def verdict(self) -> str:
+        """In a sentence, how far chance explains it."""
+        if math.isnan(self.p_holm):
+            return "Whether chance explains it cannot be told from these rows."
+        among = f"corrected for {self.ranked * (self.ranked - 1) // 2} pairs and {self.gaps} gaps in this report"
+        told = "< 0.001" if self.p_holm < 0.001 else f"= {self.p_holm:.3f}"
+        if self.beyond_chance:
+            return f"Chance does not explain it (p {told}, {among})."
+        return f"Chance alone makes such gaps often enough: none is shown (p {told}, {among})."
+
+
+def corrected(columns: Sequence["Subgroups"]) -> tuple[Gap, ...]:
+    """Give the gaps of all columns by all metrics that a report compares, with p-values corrected for their number."""
+    gaps = [gap for one in columns for metric in one.compared_by if (gap := one.gap(metric)) is not None]
+    p = holm(np.array([gap.p for gap in gaps], np.float64))
+    known = int((~np.isnan(p)).sum())
+    return tuple(
+        dataclasses.replace(gap, p_holm=value, gaps=known) for gap, value in zip(gaps, p.tolist(), strict=True)
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,6 +214,8 @@ class Subgroups:
         Bands in their order, values sorted; `MISSING` last, where any row has none.
     least : int
         From how many rows behind its figure on a group is ranked, see `is_ranked`.
+    clustered : bool
+        Whether rows belong together, as images of one patient do.
     """
 
     column: str
@@ -133,17 +224,24 @@ class Subgroups:
     overall: Metrics
     groups: tuple[Subgroup, ...]
     least: int
+    clustered: bool
 
     def is_ranked(self, group: Subgroup, metric: str) -> bool:
         """Whether a group's figure takes part in `gap`.
 
         It must be defined, and at least `least` rows must stand behind it: of a sensitivity the cases, of
         a specificity the others, of a precision the calls, of an NPV the rest; of accuracy, Brier score and
-        log loss all rows; of any other figure the rarer class. With several classes, in each of them.
+        log loss all rows; of any other figure the rarer class. With several classes, in each of them. Where patients
+        have several rows, patients count, not rows.
         Rows without a value are no group that a model could treat worse, and are never ranked.
         """
-        behind = _rows_behind(group.metrics.confusion, metric, self._judged)
+        behind = group.behind.of(metric, self._judged)
         return group.name != MISSING and behind >= self.least and not math.isnan(group.metrics.values[metric])
+
+    @property
+    def compared_by(self) -> tuple[str, str, str]:
+        """The metrics by which a report holds the groups against each other."""
+        return OF_SEVERAL if self.positive is None else OF_A_CLASS
 
     def gap(self, metric: str) -> Gap | None:
         """Give the best and the worst ranked group; None where fewer than two are ranked.
@@ -160,30 +258,46 @@ class Subgroups:
         if len(ranked) < 2:
             return None
         ascending = sorted(ranked, key=lambda group: group.metrics.values[metric], reverse=metric in LOWER_IS_BETTER)
-        return Gap(metric, best=ascending[-1], worst=ascending[0], ranked=len(ranked))
+        return self._gap(metric, ascending[-1], ascending[0], len(ranked))
 
-    def say_gap(self, metric: str) -> str:
-        """Put `gap` into words, with the counts of both groups; or why there is none."""
-        gap = self.gap(metric)
+    def _gap(self, metric: str, best: Subgroup, worst: Subgroup, ranked: int) -> Gap:
+        upper, lower = sorted((best, worst), key=lambda group: group.metrics.values[metric], reverse=True)
+        a, b = (group.metrics.values[metric] for group in (upper, lower))
+        (a_low, a_high), (b_low, b_high) = (self.limits(group, metric) for group in (upper, lower))
+        below, above = math.hypot(a - a_low, b_high - b), math.hypot(a_high - a, b - b_low)
+        pairs = ranked * (ranked - 1) / 2
+        level = float(norm.isf((1 - LEVEL) / 2 / pairs)) / Z
+        p = min(1.0, pairs * 2 * float(norm.sf(Z * (a - b) / below))) if below > 0 else math.nan
+        return Gap(self.column, metric, best, worst, ranked, a - b - level * below, a - b + level * above, p)
+
+    def limits(self, group: Subgroup, metric: str) -> tuple[float, float]:
+        """A group's 95% interval; NaN where it has none."""
+        return _limits(group.intervals, (self.positive or MACRO, "")).get(metric, (math.nan, math.nan, ""))[:2]
+
+    def say_gap(self, metric: str, gap: Gap | None) -> str:
+        """Put a gap into words, with its interval and the counts of both groups; or say why there is none."""
         if gap is None:
             return (
-                f"{metric} by {self.column}: fewer than two groups have the {self.least} rows behind the figure that a "
-                "rank asks for, so no best and no worst is named."
+                f"{metric} by {self.column}: fewer than two groups have the {self.least} "
+                f"{'groups of images' if self.clustered else 'images'} behind the figure that a rank asks for, so no "
+                "best and no worst is named."
             )
         best, worst = (
             f"{group.metrics.values[metric]:.3f} in {group.name} ({self.counts(group)})"
             for group in (gap.best, gap.worst)
         )
+        between = "" if math.isnan(gap.low) else f" (95% interval {gap.low:.3f} to {gap.high:.3f})"
         return (
-            f"{metric} by {self.column}: best {best}, worst {worst}, a gap of {gap.difference:.3f} among {gap.ranked} "
-            "groups ranked. Part of it is chance: the extremes of several groups differ even where all are alike."
-        )
+            f"{metric} by {self.column}: best {best}, worst {worst}, a gap of {gap.difference:.3f}{between} among "
+            f"{gap.ranked} groups ranked. {gap.verdict()}"
+        ).replace(" -", " \N{MINUS SIGN}")
 
     def counts(self, group: Subgroup) -> str:
         """Say how many rows a group has, and of which classes."""
         support = group.metrics.confusion.sum(axis=1)
         listed = ", ".join(f"{count} {name}" for name, count in zip(self.classes, support, strict=True))
-        return f"n = {group.n}: {listed}"
+        of = f" of {group.behind.rows} groups" if self.clustered else ""
+        return f"n = {group.n}{of}: {listed}"
 
     def table(self) -> pd.DataFrame:
         """One row a group and metric.
@@ -272,8 +386,9 @@ def subgroups(
     for code, name in enumerate(names):
         rows = _rows(predictions, codes == code)
         drawn = interval_table(rows) if interval_table is not None and len(rows) else None
-        groups.append(Subgroup(name, _metrics(rows, threshold), drawn))
-    return Subgroups(column, predictions.classes, predictions.positive, overall, tuple(groups), least)
+        groups.append(Subgroup(name, _metrics(rows, threshold), drawn, _behind(rows, threshold)))
+    clustered = any_repeated(group_numbers(predictions.rows["group"].tolist(), len(predictions)))
+    return Subgroups(column, predictions.classes, predictions.positive, overall, tuple(groups), least, clustered)
 
 
 def _metrics(table: Predictions, threshold: float | None) -> Metrics:
@@ -347,14 +462,21 @@ def _check_number_of_groups(count: int, what: str) -> None:
         )
 
 
-def _rows_behind(confusion: NDArray[np.int64], metric: str, judged: Sequence[int]) -> int:
-    """How many rows a figure hangs on, at the class where they are fewest; see `Subgroups.is_ranked`."""
-    n, cases, calls = int(confusion.sum()), confusion.sum(axis=1), confusion.sum(axis=0)
-    if metric in ("accuracy", "brier", "log_loss"):
-        return n
-    of_class = {"sensitivity": cases, "specificity": n - cases, "precision": calls, "npv": n - calls}
-    counts = of_class.get(metric)
-    return int(cases.min() if counts is None else counts[list(judged)].min())
+def _behind(table: Predictions, threshold: float | None) -> Behind:
+    groups = group_numbers(table.rows["group"].tolist(), len(table))
+    labels = table.labels()
+    called = predicted_classes(table.probabilities(), table.classes, table.positive, threshold)
+
+    def count(found: NDArray[np.int64], *, equal: bool) -> NDArray[np.int64]:
+        return np.array([len(np.unique(groups[(found == k) == equal])) for k in range(len(table.classes))], np.int64)
+
+    return Behind(
+        rows=len(np.unique(groups)),
+        cases=count(labels, equal=True),
+        others=count(labels, equal=False),
+        called=count(called, equal=True),
+        left=count(called, equal=False),
+    )
 
 
 def _limits(intervals: pd.DataFrame | None, of: tuple[str, ...]) -> dict[str, tuple[float, float, str]]:

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import minimize
 from scipy.special import expit, logit, softmax
+from scipy.stats import norm
 from sklearn.metrics import log_loss
 
 from medcls.errors import MedclsError
@@ -15,9 +16,11 @@ from medcls.evaluation.calibration import (
     LINE,
     Calibration,
     _ResampledLine,
+    calibration_error,
     calibration_figures,
     calibration_line,
-    expected_calibration_error,
+    calibration_test,
+    curve_of,
     fit_temperature,
     reliability_table,
     shift_prior,
@@ -76,8 +79,8 @@ def test_calibrated_probabilities_are_nearer_and_ranked_alike():
     val, test = drawn(2000, 3.0, seed=1), drawn(2000, 3.0, seed=2, split="test")
     calibration = fit_temperature(val)
     after = calibration.apply(test)
-    errors = [expected_calibration_error(table.probabilities()[:, 1], test.labels() == 1) for table in (test, after)]
-    assert errors[1] < errors[0] / 3
+    errors = [log_loss(test.labels(), table.probabilities()[:, 1]) for table in (test, after)]
+    assert errors[1] < errors[0] - 0.05
     assert (np.argsort(after.probabilities()[:, 1]) == np.argsort(test.probabilities()[:, 1])).all()
     assert (after.logits() == test.logits()).all()
     # Applied once or twice, or fitted on what it was applied to: the logits are the source.
@@ -176,35 +179,55 @@ def test_with_more_classes_the_confidence_is_held_against_being_right():
     assert bins["lower"].min() == table.probabilities().max(1).min()
 
 
-@pytest.mark.slow  # loading torchmetrics alone takes seconds
-def test_calibration_error_agrees_with_torchmetrics():
-    torch = pytest.importorskip("torch")
-    from torchmetrics.functional.classification import binary_calibration_error, multiclass_calibration_error
-
-    table = drawn(700, 2.0)
-    ours = expected_calibration_error(table.probabilities()[:, 1], table.labels())
-    theirs = binary_calibration_error(
-        torch.tensor(table.probabilities()[:, 1]), torch.tensor(table.labels()), n_bins=15
-    )
-    assert ours == pytest.approx(float(theirs), abs=1e-6)  # torchmetrics works in float32
-    table = drawn(700, 2.0, FOUR)
-    scores = table.probabilities()
-    ours = expected_calibration_error(scores.max(1), scores.argmax(1) == table.labels())
-    theirs = multiclass_calibration_error(torch.tensor(scores), torch.tensor(table.labels()), 4, n_bins=15)
-    assert ours == pytest.approx(float(theirs), abs=1e-6)
-    assert np.isnan(expected_calibration_error(np.zeros(0), np.zeros(0, np.int64)))
-    for bins, binning in ((0, "equal_mass"), (5, "equal_mas")):
-        with pytest.raises(MedclsError, match="bins|equal_mass or equal_width"):
-            expected_calibration_error(scores.max(1), np.zeros(700), bins, binning)
+def error(scores, events, groups=None, bins=15):
+    groups = np.arange(len(scores)) if groups is None else groups
+    return calibration_error(np.asarray(scores), np.asarray(events, np.int64), groups, bins)
 
 
-def test_calibration_error_is_that_of_the_reliability_table():
-    table = drawn(300, 2.0)
-    for binning in ("equal_mass", "equal_width"):
-        bins = reliability_table(table, 7, binning).query("n > 0")
-        by_hand = (bins["n"] * (bins["observed"] - bins["predicted"]).abs()).sum() / 300
-        ours = expected_calibration_error(table.probabilities()[:, 1], table.labels(), 7, binning)
-        assert ours == pytest.approx(by_hand, abs=1e-12)
+@pytest.mark.parametrize("each", [1, 3])
+def test_the_calibration_error_is_right_in_the_mean_of_squares_for_a_perfect_model_and_for_another(each):
+    """Each patient has `each` images with the same label: noise that a correction by rows would take for an error."""
+    rng = np.random.default_rng(5)
+    perfect, tilted, plain = [], [], []
+    for _ in range(400):
+        scores = rng.beta(1, 2, 200)
+        drawn = rng.random(200)
+        often, patients = np.repeat(scores, each), np.repeat(np.arange(200), each)
+        perfect.append(_signed(often, np.repeat(drawn < scores, each), patients))
+        tilted.append(_signed(often, np.repeat(drawn < 0.7 * scores, each), patients))
+        plain.append(_signed(often, np.repeat(drawn < scores, each), patients, corrected=False))
+    assert np.mean(perfect) == pytest.approx(0, abs=4 * np.std(perfect) / 20)
+    truth = 0.09 * np.mean(rng.beta(1, 2, 100_000) ** 2)
+    assert np.mean(tilted) == pytest.approx(
+        truth, abs=4 * np.std(tilted) / 20 + 0.0003
+    )  # within bins p varies a little
+    assert np.mean(plain) > 0.005, "without the correction a perfect model shows an error"
+
+
+def _signed(scores, events, groups, *, corrected=True):
+    """The mean of squares by hand, before it is held at 0."""
+    order = np.argsort(scores, kind="stable")
+    parts = np.array_split(order, 15)
+    gaps = np.array([(events[part] - scores[part]).mean() for part in parts])
+    total = 0.0
+    for part, gap in zip(parts, gaps, strict=True):
+        patients, place = np.unique(groups[part], return_inverse=True)
+        residual = np.bincount(place, weights=events[part] - scores[part] - gap)
+        noise = len(patients) / (len(patients) - 1) * (residual**2).sum() / len(part) ** 2
+        total += len(part) / len(scores) * (gap**2 - (noise if corrected else 0))
+    return total
+
+
+def test_the_calibration_error_agrees_with_its_formula():
+    rng = np.random.default_rng(6)
+    scores = rng.random(300)
+    events = rng.random(300) < np.clip(scores * 1.3 - 0.1, 0, 1)
+    by_hand = _signed(scores, events, np.arange(300))
+    assert error(scores, events) == pytest.approx(np.sqrt(by_hand), rel=1e-9)
+    assert error(np.full(40, 0.5), np.arange(40) % 2) == 0
+    assert np.isnan(error([], []))
+    with pytest.raises(MedclsError, match="at least one"):
+        error(scores, events, bins=0)
 
 
 @settings(max_examples=25, deadline=None)
@@ -305,14 +328,25 @@ def test_calibration_figures_are_those_of_their_functions_in_the_columns_of_the_
     metrics = intervals(table.labels(), table.probabilities(), table.classes, table.positive, resamples=2)
     assert list(found.columns) == list(metrics.columns)
     predicted, events = table.probabilities()[:, 1], table.labels()
-    line = calibration_line(predicted, events)
-    expected = (expected_calibration_error(predicted, events), line.slope, line.intercept, line.in_the_large)
-    assert found["estimate"].tolist() == list(expected)
-    assert found["metric"].tolist() == ["calibration_error", *LINE] and set(found["class"]) == {table.positive}
-    assert (found["low"] < found["estimate"]).all() and (found["estimate"] < found["high"]).all()
-    assert found["method"].str.startswith("bootstrap over rows").all() and (found["n"] == 400).all()
+    line, curve = calibration_line(predicted, events), curve_of(table)
+    expected = [line.slope, line.intercept, line.in_the_large, curve.ici, curve.e50, curve.e90]
+    expected += [error(predicted, events), calibration_test(table).p]
+    assert found["estimate"].tolist() == expected
+    assert found["metric"].tolist() == [*LINE, "ici", "e50", "e90", "calibration_error", "calibration_test"]
+    assert set(found["class"]) == {table.positive}
+    of_line = found[:3]
+    assert (of_line["low"] < of_line["estimate"]).all() and (of_line["estimate"] < of_line["high"]).all()
+    assert of_line["method"].str.startswith("bootstrap over rows").all() and (found["n"] == 400).all()
     assert calibration_figures(table, resamples=200).equals(found)
     assert not calibration_figures(table, resamples=200, seed=1).equals(found)
+
+
+def test_what_is_never_below_0_has_no_interval_that_could_not_hold_0():
+    found = calibration_figures(drawn(300), resamples=50).set_index("metric")
+    for metric in ("ici", "e50", "e90", "calibration_error", "calibration_test"):
+        assert np.isnan(found.loc[metric, ["low", "high"]].astype(float)).all(), metric
+    assert "perfectly calibrated model would show" in found.loc["ici", "note"]
+    assert "chi-squared" in found.loc["calibration_test", "method"]
 
 
 def test_one_newton_step_spreads_as_refitted_lines_do():
@@ -340,16 +374,48 @@ def test_copies_in_one_group_do_not_narrow_calibration_figures():
     groups = [f"p{row // 4}" for row in range(600)]
     often = calibration_figures(of_scores(np.repeat(scores, 4), np.repeat(events, 4), groups), resamples=500)
     np.testing.assert_allclose(often["high"] - often["low"], once["high"] - once["low"], rtol=0.01)
-    assert often["method"].str.startswith("bootstrap over groups").all() and "at least" in often["note"][0]
+    assert often["method"][:3].str.startswith("bootstrap over groups").all()
+    p = [found.set_index("metric").loc["calibration_test", "estimate"] for found in (once, often)]
+    assert p[1] == pytest.approx(p[0], rel=0.35), "copies of rows are no evidence"
 
 
-def test_what_a_perfect_model_would_show_is_what_simulations_show():
-    rng = np.random.default_rng(3)
-    scores = rng.beta(1, 3, 300)
-    errors = [expected_calibration_error(scores, (rng.random(300) < scores).astype(int)) for _ in range(300)]
-    note = calibration_figures(of_scores(scores, rng.random(300) < scores), resamples=10)["note"][0]
-    said = float(note.removeprefix("a perfectly calibrated model would show about ").split()[0])
-    assert said == pytest.approx(np.mean(errors), rel=0.05)
+def of_patients(n, each, classes, seed, temperature=1.0):
+    """Images of one patient have logits and labels alike, and each label is as probable as its softmax says."""
+    rng = np.random.default_rng(seed)
+    k = len(classes)
+    logits = np.repeat(rng.normal(size=(n // each, k)), each, axis=0) - np.arange(k)
+    alike = (
+        np.repeat(rng.normal(size=n // each), each) * 0.8 + rng.normal(size=n) * 0.6 if each > 1 else rng.normal(size=n)
+    )
+    labels = (softmax(logits / temperature, axis=1).cumsum(1) < norm.cdf(alike)[:, None]).sum(1)
+    groups = [f"p{row // each}" for row in range(n)] if each > 1 else ""
+    rows = pd.DataFrame({"path": np.arange(n).astype(str), "label": np.array(classes)[labels], "group": groups})
+    return from_logits(rows.assign(split="val"), np.arange(n), logits, classes, classes[-1] if k == 2 else None, "abc")
+
+
+@pytest.mark.parametrize(("n", "each", "classes"), [(200, 1, BINARY), (300, 3, BINARY), (300, 1, FOUR)])
+def test_the_test_of_calibration_keeps_its_5_percent(n, each, classes):
+    p = np.array([calibration_test(of_patients(n, each, classes, seed)).p for seed in range(200)])
+    assert 0.01 <= (p < 0.05).mean() <= 0.09  # 0.05, give or take 2.6 standard errors of 200 simulations
+    assert calibration_test(of_patients(900, each, classes, 0, temperature=4.0)).p < 0.001
+
+
+def test_the_test_of_calibration_is_raos_score_test():
+    """By hand for two classes: the score of intercept and slope at 0 and 1, and its information."""
+    table = drawn(250, 1.4)
+    predicted, events = table.probabilities()[:, 1], table.labels()
+    columns = np.column_stack([np.ones(250), logit(predicted)])
+    score = columns.T @ (events - predicted)
+    information = (columns * (predicted * (1 - predicted))[:, None]).T @ columns
+    test = calibration_test(table)
+    assert test.statistic == pytest.approx(float(score @ np.linalg.solve(information, score)), rel=1e-9)
+    assert test.method == f"score test of slope 1 and intercept 0: chi-squared {test.statistic:.2f}, df 2"
+
+
+def test_a_test_of_equal_probabilities_has_one_degree_of_freedom():
+    flat = calibration_test(of_scores(np.full(100, 0.3), np.arange(100) < 45))
+    assert "df 1" in flat.method and flat.p == pytest.approx(0.00106, rel=0.02)  # z of 15 over the root of 21
+    assert np.isnan(calibration_test(of_scores([], [])).p)
 
 
 def test_p50_calibration_figures_without_a_class_are_nan_with_the_reason():
@@ -358,8 +424,9 @@ def test_p50_calibration_figures_without_a_class_are_nan_with_the_reason():
         assert np.isnan(found.loc[metric, ["estimate", "low", "high"]].astype(float)).all()
         assert found.loc[metric, "note"] == "only one class has rows"
     assert found.loc["calibration_error", "estimate"] > 0
+    assert np.isnan(found.loc["ici", "estimate"]) and found.loc["ici", "note"] == "only one class has rows"
     separated = calibration_figures(of_scores(np.linspace(0.1, 0.9, 30), np.arange(30) > 14), resamples=20)
-    assert "separated" in separated["note"][1] and not np.isnan(separated["low"][3])
+    assert "separated" in separated["note"][0] and not np.isnan(separated["low"][2])
     empty = calibration_figures(of_scores([], []))
     assert empty["estimate"].isna().all() and (empty["note"] == "the split has no images").all()
 
@@ -367,6 +434,6 @@ def test_p50_calibration_figures_without_a_class_are_nan_with_the_reason():
 def test_with_more_classes_each_has_its_line():
     table = drawn(300, classes=FOUR, split="test")
     found = calibration_figures(table, resamples=50)
-    assert found["class"].tolist() == ["", *np.repeat(FOUR, 3)]
+    assert found["class"].tolist() == [*np.repeat(FOUR, 3), *[""] * 5]
     line = calibration_line(table.probabilities()[:, 3], (table.labels() == 3).astype(np.int64))
-    assert tuple(found["estimate"][-3:]) == line.figures
+    assert tuple(found["estimate"][9:12]) == line.figures

@@ -5,7 +5,9 @@ import pytest
 from made_study import BINARY, FOUR, predictions
 
 from medcls.errors import MedclsError
+from medcls.evaluation.assessment import assess
 from medcls.evaluation.policies import Policies, fit_policies, not_fitted
+from medcls.evaluation.recalibration import fit_logistic
 from medcls.evaluation.referral import fit_conformal_sets
 from medcls.evaluation.thresholds import fit_operating_point
 
@@ -18,12 +20,14 @@ def test_each_is_fitted_on_what_the_one_before_gives():
     assert fitted.operating_point == fit_operating_point(calibrated, "youden")
     assert fitted.conformal == fit_conformal_sets(calibrated, 0.8)
     assert fitted.operating_point.threshold != fit_operating_point(val, "youden").threshold
-    assert fitted.stands_for == pytest.approx(dict(zip(BINARY, calibrated.probabilities().mean(axis=0), strict=True)))
+    assert fitted.stands_for == {name: (val.rows["label"] == name).mean() for name in BINARY}
+    assert fitted.prior == fit_logistic(val)
+    assert fit_policies(val, calibrate="logistic").calibration == fitted.prior
 
 
 def test_without_calibration_the_probabilities_stay():
     val = predictions("calibration", 200)
-    fitted = fit_policies(val, calibrate=False)
+    fitted = fit_policies(val, calibrate="none")
     assert fitted.calibration is None
     assert np.array_equal(fitted.calibrate(val).probabilities(), val.probabilities())
 
@@ -61,3 +65,17 @@ def test_another_checkpoints_table_is_refused():
     other = type(other)(other.rows.assign(checkpoint="beef"), other.classes, other.positive)
     with pytest.raises(MedclsError, match="c0ffee"):
         fitted.calibrate(other)
+
+
+def test_what_an_earlier_medcls_stored_is_read_and_says_that_it_knows_no_intercept():
+    fitted = fit_policies(predictions("calibration", 100))
+    plain = json.loads(json.dumps(fitted.to_plain()))
+    plain.pop("prior")
+    plain["calibration"].pop("intercepts")
+    old = Policies.from_plain(plain)
+    assert old.calibration == fitted.calibration and old.operating_point == fitted.operating_point
+    table = predictions("test", 100)
+    assert old.calibrate(table).rows.equals(fitted.calibrate(table).rows)
+    assert assess(table, old, resamples=20).deployment is None
+    with pytest.raises(MedclsError, match="an earlier medcls fitted this run.*calibrate=temperature"):
+        assess(table, old, prevalence=0.1, resamples=20)
