@@ -30,6 +30,7 @@ from medcls.evaluation.metrics import (
 )
 from medcls.evaluation.predictions import PROB, Predictions
 from medcls.evaluation.resampling import any_repeated, group_numbers
+from medcls.wording import counted
 
 MISSING = "(missing)"
 MOST_GROUPS = 50
@@ -180,7 +181,8 @@ class Gap:
         """In a sentence, how far chance explains it."""
         if math.isnan(self.p_holm):
             return "Whether chance explains it cannot be told from these rows."
-        among = f"corrected for {self.ranked * (self.ranked - 1) // 2} pairs and {self.gaps} gaps in this report"
+        pairs = counted(self.ranked * (self.ranked - 1) // 2, "pair")
+        among = f"corrected for {pairs} of groups and the {counted(self.gaps, 'gap')} of this report"
         told = "< 0.001" if self.p_holm < 0.001 else f"= {self.p_holm:.3f}"
         if self.beyond_chance:
             return f"Chance does not explain it (p {told}, {among})."

@@ -9,7 +9,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 
 from medcls.errors import MedclsError
 from medcls.evaluation import bands, curves, drawing
-from medcls.evaluation.calibration import fit_temperature, reliability_table
+from medcls.evaluation.calibration import curve_of, fit_temperature, reliability_table
 from medcls.evaluation.decision_curve import decision_curve
 from medcls.evaluation.predictions import Predictions, from_logits
 from medcls.evaluation.referral import rejection_curve
@@ -266,20 +266,38 @@ def test_scores_are_counted_by_true_class_with_the_threshold_in_both():
 # --- reliability
 
 
-def test_reliability_draws_what_the_table_says():
+def test_reliability_draws_what_the_tables_and_the_curves_say():
     some = made_up(200, seed=7)
-    before, after = reliability_table(some), reliability_table(fit_temperature(some).apply(some))
-    figure = curves.reliability_figure(before, after, "malignant", CAPTION)
+    calibrated = fit_temperature(some).apply(some)
+    before, after = reliability_table(some), reliability_table(calibrated)
+    smooth = {"curve_before": curve_of(some), "curve": curve_of(calibrated)}
+    figure = curves.reliability_figure(before, after, "malignant", CAPTION, **smooth)
     upper, lower = figure.axes
-    light, points = upper.lines[1], upper.lines[2]
-    assert light.get_xydata() == pytest.approx(before[["predicted", "observed"]].to_numpy())
+    light, line, points = upper.lines[1], upper.lines[2], upper.lines[3]
+    for drawn, curve in ((light, smooth["curve_before"]), (line, smooth["curve"])):
+        assert drawn.get_xydata() == pytest.approx(np.column_stack([curve.predicted, curve.observed]))
+    band = upper.collections[0].get_paths()[0].vertices
+    assert smooth["curve"].low.min() == pytest.approx(band[:, 1].min())
+    assert smooth["curve"].high.max() == pytest.approx(band[:, 1].max())
     assert points.get_xydata() == pytest.approx(after[["predicted", "observed"]].to_numpy())
-    limits = np.array([segment[:, 1] for segment in upper.collections[0].get_segments()])
+    limits = np.array([segment[:, 1] for segment in upper.collections[1].get_segments()])
     assert limits == pytest.approx(after[["low", "high"]].to_numpy())
     assert [bar.get_height() for bar in lower.patches] == after["n"].tolist()
     assert lower.get_yscale() == "linear"
     assert (lower.get_xlabel(), upper.get_ylabel()) == ("Predicted probability of malignant", "Observed share")
-    assert entries(figure)[1:] == ["before calibration", "after calibration, with Wilson's 95% limits"]
+    told = f"(ICI {smooth['curve'].ici:.3f}, E50 {smooth['curve'].e50:.3f}, E90 {smooth['curve'].e90:.3f})"
+    assert entries(figure)[1:] == [
+        "before calibration",
+        f"after calibration {told}",
+        "its 95% band, point by point",
+        "in bins, with Wilson's 95% limits",
+    ]
+
+
+def test_a_curve_that_there_is_not_is_named():
+    flat = table([0, 1] * 20, [0.3] * 40)
+    figure = curves.reliability_figure(None, reliability_table(flat), "malignant", CAPTION, curve=curve_of(flat))
+    assert "no smooth curve: every row has the same probability" in entries(figure)
 
 
 def test_reliability_of_several_classes_and_of_one_table_alone():

@@ -396,8 +396,8 @@ def test_one_fold_is_named_and_an_ensemble_is_no_single_training():
     assert the_one(found(of=sources(config=settings)), "One training, with seed 0, of fold 2 of 5")
     table = predictions(seed=1)
     together = dataclasses.replace(table, rows=table.rows.assign(checkpoint="ensemble"))
-    unbound = dataclasses.replace(policies(), calibration=None, operating_point=None, conformal=None)
-    assert silent(found(assessment(together, unbound), of=sources(config=settings)), "One training")
+    unbound = dataclasses.replace(policies(), calibration=None, operating_point=None, conformal=None, prior=None)
+    assert silent(found(assessment(together, unbound, prevalence=None), of=sources(config=settings)), "One training")
 
 
 def test_figures_out_of_fold_mix_networks():

@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
+import made_study
 import numpy as np
 import pandas as pd
 import pytest
@@ -146,7 +147,7 @@ def told_of(headline, others=(), sources=BARE, drawn=(), **settings):
 def test_every_section_is_there_and_in_order(headline, policies, sources, drawn):
     val = assess(predictions("val"), policies, resamples=100)
     joined = aggregate(headline.table, "mean")
-    units = assess(joined, fit_policies(aggregate(val.table, "mean"), calibrate=False), resamples=100)
+    units = assess(joined, fit_policies(aggregate(val.table, "mean"), calibrate="none"), resamples=100)
     folds = over_folds([predictions("test", n=60, seed=1), predictions("held_out", n=60)], resamples=100)
     limits = [Limitation("Shifted", "Set data.calibration_fraction=0.2.", "serious"), Limitation("Few", "x", "mind")]
     items = [
@@ -187,7 +188,7 @@ def test_what_is_not_known_reads_not_provided(headline):
     assert (
         text.count("Not provided.") == 9
     )  # units, subgroups, other splits, folds, figures, splits, audit, items, readings
-    for said in ("Pictures: not provided", "Label sets: not provided", "No temperature was fitted"):
+    for said in ("Pictures: not provided", "Label sets: not provided", "No calibration was fitted"):
         assert said in text
     assert text.count("not provided") >= 5  # network, weights, epochs, device, software
     for said in ("Splits: not provided", "Audit: not provided", "Command: not provided", "evaluated: not provided"):
@@ -415,12 +416,22 @@ def test_calibration_before_and_after(headline):
     sheet = calibration_sheet(headline)
     assert sheet.columns == ("", "As the network gives them", "With the temperature")
     rows = {row[0].text: [cell.text for cell in row[1:]] for row in sheet.rows}
-    assert sheet.rows[1][2].note.startswith(f"{headline.calibration['low'][1]:.3f}\xa0to")
+    low = f"{headline.calibration['low'][0]:.3f}".replace("-", "\N{MINUS SIGN}")
+    assert sheet.rows[0][0].text == "Slope" and sheet.rows[0][2].note.startswith(f"{low}\xa0to")
     line = calibration_line(*scores_and_events(headline.table))
     assert rows["Slope"][1] == f"{line.slope:.3f}"
     assert float(rows["Slope"][0]) == pytest.approx(line.slope / headline.policies.calibration.temperature, abs=6e-4)
     as_it_is = assess(predictions(), not_fitted(predictions()), resamples=100)
     assert calibration_sheet(as_it_is).columns == ("", "As they are")
+
+
+def test_calibration_of_several_classes_names_the_class_of_each_line():
+    table = made_study.predictions(n=200, seed=1, classes=made_study.FOUR)
+    sheet = calibration_sheet(assess(table, not_fitted(table), resamples=50))
+    names = [row[0].text for row in sheet.rows]
+    assert names[:4] == [f"Slope, {name}" for name in made_study.FOUR]
+    assert names[-5:] == ["Test of calibration, p", "ICI", "E50", "E90", "Calibration error"]
+    assert len({row[1].text for row in sheet.rows[:4]}) == 4
 
 
 def test_label_sets_and_referral_count_the_same_images(headline):
