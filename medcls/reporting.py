@@ -354,7 +354,9 @@ def sources_of_run(
         drawn=_drawn_in_training(run),
         best_epoch=int(AtomicCheckpointIO().load_checkpoint(run.best)["epoch"]),
         readings=readings,
-        picture=None if images is None else lambda path: picture(images / path, preprocessing.decoding),
+        picture=None
+        if images is None or not telling.images
+        else lambda path: picture(images / path, preprocessing.decoding),
     )
 
 

@@ -28,3 +28,17 @@ def printable(path: PurePath | str) -> str:
     text = str(path)
     text = text if len(text) <= LONGEST_PATH else f"{text[:100]}... ({len(text):,} characters)"
     return text if text.isprintable() else ascii(text)
+
+
+def at_start(text: str) -> str:
+    """With its first letter large, the rest as it is: names in it keep theirs."""
+    return text[:1].upper() + text[1:]
+
+
+def named(name: str) -> str:
+    """A name for a sentence: one that reads as a number stands between quotes, as `"1"`."""
+    try:
+        float(name)
+    except ValueError:
+        return name
+    return f'"{name}"'

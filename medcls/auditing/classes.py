@@ -6,7 +6,7 @@ import pandas as pd
 from medcls.auditing.findings import Finding
 from medcls.data.manifest import Manifest
 from medcls.data.splits import together
-from medcls.wording import counted
+from medcls.wording import at_start, counted, named
 
 FEW = 30
 """Cases of a class in test under which its figures say next to nothing."""
@@ -73,7 +73,7 @@ def _shift(table: pd.DataFrame, other: str) -> Finding:
     expected = train.clip(lower=1 / float(present.iloc[0].sum()))
     effect = float(np.sqrt(((there - train) ** 2 / expected).sum()))
     most = str((there - train).abs().idxmax())
-    said = f"{most} is {train[most]:.1%} of train and {there[most]:.1%} of {other}"
+    said = f"{named(most)} is {train[most]:.1%} of train and {there[most]:.1%} of {other}"
     text = (
         f"Chi-square test {_p(p)}, Cohen's w {effect:.2f}; called a shift from p < {SIGNIFICANT} and "
         f"w >= {SMALL_EFFECT} on."
@@ -88,9 +88,13 @@ def _shift(table: pd.DataFrame, other: str) -> Finding:
             "and NPV; AUROC, sensitivity and specificity are touched less. The images may differ in more than "
             "prevalence: look at both."
         )
-        title = f"{other.capitalize()} is shifted against train: {said}"
+        title = f"{at_start(other)} is shifted against train: {said}"
         return Finding(f"prevalence_{other}", "warning", title, text, values, shown)
-    title = f"{other.capitalize()} holds the classes in about the shares of train: {said}"
+    if effect >= SMALL_EFFECT:
+        text += " Chance alone may make such a difference between so few images, and it may be a shift all the same."
+        title = f"Whether {other} holds the classes in the shares of train cannot be told from so few images: {said}"
+        return Finding(f"prevalence_{other}", "information", title, text, values, shown)
+    title = f"{at_start(other)} holds the classes in about the shares of train: {said}"
     return Finding(f"prevalence_{other}", "good", title, text, values, shown)
 
 

@@ -8,7 +8,7 @@ import pandas as pd
 
 from medcls.auditing.findings import MOST_SHOWN, Finding
 from medcls.data.manifest import Manifest
-from medcls.wording import counted, printable
+from medcls.wording import at_start, counted, printable
 
 BLANK = 0.01
 """Standard deviation of grey under which a picture shows nothing: 2.6 of 255 grey levels, the noise of a JPEG."""
@@ -124,7 +124,7 @@ def blank(facts: pd.DataFrame) -> list[Finding]:
 def _outlier_title(odd: int, images: int, kinds: Sequence[str]) -> str:
     several = f"more than one kind of {' and '.join(kinds)}" if kinds else ""
     if not odd:
-        return f"{several.capitalize()} among {images:,} images"
+        return f"{at_start(several)} among {images:,} images"
     return f"{counted(odd, 'image')} of {images:,} unlike the rest of the set" + (f"; {several}" if several else "")
 
 

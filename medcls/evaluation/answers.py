@@ -6,18 +6,20 @@ holds a path, which may name a person or a hospital.
 
 import dataclasses
 import math
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from medcls.evaluation.assessment import Assessment
 from medcls.evaluation.ensembles import ENSEMBLE
-from medcls.evaluation.estimates import NAMES, at_start, pick, split_name, told
+from medcls.evaluation.estimates import NAMES, pick, split_name, told
 from medcls.evaluation.folds import OUT_OF_FOLD
 from medcls.evaluation.limitations import limitations
 from medcls.evaluation.predictions import TOOK_PART
 from medcls.evaluation.shift import differences
 from medcls.evaluation.sources import Sources
-from medcls.wording import counted, enumerated
+from medcls.evaluation.subgroups import MISSING, Subgroups
+from medcls.wording import at_start, counted, enumerated, named
 
 NOT_KNOWN = "Not provided"
 """Begins what an item also asks for and no run can know."""
@@ -170,7 +172,14 @@ def missing_data(study: Study) -> str | None:
         if unreadable == 0
         else f"{counted(unreadable, 'image')} could not be read."
     )
-    return f"{images} The label of each image is known. No value was imputed."
+    absent = [
+        f"{one.column} is not known of {counted(group.n, 'image')} of {study.split}, which are a group of their own"
+        for one in study.headline.subgroups
+        for group in one.groups
+        if group.name == MISSING
+    ]
+    columns = f" {at_start('; '.join(absent))}." if absent else ""
+    return f"{images} The label of each image is known.{columns} No value was imputed."
 
 
 def partitions(study: Study) -> str | None:
@@ -188,7 +197,8 @@ def partitions(study: Study) -> str | None:
         how = "Cut at random"
     folds = study.setting("data.folds")
     of_folds = f" These are the parts of fold {study.setting('data.fold')} (from 0) of {folds}." if folds else ""
-    sizes = "; ".join(_size(part) for part in _parts(study))
+    known = _groups_known(study)
+    sizes = "; ".join(_size(part, groups=known) for part in _parts(study)) + ("" if known else "; patients not known")
     return (
         f"{at_start(sizes)}.{of_folds} {how}, stratified by class, whole groups at a time where groups are known, with "
         f"seed {study.setting('seed')}."
@@ -300,27 +310,73 @@ def metrics(study: Study) -> str | None:
     """Which measures and figures."""
     found = ", ".join(name.replace("_", " ") for name in study.headline.metrics.values if name != "n")
     decision = ", decision curve" if study.headline.decisions is not None else ""
-    return f"{at_start(found)}. Confusion matrix, ROC, precision-recall, reliability, rejection{decision} as figures."
+    return (
+        f"{at_start(found)}; calibration slope and intercept, and the distance of the probabilities from a smoothed "
+        f"calibration curve (ICI, E50, E90). Confusion matrix, ROC, precision-recall, calibration curve, "
+        f"rejection{decision} as figures."
+    )
 
 
 def uncertainty(study: Study) -> str | None:
     """How intervals were found."""
     methods = sorted(set(study.headline.intervals["method"]) - {"none"})
-    return f"95% intervals of every figure, each with its method: {', '.join(methods)}."
+    gaps = any(gap.gaps for gap in study.headline.gaps)
+    corrected = " Gaps between subgroups: p-values corrected for all pairs and all gaps (Holm)." if gaps else ""
+    return (
+        f"95% intervals, each with its method: {', '.join(methods)}. Calibration by a test; distances from a curve, "
+        f"which no chance brings below 0, have no interval.{corrected}"
+    )
 
 
 def robustness(study: Study) -> str | None:
-    """Subgroups, and another threshold."""
+    """Subgroups of any kind."""
     columns = [one.column for one in study.headline.subgroups]
     if not columns:
         return None
     return f"Every metric by {enumerated(columns)}, with n and interval."
 
 
-def heterogeneity(study: Study) -> str | None:
-    """What the subgroups say."""
+CLUSTERS = ("site", "centre", "center", "hospital", "clinic", "institution", "institute", "country", "region", "city")
+"""Words in the name of a column that tells where images come from, and not of whom."""
+
+
+def clusters(study: Study) -> str | None:
+    """How differences between places were looked for: by columns that name places, or on another site's images."""
+    places = [one.column for one in study.headline.subgroups if _is_place(one.column)]
     said = []
-    for one in study.headline.subgroups:
+    if places:
+        said.append(f"Every metric by {enumerated(places)}, with n and interval; gaps are tested.")
+    if any(one.table.split == "external" for one in study.assessments) and len(study.assessments) > 1:
+        said.append("Another site's images are evaluated beside the run's own.")
+    if not said:
+        return None
+    return f"{' '.join(said)} {NOT_KNOWN}: whether the training allowed for clusters; medcls's does not."
+
+
+def fairness(study: Study) -> str | None:
+    """Whether groups of people were held side by side."""
+    people = [one.column for one in study.headline.subgroups if not _is_place(one.column)]
+    if not people:
+        return None
+    return (
+        f"Performance is held side by side by {enumerated(people)}, and gaps are tested. The training knows no groups "
+        f"of people and treats none apart. {NOT_KNOWN}: why these columns, and what follows from the gaps."
+    )
+
+
+def _is_place(column: str) -> bool:
+    words = re.split(r"[^a-z]+", column.casefold())
+    return any(word.removesuffix("s") in CLUSTERS or word in CLUSTERS for word in words)
+
+
+def gaps_between_places(study: Study) -> str | None:
+    """What differs between places."""
+    return _gaps(study, [one for one in study.headline.subgroups if _is_place(one.column)])
+
+
+def _gaps(study: Study, columns: Sequence[Subgroups]) -> str | None:
+    said = []
+    for one in columns:
         metric = one.compared_by[0] if one.positive is not None else "balanced_accuracy"
         said.append(one.say_gap(metric, study.headline.gap(one, metric)).replace(metric, NAMES[metric], 1))
     return " ".join(at_start(one) for one in said) or None
@@ -354,9 +410,9 @@ def numbers(study: Study) -> str | None:
     data, excluded = audit["data"], study.setting("data.exclude") or ()
     finding = study.finding("groups")
     groups = None if finding is None else finding["values"].get("groups")
-    of_groups = f" of {groups:,} groups" if groups else ""
+    of_groups = f" of {groups:,} groups" if groups else "; patients not known"
     left_out = f"; {counted(len(excluded), 'image')} left out by name" if excluded else ""
-    parts = "; ".join(_size(part) for part in data["splits"])
+    parts = "; ".join(_size(part, groups=bool(groups)) for part in data["splits"])
     return (
         f"{counted(data['images'], 'image')}{of_groups}, {data['unreadable']} unreadable{left_out}. In parts: {parts}."
     )
@@ -389,7 +445,7 @@ def _calibration(one: Assessment) -> str:
 
 def performance_by_subgroup(study: Study) -> str | None:
     """The same, and the widest gap between groups of each column."""
-    return _joined(performance(study), heterogeneity(study))
+    return _joined(performance(study), _gaps(study, study.headline.subgroups))
 
 
 def accuracy_estimates(study: Study) -> str | None:
@@ -404,7 +460,7 @@ def failures(study: Study) -> str | None:
     """Which class is taken for which."""
     confusion, classes = study.headline.metrics.confusion, study.headline.table.classes
     wrong = [
-        (int(confusion[i, k]), f"{int(confusion[i, k]):,} {classes[i]} called {classes[k]}")
+        (int(confusion[i, k]), f"{int(confusion[i, k]):,} {named(classes[i])} called {named(classes[k])}")
         for i in range(len(classes))
         for k in range(len(classes))
         if i != k and confusion[i, k]
@@ -523,7 +579,7 @@ def output(study: Study) -> str | None:
     table, point = study.headline.table, study.headline.policies.operating_point
     if table.positive is None or point is None:
         return f"A probability of each of {len(table.classes)} classes; the most probable is called."
-    return f"A probability of {table.positive}; from the threshold {point.label()} on an image is called so."
+    return f"A probability of {named(table.positive)}; from the threshold {point.label()} on an image is called so."
 
 
 def training_and_evaluation(study: Study) -> str | None:
@@ -545,7 +601,7 @@ def distribution(study: Study) -> str | None:
     classes = study.headline.table.classes
     listed = [
         f"{part['split']}: "
-        + ", ".join(f"{name} {part[f'{name}: images']:,} ({part[f'{name}: share']:.1%})" for name in classes)
+        + ", ".join(f"{named(name)} {part[f'{name}: images']:,} ({part[f'{name}: share']:.1%})" for name in classes)
         for part in _parts(study)
     ]
     return f"{at_start('; '.join(listed))}."
@@ -585,8 +641,16 @@ def _came_with_the_data(one: Assessment) -> bool:
     return "given_split" in rows and bool((rows["given_split"] == one.table.split).all())
 
 
-def _size(part: Mapping[str, Any]) -> str:
-    return f"{part['split']} {counted(part['images'], 'image')} of {counted(part['groups'], 'group')}"
+def _groups_known(study: Study) -> bool:
+    """Whether anything says which images belong to one patient; without it each stands for a group of its own."""
+    finding = study.finding("groups")
+    known = bool((study.headline.table.rows["group"] != "").any())
+    return known if finding is None else bool(finding["values"].get("groups"))
+
+
+def _size(part: Mapping[str, Any], *, groups: bool) -> str:
+    of_groups = f" of {counted(part['groups'], 'group')}" if groups else ""
+    return f"{part['split']} {counted(part['images'], 'image')}{of_groups}"
 
 
 def _model_size(summary: str) -> str:
@@ -614,7 +678,8 @@ def _phases(study: Study) -> str:
 
 
 def _either(classes: Sequence[str]) -> str:
-    return f"{', '.join(classes[:-1])} or {classes[-1]}"
+    names = [named(name) for name in classes]
+    return f"{', '.join(names[:-1])} or {names[-1]}"
 
 
 def _listed(values: Sequence[float]) -> str:

@@ -78,8 +78,3 @@ def told(assessment: Assessment, *metrics: str) -> str:
 def split_name(split: str) -> str:
     """Name a split within a sentence."""
     return _SPLITS.get(split, split)
-
-
-def at_start(text: str) -> str:
-    """With its first letter large, the rest as it is."""
-    return text[:1].upper() + text[1:]

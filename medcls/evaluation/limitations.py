@@ -12,7 +12,7 @@ from scipy.stats import binom
 from medcls.evaluation.analytic import LEVEL, holm, wilson_limits
 from medcls.evaluation.assessment import Assessment
 from medcls.evaluation.ensembles import ENSEMBLE
-from medcls.evaluation.estimates import NAMES, Estimate, at_start, estimate, pick, split_name, told
+from medcls.evaluation.estimates import NAMES, Estimate, estimate, pick, split_name, told
 from medcls.evaluation.folds import OUT_OF_FOLD
 from medcls.evaluation.metrics import FEW_CASES, UNFITTED_THRESHOLD
 from medcls.evaluation.plots import overfitting_alarm
@@ -21,7 +21,7 @@ from medcls.evaluation.resampling import group_numbers
 from medcls.evaluation.shift import SLIGHT, class_shares, differences, in_the_large, prevalence_differences, shares
 from medcls.evaluation.sources import Sources
 from medcls.evaluation.subgroups import Gap, Subgroups
-from medcls.wording import counted, enumerated
+from medcls.wording import at_start, counted, enumerated, named
 
 Level = Literal["serious", "mind"]
 """Serious: the figures do not mean what they seem to. Mind: they hold less far than they seem to."""
@@ -324,7 +324,7 @@ def _small(headline: Assessment) -> list[Limitation]:
     names = _opening(headline)
     wide = [name for name in names if (one := estimate(headline, name)).high - one.low > WIDE]
     cases = _cases(headline)
-    few = [f"{n} of {name}" for name, n in cases.items() if n < FEW_CASES]
+    few = [f"{n} of {named(name)}" for name, n in cases.items() if n < FEW_CASES]
     if few:
         fewest = max(min(cases.values()), 1)
         text = (
@@ -393,7 +393,7 @@ def _calibration(headline: Assessment) -> list[Limitation]:
         title = f"Probabilities miss what came true in {missed} of {len(headline.reliability)} ranges"
     else:
         return []
-    meaning = "80 in 100 such calls are right" if positive is None else f"80 in 100 such images are {positive}"
+    meaning = "80 in 100 such calls are right" if positive is None else f"80 in 100 such images are {named(positive)}"
     distance = pick(headline.calibration, "ici", (positive or "",))
     mean = "" if math.isnan(distance.value) else f": in the mean they are {distance.value:.3f} off (ICI)"
     text = (
@@ -416,7 +416,7 @@ def _class_off(headline: Assessment) -> str | None:
         return None
     direction = "high" if predicted[name] > true[name].value else "low"
     return (
-        f"Probabilities of {name} are too {direction} on the whole: {predicted[name]:.3f} in the mean, and "
+        f"Probabilities of {named(name)} are too {direction} on the whole: {predicted[name]:.3f} in the mean, and "
         f"{true[name]} came true"
     )
 
@@ -442,7 +442,7 @@ def _sets(headline: Assessment) -> list[Limitation]:
     error = math.sqrt(rule.coverage * (1 - rule.coverage) * (1 / _groups_of(headline) + 1 / max(rule.n, 1)))
     by_class = {name: (held / n, held, n) for name, (held, n) in sets.by_class.items() if n}
     worst = min(by_class, key=lambda name: by_class[name][0])
-    listed = ", ".join(f"{held:,} of {n:,} {name}" for name, (_, held, n) in by_class.items())
+    listed = ", ".join(f"{held:,} of {n:,} {named(name)}" for name, (_, held, n) in by_class.items())
     if share < rule.coverage - BEYOND_CHANCE * error:
         text = (
             f"They hold it in {listed}. The promise is for images like those of "
@@ -455,7 +455,7 @@ def _sets(headline: Assessment) -> list[Limitation]:
             f"They hold it in {listed}. The promise is kept over all classes together, at the cost of this one, of "
             "which an image has no such promise."
         )
-        found.append(Limitation(f"{promised} {by_class[worst][0]:.1%} of {worst}", text, "serious"))
+        found.append(Limitation(f"{promised} {by_class[worst][0]:.1%} of {named(worst)}", text, "serious"))
     if sets.single < sets.n / 2:
         text = (
             f"The others hold several labels ({sets.several:,}) or none ({sets.empty:,}), which both say 'I do not "
@@ -474,7 +474,7 @@ def _of_column(headline: Assessment, column: Subgroups) -> list[Limitation]:
     gaps = [gap for metric in column.compared_by if (gap := headline.gap(column, metric)) is not None]
     if not gaps:
         listed = "; ".join(f"{group.name} ({column.counts(group)})" for group in column.groups)
-        behind = "groups of images" if column.clustered else "images"
+        behind = "independent cases" if column.clustered else "images"
         text = (
             f"The groups are {listed}. A rank asks for {column.least} {behind} behind each figure. Whether the "
             "classifier serves all alike is not shown."
@@ -574,7 +574,7 @@ def _both_values(precision: float, npv: float) -> str:
 
 
 def _listed(shares_by_class: Mapping[str, float]) -> str:
-    return ", ".join(f"{share:.1%} {name}" for name, share in shares_by_class.items())
+    return ", ".join(f"{share:.1%} {named(name)}" for name, share in shares_by_class.items())
 
 
 def _groups(headline: Assessment) -> list[Limitation]:

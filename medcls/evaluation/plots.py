@@ -20,7 +20,7 @@ from mlxtend.plotting import plot_confusion_matrix
 from numpy.typing import ArrayLike, NDArray
 
 from medcls.errors import MedclsError
-from medcls.evaluation.drawing import COLOURS, LINES, new_figure, styled
+from medcls.evaluation.drawing import COLOURS, LINES, REPORT_WIDTH, new_figure, styled
 
 PHASE_SHADES = ("#ffffff", "#ededed")
 TRAIN_COLOUR, VAL_COLOUR = COLOURS[0], COLOURS[1]
@@ -125,7 +125,7 @@ def training_figure(
     table = _by_epoch(history)
     rates = [name for name in table.columns if str(name).startswith("lr") and table[name].notna().any()]
     with styled([caption, *(name for name, _, _ in phases), *map(str, table.columns)], stamp) as draw:
-        figure = new_figure(8.5, 8.4 if rates else 6.4)
+        figure = new_figure(REPORT_WIDTH, 9.6 if rates else 7.4)
         grid = figure.subplots(3 if rates else 2, 1, sharex=True, height_ratios=[3, 3, 1.6] if rates else [1, 1])
         losses, metrics = grid[0], grid[1]
 
@@ -180,7 +180,7 @@ def training_figure(
                 textcoords="offset points",
                 ha="center",
                 va="bottom",
-                fontsize=9,
+                fontsize=10,
                 annotation_clip=False,
             )
             label = f"phase {place + 1}: {draw.name(name, lines=1)}, epochs {start} to {until}"
@@ -193,7 +193,9 @@ def training_figure(
             if best_epoch is not None:
                 axes.axvline(best_epoch, color=COLOURS[2], linewidth=1.2, linestyle="--", zorder=1)
             if axes.get_legend_handles_labels()[0]:
-                axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1.0), borderaxespad=0)
+                # Above the axes, over the numbers of the phases: beside them it would take half the width.
+                above = 1.09 if axes is losses and reached else 1.02
+                axes.legend(loc="lower left", bbox_to_anchor=(0.0, above), borderaxespad=0, fontsize=10)
         if best_epoch is not None:
             on_the_left = best_epoch > last / 2
             metrics.annotate(
@@ -203,7 +205,7 @@ def training_figure(
                 xytext=(-4 if on_the_left else 4, 0),
                 textcoords="offset points",
                 ha="right" if on_the_left else "left",
-                fontsize=9,
+                fontsize=10,
                 color=COLOURS[2],
                 bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1},
             )
@@ -211,7 +213,7 @@ def training_figure(
         grid[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
         grid[-1].set_xlim(-0.5, last + 0.5)
         alarm = overfitting_alarm(history)
-        figure.suptitle(textwrap.fill(alarm, 100) if alarm else "Training", color=COLOURS[1] if alarm else "black")
+        figure.suptitle(textwrap.fill(alarm, 58) if alarm else "Training", color=COLOURS[1] if alarm else "black")
         draw.finish(figure, caption)
     return figure
 

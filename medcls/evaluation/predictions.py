@@ -22,6 +22,7 @@ from scipy.special import logsumexp, softmax
 from medcls.errors import MedclsError, nearest
 from medcls.evaluation.hard_labels import are_hard_labels
 from medcls.evaluation.metrics import check_classes, check_probabilities
+from medcls.wording import at_start, named
 from medcls.writing import whole
 
 LOGIT, PROB = "logit_", "prob_"
@@ -235,7 +236,7 @@ class Predictions:
     def caption(self) -> str:
         """One line for every figure and table made of these rows: split, counts, and what the split took part in."""
         counts = Counter(self.rows["label"])
-        parts = ", ".join(f"{counts[name]} {name}" for name in self.classes)
+        parts = ", ".join(f"{counts[name]} {named(name)}" for name in self.classes)
         words = f"{self.split or 'unnamed split'}, n = {len(self)} images ({parts})"
         groups = self.rows.loc[self.rows["group"] != "", "group"].nunique()
         if groups:
@@ -445,14 +446,14 @@ def check_may_fit(table: Predictions, what: str) -> tuple[str, ...]:
     # Tables of other tools spell it as they like.
     if table.split.strip().casefold() in NEVER_FITTED_ON:
         raise MedclsError(
-            f"{what.capitalize()} was to be fitted on the split {table.split!r}, whose figures would then be judged by "
+            f"{at_start(what)} was to be fitted on the split {table.split!r}, whose figures would then be judged by "
             "their own answers. Fit it on val, or on a part cut off for it (data.calibration_fraction)."
         )
     if len(table) == 0:
-        raise MedclsError(f"{what.capitalize()} was to be fitted on a table without rows.")
+        raise MedclsError(f"{at_start(what)} was to be fitted on a table without rows.")
     if are_hard_labels(table.probabilities()):
         raise MedclsError(
-            f"{what.capitalize()} was to be fitted on hard labels: every value is exactly 0 or 1. Give each class's "
+            f"{at_start(what)} was to be fitted on hard labels: every value is exactly 0 or 1. Give each class's "
             "probability."
         )
     weak = []

@@ -252,7 +252,7 @@ def metric_sections(headline: Assessment, units: Assessment | None = None, names
         confusion=confusion_sheet(headline),
         classes=classes_sheet(headline) if headline.metrics.per_class else None,
         units=None if units is None else units_sheet(headline, units),
-        units_point=None if units is None else f"{_units(units)} {operating_point(units)}",
+        units_point=None if units is None else f"{_units(headline, units)} {operating_point(units)}",
         predictive=predictive_values_sheet(headline),
         temperature=_temperature(headline),
         calibration=calibration_sheet(headline),
@@ -389,11 +389,22 @@ def _settings(sources: Sources) -> str | None:
     return "\n".join(lines)
 
 
-def _units(units: Assessment) -> str:
+def _units(images: Assessment, units: Assessment) -> str:
     """How many patients or exams there are, and of which classes."""
     counts = zip(units.table.classes, units.metrics.confusion.sum(axis=1).tolist(), strict=True)
     listed = ", ".join(f"{count:,} {isolated(name)}" for name, count in counts)
-    return f"{len(units.table):,} patients or exams ({listed})."
+    return f"{len(units.table):,} patients or exams ({listed}).{_mixed(images, units)}"
+
+
+def _mixed(images: Assessment, units: Assessment) -> str:
+    """How many units have images under both labels, and what they count as; nothing of units with one label each."""
+    rows, positive = images.table.rows, units.table.positive
+    labels = rows[rows["group"] != ""].groupby("group")["label"].nunique()
+    mixed = int((labels > 1).sum())
+    if not mixed or positive is None:
+        return ""
+    have = "has images under both labels and counts" if mixed == 1 else "have images under both labels and count"
+    return f" {mixed:,} of them {have} as {isolated(positive)}: one image of it is enough."
 
 
 def _sentence(text: str) -> str:
@@ -449,7 +460,7 @@ def _splits(one: Assessment, sources: Sources) -> Sheet | None:
     if table is None:
         return None
     classes = [name.removesuffix(of_class) for name in table.columns if name.endswith(of_class)]
-    return splits_sheet(table, classes, one.table.positive, groups=bool((table["images"] != table["groups"]).any()))
+    return splits_sheet(table, classes, one.table.positive, groups=bool((one.table.rows["group"] != "").any()))
 
 
 def _copies(sources: Sources) -> str | None:

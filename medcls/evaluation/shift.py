@@ -13,6 +13,7 @@ from medcls.evaluation.calibration import reliability_table
 from medcls.evaluation.estimates import NAMES, Estimate, estimate
 from medcls.evaluation.predictions import Predictions
 from medcls.evaluation.resampling import group_numbers
+from medcls.wording import named
 
 SLIGHT = 0.03
 """Differences of probabilities and shares up to this are called none, however many images show them."""
@@ -72,7 +73,7 @@ def prevalence_differences(here: dict[str, Estimate], there: dict[str, Estimate]
 
 def _shares_apart(here: dict[str, Estimate], there: dict[str, Estimate]) -> list[Difference]:
     names = list(here)[-1:] if len(here) == 2 else list(here)
-    return [Difference(f"share of {name}", here[name], there[name], of_calls=False) for name in names]
+    return [Difference(f"share of {named(name)}", here[name], there[name], of_calls=False) for name in names]
 
 
 def _beyond_chance(held: Sequence[Difference]) -> list[Difference]:
@@ -139,5 +140,5 @@ def in_the_large(assessment: Assessment) -> InTheLarge:
 def _rates(table: Predictions) -> list[tuple[str, str, str]]:
     """Name, metric and class of the rates to hold side by side."""
     if table.positive is None:
-        return [(f"sensitivity for {name}", "sensitivity", name) for name in table.classes]
+        return [(f"sensitivity for {named(name)}", "sensitivity", name) for name in table.classes]
     return [(metric, metric, table.positive) for metric in ("sensitivity", "specificity")]

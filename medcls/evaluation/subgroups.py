@@ -30,7 +30,7 @@ from medcls.evaluation.metrics import (
 )
 from medcls.evaluation.predictions import PROB, Predictions
 from medcls.evaluation.resampling import any_repeated, group_numbers
-from medcls.wording import counted
+from medcls.wording import counted, named
 
 MISSING = "(missing)"
 MOST_GROUPS = 50
@@ -281,7 +281,7 @@ class Subgroups:
         if gap is None:
             return (
                 f"{metric} by {self.column}: fewer than two groups have the {self.least} "
-                f"{'groups of images' if self.clustered else 'images'} behind the figure that a rank asks for, so no "
+                f"{'independent cases' if self.clustered else 'images'} behind the figure that a rank asks for, so no "
                 "best and no worst is named."
             )
         best, worst = (
@@ -297,8 +297,8 @@ class Subgroups:
     def counts(self, group: Subgroup) -> str:
         """Say how many rows a group has, and of which classes."""
         support = group.metrics.confusion.sum(axis=1)
-        listed = ", ".join(f"{count} {name}" for name, count in zip(self.classes, support, strict=True))
-        of = f" of {group.behind.rows} groups" if self.clustered else ""
+        listed = ", ".join(f"{count} {named(name)}" for name, count in zip(self.classes, support, strict=True))
+        of = f", {counted(group.behind.rows, 'independent case')}" if self.clustered else ""
         return f"n = {group.n}{of}: {listed}"
 
     def table(self) -> pd.DataFrame:
@@ -389,7 +389,7 @@ def subgroups(
         rows = _rows(predictions, codes == code)
         drawn = interval_table(rows) if interval_table is not None and len(rows) else None
         groups.append(Subgroup(name, _metrics(rows, threshold), drawn, _behind(rows, threshold)))
-    clustered = any_repeated(group_numbers(predictions.rows["group"].tolist(), len(predictions)))
+    clustered = any_repeated(group_numbers(predictions.clusters, len(predictions)))
     return Subgroups(column, predictions.classes, predictions.positive, overall, tuple(groups), least, clustered)
 
 
@@ -465,7 +465,7 @@ def _check_number_of_groups(count: int, what: str) -> None:
 
 
 def _behind(table: Predictions, threshold: float | None) -> Behind:
-    groups = group_numbers(table.rows["group"].tolist(), len(table))
+    groups = group_numbers(table.clusters, len(table))
     labels = table.labels()
     called = predicted_classes(table.probabilities(), table.classes, table.positive, threshold)
 

@@ -9,6 +9,7 @@ import numpy as np
 from medcls.evaluation.assessment import Assessment
 from medcls.evaluation.intervals import FIXED, MACRO
 from medcls.evaluation.thresholds import NOT_FITTED
+from medcls.wording import named
 
 UNDEFINED = "undefined"
 
@@ -208,7 +209,8 @@ def operating_point(one: Assessment) -> str:
 
 
 def isolated(name: str) -> str:
-    """A name for a sentence: one that is written from right to left is kept from reordering what stands around it."""
+    """A name for a sentence: quoted where it reads as a number, and kept from reordering what stands around it."""
+    name = named(name)
     if any(unicodedata.bidirectional(character) in _FROM_THE_RIGHT for character in name):
         return f"\N{FIRST STRONG ISOLATE}{name}\N{POP DIRECTIONAL ISOLATE}"
     return name

@@ -264,8 +264,10 @@ def test_p17_a_rank_counts_patients_where_they_have_several_images():
         grouped.rows.loc[grouped.rows["sex"] == name, "group"].nunique() for name in ("F", "M")
     ]
     assert found.gap("accuracy") is None
-    assert "30 groups of images behind" in found.say_gap("accuracy", None)
-    assert f"n = {found.groups[0].n} of {found.groups[0].behind.rows} groups: " in found.counts(found.groups[0])
+    assert "30 independent cases behind" in found.say_gap("accuracy", None)
+    assert f"n = {found.groups[0].n}, {found.groups[0].behind.rows} independent cases: " in found.counts(
+        found.groups[0]
+    )
 
 
 @pytest.mark.parametrize("each", [1, 3])
