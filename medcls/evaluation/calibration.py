@@ -449,12 +449,13 @@ def calibration_figures(table: Predictions, resamples: int = 2000, seed: int = 0
         return np.column_stack([line.figures(weights) for line in lines.values()])
 
     drawn = bootstrap(figures, labels, groups, resamples, seed).values
-    method = f"bootstrap over {'groups' if any_repeated(groups) else 'rows'}, one Newton step"
+    count = len(np.unique(groups)) if any_repeated(groups) else None
+    method = f"bootstrap over {'rows' if count is None else 'groups'}, one Newton step"
     found = {}
     for place, (name, one) in enumerate(lines.items()):
         for column, (metric, value) in enumerate(zip(LINE, one.line.figures, strict=True)):
             note = one.line.reason if np.isnan(value) else ""
-            found[metric, name] = _resampled(value, drawn[:, len(LINE) * place + column], method, note)
+            found[metric, name] = _resampled(value, drawn[:, len(LINE) * place + column], count, method, note)
     found |= {(metric, whole): interval for metric, interval in _without_interval(table, groups).items()}
     return _frame({name: dataclasses.replace(interval, n=len(table)) for name, interval in found.items()})
 
@@ -484,11 +485,11 @@ def _judged(table: Predictions) -> tuple[str, ...]:
     return table.classes if table.positive is None else (table.positive,)
 
 
-def _resampled(estimate: float, values: Floats, method: str, note: str) -> Interval:
-    """Interval of one figure from its values over resamples; `n` is left to whoever calls."""
+def _resampled(estimate: float, values: Floats, count: int | None, method: str, note: str) -> Interval:
+    """Interval of one figure from its values over resamples of `count` groups; `n` is left to whoever calls."""
     if np.isnan(estimate):
         return undefined(note)
-    limits = bootstrap_limits(estimate, values, (-np.inf, np.inf))
+    limits = bootstrap_limits(estimate, values, (-np.inf, np.inf), count)
     if limits is None:
         return Interval(estimate, np.nan, np.nan, "none", 0, "its uncertainty cannot be told from these rows")
     return Interval(estimate, *limits, method, 0, note)

@@ -20,13 +20,9 @@ from scipy.stats import norm, rankdata
 from scipy.stats import t as student
 
 from medcls.errors import MedclsError, nearest
-<<<<<<< HEAD
-from medcls.evaluation.analytic import FEW_FOR_DELONG, LEVEL, Z, delong, newcombe_limits, t_factor
+from medcls.evaluation.analytic import FEW_FOR_DELONG, LEVEL, Z, delong, holm, newcombe_limits, t_factor
 from medcls.evaluation.decision_curve import acting_from, benefit_of_rows
 from medcls.evaluation.estimates import NAMES
-=======
-from medcls.evaluation.analytic import FEW_FOR_DELONG, Z, delong, holm, newcombe_limits
->>>>>>> 4451b94 (A prevalence is shifted from that of val, by a logistic recalibration; calibration is told by slope, curve and test, not by an error whose interval never holds the truth; gaps between subgroups are corrected for all of a report)
 from medcls.evaluation.hard_labels import check_table
 from medcls.evaluation.intervals import MACRO, Split
 from medcls.evaluation.metrics import LOWER_IS_BETTER, Floats, Integers, predicted_classes

@@ -16,8 +16,8 @@ import pandas as pd
 from scipy.stats import t as student
 
 from medcls.errors import MedclsError
-from medcls.evaluation.analytic import LEVEL
-from medcls.evaluation.comparing import ALPHA, BY_THE_RANK, WORDS, check_metric, check_paired, holm, split_of
+from medcls.evaluation.analytic import LEVEL, holm
+from medcls.evaluation.comparing import ALPHA, BY_THE_RANK, WORDS, check_metric, check_paired, split_of
 from medcls.evaluation.contest import Question, caution, check_two_for_a_margin, stamps
 from medcls.evaluation.decision_curve import acting_from, decision_curve
 from medcls.evaluation.hard_labels import check_table
