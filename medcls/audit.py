@@ -74,8 +74,10 @@ def audit(cfg: DictConfig, folder: RunFolder) -> int:
     from medcls.auditing.page import page
     from medcls.auditing.record import record
     from medcls.data.manifest import read_exclusions
+    from medcls.evaluation.sample_size import check_half_width
 
     check_settings(cfg)
+    half_width = check_half_width(cfg.precision_of_sensitivity)
     # Shown in 8 bits, whatever the network will get.
     decoding = dataclasses.replace(asked_decoding(cfg), bits=8)
     terminal.start_log()
@@ -84,7 +86,9 @@ def audit(cfg: DictConfig, folder: RunFolder) -> int:
     divided, findings = try_to_split(manifest, settings)
     met = earlier_tests(divided, settings | source_settings(cfg))
     with terminal.progress("looking for faults") as progress:
-        findings += check(manifest, divided, resize=cfg.data.resize or "squash", met=met, progress=progress)
+        findings += check(
+            manifest, divided, resize=cfg.data.resize or "squash", met=met, half_width=half_width, progress=progress
+        )
     known = manifest if divided is None else divided
     layout = page(
         known,

@@ -27,6 +27,7 @@ from medcls.evaluation.policies import not_fitted as policies_not_fitted
 from medcls.evaluation.predictions import Predictions, aggregate, from_logits
 from medcls.evaluation.recalibration import METHODS
 from medcls.evaluation.report import report
+from medcls.evaluation.sample_size import HALF_WIDTH, check_half_width
 from medcls.evaluation.sources import Drawn, Picture, Sources
 from medcls.evaluation.subgroups import Bands
 from medcls.evaluation.thresholds import chosen_beforehand, parse_policy
@@ -67,6 +68,8 @@ class Telling:
         Columns that make subgroups.
     prevalence : float, mapping, or None
         Where the classifier is to be used.
+    precision_of_sensitivity : float
+        Half the width that the 95% interval of the sensitivity is to have.
     ordered : tuple of str, or None
         The classes in their order, where they have one.
     resamples, seed : int
@@ -83,6 +86,7 @@ class Telling:
     aggregate: str | None
     bands: Mapping[str, Bands | None]
     prevalence: float | Mapping[str, float] | None
+    precision_of_sensitivity: float
     ordered: tuple[str, ...] | None
     resamples: int
     seed: int
@@ -124,6 +128,8 @@ class Telling:
             aggregate=settings["aggregate"],
             bands=read_bands(settings["subgroups"] or {}),
             prevalence=_prevalence(settings["prevalence"]),
+            # Runs of earlier versions do not state it.
+            precision_of_sensitivity=check_half_width(settings.get("precision_of_sensitivity", HALF_WIDTH)),
             ordered=None if settings["ordered"] is None else tuple(str(name) for name in settings["ordered"]),
             resamples=resamples,
             seed=seed,
@@ -250,6 +256,7 @@ def judge(tables: Sequence[Predictions], fitted: Fitted, telling: Telling) -> Re
     settings: dict[str, Any] = {
         "resamples": telling.resamples,
         "seed": telling.seed,
+        "precision_of_sensitivity": telling.precision_of_sensitivity,
         "ordered": telling.ordered is not None,
     }
     if telling.ordered is not None:
@@ -449,6 +456,8 @@ def show(results: Results, readings: Readings | None) -> None:
             log.warning("%s: undefined: %s (%s)", one.table.name, ", ".join(undefined), reasons)
         if (note := one.metrics.majority_note()) is not None:
             log.warning("%s: %s", one.table.name, note)
+    if (needed := results.headline.cases_needed) is not None:
+        log.info("%s", needed.sentence())
     if readings is not None:
         log.info("%s", readings.sentence())
 

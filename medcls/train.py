@@ -127,7 +127,9 @@ def train(cfg: DictConfig, run: RunFolder) -> float | None:
     whole, manifest = read_images(cfg, settings)
     reporting.rehearse(manifest.rows, manifest.classes, manifest.positive, telling)
     asked = settings | source_settings(cfg)
-    findings = audit_quickly(whole, manifest, asked, resize=preprocessing.resize)
+    findings = audit_quickly(
+        whole, manifest, asked, resize=preprocessing.resize, half_width=telling.precision_of_sensitivity
+    )
     data = make_loaders(cfg, manifest, preprocessing, machine)
     for line in hardware.suggestions(str(cfg.trainer.precision), cfg.data.batch_size):
         log.info("would suit this machine better: %s", line)

@@ -17,6 +17,7 @@ def check(
     *,
     resize: str = "squash",
     met: Sequence[Meeting] | None = None,
+    half_width: float = 0.05,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Finding]:
     """Look at a data set in every way that a table of its files allows; no image is opened.
@@ -31,6 +32,8 @@ def check(
         The policy by which images come to one size: decides whether a network sees the aspect ratio.
     met : sequence of Meeting, optional
         Earlier runs' test images that are coming into training; None where nobody looked.
+    half_width : float
+        How closely a sensitivity is to be known, as half the width of its interval.
     progress : callable, optional
         Called with checks done and checks in all.
 
@@ -55,7 +58,7 @@ def check(
         partial(groups.mixed_groups, manifest),
         partial(classes.counts, manifest),
         partial(classes.prevalence, manifest),
-        partial(classes.small_test, manifest, divided),
+        partial(classes.small_test, manifest, divided, half_width),
         partial(shortcuts, manifest, facts, resize),
         partial(images.blank, facts),
         partial(images.outliers, facts),

@@ -1,5 +1,7 @@
 """How many images of each class there are, in each split, and what figures so many cases can carry."""
 
+import math
+
 import numpy as np
 import pandas as pd
 
@@ -98,8 +100,10 @@ def _shift(table: pd.DataFrame, other: str) -> Finding:
     return Finding(f"prevalence_{other}", "good", title, text, values, shown)
 
 
-def small_test(manifest: Manifest, divided: Manifest | None) -> list[Finding]:
-    """How wide an interval the test images of each class would leave."""
+def small_test(manifest: Manifest, divided: Manifest | None, half_width: float = 0.05) -> list[Finding]:
+    """How wide an interval the test images of each class would leave, and how many cases a stated width takes."""
+    from medcls.evaluation.analytic import rows_for
+
     held, column = (manifest, "given_split") if divided is None else (divided, "split")
     test = (held.rows[column] == "test").to_numpy()
     if not test.any():
@@ -117,12 +121,15 @@ def small_test(manifest: Manifest, divided: Manifest | None) -> list[Finding]:
         f"with {counted(worst['independent cases'], 'case')} of {worst['class']}, a sensitivity of {ASSUMED:.2f} "
         f"would come with {worst['low']:.2f} to {worst['high']:.2f}"
     )
+    takes = math.ceil(rows_for(ASSUMED, half_width))
+    if worst["independent cases"] < takes:
+        width += f"; \N{PLUS-MINUS SIGN}{half_width:g} takes {takes:,} cases"
     text = (
         f"Wilson's 95% interval, for {worst['found']} of {worst['independent cases']} found. Differences smaller than "
         "its width cannot be seen on this test split: cross-validation (data.folds=5) judges every image once, and "
         "so narrows it."
     )
-    values: dict[str, float | int | str | None] = {}
+    values: dict[str, float | int | str | None] = {"half_width": half_width, "cases_needed": takes}
     for _, row in table.iterrows():
         values |= {
             f"cases_{row['class']}": int(row["independent cases"]),

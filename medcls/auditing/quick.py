@@ -16,7 +16,7 @@ LOUDNESS = {"error": logging.ERROR, "warning": logging.WARNING}
 
 
 def audit_quickly(
-    manifest: Manifest, divided: Manifest, settings: Mapping[str, object], *, resize: str
+    manifest: Manifest, divided: Manifest, settings: Mapping[str, object], *, resize: str, half_width: float = 0.05
 ) -> list[Finding]:
     """Run the quick checks, and log each error and each warning in one line.
 
@@ -30,18 +30,22 @@ def audit_quickly(
         What it was split by, as `medcls.data.locked.remember_test` takes it.
     resize : str
         The policy by which the network will see the images.
+    half_width : float
+        As of `check`.
 
     Returns
     -------
     list of Finding
         All of them, for the run folder's `audit.json`.
     """
-    found = check(manifest, divided, resize=resize, met=earlier_tests(divided, settings))
+    found = check(manifest, divided, resize=resize, met=earlier_tests(divided, settings), half_width=half_width)
     in_run = [finding for finding in found if finding.check.startswith("leak")]
     findings = [_as_settled(finding) if settled(finding, in_run) else finding for finding in found]
     for finding in findings:
         if finding.level in LOUDNESS:
             log.log(LOUDNESS[finding.level], "audit: %s (%s)", " ".join(finding.title.split()), finding.check)
+        elif finding.check == "small_test":  # what the test can tell is worth a line before anything is trained
+            log.info("audit: %s", " ".join(finding.title.split()))
     return findings
 
 

@@ -80,6 +80,23 @@ def wilson_limits(share: float, n: float) -> tuple[float, float]:
     return (0.0 if share == 0 else float(centre - half)), (1.0 if share == 1 else float(centre + half))
 
 
+def rows_for(share: float, half_width: float) -> float:
+    """How many rows it takes until Wilson's limits of a share lie this far from their middle; need not be whole.
+
+    The half width of `wilson_limits` solved for n, a quadratic in `n + Z^2`.
+
+    Parameters
+    ----------
+    share : float
+        From 0 to 1.
+    half_width : float
+        Above 0 and below 0.5; at 0.5, the width without any row, it is 0.
+    """
+    spread = share * (1 - share)
+    root = np.sqrt(spread**2 + half_width**2 * (1 - 4 * spread))
+    return max(0.0, float(Z**2 * ((spread + root) / (2 * half_width**2) - 1)))
+
+
 def wilson(successes: int, n: int, reason: str = "nothing to count") -> Interval:
     """Interval of a proportion; of nothing at all it is undefined, for the reason given."""
     if n == 0:

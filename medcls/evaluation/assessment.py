@@ -18,6 +18,7 @@ from medcls.evaluation.predictions import Predictions, uncalibrated
 from medcls.evaluation.predictive_values import PredictiveValues, predictive_values
 from medcls.evaluation.referral import SetCounts, count_sets, rejection_curve
 from medcls.evaluation.subgroups import Bands, Gap, Subgroups, at_edges, corrected, every, quantiles, subgroups
+        cases_needed=cases_needed(found, precision_of_sensitivity, len(calibrated)),
 
 # Subgroups are many. What is taken from the resamples is a standard error, and 500 know it within a few percent.
 RESAMPLES_OF_A_GROUP = 500
@@ -100,6 +101,8 @@ class Assessment:
         Between the groups of all columns, corrected for their number.
     deployment : Deployment or None
         Where a prevalence was stated.
+    cases_needed : CasesNeeded or None
+        For the precision of the sensitivity that was asked for.
     """
 
     table: Predictions
@@ -120,6 +123,7 @@ class Assessment:
     subgroups: tuple[Subgroups, ...]
     gaps: tuple[Gap, ...]
     deployment: Deployment | None
+    cases_needed: CasesNeeded | None
 
     def gap(self, column: Subgroups, metric: str) -> Gap | None:
         """Give the gap of a column by a metric; None where there is none."""
@@ -156,6 +160,7 @@ class Assessment:
                 for gap in self.gaps
             ],
             "net_benefit": None if self.benefit is None else self.benefit.to_dict(),
+            "cases_needed": None if self.cases_needed is None else self.cases_needed.to_plain(),
             "deployment": None if self.deployment is None else self.deployment.to_plain(),
         }
 
@@ -167,6 +172,7 @@ def assess(
     bands: Mapping[str, Bands | None] | None = None,
     prevalence: float | Mapping[str, float] | None = None,
     ordered: bool = False,
+    precision_of_sensitivity: float = HALF_WIDTH,
     resamples: int = 2000,
     seed: int = 0,
 ) -> Assessment:
@@ -184,6 +190,8 @@ def assess(
         Where the classifier is to be used: of the positive class, or of the classes by name.
     ordered : bool
         Whether the table's classes stand in an order that means something (mild, moderate, severe).
+    precision_of_sensitivity : float
+        Half the width that the 95% interval of the sensitivity is to have: how many more cases does that take?
     resamples, seed : int
         As of `intervals`.
 
@@ -228,6 +236,7 @@ def assess(
         subgroups=by_column,
         gaps=corrected(by_column),
         deployment=None if prevalence is None else _deployment(table, policies, found, prevalence),
+        cases_needed=cases_needed(found, precision_of_sensitivity, len(calibrated)),
     )
 
 

@@ -245,6 +245,7 @@ def metric_sections(headline: Assessment, units: Assessment | None = None, names
         caption=_sentence(headline.table.caption()),
         point=operating_point(headline),
         few=headline.metrics.few_cases_note(headline.table.classes),
+        needed=None if headline.cases_needed is None else headline.cases_needed.sentence(),
         positive=headline.table.positive,
         metrics=metrics_sheet(headline),
         at_half=at_half_sheet(headline),

@@ -425,7 +425,9 @@ def test_p52_few_test_cases_are_a_warning_with_the_width_of_the_interval():
     manifest = manifest_of(["malignant"] * 42 + ["other"] * 114 + ["malignant", "other"] * 50, given_split=given)
     finding = only(classes.small_test(manifest, None))
     assert finding.level == "information"
-    assert "with 42 cases of malignant, a sensitivity of 0.90 would come with 0.78 to 0.96" in finding.title
+    assert "with 42 cases of malignant, a sensitivity of 0.90 would come with 0.78 to 0.96; " in finding.title
+    assert finding.title.endswith("\N{PLUS-MINUS SIGN}0.05 takes 141 cases")
+    assert only(classes.small_test(manifest, None, 0.2)).title.endswith("0.96")  # more cases than that takes
     few = manifest_of(["a"] * 29 + ["b"] * 60, given_split=["test"] * 89)
     finding = only(classes.small_test(few, None))
     assert finding.level == "warning"

@@ -7,10 +7,12 @@ from made_study import BINARY, FOUR, policies, predictions
 
 from medcls.errors import MedclsError
 from medcls.evaluation.assessment import RESAMPLES_OF_A_GROUP, assess, read_bands
+from medcls.evaluation.decision_curve import say_benefit
 from medcls.evaluation.intervals import intervals
 from medcls.evaluation.metrics import classification_metrics
 from medcls.evaluation.policies import not_fitted
 from medcls.evaluation.predictions import uncalibrated
+from medcls.evaluation.report import metric_sections
 from medcls.run_folder import without_nan
 
 
@@ -90,6 +92,25 @@ def test_a_stated_prevalence_shifts_precision_and_probabilities():
         assess(table, not_fitted(table), prevalence=0.05)
     with pytest.raises(MedclsError, match="name each class's share"):
         assess(predictions(classes=FOUR), policies(FOUR), prevalence=0.05)
+
+
+def test_how_many_cases_a_stated_precision_takes():
+    table = predictions(n=200)
+    one = assess(table, policies(), precision_of_sensitivity=0.02, resamples=100)
+    assert one.cases_needed.asked == 0.02 and one.to_plain()["cases_needed"]["more"] == one.cases_needed.more > 0
+    assert one.cases_needed.sentence() in metric_sections(one)
+
+
+def test_net_benefit_and_predictive_values_are_told_with_intervals():
+    one = assess(predictions(n=400), policies(), prevalence=0.05, resamples=100)
+    plain, page = one.to_plain(), metric_sections(one)
+    benefit = plain["net_benefit"]
+    assert benefit["threshold"] == one.metrics.threshold and benefit["low"] < benefit["model"] < benefit["high"]
+    assert say_benefit(one.benefit) in page and f"{benefit['low']:.3f}" in page
+    there = plain["deployment"]["intervals"]
+    for name in ("precision", "npv"):
+        assert there[name]["low"] < plain["deployment"][name] == there[name]["estimate"] < there[name]["high"]
+        assert f"{there[name]['low']:.3f}\N{NO-BREAK SPACE}to" in page
 
 
 def test_it_is_plain_data_that_json_takes():
