@@ -17,8 +17,8 @@ from medcls.evaluation.policies import Policies
 from medcls.evaluation.predictions import Predictions, uncalibrated
 from medcls.evaluation.predictive_values import PredictiveValues, predictive_values
 from medcls.evaluation.referral import SetCounts, count_sets, rejection_curve
+from medcls.evaluation.sample_size import HALF_WIDTH, CasesNeeded, cases_needed
 from medcls.evaluation.subgroups import Bands, Gap, Subgroups, at_edges, corrected, every, quantiles, subgroups
-        cases_needed=cases_needed(found, precision_of_sensitivity, len(calibrated)),
 
 # Subgroups are many. What is taken from the resamples is a standard error, and 500 know it within a few percent.
 RESAMPLES_OF_A_GROUP = 500
