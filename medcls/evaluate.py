@@ -543,14 +543,17 @@ def fitted_for_table(
     if val is not None:
         check_are_other_images(val, table)
         return reporting.fit(val, telling)
-    beforehand = telling.operating_point.startswith("fixed")
-    if anew and not (beforehand and set(anew) == {"operating_point"}):
+    # A threshold chosen beforehand needs no rows to be fitted on, nor does the mean over a patient's images.
+    beforehand = {"operating_point"} if telling.operating_point.startswith("fixed") else set()
+    to_fit = [name for name in anew if name not in beforehand | {"aggregate"}]
+    if to_fit:
         raise MedclsError(
-            f"{', '.join(anew)}: fitted, and never on the result. Add val=FILE.csv, the same tool's predictions of "
+            f"{', '.join(to_fit)}: fitted, and never on the result. Add val=FILE.csv, the same tool's predictions of "
             "images that are not the result; or give a threshold chosen beforehand alone: operating_point=fixed=0.3."
         )
     policies = path.parent.parent / "policies.json"
-    if not anew and (stored := read_json(policies)) is not None:
+    as_stored = not set(anew) - {"aggregate"}
+    if as_stored and (stored := read_json(policies)) is not None:
         try:
             fitted = reporting.Fitted.from_plain(stored)
         except (KeyError, TypeError, AttributeError) as error:
@@ -559,8 +562,11 @@ def fitted_for_table(
             ) from error
         if fitted.images.checkpoint and fitted.images.checkpoint == table.checkpoint:
             log.info("judged by what its run fitted with the same checkpoint: %s", policies)
-            return fitted
-    if not anew:
+            if not anew:
+                return fitted
+            joined = reporting.not_fitted(fitted.images.calibrate(table), telling)
+            return dataclasses.replace(joined, images=fitted.images)
+    if as_stored:
         log.warning(
             "nothing was fitted: probabilities are taken as they are, and the threshold is 0.5. With val=FILE.csv, the "
             "same tool's predictions of images that are not the result, both are fitted"

@@ -30,6 +30,7 @@ from medcls.evaluation.report import report
 from medcls.evaluation.sample_size import HALF_WIDTH, check_half_width
 from medcls.evaluation.sources import Drawn, Picture, Sources
 from medcls.evaluation.subgroups import Bands
+from medcls.evaluation.telling import missed_target, worse_than_chance
 from medcls.evaluation.thresholds import chosen_beforehand, parse_policy
 from medcls.learning.checkpoints import AtomicCheckpointIO
 from medcls.preprocessing import Decoding, Preprocessing
@@ -441,6 +442,9 @@ def show_folds(folds: pd.DataFrame) -> None:
 
 def show(results: Results, readings: Readings | None) -> None:
     """Print what each split says of the checkpoint, side by side; and what is undefined, or worthless, and why."""
+    for said in (worse_than_chance(results.headline), missed_target(results.headline)):
+        if said is not None:
+            log.warning("%s: %s. %s", results.headline.table.name, *said)
     columns: dict[str, list[str]] = {}
     names = [name for name in SHOWN if name in results.headline.metrics.values]
     for one in results.splits:
@@ -448,6 +452,8 @@ def show(results: Results, readings: Readings | None) -> None:
     terminal.show_table(pd.DataFrame({"metric": names, **columns}), "Best checkpoint, with 95% intervals")
     if (point := results.headline.policies.operating_point) is not None:
         log.info("operating point: probability of %s of at least %s", point.positive_class, point.label())
+        if point.promise:
+            log.info("%s", point.promise)
     for one in results.splits:
         log.info("%s", one.table.caption())
         undefined = [name for name in one.metrics.reasons if "/" not in name]

@@ -116,6 +116,18 @@ def test_a_table_alone_is_judged_at_a_threshold_that_says_it_was_not_fitted(tmp_
     assert metrics(tmp_path / "fixed")["predictions"]["threshold"] == 0.3
 
 
+def test_a_mean_over_a_patients_images_needs_no_fit(tmp_path):
+    table = pd.read_csv(other_tool(tmp_path / "table.csv"))
+    table.assign(group=[f"p{row // 2}" for row in range(len(table))]).to_csv(tmp_path / "pairs.csv", index=False)
+    run_door(
+        evaluate.main, f"predictions={tmp_path}/pairs.csv", "positive_class=ill", "aggregate=mean", "resamples=100",
+        f"hydra.run.dir={tmp_path}/out",
+    )  # fmt: skip
+    units = metrics(tmp_path / "out")["units"]["predictions"]
+    assert units["values"]["n"] == len(table) / 2 and units["threshold_fitted"] is False
+    assert 0 <= units["values"]["auroc"] <= 1
+
+
 def test_p44_nothing_is_fitted_on_the_result(finished, monkeypatch, capsys):
     test = f"predictions={finished}/predictions/test.csv"
     said = refused(monkeypatch, capsys, test, "positive_class=得病", "operating_point=youden")

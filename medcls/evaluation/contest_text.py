@@ -174,7 +174,7 @@ def _origin(point: OperatingPoint) -> str:
     """A threshold in a cell; its interval is in comparison.json."""
     if not point.n:
         return point.label()
-    return f"{point.threshold:.3f} ({point.policy} on {point.split or 'an unnamed split'}, n = {point.n})"
+    return f"{point.shown} ({point.policy} on {point.split or 'an unnamed split'}, n = {point.n})"
 
 
 def _words(metrics: Iterable[str]) -> list[str]:

@@ -21,6 +21,7 @@ from medcls.evaluation.resampling import group_numbers
 from medcls.evaluation.shift import SLIGHT, class_shares, differences, in_the_large, prevalence_differences, shares
 from medcls.evaluation.sources import Sources
 from medcls.evaluation.subgroups import Gap, Subgroups
+from medcls.evaluation.telling import worse_than_chance
 from medcls.wording import at_start, counted, enumerated, named
 
 Level = Literal["serious", "mind"]
@@ -296,7 +297,9 @@ def _chance(headline: Assessment) -> list[Limitation]:
     found = []
     accuracy, baseline = estimate(headline, "accuracy"), headline.metrics.values["majority_baseline"]
     area = estimate(headline, "auroc")
-    if area.low <= UNFITTED_THRESHOLD:
+    if (reversed_order := worse_than_chance(headline)) is not None:
+        found.append(Limitation(*reversed_order, "serious"))
+    elif area.low <= UNFITTED_THRESHOLD:
         title = f"Not shown to be better than chance: AUROC {area}, and 0.5 is a toss of a coin"
         text = "The order in which the classifier puts the images may be luck. Take more images, or another approach."
         found.append(Limitation(title, text, "serious"))
@@ -582,21 +585,24 @@ def _groups(headline: Assessment) -> list[Limitation]:
     table = headline.table
     n, lone = len(table), int((table.rows["group"] == "").sum())
     groups = len(np.unique(group_numbers(table.rows["group"].tolist(), n)))
-    return [*_patients(n, lone, groups), *_duplicates(n, groups, _groups_of(headline))]
+    cases = _groups_of(headline)
+    of_class = _cases(headline) if table.positive is not None else {}
+    positive = "" if table.positive is None else f", {of_class[table.positive]:,} of them {table.positive}"
+    return [*_patients(n, lone, groups, positive), *_duplicates(n, groups, cases, positive)]
 
 
-def _duplicates(n: int, groups: int, cases: int) -> list[Limitation]:
+def _duplicates(n: int, groups: int, cases: int, positive: str) -> list[Limitation]:
     if cases == groups:
         return []
     of = counted(n, "image") if groups == n else f"{counted(n, 'image')} of {counted(groups, 'group')}"
     text = (
         "Among them are duplicates or near duplicates of each other, which the split kept on one side: they are no "
-        f"further cases, and the intervals allow for it. Report {cases:,} as the number of cases."
+        f"further cases, and the intervals allow for it. Report {cases:,} independent ones{positive}."
     )
     return [Limitation(f"{of}, but only {counted(cases, 'independent case')}", text, "mind")]
 
 
-def _patients(n: int, lone: int, groups: int) -> list[Limitation]:
+def _patients(n: int, lone: int, groups: int, positive: str) -> list[Limitation]:
     if lone:
         which = "each" if lone == n else f"{lone:,} of them"
         title = f"Nothing says which of the {counted(n, 'image')} belong to one patient"
@@ -610,7 +616,7 @@ def _patients(n: int, lone: int, groups: int) -> list[Limitation]:
         title = f"{counted(n, 'image')} of only {counted(groups, 'group')}"
         text = (
             "Images of one patient or lesion resemble each other, and count for less than as many of different ones. "
-            f"The intervals allow for it. Report {groups:,} as the number of cases."
+            f"The intervals allow for it. Report the number of groups, {groups:,}{positive}."
         )
         return [Limitation(title, text, "mind")]
     return []

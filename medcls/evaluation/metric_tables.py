@@ -13,7 +13,17 @@ from medcls.evaluation.folds import MEAN, POOLED
 from medcls.evaluation.intervals import MACRO
 from medcls.evaluation.predictive_values import predictive_values
 from medcls.evaluation.subgroups import Subgroup, Subgroups
-from medcls.evaluation.telling import AT_A_THRESHOLD, MEANINGS, Figure, digits, figures, key_metrics, meaning, told
+from medcls.evaluation.telling import (
+    AT_A_THRESHOLD,
+    MEANINGS,
+    Figure,
+    digits,
+    figures,
+    key_metrics,
+    meaning,
+    threshold_shown,
+    told,
+)
 from medcls.pages.names import Names
 from medcls.pages.parts import Cell, Row, Sheet, figures_sheet
 
@@ -76,7 +86,7 @@ def at_half_sheet(one: Assessment) -> Sheet | None:
         ]
         for metric in AT_A_THRESHOLD
     ]
-    return figures_sheet(["", f"At {one.metrics.threshold:.3f}, the operating point", "At 0.5"], rows)
+    return figures_sheet(["", f"At {threshold_shown(one)}, the operating point", "At 0.5"], rows)
 
 
 def units_sheet(images: Assessment, units: Assessment) -> Sheet:

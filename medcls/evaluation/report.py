@@ -16,6 +16,7 @@ from medcls import __version__
 from medcls.evaluation.assessment import Assessment
 from medcls.evaluation.checklists import Item
 from medcls.evaluation.decision_curve import say_benefit
+from medcls.evaluation.digits import of_probabilities
 from medcls.evaluation.limitations import Limitation
 from medcls.evaluation.metric_tables import (
     at_half_sheet,
@@ -38,7 +39,17 @@ from medcls.evaluation.metrics import UNFITTED_THRESHOLD, predicted_classes
 from medcls.evaluation.predictions import TOOK_PART, Predictions, check_one_checkpoint
 from medcls.evaluation.sources import Drawn, Sources
 from medcls.evaluation.telling import figures as figures_of
-from medcls.evaluation.telling import isolated, key_metrics, meaning, operating_point, plain_words, told
+from medcls.evaluation.telling import (
+    isolated,
+    key_metrics,
+    meaning,
+    missed_target,
+    operating_point,
+    plain_words,
+    threshold_shown,
+    told,
+    worse_than_chance,
+)
 from medcls.pages.layout import day_and_time, environment, markdown_environment
 from medcls.pages.names import Names
 from medcls.pages.parts import Cell, Picture, Sheet, figures_sheet, splits_sheet
@@ -291,6 +302,7 @@ def keys(one: Assessment) -> list[Key]:
 def notices(one: Assessment) -> list[Notice]:
     """What must stand above the figures of a split."""
     found = []
+    found += [Notice(*said) for said in (worse_than_chance(one), missed_target(one)) if said is not None]
     if (part := TOOK_PART.get(one.table.split)) is not None:
         found.append(Notice("Not a test", f"These are figures of {one.table.split}: {part}."))
     if (note := one.metrics.majority_note()) is not None:
@@ -328,12 +340,12 @@ def look_at(
         of_class = np.full(len(called), index)
         threshold = UNFITTED_THRESHOLD if one.metrics.threshold is None else one.metrics.threshold
         sureness = np.abs(probabilities[:, index] - threshold)
-    paths = table.rows["path"]
+    paths, decimals = table.rows["path"], of_probabilities(probabilities[np.arange(len(of_class)), of_class])
 
     def shown(row: int) -> Shown:
         path, k = str(paths.iloc[row]), int(of_class[row])
         is_, said = isolated(table.classes[labels[row]]), isolated(table.classes[called[row]])
-        probability = told("", float(probabilities[row, k]), 3)
+        probability = told("", float(probabilities[row, k]), decimals)
         picture = Picture() if sources.picture is None or not images else sources.picture(path)
         caption = f"{is_}, called {said}: probability of {isolated(table.classes[k])} {probability}"
         return Shown(names.of(path), picture, caption)
@@ -418,7 +430,7 @@ def _split(name: str) -> str:
 
 def _threshold(one: Assessment) -> str:
     fitted = "" if one.metrics.threshold_fitted else ", which nobody fitted"
-    return f"a threshold of {one.metrics.threshold:.3g}{fitted}"
+    return f"a threshold of {threshold_shown(one)}{fitted}"
 
 
 def _purpose(one: Assessment) -> str:

@@ -6,12 +6,17 @@ import unicodedata
 
 import numpy as np
 
+from medcls.evaluation.analytic import Z
 from medcls.evaluation.assessment import Assessment
 from medcls.evaluation.intervals import FIXED, MACRO
+from medcls.evaluation.metrics import UNFITTED_THRESHOLD
 from medcls.evaluation.thresholds import NOT_FITTED
 from medcls.wording import named
 
 UNDEFINED = "undefined"
+
+BEYOND_CHANCE = 3.1
+"""So many standard errors under its expectation a figure lies by chance once in a thousand times."""
 
 FEW_FOR_DIGITS = 100
 """Under so many images the third decimal is less than a hundredth of an image."""
@@ -203,9 +208,53 @@ def operating_point(one: Assessment) -> str:
         return "The most probable class is called: with more than two classes there is no threshold."
     label = f"{one.metrics.threshold:g} ({NOT_FITTED})" if point is None else point.label()
     said = f"{isolated(positive)} is called where its probability is at least {label}."
+    if point is not None and point.promise:
+        return f"{said} {point.promise}"
     if one.metrics.threshold_fitted:
         return said
     return f"{said} Nobody chose this threshold; on other images than these, one can be fitted."
+
+
+def missed_target(one: Assessment) -> tuple[str, str] | None:
+    """Say, in a title and a text, where the target of the operating point was not reached on these images."""
+    point = one.policies.operating_point
+    target = None if point is None else point.target
+    if point is None or target is None:
+        return None
+    reached = figures(one)[target.kind]
+    if not reached.value < target.value:
+        return None
+    asked = f"{target.kind} {reached.both} where {target.value:g} was asked for ({target.text})"
+    fitted_on = point.split.replace("_", " ") or "an unnamed split"
+    if reached.high < target.value:
+        title = f"The target was missed: {asked}"
+        text = f"The threshold met it on {fitted_on}, where it was fitted, and chance alone does not explain the rest."
+    else:
+        title = f"The target was not reached on these images: {asked}"
+        text = f"The threshold met it on {fitted_on}, where it was fitted. Its interval holds the target: maybe luck."
+    return title, text if target.confidence is not None else f"{text} {point.promise}"
+
+
+def worse_than_chance(one: Assessment) -> tuple[str, str] | None:
+    """Say, in a title and a text, that scores are the wrong way round; of chance once in a thousand times."""
+    area = figures(one)["auroc"]
+    if not area.value < area.high < UNFITTED_THRESHOLD:  # nor where it is undefined
+        return None
+    if (UNFITTED_THRESHOLD - area.value) * Z < BEYOND_CHANCE * (area.high - area.value):
+        return None
+    of = "each class" if one.table.positive is None else isolated(one.table.positive)
+    text = (
+        f"Images of {of} get lower scores than the others. A classifier that had learned nothing would not: labels, or "
+        "the columns of the probabilities, are probably swapped. Look at a few images and their scores before anything "
+        "else."
+    )
+    return f"Worse than chance: AUROC {area.both}, and 0.5 is a toss of a coin", text
+
+
+def threshold_shown(one: Assessment) -> str:
+    """The threshold of a binary task, with the decimals that it needs."""
+    point = one.policies.operating_point
+    return f"{one.metrics.threshold:g}" if point is None else point.shown
 
 
 def isolated(name: str) -> str:

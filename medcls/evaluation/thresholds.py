@@ -1,13 +1,16 @@
 """From which probability on an image is called positive: fitted on val by a stated policy, and kept with its origin."""
 
 import dataclasses
+import math
 import re
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import binom
 
 from medcls.errors import MedclsError, nearest
+from medcls.evaluation import digits
 from medcls.evaluation.analytic import LEVEL
 from medcls.evaluation.metrics import UNFITTED_THRESHOLD, Floats, Integers, predicted_classes
 from medcls.evaluation.predictions import FEW_ROWS, Predictions, check_fitted_with, check_may_fit
@@ -17,17 +20,24 @@ Kind = Literal["fixed", "youden", "f1", "sensitivity", "specificity", "cost"]
 
 NOT_FITTED = "not fitted"
 
+_SURE = "a share above 0 and below 1, and after @ the confidence in percent, as 0.95@90%"
+
 # Each policy as it is typed, and what its number must be.
 _FORMS: dict[str, tuple[Kind, str]] = {
     r"fixed": ("fixed", ""),
     r"fixed=(.+)": ("fixed", "a probability, from 0 to 1"),
     r"youden": ("youden", ""),
     r"f1": ("f1", ""),
-    r"sensitivity>=(.+)": ("sensitivity", "a share above 0 and up to 1"),
-    r"specificity>=(.+)": ("specificity", "a share above 0 and up to 1"),
+    r"sensitivity>=([^@]+)": ("sensitivity", "a share above 0 and up to 1"),
+    r"specificity>=([^@]+)": ("specificity", "a share above 0 and up to 1"),
+    r"sensitivity>=(.+)@(.+)": ("sensitivity", _SURE),
+    r"specificity>=(.+)@(.+)": ("specificity", _SURE),
     r"cost=(.+)": ("cost", "how many false positives a false negative costs, above 0"),
 }
-_TYPED = ("fixed", "fixed=0.3", "youden", "f1", "sensitivity>=0.95", "specificity>=0.95", "cost=5")
+_TYPED = (
+    *("fixed", "fixed=0.3", "youden", "f1", "sensitivity>=0.95", "specificity>=0.95"),
+    *("sensitivity>=0.95@90%", "specificity>=0.95@90%", "cost=5"),
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,11 +55,25 @@ class Policy:
         sensitivity among those that reach this specificity. `cost`: the least `value * FN + FP`.
     value : float
         The policy's number; NaN where it has none.
+    confidence : float or None
+        Of a target for sensitivity or specificity: how sure one wants to be that new images meet it. None for one that
+        the fitted rows themselves are to meet, which new images then do about half of the time.
     """
 
     text: str
     kind: Kind
     value: float
+    confidence: float | None = None
+
+    @property
+    def is_target(self) -> bool:
+        """Whether it states what sensitivity or specificity is to reach."""
+        return self.kind in ("sensitivity", "specificity")
+
+    @property
+    def cases_it_takes(self) -> int:
+        """The fewest independent rows of its class with which a threshold can meet the target with confidence."""
+        return math.ceil(math.log1p(-(self.confidence or 0.0)) / math.log(self.value))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,6 +99,10 @@ class OperatingPoint:
         Resamples that had lost a class and were drawn anew.
     warnings : tuple of str
         What makes the threshold weaker than it looks, in sentences.
+    decimals : int
+        With how many it is shown, see `digits.of_threshold`.
+    confidence : float or None
+        With which new images meet a target that asked for it; less than asked for where the rows were too few.
     """
 
     policy: str
@@ -89,6 +117,37 @@ class OperatingPoint:
     high: float | None = None
     redrawn: int = 0
     warnings: tuple[str, ...] = ()
+    decimals: int = digits.LEAST
+    confidence: float | None = None
+
+    @property
+    def shown(self) -> str:
+        """The threshold as it is shown: one that nobody fitted as it was given."""
+        if not self.is_fitted or parse_policy(self.policy).kind == "fixed":
+            return f"{self.threshold:g}"
+        return digits.probability(self.threshold, self.decimals)
+
+    @property
+    def target(self) -> Policy | None:
+        """The policy, where it states what sensitivity or specificity is to reach."""
+        policy = parse_policy(self.policy) if self.is_fitted else None
+        return policy if policy is not None and policy.is_target else None
+
+    @property
+    def promise(self) -> str:
+        """What a target means for new images; empty where none was stated."""
+        target = self.target
+        if target is None:
+            return ""
+        if self.confidence is not None:
+            return (
+                f"It was chosen so that new images like those meet a {target.kind} of {target.value:g} with "
+                f"{100 * self.confidence:.3g}% confidence."
+            )
+        return (
+            "A target that a threshold just meets on the images it was fitted on is met on new ones in about half of "
+            f"all cases; {target.text}@90% leaves room for that."
+        )
 
     @property
     def is_fitted(self) -> bool:
@@ -98,12 +157,17 @@ class OperatingPoint:
     def label(self) -> str:
         """Say in a few words which threshold this is, for captions."""
         if not self.is_fitted:
-            return f"{self.threshold:g} ({NOT_FITTED})"
+            return f"{self.shown} ({NOT_FITTED})"
         if parse_policy(self.policy).kind == "fixed":
-            return f"{self.threshold:g} (fixed beforehand)"
-        between = "" if self.low is None else f", 95% interval {self.low:.3f} to {self.high:.3f}"
+            return f"{self.shown} (fixed beforehand)"
+        between = (
+            "" if self.low is None or self.high is None else f", 95% interval {self._between(self.low, self.high)}"
+        )
         where = f"{self.split or 'an unnamed split'}, n = {self.n}"
-        return f"{self.threshold:.3f} ({self.policy}, fitted on {where}{between})"
+        return f"{self.shown} ({self.policy}, fitted on {where}{between})"
+
+    def _between(self, low: float, high: float) -> str:
+        return " to ".join(digits.probability(end, self.decimals) for end in (low, high))
 
     def decide(self, table: Predictions) -> Integers:
         """Call each row a class: indices `(n,)`.
@@ -132,7 +196,9 @@ class OperatingPoint:
 
 
 def parse_policy(text: str) -> Policy:
-    """Read `fixed`, `fixed=0.3`, `youden`, `f1`, `sensitivity>=0.95`, `specificity>=0.95` or `cost=5`.
+    """Read `fixed`, `fixed=0.3`, `youden`, `f1`, `sensitivity>=0.95`, `sensitivity>=0.95@90%` or `cost=5`.
+
+    `specificity` stands as `sensitivity` does.
 
     Raises
     ------
@@ -146,6 +212,11 @@ def parse_policy(text: str) -> Policy:
             continue
         if not wanted:
             return Policy(asked, kind, UNFITTED_THRESHOLD if kind == "fixed" else float("nan"))
+        if wanted == _SURE:
+            value, confidence = _number(match[1]), _number(match[2].removesuffix("%")) / 100
+            if match[2].endswith("%") and 0 < value < 1 and 0 < confidence < 1:
+                return Policy(asked, kind, value, confidence)
+            raise MedclsError(f"The operating point's policy is {text!r}: after >= it should be {wanted}.")
         value = _number(match[1])
         low_enough = value <= 1 or (kind == "cost" and value < np.inf)
         if low_enough and (value > 0 or (kind == "fixed" and value == 0)):
@@ -176,6 +247,11 @@ def chosen_beforehand(table: Predictions, policy: str) -> OperatingPoint | None:
 
 def fit_operating_point(val: Predictions, policy: str, *, resamples: int = 1000, seed: int = 0) -> OperatingPoint:
     """Choose the threshold that serves a policy best on rows that are not the result.
+
+    A target with a confidence (`sensitivity>=0.95@90%`) leaves so many cases under the threshold as these rows allow,
+    whatever the scores' distribution: with n cases the k-th lowest score lies at or below the (1 - target) quantile of
+    all such cases with the probability P(Binomial(n, 1 - target) >= k) (order statistics; section 7.1 of David and
+    Nagaraja 2003). Where groups have several cases, n is the number of groups, and the same share is left of the cases.
 
     The candidates are the midpoints between neighbouring scores that occur, 0 (every row is positive) and 1
     (none is, unless its score is exactly 1), so rows with the same score are never parted. Of candidates that
@@ -224,20 +300,43 @@ def fit_operating_point(val: Predictions, policy: str, *, resamples: int = 1000,
             f"{policy!r} cannot be fitted on them. Use policy fixed, or a val split with both classes."
         )
     scores = val.probabilities()[:, val.classes.index(positive)]
+    independent = len(np.unique(groups[labels == (1 if asked.kind == "sensitivity" else 0)]))
+    asked, unsure = _with_margin(asked, independent, positive)
+    warnings += unsure
+    point = dataclasses.replace(point, confidence=asked.confidence)
     search = _Search.of(scores, labels, asked)
     threshold = float(search.thresholds(np.ones((1, point.n)))[0, 0])
     warnings += _shortfalls(asked, scores, labels, threshold)
+    point = dataclasses.replace(point, threshold=threshold, decimals=digits.of_threshold(threshold, scores))
     if point.groups == 1:
         warnings += ("All rows belong to one group: how the threshold would vary cannot be said.",)
-        return dataclasses.replace(point, threshold=threshold, warnings=warnings)
+        return dataclasses.replace(point, warnings=warnings)
     drawn = bootstrap(search.thresholds, labels, groups, resamples, seed)
     low, high = (float(q) for q in np.quantile(drawn.values[:, 0], [(1 - LEVEL) / 2, (1 + LEVEL) / 2]))
     if point.n < FEW_ROWS:
         warnings += (
-            f"Of {point.n} rows, {point.positives} positive, the threshold is {threshold:.3f}; other rows like these "
-            f"would have given {low:.3f} to {high:.3f} (95%).",
+            f"Of {point.n} rows, {point.positives} positive, the threshold is {point.shown}; other rows like these "
+            f"would have given {point._between(low, high)} (95%).",
         )
-    return dataclasses.replace(point, threshold=threshold, low=low, high=high, redrawn=drawn.redrawn, warnings=warnings)
+    return dataclasses.replace(point, low=low, high=high, redrawn=drawn.redrawn, warnings=warnings)
+
+
+def _with_margin(policy: Policy, n: int, positive: str) -> tuple[Policy, tuple[str, ...]]:
+    """The share that the fitted rows must reach for new ones to meet the target with confidence; or why none does."""
+    if policy.confidence is None:
+        return policy, ()
+    left = np.arange(1, n + 1)  # the k-th lowest of n scores, and with it the k - 1 below, may lie under the threshold
+    allowed = int(np.count_nonzero(binom.sf(left - 1, n, 1 - policy.value) >= policy.confidence))
+    warnings: tuple[str, ...] = ()
+    if not allowed:
+        of = positive if policy.kind == "sensitivity" else f"any class but {positive}"
+        warnings = (
+            f"No threshold meets {policy.text} on {n} independent cases of {of}: it takes {policy.cases_it_takes}. The "
+            f"one here leaves none of them on the wrong side, and meets a {policy.kind} of {policy.value:g} with "
+            f"{1 - policy.value**n:.0%} confidence.",
+        )
+    held = policy.confidence if allowed else 1 - policy.value**n
+    return dataclasses.replace(policy, value=(n - max(allowed - 1, 0)) / n, confidence=held), warnings
 
 
 def _positive_class(table: Predictions) -> str:

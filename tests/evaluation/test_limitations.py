@@ -22,6 +22,7 @@ from medcls.evaluation.limitations import Limitation, limitations
 from medcls.evaluation.policies import fit_policies, not_fitted
 from medcls.evaluation.shift import differences
 from medcls.evaluation.sources import Sources
+from medcls.evaluation.thresholds import chosen_beforehand
 
 ALWAYS = "One training, with seed 0"
 
@@ -221,6 +222,32 @@ def test_an_auroc_that_may_be_chance():
     assert the_one(found(assessment(predictions(seed=4, n=200, signal=0.01))), "better than chance").level == "serious"
 
 
+def test_scores_the_wrong_way_round_are_worse_than_chance():
+    table = predictions(seed=4, n=200)
+    swapped = table.with_probabilities(table.probabilities()[:, ::-1])
+    listed = found(
+        assessment(dataclasses.replace(swapped, rows=swapped.rows.drop(columns=["logit_other", "logit_ill"])))
+    )
+    said = the_one(listed, "Worse than chance: AUROC 0.")
+    assert said.level == "serious" and "columns of the probabilities, are probably swapped" in said.text
+    assert silent(listed, "Not shown to be better than chance")
+
+
+def test_cases_are_those_who_are_ill():
+    table = predictions(seed=1, group=[f"patient {number // 2}" for number in range(1000)])
+    ill = table.rows.loc[table.rows["label"] == "ill", "group"].nunique()
+    said = the_one(found(assessment(table)), "1,000 images of only 500 groups")
+    assert f"Report the number of groups, 500, {ill} of them ill." in said.text
+    assert "as the number of cases" not in said.text
+
+
+def test_a_predictive_value_that_nobody_can_tell_is_not_nan():
+    table = predictions(seed=1)
+    nobody = assessment(table, dataclasses.replace(policies(), operating_point=chosen_beforehand(table, "fixed=1")))
+    said = the_one(found(dataclasses.replace(nobody, deployment=None)), "PPV undefined and NPV 0.7")
+    assert "no image was called 'ill'" in said.title
+
+
 def test_p52_few_cases_are_named_with_their_ranges():
     said = the_one(found(assessment(predictions(seed=1, n=80))), "Fewer than 30 cases of a class: 24 of ill")
     assert said.level == "serious"
@@ -380,7 +407,7 @@ def test_ppv_holds_for_one_prevalence():
 def test_p17_images_are_not_patients():
     pairs = [f"patient {number // 2}" for number in range(1000)]
     listed = found(assessment(predictions(seed=1, group=pairs)))
-    assert "500 as the number of cases" in the_one(listed, "1,000 images of only 500 groups").text
+    assert "Report the number of groups, 500, " in the_one(listed, "1,000 images of only 500 groups").text
     unknown = found(assessment(predictions(seed=1, group="")))
     assert "each is taken as of another patient" in the_one(unknown, "belong to one patient").text
 

@@ -6,9 +6,11 @@ import pandas as pd
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from scipy.special import expit, logit
+from scipy.stats import binom, norm
 
 from medcls.errors import MedclsError
-from medcls.evaluation import thresholds
+from medcls.evaluation import digits, thresholds
 from medcls.evaluation.predictions import Predictions
 from medcls.evaluation.resampling import Bootstrap
 from medcls.evaluation.thresholds import OperatingPoint, fit_operating_point, not_fitted, parse_policy
@@ -263,3 +265,109 @@ def test_ten_thousand_rows_in_seconds():
     start = time.perf_counter()
     fit_operating_point(table(1 / (1 + np.exp(-rng.normal(size=10_000) - labels)), labels), "youden", resamples=2000)
     assert time.perf_counter() - start < 20
+
+
+# --- a target, and how sure one wants to be of it
+
+
+def surely(cases, policy):
+    """How many of so many cases with distinct scores a policy leaves under its threshold, and the point itself."""
+    scores = np.r_[np.linspace(0.2, 0.9, cases), np.linspace(0.2, 0.9, cases) + 1e-3 / cases]
+    labels = np.r_[np.ones(cases), np.zeros(cases)]
+    point = fit_operating_point(table(scores, labels), policy, resamples=2)
+    return int((scores[:cases] < point.threshold).sum()), point
+
+
+@pytest.mark.parametrize(("cases", "left"), [(45, 0), (76, 0), (77, 1), (200, 5)])
+def test_a_target_with_confidence_leaves_what_order_statistics_allow(cases, left):
+    found, point = surely(cases, "sensitivity>=0.95@90%")
+    assert found == left
+    # One more under the threshold, and the target would be met with less than 90% confidence.
+    assert binom.sf(left, cases, 0.05) >= 0.9 > binom.sf(left + 1, cases, 0.05)
+    assert not any("No threshold meets" in line for line in point.warnings)
+    assert "sensitivity of 0.95 with 90% confidence" in point.promise
+
+
+def test_too_few_cases_for_the_confidence_are_told_how_many_it_takes():
+    left, point = surely(44, "sensitivity>=0.95@90%")
+    assert left == 0
+    assert (
+        "No threshold meets sensitivity>=0.95@90% on 44 independent cases of malignant: it takes 45. The one here "
+        "leaves none of them on the wrong side, and meets a sensitivity of 0.95 with 90% confidence."
+    ) in point.warnings
+    assert point.promise.endswith("meet a sensitivity of 0.95 with 89.5% confidence.")
+    few = fit_operating_point(table(*random_rows(30)), "specificity>=0.9@95%", resamples=2)
+    assert any("20 independent cases of any class but malignant: it takes 29" in line for line in few.warnings)
+
+
+def test_p03_images_of_one_patient_count_as_one_case_of_a_target():
+    scores = np.r_[np.linspace(0.2, 0.9, 200), np.linspace(0.01, 0.19, 10)]
+    labels = np.r_[np.ones(200), np.zeros(10)]
+    groups = [f"p{row // 5}" for row in range(210)]
+    point = fit_operating_point(table(scores, labels, groups=groups), "sensitivity>=0.95@90%", resamples=2)
+    assert any("on 40 independent cases" in line for line in point.warnings)
+
+
+def test_a_specificity_with_confidence_is_the_mirror_of_a_sensitivity():
+    scores = np.r_[np.linspace(0.1, 0.8, 200) - 1e-3, np.linspace(0.1, 0.8, 200)]
+    labels = np.r_[np.ones(200), np.zeros(200)]
+    point = fit_operating_point(table(scores, labels), "specificity>=0.95@90%", resamples=2)
+    assert ((scores >= point.threshold) & (labels == 0)).sum() == 5
+    assert ((scores >= point.threshold) & (labels == 1)).sum() == 5
+
+
+@pytest.mark.parametrize(
+    "text", ["sensitivity>=0.95@", "sensitivity>=0.95@90", "sensitivity>=1@90%", "specificity>=0.9@100%", "youden@90%"]
+)
+def test_a_confidence_that_is_none_is_refused(text):
+    with pytest.raises(MedclsError, match="0.95@90%"):
+        parse_policy(text)
+
+
+def test_a_plain_target_says_how_often_it_is_met():
+    point = fit_operating_point(table(*random_rows(90)), "sensitivity >= 0.9", resamples=2)
+    assert "about half of all cases; sensitivity>=0.9@90% leaves room" in point.promise
+    for policy in ("youden", "fixed=0.3", "cost=5"):
+        assert fit_operating_point(table(*random_rows(90)), policy, resamples=2).promise == ""
+    assert not_fitted(table(*random_rows(9))).promise == ""
+
+
+@pytest.mark.slow
+def test_a_target_with_confidence_is_met_as_often_as_it_says(capsys):
+    """Normal scores, so that the sensitivity and specificity of a threshold are known; 1,500 simulations each."""
+    lines, missed = [], []
+    for policy, sure in (("sensitivity>=0.95@90%", 0.9), ("specificity>=0.9@80%", 0.8), ("sensitivity>=0.95", None)):
+        target = parse_policy(policy).value
+        for n in (50, 100, 300):
+            draw, met = np.random.default_rng(n), 0
+            for _ in range(1500):
+                labels = np.repeat([1, 0], n)
+                latent = draw.normal(size=2 * n) + 2 * labels
+                cut = logit(fit_operating_point(table(expit(latent), labels), policy, resamples=2).threshold)
+                met += (norm.sf(cut - 2) if policy.startswith("sensitivity") else norm.cdf(cut)) >= target
+            lines.append(f"{policy}, {n} cases and others: met in {met / 1500:.3f}")
+            slack = 2 * np.sqrt(0.9 * 0.1 / 1500)
+            if (sure is None and not 0.3 < met / 1500 < 0.7) or (sure is not None and met / 1500 < sure - slack):
+                missed.append(lines[-1])
+    with capsys.disabled():
+        print("\n" + "\n".join(lines))  # noqa: T201
+    assert not missed
+
+
+# --- digits
+
+
+def test_a_threshold_between_probabilities_that_are_near_each_other_has_more_digits():
+    scores = 0.49996 + 1e-6 * np.arange(60)
+    point = fit_operating_point(table(scores, np.arange(60) >= 30), "fixed=0.4999", resamples=2)
+    assert point.label() == "0.4999 (fixed beforehand)"
+    assert digits.of_threshold(0.4999895, scores) == 5 and digits.of_threshold(0.5, np.linspace(0, 1, 200)) == 3
+    assert digits.of_probabilities(scores) == 6 and digits.of_probabilities(np.linspace(0, 1, 9)) == 3
+    assert digits.of_probabilities(np.full(5, 0.3)) == digits.of_probabilities(np.empty(0)) == 3
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"), [(0.0, "0.000"), (1.0, "1.000"), (0.5, "0.500"), (0.0000004, "0.0000004"), (0.99999, "0.99999")]
+)
+def test_what_is_not_quite_0_or_1_is_not_rounded_to_it(value, shown):
+    assert digits.probability(value) == shown

@@ -1,0 +1,89 @@
+import dataclasses
+import functools
+
+import numpy as np
+import pytest
+from made_study import assessment, policies, predictions
+
+from medcls import reporting
+from medcls.evaluation.assessment import assess
+from medcls.evaluation.intervals import intervals
+from medcls.evaluation.metrics import classification_metrics
+from medcls.evaluation.policies import Policies
+from medcls.evaluation.report import notices
+from medcls.evaluation.telling import missed_target, operating_point, worse_than_chance
+from medcls.evaluation.thresholds import fit_operating_point
+
+
+@functools.cache
+def fitted_for(policy, n):
+    return fit_operating_point(predictions("calibration", n), policy, resamples=2)
+
+
+def judged_at(policy, moved, seed=1, n=1000, fitted_on=1000):
+    """A threshold fitted on images like these, which then come a little paler (`moved` below 0)."""
+    table = predictions(seed=seed, n=n, moved=moved)
+    return assess(table, Policies(None, fitted_for(policy, fitted_on), None, {}), resamples=2)
+
+
+def test_a_target_that_was_missed_stands_in_the_first_lines(caplog):
+    one = judged_at("sensitivity>=0.95", -1.0)
+    reached = one.metrics.values["sensitivity"]
+    title, text = missed_target(one)
+    assert title.startswith(f"The target was missed: sensitivity {reached:.3f} (0.")
+    assert "where 0.95 was asked for" in title and "chance alone does not explain the rest" in text
+    assert "about half of all cases; sensitivity>=0.95@90% leaves room for that" in text
+    assert notices(one)[0].title == title
+    reporting.show(reporting.Results((one,), ()), None)
+    assert caplog.messages[0].startswith(f"test: The target was missed: sensitivity {reached:.3f}")
+
+
+def test_a_target_missed_by_no_more_than_chance_is_not_called_missed():
+    title, text = missed_target(judged_at("sensitivity>=0.95@60%", -0.2))
+    assert title.startswith("The target was not reached on these images: sensitivity 0.9")
+    assert "holds the target" in text and "half of all cases" not in text
+
+
+def anew(one, table):
+    """The same assessment with the metrics and intervals of another table: quick, for many."""
+    judged = (table.labels(), table.probabilities(), table.classes, table.positive)
+    return dataclasses.replace(
+        one,
+        table=table,
+        metrics=classification_metrics(*judged, one.policies.threshold),
+        intervals=intervals(*judged, table.clusters, one.policies.threshold, resamples=2),
+    )
+
+
+def test_no_table_of_chance_is_called_worse_than_chance():
+    one = judged_at("youden", 0.0)
+    for seed in range(60):
+        assert worse_than_chance(anew(one, predictions(seed=seed, n=60, signal=1e-9))) is None, seed
+
+
+@pytest.mark.parametrize("policy", ["sensitivity>=0.9", "specificity>=0.9", "sensitivity>=0.9@90%"])
+def test_where_nothing_has_changed_no_target_is_called_missed(policy):
+    """With so many rows to fit on that the threshold meets the target: of 40 tables one or two may miss by chance."""
+    one = judged_at(policy, 0.0, fitted_on=20_000)
+    said = [missed_target(anew(one, predictions(seed=seed, n=400))) for seed in range(40)]
+    missed = [one[0] for one in said if one is not None and "was missed" in one[0]]
+    assert len(missed) <= 2, missed
+
+
+@pytest.mark.parametrize("policy", ["youden", "fixed=0.99", "cost=5"])
+def test_what_states_no_target_misses_none(policy):
+    one = judged_at(policy, -3.0)
+    assert missed_target(one) is None and "half of all cases" not in operating_point(one)
+
+
+def test_the_plain_form_says_what_it_promises():
+    said = operating_point(judged_at("specificity>=0.9", 0.0))
+    assert "met on new ones in about half of all cases; specificity>=0.9@90% leaves room" in said
+    sure = operating_point(judged_at("specificity>=0.9@90%", 0.0))
+    assert "meet a specificity of 0.9 with 90% confidence" in sure
+
+
+def test_without_a_threshold_no_target_is_missed():
+    one = assessment(predictions(seed=1), dataclasses.replace(policies(), operating_point=None))
+    assert missed_target(one) is None
+    assert np.isfinite(one.metrics.values["sensitivity"])
