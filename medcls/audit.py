@@ -40,6 +40,7 @@ def run(cfg: DictConfig) -> int:
     """Audit into the folder that Hydra chose; leave nothing there if there was nothing to audit."""
     folder = RunFolder(Path(HydraConfig.get().runtime.output_dir))
     try:
+        folder.claim()
         folder.refuse_if_taken()
         settle_paths(cfg)
         folder.refuse_within(cfg.data.root)

@@ -50,6 +50,7 @@ def run(cfg: DictConfig) -> None:
     """Compare into the folder that Hydra chose; leave nothing there if there was nothing to compare."""
     folder = RunFolder(Path(HydraConfig.get().runtime.output_dir))
     try:
+        folder.claim()
         folder.refuse_if_taken()
         compare(cfg, folder)
     finally:

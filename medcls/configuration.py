@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import errno
+import contextlib
 import inspect
 import logging
+import os
 import re
 import sys
-from collections.abc import Callable, Mapping, Sequence
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,12 +20,13 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException, InstantiationException
 from hydra.types import RunMode
-from hydra.utils import instantiate
+from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
-from medcls import cores
+from medcls import cores, ending, streams
 from medcls.errors import MedclsError, hydra_override, nearest, typed
+from medcls.fitting import is_value_check, misfits
 
 if TYPE_CHECKING:
     from medcls.data.assembly import MatchClasses
@@ -88,7 +91,10 @@ def offer_experiments() -> None:
 
 
 def open_door(task: Callable[[DictConfig], Any], config_name: str) -> None:
-    """Run a door's task under Hydra: the user's mistakes in one sentence and exit code 2, no stack trace.
+    """Run a door's task under Hydra, and end the process as it deserves.
+
+    What the user, the disk or a signal caused is told in a sentence (`ending.verdict`), with exit code 2, 130, 141 or
+    143. A programming error keeps its stack trace, and exit code 1.
 
     Parameters
     ----------
@@ -97,35 +103,92 @@ def open_door(task: Callable[[DictConfig], Any], config_name: str) -> None:
     config_name : str
         The file in `conf/` to start from.
     """
-    started = False
     cores.yield_to_others()
+    streams.prepare()
+    started = False
 
     def guarded(cfg: DictConfig) -> Any:  # noqa: ANN401 - what Hydra returns to a sweeper is the task's business
         nonlocal started
         started = True
         try:
             return task(cfg)
-        except (MedclsError, OmegaConfBaseException) as error:
-            _complain(error)
-            sys.exit(2)
-        except OSError as error:
-            if error.filename is None and error.errno != errno.ENOSPC:
-                raise
-            _complain(f"{error.filename or 'A file'} could not be written or read: {error.strerror}.")
-            sys.exit(2)
+        except BaseException as error:
+            _end(error)
+            raise
 
-    offer_experiments()
+    with ending.interruptible():
+        try:
+            offer_experiments()
+            sys.argv[1:] = _readable(_multirun_first(sys.argv[1:]))
+            _resume_into_the_same_folder(sys.argv)
+            with _hydra_raises():
+                hydra.main(version_base="1.3", config_path=str(configurations() / "conf"), config_name=config_name)(
+                    guarded
+                )()
+        except BaseException as error:
+            if isinstance(error, OSError) and error.filename is not None and not started:  # Hydra makes the folder
+                reason = f"The folder {error.filename} cannot be made: {error.strerror}"
+                ending.leave(ending.USER, f"{reason}. Give hydra.run.dir a place where a folder can be made.")
+            _end(error)
+            raise
+
+
+def _end(error: BaseException) -> None:
+    """End the process, but for an end that has been said already."""
+    if isinstance(error, HydraException):
+        # Of what Hydra did not understand; OmegaConf's reason stands behind it.
+        reason = f"\n{error.__cause__}" if isinstance(error.__cause__, OmegaConfBaseException) else ""
+        ending.leave(ending.USER, f"{error}{reason}")
+    if isinstance(error, OmegaConfBaseException) and _is_of_the_settings(error):
+        ending.leave(ending.USER, str(error))
+    found = ending.verdict(error)
+    if found is not None:
+        ending.leave(*found)
+    if isinstance(error, SystemExit):
+        return
+    # From the door on: the frames above it are Hydra's.
+    frames = error.__traceback__
+    traceback.print_exception(error.with_traceback(frames.tb_next if frames is not None else None))
+    sys.exit(1)
+
+
+def _is_of_the_settings(error: OmegaConfBaseException) -> bool:
+    """Whether the settings are to blame, and not a program that asks for one that there never was."""
+    if not isinstance(error, ConfigKeyError | ConfigAttributeError):
+        return True
+    # One that is shipped was taken away: on the command line (`~data.cache`), or in a run folder's file.
+    return str(error.full_key or error.key) in _shipped_settings()
+
+
+def _shipped_settings() -> frozenset[str]:
+    """Every setting that a shipped file holds, and every group: `data`, `data.root`."""
+    conf = configurations() / "conf"
+    found = set()
+    for path in conf.rglob("*.yaml"):
+        group = ".".join(path.relative_to(conf).parent.parts)
+        found |= {group, *_keys(OmegaConf.to_container(OmegaConf.load(path)), f"{group}." if group else "")}
+    return frozenset(found)
+
+
+def _keys(node: object, above: str) -> Iterator[str]:
+    if isinstance(node, dict):
+        for key, value in node.items():
+            yield f"{above}{key}"
+            yield from _keys(value, f"{above}{key}.")
+
+
+@contextlib.contextmanager
+def _hydra_raises() -> Iterator[None]:
+    """Let Hydra raise what it meets instead of printing it: how a command ends is said in one place."""
+    before = os.environ.get("HYDRA_FULL_ERROR")
+    os.environ["HYDRA_FULL_ERROR"] = "1"
     try:
-        sys.argv[1:] = _readable(_multirun_first(sys.argv[1:]))
-        _resume_into_the_same_folder(sys.argv)
-    except MedclsError as error:
-        _complain(error)
-        sys.exit(2)
-    try:
-        hydra.main(version_base="1.3", config_path=str(configurations() / "conf"), config_name=config_name)(guarded)()
-    except SystemExit as end:
-        # Hydra has said what it did not understand of the command line; a crash of ours keeps its code 1.
-        sys.exit(2 if end.code == 1 and not started else end.code)
+        yield
+    finally:
+        if before is None:
+            del os.environ["HYDRA_FULL_ERROR"]
+        else:
+            os.environ["HYDRA_FULL_ERROR"] = before
 
 
 def jobs_at_once() -> int:
@@ -135,10 +198,6 @@ def jobs_at_once() -> int:
         return 1
     jobs = config.launcher.get("n_jobs") or 1
     return int(jobs) if jobs > 0 else max(1, cores.available() + 1 + int(jobs))  # -1: as many as there are cores
-
-
-def _complain(error: Exception | str) -> None:
-    print(f"\nmedcls: {error}", file=sys.stderr)  # noqa: T201 - a door speaks to a person
 
 
 def _multirun_first(arguments: Sequence[str]) -> list[str]:
@@ -275,14 +334,7 @@ def check_targets(cfg: DictConfig) -> None:
     MedclsError
         Names the targets, and the setting that trusts them.
     """
-
-    def targets(node: object) -> list[str]:
-        if isinstance(node, dict):
-            own = [str(node["_target_"])] if "_target_" in node else []
-            return own + [target for value in node.values() for target in targets(value)]
-        return [target for value in node for target in targets(value)] if isinstance(node, list) else []
-
-    foreign = sorted(set(targets(OmegaConf.to_container(cfg, resolve=False))) - shipped_targets())
+    foreign = sorted(set(_targets(OmegaConf.to_container(cfg, resolve=False))) - shipped_targets())
     if foreign:
         raise MedclsError(
             f"The run builds {', '.join(foreign)}, which medcls does not ship. If you trust where the "
@@ -293,18 +345,74 @@ def check_targets(cfg: DictConfig) -> None:
 def build(node: DictConfig, **values: Any) -> Any:  # noqa: ANN401 - builds whatever the configuration names
     """Build what a configuration names, with the values that only the run knows.
 
+    Only what the settings caused is told as their fault: a target that is not there; arguments that do not fit its
+    signature, by name or type; a value that it refuses itself (`fitting.is_value_check`). Whatever else goes wrong
+    inside is a fault of the program, and keeps its stack trace.
+
     Raises
     ------
     MedclsError
-        What the built function objected to; or that its arguments do not fit.
+        What the built function objected to; or that its settings do not fit.
     """
+    if not OmegaConf.is_dict(node) or "_target_" not in node:
+        raise MedclsError(f"{_key(node) or 'A setting'} is {plain(node)!r}, which names nothing to build (_target_).")
+    if both := [key for key in values if key in node]:
+        raise MedclsError(f"{_key(node)}.{both[0]} comes from the run itself, and cannot be set.")
     try:
-        return instantiate(node, **values, _convert_="all")
+        built = instantiate(node, **values, _convert_="all")
     except InstantiationException as error:
-        if isinstance(error.__cause__, MedclsError):
-            raise error.__cause__ from None
-        # Whatever a function says of values that came from the command line is the user's to mend.
-        raise MedclsError(f"{node.get('_target_')} does not take its settings: {error.__cause__ or error}") from error
+        cause = error.__cause__
+        if isinstance(cause, MedclsError):
+            raise cause from None
+        if cause is None or str(error).startswith("Error locating target"):
+            # What it needs is not there; or it is there and breaks, which is another matter.
+            root = getattr(cause, "__cause__", None) or cause
+            if root is not None and not isinstance(root, ImportError | AttributeError | ValueError):
+                raise root from None
+            lines = " ".join(line for line in str(cause or error).splitlines() if line.strip())
+            raise MedclsError(f"{_key(node)}._target_={node['_target_']} cannot be built: {lines}") from error
+        if found := _misfits(plain(node), _key(node), values):
+            raise MedclsError("\n".join(found)) from error
+        if is_value_check(cause, _targets(plain(node))):
+            raise MedclsError(f"{node['_target_']} does not take its settings: {cause}") from error
+        raise cause from None
+    if node.get("_partial_") and (found := _misfits(plain(node), _key(node), values)):
+        raise MedclsError("\n".join(found))
+    return built
+
+
+def _misfits(settings: Mapping[str, Any], name: str, values: Mapping[str, Any]) -> list[str]:
+    """What does not fit, in a node and those within it."""
+    target = get_object(str(settings["_target_"]))
+    own = {key: value for key, value in settings.items() if key not in ("_target_", "_partial_", "_convert_")}
+    found = misfits(
+        target,
+        {key: _Built() if isinstance(value, dict) and "_target_" in value else value for key, value in own.items()},
+        name,
+        values,
+        whole=not settings.get("_partial_"),
+    )
+    for key, value in own.items():
+        if isinstance(value, dict) and "_target_" in value:
+            found += _misfits(value, f"{name}.{key}" if name else key, {})
+    return found
+
+
+class _Built:
+    """Stands for what a node within a node becomes."""
+
+
+def _key(node: Any) -> str:  # noqa: ANN401 - any value a configuration can hold
+    """Where a node stands: `model.network`."""
+    return str(node._get_full_key(None) or "") if OmegaConf.is_config(node) else ""
+
+
+def _targets(node: object) -> list[str]:
+    """Every `_target_` in a plain configuration."""
+    if isinstance(node, dict):
+        own = [str(node["_target_"])] if "_target_" in node else []
+        return own + [target for value in node.values() for target in _targets(value)]
+    return [target for value in node for target in _targets(value)] if isinstance(node, list) else []
 
 
 def build_network(described: Mapping[str, Any], *, trust: bool) -> Any:  # noqa: ANN401 - torch is not imported here

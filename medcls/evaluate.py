@@ -90,6 +90,7 @@ def run(cfg: DictConfig) -> None:
 
     folder = RunFolder(Path(HydraConfig.get().runtime.output_dir))
     try:
+        folder.claim()
         doors = {"run": evaluate_run, "runs": evaluate_folds, "predictions": evaluate_table}
         named = [name for name in doors if cfg[name] is not None]
         if len(named) != 1:
@@ -98,7 +99,8 @@ def run(cfg: DictConfig) -> None:
                 "of a cross-validation) and predictions=FILE.csv."
             )
         refuse_idle_settings(named[0])
-        folder.refuse_if_taken()
+        if not folder.holds_unfinished_evaluation():
+            folder.refuse_if_taken()
         if folder.report.exists():
             raise MedclsError(f"{folder.path} already holds an evaluation. Give another hydra.run.dir.")
         if named[0] == "run":
@@ -106,8 +108,11 @@ def run(cfg: DictConfig) -> None:
         terminal.start_log()
         import_large("lightning")
         doors[named[0]](cfg, folder)
-    except BaseException:
-        folder.discard()  # on a full disk, say: half an evaluation is none
+    except BaseException as error:
+        if folder.written:  # what is there is whole, and may have taken long
+            error.add_note(folder.what_is_there(command()))
+        else:
+            folder.discard()
         raise
     finally:
         folder.close()
@@ -284,6 +289,7 @@ def evaluate_run(cfg: DictConfig, folder: RunFolder) -> None:
     arithmetic = Arithmetic(cfg.precision, cfg.compile)
     opened = open_run(str(cfg.run), cfg)
     telling, anew = read_telling(cfg, opened.config)
+    check_has_threshold(opened.loaded.classes, opened.loaded.positive, anew)
     external = names_other_images()
     if external:
         manifest, copies = other_images(cfg, opened)
@@ -297,33 +303,36 @@ def evaluate_run(cfg: DictConfig, folder: RunFolder) -> None:
         manifest, split = opened.reopen(cfg.split), cfg.split
         beside = [opened.beside("val")] if cfg.split != "val" else []
         copies, stamps, images, name = None, opened.loaded.stamps, opened.images, opened.name
-    result = opened.predict_images(manifest, split, cfg.views, arithmetic)
-    fitted = fitted_for(opened, telling, anew=anew, views=cfg.views, result=result)
-    if not arithmetic.is_exact:
-        say_what_it_changes(opened, manifest, result, fitted, arithmetic, cfg.views)
-        stamps = (*stamps, f"predicted with {arithmetic} arithmetic")
-    if cfg.views > 1:
-        beside = []  # their probabilities are of one view
-    elif arithmetic.is_exact and not external and not anew and not opened.holds_result_of_another_split(cfg.split):
-        folder.write_into(opened.folder.path)
-    results = reporting.judge([*beside, result], fitted, telling)
-    readings = record_reading(result, str(opened.folder.path))
     sources = reporting.sources_of_run(
         opened.folder,
         name=name,
         command=command(),
         telling=telling,
         stamps=stamps,
-        readings=readings,
+        readings=None,
         images=images,
         preprocessing=opened.loaded.preprocessing,
     )
+    if cfg.views > 1:
+        beside = []  # their probabilities are of one view
+    elif arithmetic.is_exact and not external and not anew and not opened.holds_result_of_another_split(cfg.split):
+        folder.write_into(opened.folder.path)
+    result = opened.predict_images(manifest, split, cfg.views, arithmetic)
     folder.begin("evaluate.log")
-    folder.write_json("policies.json", fitted.to_plain())
+    folder.write_predictions(result.name, result)
+    fitted = fitted_for(opened, telling, anew=anew, views=cfg.views, result=result)
+    if not arithmetic.is_exact:
+        say_what_it_changes(opened, manifest, result, fitted, arithmetic, cfg.views)
+        sources = dataclasses.replace(sources, stamps=(*stamps, f"predicted with {arithmetic} arithmetic"))
+    results = reporting.judge([*beside, result], fitted, telling)
+    readings = record_reading(result, str(opened.folder.path))
+    reporting.write_results(folder, results, fitted, sources.stamps)
     if folder.path == opened.folder.path and opened.loaded.policies is None:  # it was stopped before it fitted any
         add_policies(opened.folder.best, fitted.to_plain())
-    reporting.write(folder, results, dataclasses.replace(sources, training_copies=copies), telling)
     reporting.show(results, readings)
+    reporting.write_report(
+        folder, results, dataclasses.replace(sources, readings=readings, training_copies=copies), telling
+    )
     log.info("the report: %s", folder.report)
 
 
@@ -364,7 +373,6 @@ def fitted_for(opened: OpenedRun, telling: Telling, *, anew: Sequence[str], view
     """
     from medcls import reporting
 
-    check_has_threshold(result, anew)
     stored = opened.loaded.policies
     if views > 1:
         if "calibration" in opened.splits:
@@ -386,7 +394,7 @@ def given() -> list[str]:
     return ["data" if name.startswith("data.") else name for name in names]
 
 
-def check_has_threshold(result: Predictions, anew: Sequence[str]) -> None:
+def check_has_threshold(classes: Sequence[str], positive: str | None, anew: Sequence[str]) -> None:
     """Refuse an operating point where there is none.
 
     Raises
@@ -394,9 +402,9 @@ def check_has_threshold(result: Predictions, anew: Sequence[str]) -> None:
     MedclsError
         More than two classes.
     """
-    if result.positive is None and "operating_point" in anew:
+    if positive is None and "operating_point" in anew:
         raise MedclsError(
-            f"operating_point means nothing with {len(result.classes)} classes, of which the most probable is called: "
+            f"operating_point means nothing with {len(classes)} classes, of which the most probable is called: "
             "leave it out."
         )
 
@@ -520,9 +528,9 @@ def evaluate_table(cfg: DictConfig, folder: RunFolder) -> None:
         readings=readings,
     )
     folder.begin("evaluate.log")
-    folder.write_json("policies.json", fitted.to_plain())
-    reporting.write(folder, results, sources, telling)
+    reporting.write_results(folder, results, fitted, stamps)
     reporting.show(results, readings)
+    reporting.write_report(folder, results, sources, telling)
     log.info("the report: %s", folder.report)
 
 
@@ -539,7 +547,7 @@ def fitted_for_table(
     from medcls import reporting
     from medcls.run_folder import read_json
 
-    check_has_threshold(table, anew)
+    check_has_threshold(table.classes, table.positive, anew)
     if val is not None:
         check_are_other_images(val, table)
         return reporting.fit(val, telling)
@@ -634,10 +642,10 @@ def evaluate_folds(cfg: DictConfig, folder: RunFolder) -> None:
     )
     folder.begin("evaluate.log")
     folder.write_text("folds.csv", folds.to_csv(index=False, lineterminator="\n"))
-    folder.write_json("policies.json", judged_by.to_plain())
-    reporting.write(folder, results, sources, telling, folds)
+    reporting.write_results(folder, results, judged_by, first.loaded.stamps)
     reporting.show_folds(folds)
     reporting.show(results, readings)
+    reporting.write_report(folder, results, sources, telling, folds)
     log.info("the report: %s", folder.report)
 
 

@@ -1,5 +1,6 @@
 """Which figures a run folder gets: the manifest's and the predictions' content, handed to the plots."""
 
+import io
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -129,12 +130,20 @@ def read_history(logs: Path) -> pd.DataFrame:
     """
     history = pd.DataFrame()
     for path in sorted(logs.glob("version_*/metrics.csv"), key=lambda path: int(path.parent.name.split("_")[1])):
-        version = pd.read_csv(path)
+        version = _read_log(path)
+        if version.empty:  # of a run that was killed before it had logged anything
+            continue
         if not history.empty:
             history = history[history["step"] < version["step"].min()]
         history = pd.concat([history, version], ignore_index=True)
     # A learning rate is logged by the step: it belongs to the epoch whose figures come next.
     return history if history.empty else history.assign(epoch=history["epoch"].bfill())
+
+
+def _read_log(path: Path) -> pd.DataFrame:
+    """One CSV log; a last line that was cut off while it was written, which has no end, is left out."""
+    whole_lines, _, _ = path.read_text(encoding="utf-8").rpartition("\n")
+    return pd.read_csv(io.StringIO(whole_lines)) if whole_lines else pd.DataFrame()
 
 
 def phases(settings: Sequence[Mapping[str, Any]], epochs: int) -> list[tuple[str, int, int]]:

@@ -272,25 +272,29 @@ def judge(tables: Sequence[Predictions], fitted: Fitted, telling: Telling) -> Re
     return Results(splits, units)
 
 
-def write(
+def write_results(folder: RunFolder, results: Results, fitted: Fitted, stamps: Sequence[str]) -> None:
+    """Write decision rules, calibrated predictions and metrics into a folder that has begun; nothing is drawn yet."""
+    folder.write_json("policies.json", fitted.to_plain())
+    for one in results.splits:
+        folder.write_predictions(one.table.name, one.table)
+    for one in results.units:
+        folder.write_predictions(f"{one.table.name}_units", one.table)
+    shifted = f"{results.headline.table.name}_at_stated_prevalence"
+    if (deployment := results.headline.deployment) is not None:
+        folder.write_predictions(shifted, deployment.table)
+    else:  # nor may one of an earlier evaluation stand beside figures that know nothing of it
+        (folder.predictions / f"{shifted}.csv").unlink(missing_ok=True)
+    folder.write_json("metrics.json", {"stamps": tuple(stamps), **results.to_plain()})
+
+
+def write_report(
     folder: RunFolder, results: Results, sources: Sources, telling: Telling, folds: pd.DataFrame | None = None
 ) -> None:
-    """Write predictions, metrics, figures and the report into a folder that has begun."""
-    # What is told in words comes first: where the sources do not fit together nothing has been written yet.
+    """Draw the figures and write the report; what it tells has been written before."""
     others = results.splits[:-1]
     limits = limitations(results.headline, others, sources)
     checklists = [*claim_2024(results.headline, others, sources), *tripod_ai(results.headline, others, sources)]
     stamp = " · ".join(sources.stamps) or None
-    for one in results.splits:
-        one.table.write_csv(folder.predictions / f"{one.table.name}.csv")
-    for one in results.units:
-        one.table.write_csv(folder.predictions / f"{one.table.name}_units.csv")
-    shifted = folder.predictions / f"{results.headline.table.name}_at_stated_prevalence.csv"
-    if (deployment := results.headline.deployment) is not None:
-        deployment.table.write_csv(shifted)
-    else:  # nor may one of an earlier evaluation stand beside figures that know nothing of it
-        shifted.unlink(missing_ok=True)
-    folder.write_json("metrics.json", {"stamps": sources.stamps, **results.to_plain()})
     with terminal.progress("drawing and writing the report"):
         for one in others:
             draw(one, folder.figures, stamp, seed=telling.seed, only=("confusion", "roc"))
@@ -307,8 +311,8 @@ def write(
             images=telling.images,
             paths=telling.paths,
         )
-    folder.write_text("report.html", page)
     folder.write_text("report.md", card)
+    folder.write_text("report.html", page)
 
 
 def sources_of_run(

@@ -4,15 +4,29 @@ import contextlib
 import json
 import logging
 import logging.handlers
+import os
 import shutil
+import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from medcls.errors import MedclsError
 from medcls.writing import whole
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
 # Where the doors put their folders, when started anywhere.
 PARENTS = ("runs", "audits", "evaluations", "comparisons")
+
+
+class WritesCsv(Protocol):
+    """A table that writes itself, whole or not at all."""
+
+    def write_csv(self, path: Path) -> None:
+        """Write it."""
 
 
 class RunFolder:
@@ -28,11 +42,13 @@ class RunFolder:
 
     def __init__(self, path: Path) -> None:
         self._name_files(path)
+        self.written: dict[str, None] = {}
         # Hydra has just made the run folder; its parent too, where that holds nothing else.
         alone = path.is_dir() and not any(path.iterdir())
         parent_too = alone and path.parent.name in PARENTS and len(list(path.parent.iterdir())) == 1
         self._made = [path, path.parent] if parent_too else [path] if alone else []
         self._was_empty = alone
+        self._claim: int | None = None
         self._log: logging.FileHandler | None = None
         self._early_log = logging.handlers.MemoryHandler(capacity=100_000, flushLevel=logging.CRITICAL + 1)
         logging.getLogger("medcls").addHandler(self._early_log)
@@ -50,6 +66,37 @@ class RunFolder:
         self.report = path / "report.html"
         self.audit_page = path / "audit.html"
         self.comparison_page = path / "comparison.md"
+
+    def claim(self) -> None:
+        """Keep the folder for this process alone, until `close` or the process's end, whichever way that comes.
+
+        By a lock on the folder itself, which leaves no file behind. Where a file system has no such locks, and on
+        Windows, two commands can still meet in one folder.
+
+        Raises
+        ------
+        MedclsError
+            Another command is writing into it.
+        """
+        if fcntl is None or not self.path.is_dir():
+            return
+        descriptor = os.open(self.path, os.O_RDONLY)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            os.close(descriptor)
+            if not isinstance(error, BlockingIOError):
+                return
+            self._made, self._was_empty = [], False  # it is the other's
+            raise MedclsError(
+                f"Another command is writing into {self.path} just now. Wait for it, or give another hydra.run.dir."
+            ) from error
+        self._claim = descriptor
+
+    def _release(self) -> None:
+        if self._claim is not None:
+            os.close(self._claim)
+        self._claim = None
 
     def refuse_if_taken(self) -> None:
         """Stop before anything is done where the folder already holds a run or an audit.
@@ -73,6 +120,10 @@ class RunFolder:
         if self.comparison_page.exists():
             raise MedclsError(f"{self.path} already holds a comparison. Give another hydra.run.dir.")
 
+    def holds_unfinished_evaluation(self) -> bool:
+        """Whether an evaluation ended here before its report, and nothing else is in the way of doing it again."""
+        return (self.path / "evaluate.log").exists() and not self.config.exists() and not self.report.exists()
+
     def refuse_within(self, images: str | None) -> None:
         """Stop where the run folder would lie among the images, and its figures be taken for some of them.
 
@@ -88,10 +139,18 @@ class RunFolder:
             )
 
     def write_into(self, path: Path) -> None:
-        """Turn to a folder that is there already, as an evaluation does to its run's; call it before `begin`."""
+        """Turn to a folder that is there already, as an evaluation does to its run's; call it before `begin`.
+
+        Raises
+        ------
+        MedclsError
+            Another command is writing into it.
+        """
+        self._release()
         self._remove_made()
         self._was_empty = False
         self._name_files(path)
+        self.claim()
 
     def discard(self) -> None:
         """Take away what was written here, half of a whole; only where the folder was empty before this command."""
@@ -107,6 +166,7 @@ class RunFolder:
             if handler is not None:
                 log.removeHandler(handler)
                 handler.close()
+        self._release()
         self._remove_made()
 
     def _remove_made(self) -> None:
@@ -120,7 +180,7 @@ class RunFolder:
         """Make the folder and let the log flow into it, from its first line on; folders within come with files."""
         self._made = []
         self.path.mkdir(parents=True, exist_ok=True)
-        self._log = logging.FileHandler(self.path / log_name, encoding="utf-8")
+        self._log = LogFile(self.path / log_name, encoding="utf-8")
         self._log.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
         self._early_log.setTarget(self._log)
         self._early_log.flush()
@@ -132,11 +192,47 @@ class RunFolder:
         """Write one file, whole or not at all."""
         with whole(self.path / name) as temporary:
             temporary.write_text(text, encoding="utf-8")
+        self.written.setdefault(name)
         return self.path / name
+
+    def write_predictions(self, name: str, table: "WritesCsv") -> None:
+        """Write a table of predictions, whole or not at all: `predictions/NAME.csv`."""
+        table.write_csv(self.predictions / f"{name}.csv")
+        self.written.setdefault(f"predictions/{name}.csv")
+
+    def what_is_there(self, go_on: str) -> str:
+        """Say what this command has written so far, and how to go on where it ended before its report.
+
+        Parameters
+        ----------
+        go_on : str
+            The command that makes what is missing.
+        """
+        if "report.html" in self.written:
+            return f"Everything is written: {self.report}"
+        written = ", ".join(self.written)
+        before = " The report there is of an earlier evaluation." if self.report.exists() else ""
+        whole_so_far = f"Written and whole in {self.path}: {written}" if written else f"Nothing is in {self.path} yet"
+        return f"{whole_so_far}. What comes after it is missing.{before} Go on with:\n  {go_on}"
 
     def write_json(self, name: str, content: Any) -> Path:  # noqa: ANN401 - plain data of any shape
         """Write plain data; NaN becomes null, so that any reader can read it."""
         return self.write_text(name, json.dumps(without_nan(content), indent=2, ensure_ascii=False) + "\n")
+
+
+class LogFile(logging.FileHandler):
+    """The log of a command in its folder. Where it cannot be written any more, it ends, and nothing else does."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Stop writing, and say so once, where the rest of the log goes."""
+        log = logging.getLogger("medcls")
+        log.removeHandler(self)
+        log.warning("%s cannot be written any more (%s): it ends here", self.baseFilename, sys.exc_info()[1])
+
+    def close(self) -> None:
+        """Close the file; what a full disk kept from it is lost, and was said."""
+        with contextlib.suppress(OSError):
+            super().close()
 
 
 def read_json(path: Path) -> Any:  # noqa: ANN401 - plain data of any shape

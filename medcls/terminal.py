@@ -15,6 +15,13 @@ from rich.table import Table
 console = Console()
 
 
+class TerminalLog(RichHandler):
+    """The log on the terminal: a line that cannot be shown is lost, and nothing else is."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Go on without: a stack trace in the middle would say less than the line did."""
+
+
 def start_log() -> None:
     """Send medcls's log, and every warning, to the terminal."""
     log = logging.getLogger("medcls")
@@ -22,7 +29,7 @@ def start_log() -> None:
     log.propagate = False
     if not any(isinstance(handler, RichHandler) for handler in log.handlers):
         log.addHandler(
-            RichHandler(console=console, show_path=False, show_level=True, omit_repeated_times=True, highlighter=None)
+            TerminalLog(console=console, show_path=False, show_level=True, omit_repeated_times=True, highlighter=None)
         )
     # Lightning's own news (which devices there are, what else one could install) stands in our lines or is not news.
     logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)

@@ -6,7 +6,7 @@ import dataclasses
 import logging
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -15,7 +15,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from medcls import __version__
+from medcls import __version__, ending
 from medcls.configuration import (
     build,
     build_network,
@@ -29,24 +29,29 @@ from medcls.configuration import (
     source_settings,
     split_settings,
 )
-from medcls.errors import MedclsError
+from medcls.errors import MedclsError, typed
+from medcls.fitting import check_fits
 from medcls.importing import import_large
-from medcls.run_folder import RunFolder
+from medcls.run_folder import RunFolder, read_json
+from medcls.wording import counted
 
 if TYPE_CHECKING:
     # Everything heavy is imported where it is used, so that a typo is answered before torch is loaded.
     import lightning
+    import torch
     from lightning.pytorch.callbacks import ModelCheckpoint
     from matplotlib.figure import Figure
     from torch import Tensor
 
     from medcls.data.manifest import Manifest
     from medcls.data.module import ImageDataModule
+    from medcls.evaluation.predictions import Predictions
     from medcls.hardware import Hardware
     from medcls.learning.classifier import Classifier
     from medcls.learning.freezing import FreezeSchedule
     from medcls.models.weights import Account
     from medcls.preprocessing import Preprocessing
+    from medcls.reporting import Telling
 
 # Run as a module, this file is called __main__; its log belongs to medcls all the same.
 log = logging.getLogger("medcls.train")
@@ -62,6 +67,7 @@ def run(cfg: DictConfig) -> float | None:
     folder = RunFolder(Path(HydraConfig.get().runtime.output_dir))
     sweeping = HydraConfig.get().mode == RunMode.MULTIRUN
     try:
+        folder.claim()
         if cfg.resume:
             cfg = resumed(cfg, HydraConfig.get().overrides.task)
             if not cfg.trust:
@@ -106,11 +112,8 @@ def train(cfg: DictConfig, run: RunFolder) -> float | None:
     from medcls import hardware, pictures, reporting, terminal
     from medcls.auditing.quick import audit_quickly
     from medcls.auditing.record import record as audit_record
-    from medcls.data.locked import remember_test
     from medcls.data.splits import split_table
-    from medcls.evaluation.ledger import record_reading
-    from medcls.inference.load import add_policies, load
-    from medcls.inference.predict import predict_split as predict
+    from medcls.learning.trainer_settings import check_trainer
     from medcls.models.summary import summarise
 
     run.refuse_within(cfg.data.root)
@@ -121,6 +124,12 @@ def train(cfg: DictConfig, run: RunFolder) -> float | None:
         log.info(line)
     seed(cfg.seed)
 
+    check_trainer(plain(cfg.trainer))
+    over = bool(cfg.resume) and has_ended(cfg, run)
+    finished = over and is_scored(cfg, run)
+    if finished and OmegaConf.load(run.config).data == cfg.data:
+        say_finished(run)
+        return None
     telling = reporting.Telling.read(plain(cfg))
     preprocessing = choose_preprocessing(cfg)
     settings = split_settings(cfg)
@@ -156,23 +165,68 @@ def train(cfg: DictConfig, run: RunFolder) -> float | None:
         run.write_text("model.txt", summary)
     run.write_text("config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
     run.write_json("environment.json", hardware.environment() | {"choices": list(machine.reasons)})
-    trainer.fit(classifier, datamodule=data, ckpt_path=str(run.last) if cfg.resume else None, weights_only=True)
-    pictures.of_training(run, plain(cfg.schedule.phases), trainer.current_epoch, cfg.monitor, manifest.stamp)
+    if finished:  # its images have moved, and are the same
+        say_finished(run)
+        return None
+    if not over:
+        with ending.saying_what_is_there(lambda: what_was_trained(run)), ending.not_swallowed():
+            trainer.fit(classifier, datamodule=data, ckpt_path=str(run.last) if cfg.resume else None, weights_only=True)
+    run.written = {"checkpoints": None}
+    result = result_split(cfg, set(manifest.rows["split"]))
+    with ending.saying_what_is_there(lambda: run.what_is_there(evaluation(run, result))):
+        pictures.of_training(run, plain(cfg.schedule.phases), epochs_behind(run)[0], cfg.monitor, manifest.stamp)
+        score(cfg, run, data, telling, trainer.strategy.root_device, asked)
+    if over:
+        return None
+    # A score of 0.0 is a score; without one the checkpoint callback would have saved nothing, and loading failed.
+    return float(cast("Tensor", cast("ModelCheckpoint", trainer.checkpoint_callback).best_model_score))
+
+
+def score(
+    cfg: DictConfig,
+    run: RunFolder,
+    data: ImageDataModule,
+    telling: Telling,
+    device: torch.device,
+    asked: Mapping[str, Any],
+) -> None:
+    """From the best checkpoint to the report: predictions, decision rules and metrics, figures; each written when made.
+
+    Parameters
+    ----------
+    device : device
+        Where the network is to run.
+    asked : mapping
+        All that the split was cut by.
+    """
+    from medcls import reporting
+    from medcls.data.locked import remember_test
+    from medcls.evaluation.ledger import record_reading
+    from medcls.inference.load import add_policies, load
+    from medcls.inference.predict import predict_split
+
+    manifest = data.manifest
+
+    def predict(split: str) -> Predictions:
+        table = predict_split(best, data, split, device)
+        run.write_predictions(split, table)
+        return table
 
     # The best checkpoint, and nothing else, is scored: the hash of its weights stands beside every number.
-    best, device = load(run.best, partial(build_network, trust=True)), trainer.strategy.root_device
-    val = predict(best, data, "val", device)
+    best = load(run.best, partial(build_network, trust=True))
+    tables, readings = [predict("val")], None
     # Whatever is fitted has seen no image of the result; where some were cut off for it, none that selected either.
-    fitted = reporting.fit(predict(best, data, "calibration", device) if has(manifest, "calibration") else val, telling)
-    add_policies(run.best, fitted.to_plain())
+    fit_on = predict("calibration") if has(manifest, "calibration") else tables[0]
+    fitted = reporting.fit(fit_on, telling)
     run.write_json("policies.json", fitted.to_plain())
-    tables, readings = [val], None
+    add_policies(run.best, fitted.to_plain())
     if cfg.evaluate_test:
         remember_test(manifest, str(run.path), asked)
-        # With folds, a test split that came with the data waits for the ensemble of them all.
-        tables.append(predict(best, data, "held_out" if has(manifest, "held_out") else "test", device))
+        tables.append(predict(result_split(cfg, set(manifest.rows["split"]))))
         readings = record_reading(tables[-1], str(run.path))
     results = reporting.judge(tables, fitted, telling)
+    reporting.write_results(run, results, fitted, manifest.stamps)
+    reporting.show(results, readings)
     sources = reporting.sources_of_run(
         run,
         name=f"{cfg.data.name}, {cfg.model.name}",
@@ -181,14 +235,84 @@ def train(cfg: DictConfig, run: RunFolder) -> float | None:
         stamps=manifest.stamps,
         readings=readings,
         images=manifest.root,
-        preprocessing=preprocessing,
+        preprocessing=data.preprocessing,
     )
-    reporting.write(run, results, sources, telling)
-    reporting.show(results, readings)
+    reporting.write_report(run, results, sources, telling)
     log.info("the report: %s", run.report)
     log.info("run folder: %s", run.path)
-    # A score of 0.0 is a score; without one the checkpoint callback would have saved nothing, and loading failed.
-    return float(cast("Tensor", cast("ModelCheckpoint", trainer.checkpoint_callback).best_model_score))
+
+
+def result_split(cfg: DictConfig, splits: Collection[str]) -> str:
+    """The split that the report opens with. A test split that came with the data waits for the ensemble of folds."""
+    if not cfg.evaluate_test:
+        return "val"
+    return "held_out" if "held_out" in splits else "test"
+
+
+def evaluation(run: RunFolder, split: str) -> str:
+    """The command that scores a trained run."""
+    return f"python -m medcls.evaluate {typed('run', str(run.path))} split={split}"
+
+
+def what_was_trained(run: RunFolder) -> str:
+    """What a training that ended early leaves, and how to go on with it."""
+    if not run.last.is_file():
+        return f"No epoch was finished, so there is nothing to go on with; {run.path} can be removed."
+    epochs, _ = epochs_behind(run)
+    return (
+        f"{counted(epochs, 'epoch')} of the training can be gone on with, and the best so far is {run.best}. Go on "
+        f"with:\n  python -m medcls.train {typed('resume', str(run.path))}"
+    )
+
+
+def epochs_behind(run: RunFolder) -> tuple[int, bool]:
+    """How many epochs a run's last checkpoint has behind it, and whether early stopping ended it there."""
+    from medcls.learning.checkpoints import AtomicCheckpointIO
+
+    checkpoint = AtomicCheckpointIO().load_checkpoint(run.last)
+    states = [state for name, state in checkpoint["callbacks"].items() if name.startswith("EarlyStopping")]
+    return int(checkpoint["epoch"]) + 1, any(state["wait_count"] >= state["patience"] for state in states)
+
+
+def has_ended(cfg: DictConfig, run: RunFolder) -> bool:
+    """Whether a resumed run's training came to its end, and nothing asks for more.
+
+    Raises
+    ------
+    MedclsError
+        It is further than it should go.
+    """
+    epochs, stopped = epochs_behind(run)
+    wanted = cfg.trainer.max_epochs
+    if wanted < epochs:
+        raise MedclsError(
+            f"{run.path} has {counted(epochs, 'epoch')} behind it, and trainer.max_epochs={wanted} is fewer. To train "
+            f"on, give more than {epochs}; to take it as it is, leave trainer.max_epochs out."
+        )
+    return wanted == epochs or (stopped and wanted == OmegaConf.load(run.config).trainer.max_epochs)
+
+
+def say_finished(run: RunFolder) -> None:
+    """Say that a resumed run has nothing left to do, and how to train on."""
+    epochs, _ = epochs_behind(run)
+    log.info("nothing is left to do: the training ended after %s, and its report is there", counted(epochs, "epoch"))
+    log.info("to train on: python -m medcls.train %s trainer.max_epochs=%d", typed("resume", str(run.path)), 2 * epochs)
+    log.info("the report: %s", run.report)
+
+
+def is_scored(cfg: DictConfig, run: RunFolder) -> bool:
+    """Whether the report is there, of the best checkpoint and of the split that was asked for."""
+    from medcls.data.manifest import read_rows
+    from medcls.inference.load import weights_hash
+    from medcls.models.weights import read_state
+
+    metrics = run.path / "metrics.json"
+    # Written in this order: an older report is of another evaluation.
+    if not run.report.exists() or not metrics.exists() or run.report.stat().st_mtime < metrics.stat().st_mtime:
+        return False
+    told = read_json(metrics)
+    split = result_split(cfg, set(read_rows(run.manifest)["split"]))
+    return split in told and told.get("checkpoint") == weights_hash(read_state(run.best)[0])
 
 
 def seed(value: int) -> None:
@@ -279,7 +403,12 @@ def make_classifier(
     loss = build(cfg.loss, class_counts=manifest.class_counts("train"))
     outputs = loss.outputs(len(classes))
     network = build(cfg.model.network, num_classes=outputs)
-    new_head = replace_head(network, outputs, **plain(cfg.model.head)) if cfg.model.head else None
+    new_head = None
+    if cfg.model.head:
+        if not OmegaConf.is_dict(cfg.model.head):
+            raise MedclsError(f"model.head is {plain(cfg.model.head)!r}: give its settings, as model.head.hidden=64.")
+        check_fits(replace_head, plain(cfg.model.head), "model.head", given=("network", "num_outputs"))
+        new_head = replace_head(network, outputs, **plain(cfg.model.head))
     freezing = FreezeSchedule(plain(cfg.schedule.phases), head=new_head or head_name(network))
     freezing.table(network)  # a pattern that matches nothing, in whichever phase, is found out now
     # A resumed run takes every tensor from its checkpoint; what it started from stands in its weights.json.
@@ -340,8 +469,6 @@ def make_trainer(
         raise MedclsError(f"ema is {cfg.ema}: give a decay above 0 and below 1, such as 0.99, or null for none.")
     if cfg.early_stopping is not None and not (isinstance(cfg.early_stopping, int) and cfg.early_stopping > 0):
         raise MedclsError(f"early_stopping is {cfg.early_stopping}: give a number of epochs, or null for none.")
-    if cfg.trainer.devices != 1:
-        raise MedclsError(f"trainer.devices is {cfg.trainer.devices}: medcls trains on one device so far; give 1.")
     if cfg.optimizer.get("fused") and cfg.trainer.gradient_clip_val and "mixed" in str(cfg.trainer.precision):
         raise MedclsError(
             f"trainer.gradient_clip_val with trainer.precision={cfg.trainer.precision} needs gradients that a fused "
@@ -360,7 +487,9 @@ def make_trainer(
         callbacks.append(
             EarlyStopping(cfg.monitor, mode=cfg.monitor_mode, patience=cfg.early_stopping, check_finite=False)
         )
-    callbacks += [LearningRateMonitor(), RichProgressBar(), WriteFigures(figures, run.figures)]
+    callbacks += [LearningRateMonitor(), WriteFigures(figures, run.figures)]
+    if cfg.trainer.get("enable_progress_bar") is not False:
+        callbacks.append(RichProgressBar())
     return build(
         cfg.trainer,
         callbacks=callbacks,
@@ -373,13 +502,10 @@ def make_trainer(
 def say_learning_rates(cfg: DictConfig, data: ImageDataModule) -> None:
     """Walk through the learning-rate schedule before anything is trained, and say how it begins and ends."""
     from medcls.learning.schedulers import learning_rates
+    from medcls.learning.trainer_settings import batches_an_epoch
 
-    if not isinstance(cfg.trainer.max_epochs, int) or cfg.trainer.max_epochs < 1:
-        raise MedclsError(f"trainer.max_epochs is {cfg.trainer.max_epochs}: give a number of epochs, at least 1.")
-    accumulated = cfg.trainer.accumulate_grad_batches
-    if not isinstance(accumulated, int) or accumulated < 1:
-        raise MedclsError(f"trainer.accumulate_grad_batches is {accumulated}: give a whole number, at least 1.")
-    steps = -(-len(data.train_dataloader()) // accumulated)
+    batches = batches_an_epoch(len(data.train_dataloader()), cfg.trainer.get("limit_train_batches"))
+    steps = -(-batches // (cfg.trainer.accumulate_grad_batches or 1))
     rates = learning_rates(
         build(cfg.optimizer), build(cfg.scheduler), steps=steps * cfg.trainer.max_epochs, steps_per_epoch=steps
     )

@@ -11,11 +11,20 @@ def whole(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; move it there if the block ends well, remove it if not.
 
     So a full disk or a killed run leaves the former file, and never half of a new one.
+
+    Raises
+    ------
+    OSError
+        As whoever writes raises it, with the name of the file, which Python leaves out where the disk fills up.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
     try:
         yield temporary
         temporary.replace(path)
+    except OSError as error:
+        if error.filename is None or Path(error.filename) == temporary:
+            error.filename, error.filename2 = str(path), None
+        raise
     finally:
         temporary.unlink(missing_ok=True)

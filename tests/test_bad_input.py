@@ -257,3 +257,44 @@ def test_patients_whose_images_disagree_are_found_before_anything_is_trained(ref
     root = folder({"a": 12, "b": 12, "c": 12})
     said = refused(f"data.root={root}", r"data.group_pattern='(\d)\.png'", "aggregate=mean")
     assert "under several labels" in said
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        (
+            ["model.head={poolin: max}"],
+            "model.head.poolin: medcls.models.zoo.replace_head takes no 'poolin'.",
+        ),
+        (["+optimizer.momentun=0.9"], "optimizer.momentun: torch.optim.adamw.AdamW takes no 'momentun'"),
+        (["optimizer.lr=fast"], "optimizer.lr is 'fast': torch.optim.adamw.AdamW takes float | torch.Tensor"),
+        (
+            ["+scheduler.warm=1"],
+            "scheduler.warm: medcls.learning.schedulers.cosine takes no 'warm'.",
+        ),
+        (["optimizer._target_=torch.optim.AdamX"], "optimizer._target_=torch.optim.AdamX cannot be built"),
+        (["+model.network.num_classes=3"], "model.network.num_classes comes from the run itself"),
+        (["~data.cache"], "Interpolation key 'data.cache' not found"),
+        (["~data.resize"], "data.resize"),
+    ],
+)
+def test_settings_that_do_not_fit_what_takes_them(refused, root, settings, says):
+    assert says in refused(f"data.root={root}", "positive_class=malignant", *settings)
+
+
+@pytest.mark.parametrize("error", [KeyError("label"), TypeError("deep inside"), ValueError("embedded null byte")])
+def test_a_fault_of_the_program_is_not_dressed_up_as_a_setting(root, monkeypatch, capsys, error):
+    def break_down(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr("medcls.data.assembly.assemble", break_down)
+    monkeypatch.setattr("medcls.data.folders.assemble", break_down, raising=False)
+    monkeypatch.setattr("sys.argv", ["medcls.train", f"data.root={root}", "positive_class=malignant"])
+    monkeypatch.chdir(root.parent)
+    with pytest.raises(SystemExit) as stop:
+        train.main()
+    said = capsys.readouterr().err
+    assert stop.value.code == 1
+    assert "Traceback" in said and f"{type(error).__name__}: {error}" in said and "break_down" in said
+    assert "does not take its settings" not in said
+    assert not (root.parent / "runs").exists()

@@ -155,13 +155,24 @@ def test_a_folder_that_holds_a_run_or_an_evaluation_is_not_written_over(finished
         assert says in said and (taken / "report.html").read_bytes() == before
 
 
-def test_a_full_disk_leaves_no_half_of_an_evaluation(tmp_path, monkeypatch, capsys):
+def test_a_full_disk_leaves_what_is_whole_of_an_evaluation_and_nothing_else(tmp_path, monkeypatch, capsys):
     def full(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("medcls.reporting.report", full)
-    said = refused(monkeypatch, capsys, f"predictions={other_tool(tmp_path / 'table.csv')}", "positive_class=ill")
-    assert "No space left on device" in said
+    command = f"predictions={other_tool(tmp_path / 'table.csv')}"
+    with monkeypatch.context() as disk:
+        disk.setattr("medcls.reporting.judge", full)
+        assert "No space left on device" in refused(disk, capsys, command, "positive_class=ill")
+        disk.undo()
+        disk.setattr("medcls.reporting.report", full)
+        disk.setattr("sys.argv", ["medcls.evaluate", command, "positive_class=ill"])
+        with pytest.raises(SystemExit) as end:
+            evaluate.main()
+    said = capsys.readouterr().err
+    assert end.value.code == 2
+    assert "No space left on device" in said and "metrics.json" in said and f"medcls.evaluate {command}" in said
+    (made,) = Path("evaluations").iterdir()
+    assert metrics(made) and not (made / "report.html").exists()
 
 
 def test_two_evaluations_at_once_have_a_folder_each(tmp_path):

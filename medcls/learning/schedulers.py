@@ -14,6 +14,7 @@ from lightning.pytorch.utilities.types import LRSchedulerConfigType
 from torch.optim import Optimizer, lr_scheduler
 
 from medcls.errors import MedclsError
+from medcls.fitting import misfits
 
 Scheduler = Callable[[Optimizer, int, int], LRSchedulerConfigType]
 """`(optimizer, steps of the whole run, steps of one epoch)`."""
@@ -215,7 +216,12 @@ def build_optimizer(
     try:
         built = optimizer(groups)
     except (TypeError, ValueError) as error:
-        settings = " ".join(f"optimizer.{name}={value}" for name, value in getattr(optimizer, "keywords", {}).items())
+        keywords = getattr(optimizer, "keywords", {})
+        if isinstance(error, TypeError) and not misfits(
+            getattr(optimizer, "func", optimizer), keywords, "optimizer", ("params",)
+        ):
+            raise  # they are of the types that it takes: the fault is within it
+        settings = " ".join(f"optimizer.{name}={value}" for name, value in keywords.items())
         raise MedclsError(f"The optimizer does not take its settings, {settings}: {error}.") from error
     for group, multiplier in zip(built.param_groups, multipliers, strict=True):
         group["lr"] *= multiplier

@@ -46,6 +46,13 @@ def judged(labels, scores, groups, settings, classes=BINARY):
     return reporting.judge([val, test], fitted, settings)
 
 
+def write(folder, results, settings):
+    """All that an evaluation writes."""
+    run = RunFolder(folder)
+    reporting.write_results(run, results, reporting.Fitted(results.headline.policies), ())
+    reporting.write_report(run, results, EMPTY, settings)
+
+
 def cases():
     """Seeded: numbers of rows and of cases, kinds of scores, groups and policies."""
     draw = np.random.default_rng(0)
@@ -72,7 +79,7 @@ def test_a_tiny_table_is_judged_and_told(labels, scores, groups, how, tmp_path, 
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         results = judged(labels, scores, groups, telling(**how))
-        reporting.write(RunFolder(tmp_path), results, EMPTY, telling(**how))
+        write(tmp_path, results, telling(**how))
         reporting.show(results, None)
     for row in results.headline.intervals.itertuples():
         assert not np.isnan(row.low) or row.note, row.metric
@@ -90,14 +97,14 @@ def test_classes_of_one_row_are_judged_and_told(n, groups, tmp_path, monkeypatch
     scores = np.tile([0.5, 0.25, 0.25], (n, 1)) if n == 6 else draw.dirichlet([1, 1, 1], n)
     settings = telling(subgroups={"sex": None})
     results = judged(labels, scores, named, settings, THREE)
-    reporting.write(RunFolder(tmp_path), results, EMPTY, settings)
+    write(tmp_path, results, settings)
     assert "nan" not in (tmp_path / "report.md").read_text(encoding="utf-8").split()
 
 
 def test_one_case_of_ten_has_every_figure_and_no_band(tmp_path):
     """`need at least one array to stack` once ended it."""
     results = judged(np.r_[1, np.zeros(9, int)], ONE_CASE, [""] * 10, telling())
-    reporting.write(RunFolder(tmp_path), results, EMPTY, telling())
+    write(tmp_path, results, telling())
     for name in ("roc", "precision_recall"):
         drawn = (tmp_path / "figures" / f"{name}_test.svg").read_text(encoding="utf-8")
         assert "no band" in drawn

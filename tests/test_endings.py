@@ -1,0 +1,279 @@
+"""How a command ends when something goes wrong: what is there by then, what is said, and whether the advice works."""
+
+import errno
+import re
+import shlex
+import shutil
+from pathlib import Path
+
+import pytest
+from doors import FAST, run_door
+from omegaconf import DictConfig, OmegaConf
+
+from medcls import audit, compare, ending, evaluate, pictures, reporting, train
+from medcls.configuration import configurations, open_door
+from medcls.errors import MedclsError
+from medcls.run_folder import RunFolder
+
+
+@pytest.fixture(scope="module")
+def unscored(finished, tmp_path_factory) -> Path:
+    """A run whose training is done, and nothing else."""
+    run = Path(shutil.copytree(finished, tmp_path_factory.mktemp("unscored") / "run"))
+    shutil.rmtree(run / "predictions")
+    for name in ("policies.json", "metrics.json", "report.html", "report.md"):
+        (run / name).unlink()
+    cfg = OmegaConf.load(run / "config.yaml")
+    cfg.resamples = 100
+    OmegaConf.save(cfg, run / "config.yaml")
+    return run
+
+
+@pytest.fixture
+def run(unscored, tmp_path) -> Path:
+    return Path(shutil.copytree(unscored, tmp_path / "a run"))
+
+
+def ended(main, monkeypatch, capsys, *arguments: str) -> tuple[int, str]:
+    """Exit code, and what was said on the error stream."""
+    monkeypatch.setattr("sys.argv", ["medcls", *arguments])
+    with pytest.raises(SystemExit) as end:
+        main()
+    return end.value.code, capsys.readouterr().err
+
+
+def failing(error: BaseException, after: int = 0, real=None):
+    """A function that fails, from its call number `after` on."""
+    calls = []
+
+    def fail(*arguments: object, **settings: object) -> object:
+        calls.append(1)
+        if len(calls) > after:
+            raise error
+        return real(*arguments, **settings)
+
+    return fail
+
+
+def break_stage(monkeypatch: pytest.MonkeyPatch, stage: str, rehearsed: bool = True) -> None:
+    """Let a stage fail; what a training rehearses on made-up scores first fails the second time."""
+    after = int(stage == "medcls.reporting.judge" and rehearsed)
+    monkeypatch.setattr(stage, failing(KeyError("mean"), after, reporting.judge))
+
+
+PREDICTED = ["predictions/val.csv"]
+FITTED = [*PREDICTED, "policies.json"]
+TESTED = [*FITTED, "predictions/test.csv"]
+JUDGED = [*TESTED, "metrics.json"]
+# What fails, what is whole by then, and what is not there yet.
+STAGES = {
+    "medcls.inference.predict.predict_split": ([], "predictions/val.csv"),
+    "medcls.reporting.fit": (PREDICTED, "policies.json"),
+    "medcls.reporting.judge": (TESTED, "metrics.json"),
+    "medcls.reporting.sources_of_run": (JUDGED, "report.html"),
+    "medcls.reporting.limitations": (JUDGED, "report.html"),
+    "medcls.reporting.tripod_ai": (JUDGED, "report.html"),
+    "medcls.reporting.draw": (JUDGED, "report.html"),
+    "medcls.reporting.report": (JUDGED, "report.html"),
+}
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_what_was_made_before_a_fault_is_whole_and_the_command_that_goes_on_is_said(run, monkeypatch, capsys, stage):
+    whole, missing = STAGES[stage]
+    monkeypatch.setattr(reporting, "draw", lambda *_, **__: [])  # it takes long, and has a turn of its own
+    with monkeypatch.context() as broken:
+        break_stage(broken, stage)
+        code, said = ended(train.main, broken, capsys, f"resume={run}")
+    assert code == 1
+    assert "Traceback" in said and "KeyError: 'mean'" in said
+    for name in whole:
+        assert name in said and (run / name).stat().st_size
+    assert not (run / missing).exists()
+    assert f"Go on with:\n  python -m medcls.evaluate \"run='{run}'\" split=test" in said
+
+
+@pytest.mark.parametrize(
+    "stage", ["medcls.inference.predict.predict_split", "medcls.reporting.judge", "medcls.reporting.report"]
+)
+def test_the_command_that_goes_on_works_and_may_fail_itself(run, monkeypatch, capsys, stage):
+    with monkeypatch.context() as broken:
+        break_stage(broken, stage)
+        _, said = ended(train.main, broken, capsys, f"resume={run}")
+        break_stage(broken, stage, rehearsed=False)
+        command = shlex.split(said.rpartition("Go on with:\n")[2].splitlines()[0])
+        assert command[:3] == ["python", "-m", "medcls.evaluate"]
+        before = {path for path in run.rglob("*") if path.is_file()}
+        code, said = ended(evaluate.main, broken, capsys, *command[3:])
+    assert code == 1 and "Traceback" in said
+    assert before <= {path for path in run.rglob("*") if path.is_file()}
+    if "predict" not in stage:
+        assert "predictions/test.csv" in said
+        assert shlex.split(said.rpartition("Go on with:\n")[2].splitlines()[0])[2:] == command[2:]
+    run_door(evaluate.main, *command[3:])
+    for name in (*JUDGED, "report.html", "report.md"):
+        assert (run / name).exists()
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "says"),
+    [
+        (MedclsError("this cannot be"), 2, "medcls: this cannot be"),
+        (OSError(errno.ENOSPC, "No space left on device"), 2, "A file could not be written or read: No space left"),
+        (OSError(errno.EIO, "Input/output error", "/a/file"), 2, "/a/file could not be written or read: Input/output"),
+        (KeyboardInterrupt(), 130, "Interrupted"),
+        (ending.Terminated(), 143, "SIGTERM"),
+        (BrokenPipeError(errno.EPIPE, "Broken pipe"), 141, ""),
+        (OSError("no file in it"), 1, "OSError: no file in it"),
+        (AttributeError("x"), 1, "AttributeError: x"),
+        (ValueError("embedded null byte"), 1, "ValueError: embedded null byte"),
+        # A setting that there never was, against one that was taken away.
+        (lambda cfg: cfg["nothing"], 1, "ConfigKeyError"),
+        (lambda cfg: cfg["clear"], 2, "Key 'clear' is not in struct"),
+    ],
+)
+def test_what_is_no_fault_of_the_program_is_said_in_a_sentence(monkeypatch, capsys, error, code, says):
+    def task(cfg: DictConfig) -> None:
+        if not isinstance(error, BaseException):
+            del cfg.__dict__["_content"]["clear"]
+            error(cfg)
+        error.add_note("the rest of it")
+        raise error
+
+    # Its standard output is what a closed pipe would take away; pytest needs it.
+    monkeypatch.setattr("os.dup2", lambda *_: None)
+    ended_with, said = ended(lambda: open_door(task, "cache"), monkeypatch, capsys)
+    assert ended_with == code and says in said
+    assert ("Traceback" in said) == (code == 1)
+    assert ("the rest of it" in said) == (isinstance(error, BaseException) and code != 141)
+    if code == 1:
+        assert "hydra/_internal" not in said, "the stack trace begins at the command"
+
+
+def test_an_evaluation_elsewhere_keeps_its_predictions_and_can_be_made_again_in_its_place(
+    run, tmp_path, monkeypatch, capsys
+):
+    arguments = (f"run={run}", "views=2", f"hydra.run.dir={tmp_path}/views")
+    with monkeypatch.context() as broken:
+        broken.setattr("medcls.reporting.report", failing(KeyError("mean")))
+        code, said = ended(evaluate.main, broken, capsys, *arguments)
+    assert code == 1 and "predictions/test.csv" in said
+    assert (tmp_path / "views" / "predictions" / "test.csv").exists()
+    assert not (run / "predictions").exists()
+    run_door(evaluate.main, *arguments)
+    assert (tmp_path / "views" / "report.html").exists()
+
+
+def test_fewer_epochs_than_a_run_has_behind_it_are_refused_and_a_plain_resume_still_works(
+    finished, tmp_path, monkeypatch, capsys
+):
+    run = Path(shutil.copytree(finished, tmp_path / "run"))
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    code, said = ended(train.main, monkeypatch, capsys, f"resume={run}", "trainer.max_epochs=1")
+    assert code == 2
+    assert f"{run} has 3 epochs behind it, and trainer.max_epochs=1 is fewer" in said
+    assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
+    # There is nothing to do, and nothing is done: test is not read once more.
+    run_door(train.main, f"resume={run}")
+    assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
+    # An evaluation of another checkpoint, or one whose report was not written any more, is made.
+    told = (run / "metrics.json").read_text(encoding="utf-8")
+    (run / "metrics.json").write_text(told.replace('"checkpoint": "', '"checkpoint": "0'), encoding="utf-8")
+    (run / "report.html").write_text("older", encoding="utf-8")
+    monkeypatch.setattr("lightning.Trainer.fit", failing(AssertionError("it trains")))
+    run_door(train.main, f"resume={run}")
+    assert (run / "metrics.json").read_text(encoding="utf-8") == told
+    assert (run / "report.html").read_text(encoding="utf-8") != "older"
+
+
+def test_what_early_stopping_ended_is_not_trained_on_by_a_resume(folder, tmp_path, monkeypatch):
+    root = folder({"a": 20, "b": 20})
+    run_door(
+        train.main, *FAST, f"data.root={root}", "positive_class=a", "trainer.max_epochs=9", "early_stopping=1",
+        "optimizer.lr=0", "resamples=100", f"hydra.run.dir={tmp_path}/run",
+    )  # fmt: skip
+    (tmp_path / "run" / "report.html").unlink()
+    monkeypatch.setattr("lightning.Trainer.fit", failing(AssertionError("it trains")))
+    run_door(train.main, f"resume={tmp_path}/run")
+    assert (tmp_path / "run" / "report.html").exists()
+
+
+@pytest.mark.parametrize("left", ["", "epoch,step,val/loss\n", "epoch,step,val/loss,train/loss\n2,1"])
+def test_the_log_that_a_kill_left_does_not_stop_a_run_after_its_training(run, left):
+    (run / "logs" / "version_1").mkdir()
+    (run / "logs" / "version_1" / "metrics.csv").write_text(left)
+    history = pictures.read_history(run / "logs")
+    assert set(history["epoch"].dropna()) == {0, 1, 2} and history["val/loss"].notna().sum() == 3
+    run_door(train.main, f"resume={run}")
+    assert (run / "report.html").exists()
+
+
+def test_a_full_disk_is_said_with_the_file_and_without_a_stack_trace(run, monkeypatch, capsys):
+    def full(self: Path, *_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("medcls.reporting.draw", lambda *_, **__: [])
+    real = Path.write_text
+    monkeypatch.setattr(
+        Path, "write_text", lambda self, *a, **k: (full if ".report" in self.name else real)(self, *a, **k)
+    )
+    # The log is on the same disk.
+    monkeypatch.setattr("medcls.run_folder.LogFile.flush", full)
+    code, said = ended(evaluate.main, monkeypatch, capsys, f"run={run}")
+    assert code == 2
+    assert "Traceback" not in said and "Logging error" not in said
+    assert f"{run}/report.md could not be written or read: No space left on device" in said
+    assert "predictions/test.csv, policies.json" in said and "metrics.json" in said and "Go on with:" in said
+    assert not list(run.glob(".*"))
+
+
+def test_a_log_that_cannot_be_written_any_more_ends_no_run(run, monkeypatch, capsys):
+    monkeypatch.setattr("medcls.reporting.draw", lambda *_, **__: [])
+    monkeypatch.setattr("medcls.run_folder.LogFile.flush", failing(OSError(errno.ENOSPC, "No space left on device")))
+    run_door(evaluate.main, f"run={run}")
+    said = capsys.readouterr()
+    assert " ".join(said.out.split()).count("cannot be written any more ([Errno 28] No space left on device)") == 1
+    assert "Logging error" not in said.err and (run / "report.html").exists()
+
+
+@pytest.mark.parametrize("place", ["FILE", "FILE/below", "/proc/x"])
+@pytest.mark.parametrize("main", [train.main, evaluate.main, audit.main, compare.main])
+def test_a_run_folder_that_cannot_be_made_is_said_in_a_sentence(tmp_path, monkeypatch, capsys, main, place):
+    (tmp_path / "file").write_text("a file")
+    place = place.replace("FILE", str(tmp_path / "file"))
+    code, said = ended(main, monkeypatch, capsys, f"hydra.run.dir={place}", "hydra.sweep.dir=x")
+    assert code == 2
+    assert "Traceback" not in said and "cannot be made" in said and "hydra.run.dir" in said
+
+
+def test_a_folder_is_one_commands_alone_while_it_writes(tmp_path, monkeypatch, capsys, folder):
+    other = RunFolder(tmp_path / "run")
+    other.path.mkdir()
+    other.claim()
+    root = folder({"a": 8, "b": 8})
+    arguments = (f"data.root={root}", "positive_class=a", f"hydra.run.dir={tmp_path}/run")
+    code, said = ended(train.main, monkeypatch, capsys, *arguments)
+    assert code == 2 and f"Another command is writing into {tmp_path}/run just now" in said
+    assert (tmp_path / "run").is_dir(), "it is the other's"
+    other.close()
+    again = RunFolder(tmp_path / "run")
+    again.claim()
+    again.close()
+
+
+def test_a_run_that_is_being_evaluated_or_trained_is_left_alone(run, monkeypatch, capsys):
+    busy = RunFolder(run)
+    busy.claim()
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    for main, argument in ((evaluate.main, "run"), (train.main, "resume")):
+        code, said = ended(main, monkeypatch, capsys, f"{argument}={run}")
+        assert code == 2 and "Another command is writing into" in said
+    assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
+    busy.close()
+
+
+def test_default_names_tell_two_runs_of_one_second_apart():
+    for name in ("train", "audit", "evaluate", "compare"):
+        text = (configurations() / "conf" / f"{name}.yaml").read_text(encoding="utf-8")
+        names = re.findall(r"dir: (\S*now:\S*)", text)
+        assert len(names) == 2 and all(one.endswith("-%f}") for one in names)

@@ -1,0 +1,144 @@
+"""Who is to blame where something cannot be built: the settings, or the program."""
+
+import sys
+import types
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+from omegaconf import OmegaConf
+
+from medcls.configuration import build
+from medcls.errors import MedclsError
+from medcls.fitting import check_fits, is_a
+
+
+def target(
+    rate: float,
+    steps: int = 1,
+    mode: Literal["min", "max"] = "min",
+    names: Sequence[str] | None = None,
+    table: Mapping[str, float] | None = None,
+    place: str | Path = ".",
+    on: bool = False,
+) -> str:
+    """Stands for whatever can be named in a configuration."""
+    if rate < 0:
+        raise ValueError(f"rate is {rate}")
+    if rate == 13:
+        return {}["thirteen"]
+    if rate == 14:
+        return None.lower()
+    if rate == 15:
+        return len(5)
+    if rate == 17:
+        OmegaConf.create("a: [")
+    return "built"
+
+
+@pytest.fixture(autouse=True)
+def library(monkeypatch):
+    """The function above, as a library of its own and as a part of medcls."""
+    for name in ("outside", "medcls.inside"):
+        module = types.ModuleType(name)
+        function = types.FunctionType(
+            target.__code__, {**globals(), "__name__": name}, "target", target.__defaults__, target.__closure__
+        )
+        function.__annotations__, function.__module__ = target.__annotations__, name
+        module.target, module.value = function, 5
+        monkeypatch.setitem(sys.modules, name, module)
+    monkeypatch.setattr("medcls.inside", sys.modules["medcls.inside"], raising=False)
+    broken = types.ModuleType("breaking")
+    monkeypatch.setitem(sys.modules, "breaking", broken)
+
+
+def node(_target_: str = "outside.target", **settings: Any):
+    return OmegaConf.create({"optimizer": {"_target_": _target_, **settings}}).optimizer
+
+
+@pytest.mark.parametrize("of", ["outside.target", "medcls.inside.target"])
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"rate": 1, "stepps": 2}, "optimizer.stepps: .*target takes no 'stepps'. Did you mean steps"),
+        ({}, "optimizer.rate is missing"),
+        ({"rate": "abc"}, "optimizer.rate is 'abc': .*target takes float"),
+        ({"rate": None}, "optimizer.rate is None"),
+        ({"rate": [1.0]}, "optimizer.rate is "),
+    ],
+)
+def test_what_does_not_fit_the_signature_is_the_settings_fault(of, settings, says):
+    with pytest.raises(MedclsError, match=says):
+        build(node(of, **settings))
+
+
+def test_settings_of_what_is_called_later_are_held_against_the_signature_at_once():
+    for settings, says in (
+        ({"mode": "most"}, "mode is 'most'"),
+        ({"names": "a"}, "names is 'a'"),
+        ({"table": {"a": "b"}, "nmes": []}, "takes no 'nmes'"),
+        ({"steps": 1.5}, "steps is 1.5: .* takes int"),
+        ({"on": 1}, "on is 1"),
+    ):
+        with pytest.raises(MedclsError, match=says):
+            build(node(_partial_=True, **settings))
+    later = build(node(_partial_=True, names=["a"], place="/x", table={"a": 1.0}, steps=2, on=True, mode="max"))
+    assert later(rate=1) == "built"
+
+
+def test_a_value_that_a_library_refuses_itself_is_the_settings_fault():
+    with pytest.raises(MedclsError, match=r"outside\.target does not take its settings: rate is -1"):
+        build(node(rate=-1))
+
+
+def test_a_value_that_medcls_refuses_without_its_own_words_is_a_fault_of_medcls():
+    with pytest.raises(ValueError, match="rate is -1") as caught:
+        build(node("medcls.inside.target", rate=-1))
+    assert not isinstance(caught.value, MedclsError)
+
+
+@pytest.mark.parametrize("of", ["outside.target", "medcls.inside.target"])
+@pytest.mark.parametrize(("rate", "kind"), [(13, KeyError), (14, AttributeError), (15, TypeError), (17, Exception)])
+def test_a_programming_error_within_keeps_its_kind_and_its_stack_trace(of, rate, kind):
+    with pytest.raises(kind) as caught:
+        build(node(of, rate=rate))
+    assert not isinstance(caught.value, MedclsError)
+    assert any(frame.name == "target" for frame in caught.traceback)
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("outside.targt", "outside.targt cannot be built"),
+        ("no_such_package.thing", "no_such_package"),
+        ("outside.value", "callable"),
+        ("no_dots", "no_dots"),
+        ("", "_target_"),
+    ],
+)
+def test_a_target_that_is_not_there_is_the_settings_fault(name, says):
+    with pytest.raises(MedclsError, match=says):
+        build(node(name))
+
+
+def test_a_module_that_breaks_when_it_is_loaded_is_a_fault_of_the_program(tmp_path, monkeypatch):
+    (tmp_path / "module_that_breaks.py").write_text("{}['key']\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(KeyError):
+        build(node("module_that_breaks.thing"))
+
+
+def test_what_comes_from_the_run_cannot_be_set():
+    with pytest.raises(MedclsError, match=r"optimizer\.rate comes from the run itself"):
+        build(node(rate=1), rate=2)
+    with pytest.raises(MedclsError, match="names nothing to build"):
+        build(OmegaConf.create({"optimizer": {"lr": 1}}).optimizer)
+    with pytest.raises(MedclsError, match="head.poolin: .*takes no 'poolin'"):
+        check_fits(target, {"rate": 1.0, "poolin": 3}, "head")
+
+
+def test_types_are_read_as_a_person_types_values():
+    assert is_a(3, float) and is_a([1, 2], tuple[int, int]) and is_a("x", Path) and is_a({}, Mapping[str, int])
+    assert not is_a(True, int) and not is_a("ab", Sequence[str]) and not is_a(["a"], Sequence[int])
+    assert is_a(object(), int), "what is built is not looked into"
