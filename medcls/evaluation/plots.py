@@ -183,7 +183,7 @@ def training_figure(
                 fontsize=10,
                 annotation_clip=False,
             )
-            label = f"phase {place + 1}: {draw.name(name, lines=1)}, epochs {start} to {until}"
+            label = draw.fit(f"phase {place + 1}: {draw.short(name)}, epochs {start} to {until}", 44)
             losses.fill_between([], [], facecolor=PHASE_SHADES[place % 2], edgecolor="#555555", lw=0.8, label=label)
         for axes in grid:
             for place, (_, start, end) in enumerate(reached):

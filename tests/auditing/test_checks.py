@@ -396,6 +396,19 @@ def test_p04_a_shifted_test_split_is_a_warning():
     assert classes.prevalence(manifest_of(["n", "p"])) == []
 
 
+def test_shares_that_lie_far_apart_are_not_called_about_the_same_because_images_are_few():
+    """50.0% of training against 70.4% of 27 test images was "in about the shares of train"."""
+    labels = ["a", "b"] * 30 + ["a"] * 19 + ["b"] * 8
+    finding = only(classes.prevalence(manifest_of(labels, given_split=["train"] * 60 + ["test"] * 27)))
+    assert finding.values["p"] > 0.01 and finding.level == "information"
+    assert finding.title == (
+        "Whether test holds the classes in the shares of train cannot be told from so few images: a is 50.0% of train "
+        "and 70.4% of test"
+    )
+    numeric = manifest_of(["0", "1"] * 100, given_split=["train"] * 160 + ["test"] * 40)
+    assert '"0" is 50.0% of train' in only(classes.prevalence(numeric)).title
+
+
 def test_a_large_sample_does_not_turn_a_tiny_shift_into_a_warning():
     labels = ["n"] * 10_000 + ["p"] * 10_000 + ["n"] * 9_700 + ["p"] * 10_300
     finding = only(classes.prevalence(manifest_of(labels, given_split=["train"] * 20_000 + ["test"] * 20_000)))

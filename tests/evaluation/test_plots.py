@@ -129,6 +129,17 @@ def test_training_figure_shows_phases_gap_rate_and_best_epoch():
     assert len(figure.axes) == 3
 
 
+def test_the_training_figure_is_as_wide_as_a_page_shows_it_and_its_text_is_no_smaller_than_10_points():
+    """At twice the width its text was four pixels high on a phone."""
+    figure = plots.training_figure(history(), [("backbone " * 8, 0, 5), ("all", 5, 30)], "val/auroc", 17, CAPTION)
+    figure.canvas.draw()
+    assert figure.get_figwidth() == drawing.REPORT_WIDTH
+    assert min(text.get_fontsize() for axes in figure.axes for text in axes.get_legend().get_texts()) >= 10
+    assert all(axes.get_position().width > 0.7 for axes in figure.axes), (
+        "no name in a legend takes room from the curves"
+    )
+
+
 def test_training_figure_takes_a_logger_table_with_gaps_and_no_rates():
     table = history(2).drop(columns=["lr-AdamW", "train/accuracy"])
     gappy = pd.concat([table[["epoch", "train/loss"]], table.drop(columns="train/loss")]).sort_values("epoch")

@@ -31,7 +31,7 @@ from medcls.evaluation.metric_tables import (
 )
 from medcls.evaluation.policies import Policies, fit_policies, not_fitted
 from medcls.evaluation.predictions import Predictions, aggregate, from_logits, read_csv
-from medcls.evaluation.report import LOOKED_AT, look_at, metric_sections, report
+from medcls.evaluation.report import LOOKED_AT, keys, look_at, metric_sections, report
 from medcls.evaluation.sources import Drawn, Sources
 from medcls.evaluation.telling import figures, isolated, plain_words, told
 from medcls.pages.names import Names
@@ -508,3 +508,45 @@ def test_a_report_of_100_000_rows_is_made_in_seconds(policies):
     before = time.process_time()
     told_of(one, paths=False)
     assert time.process_time() - before < 5
+
+
+def test_a_reason_keeps_the_names_of_its_classes():
+    """`.capitalize()` would write "No image of class 'nsclc'"."""
+    table = made_study.predictions(n=40, seed=1)
+    names = dict(zip(made_study.BINARY, ("COVID", "NSCLC"), strict=True))
+    rows = table.rows.assign(label="COVID")
+    rows = rows.rename(
+        columns={f"{kind}_{old}": f"{kind}_{new}" for kind in ("prob", "logit") for old, new in names.items()}
+    )
+    one = assess(Predictions(rows, ("COVID", "NSCLC"), "NSCLC"), not_fitted(table), resamples=50)
+    assert "No image of class 'NSCLC'" in " ".join(key.note for key in keys(one))
+
+
+def test_patients_with_images_under_both_labels_are_counted_and_said():
+    table = made_study.predictions(n=40, seed=1, prevalence=0.5)
+    labels = ["ill", "other", "other", "other"] * 10
+    groups = [f"p{row // 2}" for row in range(40)]  # every other patient has one image of either
+    rows = table.rows.assign(label=labels, group=groups)
+    mixed = Predictions(rows, made_study.BINARY, "ill")
+    one = assess(mixed, not_fitted(mixed), resamples=50)
+    units = assess(aggregate(mixed, "max"), not_fitted(mixed), resamples=50)
+    text = read(metric_sections(one, units)).text
+    assert "20 patients or exams (10 other, 10 ill). 10 of them have images under both labels and count as ill" in text
+    apart = Predictions(
+        table.rows.assign(label=np.repeat(["ill", "other"], 20), group=groups), made_study.BINARY, "ill"
+    )
+    pure = assess(aggregate(apart, "max"), not_fitted(apart), resamples=50)
+    assert "both labels" not in read(metric_sections(assess(apart, not_fitted(apart), resamples=50), pure)).text
+
+
+def test_class_names_that_are_numbers_are_quoted_in_sentences():
+    table = made_study.predictions(n=100, seed=1)
+    names = dict(zip(made_study.BINARY, ("0", "1"), strict=True))
+    rows = table.rows.assign(label=table.rows["label"].map(names))
+    rows = rows.rename(
+        columns={f"{kind}_{old}": f"{kind}_{new}" for kind in ("prob", "logit") for old, new in names.items()}
+    )
+    numeric = Predictions(rows, ("0", "1"), "1")
+    assert numeric.caption().startswith('test, n = 100 images (70 "0", 30 "1")')
+    said = " ".join(plain_words(assess(numeric, not_fitted(numeric), resamples=50)))
+    assert 'images of "1" like these' in said and 'not "1"' in said and "images of 1 " not in said
