@@ -351,11 +351,29 @@ class CalibrationTest:
         NaN where there is no test.
     method : str
         With the statistic and its degrees of freedom; of no test, why.
+    df : int
+        Degrees of freedom of the statistic.
+    rest : int or None
+        Those below it, of F.
     """
 
     statistic: float
     p: float
     method: str
+    df: int = 0
+    rest: int | None = None
+
+    def allowing_for(self, share: float) -> float:
+        """Give the p-value where the calibration itself was fitted on some rows, of which these are so many times.
+
+        What was fitted varies with those rows as the test does with these: 1 and as many rows double its variance.
+        """
+        if np.isnan(self.p):
+            return self.p
+        statistic = self.statistic / (1 + share)
+        if self.rest is None:
+            return float(chi2.sf(statistic, self.df))
+        return float(f_distribution.sf(statistic, self.df, self.rest))
 
 
 def calibration_test(table: Predictions) -> CalibrationTest:
@@ -388,7 +406,8 @@ def calibration_test(table: Predictions) -> CalibrationTest:
     statistic = float(total @ inverse @ total)
     of = f"score test of slope 1 and intercept{'' if table.positive else 's'} 0"
     if not any_repeated(groups):
-        return CalibrationTest(statistic, float(chi2.sf(statistic, df)), f"{of}: chi-squared {statistic:.2f}, df {df}")
+        p = float(chi2.sf(statistic, df))
+        return CalibrationTest(statistic, p, f"{of}: chi-squared {statistic:.2f}, df {df}", df)
     if count < 2:
         return CalibrationTest(nan, nan, "all rows are of one group")
     numbers = np.unique(groups, return_inverse=True)[1]
@@ -396,7 +415,8 @@ def calibration_test(table: Predictions) -> CalibrationTest:
     effect = max(1.0, float(np.trace(inverse @ (sums.T @ sums))) / df)
     statistic /= df * effect
     p = float(f_distribution.sf(statistic, df, count - 1))
-    return CalibrationTest(statistic, p, f"{of} over {count:,} groups: F {statistic:.2f}, df {df} and {count - 1}")
+    method = f"{of} over {count:,} groups: F {statistic:.2f}, df {df} and {count - 1}"
+    return CalibrationTest(statistic, p, method, df, count - 1)
 
 
 def calibration_figures(table: Predictions, resamples: int = 2000, seed: int = 0) -> pd.DataFrame:

@@ -11,6 +11,7 @@ from scipy.stats import binom
 
 from medcls.evaluation.analytic import LEVEL, holm, wilson_limits
 from medcls.evaluation.assessment import Assessment
+from medcls.evaluation.calibration import calibration_test
 from medcls.evaluation.ensembles import ENSEMBLE
 from medcls.evaluation.estimates import NAMES, Estimate, estimate, pick, split_name, told
 from medcls.evaluation.folds import OUT_OF_FOLD
@@ -30,8 +31,11 @@ Level = Literal["serious", "mind"]
 WIDE = 0.2
 """From this width on an interval leaves open whether a classifier is good or poor."""
 
-FEW_BINS = 3
-"""So many bins of the reliability diagram miss by chance in about one of a hundred perfect models."""
+OFF = 0.02
+"""Probabilities are called wrong where chance explains it in so small a share of perfect models, over both tests.
+
+Not 5%: what was fitted on few rows is a little wrong, and Wilson's limits of a bin miss more often than they say.
+"""
 
 TILT = 0.2
 """A calibration slope this near to 1 is called none."""
@@ -222,13 +226,15 @@ def _shift(headline: Assessment, others: Sequence[Assessment], sources: Sources)
     fitted_on = [one for one in others if one.table.split in ("val", "calibration")]
     if headline.table.split in TOOK_PART:
         return []
-    found = [_shift_between(headline, fitted_on[0])] if fitted_on else [_shift_of_classes(headline, sources)]
-    found += [_shift_between(one, headline) for one in others if one.table.split == "external"]
+    external = [one for one in others if one.table.split == "external"]
+    pairs = 1 + len(external)
+    found = [_shift_between(headline, fitted_on[0], pairs)] if fitted_on else [_shift_of_classes(headline, sources)]
+    found += [_shift_between(one, headline, pairs) for one in external]
     return [one for one in found if one is not None]
 
 
-def _shift_between(assessment: Assessment, before: Assessment) -> Limitation | None:
-    found = differences(assessment, before)
+def _shift_between(assessment: Assessment, before: Assessment, pairs: int) -> Limitation | None:
+    found = differences(assessment, before, pairs)
     if not found:
         return None
     here, there = split_name(assessment.table.split), split_name(before.table.split)
@@ -375,12 +381,15 @@ def _calibration(headline: Assessment) -> list[Limitation]:
     """Probabilities that do not mean what they say."""
     positive = headline.table.positive
     whole, missed = in_the_large(headline), _missed_bins(headline.reliability)
-    of_line = pick(headline.calibration, "calibration_test", (positive or "",)).value
+    fitted = headline.policies.calibration
+    share = 0.0 if fitted is None else len(headline.table) / max(fitted.n, 1)
+    of_line = calibration_test(headline.table).allowing_for(share)
     of_bins = float(binom.sf(missed - 1, len(headline.reliability), 1 - LEVEL))
-    off, uneven = holm(np.array([of_line, of_bins])) < 1 - LEVEL
+    off, uneven = holm(np.array([of_line, of_bins])) < OFF
     # With more classes each has a slope of its own, and the bins speak for all.
     slope = None if positive is None else pick(headline.calibration, "calibration_slope", (positive,))
-    tilted = slope is not None and abs(slope.value - 1) > TILT and not slope.low <= 1 <= slope.high
+    known = slope is not None and not slope.low <= 1 <= slope.high
+    tilted = slope is not None and known and abs(slope.value - 1) > TILT
     shifted = _class_off(headline)
     if off and whole.is_off:
         direction = "high" if whole.surplus.value > 0 else "low"
@@ -392,7 +401,7 @@ def _calibration(headline: Assessment) -> list[Limitation]:
         title = f"Probabilities are too {_lean(slope)}: the calibration slope is {slope}, where 1 is right"
     elif off and shifted:
         title = shifted
-    elif uneven and missed >= FEW_BINS:
+    elif uneven:
         title = f"Probabilities miss what came true in {missed} of {len(headline.reliability)} ranges"
     else:
         return []

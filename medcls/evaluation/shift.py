@@ -46,14 +46,14 @@ class Difference:
         return f"{self.name} {self.here} against {self.there}"
 
 
-def differences(here: Assessment, there: Assessment) -> list[Difference]:
+def differences(here: Assessment, there: Assessment, pairs: int = 1) -> list[Difference]:
     """Find what differs between two splits of one checkpoint by more than chance explains.
 
     The AUROC, where it has fallen; sensitivity and specificity at the operating point, in either direction (with
     more than two classes the sensitivity of each); by how much the probabilities are too high on the whole; the
     share of each class. Each is tested by the interval of the difference (Zou and Donner 2008, from the limits of
     both), at a level corrected for all of them (Bonferroni): splits that are alike are called different in at most
-    one of twenty reports, whatever the number of classes.
+    one of twenty reports, whatever the number of classes, and however many `pairs` of splits a report compares.
     """
     found = [Difference(NAMES["auroc"], estimate(here, "auroc"), estimate(there, "auroc"), of_calls=True)]
     for name, metric, of_class in _rates(here.table):
@@ -63,7 +63,9 @@ def differences(here: Assessment, there: Assessment) -> list[Difference]:
     name = "probabilities too high by"
     found.append(Difference(name, in_the_large(here).surplus, in_the_large(there).surplus, of_calls=False))
     found += _shares_apart(class_shares(here.table), class_shares(there.table))
-    return [one for one in _beyond_chance(found) if one.name != NAMES["auroc"] or one.here.value < one.there.value]
+    return [
+        one for one in _beyond_chance(found, pairs) if one.name != NAMES["auroc"] or one.here.value < one.there.value
+    ]
 
 
 def prevalence_differences(here: dict[str, Estimate], there: dict[str, Estimate]) -> list[Difference]:
@@ -76,9 +78,9 @@ def _shares_apart(here: dict[str, Estimate], there: dict[str, Estimate]) -> list
     return [Difference(f"share of {named(name)}", here[name], there[name], of_calls=False) for name in names]
 
 
-def _beyond_chance(held: Sequence[Difference]) -> list[Difference]:
+def _beyond_chance(held: Sequence[Difference], pairs: int = 1) -> list[Difference]:
     """Those that chance does not explain, corrected for all that were held side by side; not what is slight."""
-    level = float(norm.isf((1 - LEVEL) / 2 / max(len(held), 1))) / Z
+    level = float(norm.isf((1 - LEVEL) / 2 / max(len(held) * pairs, 1))) / Z
     return [
         one
         for one in held

@@ -412,6 +412,19 @@ def test_the_test_of_calibration_is_raos_score_test():
     assert test.method == f"score test of slope 1 and intercept 0: chi-squared {test.statistic:.2f}, df 2"
 
 
+def test_what_was_fitted_on_few_rows_is_allowed_for():
+    """A temperature fitted on as many rows as are tested varies as much as the test does."""
+    p, allowed = [], []
+    for seed in range(150):
+        val, test = drawn(300, seed=seed), drawn(300, seed=seed + 1000, split="test")
+        of_test = calibration_test(fit_temperature(val).apply(test))
+        p.append(of_test.p)
+        allowed.append(of_test.allowing_for(1.0))
+        assert of_test.allowing_for(0.0) == of_test.p
+    assert np.mean(np.array(allowed) < 0.02) < 0.05 < np.mean(np.array(p) < 0.02) + 0.03
+    assert np.isnan(calibration_test(of_scores([], [])).allowing_for(1.0))
+
+
 def test_a_test_of_equal_probabilities_has_one_degree_of_freedom():
     flat = calibration_test(of_scores(np.full(100, 0.3), np.arange(100) < 45))
     assert "df 1" in flat.method and flat.p == pytest.approx(0.00106, rel=0.02)  # z of 15 over the root of 21

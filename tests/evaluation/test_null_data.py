@@ -17,8 +17,15 @@ from medcls.evaluation.limitations import limitations
 from medcls.evaluation.policies import fit_policies
 from medcls.evaluation.predictions import Predictions, probabilities_of
 
-# What is true of such data too: one training was made, and a fit on few rows is weak.
-TRUE = ("One training", "Weakly founded", "Only ", "Figures that are known only roughly", "Missing from the run")
+# What is true of such data too: one training was made, few rows say little, and a prevalence was stated.
+TRUE = (
+    "One training",
+    "Weakly founded",
+    "Only ",
+    "Fewer than 30 cases",
+    "Figures that are known only roughly",
+    "The stated prevalence is another",
+)
 
 # How often a rule may speak: each is held to 5%. Rules that are one and the same claim stand together.
 CLAIMS = {
@@ -87,12 +94,12 @@ def count(seeds, **settings):
     return found, rest
 
 
-@pytest.mark.parametrize(("classes", "each"), [(BINARY, 1), (BINARY, 2), (FOUR, 1)])
+@pytest.mark.parametrize(("classes", "each"), [(BINARY, 2), (FOUR, 1)])
 def test_nothing_is_claimed_of_what_chance_made(classes, each):
     """A few seeds of those of which the slow test takes hundreds."""
-    found, rest = count(range(3), n=300 * each, classes=classes, each=each, resamples=100)
+    found, rest = count(range(2), n=300 * each, classes=classes, each=each, resamples=100)
     assert not +found, found
-    assert all("images of only" in title or "PPV" in title for title in rest), rest
+    assert all("images of only" in title for title in rest), rest
 
 
 @pytest.mark.slow  # an hour of reports
