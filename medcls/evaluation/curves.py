@@ -321,10 +321,13 @@ def decision_curve_figure(
         key.add(axes.axhline(0, color="black", linestyle=":", linewidth=1.6), "treating none")
         if threshold is not None and at.min() <= threshold <= at.max():
             order = np.argsort(at, kind="stable")
-            benefit = float(np.interp(threshold, at[order], model[order]))
+            benefit, least, most = (
+                float(np.interp(threshold, at[order], values[order])) for values in (model, low, high)
+            )
             axes.axvline(threshold, color=GREY, linewidth=0.8)
             mark = axes.plot(threshold, benefit, "D", color=COLOURS[1], markeredgecolor="white", zorder=4)[0]
-            key.add(mark, f"operating point: net benefit {benefit:.3f} at {threshold:.3g}")
+            limits = f"{benefit:.3f} ({least:.3f} to {most:.3f})"
+            key.add(mark, f"operating point: net benefit {limits} at {threshold:.3g}")
         elif threshold is not None:
             key.add(Patch(visible=False), f"The operating point, {threshold:.3g}, lies beyond the curve's ends.")
         axes.set_xlim(0, 1)

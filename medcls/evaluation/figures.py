@@ -135,6 +135,9 @@ def _of_scores(one: Assessment, positive: str, stamp: str | None) -> _Plan:
 def _of_decisions(one: Assessment, curve: pd.DataFrame, positive: str, stamp: str | None) -> _Plan:
     point = one.policies.operating_point
     threshold = None if point is None else point.threshold
+    if one.benefit is not None and curve["threshold"].min() <= one.benefit["threshold"] <= curve["threshold"].max():
+        # With a row of its own the mark and its limits are those that the tables tell, not what lies between two rows.
+        curve = pd.concat([curve, one.benefit.to_frame().T], ignore_index=True).sort_values("threshold")
     return (
         "decision",
         "Decision curve",

@@ -503,7 +503,7 @@ def test_only_comparisons_that_exist_are_corrected_for():
 @pytest.mark.slow
 def test_no_difference_is_found_as_rarely_as_promised(capsys):
     """Two equal models are called different, and one of them better, in about 5% of all pairs, by any metric."""
-    simulations, lines = 400, []
+    simulations, lines = 200, []
     kinds = (("200 rows", None), ("67 patients of 3 rows", groups_of(201, 3)), ("20 patients of 4", groups_of(80, 4)))
     for name, groups in kinds:
         n = 200 if groups is None else len(groups)
@@ -512,7 +512,7 @@ def test_no_difference_is_found_as_rarely_as_promised(capsys):
                 compare_all(
                     dict(zip("AB", two_models(n, seed, groups=groups), strict=True)),
                     METRICS,
-                    resamples=500,
+                    resamples=300,
                     threshold_probability=0.3,
                 )
                 for seed in range(simulations)

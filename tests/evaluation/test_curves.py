@@ -343,7 +343,9 @@ def test_the_decision_curve_is_drawn_as_computed_and_cut_where_treating_all_runs
     assert -0.5 < bottom < 0 < curve["model"].max() < top < 1
     benefit = float(curve.loc[np.isclose(curve["threshold"], 0.3), "model"].iloc[0])
     assert marker(figure) == pytest.approx((0.3, benefit))
-    assert f"operating point: net benefit {benefit:.3f} at 0.3" in entries(figure)
+    (row,) = curve[np.isclose(curve["threshold"], 0.3)].to_dict("records")
+    limits = f"{benefit:.3f} ({row['low']:.3f} to {row['high']:.3f})"
+    assert f"operating point: net benefit {limits} at 0.3" in entries(figure)
 
 
 def test_p45_an_operating_point_beyond_the_decision_curve_is_said_and_not_drawn():

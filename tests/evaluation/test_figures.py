@@ -123,7 +123,11 @@ def test_p44_without_a_threshold_none_is_spoken_of(unsaved, tmp_path):
 
 def test_the_decision_curve_marks_the_threshold(binary, unsaved, tmp_path):
     draw(binary, tmp_path, None, only=("decision",))
-    assert f"at {binary.policies.operating_point.threshold:.3g}" in words(unsaved["decision_test"])
+    told = words(unsaved["decision_test"])
+    assert f"at {binary.policies.operating_point.threshold:.3g}" in told
+    # The number is that of the tables, not what lies between two points of the grid.
+    benefit = binary.benefit
+    assert f"net benefit {benefit['model']:.3f} ({benefit['low']:.3f} to {benefit['high']:.3f})" in told
 
 
 def test_each_subgroup_column_has_a_figure_of_its_groups(unsaved, tmp_path):
