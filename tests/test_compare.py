@@ -470,6 +470,16 @@ def test_two_runs_with_the_same_answers_are_said_to_have_them(door, tmp_path):
     assert "is better than" not in door.page() and "equivalent" not in door.page()
 
 
+def test_two_seeds_of_the_same_settings_are_said_to_be_that(door, tmp_path):
+    for k in range(2):
+        make_run(tmp_path / "seeds" / f"m{k}", table(1.5, k), seed=k, model={"name": "m"})
+        make_run(tmp_path / "models" / f"m{k}", table(1.5, k))
+    assert door("runs=seeds", "hydra.run.dir=out") == 0
+    assert "These runs differ in nothing but the seed" in door.page()
+    assert door("runs=models", "hydra.run.dir=others") == 0
+    assert "differ in nothing but the seed" not in door.page("others")
+
+
 # --- whole cross-validations
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -356,6 +357,11 @@ def _notes(contestants: Sequence[Contestant], question: Question) -> tuple[str, 
         if one.table.checkpoint:
             same.setdefault(one.table.checkpoint, []).append(one.name)
     notes += [f"{', '.join(names)} have the same weights ({key})." for key, names in same.items() if len(names) > 1]
+    if all(re.fullmatch(r"seed=\d+", one.settings) for one in contestants):
+        notes.append(
+            "These runs differ in nothing but the seed: a difference is one of trainings by chance, not of settings. "
+            "Several seeds of each setting are compared with cross_validations=[A,B]."
+        )
     notes += [
         f"{one.name} and {other.name} give the same probability for every image: there is nothing to tell apart."
         for one, other in itertools.combinations(contestants, 2)
