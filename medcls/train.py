@@ -397,7 +397,7 @@ def make_classifier(
     from medcls.learning.classifier import Classifier
     from medcls.learning.freezing import FreezeSchedule
     from medcls.models.weights import load_weights, refuse_frozen_unloaded
-    from medcls.models.zoo import head_name, replace_head
+    from medcls.models.zoo import head_name, replace_head, start_small
 
     classes, positive = manifest.classes, manifest.positive
     loss = build(cfg.loss, class_counts=manifest.class_counts("train"))
@@ -411,6 +411,12 @@ def make_classifier(
         new_head = replace_head(network, outputs, **plain(cfg.model.head))
     freezing = FreezeSchedule(plain(cfg.schedule.phases), head=new_head or head_name(network))
     freezing.table(network)  # a pattern that matches nothing, in whichever phase, is found out now
+    if start_small(network, outputs) is None:
+        log.warning(
+            "The layer of %s that makes its %d logit(s) is not found: it starts as its own code draws it, not small.",
+            type(network).__name__,
+            outputs,
+        )
     # A resumed run takes every tensor from its checkpoint; what it started from stands in its weights.json.
     source = None if cfg.resume else cfg.model.weights
     account = load_weights(network, source, head=new_head, classes=classes, preprocessing=preprocessing)

@@ -18,6 +18,8 @@ from medcls.preprocessing import Preprocessing
 # are asked for. Here that is off, and the preprocessing says what those weights were trained on.
 _RENORMALISED_INSIDE = ("inception_v3", "googlenet")
 
+LAST_LAYER_DEVIATION = 0.01
+
 # Where torchvision pools inside `forward`: the stage whose end can pool instead. On a 1 x 1 map, what follows
 # (an average; in DenseNet a ReLU before it) gives the same as it would before pooling.
 _POOLED_IN_FORWARD = {"MobileNetV2": "features", "DenseNet": "features", "MNASNet": "layers", "ShuffleNetV2": "conv5"}
@@ -184,6 +186,37 @@ def last_layer(network: nn.Module) -> str:
     if not names:
         raise MedclsError(f"The head {head!r} of {type(network).__name__} has no linear layer to make the logits.")
     return names[-1]
+
+
+def start_small(network: nn.Module, num_outputs: int) -> str | None:
+    """Draw the last layer anew, in place: weights normal with deviation 0.01, biases 0.
+
+    Libraries differ in how they draw it, and what suits a thousand classes is far too large for two: timm draws a
+    two-class layer of its EfficientNets from -0.7 to 0.7, and the first losses are then several times that of a guess.
+
+    Parameters
+    ----------
+    network
+        As its builder made it, with `replace_head` applied if it was asked for, and before weights are loaded.
+    num_outputs
+        Number of logits: a layer that makes another number of values is not the last one.
+
+    Returns
+    -------
+    str or None
+        The layer's dotted name; None where none is found, and then nothing is changed.
+    """
+    try:
+        name = last_layer(network)
+    except MedclsError:
+        return None
+    layer = network.get_submodule(name)
+    if not isinstance(layer, nn.Linear | nn.Conv2d) or layer.weight.shape[0] != num_outputs:
+        return None
+    nn.init.normal_(layer.weight, std=LAST_LAYER_DEVIATION)
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
+    return name
 
 
 def replace_head(
