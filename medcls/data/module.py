@@ -22,6 +22,7 @@ from medcls.data.survey import forgotten
 from medcls.data.transforms import Augmentation, Changes, change, draws, normalise
 from medcls.errors import MedclsError
 from medcls.preprocessing import Preprocessing
+from medcls.randomness import stream
 
 log = logging.getLogger(__name__)
 
@@ -65,23 +66,28 @@ class ImageStore:
         self._contents = manifest.rows["content"].to_numpy(dtype="S32")
         self._names = picture_names(manifest)
         self._cache = PixelCache(preprocessing) if cache else None
-        self._kept: np.ndarray | MappedImages | None = None
+        # What is in memory, what is in the cache, and where in either each manifest row's image is.
+        self._kept: np.ndarray | None = None
+        self._kept_place = np.full(len(manifest), -1, dtype=np.int64)
+        self._mapped: MappedImages | None = None
         self._place = np.full(len(manifest), -1, dtype=np.int64)
         self._find()
 
     def read(self, row: int) -> np.ndarray:
         """The image of one manifest row, uint8 or uint16 `(H, W, C)`."""
-        if self._kept is not None and self._place[row] >= 0:
+        if self._kept is not None and self._kept_place[row] >= 0:
+            return self._kept[self._kept_place[row]]
+        if self._mapped is not None and self._place[row] >= 0:
             try:
-                return self._kept[self._place[row]]
+                return self._mapped[self._place[row]]
             except FileNotFoundError:
                 log.warning("cache: it was cleared; this process decodes images whenever they are asked for")
-                self._kept = None
+                self._mapped = None
         return self._resized(self._decoded(row))
 
     def cache(self, rows: np.ndarray) -> None:
-        """See to it that these rows are in the cache, where there is one."""
-        if self._cache is None:
+        """See to it that these rows are in the cache, where there is one and they are not in memory."""
+        if self._cache is None or (self._kept_place[rows] >= 0).all():
             return
 
         def read(number: int) -> np.ndarray:
@@ -106,7 +112,7 @@ class ImageStore:
 
     def holds(self, rows: np.ndarray) -> bool:
         """Whether all these rows are decoded already, in the cache or in memory."""
-        return bool((self._place[rows] >= 0).all())
+        return bool(((self._place[rows] >= 0) | (self._kept_place[rows] >= 0)).all())
 
     def keep(self, rows: np.ndarray, memory: int) -> None:
         """Decode these rows once and keep them in memory, where they are not in the cache and need no more than that.
@@ -127,12 +133,12 @@ class ImageStore:
             for _ in pool.map(fill, range(len(rows))):
                 pass
         self._kept = kept
-        self._place[:] = -1
-        self._place[rows] = np.arange(len(rows))
+        self._kept_place[:] = -1
+        self._kept_place[rows] = np.arange(len(rows))
 
     def _find(self) -> None:
         if self._cache is not None:
-            self._kept, self._place = self._cache.find(self._names)
+            self._mapped, self._place = self._cache.find(self._names)
 
     def _decoded(self, row: int) -> images.Decoded:
         return images.read(self._root / self._paths[row], self._preprocessing.decoding)
@@ -214,7 +220,7 @@ class EpochSampler(Sampler[int]):
         return math.ceil(len(self._rows) / self._world_size)
 
     def __iter__(self) -> Iterator[int]:
-        draw = np.random.default_rng([self._seed, self._epoch])
+        draw = stream("order", self._seed, self._epoch)
         rows = self._rows
         if self._order == "shuffle":
             rows = draw.permutation(rows)

@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from medcls.errors import MedclsError
 from medcls.preprocessing import Preprocessing
+from medcls.randomness import stream
 
 # What is drawn for each image and epoch, in this order.
 DRAWS = (
@@ -302,7 +303,7 @@ def draws(seed: int, epoch: int, rows: np.ndarray) -> torch.Tensor:
 
 @functools.lru_cache(maxsize=2)
 def _stretches(seed: int, epoch: int, count: int) -> np.ndarray:
-    return np.random.default_rng([seed, epoch]).random((count, len(DRAWS)), dtype=np.float32)
+    return stream("augmentation", seed, epoch).random((count, len(DRAWS)), dtype=np.float32)
 
 
 def _rotation(radians: torch.Tensor, height: float) -> torch.Tensor:

@@ -8,6 +8,7 @@ import torch
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from medcls.learning.classifier import Batch
+from medcls.randomness import seeds_of
 
 
 class SeedEachEpoch(lightning.Callback):
@@ -27,7 +28,7 @@ class SeedEachEpoch(lightning.Callback):
 
     def on_train_epoch_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Seed the CPU's and each GPU's generator."""
-        words = np.random.SeedSequence([self.seed, trainer.current_epoch, trainer.global_rank])
+        words = seeds_of("dropout", self.seed, trainer.current_epoch, trainer.global_rank)
         torch.manual_seed(int(words.generate_state(1, np.uint64)[0] >> 1))
 
 

@@ -280,6 +280,25 @@ def test_without_room_on_disk_images_are_kept_in_memory(manifest, own_cache, mon
     assert same(epoch(data, 1), expected)
 
 
+def test_images_in_memory_outlive_every_later_look_at_the_cache(manifest, own_cache, monkeypatch):
+    """A frozen phase asks for the training images each epoch; where the disk has no room, they are not decoded anew."""
+    monkeypatch.setattr(module_under_test.PixelCache, "fill", lambda *_: None)  # refused
+    data = module(manifest, cache=True, memory_for_images=10**9)
+    data.setup("fit")
+    opened = []
+    read = images.read
+    monkeypatch.setattr(images, "read", lambda path, decoding: opened.append(path.name) or read(path, decoding))
+    for _ in range(2):
+        for name in ("train", "val"):
+            assert sum(len(rows) for _, _, rows in data.rows_of(name)) == len(manifest.indices(name))
+        epoch(data, 1)
+    assert opened == []
+    list(data.rows_of("test"))
+    assert len(opened) == len(manifest.indices("test"))
+    epoch(data, 2)
+    assert len(opened) == len(manifest.indices("test"))
+
+
 @pytest.mark.parametrize("cache", [False, True])
 def test_sixteen_bits_reach_the_network_as_floating_point(tmp_path, own_cache, cache):
     levels = np.arange(16 * 20, dtype=np.uint16).reshape(16, 20) * 200
