@@ -5,10 +5,12 @@ from collections.abc import Callable, Iterable
 
 import lightning
 import torch
+from lightning.pytorch.callbacks import WeightAveraging
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from medcls.learning.classifier import Batch, Classifier
+from medcls.learning.freezing import FreezeSchedule
 
 log = logging.getLogger(__name__)
 
@@ -18,8 +20,9 @@ class FrozenFeatures(lightning.Callback):
 
     It applies where it gives what the long way gives: every parameter outside the head is frozen, with its
     statistics; nothing there draws at random, but for a dropout right before the head; the images of an epoch are
-    those of an earlier one; and what the head is given is one tensor, from which it alone makes the logits. Else
-    training goes the long way.
+    those of an earlier one; and what the head is given is one tensor, from which it alone makes the logits. Where
+    weights are averaged, what is frozen must never have trained either: validation sees the average, which would go on
+    moving towards what was frozen. Else training goes the long way.
 
     Put it behind `FreezeSchedule` in the list of callbacks.
 
@@ -82,6 +85,9 @@ class FrozenFeatures(lightning.Callback):
     def _compute(self, trainer: lightning.Trainer, module: Classifier, view: int) -> bool:
         """Run the frozen part over a view; False where it cannot stand in for the long way, with the reason logged."""
         self._without_images(False)
+        if averages_what_trained(trainer, module):
+            log.info("the frozen part runs anew each epoch: weights are averaged, and it trained before it was frozen")
+            return False
         device = trainer.strategy.root_device
         training = self._run(trainer, module, self._rows_of("train", view, device))
         if training is not None and self._of_validation is None:
@@ -143,6 +149,25 @@ def only_the_head_trains(network: nn.Module, head: str) -> bool:
     return not any(p.requires_grad and id(p) not in in_head for p in network.parameters()) and not any(
         isinstance(module, _BatchNorm) and module.training for module in outside
     )
+
+
+def averages_what_trained(trainer: lightning.Trainer, module: Classifier) -> bool:
+    """Whether weights are averaged, and a phase up to now trained more than the head.
+
+    The average of what never trained is that itself.
+    """
+    if not any(isinstance(callback, WeightAveraging) for callback in trainer.callbacks):
+        return False
+    network, epoch = module.network, trainer.current_epoch
+    for schedule in (callback for callback in trainer.callbacks if isinstance(callback, FreezeSchedule)):
+        try:
+            for start in schedule.starts()[: schedule.phase_at(epoch) + 1]:
+                schedule.apply(network, start)
+                if not only_the_head_trains(network, module.head):
+                    return True
+        finally:
+            schedule.apply(network, epoch)
+    return False
 
 
 def enters(network: nn.Module, head: str, images: Tensor, before: nn.Module) -> tuple[Tensor, Tensor]:

@@ -8,6 +8,7 @@ import lightning
 import pytest
 import tiny_run
 import torch
+from lightning.pytorch.callbacks import EMAWeightAveraging
 from torch import nn
 
 from medcls.data.folders import from_folders
@@ -57,7 +58,9 @@ def manifest(folder):
     return split(from_folders(folder({"a": 30, "b": 30}), positive="a"), seed=0)
 
 
-def trained(manifest, tmp_path, *, fast, phases=HEAD_ONLY, epochs=4, network=None, memory=10**9, **settings):
+def trained(
+    manifest, tmp_path, *, fast, phases=HEAD_ONLY, epochs=4, network=None, memory=10**9, more=(), **settings
+):
     """Losses of every step, the classifier, and how many images went through the whole network."""
     preprocessing = Preprocessing(size=24, mean=(0.5,) * 3, std=(0.2,) * 3)
     given = {"augmentation": STILL, "batch_size": 8, "memory_for_images": 10**9} | settings
@@ -70,7 +73,7 @@ def trained(manifest, tmp_path, *, fast, phases=HEAD_ONLY, epochs=4, network=Non
     )  # fmt: skip
     seen = Losses()
     features = FrozenFeatures(data.rows_of, data.views, data.without_images, len(manifest), memory)
-    callbacks = [SeedEachEpoch(0), FreezeSchedule(phases, "classifier"), *([features] if fast else []), seen]
+    callbacks = [SeedEachEpoch(0), FreezeSchedule(phases, "classifier"), *([features] if fast else []), seen, *more]
     trainer = tiny_run.trainer(tmp_path, epochs, callbacks, enable_checkpointing=False)
     trainer.fit(module, datamodule=data)
     return seen.found, module, network.passes
@@ -114,6 +117,40 @@ def test_several_views_take_turns(manifest, tmp_path):
     settings = {"views": 3, "augmentation": Augmentation(), "epochs": 7}
     slow = trained(manifest, tmp_path, fast=False, **settings)[0]
     assert trained(manifest, tmp_path, fast=True, **settings)[0] == pytest.approx(slow, rel=1e-4)
+
+
+class Validated(lightning.Callback):
+    def __init__(self) -> None:
+        self.losses: list[float] = []
+
+    def on_validation_end(self, trainer, pl_module) -> None:
+        self.losses.append(float(trainer.callback_metrics["val/loss"]))
+
+
+@pytest.mark.parametrize(
+    ("phases", "features"),
+    [
+        (HEAD_ONLY, True),
+        ([{"epochs": 1, "freeze": []}, {"epochs": None, "freeze": ["backbone"]}], False),
+        ([{"epochs": 1, "freeze": ["backbone"]}, {"epochs": 1, "freeze": []}, HEAD_ONLY[0]], False),
+        ([{"epochs": 2, "freeze": ["stem.*"]}, {"epochs": None, "freeze": ["backbone"]}], False),
+    ],
+)
+def test_averaged_weights_are_validated_as_the_long_way_validates_them(
+    manifest, tmp_path, caplog, phases, features
+):
+    """What trained before it was frozen goes on moving in the average, which features of today's weights do not."""
+    caplog.set_level(logging.INFO, "medcls")
+    losses_of = {}
+    for fast in (False, True):
+        seen = Validated()
+        averaging = EMAWeightAveraging(decay=0.9)
+        trained(manifest, tmp_path, fast=fast, phases=phases, epochs=3, more=(averaging, seen))
+        losses_of[fast] = seen.losses
+    assert len(losses_of[True]) == 3 and min(losses_of[False]) > 1e-7
+    assert losses_of[True] == pytest.approx(losses_of[False], rel=1e-4)
+    assert ("weights are averaged" not in caplog.text) == features
+    assert ("is computed once" in caplog.text) == (features or phases[0]["freeze"] == ["backbone"])
 
 
 class DropsBeforeItsHead(Net):
