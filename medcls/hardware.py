@@ -156,13 +156,35 @@ def suggestions(precision: str, batch_size: int) -> list[str]:
 
 
 def _memory() -> int:
-    """Bytes that this process may use: the machine's, or the container's where that is less."""
+    """Bytes that this process may use: the machine's, or its control group's (a container's, a job's) if less."""
     machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 4 << 30
+    return min([machine, *_memory_limits()])
+
+
+def _memory_limits(proc: Path = Path("/proc/self/cgroup"), mounted: Path = Path("/sys/fs/cgroup")) -> list[int]:
+    """What the control groups of this process allow, version 1 and 2, from its own up to the topmost one.
+
+    No limit is `max` in version 2, and a number larger than any machine in version 1. Within a container the groups
+    named may not be there to be seen; the topmost is then the container's own.
+    """
     try:
-        limit = Path("/sys/fs/cgroup/memory.max").read_text(encoding="ascii").strip()
+        lines = proc.read_text(encoding="utf-8").splitlines()
     except OSError:
-        return machine
-    return min(machine, int(limit)) if limit.isdigit() else machine
+        return []
+    limits = []
+    for line in lines:
+        _, controllers, group = line.split(":", 2)
+        if controllers and "memory" not in controllers.split(","):
+            continue
+        top, name = (mounted / "memory", "memory.limit_in_bytes") if controllers else (mounted, "memory.max")
+        own = Path(group.lstrip("/"))
+        for folder in (own, *own.parents):
+            try:
+                limit = (top / folder / name).read_text(encoding="ascii").strip()
+            except OSError:
+                continue
+            limits += [int(limit)] if limit.isdigit() else []
+    return limits
 
 
 def _keep_freed_memory() -> bool:

@@ -127,6 +127,11 @@ class Preprocessing:
         """Number of input channels: 3 (RGB) or 1 (grey)."""
         return len(self.mean)
 
+    def grey(self) -> "Preprocessing":
+        """The same for one grey channel: mean and deviation are the averages over the three colours."""
+        mean, std = ((round(sum(values) / len(values), 6),) for values in (self.mean, self.std))
+        return dataclasses.replace(self, mean=mean, std=std)
+
     def to_plain(self) -> dict[str, Any]:
         """As lists, numbers and strings, for a checkpoint or a JSON file."""
         return {

@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from medcls.hardware import Hardware
     from medcls.learning.classifier import Classifier
     from medcls.learning.freezing import FreezeSchedule
+    from medcls.learning.losses import Loss
     from medcls.models.weights import Account
     from medcls.preprocessing import Preprocessing
     from medcls.reporting import Telling
@@ -360,10 +361,20 @@ def choose_preprocessing(cfg: DictConfig) -> Preprocessing:
         preprocessing = dataclasses.replace(preprocessing, size=size)
     asked = {name: plain(cfg.data[name]) for name in ("resize", "bits", "window", "frame")}
     preprocessing = dataclasses.replace(preprocessing, **{k: v for k, v in asked.items() if v is not None})
-    if (channels := cfg.model.network.get("in_chans", 3)) != preprocessing.channels:
+    channels = cfg.model.network.get("in_chans", 3)
+    averaged = channels == 1 and (preprocessing.channels == 3 or cfg.model.preprocessing.get("in_chans") == 1)
+    if channels == 1 and preprocessing.channels == 3:
+        preprocessing = preprocessing.grey()
+    if averaged:
+        log.info(
+            "one grey channel: mean %g and deviation %g, the averages over the three colours",
+            preprocessing.mean[0],
+            preprocessing.std[0],
+        )
+    if channels != preprocessing.channels:
         raise MedclsError(
             f"model.network.in_chans is {channels}, but model.preprocessing has {preprocessing.channels} mean(s) and "
-            "std(s): give as many as there are channels, for grey [0.449] and [0.226]."
+            "std(s): it takes 3 channels, or 1 (grey), for which three means are averaged."
         )
     return preprocessing
 
@@ -388,6 +399,20 @@ def make_loaders(
     )
 
 
+def make_loss(cfg: DictConfig, manifest: Manifest) -> Loss:
+    """The loss, its class weights checked against the classes, and said by name."""
+    from medcls.learning.losses import in_class_order
+
+    node = cfg.loss.copy()
+    if "class_weights" in node:
+        node.class_weights = in_class_order(plain(node.class_weights), manifest.classes)
+    loss: Loss = build(node, class_counts=manifest.class_counts("train"))
+    if loss.weights is not None:
+        by_class = ", ".join(f"{name} {weight:.3g}" for name, weight in zip(manifest.classes, loss.weights, strict=False))
+        log.info("class weights of the loss, for each image of a class: %s", by_class)
+    return loss
+
+
 def make_classifier(
     cfg: DictConfig, manifest: Manifest, preprocessing: Preprocessing
 ) -> tuple[Classifier, FreezeSchedule, Account]:
@@ -400,7 +425,7 @@ def make_classifier(
     from medcls.models.zoo import head_name, replace_head, start_small
 
     classes, positive = manifest.classes, manifest.positive
-    loss = build(cfg.loss, class_counts=manifest.class_counts("train"))
+    loss = make_loss(cfg, manifest)
     outputs = loss.outputs(len(classes))
     network = build(cfg.model.network, num_classes=outputs)
     new_head = None
@@ -469,12 +494,14 @@ def make_trainer(
     from medcls.learning.callbacks import ExactBatchNorm, SeedEachEpoch
     from medcls.learning.checkpoints import AtomicCheckpointIO, checkpoints
     from medcls.learning.features import FrozenFeatures
+    from medcls.learning.precision import check_half_precision
     from medcls.pictures import WriteFigures
 
     if cfg.ema is not None and not (isinstance(cfg.ema, float) and 0 < cfg.ema < 1):
         raise MedclsError(f"ema is {cfg.ema}: give a decay above 0 and below 1, such as 0.99, or null for none.")
     if cfg.early_stopping is not None and not (isinstance(cfg.early_stopping, int) and cfg.early_stopping > 0):
         raise MedclsError(f"early_stopping is {cfg.early_stopping}: give a number of epochs, or null for none.")
+    check_half_precision(str(cfg.trainer.precision), build(cfg.optimizer))
     if cfg.optimizer.get("fused") and cfg.trainer.gradient_clip_val and "mixed" in str(cfg.trainer.precision):
         raise MedclsError(
             f"trainer.gradient_clip_val with trainer.precision={cfg.trainer.precision} needs gradients that a fused "

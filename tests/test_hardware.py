@@ -83,6 +83,36 @@ def test_a_containers_quota_counts(monkeypatch):
 
 
 @pytest.mark.parametrize(
+    ("groups", "limits", "found"),
+    [
+        # Version 1, as on older hosts and clusters; without a limit the kernel says a huge number.
+        ("4:memory:/job/17\n1:cpu:/", {"memory/job/17/memory.limit_in_bytes": "1000"}, [1000]),
+        ("4:cpu,memory:/", {"memory/memory.limit_in_bytes": "9223372036854771712"}, [9223372036854771712]),
+        # Version 2: its own group, and one above it that is stricter.
+        ("0::/a/b", {"a/b/memory.max": "3000", "a/memory.max": "2000", "memory.max": "max"}, [3000, 2000]),
+        # In a container, whose path on the host cannot be seen.
+        ("0::/kubepods/pod1", {"memory.max": "5000"}, [5000]),
+        ("4:memory:/docker/1", {"memory/memory.limit_in_bytes": "6000", "memory.max": "1"}, [6000]),
+        ("4:cpuset:/x", {"memory.max": "1"}, []),
+    ],
+)
+def test_a_containers_memory_limit_counts_in_either_version(tmp_path, groups, limits, found):
+    (tmp_path / "cgroup").write_text(groups + "\n")
+    for name, value in limits.items():
+        path = tmp_path / "mounted" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(value + "\n")
+    assert hardware._memory_limits(tmp_path / "cgroup", tmp_path / "mounted") == found
+    assert hardware._memory_limits(tmp_path / "nothing", tmp_path / "mounted") == []
+
+
+def test_the_least_of_machine_and_limits_is_shared_out(machine, monkeypatch):
+    machine(2)
+    monkeypatch.setattr(hardware, "_memory_limits", lambda: [8 << 30, 1 << 30])
+    assert hardware.choose(keep_memory=False).memory_for_images == (1 << 30) // 4
+
+
+@pytest.mark.parametrize(
     ("precision", "batch_size", "suggested"),
     [("32-true", 32, []), ("bf16-mixed", 32, ["trainer.precision=32-true"]), ("32-true", 2, ["data.batch_size="])],
 )

@@ -568,6 +568,8 @@ def imbalance(study: Study) -> str | None:
     if study.sources.config is None:
         return None
     weights, sampler = study.setting("loss.class_weights"), study.setting("data.sampler")
+    if isinstance(weights, Mapping):
+        weights = ", ".join(f"{name} {weight:g}" for name, weight in weights.items())
     used = [f"class weights of the loss: {weights}"] if weights else []
     used += ["each class drawn equally often in training"] if sampler == "balanced" else []
     said = "; ".join(used) or "Neither class weights nor balanced sampling"

@@ -145,6 +145,8 @@ class Classifier(lightning.LightningModule):
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits `(B, K)` of images `(B, C, H, W)`."""
+        # Of the weights' type, which `trainer.precision=bf16-true` and its like change.
+        images = images.to(next(self.network.parameters()).dtype)
         outputs = self.network(images.contiguous(memory_format=torch.channels_last))
         return logits_of_classes(outputs, len(self.classes), self.positive)
 
@@ -273,7 +275,8 @@ class Classifier(lightning.LightningModule):
         # A network that diverges for an epoch may round every score to 0 or 1; they are no hard labels for that, and
         # it may come back. So nothing becomes exactly 0.
         smallest = torch.finfo(torch.float64).tiny
-        probabilities = logits.double().softmax(1).clamp_min(smallest).cpu().numpy()
+        # On the CPU: Apple's GPUs have no float64.
+        probabilities = logits.cpu().double().softmax(1).clamp_min(smallest).numpy()
         for name, value in self._metrics(labels.cpu().numpy(), probabilities).items():
             self.log(f"val/{name}", float(value))
 

@@ -118,7 +118,7 @@ class FrozenFeatures(lightning.Callback):
         rows: list[Tensor] = []
         size = 0
         for batch in batches:
-            images, numbers = batch[0], batch[2]
+            images, numbers = batch[0].to(next(module.network.parameters()).dtype), batch[2]
             with trainer.precision_plugin.forward_context():
                 if not found:
                     few = images[:4]

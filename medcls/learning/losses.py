@@ -1,17 +1,20 @@
 """What is minimised: cross-entropy of several classes, of one logit, and focal, each with class weights."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from medcls.errors import MedclsError
+from medcls.errors import MedclsError, nearest
 
 ClassWeights = Literal["balanced"] | Sequence[float] | None
-"""None: each image counts the same. A list: one factor a class. `balanced`: from the training split's counts."""
+"""None: each image counts the same. A list: one factor a class. `balanced`: from the training split's counts.
+
+By name they are put in order first, by `in_class_order`.
+"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,7 +63,7 @@ class Loss:
         The mean over a split is the mean of batch losses weighted by this, exactly (P41).
         """
         if self.weights is None:
-            return torch.full((), float(len(labels)), device=labels.device)
+            return torch.full((), float(len(labels)), dtype=torch.float32, device=labels.device)
         return self._class_weights(len(self.weights), labels.device)[labels].sum()
 
     def __call__(self, logits: Tensor, labels: Tensor) -> Tensor:
@@ -79,8 +82,8 @@ class Loss:
     def _class_weights(self, classes: int, device: torch.device) -> Tensor:
         """One a class; brought to a GPU without waiting for it."""
         if self.weights is None:
-            return torch.ones(classes, device=device)
-        return torch.tensor(self.weights).to(device, non_blocking=True)
+            return torch.ones(classes, dtype=torch.float32, device=device)
+        return torch.tensor(self.weights, dtype=torch.float32).to(device, non_blocking=True)
 
 
 def cross_entropy(
@@ -165,6 +168,31 @@ def focal(
     return Loss(per_image, _weights(class_weights, class_counts))
 
 
+def in_class_order(class_weights: object, classes: Sequence[str]) -> object:
+    """Class weights by name as a list in the order of the class names; any other form of them as it is.
+
+    Raises
+    ------
+    MedclsError
+        A class without a weight, or a weight of a class that is not there: names the nearest.
+    """
+    if not isinstance(class_weights, Mapping):
+        return class_weights
+    given = {str(name): weight for name, weight in class_weights.items()}
+    for name in given:
+        if name not in classes:
+            raise MedclsError(
+                f"loss.class_weights names {name!r}, which is not among the classes: {', '.join(classes)}."
+                f"{nearest(name, classes)}"
+            )
+    if missing := [name for name in classes if name not in given]:
+        raise MedclsError(
+            f"loss.class_weights gives no weight for {', '.join(missing)}: name each of the classes "
+            f"{', '.join(classes)}, or give balanced."
+        )
+    return [given[name] for name in classes]
+
+
 def _smoothing(label_smoothing: float) -> float:
     if not isinstance(label_smoothing, int | float) or not 0 <= label_smoothing < 1:
         raise MedclsError(f"loss.label_smoothing is {label_smoothing!r}: give a share from 0 up to, not including, 1.")
@@ -189,6 +217,6 @@ def _weights(class_weights: ClassWeights, class_counts: Sequence[int]) -> tuple[
     ):
         raise MedclsError(
             f"loss.class_weights is {class_weights!r}: give {len(class_counts)} positive numbers, one for each class "
-            "in the order of the class names, or balanced."
+            "in the order of the class names, or by name as '{a: 1, b: 5}', or balanced."
         )
     return tuple(float(weight) for weight in class_weights)

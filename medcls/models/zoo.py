@@ -323,11 +323,9 @@ def _preprocessing(
     in_chans: int,
     resize: str,
 ) -> Preprocessing:
-    mean, std = tuple(mean), tuple(std)
-    if in_chans == 1:
-        mean, std = (round(sum(mean) / len(mean), 6),), (round(sum(std) / len(std), 6),)
     height, width = (size, size) if isinstance(size, int) else size
-    return Preprocessing((height, width), mean, std, resize=resize, interpolation=interpolation)
+    colour = Preprocessing((height, width), tuple(mean), tuple(std), resize=resize, interpolation=interpolation)
+    return colour.grey() if in_chans == 1 else colour
 
 
 def _timm_classifier(network: nn.Module) -> str:

@@ -4,7 +4,7 @@ from torch.nn import functional
 from torchvision.ops import sigmoid_focal_loss
 
 from medcls.errors import MedclsError
-from medcls.learning.losses import binary_cross_entropy, cross_entropy, focal
+from medcls.learning.losses import binary_cross_entropy, cross_entropy, focal, in_class_order
 
 COUNTS = [30, 10]
 LABELS = torch.tensor([0, 1, 1, 0, 1])
@@ -104,6 +104,35 @@ def test_what_is_no_number_is_refused_by_its_name(value) -> None:
 def test_class_weights_that_are_no_list_are_refused(value) -> None:
     with pytest.raises(MedclsError, match=r"loss\.class_weights is"):
         cross_entropy(COUNTS, class_weights=value)
+
+
+def test_weights_by_name_come_in_the_order_of_the_classes() -> None:
+    classes = ("benign", "malignant")
+    assert in_class_order({"malignant": 5, "benign": 1}, classes) == [1, 5]
+    assert in_class_order({0: 1.5, 1: 2}, ("0", "1")) == [1.5, 2]
+    for other in (None, "balanced", [1.0, 2.0]):
+        assert in_class_order(other, classes) is other
+    with pytest.raises(MedclsError, match=r"names 'malignent'.*Did you mean malignant"):
+        in_class_order({"benign": 1, "malignent": 5}, classes)
+    with pytest.raises(MedclsError, match="no weight for malignant"):
+        in_class_order({"benign": 1}, classes)
+
+
+@pytest.mark.parametrize("make", [cross_entropy, binary_cross_entropy, focal])
+def test_the_loss_is_of_32_bits_whatever_the_default_type(make) -> None:
+    """`trainer.precision=16-true` and `64-true` change the default type for the time of a step."""
+    given = logits()
+    expected = make(COUNTS, class_weights=[1.0, 3.0])(given, LABELS)
+    for dtype in (torch.float16, torch.bfloat16, torch.float64):
+        before = torch.get_default_dtype()
+        torch.set_default_dtype(dtype)
+        try:
+            for weights in ([1.0, 3.0], None):
+                loss = make(COUNTS, class_weights=weights)
+                assert loss(given.to(dtype), LABELS).dtype == loss.total_weight(LABELS).dtype == torch.float32
+            assert torch.equal(make(COUNTS, class_weights=[1.0, 3.0])(given, LABELS), expected)
+        finally:
+            torch.set_default_dtype(before)
 
 
 def test_outputs() -> None:
