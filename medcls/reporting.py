@@ -29,6 +29,7 @@ from medcls.evaluation.recalibration import METHODS
 from medcls.evaluation.report import report
 from medcls.evaluation.sample_size import HALF_WIDTH, check_half_width
 from medcls.evaluation.sources import Drawn, Picture, Sources
+from medcls.evaluation.spread import too_alike
 from medcls.evaluation.subgroups import Bands
 from medcls.evaluation.telling import missed_target, worse_than_chance
 from medcls.evaluation.thresholds import chosen_beforehand, parse_policy
@@ -460,6 +461,8 @@ def show(results: Results, readings: Readings | None) -> None:
             log.info("%s", point.promise)
     for one in results.splits:
         log.info("%s", one.table.caption())
+        if (alike := too_alike(one.table)) is not None:
+            log.warning(alike)
         undefined = [name for name in one.metrics.reasons if "/" not in name]
         if undefined:
             reasons = "; ".join(dict.fromkeys(one.metrics.reasons[name] for name in undefined))

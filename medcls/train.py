@@ -148,8 +148,9 @@ def train(cfg: DictConfig, run: RunFolder) -> float | None:
         pictures.write(pictures.of_data(data), run.figures)
         log.info("pictures of the data: %s", run.figures)
         return None
-    say_learning_rates(cfg, data)
+    steps = say_learning_rates(cfg, data)
     classifier, freezing, account = make_classifier(cfg, manifest, preprocessing)
+    settle_batch_norm(cfg, classifier, steps)
     summary = summarise(classifier.network, (preprocessing.channels, *preprocessing.size))
     figures = {} if cfg.resume else pictures.of_data(data)
     trainer = make_trainer(cfg, run, data, freezing, machine, figures)
@@ -408,7 +409,9 @@ def make_loss(cfg: DictConfig, manifest: Manifest) -> Loss:
         node.class_weights = in_class_order(plain(node.class_weights), manifest.classes)
     loss: Loss = build(node, class_counts=manifest.class_counts("train"))
     if loss.weights is not None:
-        by_class = ", ".join(f"{name} {weight:.3g}" for name, weight in zip(manifest.classes, loss.weights, strict=False))
+        by_class = ", ".join(
+            f"{name} {weight:.3g}" for name, weight in zip(manifest.classes, loss.weights, strict=False)
+        )
         log.info("class weights of the loss, for each image of a class: %s", by_class)
     return loss
 
@@ -532,8 +535,38 @@ def make_trainer(
     )
 
 
-def say_learning_rates(cfg: DictConfig, data: ImageDataModule) -> None:
-    """Walk through the learning-rate schedule before anything is trained, and say how it begins and ends."""
+def settle_batch_norm(cfg: DictConfig, classifier: Classifier, steps: int) -> None:
+    """Decide on exact batch-norm statistics where nobody has, and write it down for a resumed run.
+
+    Raises
+    ------
+    MedclsError
+        `exact_batch_norm` is none of null, true and false.
+    """
+    from medcls.learning.callbacks import FEW_STEPS, lags_behind
+
+    if cfg.exact_batch_norm not in (None, True, False):
+        raise MedclsError(f"exact_batch_norm is {cfg.exact_batch_norm!r}: give true, false or null.")
+    if cfg.exact_batch_norm is not None:
+        return
+    cfg.exact_batch_norm = lags_behind(classifier.network, steps)
+    if cfg.exact_batch_norm:
+        log.info(
+            "exact_batch_norm: true, for this training has %d steps, fewer than %d: running statistics would lag behind "
+            "the weights (a pass over the training images before each validation; exact_batch_norm=false does without)",
+            steps,
+            FEW_STEPS,
+        )
+
+
+def say_learning_rates(cfg: DictConfig, data: ImageDataModule) -> int:
+    """Walk through the learning-rate schedule before anything is trained, and say how it begins and ends.
+
+    Returns
+    -------
+    int
+        The steps of the whole training.
+    """
     from medcls.learning.schedulers import learning_rates
     from medcls.learning.trainer_settings import batches_an_epoch
 
@@ -549,6 +582,7 @@ def say_learning_rates(cfg: DictConfig, data: ImageDataModule) -> None:
         rates.max(),
         rates[-1, 0],
     )
+    return len(rates)
 
 
 def check_same_run(run: RunFolder, manifest: Manifest) -> None:

@@ -21,6 +21,7 @@ from medcls.evaluation.predictions import FITTED_TWICE, TOOK_PART
 from medcls.evaluation.resampling import group_numbers
 from medcls.evaluation.shift import SLIGHT, class_shares, differences, in_the_large, prevalence_differences, shares
 from medcls.evaluation.sources import Sources
+from medcls.evaluation.spread import too_alike
 from medcls.evaluation.subgroups import Gap, Subgroups
 from medcls.evaluation.telling import worse_than_chance
 from medcls.wording import at_start, counted, enumerated, named
@@ -88,6 +89,7 @@ def limitations(headline: Assessment, others: Sequence[Assessment], sources: Sou
     found = [
         *_training_copies(headline, sources),
         *_leaks(headline, sources),
+        *_one_answer(headline),
         *_no_test(headline),
         *_unknown_origin(sources),
         *_stamps(sources),
@@ -125,6 +127,20 @@ def _leaks(headline: Assessment, sources: Sources) -> list[Limitation]:
         serious = finding["level"] == "error" and (of == split or of_folds)
         said.append(Limitation(title, finding["text"], "serious" if serious else "mind"))
     return sorted(said, key=lambda one: one.level != "serious")
+
+
+def _one_answer(headline: Assessment) -> list[Limitation]:
+    """The network does not tell images apart."""
+    reason = too_alike(headline.table)
+    if reason is None:
+        return []
+    title = "The classifier gives nearly the same answer for every image"
+    text = (
+        f"{reason} The figures are those of a constant, and so is every call. After few training steps it comes of "
+        "batch norm, whose running statistics lag behind the weights: train anew with exact_batch_norm=true, or for more "
+        "epochs."
+    )
+    return [Limitation(title, text, "serious")]
 
 
 def _no_test(headline: Assessment) -> list[Limitation]:

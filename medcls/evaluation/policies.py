@@ -4,11 +4,12 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from medcls.evaluation.calibration import Calibration
+from medcls.evaluation.calibration import HOTTEST, Calibration
 from medcls.evaluation.predictions import Predictions
 from medcls.evaluation.recalibration import fit_calibration, fit_logistic
 from medcls.evaluation.referral import ConformalSets, fit_conformal_sets
-from medcls.evaluation.thresholds import OperatingPoint, fit_operating_point
+from medcls.evaluation.spread import too_alike
+from medcls.evaluation.thresholds import OperatingPoint, chosen_beforehand, fit_operating_point
 from medcls.evaluation.thresholds import not_fitted as threshold_not_fitted
 
 
@@ -112,18 +113,50 @@ def fit_policies(
     seed : int
         Of the bootstrap, and of the draw of one row a group.
 
+    Returns
+    -------
+    Policies
+        Neither a temperature nor a threshold is fitted where the scores, or what the temperature leaves of them, are
+        nearly the same for every image; a warning says so.
+
     Raises
     ------
     MedclsError
         As `fit_calibration`, `fit_operating_point` and `fit_conformal_sets`.
     """
     calibration = fit_calibration(val, calibrate)
+    if (too_little := _says_nothing(val, calibration)) is not None:
+        calibration = None
     calibrated = val if calibration is None else calibration.apply(val)
-    point = None if val.positive is None else fit_operating_point(calibrated, operating_point, seed=seed)
-    shares = {name: float((val.rows["label"] == name).mean()) for name in val.classes}
     sets = fit_conformal_sets(calibrated, coverage, seed=seed)
+    if val.positive is None:
+        point = None
+        sets = dataclasses.replace(sets, warnings=(*too_little, *sets.warnings)) if too_little else sets
+    elif too_little:
+        chosen = chosen_beforehand(calibrated, operating_point) or threshold_not_fitted(calibrated)
+        point = dataclasses.replace(chosen, warnings=too_little)
+    else:
+        point = fit_operating_point(calibrated, operating_point, seed=seed)
+    shares = {name: float((val.rows["label"] == name).mean()) for name in val.classes}
     prior = calibration if calibration is not None and calibration.intercepts else fit_logistic(val)
     return Policies(calibration, point, sets, shares, prior)
+
+
+def _says_nothing(val: Predictions, calibration: Calibration | None) -> tuple[str, ...] | None:
+    """Why neither a temperature nor a threshold is fitted on these scores, as a warning; None where they are.
+
+    Label sets are: they keep their promise whatever the scores.
+    """
+    reason = too_alike(val)
+    if reason is None and calibration is not None:
+        hottest = calibration.temperature > HOTTEST / 1.001
+        if not hottest and too_alike(calibration.apply(val)) is None:
+            return None
+        reason = (
+            f"The temperature {calibration.temperature:.3g} would leave nearly the same probability for every image: "
+            f"the scores say next to nothing about the labels of {val.split or 'this table'}, or the reverse of them."
+        )
+    return None if reason is None else (f"{reason} No temperature and no operating point are fitted on such scores.",)
 
 
 def not_fitted(table: Predictions) -> Policies:

@@ -5,10 +5,14 @@ from collections.abc import Iterable
 import lightning
 import numpy as np
 import torch
+from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from medcls.learning.classifier import Batch
 from medcls.randomness import seeds_of
+
+FEW_STEPS = 1000
+"""Trainings of fewer optimizer steps get exact batch-norm statistics, unless told otherwise (`exact_batch_norm`)."""
 
 
 class SeedEachEpoch(lightning.Callback):
@@ -30,6 +34,13 @@ class SeedEachEpoch(lightning.Callback):
         """Seed the CPU's and each GPU's generator."""
         words = seeds_of("dropout", self.seed, trainer.current_epoch, trainer.global_rank)
         torch.manual_seed(int(words.generate_state(1, np.uint64)[0] >> 1))
+
+
+def lags_behind(network: nn.Module, steps: int) -> bool:
+    """Whether a training of so many steps leaves a network's running statistics behind its weights."""
+    return steps < FEW_STEPS and any(
+        isinstance(module, _BatchNorm) and module.track_running_stats for module in network.modules()
+    )
 
 
 class ExactBatchNorm(lightning.Callback):

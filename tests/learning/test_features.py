@@ -58,9 +58,7 @@ def manifest(folder):
     return split(from_folders(folder({"a": 30, "b": 30}), positive="a"), seed=0)
 
 
-def trained(
-    manifest, tmp_path, *, fast, phases=HEAD_ONLY, epochs=4, network=None, memory=10**9, more=(), **settings
-):
+def trained(manifest, tmp_path, *, fast, phases=HEAD_ONLY, epochs=4, network=None, memory=10**9, more=(), **settings):
     """Losses of every step, the classifier, and how many images went through the whole network."""
     preprocessing = Preprocessing(size=24, mean=(0.5,) * 3, std=(0.2,) * 3)
     given = {"augmentation": STILL, "batch_size": 8, "memory_for_images": 10**9} | settings
@@ -136,9 +134,7 @@ class Validated(lightning.Callback):
         ([{"epochs": 2, "freeze": ["stem.*"]}, {"epochs": None, "freeze": ["backbone"]}], False),
     ],
 )
-def test_averaged_weights_are_validated_as_the_long_way_validates_them(
-    manifest, tmp_path, caplog, phases, features
-):
+def test_averaged_weights_are_validated_as_the_long_way_validates_them(manifest, tmp_path, caplog, phases, features):
     """What trained before it was frozen goes on moving in the average, which features of today's weights do not."""
     caplog.set_level(logging.INFO, "medcls")
     losses_of = {}

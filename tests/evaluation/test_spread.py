@@ -1,0 +1,93 @@
+"""A network that answers the same for every image is found out, and nothing is fitted on it."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from made_study import BINARY, FOUR, assessment, predictions, sources
+from scipy.special import logit
+
+from medcls.errors import MedclsError
+from medcls.evaluation.limitations import limitations
+from medcls.evaluation.policies import fit_policies
+from medcls.evaluation.predictions import Predictions, probabilities_of
+from medcls.evaluation.spread import NEARLY_SAME, log_odds, spread, too_alike
+
+
+def shrunk(table: Predictions, factor: float) -> Predictions:
+    """The same order of images, so many times less far apart, about a constant."""
+    rows = table.rows.copy()
+    logits = table.logits() * factor + np.linspace(0.4, 0, len(table.classes))
+    for k, name in enumerate(table.classes):
+        rows[f"logit_{name}"], rows[f"prob_{name}"] = logits[:, k], probabilities_of(logits)[:, k]
+    return dataclasses.replace(table, rows=rows)
+
+
+@pytest.mark.parametrize("classes", [BINARY, FOUR])
+def test_log_odds_are_those_of_each_class_against_the_rest(classes):
+    table = predictions("val", 50, classes=classes)
+    assert log_odds(table) == pytest.approx(logit(table.probabilities()), rel=1e-6)
+    without = dataclasses.replace(table, rows=table.rows.drop(columns=[f"logit_{name}" for name in classes]))
+    assert spread(without) == pytest.approx(spread(table), rel=1e-6)
+    assert too_alike(table) is None
+
+
+@pytest.mark.parametrize("split", ["val", "calibration"])
+def test_no_threshold_and_no_temperature_of_one_answer_for_every_image(split):
+    table = shrunk(predictions(split, 200), 1e-6)
+    fitted = fit_policies(table, "youden")
+    point = fitted.operating_point
+    assert (fitted.calibration, fitted.threshold, point.threshold) == (None, None, 0.5)
+    assert point.label() == "0.5 (not fitted)"
+    (warning,) = [line for line in fitted.warnings if "Nearly the same answer for every image" in line]
+    assert f"of {split}" in warning and "standard deviation of" in warning
+    assert fitted.conformal is not None
+    assert fit_policies(shrunk(predictions(split, 200), 0.1)).threshold is not None
+
+
+def test_a_threshold_fixed_beforehand_stays():
+    fitted = fit_policies(shrunk(predictions("val", 200), 1e-6), "fixed=0.3")
+    assert fitted.threshold == 0.3
+    assert any("Nearly the same answer" in line for line in fitted.warnings)
+
+
+def test_with_more_classes_it_is_said_too():
+    fitted = fit_policies(shrunk(predictions("val", 200, classes=FOUR), 1e-6))
+    assert fitted.calibration is None
+    assert any("Nearly the same answer" in line for line in fitted.warnings)
+
+
+def test_no_threshold_of_what_a_temperature_at_its_end_leaves():
+    """Scores the wrong way round: the best temperature is the hottest, and all probabilities come out as 0.5."""
+    table = predictions("val", 200)
+    rows = table.rows.copy()
+    logits = -table.logits()
+    for k, name in enumerate(table.classes):
+        rows[f"logit_{name}"], rows[f"prob_{name}"] = logits[:, k], probabilities_of(logits)[:, k]
+    turned = dataclasses.replace(table, rows=rows)
+    assert too_alike(turned) is None
+    fitted = fit_policies(turned)
+    assert (fitted.calibration, fitted.threshold) == (None, None)
+    assert any("temperature 100 would leave nearly the same probability" in line for line in fitted.warnings)
+
+
+def test_p44_test_may_not_fit_it_either():
+    with pytest.raises(MedclsError, match="judged by"):
+        fit_policies(shrunk(predictions("test", 100), 1e-6))
+
+
+@pytest.mark.parametrize("factor", [1e-6, 1.0])
+def test_it_is_the_first_thing_held_against_the_figures(factor):
+    table = shrunk(predictions("test", 300), factor)
+    titles = [
+        one.title for one in limitations(assessment(table, fit_policies(shrunk(predictions("val", 200), factor))), (), sources())
+    ]  # fmt: skip
+    said = "The classifier gives nearly the same answer for every image"
+    assert (titles[0] == said) if factor < 1 else (said not in titles)
+
+
+def test_the_bound_and_tables_that_have_no_spread():
+    table = predictions("val", 400)
+    assert too_alike(shrunk(table, 0.99 * NEARLY_SAME / spread(table))) is not None
+    assert too_alike(shrunk(table, 1.01 * NEARLY_SAME / spread(table))) is None
+    assert too_alike(dataclasses.replace(table, rows=table.rows.head(1))) is None
