@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 import shutil
 from pathlib import Path
 
@@ -344,3 +345,34 @@ def test_p40_nothing_is_silenced():
 def test_errors_are_ours(folder):
     with pytest.raises(MedclsError):
         train.seed("abc")
+
+
+def test_a_short_training_gets_exact_batch_norm_statistics_and_says_so(finished):
+    text = (finished / "train.log").read_text(encoding="utf-8")
+    assert re.search(r"exact_batch_norm: true, for this training has \d+ steps, fewer than \d+", text)
+    assert OmegaConf.load(finished / "config.yaml").exact_batch_norm is True
+
+
+def test_one_answer_for_every_image_is_said_and_nothing_is_fitted_on_it(folder, tmp_path):
+    """With few steps, running statistics lag behind the weights, and the evaluated network is a constant."""
+    run_door(
+        train.main, *FAST, f"data.root={folder({'a': 30, 'b': 30})}", "positive_class=a", "trainer.max_epochs=2",
+        "exact_batch_norm=false", f"hydra.run.dir={tmp_path}/run",
+    )  # fmt: skip
+    said = "Nearly the same answer for every image"
+    text = (tmp_path / "run" / "train.log").read_text(encoding="utf-8")
+    assert f"{said} of val" in text and f"{said} of test" in text
+    policies = json.loads((tmp_path / "run" / "policies.json").read_text(encoding="utf-8"))
+    assert policies["calibration"] is None
+    assert (policies["operating_point"]["policy"], policies["operating_point"]["threshold"]) == ("not fitted", 0.5)
+    card = (tmp_path / "run" / "report.md").read_text(encoding="utf-8")
+    assert "gives nearly the same answer for every image" in card
+
+
+def test_exact_batch_norm_is_true_false_or_null(folder, tmp_path, capsys):
+    with pytest.raises(AssertionError, match="exit code 2"):
+        run_door(
+            train.main, *FAST, f"data.root={folder({'a': 12, 'b': 12})}", "positive_class=a",
+            "exact_batch_norm=maybe", f"hydra.run.dir={tmp_path}/run",
+        )  # fmt: skip
+    assert "exact_batch_norm is 'maybe'" in capsys.readouterr().err

@@ -137,8 +137,8 @@ def _one_answer(headline: Assessment) -> list[Limitation]:
     title = "The classifier gives nearly the same answer for every image"
     text = (
         f"{reason} The figures are those of a constant, and so is every call. After few training steps it comes of "
-        "batch norm, whose running statistics lag behind the weights: train anew with exact_batch_norm=true, or for more "
-        "epochs."
+        "batch norm, whose running statistics lag behind the weights: train anew with exact_batch_norm=true, or for "
+        "more epochs."
     )
     return [Limitation(title, text, "serious")]
 

@@ -156,10 +156,11 @@ def averages_what_trained(trainer: lightning.Trainer, module: Classifier) -> boo
 
     The average of what never trained is that itself.
     """
-    if not any(isinstance(callback, WeightAveraging) for callback in trainer.callbacks):
+    callbacks: list[lightning.Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    if not any(isinstance(callback, WeightAveraging) for callback in callbacks):
         return False
     network, epoch = module.network, trainer.current_epoch
-    for schedule in (callback for callback in trainer.callbacks if isinstance(callback, FreezeSchedule)):
+    for schedule in (callback for callback in callbacks if isinstance(callback, FreezeSchedule)):
         try:
             for start in schedule.starts()[: schedule.phase_at(epoch) + 1]:
                 schedule.apply(network, start)

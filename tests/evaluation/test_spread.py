@@ -78,10 +78,9 @@ def test_p44_test_may_not_fit_it_either():
 
 @pytest.mark.parametrize("factor", [1e-6, 1.0])
 def test_it_is_the_first_thing_held_against_the_figures(factor):
-    table = shrunk(predictions("test", 300), factor)
-    titles = [
-        one.title for one in limitations(assessment(table, fit_policies(shrunk(predictions("val", 200), factor))), (), sources())
-    ]  # fmt: skip
+    fitted = fit_policies(shrunk(predictions("val", 200), factor))
+    headline = assessment(shrunk(predictions("test", 300), factor), fitted)
+    titles = [one.title for one in limitations(headline, (), sources())]
     said = "The classifier gives nearly the same answer for every image"
     assert (titles[0] == said) if factor < 1 else (said not in titles)
 

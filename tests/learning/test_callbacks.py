@@ -7,7 +7,7 @@ import torch
 from lightning.pytorch.callbacks import EMAWeightAveraging
 from tiny_run import THAW_AFTER_2, TinyData
 
-from medcls.learning.callbacks import ExactBatchNorm, SeedEachEpoch
+from medcls.learning.callbacks import FEW_STEPS, ExactBatchNorm, SeedEachEpoch, lags_behind
 from medcls.learning.checkpoints import checkpoints
 
 
@@ -83,6 +83,19 @@ def test_frozen_norms_stand_still_until_they_train(tmp_path: Path) -> None:
     assert torch.equal(seen[0], torch.zeros(4))
     assert torch.equal(seen[0], seen[1])
     assert not torch.equal(seen[1], seen[2])
+
+
+@pytest.mark.parametrize(
+    ("network", "steps", "lags"),
+    [
+        (tiny_run.TinyNet(), FEW_STEPS - 1, True),
+        (tiny_run.TinyNet(), FEW_STEPS, False),
+        (torch.nn.Linear(2, 2), 10, False),
+        (torch.nn.BatchNorm2d(4, track_running_stats=False), 10, False),
+    ],
+)
+def test_statistics_lag_behind_where_there_are_some_and_steps_are_few(network, steps, lags) -> None:
+    assert lags_behind(network, steps) == lags
 
 
 def test_the_pass_draws_nothing_from_dropout(tmp_path: Path) -> None:

@@ -79,9 +79,7 @@ class WithoutFloat64(torch.Tensor):
             return func(args[0].as_subclass(torch.Tensor))
         result = super().__torch_function__(func, types, args, kwargs or {})
         if isinstance(result, torch.Tensor) and result.dtype == torch.float64:
-            raise TypeError(
-                "Cannot convert a MPS Tensor to float64 dtype as the MPS framework doesn't support float64."
-            )
+            raise TypeError("Cannot convert a MPS Tensor to float64 dtype")
         return result
 
 
