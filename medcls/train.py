@@ -553,7 +553,8 @@ def settle_batch_norm(cfg: DictConfig, classifier: Classifier, steps: int) -> No
     if cfg.exact_batch_norm:
         log.info(
             "exact_batch_norm: true, for this training has %d steps, fewer than %d: running statistics would lag "
-            "behind the weights (a pass over the training images before each validation; exact_batch_norm=false does without)",
+            "behind the weights (a pass over the training images before each validation; exact_batch_norm=false "
+            "does without)",
             steps,
             FEW_STEPS,
         )

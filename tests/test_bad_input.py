@@ -212,7 +212,7 @@ def test_one_picture_under_two_labels(refused, root):
         "ema=abc",
         "scheduler.warmup=abc",
         "loss.label_smoothing=abc",
-        "model.network.in_chans=1",
+        "model.network.in_chans=2",
     ],
 )
 def test_values_that_make_no_sense(refused, root, setting):

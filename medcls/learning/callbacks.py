@@ -11,7 +11,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from medcls.learning.classifier import Batch
 from medcls.randomness import seeds_of
 
-FEW_STEPS = 1000
+FEW_STEPS = 500
 """Trainings of fewer optimizer steps get exact batch-norm statistics, unless told otherwise (`exact_batch_norm`)."""
 
 

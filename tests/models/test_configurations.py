@@ -1,14 +1,18 @@
 """Every file of conf/model makes a network that runs, with preprocessing for it."""
 
+import logging
 from pathlib import Path
 
 import hydra
 import pytest
 import torch
+from doors import FAST, run_door
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
+from medcls import train
 from medcls.errors import MedclsError
+from medcls.train import choose_preprocessing
 
 FOLDER = Path(__file__).parents[2] / "conf" / "model"
 FILES = sorted(FOLDER.glob("*.yaml"))
@@ -54,10 +58,39 @@ def test_p24_each_has_the_scaling_of_the_weights_that_default_brings(file):
     assert (given.mean, given.std, given.range) == (expected.mean, expected.std, expected.range)
 
 
-@pytest.mark.parametrize("stem", ["mobilenetv2", "torchvision", "timm"])
-def test_in_chans_reaches_the_preprocessing(stem):
-    cfg = model(FOLDER / f"{stem}.yaml", in_chans=1)
-    assert instantiate(cfg.preprocessing).channels == 1
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_one_grey_channel_takes_one_setting_and_the_averages_are_said(file, caplog):
+    caplog.set_level(logging.INFO, "medcls")
+    cfg = model(file, in_chans=1)
+    of_data = {"image_size": None, "resize": None, "bits": None, "window": None, "frame": None}
+    given = choose_preprocessing(OmegaConf.create({"model": cfg, "data": of_data}))
+    colour = instantiate(model(file).preprocessing)
+    assert given.mean == pytest.approx((sum(colour.mean) / 3,), abs=1e-6)
+    assert given.std == pytest.approx((sum(colour.std) / 3,), abs=1e-6)
+    assert "the averages over the three colours" in caplog.text
+    with torch.no_grad():
+        assert instantiate(cfg.network, num_classes=2).eval()(torch.zeros(1, 1, 96, 96)).shape == (1, 2)
+
+
+def test_a_grey_mean_of_ones_own_is_kept(caplog):
+    caplog.set_level(logging.INFO, "medcls")
+    cfg = model(FOLDER / "mobilenetv3_small.yaml", in_chans=1)
+    cfg.preprocessing.update(mean=[0.3], std=[0.1])
+    of_data = {"image_size": None, "resize": None, "bits": None, "window": None, "frame": None}
+    given = choose_preprocessing(OmegaConf.create({"model": cfg, "data": of_data}))
+    assert (given.mean, given.std) == ((0.3,), (0.1,))
+    assert "averages" not in caplog.text
+
+
+@pytest.mark.parametrize("name", ["mobilenetv3_small", *(pytest.param(f.stem, marks=pytest.mark.slow) for f in FILES)])
+def test_one_grey_channel_trains_to_the_report(name, folder, tmp_path):
+    named = [f"model.name={NEED_A_NAME[name]}"] if name in NEED_A_NAME else []
+    run_door(
+        train.main, *FAST, f"model={name}", *named, "model.network.in_chans=1", "data.image_size=80",
+        f"data.root={folder({'a': 20, 'b': 20})}", "positive_class=a", "trainer.max_epochs=1",
+        f"hydra.run.dir={tmp_path}/run",
+    )  # fmt: skip
+    assert (tmp_path / "run" / "report.html").is_file()
 
 
 @pytest.mark.parametrize("stem", NEED_A_NAME)
