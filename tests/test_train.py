@@ -12,6 +12,7 @@ import pytest
 import torch
 from doors import FAST, run_door
 from omegaconf import OmegaConf
+from PIL import Image
 
 from medcls import train
 from medcls.errors import MedclsError
@@ -376,3 +377,28 @@ def test_exact_batch_norm_is_true_false_or_null(folder, tmp_path, capsys):
             "exact_batch_norm=maybe", f"hydra.run.dir={tmp_path}/run",
         )  # fmt: skip
     assert "exact_batch_norm is 'maybe'" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("exact", ["null", "false"])
+def test_a_bright_blob_is_found_in_thirty_steps_with_exact_statistics_alone(tmp_path, exact):
+    """The same training but for the statistics: a classifier, or a constant that is said to be one."""
+    draw = np.random.default_rng(0)
+    rows, columns = np.mgrid[:64, :64]
+    for number in range(240):
+        label = ("plain", "blob")[number % 2]
+        pixels = draw.normal(110, 30, (64, 64, 3))
+        row, column = draw.uniform(16, 48, 2)
+        if label == "blob":
+            pixels += 90 * np.exp(-((rows - row) ** 2 + (columns - column) ** 2) / 72)[:, :, None]
+        (tmp_path / "images" / label).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(tmp_path / "images" / label / f"{number:03d}.png")
+    run_door(
+        train.main, "model=mobilenetv3_small", f"data.root={tmp_path}/images", "positive_class=blob",
+        "data.image_size=64", "trainer.max_epochs=5", f"exact_batch_norm={exact}", f"hydra.run.dir={tmp_path}/run",
+    )  # fmt: skip
+    auroc = json.loads((tmp_path / "run" / "metrics.json").read_text(encoding="utf-8"))["test"]["values"]["auroc"]
+    said = "Nearly the same answer" in (tmp_path / "run" / "train.log").read_text(encoding="utf-8")
+    assert said == (exact == "false")
+    if exact == "null":
+        assert auroc > 0.8
