@@ -539,6 +539,9 @@ def _threshold(headline: Assessment) -> list[Limitation]:
     return [Limitation(title, text, "mind")]
 
 
+_TO_PREVALENCE = "shift to the stated prevalence"
+
+
 def _fits(headline: Assessment) -> list[Limitation]:
     """What weakens the threshold, the calibration or the label sets."""
     calibration = headline.policies.calibration
@@ -547,6 +550,8 @@ def _fits(headline: Assessment) -> list[Limitation]:
         "temperature" if calibration is None else calibration.name: calibration,
         "label sets": headline.policies.conformal,
     }
+    if headline.deployment is not None and headline.policies.prior != calibration:
+        named[_TO_PREVALENCE] = headline.policies.prior
     fitted = {name: part for name, part in named.items() if part is not None and part.n}
     found, twice = [], {}
     for name, part in fitted.items():
@@ -555,7 +560,7 @@ def _fits(headline: Assessment) -> list[Limitation]:
         if weak:
             title = f"Weakly founded: the {name}, fitted on {counted(part.n, 'image')} of {split_name(part.split)}"
             found.append(Limitation(title, " ".join(weak), "mind"))
-        if len(weak) < len(part.warnings):
+        if len(weak) < len(part.warnings) and name != _TO_PREVALENCE:  # named by the others
             twice[name] = part.split
     for split in dict.fromkeys(twice.values()):
         names = [name for name, of in twice.items() if of == split]

@@ -383,6 +383,8 @@ def test_what_was_fitted_on_val_is_weaker_than_it_looks():
     said = the_one(listed, "Fitted on images that were used before (val, 1,000 images)")
     assert said.title.endswith("threshold, temperature, label sets")
     assert "chose the checkpoint" in said.text
+    logistic = found(assessment(predictions(seed=1), fit_policies(predictions("val"), calibrate="logistic")))
+    assert the_one(logistic, "used before").title.endswith("threshold, logistic recalibration, label sets")
 
 
 def test_what_was_fitted_on_few_images_is_told_for_each_part():
@@ -390,6 +392,13 @@ def test_what_was_fitted_on_few_images_is_told_for_each_part():
     assert "40 images of calibration" in the_one(listed, "Weakly founded: the threshold").title
     assert the_one(listed, "Weakly founded: the temperature")
     assert silent(listed, "used before")
+
+
+def test_a_shift_to_a_prevalence_that_stands_on_few_rows_is_weakly_founded():
+    few = fit_policies(predictions("calibration", 40))
+    said = the_one(found(assessment(predictions(seed=1), few)), "Weakly founded: the shift to the stated prevalence")
+    assert "40 images of calibration" in said.title
+    assert silent(found(assessment(predictions(seed=1), few, prevalence=None)), "shift to the stated")
 
 
 def test_ppv_holds_for_one_prevalence():
