@@ -3,7 +3,10 @@
 from collections.abc import Mapping
 from typing import Any, TypeGuard
 
+import lightning
+
 from medcls.errors import MedclsError
+from medcls.fitting import check_fits
 
 _EPOCHS = "a run counts in epochs, and its checkpoint is chosen by the validation after each"
 _EVERY_IMAGE = "every validation image is scored after every epoch, for by that the checkpoint is chosen"
@@ -68,6 +71,10 @@ def check_trainer(settings: Mapping[str, Any]) -> None:
     clip = settings.get("gradient_clip_val")
     if clip is not None and (isinstance(clip, bool) or not isinstance(clip, int | float) or clip < 0):
         raise MedclsError(f"trainer.gradient_clip_val is {clip!r}: give a number, at least 0.")
+    # Lightning does not look at all of them: it takes `deterministic=maybe` for a yes.
+    if settings.get("_target_", "lightning.Trainer") == "lightning.Trainer":
+        own = {name: value for name, value in settings.items() if not name.startswith("_")}
+        check_fits(lightning.Trainer, own, "trainer")
 
 
 def batches_an_epoch(batches: int, limit: float | None) -> int:
