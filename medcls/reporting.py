@@ -421,7 +421,10 @@ def show_effect(exact: Predictions, other: Predictions, policies: Policies, how:
     names = [name for name in SHOWN if name in figures[0]]
     table = pd.DataFrame({"metric": names, "exact": [figures[0][name] for name in names]})
     table[how] = [figures[1][name] for name in names]
-    table["change"] = [f"{after - before:+.4f}" for before, after in zip(table["exact"], table[how], strict=True)]
+    table["change"] = [
+        "" if np.isnan(after - before) else f"{after - before:+.4f}"
+        for before, after in zip(table["exact"], table[how], strict=True)
+    ]
     terminal.show_table(table, f"What {how} changes, on {counted(len(exact), 'image')}")
     before, after = (one.probabilities() for one in tables)
     called = [

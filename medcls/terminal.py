@@ -1,6 +1,7 @@
 """What a person sees while a run goes on."""
 
 import logging
+import math
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -59,8 +60,12 @@ def show_table(rows: pd.DataFrame, title: str) -> None:
             escape(str(column)), justify="right" if pd.api.types.is_numeric_dtype(rows[column]) else "left"
         )
     for row in rows.itertuples(index=False):
-        table.add_row(*(f"{cell:.3f}" if isinstance(cell, float) else escape(str(cell)) for cell in row))
+        table.add_row(*(_figure(cell) if isinstance(cell, float) else escape(str(cell)) for cell in row))
     console.print(table)
+
+
+def _figure(value: float) -> str:
+    return "undefined" if math.isnan(value) else f"{value:.3f}"
 
 
 def show_line(text: str) -> None:

@@ -75,6 +75,11 @@ class Calibration:
         """What was fitted, within a sentence."""
         return "logistic recalibration" if self.intercepts else "temperature"
 
+    @property
+    def is_at_its_bound(self) -> bool:
+        """Whether the temperature stands at an end of the range searched, and so corrects nothing."""
+        return at_its_bound(self.temperature)
+
     def label(self) -> str:
         """Say it with its numbers: `temperature 1.210`, `logistic recalibration (slope 0.826, intercept -0.310)`."""
         if not self.intercepts:
@@ -106,6 +111,11 @@ class Calibration:
     def from_plain(cls, plain: dict[str, Any]) -> "Calibration":
         """Read back what `to_plain` gave."""
         return cls(**(plain | {"warnings": tuple(plain["warnings"])}))
+
+
+def at_its_bound(temperature: float) -> bool:
+    """Whether a temperature stands at an end of the range searched."""
+    return not COLDEST * 1.001 < temperature < HOTTEST / 1.001
 
 
 def fit_temperature(val: Predictions) -> Calibration:
@@ -144,7 +154,7 @@ def fit_temperature(val: Predictions) -> Calibration:
     else:
         bounds = (float(np.log(COLDEST)), float(np.log(HOTTEST)))
         temperature = float(np.exp(minimize_scalar(loss, bounds=bounds, method="bounded", options={"xatol": 1e-9}).x))
-        if not COLDEST * 1.001 < temperature < HOTTEST / 1.001:
+        if at_its_bound(temperature):
             warnings += (
                 f"The temperature {temperature:.3g} stands at the end of the range searched, {COLDEST:g} to "
                 f"{HOTTEST:g}: the logits say next to nothing about these rows, or are on a strange scale.",

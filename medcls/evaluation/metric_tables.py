@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from medcls.evaluation.assessment import Assessment
+from medcls.evaluation.digits import of_probabilities
 from medcls.evaluation.folds import MEAN, POOLED
 from medcls.evaluation.intervals import MACRO
 from medcls.evaluation.predictive_values import predictive_values
@@ -209,11 +210,12 @@ def _calibrated(row: Mapping[Hashable, Any]) -> Cell:
 
 def reliability_sheet(reliability: pd.DataFrame) -> Sheet:
     """Predicted against observed shares, bin by bin."""
+    decimals = of_probabilities(reliability[["lower", "upper"]].to_numpy(np.float64).ravel())
     rows: list[Row] = [
         [
-            f"{bin['lower']:.3f} to {bin['upper']:.3f}",
+            f"{bin['lower']:.{decimals}f} to {bin['upper']:.{decimals}f}",
             f"{bin['n']:,.0f}",
-            f"{bin['predicted']:.3f}",
+            f"{bin['predicted']:.{decimals}f}",
             f"{bin['observed']:.3f} ({bin['low']:.3f} to {bin['high']:.3f})",
         ]
         for bin in reliability[reliability["n"] > 0].to_dict("records")

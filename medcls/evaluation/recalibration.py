@@ -6,7 +6,7 @@ import numpy as np
 from scipy.optimize import minimize
 from scipy.special import log_softmax
 
-from medcls.evaluation.calibration import COLDEST, HOTTEST, Calibration, fit_temperature, scores_of
+from medcls.evaluation.calibration import COLDEST, HOTTEST, Calibration, at_its_bound, fit_temperature, scores_of
 from medcls.evaluation.metrics import Floats, Integers
 from medcls.evaluation.predictions import Predictions, check_may_fit
 
@@ -66,7 +66,7 @@ def fit_logistic(val: Predictions) -> Calibration:
             f"Some slope and intercepts call every row of {rows} rightly: nothing shows how sure the network should "
             "be, and the slope stays 1.",
         )
-    elif not COLDEST * 1.001 < 1 / slope < HOTTEST / 1.001:
+    elif at_its_bound(1 / slope):
         warnings += (
             f"The slope {slope:.3g} stands at the end of the range searched, {1 / HOTTEST:g} to {1 / COLDEST:g}: the "
             "logits say next to nothing about these rows, or are on a strange scale.",

@@ -14,6 +14,7 @@ import pandas as pd
 
 from medcls import __version__
 from medcls.evaluation.assessment import Assessment
+from medcls.evaluation.calibration import COLDEST, HOTTEST
 from medcls.evaluation.checklists import Item
 from medcls.evaluation.decision_curve import say_benefit
 from medcls.evaluation.digits import of_probabilities
@@ -449,8 +450,15 @@ def _temperature(one: Assessment) -> str:
         return "No calibration was fitted: the probabilities are as they came."
     changed = f"{_split(fitted.split)}, n = {fitted.n:,}: the log loss there went from {fitted.before:.3f} to"
     if fitted.intercepts:
-        return f"{_sentence(fitted.label())}, fitted on {changed} {fitted.after:.3f}."
-    return f"All logits are divided by {fitted.temperature:.3f}, fitted on {changed} {fitted.after:.3f}."
+        said = f"{_sentence(fitted.label())}, fitted on {changed} {fitted.after:.3f}."
+    else:
+        said = f"All logits are divided by {fitted.temperature:.3f}, fitted on {changed} {fitted.after:.3f}."
+    if not fitted.is_at_its_bound:
+        return said
+    return (
+        f"{said} That is the end of the range searched ({COLDEST:g} to {HOTTEST:g}), and no calibration: the logits "
+        "say next to nothing about those images, or are on a strange scale."
+    )
 
 
 def _plate(drawn: Drawn, names: Names) -> Plate:

@@ -589,6 +589,30 @@ def test_the_area_covers_what_it_promises(capsys):
 
 
 @pytest.mark.slow
+def test_a_held_rate_of_few_covers_what_it_promises(capsys):
+    """Specificity at a sensitivity of 0.9 and 0.95 where few cases set the threshold: never under 95%."""
+    lines, missed, simulations = [], [], 300
+    for area in (0.85, 0.95):
+        shift = np.sqrt(2) * norm.ppf(area)
+        for cases in (5, 10, 20, 40):
+            rng, labels, hits = np.random.default_rng(cases), np.repeat([0, 1], [cases, 100]), np.zeros(2)
+            for _ in range(simulations):
+                score = expit(rng.normal(size=cases + 100) + shift * (labels == 0))
+                found = intervals(labels, np.column_stack([score, 1 - score]), BINARY, BINARY[0], resamples=2)
+                found = found.set_index("metric")
+                for place, held in enumerate((0.9, 0.95)):
+                    row = found.loc[f"specificity_at_sensitivity_{held:g}"]
+                    hits[place] += row["low"] <= norm.cdf(shift - norm.ppf(held)) <= row["high"]
+            covers = hits / simulations
+            lines.append(f"AUROC {area}, {cases} cases: specificity at 0.9 {covers[0]:.3f}, at 0.95 {covers[1]:.3f}")
+            slack = 2 * np.sqrt(0.95 * 0.05 / simulations)
+            missed += [lines[-1] for cover in covers if cover < 0.95 - slack]
+    with capsys.disabled():
+        print("\n" + "\n".join(lines))  # noqa: T201
+    assert not missed
+
+
+@pytest.mark.slow
 def test_the_bootstrap_over_patients_covers_what_it_promises(capsys):
     """With 100 patients a class 93% to 97%, give or take two standard errors; with fewer tabulated."""
     lines, missed = [], []

@@ -1,18 +1,24 @@
 import dataclasses
 import functools
+import re
 
 import numpy as np
+import pandas as pd
 import pytest
-from made_study import assessment, policies, predictions
+from html_pages import read
+from made_study import EMPTY, assessment, policies, predictions
 
 from medcls import reporting
 from medcls.evaluation.assessment import assess
+from medcls.evaluation.calibration import Calibration
 from medcls.evaluation.intervals import intervals
 from medcls.evaluation.metrics import classification_metrics
 from medcls.evaluation.policies import Policies
-from medcls.evaluation.report import notices
+from medcls.evaluation.report import look_at, metric_sections, notices
 from medcls.evaluation.telling import missed_target, operating_point, worse_than_chance
-from medcls.evaluation.thresholds import fit_operating_point
+from medcls.evaluation.thresholds import OperatingPoint, fit_operating_point
+from medcls.pages.names import Names
+from medcls.terminal import show_table
 
 
 @functools.cache
@@ -81,6 +87,28 @@ def test_the_plain_form_says_what_it_promises():
     assert "met on new ones in about half of all cases; specificity>=0.9@90% leaves room" in said
     sure = operating_point(judged_at("specificity>=0.9@90%", 0.0))
     assert "meet a specificity of 0.9 with 90% confidence" in sure
+
+
+def test_probabilities_near_each_other_are_told_apart_and_a_temperature_at_its_bound_is_said():
+    """A network that answers nearly the same for every image: 0.49996 was told as 0.500, 100 as a temperature."""
+    table = predictions(seed=1, n=200)
+    calibration = Calibration(100.0, "val", "c0ffee", 200, 0.7, 0.69)
+    flat = dataclasses.replace(calibration, temperature=1e5).apply(table)
+    flat = dataclasses.replace(flat, rows=flat.rows.drop(columns=["logit_other", "logit_ill"]))
+    point = OperatingPoint("youden", 0.499962, "ill", "val", n=200, decimals=6)
+    one = assess(flat, Policies(None, point, None, {}), resamples=2)
+    sections = read(metric_sections(dataclasses.replace(one, policies=Policies(calibration, point, None, {})))).text
+    assert "0.499962" in operating_point(one) and "At 0.499962, the operating point" in sections
+    assert "the end of the range searched (0.1 to 100), and no calibration" in sections
+    assert re.search(r"0\.49\d{4} to 0\.[45]\d{5}", sections), "the bins of the reliability table"
+    (shown, *_), _ = look_at(one, EMPTY, Names({}), images=False)
+    assert re.search(r"probability of ill 0\.[45]\d{5}$", shown.caption)
+
+
+def test_what_is_undefined_is_not_printed_as_nan(capsys):
+    show_table(pd.DataFrame({"metric": ["precision"], "1": [float("nan")], "2": [0.5]}), "Out of fold")
+    said = capsys.readouterr().out
+    assert "undefined" in said and "0.500" in said and "nan" not in said
 
 
 def test_without_a_threshold_no_target_is_missed():
