@@ -4,6 +4,8 @@ BIN := .venv/bin
 # Where the real image sets lie, for the tests that need them; they are skipped without.
 MEDCLS_REAL_DATA ?= $(wildcard ../shared/data)
 export MEDCLS_REAL_DATA
+# A test process a core; neighbouring tests stay together, for what they share, until one process runs out of them.
+AT_ONCE := --numprocesses auto --dist worksteal
 
 .PHONY: help train test test-all check bench bench-all bench-gpu clean
 .DEFAULT_GOAL := help
@@ -28,11 +30,11 @@ check: .venv/installed-dev  ## Lint, format and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-test: check  ## Lint, types and all tests not marked slow
-	$(BIN)/python -m pytest -q -m 'not slow'
+test: check  ## Lint, types and all tests not marked slow, on all cores
+	$(BIN)/python -m pytest -q -m 'not slow' $(AT_ONCE)
 
 test-all: check  ## The slow tests too
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q $(AT_ONCE)
 
 bench: .venv/installed-dev  ## Measure the core: step, training, frozen phase, prediction, start-up (10 minutes)
 	$(BIN)/python -m benchmarks.step

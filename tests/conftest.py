@@ -4,10 +4,30 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+# One test process a core: several threads in each would wait for one another. Read when NumPy and torch are loaded.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import numpy as np
 import pytest
 from doors import FAST, run_door
+from filelock import FileLock
 from PIL import Image
+
+
+def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
+    """A folder that is made once a session, by whichever test process wants it first."""
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        folder = factory.mktemp(name)
+        make(folder)
+        return folder
+    folder = factory.getbasetemp().parent / name
+    with FileLock(f"{folder}.lock"):
+        if not Path(f"{folder}.made").exists():
+            folder.mkdir()
+            make(folder)
+            Path(f"{folder}.made").touch()
+    return folder
 
 
 @pytest.fixture(scope="session")
@@ -58,9 +78,13 @@ def folder(tmp_path: Path, picture: Callable[..., Path]) -> Callable[..., Path]:
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory, _own_places: None) -> Path:
     """A run of three epochs on two classes, one of them named in Chinese; whoever writes into it takes a copy."""
+    return made_once(tmp_path_factory, "finished", finish) / "run"
+
+
+def finish(base: Path) -> None:
+    """Train the run that `finished` gives."""
     from medcls import train
 
-    base = tmp_path_factory.mktemp("finished")
     draw = np.random.default_rng(0)
     for level, name in ((90, "正常"), (160, "得病")):
         (base / "images" / name).mkdir(parents=True)
@@ -69,7 +93,6 @@ def finished(tmp_path_factory: pytest.TempPathFactory, _own_places: None) -> Pat
             Image.fromarray(pixels).save(base / "images" / name / f"{number:02d}.png")
     settings = (f"data.root={base}/images", "positive_class='得病'", "trainer.max_epochs=3")
     run_door(train.main, *FAST, *settings, f"hydra.run.dir={base}/run")
-    return base / "run"
 
 
 @pytest.fixture

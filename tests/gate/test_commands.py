@@ -1,0 +1,244 @@
+"""Every command of README.md and docs/ runs to its end, with made images in the place of the reader's."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from commands import MEDCLS, blocks, inline, lines_of, parts_of, settings
+from doors import run_door
+from made_sets import SMOKE, class_folders, noise
+from test_networks import CASES
+from test_pairwise import FACTORS
+
+from medcls import audit, cache, compare, evaluate, train
+
+MAINS: dict[str, Callable[[], None]] = {
+    "audit": audit.main,
+    "cache": cache.main,
+    "compare": compare.main,
+    "evaluate": evaluate.main,
+    "train": train.main,
+}
+
+# Blocks that are no commands, by their first line, and what they are.
+SHOWN = {
+    "Best checkpoint, with 95% intervals": "what a training prints",
+    "runs/NAME/": "what a run folder holds",
+}
+
+# What is written to be typed and is not run here, and why.
+NOT_RUN = {
+    "make train": "makes a virtual environment and installs into it; the training it starts is run",
+    "make test": "is what runs this test",
+    "python3 -m venv .venv": "makes a virtual environment",
+    ".venv/bin/python -m pip install --constraint constraints.txt --editable '.[dev]'": "installs from the network",
+    ".venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/mypy && "
+    ".venv/bin/python -m pytest -q -m 'not slow'": "is `make test` by hand",
+    "python -m medcls.evaluate": "is named; its forms stand in docs/evaluation.md",
+    "python -m medcls.audit ...": "stands for an audit of whatever images; docs/audit.md has a whole one",
+    "python -m benchmarks.leakage DATA --root ...": "a benchmark of hours, on images that are not here",
+    "model.weights=default": "fetches published weights; tests/models/test_weights.py reads such files",
+    "compile=true": "needs a C++ compiler, and takes minutes",
+}
+
+# What another test of this gate runs, with more of them.
+RUN_ELSEWHERE = {
+    *(f"model={model}" if name is None else f"model={model} model.name={name}" for model, name in CASES),
+    *(f"{group}={value}" for group in ("data/augmentation", "schedule") for value in FACTORS[group]),
+}
+
+# What stands in the reader's place, here: other values of what a command names, and what must stand beside it.
+INSTEAD = {
+    "/my/images": "my/images",
+    "/other/site": "other/site",
+    "/my/BUSI": "my/BUSI",
+    "/a/file.pth": "a/file.pth",
+    "cross_validations=runs/sweep-...": "cross_validations=runs/folds_of_two",
+    "runs/sweep-...": "runs/folds",
+    "run=RUN": "run=runs/NAME",
+    # One seed and two folds are a sweep too.
+    "seed=0,1,2": "seed=0",
+    "data.folds=5 data.fold=0,1,2,3,4": "data.folds=2 data.fold=0,1",
+    # Goes on with a run, and writes into it.
+    "resume=runs/NAME": "resume=runs/STOPPED trainer.max_epochs=2",
+}
+BESIDE = {
+    "schedule=head_only data.views=4": ["model.weights=runs/NAME"],
+    "'subgroups={sex: null, age: [40, 60]}'": [
+        "data=csv", "data.csv=people.csv", "data.root=images", "data.path_template={image_id}.jpg",
+    ],
+    "'ordered=[mild, moderate, severe]'": ["data.root=graded", "~positive_class"],
+}  # fmt: skip
+# How results are told: of a training, and of any evaluation. An evaluation is the shorter of the two.
+TOLD = ("operating_point=", "calibrate=", "coverage=", "aggregate=", "prevalence=", "precision_of_", "report.")
+
+# Sweeps that a later command goes on with: where they lie here, how the command that makes them begins, and its runs.
+SWEEPS = {
+    "runs/folds": ("python -m medcls.train -m data.folds=5", 2),
+    "runs/folds_of_two": ("python -m medcls.train -m model=mobilenetv3,mobilenetv2 data.folds=5", 4),
+}
+
+IN_BLOCKS = [(page, line) for page, block in blocks() if block.splitlines()[0] not in SHOWN for line in lines_of(block)]
+TYPED = list(dict.fromkeys(text for _, text in (*IN_BLOCKS, *inline())))
+SET = list(dict.fromkeys(text for _, text in settings()))
+RUN = [text for text in TYPED if text not in NOT_RUN]
+RUN_SET = [text for text in SET if text not in NOT_RUN and text not in RUN_ELSEWHERE]
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the reader sits: images, tables and runs under the names that the pages use."""
+    from medcls.data.phantoms import ensure_phantoms
+    from medcls.models.mobilenetv3 import mobilenetv3_large
+
+    home = tmp_path_factory.mktemp("home")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(home)
+        # One patient a pair of images.
+        for number in range(32):
+            noise(
+                Path("my/images", ("benign", "malignant")[number % 2], f"p{number // 4}_{number}.png"),
+                number,
+                80 + 80 * (number % 2),
+            )
+        class_folders(Path("other/site"), {"benign": 6, "malignant": 6, "normal": 5}, seed=2)
+        class_folders(Path("my/BUSI"), {"benign": 10, "malignant": 10, "normal": 8}, "{number}.png", seed=3)
+        class_folders(Path("graded"), {"mild": 10, "moderate": 10, "severe": 10}, seed=4)
+        ensure_phantoms(Path("data/breast_cancer"), images=60)
+        tables(Path("images"))
+        Path("a").mkdir()
+        torch.save(mobilenetv3_large(num_classes=1000).state_dict(), "a/file.pth")
+        # README's first command; and the same run twice, stopped and not.
+        run_door(train.main, *smoke("train", ["model=mobilenetv3", "data=breast_cancer"]), "hydra.run.dir=runs/NAME")
+        for name in ("A", "STOPPED", "sweep-20260101-120000/0"):
+            shutil.copytree("runs/NAME", f"runs/{name}")
+        another = ["data=breast_cancer", "optimizer=sgd", "model=mobilenetv3_small"]
+        run_door(train.main, *smoke("train", another), "hydra.run.dir=runs/B")
+        shutil.copytree("runs/B", "runs/sweep-20260101-120000/1")
+        theirs = pd.read_csv("runs/B/predictions/test.csv")[["path", "label", "prob_malignant", "prob_other"]]
+        theirs.to_csv("theirs.csv", index=False)
+    return home
+
+
+def tables(folder: Path) -> None:
+    """A table of lesions, and one of people, of the same images."""
+    kinds = ("mel", "nv", "bcc", "bkl", "akiec", "df", "mel", "vasc")
+    rows = []
+    for number in range(40):
+        kind = kinds[number % 8]
+        noise(folder / f"ISIC_{number}.jpg", 500 + number, 160 if kind in ("mel", "bcc", "akiec") else 90)
+        rows.append((f"ISIC_{number}", kind, f"L{number // 2}", ("malignant", "benign")[number % 2], 30 + number))
+    table = pd.DataFrame(rows, columns=["image_id", "dx", "lesion_id", "label", "age"])
+    table[["image_id", "dx", "lesion_id"]].to_csv("metadata.csv", index=False)
+    table["sex"] = np.where(table["age"] % 3 == 0, "female", "male")
+    table[["image_id", "label", "age", "sex"]].to_csv("people.csv", index=False)
+
+
+def smoke(module: str, arguments: list[str]) -> list[str]:
+    """The arguments, and what makes them quick where they do not say it themselves."""
+    quick = {
+        "train": [*SMOKE, "data.image_size=32"],
+        "evaluate": ["resamples=100"],
+        "compare": ["resamples=100"],
+    }.get(module, [])
+    if any(argument.startswith("resume=") for argument in arguments):
+        quick = []  # a run goes on with its own settings
+    given = {argument.split("=")[0] for argument in arguments}
+    return [*arguments, *(one for one in quick if one.split("=")[0] not in given)]
+
+
+def in_its_place(text: str) -> str:
+    for theirs, ours in INSTEAD.items():
+        text = text.replace(theirs, ours)
+    return text
+
+
+def run_typed(text: str, out: Path) -> Path:
+    """Run a command, and give the folder that it made or wrote into."""
+    module, arguments = parts_of(in_its_place(text))
+    sweep = "-m" in arguments
+    where = f"hydra.sweep.dir={out}" if sweep else f"hydra.run.dir={out}"
+    told = [] if "--help" in arguments or any(one.startswith("resume=") for one in arguments) else [where]
+    run_door(MAINS[module], *smoke(module, arguments), *told)
+    return out
+
+
+@pytest.mark.parametrize("text", RUN)
+def test_a_command_runs(home, tmp_path, monkeypatch, capsys, text):
+    monkeypatch.chdir(home)
+    for place in SWEEPS:
+        if text.startswith(SWEEPS[place][0]):
+            return swept(place)
+        if in_its_place(text).endswith(place):
+            swept(place)
+    out = run_typed(text, tmp_path / "out")
+    module, arguments = parts_of(text)
+    if "--help" in arguments:
+        assert "data/augmentation" in capsys.readouterr().out
+    elif module == "compare":
+        assert (out / "comparison.md").is_file()
+    elif module == "audit":
+        assert (out / "audit.html").is_file()
+    elif module != "cache":
+        own = home / "runs" / "NAME" / "report.html"
+        assert (out / "report.html").is_file() or own.stat().st_mtime > (home / "theirs.csv").stat().st_mtime
+    return None
+
+
+@pytest.mark.parametrize("text", RUN_SET)
+def test_a_setting_of_the_tables_runs(home, tmp_path, monkeypatch, text):
+    monkeypatch.chdir(home)
+    if text.startswith("-m data.folds=5"):
+        return swept("runs/folds")
+    if text.lstrip("'").startswith(TOLD):
+        out = run_typed(f"python -m medcls.evaluate run=runs/NAME {text}", tmp_path / "out")
+        assert (out / "report.html").is_file()
+        return None
+    beside = BESIDE.get(text, [])
+    base = {"data.root": "data.root=/my/images", "positive_class": "positive_class=malignant"}
+    for name in [*base]:
+        if text.startswith(("resume=", "experiments=")) or any(name == one.lstrip("~").split("=")[0] for one in beside):
+            del base[name]
+    rest = " ".join(f"'{one}'" for one in beside if not one.startswith("~"))
+    out = run_typed(f"python -m medcls.train {' '.join(base.values())} {text} {rest}", tmp_path / "out")
+    if text.startswith("-m"):
+        check_sweep(out, 2)
+    else:
+        run = home / "runs" / "STOPPED" if text.startswith("resume=") else out
+        assert (run / "report.html").is_file()
+    return None
+
+
+def swept(place: str) -> None:
+    """Make a sweep that the pages begin, if it is not there yet, and look at it."""
+    begins, runs = SWEEPS[place]
+    if not Path(place).exists():
+        typed = next(text for text in TYPED if text.startswith(begins))
+        run_typed(f"{typed} data.root=/my/images positive_class=malignant", Path(place))
+    check_sweep(Path(place), runs)
+
+
+def check_sweep(sweep: Path, number: int) -> None:
+    """Each run of a sweep came to its report."""
+    runs = [path.parent for path in sweep.glob("*/config.yaml")]
+    assert len(runs) == number
+    assert all((run / "report.html").is_file() for run in runs)
+
+
+def test_whatever_is_written_to_be_typed_is_run_or_says_why_not():
+    unknown = [text for text in TYPED if text not in NOT_RUN and not MEDCLS.match(text)]
+    assert not unknown, "no command of medcls: say in NOT_RUN why it is not run, or in SHOWN what the block is"
+    assert all(parts_of(text)[0] in MAINS for text in RUN)
+    assert all("=" in text for text in RUN_SET)
+    assert len(RUN) > 12 and len(RUN_SET) > 20
+    # Nothing stands in these tables that is not on a page.
+    assert set(NOT_RUN) <= {*TYPED, *SET}
+    assert set(SHOWN) <= {block.splitlines()[0] for _, block in blocks()}
+    assert set(BESIDE) <= set(SET)
+    everything = "\n".join([*TYPED, *SET])
+    assert all(place in everything for place in INSTEAD)
+    assert all(any(text.startswith(begins) for text in TYPED) for begins, _ in SWEEPS.values())
