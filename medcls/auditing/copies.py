@@ -108,7 +108,8 @@ def near_copies(manifest: Manifest, divided: Manifest | None, facts: pd.DataFram
     """Images that look almost the same but differ in their pixels: saved again, resized, cropped, or neighbours."""
     threshold = (
         f"Two images count as near copies where their 64-bit perceptual hashes differ in at most {PHASH_DISTANCE} bits "
-        f"(phash) and {DHASH_DISTANCE} bits (dhash), and their 256-bit ones in at most {DETAIL_DISTANCE}."
+        f"(phash) and {DHASH_DISTANCE} bits (dhash), and their 256-bit ones in at most {DETAIL_DISTANCE}, "
+        "and where what they show within a dark frame, without its shade, agrees."
     )
     near = near_pairs(facts)
     pairs = _described(near, manifest, divided)

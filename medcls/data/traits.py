@@ -9,12 +9,21 @@ from functools import reduce
 import imagehash
 import numpy as np
 from PIL import Image
+from scipy.ndimage import binary_dilation
 
 LARGEST = 256  # pictures of twice this and more are first shrunk by a whole number: the hashes look at 64 x 64 at most
 BORDER = 0.05  # of each side
 EDGE = 0.25  # of each side: letters on X-rays stand well within the border
 STROKE = 5  # pixels of the shrunk picture: letters, rulers and callipers are drawn with thinner lines
+CELLS = 16  # on each side: the grid on which what is inside a dark frame is compared
+DARK = 10  # of 255: what is up to this is frame or background
+FAINT = 0.25  # of the standard deviation: cells that differ less from the smooth surface than this have no sign
 MARKED = 0.4  # how much brighter than what surrounds it, of 1: tissue and ribs seldom are
+
+
+_DOWN, _ACROSS = (axis.ravel() for axis in np.meshgrid(*2 * [np.linspace(-1, 1, CELLS)], indexing="ij"))
+# The surface's terms at each cell: shade and vignetting are of second order.
+_QUADRATIC = np.stack([np.ones(CELLS**2), _DOWN, _ACROSS, _DOWN**2, _DOWN * _ACROSS, _ACROSS**2], axis=1)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -28,6 +37,10 @@ class Traits:
     detail : str
         256-bit perceptual hash, which sees finer detail (imagehash: the transform's 16 x 16 lowest frequencies), as
         64 hexadecimal digits.
+    texture : str
+        Which cells of a 16 x 16 grid are brighter than a smooth surface through the foreground, which are not, and
+        which tell nothing: two 256-bit masks, those that tell and those that are brighter, as 128 hexadecimal digits.
+        Frame and shade, which make the hashes of different fundus photographs alike, have no part in it.
     brightness, contrast : float
         Mean and standard deviation of grey.
     border_red, border_green, border_blue : float
@@ -40,6 +53,7 @@ class Traits:
     phash: int
     dhash: int
     detail: str
+    texture: str
     brightness: float
     contrast: float
     border_red: float
@@ -67,6 +81,7 @@ def traits(pixels: np.ndarray) -> Traits:
         int(str(imagehash.phash(grey_image)), 16),
         int(str(imagehash.dhash(grey_image)), 16),
         str(imagehash.phash(grey_image, hash_size=16)),
+        _texture(grey_image),
         float(grey.mean()) / 255,
         float(grey.std()) / 255,
         red,
@@ -74,6 +89,20 @@ def traits(pixels: np.ndarray) -> Traits:
         blue,
         float((_frame(strokes[..., None], EDGE) > MARKED * 255).mean()),
     )
+
+
+def _texture(grey: Image.Image) -> str:
+    parts = np.asarray(grey.resize((4 * CELLS, 4 * CELLS), Image.Resampling.BOX), np.float64)
+    cells = parts.reshape(CELLS, 4, CELLS, 4).mean(axis=(1, 3)).ravel()
+    # Cells on the rim of a frame show its shape, not what is within: those that touch it, or the border, stay out.
+    dark = binary_dilation(parts <= DARK, np.ones((5, 5)), border_value=1)
+    inside = ~dark.reshape(CELLS, 4, CELLS, 4).any(axis=(1, 3)).ravel()
+    surface = _QUADRATIC[inside]
+    left = np.zeros(CELLS**2)
+    if inside.any():
+        left[inside] = cells[inside] - surface @ np.linalg.lstsq(surface, cells[inside], rcond=None)[0]
+    tells = np.abs(left) > FAINT * (left[inside].std() if inside.any() else 0)
+    return np.packbits(tells).tobytes().hex() + np.packbits(left > 0).tobytes().hex()
 
 
 def _frame(pixels: np.ndarray, share: float) -> np.ndarray:

@@ -94,6 +94,51 @@ def test_p01_copies_made_as_people_make_them(tmp_path: Path):
     assert (pairs["first"] < pairs["second"]).all()
 
 
+def fundus(seed: int, noise: float) -> np.ndarray:
+    """A bright disc on black with a shade in a direction of its own, and noise: uint8 `(256, 256)`."""
+    draw = np.random.default_rng(seed)
+    down, across = np.mgrid[:256, :256] - 127.5
+    slopes = draw.uniform(-60, 60, 2)
+    shade = 110 + (slopes[0] * down + slopes[1] * across) / 126 + draw.normal(0, noise, (256, 256))
+    return np.where(down**2 + across**2 < 126**2, shade, 0).clip(0, 255).astype(np.uint8)
+
+
+@pytest.mark.parametrize("noise", [8, 60])
+def test_one_frame_round_different_images_makes_no_near_copies(tmp_path: Path, noise: float):
+    for seed in range(24):
+        Image.fromarray(fundus(seed, noise)).save(tmp_path / f"{seed:02d}.png")
+    facts, _ = survey(tmp_path, sorted(path.name for path in tmp_path.iterdir()))
+    if noise == 8:
+        assert len(near_pairs(facts.drop(columns="texture"))) > 10  # the hashes see the frame and the shade
+    assert near_pairs(facts).empty
+
+
+@pytest.mark.parametrize("noise", [8, 60])
+def test_p01_copies_within_a_frame_are_found_all_the_same(tmp_path: Path, noise: float):
+    for seed in range(8):
+        Image.fromarray(fundus(seed, noise)).save(tmp_path / f"{seed:02d}.png")
+    original = Image.fromarray(fundus(3, noise))
+    made = ["03.png", "03_jpeg.jpg", "03_bright.png", "03_small.png"]
+    original.save(tmp_path / made[1], quality=80)
+    Image.fromarray((0.95 * fundus(3, noise) + 8).clip(0, 255).astype(np.uint8)).save(tmp_path / made[2])
+    original.resize((180, 180)).save(tmp_path / made[3])
+    facts, _ = survey(tmp_path, sorted(path.name for path in tmp_path.iterdir()))
+    groups = pd.Series(near_groups(near_pairs(facts), facts.index), index=facts.index)
+    assert groups[made].nunique() == 1
+    assert groups.nunique() == 8
+
+
+def test_textures_that_tell_too_little_refute_no_candidate():
+    bits = ["f" * 3 + "0" * 61 + sign * 64 for sign in "f0"]  # twelve cells, and all of them differ
+    assert len(near_pairs(facts_of(phash=[0, 0], texture=bits))) == 1
+    bits = ["f" * 64 + sign * 64 for sign in "f0"]
+    assert near_pairs(facts_of(phash=[0, 0], texture=bits)).empty
+    # Three in four cells alike are enough, and fewer are not.
+    for cells, count in ((48, 1), (47, 0)):
+        bits = ["f" * 64 + "0" * 64, "f" * 64 + "0" * cells + "f" * (64 - cells)]
+        assert len(near_pairs(facts_of(phash=[0, 0], texture=bits))) == count
+
+
 def test_equal_hashes_make_a_star_and_equal_contents_no_pair():
     facts = facts_of(phash=[7] * 500, content=["same"] * 100 + [f"c{k}" for k in range(400)])
     pairs = near_pairs(facts)

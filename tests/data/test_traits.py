@@ -27,6 +27,27 @@ def test_hashes_are_those_of_imagehash():
     assert seen.detail == str(imagehash.phash(grey, hash_size=16))
 
 
+def test_texture_sees_neither_frame_nor_shade():
+    down, across = np.mgrid[:256, :256] - 127.5
+    soft = ndimage.gaussian_filter(np.random.default_rng(0).normal(size=(256, 256)), 12)
+    soft *= 30 / soft.std()
+
+    def seen(shade: np.ndarray, radius: int) -> np.ndarray:
+        grey = np.where(down**2 + across**2 < radius**2, 120 + shade + soft, 0).clip(0, 255).astype(np.uint8)
+        bits = bytes.fromhex(traits(np.repeat(grey[..., None], 3, axis=2)).texture)
+        return np.unpackbits(np.frombuffer(bits, np.uint8)).reshape(2, 256).astype(bool)
+
+    flat, steep = seen(np.zeros((256, 256)), 126), seen((down - across) / 4, 110)
+    both = flat[0] & steep[0]
+    assert both.sum() > 60
+    assert (flat[1] == steep[1])[both].mean() > 0.9
+    corners = np.zeros((16, 16), bool)
+    corners[:2, :2] = corners[-2:, -2:] = True
+    assert not flat[0][corners.ravel()].any()
+    for size in ((1, 1), (3, 300), (16, 16)):  # nothing is too small to be looked at
+        assert len(traits(np.zeros((*size, 3), np.uint8)).texture) == 128
+
+
 def test_brightness_border_and_contrast():
     pixels = np.zeros((100, 200, 3), np.uint8)
     pixels[5:95, 10:190] = 255
