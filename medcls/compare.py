@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import re
 import shlex
@@ -79,6 +80,7 @@ def compare(cfg: DictConfig, folder: RunFolder) -> None:
     from medcls.evaluation.contest import contest
     from medcls.evaluation.contest_text import markdown
     from medcls.evaluation.cross_validations import compare_cross_validations
+    from medcls.test_readings import read_test
 
     terminal.start_log()
     positive = None if cfg.positive_class is None else str(cfg.positive_class)
@@ -86,6 +88,13 @@ def compare(cfg: DictConfig, folder: RunFolder) -> None:
     if cfg.cross_validations is None:
         contestants = read(finished_runs.find_runs(named, cfg.split), cfg.split, positive)
         found = contest(contestants, question(cfg, contestants[0].table.classes))
+        # Whoever chooses among classifiers by these images has looked at them once more.
+        readings = [
+            read_test(one.table, one.place, "compare", root=finished_runs.root_of(Path(one.place)))
+            for one in contestants
+        ]
+        if (last := readings[-1]) is not None:
+            found = dataclasses.replace(found, notes=(*found.notes, last.sentence()))
     else:
         repeated = finished_runs.cross_validations(named, positive)
         found = compare_cross_validations(repeated, question(cfg, repeated[0].folds[0].table.classes))

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
@@ -24,9 +24,11 @@ from medcls.configuration import (
     plain,
     read_source,
     settle_paths,
+    source_settings,
+    split_settings,
 )
 from medcls.errors import MedclsError
-from medcls.finished_runs import differences, read_configuration, runs_in
+from medcls.finished_runs import differences, read_configuration, root_of, runs_in
 from medcls.importing import import_large
 from medcls.run_folder import RunFolder
 
@@ -146,6 +148,11 @@ class OpenedRun:
     def name(self) -> str:
         """As reports call it."""
         return f"{self.config.data.name}, {self.config.model.name}"
+
+    @property
+    def cut_by(self) -> dict[str, Any]:
+        """All that its splits were cut by, as its training remembered it."""
+        return split_settings(self.config) | source_settings(self.config)
 
     @property
     def fitted_on(self) -> str:
@@ -281,9 +288,9 @@ def evaluate_run(cfg: DictConfig, folder: RunFolder) -> None:
     what is told otherwise, and what would take the place of another split's report, gets a folder of its own.
     """
     from medcls import reporting
-    from medcls.evaluation.ledger import record_reading
     from medcls.inference.arithmetic import Arithmetic
     from medcls.inference.load import add_policies
+    from medcls.test_readings import read_test
 
     read_telling(cfg)  # a setting that makes no sense is answered before anything is loaded
     arithmetic = Arithmetic(cfg.precision, cfg.compile)
@@ -325,7 +332,8 @@ def evaluate_run(cfg: DictConfig, folder: RunFolder) -> None:
         say_what_it_changes(opened, manifest, result, fitted, arithmetic, cfg.views)
         sources = dataclasses.replace(sources, stamps=(*stamps, f"predicted with {arithmetic} arithmetic"))
     results = reporting.judge([*beside, result], fitted, telling)
-    readings = record_reading(result, str(opened.folder.path))
+    root, cut_by = (None, None) if external else (images, opened.cut_by)
+    readings = read_test(result, str(opened.folder.path), "evaluate", root=root, settings=cut_by)
     reporting.write_results(folder, results, fitted, sources.stamps)
     if folder.path == opened.folder.path and opened.loaded.policies is None:  # it was stopped before it fitted any
         add_policies(opened.folder.best, fitted.to_plain())
@@ -506,9 +514,9 @@ def other_images(cfg: DictConfig, opened: OpenedRun) -> tuple[Manifest, int]:
 def evaluate_table(cfg: DictConfig, folder: RunFolder) -> None:
     """A table of predictions, of whatever tool."""
     from medcls import reporting
-    from medcls.evaluation.ledger import record_reading
     from medcls.evaluation.predictions import read_csv
     from medcls.evaluation.sources import Sources
+    from medcls.test_readings import read_test
 
     telling, anew = read_telling(cfg)
     positive = None if cfg.positive_class is None else str(cfg.positive_class)
@@ -517,7 +525,7 @@ def evaluate_table(cfg: DictConfig, folder: RunFolder) -> None:
     val = None if cfg.val is None else read_csv(Path(str(cfg.val)).expanduser(), positive)
     fitted = fitted_for_table(path, table, val, telling, anew)
     results = reporting.judge([table] if val is None else [val, table], fitted, telling)
-    readings = record_reading(table, str(path))
+    readings = read_test(table, str(path), "evaluate", root=root_of(path.parent.parent))
     stamps = sorted(set(table.rows["stamp"]) - {""}) if "stamp" in table.rows else []
     sources = Sources(
         name=f"Predictions in {path.name}" if telling.paths else "Predictions",
@@ -605,7 +613,7 @@ def evaluate_folds(cfg: DictConfig, folder: RunFolder) -> None:
     from medcls import reporting
     from medcls.evaluation.ensembles import ENSEMBLE, mean_of
     from medcls.evaluation.folds import over_folds, pooled
-    from medcls.evaluation.ledger import record_reading
+    from medcls.test_readings import read_test
 
     telling, anew = read_telling(cfg)
     if anew or cfg.views > 1 or names_other_images():
@@ -628,8 +636,9 @@ def evaluate_folds(cfg: DictConfig, folder: RunFolder) -> None:
     else:
         judged_by = reporting.not_fitted(result, telling)
     results = reporting.judge([result], judged_by, telling)
-    readings = record_reading(result, ", ".join(str(member.folder.path) for member in members))
     first = members[0]
+    of = ", ".join(str(member.folder.path) for member in members)
+    readings = read_test(result, of, "evaluate", root=first.images, settings=first.cut_by)
     sources = reporting.sources_of_run(
         first.folder,
         name=f"{first.name}: {len(members)} folds",

@@ -108,6 +108,14 @@ def read_configuration(place: Path) -> dict[str, Any] | None:
     return settings
 
 
+def root_of(place: Path) -> Path | None:
+    """Where a run's images lay when it was trained; None where that is no run folder."""
+    settings = read_configuration(place) or {}
+    data = settings.get("data")
+    root = data.get("root") if isinstance(data, dict) else None
+    return None if root is None else Path(str(root))
+
+
 def own_positive(settings: Mapping[str, Any] | None, place: Path, asked: str | None) -> str | None:
     """The class that a run looks for; None where it says nothing of that.
 

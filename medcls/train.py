@@ -225,7 +225,7 @@ def score(
     if cfg.evaluate_test:
         remember_test(manifest, str(run.path), asked)
         tables.append(predict(result_split(cfg, set(manifest.rows["split"]))))
-        readings = record_reading(tables[-1], str(run.path))
+        readings = record_reading(tables[-1], str(run.path), "train")
     results = reporting.judge(tables, fitted, telling)
     reporting.write_results(run, results, fitted, manifest.stamps)
     reporting.show(results, readings)

@@ -4,7 +4,7 @@ import datetime
 import hashlib
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,12 +52,26 @@ def remember_test(manifest: Manifest, run: str, settings: Mapping[str, object]) 
     settings : mapping
         All that the split was cut by, the seed included: plain values.
     """
-    tested = sorted(set(manifest.rows.loc[manifest.rows["split"] == "test", "content"]) - {""})
+    remember_images(manifest.rows.loc[manifest.rows["split"] == "test", "content"], run, settings, manifest.root)
+
+
+def remember_images(contents: Iterable[str], run: str, settings: Mapping[str, object], root: Path | None) -> None:
+    """Write down, for good, by which images a classifier was judged; see `remember_test`.
+
+    Parameters
+    ----------
+    contents : iterable of str
+        The pixels' hashes; empty ones are passed over.
+    root : Path or None
+        The folder in which they are to be met again; None for whatever folder they come from (another site's images,
+        a table of another tool).
+    """
+    tested = sorted(set(contents) - {""})
     record = {"settings": _plain(settings), "test": tested}
     # A file to a record, named by what it holds: two processes cannot spoil each other's.
     name = hashlib.blake2b(json.dumps(record).encode(), digest_size=12).hexdigest()
-    path = _folder(manifest.root) / f"{name}.json"
-    if not tested or path.exists():
+    path = _folder(root) / f"{name}.json"
+    if not tested or path.exists() or (not settings and _known(path.parent, tested)):
         return
     record |= {"run": run, "date": datetime.date.today().isoformat()}
     try:
@@ -67,8 +81,21 @@ def remember_test(manifest: Manifest, run: str, settings: Mapping[str, object]) 
         log.warning("the test images of this run could not be remembered in %s: %s", path.parent, error)
 
 
+def _known(folder: Path, tested: list[str]) -> bool:
+    """Whether a record of these very images is there, by whatever settings they were cut."""
+    for path in folder.glob("[!.]*.json"):
+        try:
+            if json.loads(path.read_text(encoding="utf-8"))["test"] == tested:
+                return True
+        except (OSError, ValueError, KeyError, TypeError):
+            continue  # `met_in_training` says it
+    return False
+
+
 def met_in_training(manifest: Manifest, settings: Mapping[str, object]) -> list[Meeting]:
     """Find the earlier runs on this data whose test images now train, select or calibrate.
+
+    Images that were judged as another site's, or in another tool's table, are met whatever folder they come from.
 
     Parameters
     ----------
@@ -84,7 +111,8 @@ def met_in_training(manifest: Manifest, settings: Mapping[str, object]) -> list[
     """
     learning = manifest.rows[manifest.rows["split"].isin(("train", "val", "calibration"))]
     meetings = []
-    for path in sorted(_folder(manifest.root).glob("[!.]*.json")):  # a dot begins what is still being written
+    # A dot begins what is still being written.
+    for path in [one for root in (manifest.root, None) for one in sorted(_folder(root).glob("[!.]*.json"))]:
         try:
             record = json.loads(path.read_text(encoding="utf-8"))
             run, date, test = (record[key] for key in ("run", "date", "test"))
@@ -105,7 +133,9 @@ def _plain(settings: Mapping[str, object]) -> dict[str, object]:
     return {name: value for name, value in plain.items() if value is not None}
 
 
-def _folder(root: Path) -> Path:
+def _folder(root: Path | None) -> Path:
     """Where the records of one data set lie: named by its root, which the name does not give away."""
+    if root is None:
+        return places.state_folder() / "locked_tests" / "anywhere"
     name = hashlib.blake2b(str(root.expanduser().resolve()).encode(errors="surrogateescape"), digest_size=12)
     return places.state_folder() / "locked_tests" / name.hexdigest()

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from medcls import places
-from medcls.data.locked import met_in_training, remember_test
+from medcls.data.locked import met_in_training, remember_images, remember_test
 from medcls.data.manifest import Manifest
 from medcls.data.splits import split
 
@@ -84,6 +84,23 @@ def test_p14_a_setting_that_did_not_exist_when_the_test_was_remembered_makes_no_
 def test_another_data_set_is_another_matter():
     remember_test(split(manifest_of(pictures(100)), seed=1), "runs/first", SETTINGS)
     assert met_in_training(split(manifest_of(pictures(100), root="elsewhere")), SETTINGS) == []
+
+
+def test_p14_images_judged_elsewhere_are_met_wherever_they_come_from():
+    remember_images(pictures(3), "other.csv", {}, None)
+    (meeting,) = met_in_training(split(manifest_of(pictures(100), root="one")), SETTINGS)
+    assert (meeting.run, meeting.same_settings) == ("other.csv", False)
+    assert len(meeting.paths) <= 3
+    assert met_in_training(split(manifest_of(pictures(100)[3:], root="two")), SETTINGS) == []
+
+
+def test_one_test_is_remembered_once_whoever_reads_it():
+    first = split(manifest_of(pictures(60)))
+    remember_test(first, "runs/first", SETTINGS)
+    remember_images(first.rows.loc[first.rows["split"] == "test", "content"], "compared", {}, first.root)
+    assert len(list((places.state_folder() / "locked_tests").rglob("*.json"))) == 1
+    remember_images(["another"], "compared", {}, first.root)
+    assert len(list((places.state_folder() / "locked_tests").rglob("*.json"))) == 2
 
 
 def remember(number: int) -> None:

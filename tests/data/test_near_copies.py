@@ -133,8 +133,8 @@ def test_textures_that_tell_too_little_refute_no_candidate():
     assert len(near_pairs(facts_of(phash=[0, 0], texture=bits))) == 1
     bits = ["f" * 64 + sign * 64 for sign in "f0"]
     assert near_pairs(facts_of(phash=[0, 0], texture=bits)).empty
-    # Three in four cells alike are enough, and fewer are not.
-    for cells, count in ((48, 1), (47, 0)):
+    # Seven in ten cells alike are enough, and fewer are not.
+    for cells, count in ((45, 1), (44, 0)):
         bits = ["f" * 64 + "0" * 64, "f" * 64 + "0" * cells + "f" * (64 - cells)]
         assert len(near_pairs(facts_of(phash=[0, 0], texture=bits))) == count
 
