@@ -26,7 +26,7 @@ from medcls.evaluation.policies import Policies, fit_policies
 from medcls.evaluation.policies import not_fitted as policies_not_fitted
 from medcls.evaluation.predictions import Predictions, aggregate, from_logits
 from medcls.evaluation.recalibration import METHODS
-from medcls.evaluation.report import report
+from medcls.evaluation.report import numbers, report, without_names
 from medcls.evaluation.sample_size import HALF_WIDTH, check_half_width
 from medcls.evaluation.sources import Drawn, Picture, Sources
 from medcls.evaluation.spread import too_alike
@@ -292,16 +292,20 @@ def write_report(
     folder: RunFolder, results: Results, sources: Sources, telling: Telling, folds: pd.DataFrame | None = None
 ) -> None:
     """Draw the figures and write the report; what it tells has been written before."""
-    others = results.splits[:-1]
-    limits = limitations(results.headline, others, sources)
-    checklists = [*claim_2024(results.headline, others, sources), *tripod_ai(results.headline, others, sources)]
+    told = results.splits
+    if not telling.paths:
+        names = numbers([one.table for one in (told[-1], *told[:-1])], sources)
+        told = tuple(without_names(one, names) for one in told)
+    headline, others = told[-1], told[:-1]
+    limits = limitations(headline, others, sources)
+    checklists = [*claim_2024(headline, others, sources), *tripod_ai(headline, others, sources)]
     stamp = " · ".join(sources.stamps) or None
     with terminal.progress("drawing and writing the report"):
         for one in others:
             draw(one, folder.figures, stamp, seed=telling.seed, only=("confusion", "roc"))
-        figures = draw(results.headline, folder.figures, stamp, seed=telling.seed)
+        figures = draw(headline, folder.figures, stamp, seed=telling.seed)
         page, card = report(
-            results.headline,
+            headline,
             others,
             sources,
             figures=[*figures, *sources.drawn],

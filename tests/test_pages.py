@@ -118,6 +118,10 @@ def test_hidden_names_stand_nowhere():
     assert [names.of(name) for name in ("7", "1044", "p12a")] == ["group 1", "group 2", "group 3"]
     assert names.within("n = 1044 images of p12a, 7 of them") == "n = 1044 images of group 3, 7 of them"
     assert names.within("/x/a.png, a.png and /x/b of 77") == "image 1, image 1 and the folder/b of 77"
+    # A number or a short word is known by its quotation marks.
+    short = Names({"7": "group 1", "ab1": "group 2", "a,b": "group 3"})
+    assert short.within("7 images of '7', and \"ab1\" of ab1") == "7 images of 'group 1', and \"group 2\" of ab1"
+    assert short.within("'77' 'ab12' a,b") == "'77' 'ab12' group 3"
     assert Names({}).of("a\nb") == r"'a\nb'"
     assert Names({}).within("a\nb") == "a\nb"
 

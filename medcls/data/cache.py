@@ -212,11 +212,13 @@ class PixelCache:
         if (self.folder / "key.json").exists():
             log.warning("cache: %s was damaged or cut short, and is made anew", self.folder)
         _empty(self.folder)
-        self.folder.mkdir(parents=True, exist_ok=True)
+        places.private(self.folder)
         generation = uuid.uuid4().hex
-        self._images(generation).touch()
-        self._contents(generation).touch()
+        # For their owner alone: they hold the images of patients.
+        self._images(generation).touch(mode=0o600)
+        self._contents(generation).touch(mode=0o600)
         with whole(self.folder / "key.json") as path:
+            path.touch(mode=0o600)
             path.write_text(json.dumps(self.key | {"generation": generation}, indent=2) + "\n", encoding="utf-8")
         return generation
 
@@ -234,7 +236,7 @@ class PixelCache:
     @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:
         """Hold the lock, and say so if that takes waiting."""
-        self.folder.parent.mkdir(parents=True, exist_ok=True)
+        places.private(self.folder.parent)
         lock = _lock(self.folder)
         try:
             lock.acquire(timeout=0)
@@ -334,7 +336,7 @@ def _store(path: Path) -> Kept:
 
 def _lock(place: Path) -> filelock.FileLock:
     # Beside the folder, not in it, so that it outlives a clearing: who waits for it must wait for the same one.
-    return filelock.FileLock(f"{place}.lock")
+    return filelock.FileLock(f"{place}.lock", mode=0o600)
 
 
 def _empty(place: Path) -> None:

@@ -164,7 +164,8 @@ class FactStore:
 
     def _open(self) -> None:
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+            places.private(self.path.parent)
+            self.path.touch(mode=0o600)  # as is the journal, which SQLite makes like its database
             # No transactions but those that we begin.
             self._connection = sqlite3.connect(self.path, timeout=WAIT_S, isolation_level=None)
             self._connection.text_factory = bytes  # in a damaged store may stand a text that is not UTF-8

@@ -37,7 +37,7 @@ from medcls.evaluation.metric_tables import (
     units_sheet,
 )
 from medcls.evaluation.metrics import UNFITTED_THRESHOLD, predicted_classes
-from medcls.evaluation.predictions import TOOK_PART, Predictions, check_one_checkpoint
+from medcls.evaluation.predictions import KEPT_TOGETHER, TOOK_PART, Predictions, check_one_checkpoint
 from medcls.evaluation.sources import Drawn, Sources
 from medcls.evaluation.telling import figures as figures_of
 from medcls.evaluation.telling import (
@@ -83,6 +83,9 @@ SECTIONS = (
 
 _TEMPLATES = Path(__file__).parent
 _ALL_NAMED = Names({})
+
+# Columns whose values name patients or files.
+NAMING = ("group", "path", KEPT_TOGETHER)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -367,6 +370,28 @@ def numbers(tables: Sequence[Predictions], sources: Sources) -> Names:
         instead |= {group: f"group {n}{of}" for n, group in enumerate(sorted(set(table.rows["group"]) - {""}), start=1)}
         instead |= {str(path): f"image {n}{of}" for n, path in enumerate(table.rows["path"], start=1)}
     return Names(instead)
+
+
+def without_names(one: Assessment, names: Names) -> Assessment:
+    """The same, its subgroups by patient or image called as `names` calls them, wherever they are told or drawn.
+
+    Parameters
+    ----------
+    names : Names
+        As of `numbers`.
+    """
+    return dataclasses.replace(
+        one,
+        subgroups=tuple(
+            dataclasses.replace(
+                of,
+                groups=tuple(dataclasses.replace(group, name=names.of(group.name)) for group in of.groups),
+            )
+            if of.column in NAMING
+            else of
+            for of in one.subgroups
+        ),
+    )
 
 
 def _places(sources: Sources) -> set[str]:

@@ -10,7 +10,8 @@ SHORT = 3  # letters
 class Names:
     """Names, and what stands for them.
 
-    Within a text a number, or a word as short as "ab1", is left alone: it is part of too much else.
+    Within a text a number, or a word as short as "ab1", is part of too much else: there it is known by the quotation
+    marks that it stands in, and whoever words a text puts them there.
 
     Parameters
     ----------
@@ -20,7 +21,9 @@ class Names:
 
     def __init__(self, instead: Mapping[str, str]) -> None:
         self._instead = dict(instead)
-        self._within = {name for name in instead if not (name.isalnum() and (len(name) <= SHORT or name.isdigit()))}
+        ambiguous = {name for name in instead if name.isalnum() and (len(name) <= SHORT or name.isdigit())}
+        quoted = {f"{mark}{name}{mark}": f"{mark}{instead[name]}{mark}" for name in ambiguous for mark in "'\""}
+        self._within = {name: instead[name] for name in instead if name not in ambiguous} | quoted
         # Longest first: a path may hold another.
         self._lengths = sorted({len(name) for name in self._within if name}, reverse=True)
 
@@ -35,6 +38,6 @@ class Names:
         while at < len(text):
             here = (text[at : at + length] for length in self._lengths)
             name = next((part for part in here if part in self._within), "")
-            said.append(self._instead[name] if name else text[at])
+            said.append(self._within[name] if name else text[at])
             at += len(name) or 1
         return "".join(said)

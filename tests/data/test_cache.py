@@ -8,6 +8,7 @@ import multiprocessing
 import os
 import pickle
 import signal
+import stat
 import subprocess
 import sys
 import threading
@@ -16,10 +17,12 @@ from pathlib import Path
 import filelock
 import numpy as np
 import pytest
+from PIL import Image
 
 from medcls.data import cache as cache_module
 from medcls.data import images
 from medcls.data.cache import MappedImages, PixelCache, clear, everything
+from medcls.data.survey import survey
 from medcls.preprocessing import Preprocessing
 
 PREPROCESSING = Preprocessing(size=(4, 5), mean=(0.5,) * 3, std=(0.2,) * 3)
@@ -356,3 +359,30 @@ def test_everything_is_listed_and_cleared():
     assert clear(oldest)
     assert not oldest.place.exists()
     assert [kept.images for kept in everything()] == [5]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="permissions as POSIX has them")
+@pytest.mark.parametrize("umask", [0, 0o022])
+def test_what_is_kept_of_patients_images_is_for_its_owner_alone(own_cache, tmp_path, umask):
+    Image.fromarray(picture(1)).save(tmp_path / "one.png")
+    os.utime(tmp_path / "one.png", (1, 1))
+    former = os.umask(umask)
+    try:
+        survey(tmp_path, ["one.png"])
+        filled(range(3))
+    finally:
+        os.umask(former)
+    kept = list(own_cache.rglob("*"))
+    modes = {path.relative_to(own_cache).as_posix(): stat.S_IMODE(path.stat().st_mode) for path in [own_cache, *kept]}
+    assert sum(path.is_file() for path in kept) >= 5  # images, contents, key, lock, facts
+    for path in kept:
+        assert modes[path.relative_to(own_cache).as_posix()] == (0o700 if path.is_dir() else 0o600), modes
+    assert modes["."] == 0o700
+
+
+@pytest.mark.skipif(os.name != "posix", reason="permissions as POSIX has them")
+def test_a_cache_folder_that_is_shared_on_purpose_stays_shared(own_cache):
+    own_cache.mkdir()
+    own_cache.chmod(0o770)
+    filled(range(3))
+    assert stat.S_IMODE(own_cache.stat().st_mode) == 0o770
