@@ -71,6 +71,7 @@ def audit(cfg: DictConfig, folder: RunFolder) -> int:
     """
     from medcls import terminal
     from medcls.auditing.checks import check
+    from medcls.auditing.exclusions import foretold
     from medcls.auditing.locked import earlier_tests
     from medcls.auditing.page import page
     from medcls.auditing.record import record
@@ -90,6 +91,7 @@ def audit(cfg: DictConfig, folder: RunFolder) -> int:
         findings += check(
             manifest, divided, resize=cfg.data.resize or "squash", met=met, half_width=half_width, progress=progress
         )
+    findings += foretold(manifest, findings)
     known = manifest if divided is None else divided
     layout = page(
         known,

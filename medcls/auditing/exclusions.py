@@ -2,7 +2,43 @@
 
 from collections.abc import Sequence
 
+import pandas as pd
+
 from medcls.auditing.findings import Finding
+from medcls.data.manifest import Manifest
+
+
+def foretold(manifest: Manifest, findings: Sequence[Finding]) -> list[Finding]:
+    """Which classes would be missing where, once the images that findings exclude are left out.
+
+    Parameters
+    ----------
+    manifest : Manifest
+        As it was read.
+    findings : sequence of Finding
+        Of an audit of it.
+    """
+    listed = {path for finding in findings for path in finding.exclude}
+    rows = manifest.rows
+    before = rows.groupby(["given_split", "label"]).size()
+    after = rows[~rows["path"].isin(listed)].groupby(["given_split", "label"]).size()
+    gone = before[~before.index.isin(after.index)]
+    emptied = [(str(split), str(label)) for split, label in gone.index]
+    if not emptied:
+        return []
+    where = "; ".join(f"{split or 'the set'} no image of {label}" for split, label in emptied)
+    return [
+        Finding(
+            "after_exclusion",
+            "warning",
+            f"The list of audit.fix=exclude would leave {where}",
+            "A training stops where a split that came with the data lacks a class, and no share and no seed helps "
+            "there. Correct the labels or the files instead; or merge the class with another (data.label_map), leave "
+            "it out of the map (data.leave_out_unmapped=true), or have all splits cut anew (data.pool_splits=true).",
+            {"classes": len({label for _, label in emptied})},
+            pd.DataFrame(emptied, columns=["split", "class"]).assign(images=gone.to_numpy()),
+        )
+    ]
 
 
 def exclusions(findings: Sequence[Finding], before: Sequence[str] = ()) -> tuple[str, int, list[str]]:

@@ -121,8 +121,8 @@ def small_val(rows: pd.DataFrame, classes: Sequence[str]) -> list[str]:
 
 
 def _shared(values: pd.Series, split: pd.Series, keeper: str, losers: Sequence[str]) -> pd.Series:
-    """Which rows of the losing splits have a value that the keeping split also has."""
-    return values.isin(set(values[split == keeper])) & split.isin(losers)
+    """Which rows of the losing splits have a value that the keeping split also has; an empty one is shared by none."""
+    return values.isin(set(values[split == keeper]) - {""}) & split.isin(losers)
 
 
 def _found(rows: pd.DataFrame, values: pd.Series, twins: pd.Series, keeper: str, how: str) -> str:

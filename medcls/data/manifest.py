@@ -273,7 +273,7 @@ def check_positive(classes: Sequence[str], positive: str | None) -> None:
 
 def label_conflicts(rows: pd.DataFrame) -> list[str]:
     """The images whose pixels stand under more than one label."""
-    labels = rows.groupby("content")["label"].nunique()
+    labels = rows[rows["content"] != ""].groupby("content")["label"].nunique()
     return rows.loc[rows["content"].isin(labels.index[labels > 1]), "path"].tolist()
 
 

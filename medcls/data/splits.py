@@ -259,13 +259,13 @@ def check_splits(manifest: Manifest, near: np.ndarray | None = None, required: S
         ]
         if missing:
             raise MedclsError(
-                f"The {name} split has no image of {', '.join(map(repr, missing))}. Give it one, or change "
-                "data.val_fraction, data.test_fraction, data.calibration_fraction or seed."
+                f"The {name} split has no image of {', '.join(map(repr, missing))}. {_remedy(rows, name, missing)}"
             )
-    by_content = scored.groupby("content")["split"].nunique()
+    known = scored[scored["content"] != ""]  # of images whose pixels nobody knows, none is another's
+    by_content = known.groupby("content")["split"].nunique()
     # A copy within the splits that came with the data (val against test) is dealt with before; here it is a fault.
     if (by_content > 1).any():
-        shared = scored[scored["content"] == by_content.idxmax()]
+        shared = known[known["content"] == by_content.idxmax()]
         raise MedclsError(
             f"The same picture stands in two splits: {', '.join(shared['path'] + ' (' + shared['split'] + ')')}."
         )
@@ -287,6 +287,20 @@ def check_splits(manifest: Manifest, near: np.ndarray | None = None, required: S
             "data part the images of one patient. Check data.group_pattern; to cut the data anew, "
             "data.pool_splits=true."
         )
+
+
+def _remedy(rows: pd.DataFrame, name: str, missing: Sequence[str]) -> str:
+    """What gives a split images of the classes that it lacks: of one that came with the data no share and no seed."""
+    came = rows.loc[rows["split"] == name, "given_split"]
+    if not (rows["given_split"] == name).any() or not (came == name).all():
+        return "Give it one, or change data.val_fraction, data.test_fraction, data.calibration_fraction or seed."
+    recut = "; data.recut_val=true cuts val anew from training" if name == "val" else ""
+    return (
+        "It came with the data, so that no share and no seed can give it one (was the last one left out by "
+        f"data.exclude or data.exclude_file?). Merge {' and '.join(map(repr, missing))} with another class by "
+        "data.label_map, or leave it out of the map with data.leave_out_unmapped=true; data.pool_splits=true cuts all "
+        f"splits anew, and every figure then says so{recut}."
+    )
 
 
 def _val_share(val_fraction: float, calibration_fraction: float) -> float:

@@ -12,6 +12,7 @@ import pytest
 from medcls.auditing import classes, copies, groups, images
 from medcls.auditing.checks import check
 from medcls.auditing.copies import expected_leak
+from medcls.auditing.exclusions import foretold
 from medcls.auditing.findings import LEVELS, Finding
 from medcls.auditing.leaks import leaks, settled
 from medcls.auditing.locked import locked_test
@@ -615,3 +616,17 @@ def test_shares_as_asked_for_are_told_and_the_largest_set_with_them():
     assert groups.shares(None) == groups.shares(manifest) == []
     came = manifest_of(["a", "b"] * 50, given_split=["train"] * 60 + ["val"] * 20 + ["test"] * 20)
     assert only(groups.shares(split(came))).level == "good"
+
+
+def test_the_audit_foretells_a_class_that_exclusion_takes_out_of_a_split():
+    manifest = manifest_of(["a", "b"] * 10, given_split=["train"] * 16 + ["test"] * 4)
+    last = [path for path, label in zip(manifest.rows["path"], manifest.rows["label"], strict=True) if label == "b"][
+        -2:
+    ]
+    error = Finding("label_conflicts", "error", "x", exclude=tuple(last))
+    found = only(foretold(manifest, [error]))
+    assert found.level == "warning"
+    assert found.title == "The list of audit.fix=exclude would leave test no image of b"
+    assert "data.leave_out_unmapped=true" in found.text and "seed" in found.text
+    assert foretold(manifest, [dataclasses.replace(error, exclude=tuple(last[:1]))]) == []
+    assert foretold(manifest, []) == []

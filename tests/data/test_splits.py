@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from medcls.data.manifest import Manifest
+from medcls.data.manifest import Manifest, check_one_label_per_image
 from medcls.data.splits import check_splits, split, split_table, together, with_kept_together
 from medcls.errors import MedclsError
 
@@ -590,3 +590,37 @@ def test_shares_that_were_asked_for_stand_beside_those_that_came_out():
     assert part == pytest.approx({"test": 0.2, "val": 0.16, "train": 0.32})
     # A table that nobody has cut knows of no share.
     assert "asked" not in split_table(manifest_of(["a", "b"]))
+
+
+def test_images_whose_pixels_nobody_knows_are_no_copies_of_each_other():
+    unknown = [""] * 100
+    assert len(split(manifest_of(["a", "b"] * 50, contents=unknown)).indices("train")) == 64
+    came = ["train"] * 60 + ["val"] * 20 + ["test"] * 20
+    result = split(manifest_of(["a", "b"] * 50, contents=unknown, given_split=came))
+    assert [len(result.indices(name)) for name in ("train", "val", "test", "left_out")] == [60, 20, 20, 0]
+    assert not any("identical" in note for note in result.notes)
+    check_one_label_per_image(result.rows)
+    # Those that are known are held against each other all the same.
+    contents = ["same", *[""] * 98, "same"]
+    result = split(manifest_of(["a", "b"] * 50, contents=contents, given_split=came))
+    assert result.indices("left_out").tolist() == [0]
+    broken = result.rows.copy()
+    broken.loc[0, "split"] = "train"
+    with pytest.raises(MedclsError, match="same picture stands in two splits"):
+        check_splits(result.with_rows(broken))
+
+
+def test_of_a_given_split_without_a_class_the_advice_can_be_followed():
+    labels = ["a", "b"] * 40 + ["a"] * 20
+    came = ["train"] * 60 + ["val"] * 20 + ["test"] * 20
+    with pytest.raises(MedclsError, match="test split has no image of 'b'") as found:
+        split(manifest_of(labels, given_split=came))
+    for setting in ("data.label_map", "data.leave_out_unmapped=true", "data.pool_splits=true"):
+        assert setting in str(found.value)
+    for useless in ("test_fraction", "seed.", "recut_val"):
+        assert useless not in str(found.value)
+    assert split(manifest_of(labels, given_split=came), pool_splits=True).indices("test").size
+    came = ["train"] * 60 + ["test"] * 20 + ["val"] * 20
+    with pytest.raises(MedclsError, match=r"val split has no image of 'b'.*data.recut_val=true"):
+        split(manifest_of(labels, given_split=came))
+    assert split(manifest_of(labels, given_split=came), recut_val=True).indices("val").size
