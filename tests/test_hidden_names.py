@@ -38,6 +38,6 @@ def test_no_page_and_no_figure_names_a_patient(tmp_path: Path, groups: list[str]
         }
         if how == "hidden":
             assert named == set()
-            assert "By group" in texts["report.md"] and " in group 3" in texts["report.md"]
+            assert "group 3" in texts["report.html"] and "group 3" in texts["report.md"]
         else:
             assert {"report.html", "report.md"} <= named
