@@ -55,6 +55,7 @@ TEXT = frozenset(
         "data.group_column",
         "data.split_column",
         "data.group_pattern",
+        "data.groups",
         "data.exclude_file",
         "data.locked_test",
         "model.weights",
@@ -442,7 +443,7 @@ def settle_paths(cfg: DictConfig) -> None:
     MedclsError
         No images are named, or their folder is not there: what the source would say too, after seconds of loading.
     """
-    for key in ("root", "exclude_file", "locked_test"):
+    for key in ("root", "exclude_file", "locked_test", "groups"):
         if cfg.data[key] is not None:
             cfg.data[key] = str(Path(str(cfg.data[key])).expanduser().absolute())
     _check_root(cfg)

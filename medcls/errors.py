@@ -3,7 +3,9 @@
 import difflib
 import re
 import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+
+NO_NAMES = ("true", "false", "null", "nan", "inf")  # words that Hydra reads as something else
 
 
 class MedclsError(ValueError):
@@ -28,7 +30,7 @@ def nearest(word: str, known: Iterable[str], most: int = 3) -> str:
 
 def hydra_override(key: str, value: str) -> str:
     """`key=value` with the quotes that make Hydra read the value as this very text."""
-    if re.fullmatch(r"[A-Za-z_]\w*", value, re.ASCII) and value.lower() not in ("true", "false", "null", "nan", "inf"):
+    if re.fullmatch(r"[A-Za-z_]\w*", value, re.ASCII) and value.lower() not in NO_NAMES:
         return f"{key}={value}"
     # Within Hydra's quotes a quote is escaped, and the backslashes before one, or at the end, are doubled.
     quoted = re.sub(r"(\\*)('|$)", lambda m: 2 * m[1] + ("\\'" if m[2] else ""), value)
@@ -38,7 +40,22 @@ def hydra_override(key: str, value: str) -> str:
 def typed(key: str, value: str) -> str:
     """`key=value` as it is typed at a shell, so that Hydra reads the value as this very text."""
     argument = hydra_override(key, value)
-    if argument == f"{key}={value}":
-        return argument
+    return argument if argument == f"{key}={value}" else _for_a_shell(argument)
+
+
+def typed_label_map(classes: Mapping[str, Sequence[str]]) -> str:
+    """`data.label_map={new: [old, ...]}` as it is typed at a shell.
+
+    Hydra takes no key but plain words and whole numbers: for a new class of another name stands `class_1` and so on.
+    """
+    parts = []
+    for number, (new, olds) in enumerate(classes.items(), start=1):
+        plain = re.fullmatch(r"[A-Za-z_]\w*([ .-]\w+)*|0|[1-9]\d*", new, re.ASCII) and new.lower() not in NO_NAMES
+        names = ", ".join(hydra_override("", old).removeprefix("=") for old in olds)
+        parts.append(f"{new if plain else f'class_{number}'}: [{names}]")
+    return _for_a_shell(f"data.label_map={{{', '.join(parts)}}}")
+
+
+def _for_a_shell(argument: str) -> str:
     # Between double quotes a shell would still expand these.
     return shlex.quote(argument) if re.search(r'["$`\\!]', argument) else f'"{argument}"'

@@ -346,6 +346,12 @@ def read_images(cfg: DictConfig, settings: Mapping[str, Any]) -> tuple[Manifest,
         pairs = zip(table.pop("share"), table.pop("asked"), strict=True)
         told = [" (".join("-" if value != value else f"{value:.2f}" for value in pair) + ")" for pair in pairs]
         table.insert(2, "share (asked)", told)
+    # Two columns in one: a terminal is narrow.
+    lone = table.pop("without_group")
+    table["groups"] = [
+        "not known" if alone == images else f"{groups - alone}{f' + {alone} without' if alone else ''}"
+        for images, groups, alone in zip(table["images"], table["groups"], lone, strict=True)
+    ]
     for name in manifest.classes:  # count and share in one column: a terminal is narrow
         counts, shares = table.pop(f"{name}: images"), table.pop(f"{name}: share")
         table[f"{name} (share)"] = [f"{n} ({share:.2f})" for n, share in zip(counts, shares, strict=True)]

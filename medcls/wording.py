@@ -18,6 +18,12 @@ def enumerated(names: Sequence[str], most: int = 10) -> str:
     return ", ".join(names[:most]) + more
 
 
+def listed(lines: Sequence[str], most: int = 5) -> str:
+    """The first lines of a list, each on its own and indented, and how many more there are."""
+    more = [f"... and {len(lines) - most:,} more"] if len(lines) > most else []
+    return "\n".join(f"  {line}" for line in [*lines[:most], *more])
+
+
 def tallied(names: Sequence[str]) -> str:
     """`jpg 3, txt 1`: how often each name occurs, the most frequent first."""
     return ", ".join(f"{name} {count}" for name, count in Counter(names).most_common())

@@ -5,12 +5,16 @@ import pandas as pd
 
 from medcls.auditing.copies import RANKS, expected_leak
 from medcls.auditing.findings import Finding
+from medcls.data.grouping import classes_without_group, parts_without_group, suggest_pattern
 from medcls.data.manifest import Manifest
 from medcls.data.splits import split_table, together
+from medcls.evaluation.estimates import at_start
 from medcls.wording import counted
 
 MISSED = 1 / 3
 """By so much of the share asked for a split is called another than was asked for."""
+
+MANY_ALONE = 0.1  # of the images without a group: does the pattern fit the names?
 
 
 def groups(manifest: Manifest, divided: Manifest | None) -> list[Finding]:
@@ -18,6 +22,8 @@ def groups(manifest: Manifest, divided: Manifest | None) -> list[Finding]:
     rows = manifest.rows
     named = rows[rows["group"] != ""]
     if named.empty:
+        suggestion = suggest_pattern(rows)
+        suggested = f" {at_start(suggestion.sentence())}." if suggestion else ""
         return [
             Finding(
                 "groups",
@@ -25,9 +31,9 @@ def groups(manifest: Manifest, divided: Manifest | None) -> list[Finding]:
                 f"Nothing says which of the {len(rows):,} images belong to one patient",
                 "Where a patient, lesion or examination has several images, a split parts them, and the figures come "
                 "out too good. If the file names tell the patient, name the part by data.group_pattern, such as "
-                r"data.group_pattern='(patient\d+)'; if a table does, by data.group_column. If each image is of "
-                "another patient, all is well.",
-                {"images": len(rows), "groups": None},
+                r"data.group_pattern='(patient\d+)'; if a table does, by data.group_column or data.groups. "
+                f"If each image is of another patient, all is well.{suggested}",
+                {"images": len(rows), "groups": None, "suggested_pattern": suggestion.pattern if suggestion else None},
             )
         ]
     sizes = named["group"].value_counts()
@@ -44,8 +50,12 @@ def groups(manifest: Manifest, divided: Manifest | None) -> list[Finding]:
         "most_images_in_a_group": int(sizes.max()),
         "random_split_leak": leak,
     }
-    text = f" {counted(lone, 'image')} without a group: each stands for itself." if lone else ""
-    if not several:
+    unnamed = classes_without_group(rows)
+    values["classes_without_group"] = rows["label"].nunique() - named["label"].nunique()
+    alone = [f"{parts_without_group(rows)}: each stands for itself.", *map(at_start, unnamed)] if lone else []
+    text = "".join(f" {sentence}" for sentence in alone)
+    doubtful = bool(unnamed) or lone > MANY_ALONE * len(rows)
+    if not several and not doubtful:
         return [Finding("groups", "good", f"Each of {len(sizes):,} groups has one image", text.strip(), values)]
     if divided is not None:
         # Each image's split, and whether its group also has a training image.
@@ -57,8 +67,10 @@ def groups(manifest: Manifest, divided: Manifest | None) -> list[Finding]:
     return [
         Finding(
             "groups",
-            "information",
-            f"{len(rows):,} images of {len(sizes):,} groups; {several:,} groups have more than one image",
+            "warning" if doubtful else "information",
+            f"{len(named):,} images of {len(sizes):,} groups"
+            + (f", and {counted(lone, 'image')} of which no group is known" if lone else "")
+            + f"; {several:,} groups have more than one image",
             f"Cut at random by image, a test fifth would have {leak:.1%} of its images beside a sibling in training, "
             f"in the mean over all such splits: a leak. medcls cuts by group, which leaves none.{text} Count groups, "
             "not images, when you report how many cases there are.",

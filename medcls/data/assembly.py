@@ -12,6 +12,7 @@ from medcls.data import dicom
 from medcls.data.manifest import (
     COLUMNS,
     Manifest,
+    audit_lists_all,
     check_label_map,
     check_one_label_per_image,
     check_positive,
@@ -21,9 +22,10 @@ from medcls.data.manifest import (
     label_conflicts,
     named_exclusions,
 )
+from medcls.data.masks import check_masks, masks_beside_images, note_on_masks
 from medcls.data.survey import looked_at_again, survey
 from medcls.errors import MedclsError
-from medcls.wording import tallied
+from medcls.wording import listed, tallied
 
 Said = TypeVar("Said")
 
@@ -38,6 +40,7 @@ def assemble(
     label_map: Mapping[str, Sequence[str]] | None = None,
     leave_out_unmapped: bool = False,
     group_pattern: str | None = None,
+    masks: str = "leave_out",
     exclude_paths: str | Sequence[str] = (),
     exclude_file: str | Path | None = None,
     dicom_patients: bool = False,
@@ -67,6 +70,9 @@ def assemble(
         Leave out the images of classes that `label_map` does not name, rather than ask for a name.
     group_pattern : str, optional
         A regular expression that finds the patient (lesion, exam) in an image's relative path.
+    masks : str
+        `leave_out`: segmentation masks beside their images are no images; see `masks.masks_beside_images`. `keep`:
+        they are.
     exclude_paths : str or sequence of str
         Relative paths of images to leave out.
     exclude_file : path, optional
@@ -112,11 +118,14 @@ def assemble(
     facts, failures = survey(root, rows["path"].tolist(), frame=frame, remember=remember, progress=progress)
     if failures and strict:
         raise MedclsError(
-            f"{len(failures)} of {len(rows)} images cannot be read:\n"
-            + "\n".join(f"  {failure}" for failure in failures)
-            + "\nMend or remove them, or leave them out by data.exclude."
+            f"{len(failures):,} of {len(rows):,} images cannot be read:\n{listed([str(one) for one in failures])}\n"
+            f"Mend or remove them, or leave them out by data.exclude. {audit_lists_all(root)}"
         )
     rows = rows[rows["path"].isin(facts.index)]
+    check_masks(masks)
+    found = masks_beside_images(rows, facts) if masks == "leave_out" else {}
+    rows = rows[~rows["path"].isin(found)]
+    facts = facts.loc[rows["path"]]
     is_dicom = facts["format"].to_numpy() == "DICOM"
     if dicom_patients:
         rows = group_by_patient(root, rows, is_dicom, asked_otherwise=bool(rows["group"].any()))
@@ -127,10 +136,19 @@ def assemble(
         if conflicts := label_conflicts(rows):
             facts = looked_at_again(root, facts, conflicts, frame=frame, remember=remember)
             rows["content"] = facts["content"].to_numpy()
-        check_one_label_per_image(rows)
+        check_one_label_per_image(root, rows)
     others = [column for column in rows.columns if column not in COLUMNS]
     rows = rows[[*COLUMNS, *others]].reset_index(drop=True)
-    return Manifest(root, classes, rows, positive, stamps, (*notes, *unmapped, *excluded), facts, tuple(failures))
+    return Manifest(
+        root,
+        classes,
+        rows,
+        positive,
+        stamps,
+        (*notes, *unmapped, *excluded, *note_on_masks(found)),
+        facts,
+        tuple(failures),
+    )
 
 
 def group_by_patient(root: Path, rows: pd.DataFrame, is_dicom: np.ndarray, *, asked_otherwise: bool) -> pd.DataFrame:
@@ -143,8 +161,8 @@ def group_by_patient(root: Path, rows: pd.DataFrame, is_dicom: np.ndarray, *, as
     """
     if asked_otherwise:
         raise MedclsError(
-            "data.dicom_patients=true groups images by patient, and data.group_pattern or data.group_column does so "
-            "too: keep one of them."
+            "data.dicom_patients=true groups images by patient, and data.group_pattern, data.groups or "
+            "data.group_column does so too: keep one of them."
         )
     if not is_dicom.any():
         raise MedclsError("data.dicom_patients=true, but not one of the images is a DICOM file: set it to false.")

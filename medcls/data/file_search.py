@@ -13,8 +13,9 @@ import pandas as pd
 
 from medcls.data import images
 from medcls.data.listing import files_below, is_hidden
+from medcls.data.manifest import audit_lists_all
 from medcls.errors import MedclsError
-from medcls.wording import enumerated, printable
+from medcls.wording import enumerated, listed, printable
 
 
 def lines_of(lines: pd.Index) -> str:
@@ -225,11 +226,11 @@ def no_such_files(root: Path, missing: "pd.Series[str]") -> MedclsError:
     """Word that rows have no file, and what was tried."""
     return MedclsError(
         f"{len(missing):,} row(s) name a file that is not below {root} (data.root):\n"
-        + "\n".join(f"  line {line}: {printable(path)}" for line, path in missing.iloc[:5].items())
-        + ("\n  ..." if len(missing) > 5 else "")
+        + listed([f"line {line}: {printable(path)}" for line, path in missing.items()])
         + "\nEach was looked for where data.path_template says, "
         + ", ".join(search.words for search in SEARCHES)
         + ", and where all these ids are numbers, "
         + BY_NUMBER.words
-        + ". Mend data.root or data.path_template, choose rows by data.where, or name the paths in data.exclude."
+        + ". Mend data.root or data.path_template, choose rows by data.where, or name the paths in "
+        f"data.exclude. {audit_lists_all(root)}"
     )

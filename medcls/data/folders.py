@@ -3,6 +3,7 @@
 import itertools
 import logging
 import re
+import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
@@ -11,8 +12,10 @@ import pandas as pd
 
 from medcls.data import images, phantoms
 from medcls.data.assembly import MatchClasses, assemble
-from medcls.data.listing import ClassFolders, is_hidden, scan, subfolders
-from medcls.data.manifest import SPLIT_SPELLINGS, Manifest
+from medcls.data.grouping import read_groups
+from medcls.data.listing import ClassFolders, files_below, is_hidden, scan, subfolders
+from medcls.data.manifest import SPLIT_SPELLINGS, Manifest, as_list
+from medcls.data.masks import check_masks, refuse_classes_of_masks
 from medcls.errors import MedclsError
 from medcls.wording import printable, tallied
 
@@ -21,6 +24,10 @@ log = logging.getLogger(__name__)
 PHANTOMS_MADE = 600  # what `ensure_phantoms` makes by default
 
 VOLUMES = (".nii", ".nii.gz", ".mha", ".mhd", ".nrrd", ".npy", ".npz")
+UNLABELLED = (
+    "Images of one class alone, or of none that is known, can train nothing. Those of one class a trained run can judge "
+    "(python -m medcls.evaluate run=RUN data=folder data.root=FOLDER); images without labels no command takes so far."
+)
 BROKEN_BYTE = re.compile("[\ud800-\udfff]")  # how Python writes a byte of a name that is not UTF-8
 MASK = re.compile(r"(.+?)_mask(_\d+)?$", re.IGNORECASE)
 
@@ -32,7 +39,8 @@ def find_layout(root: Path) -> dict[str, Path]:
     -------
     dict
         `{"train": ..., "test": ...}` where the folders are named after splits, in any case and
-        common spelling, or `{"": root}` where each folder is a class.
+        common spelling, or `{"": root}` where each folder is a class. Folders without an image beside those of the
+        splits are passed over.
 
     Raises
     ------
@@ -52,7 +60,7 @@ def find_layout(root: Path) -> dict[str, Path]:
         loose = len(loose_images(root))
         raise MedclsError(
             f"{root} (data.root) holds {loose} image(s) but no class folders: put the images of each class into a "
-            "folder of its name."
+            f"folder of its name. {UNLABELLED}"
             if loose
             else f"{root} (data.root) is empty: it needs one sub-folder a class, or train/val/test folders."
         )
@@ -62,7 +70,7 @@ def find_layout(root: Path) -> dict[str, Path]:
             f"second copy, as some archives bring it? Give data.root={root / copy}, or move {copy} away."
         )
     splits: dict[str, Path] = {}
-    others = []
+    others: list[str] = []
     for name in names:
         split = SPLIT_SPELLINGS.get(name.lower())
         if split is None:
@@ -73,14 +81,22 @@ def find_layout(root: Path) -> dict[str, Path]:
             splits[split] = root / name
     if not splits:
         return {"": root}
-    if others:
+    if others := [name for name in others if holds_image(root, name)]:
         raise MedclsError(
-            f"{root} mixes split folders ({', '.join(path.name for path in splits.values())}) with others "
-            f"({', '.join(others)}): are these classes or splits? Move the others away."
+            f"{root} mixes split folders ({', '.join(path.name for path in splits.values())}) with others that hold "
+            f"images ({', '.join(others)}): are these classes or splits? Move the others away."
         )
     if "train" not in splits:
         raise MedclsError(f"{root} has {', '.join(p.name for p in splits.values())} but no folder named train.")
     return splits
+
+
+def holds_image(root: Path, name: str) -> bool:
+    """Whether any image, by its name, lies below a folder."""
+    return any(
+        not is_hidden(file) and (images.is_image_name(Path(file)) or images.is_unnamed_image(root / within / file))
+        for within, file in files_below(root, name, [])
+    )
 
 
 def second_copy(root: Path, names: Sequence[str]) -> str | None:
@@ -91,11 +107,13 @@ def second_copy(root: Path, names: Sequence[str]) -> str | None:
     return None
 
 
-def list_images(root: Path, *, to_be_judged: bool = False) -> tuple[pd.DataFrame, list[str]]:
+def list_images(root: Path, *, masks: str = "leave_out", to_be_judged: bool = False) -> tuple[pd.DataFrame, list[str]]:
     """List the images of a folder tree without opening one.
 
     Parameters
     ----------
+    masks : str
+        `keep` takes what is called a mask (`x_mask.png` beside `x.png`) for an image.
     to_be_judged : bool
         The classes are known beforehand, by a trained network: then a folder of one class will do.
 
@@ -132,7 +150,11 @@ def list_images(root: Path, *, to_be_judged: bool = False) -> tuple[pd.DataFrame
     rows = as_rows(found)
     if rows.empty:
         raise MedclsError(f"{root} (data.root) has folders but no image in them ({', '.join(subfolders(root))}).")
-    rows, notes = leave_out_masks(rows)
+    rows, notes = leave_out_masks(rows) if masks == "leave_out" else (rows, [])
+    if "" not in layout:
+        used = {folder.name for folder in layout.values()}
+        if passed_over := [name for name in subfolders(root) if name not in used]:
+            notes.append(f"passed over {', '.join(map(printable, passed_over))}: no image lies there")
     if not to_be_judged:
         check_classes_agree(root, rows, classes)
     if refused:
@@ -227,9 +249,9 @@ def check_classes_agree(root: Path, rows: pd.DataFrame, classes: Mapping[str, Se
         only = everywhere[0]
         raise MedclsError(
             f"{root} has one class folder, {only!r}: a classifier needs at least two. If {only!r} itself holds the "
-            f"class folders, give data.root={root / only}"
+            f"class folders, give data.root={shlex.quote(str(root / only))}\n{UNLABELLED}"
         )
-    faults = []
+    faults: list[str] = []
     for split, names in classes.items():
         where = f"{split}: " if split else ""
         faults += [f"  {where}there is no folder for class {name!r}" for name in everywhere if name not in names]
@@ -250,6 +272,8 @@ def from_folders(
     label_map: Mapping[str, Sequence[str]] | None = None,
     leave_out_unmapped: bool = False,
     group_pattern: str | None = None,
+    groups: str | Path | None = None,
+    masks: str = "leave_out",
     exclude_paths: str | Sequence[str] = (),
     exclude_file: str | Path | None = None,
     phantoms_at: str | Path | None = None,
@@ -272,9 +296,11 @@ def from_folders(
         The folder.
     positive : str, optional
         The class a binary task looks for.
+    groups : path, optional
+        A table with `path` and `group`; see `grouping.read_groups`.
     phantoms_at : path, optional
         Make breast ultrasound phantoms at `root` where that is this folder, and it does not exist.
-    label_map, leave_out_unmapped, group_pattern, exclude_paths, exclude_file, dicom_patients,
+    label_map, leave_out_unmapped, group_pattern, masks, exclude_paths, exclude_file, dicom_patients,
     dicom_columns, frame, remember, strict, judged_by, progress
         See `medcls.data.assembly.assemble`.
 
@@ -298,9 +324,23 @@ def from_folders(
     stamps: tuple[str, ...] = ()
     if root.is_dir() and phantoms.read_marker(root):
         stamps = (phantoms.PHANTOM_STAMP,)
-        group_pattern = group_pattern or phantoms.GROUP_PATTERN
+        group_pattern = group_pattern or (None if groups else phantoms.GROUP_PATTERN)
         exclude_paths = ()  # these name files of the real set whose place the phantoms take
-    rows, notes = list_images(root, to_be_judged=judged_by is not None)
+    check_masks(masks)
+    rows, notes = list_images(root, masks=masks, to_be_judged=judged_by is not None)
+    if groups is not None:
+        if group_pattern is not None:
+            raise MedclsError(
+                "Groups come from data.groups or from data.group_pattern, not from both: set one to null."
+            )
+        names, said = read_groups(groups, root, rows["path"].tolist())
+        rows, notes = rows.assign(group=names), [*notes, *said]
+    if masks == "leave_out":
+        wanted = rows
+        if leave_out_unmapped and isinstance(label_map, Mapping):
+            named = {str(old) for olds in label_map.values() for old in as_list(olds)}
+            wanted = rows[rows["label"].isin(named)]
+        refuse_classes_of_masks(root, wanted, frame)
     return assemble(
         root,
         rows,
@@ -308,6 +348,7 @@ def from_folders(
         label_map=label_map,
         leave_out_unmapped=leave_out_unmapped,
         group_pattern=group_pattern,
+        masks=masks,
         exclude_paths=exclude_paths,
         exclude_file=exclude_file,
         dicom_patients=dicom_patients,

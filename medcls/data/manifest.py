@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import io
 import re
+import shlex
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
@@ -11,13 +12,14 @@ import numpy as np
 import pandas as pd
 
 from medcls.data.images import UnreadableImage
-from medcls.errors import MedclsError, nearest, typed
-from medcls.wording import enumerated
+from medcls.errors import MedclsError, nearest, typed, typed_label_map
+from medcls.wording import counted, enumerated, listed, printable
 
 COLUMNS = ("path", "label", "group", "split", "given_split", "content", "stamp")
 # Made together with the splits: names the set of images that had to fall on one side, where it is more than a group.
 KEPT_TOGETHER = "kept_together"
 OWN_COLUMNS = (*COLUMNS, KEPT_TOGETHER)  # a user's own column of that name is called otherwise
+FEW_LISTED = 5  # a message lists so many images; the audit lists all
 SPLITS = ("train", "val", "calibration", "test", "held_out", "unused", "left_out")
 SCORED_SPLITS = ("train", "val", "calibration", "test", "held_out")
 
@@ -147,14 +149,16 @@ def check_task(labels: Sequence[str]) -> None:
         The labels look like several labels a picture, or like measured numbers; or there is only one.
     """
     names = sorted(set(labels))
-    for name in names:
-        parts = [part.strip() for part in re.split(r"[|;,+]", name)]
-        if len(parts) > 1 and all(part in names for part in parts):
-            raise MedclsError(
-                f"Label {name!r} names several classes that also stand alone ({', '.join(parts)}): several labels a "
-                "picture (multi-label) are out of scope for medcls. Give each image one label, or merge classes with "
-                "data.label_map."
-            )
+    several = {name: alone for name in names if (alone := _parts_that_stand_alone(name, names))}
+    for name, alone in several.items():
+        raise MedclsError(
+            f"{counted(labels.count(name), 'image')} of {len(labels):,} have the label {name!r}, and "
+            f"{' and '.join(map(repr, alone))} also stand{'s' * (len(alone) == 1)} alone. Several labels a picture "
+            "(multi-label) are out of scope for medcls. If this is one, give the image one label, or leave it out:\n"
+            f"  {typed_label_map({one: [one] for one in names if one not in several})} data.leave_out_unmapped=true\n"
+            "If it is a class of its own, say so by another name for it:\n"
+            f"  {typed_label_map({one: [one] for one in names})}"
+        )
     if sum(bool(re.fullmatch(r"[+-]?\d+[.,]\d+(e[+-]?\d+)?", name)) for name in names) > len(names) / 2 or (
         len(names) > 50 and all(re.fullmatch(r"[+-]?\d+", name) for name in names)
     ):
@@ -168,6 +172,12 @@ def check_task(labels: Sequence[str]) -> None:
             if names
             else "There are no labelled images."
         )
+
+
+def _parts_that_stand_alone(name: str, names: Collection[str]) -> list[str]:
+    """Of a label that reads as several (`C;D`), those that are labels themselves."""
+    parts = [part for one in re.split(r"[|;,+]", name) if (part := one.strip())]
+    return [part for part in parts if part in names] if len(parts) > 1 else []
 
 
 def check_label_map(
@@ -277,26 +287,34 @@ def label_conflicts(rows: pd.DataFrame) -> list[str]:
     return rows.loc[rows["content"].isin(labels.index[labels > 1]), "path"].tolist()
 
 
-def check_one_label_per_image(rows: pd.DataFrame) -> None:
+def check_one_label_per_image(root: Path, rows: pd.DataFrame) -> None:
     """The same pixels under two labels teach nothing but noise: stop and name them.
 
     Raises
     ------
     MedclsError
-        Lists every set of identical images whose labels differ.
+        Lists the first sets of identical images whose labels differ, and says where all are listed.
     """
     conflicted = rows[rows["path"].isin(label_conflicts(rows))]
     if conflicted.empty:
         return
     lines = [
-        "  " + "  and  ".join(f"{row.path} ({row.label})" for row in same.itertuples())
+        "  and  ".join(f"{printable(str(row.path))} ({row.label})" for row in same.itertuples())
         for _, same in conflicted.groupby("content", sort=False)
     ]
-    raise MedclsError(
-        f"{len(lines)} picture(s) stand under more than one label:\n" + "\n".join(lines) + "\n"
-        "Correct the labels, or leave the images out: data.exclude='["
-        + ", ".join(f'"{p}"' for p in conflicted["path"])
-        + "]'"
+    if len(lines) <= FEW_LISTED:
+        paths = ", ".join(f'"{path}"' for path in conflicted["path"])
+        way = f"Correct the labels, or leave the images out: data.exclude='[{paths}]'"
+    else:
+        way = f"Correct the labels, or leave the images out. {audit_lists_all(root)}"
+    raise MedclsError(f"{len(lines):,} picture(s) stand under more than one label:\n{listed(lines, FEW_LISTED)}\n{way}")
+
+
+def audit_lists_all(root: Path) -> str:
+    """The command that lists every image at fault, and writes them down for `data.exclude_file`."""
+    return (
+        f"All of them are listed, and written into a file for data.exclude_file, by the audit, with the data settings "
+        f"of this command:\n  python -m medcls.audit data.root={shlex.quote(str(root))} audit.fix=exclude"
     )
 
 

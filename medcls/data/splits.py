@@ -12,6 +12,7 @@ from scipy.sparse.csgraph import connected_components
 
 from medcls.data.cutting import assign, assign_fold, choose
 from medcls.data.given_splits import free_val, leave_out_copies, lock_test, small_val
+from medcls.data.grouping import group_notes
 from medcls.data.manifest import KEPT_TOGETHER, SCORED_SPLITS, SPLITS, Manifest
 from medcls.data.near_copies import near_sets
 from medcls.errors import MedclsError
@@ -138,7 +139,7 @@ def split(
         keep = choose(rows, free, train_fraction, units, (seed + 2) % SEEDS, "train")
         rows.loc[free & ~keep, "split"] = "unused"
         notes.append(f"training on {int(keep.sum())} of {int(free.sum())} training images (data.train_fraction)")
-    notes += _group_notes(rows)
+    notes += group_notes(rows)
     result = manifest.with_rows(rows.assign(**{KEPT_TOGETHER: _kept_together(rows, units)}), *notes)
     # Of a set that came with its test or val, only the parts that were cut were asked for.
     here = int((rows["split"] != "left_out").sum())
@@ -208,9 +209,9 @@ def split_table(manifest: Manifest) -> pd.DataFrame:
     DataFrame
         One row a split that has images; columns `split`, `images`, `share` (of all images but those left
         out), `asked` (what that was to be; missing where nobody asked), `groups` (images without a group
-        count as one each), `independent` (the same, where duplicates and what else was kept together
-        count once), and for each class `<class>: images` and `<class>: share` (0 to 1): a class may
-        itself be called `images`.
+        count as one each), `without_group` (how many these are), `independent` (groups, where duplicates
+        and what else was kept together count once), and for each class `<class>: images` and
+        `<class>: share` (0 to 1): a class may itself be called `images`.
     """
     rows = manifest.rows
     units, in_play = together(rows), max(1, int((rows["split"] != "left_out").sum()))
@@ -221,14 +222,15 @@ def split_table(manifest: Manifest) -> pd.DataFrame:
         if part.empty:
             continue
         counts = {label: int((part["label"] == label).sum()) for label in manifest.classes}
-        groups = part.loc[part["group"] != "", "group"].nunique() + int((part["group"] == "").sum())
+        lone = int((part["group"] == "").sum())
+        groups = part.loc[part["group"] != "", "group"].nunique() + lone
         by_class = {f"{label}: images": count for label, count in counts.items()}
         shares = {f"{label}: share": count / len(part) for label, count in counts.items()}
         sizes: dict[str, float] = {"images": len(part)}
         if manifest.asked:
             sizes |= {"share": len(part) / in_play if name != "left_out" else np.nan}
             sizes |= {"asked": manifest.asked.get(name, np.nan)}
-        sizes |= {"groups": groups, "independent": len(np.unique(units[here]))}
+        sizes |= {"groups": groups, "without_group": lone, "independent": len(np.unique(units[here]))}
         table.append({"split": name, **sizes, **by_class, **shares})
     return pd.DataFrame(table)
 
@@ -321,16 +323,6 @@ def _near_note(near: np.ndarray) -> list[str]:
         f"near copies fall on one side: {int((sizes > 1).sum())} sets of {int(sizes[sizes > 1].sum())} images that "
         "look almost the same or are the same (data.keep_near_copies_together)"
     ]
-
-
-def _group_notes(rows: pd.DataFrame) -> list[str]:
-    lone = int((rows["group"] == "").sum())
-    if lone == len(rows):
-        return [
-            "no grouping key: each image stands for itself. Where patients have several images, name the patient with "
-            "data.group_pattern, or the figures will be too good"
-        ]
-    return [f"{lone} image(s) have no group: each stands for itself"] if lone else []
 
 
 def _check_settings(

@@ -1,12 +1,9 @@
 """From a table of images (CSV) to a manifest: every row finds its file, or is named."""
 
-import csv as comma_separated
 import dataclasses
-import io
 import re
 import string
-from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -15,16 +12,9 @@ from medcls.data import phantoms
 from medcls.data.assembly import MatchClasses, assemble
 from medcls.data.file_search import below_root, find_files, lines_of, no_such_files
 from medcls.data.manifest import OWN_COLUMNS, SPLIT_SPELLINGS, Manifest, as_list, named_exclusions
+from medcls.data.table_text import check_column, read_table, shown
 from medcls.errors import MedclsError, nearest
-from medcls.wording import enumerated, printable, tallied
-
-SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs"}
-
-# Characters that no cell can hold: what they say is wrong with the file.
-NO_TEXT = {
-    "\0": "a null byte, which no text does: is it a table, and in UTF-8",
-    "\ufeff": "a byte-order mark, which stands at the beginning of a file alone: were two tables put together",
-}
+from medcls.wording import enumerated, listed, printable, tallied
 
 # Columns that the predictions table adds to the manifest's own.
 SCORES = re.compile(r"ood|checkpoint|(logit|prob)_.*")
@@ -43,6 +33,8 @@ def from_csv(
     label_map: Mapping[str, Sequence[str]] | None = None,
     leave_out_unmapped: bool = False,
     group_pattern: str | None = None,
+    groups: str | Path | None = None,
+    masks: str = "leave_out",
     exclude_paths: str | Sequence[str] = (),
     exclude_file: str | Path | None = None,
     dicom_patients: bool = False,
@@ -71,11 +63,13 @@ def from_csv(
         The column of patients (lesions, exams). An empty cell stands for itself.
     split_column : str, optional
         The column of train, val and test, in the usual spellings.
+    groups : path, optional
+        For folders; a table has its `group_column`.
     where : mapping, optional
         `{column: value}` or `{column: [values]}`: only rows with one of these values in each column are read.
     positive : str, optional
         The class a binary task looks for.
-    label_map, leave_out_unmapped, group_pattern, exclude_paths, exclude_file, dicom_patients,
+    label_map, leave_out_unmapped, group_pattern, masks, exclude_paths, exclude_file, dicom_patients,
     dicom_columns, frame, remember, strict, judged_by, progress
         See `medcls.data.assembly.assemble`.
 
@@ -97,6 +91,11 @@ def from_csv(
             f"Groups come from data.group_column={group_column} or from data.group_pattern, not from both: set one "
             "of them to null."
         )
+    if groups is not None:
+        raise MedclsError(
+            f"data.groups={groups} is for images in folders. A table names the patient in a column of its own: "
+            "data.group_column."
+        )
     table, found = find_table(csv, root)
     cells, unusual = read_table(table)
     rows, notes = rows_from_csv(
@@ -117,6 +116,7 @@ def from_csv(
         label_map=without_absent(label_map, set(cells[label_column]) - set(rows["label"])) if where else label_map,
         leave_out_unmapped=leave_out_unmapped,
         group_pattern=group_pattern,
+        masks=masks,
         exclude_paths=exclude_paths,
         exclude_file=exclude_file,
         dicom_patients=dicom_patients,
@@ -214,121 +214,6 @@ def rows_from_csv(
     own, renamed = own_columns(cells, [name for name, column in same.items() if name == column])
     rows = pd.concat([pd.DataFrame(chosen, index=cells.index), own], axis=1)
     return rows.sort_values("path", ignore_index=True), [*notes, *found, *renamed]
-
-
-def read_table(path: Path) -> tuple[pd.DataFrame, list[str]]:
-    """Read a table, every cell as the text it is, without blanks around it; indexed by the line each row ends on.
-
-    pandas' own reader shifts or drops cells of rows that are too long or too short; here these are errors.
-
-    Returns
-    -------
-    cells, notes
-        The table, and what is unusual about it, in words.
-
-    Raises
-    ------
-    MedclsError
-        No text in UTF-8 (or UTF-16 that says so), a single column, no rows, columns of one name, or a row of another
-        length than the header.
-    """
-    text = read_text(path)
-    separator = max(SEPARATORS, key=lambda one: width_of_header(text, one))
-    reader = comma_separated.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
-    lines: list[int] = []
-    rows: list[list[str]] = []
-    try:
-        header = [name.strip() for name in next(reader, [])]
-        for row in reader:
-            if row:
-                lines.append(reader.line_num)
-                rows.append([cell.strip() for cell in row])
-    except comma_separated.Error as error:
-        raise MedclsError(
-            f"{path}, line {max(1, reader.line_num)}, cannot be read as a table: {error}. Is a quote opened there or "
-            "before, and not closed?"
-        ) from error
-    if len(header) < 2:
-        raise MedclsError(
-            f"The first line of {path} names {len(header)} column(s): {shown(header) or 'it is empty'}. It must "
-            f"name the columns, separated by {', '.join(SEPARATORS.values())}."
-        )
-    if not rows:
-        raise MedclsError(f"{path} names its columns and holds no row.")
-    ragged = [f"line {line}: {len(row)}" for line, row in zip(lines, rows, strict=True) if len(row) != len(header)]
-    if ragged:
-        raise MedclsError(
-            f"{len(ragged)} row(s) of {path} have more or fewer cells than the {len(header)} columns "
-            f"({shown(header)}): {enumerated(ragged)}. A cell that holds the separator must stand in quotes."
-        )
-    twice = [name for name, count in Counter(header).items() if count > 1 and name]
-    if twice:
-        raise MedclsError(f"{path} has more than one column named {shown(twice)}: rename them.")
-    cells = pd.DataFrame(rows, columns=header, index=pd.Index(lines, name="line"), dtype=str)
-    notes = []
-    if separator != ",":
-        notes.append(f"{path.name} is separated by {SEPARATORS[separator]}")
-    if "" in header:
-        notes.append(f"left out {header.count('')} column(s) of {path.name} without a name")
-        cells = cells.drop(columns="")
-    return cells, notes
-
-
-def width_of_header(text: str, separator: str) -> int:
-    """How many columns the first line has, if this is what stands between them; 0 where it cannot be read."""
-    try:
-        return len(next(comma_separated.reader(io.StringIO(text, newline=""), delimiter=separator), []))
-    except comma_separated.Error:
-        return 0
-
-
-def shown(names: Iterable[str]) -> str:
-    """Names of columns as a message can print them, however many there are and whatever stands in them."""
-    return enumerated([printable(name if len(name) <= 60 else f"{name[:60]}...") for name in names], most=50)
-
-
-def read_text(path: Path) -> str:
-    """Read a text file: UTF-8 with or without a byte-order mark, or UTF-16 with one.
-
-    Raises
-    ------
-    MedclsError
-        It cannot be read, is a spreadsheet, holds null bytes or a byte-order mark within, or is in another encoding;
-        no encoding is guessed, since a wrong one changes names in silence.
-    """
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise MedclsError(f"{path} (data.csv) cannot be read: {error.strerror}.") from error
-    if data.startswith((b"PK\x03\x04", b"\xd0\xcf\x11\xe0")):
-        raise MedclsError(f"{path} (data.csv) is a spreadsheet or an archive. Save the table as CSV in UTF-8.")
-    try:
-        text = data.decode("utf-16" if data.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise MedclsError(
-            f"{path} (data.csv) is not UTF-8 (line {line}: {error.reason}). Save the table as CSV in UTF-8."
-        ) from error
-    for mark, what in NO_TEXT.items():
-        if mark in text:
-            line = text.count("\n", 0, text.index(mark)) + 1
-            raise MedclsError(f"{path} (data.csv), line {line}, holds {what}? Save the table as CSV in UTF-8.")
-    return text if "\n" in text else text.replace("\r", "\n")  # how an old Macintosh ended its lines
-
-
-def check_column(cells: pd.DataFrame, name: str, setting: str) -> None:
-    """Refuse a column that is not there.
-
-    Raises
-    ------
-    MedclsError
-        Names the columns there are, and the nearest.
-    """
-    if name not in cells.columns:
-        raise MedclsError(
-            f"{setting} names the column {name!r}, and the table has {shown(cells.columns)}."
-            f"{nearest(name, cells.columns)}"
-        )
 
 
 def template_columns(template: str, columns: Collection[str]) -> list[str]:
@@ -443,13 +328,11 @@ def refuse_repeated_paths(rows: pd.DataFrame) -> None:
     for path, same in repeated.groupby("path"):
         labels = list(dict.fromkeys(same["label"]))
         under = f"under {len(labels)} labels ({shown(labels)})" if len(labels) > 1 else f"all {shown(labels)}"
-        faults.append((len(labels) == 1, f"  {printable(str(path))}: {lines_of(same.index)}, {under}"))
+        faults.append((len(labels) == 1, f"{printable(str(path))}: {lines_of(same.index)}, {under}"))
     # Two labels are the graver fault: they stand first.
-    listed = [line for _, line in sorted(faults)]
     raise MedclsError(
-        f"{len(faults)} image(s) stand in more than one row:\n"
-        + "\n".join(listed[:10])
-        + ("\n  ..." if len(listed) > 10 else "")
+        f"{len(faults):,} image(s) stand in more than one row:\n"
+        + listed([line for _, line in sorted(faults)])
         + "\nKeep one row an image, or choose rows by data.where."
     )
 

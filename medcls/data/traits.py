@@ -19,6 +19,7 @@ CELLS = 16  # on each side: the grid on which what is inside a dark frame is com
 DARK = 10  # of 255: what is up to this is frame or background
 FAINT = 0.25  # of the standard deviation: cells that differ less from the smooth surface than this have no sign
 MARKED = 0.4  # how much brighter than what surrounds it, of 1: tissue and ribs seldom are
+ALIKE = 16  # grey levels of 256: what a JPEG adds to a mask
 
 
 _DOWN, _ACROSS = (axis.ravel() for axis in np.meshgrid(*2 * [np.linspace(-1, 1, CELLS)], indexing="ij"))
@@ -48,6 +49,9 @@ class Traits:
     edge_marks : float
         Share of the outer quarters' pixels that belong to thin bright strokes (white top-hat): burned-in letters,
         rulers, tags.
+    extremes : float
+        Share of pixels whose grey is within 1/16 of black and white from the darkest or the brightest there is: 1 for
+        a segmentation mask.
     """
 
     phash: int
@@ -60,6 +64,7 @@ class Traits:
     border_green: float
     border_blue: float
     edge_marks: float
+    extremes: float
 
 
 def traits(pixels: np.ndarray) -> Traits:
@@ -88,6 +93,7 @@ def traits(pixels: np.ndarray) -> Traits:
         green,
         blue,
         float((_frame(strokes[..., None], EDGE) > MARKED * 255).mean()),
+        _extremes(pixels),
     )
 
 
@@ -103,6 +109,13 @@ def _texture(grey: Image.Image) -> str:
         left[inside] = cells[inside] - surface @ np.linalg.lstsq(surface, cells[inside], rcond=None)[0]
     tells = np.abs(left) > FAINT * (left[inside].std() if inside.any() else 0)
     return np.packbits(tells).tobytes().hex() + np.packbits(left > 0).tobytes().hex()
+
+
+def _extremes(pixels: np.ndarray) -> float:
+    """See `Traits.extremes`; of pixels as they are, since shrinking makes grey between black and white."""
+    step = max(1, max(pixels.shape[:2]) // LARGEST)
+    grey = np.asarray(Image.fromarray(np.ascontiguousarray(pixels[::step, ::step])).convert("L")).astype(np.int16)
+    return float(((grey - grey.min() < ALIKE) | (grey.max() - grey < ALIKE)).mean())
 
 
 def _frame(pixels: np.ndarray, share: float) -> np.ndarray:

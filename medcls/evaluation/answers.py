@@ -409,8 +409,10 @@ def numbers(study: Study) -> str | None:
         return None
     data, excluded = audit["data"], study.setting("data.exclude") or ()
     finding = study.finding("groups")
-    groups = None if finding is None else finding["values"].get("groups")
-    of_groups = f" of {groups:,} groups" if groups else "; patients not known"
+    values = {} if finding is None else finding["values"]
+    groups, lone = values.get("groups"), values.get("images_without_group", 0)
+    stray = f" and {counted(lone, 'image')} without one" if lone else ""
+    of_groups = f" of {groups:,} groups{stray}" if groups else "; patients not known"
     left_out = f"; {counted(len(excluded), 'image')} left out by name" if excluded else ""
     parts = "; ".join(_size(part, groups=bool(groups)) for part in data["splits"])
     return (
@@ -651,7 +653,9 @@ def _groups_known(study: Study) -> bool:
 
 
 def _size(part: Mapping[str, Any], *, groups: bool) -> str:
-    of_groups = f" of {counted(part['groups'], 'group')}" if groups else ""
+    lone = part.get("without_group", 0)  # not counted in older runs
+    stray = f" and {lone:,} without one" if lone else ""
+    of_groups = f" of {counted(part['groups'] - lone, 'group')}{stray}" if groups else ""
     return f"{part['split']} {counted(part['images'], 'image')}{of_groups}"
 
 

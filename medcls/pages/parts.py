@@ -74,7 +74,7 @@ def splits_sheet(table: pd.DataFrame, classes: Sequence[str], positive: str | No
     Parameters
     ----------
     table : DataFrame
-        One row a split: `split`, `images`, `groups`, `independent`, `share` and `asked` (not in what
+        One row a split: `split`, `images`, `groups`, `without_group`, `independent`, `share` and `asked` (not in what
         older runs wrote), and for each class `<class>: images` and `<class>: share`.
     classes : sequence of str
     positive : str or None
@@ -86,8 +86,14 @@ def splits_sheet(table: pd.DataFrame, classes: Sequence[str], positive: str | No
     rows: list[Row] = [["Images", *(f"{split['images']:,}" for split in splits)]]
     if any(_known(split.get("asked")) for split in splits):
         rows.append(["Share of the images (asked for)", *(_share(split) for split in splits)])
+    lone = [split.get("without_group", 0) for split in splits]  # not counted in older runs
     if groups:
-        rows.append(["Groups, counted apart", *(f"{split['groups']:,}" for split in splits)])
+        named = [f"{split['groups'] - alone:,}" for split, alone in zip(splits, lone, strict=True)]
+        rows.append(["Groups, counted apart", *named])
+        if any(lone):
+            rows.append(["Images without a group", *(f"{alone:,}" for alone in lone)])
+    elif any(lone):
+        rows.append(["Patients", *("not known" for _ in splits)])
     if any(split.get("independent", split["groups"]) != split["groups"] for split in splits):
         rows.append(["Independent cases (duplicates once)", *(f"{split['independent']:,}" for split in splits)])
     of_classes: list[Row] = [

@@ -310,13 +310,24 @@ def test_no_near_copies_is_good():
 def test_p17_images_and_groups_are_counted_apart():
     manifest = manifest_of(["a"] * 6 + ["b"] * 4, group=["p1", "p1", "p1", "p2", "p3", "p3", "p4", "p5", "p6", ""])
     finding = only(groups.groups(manifest, None))
-    assert finding.title == "10 images of 6 groups; 2 groups have more than one image"
+    assert finding.title == (
+        "9 images of 6 groups, and 1 image of which no group is known; 2 groups have more than one image"
+    )
+    assert "1 of 10 images has no group (b 1 of 4); the other 9 are of 6 groups: each stands" in finding.text
+    assert finding.level == "information"
     assert (finding.values["images_without_group"], finding.values["most_images_in_a_group"]) == (1, 3)
     assert finding.table.to_numpy().tolist() == [[1, 4], [2, 1], [3, 1]]
     # Images without a group are nobody's siblings.
     unnamed = manifest_of(["a", "b"] * 5, group=["p1", "p1"] + [""] * 8)
     leak = expected_leak(pd.Series([0, 0, *range(1, 9)]))
     assert only(groups.groups(unnamed, None)).values["random_split_leak"] == leak
+    # A class of which no group is known, or many images: does the pattern fit?
+    for half in (["a"] * 2 + ["b"] * 18, ["a"] * 18 + ["b"] * 2):
+        doubtful = only(groups.groups(manifest_of(half, group=["p1", *(f"p{k}" for k in range(1, 18)), "", ""]), None))
+        assert doubtful.level == ("warning" if half[-3] == "a" else "information")
+        assert ("No image of 'b' has a group" in doubtful.text) == (half[-3] == "a")
+    many = manifest_of(["a", "b"] * 10, group=["p1", "p1", "p2", *[""] * 17])
+    assert only(groups.groups(many, None)).level == "warning"
     lone = manifest_of(["a", "b"], group=["p1", "p2"])
     assert only(groups.groups(lone, None)).level == "good"
 
@@ -325,6 +336,16 @@ def test_p03_no_grouping_key_is_a_warning():
     finding = only(groups.groups(manifest_of(["a", "b"]), None))
     assert finding.level == "warning"
     assert "data.group_pattern" in finding.text
+    assert finding.values["suggested_pattern"] is None
+    named = manifest_of(["a", "b"] * 30)
+    named.rows["path"] = [
+        f"{row.label}/p{number // 2}_{number % 2}.png"
+        for number, row in named.rows.sort_values("label").reset_index(drop=True).iterrows()
+    ]
+    named.rows["label"] = named.rows["path"].str[0]
+    suggested = only(groups.groups(named, None))
+    assert suggested.values["suggested_pattern"] in suggested.text
+    assert "File names look as if they told the patients" in suggested.text
     assert groups.mixed_groups(manifest_of(["a", "b"])) == []
 
 

@@ -1,13 +1,17 @@
 """Folders to manifest: layouts, litter, masks, and everything a user can get wrong about a folder."""
 
 import inspect
+import itertools
 import logging
 import os
 import shlex
 import shutil
+from pathlib import Path
 
+import numpy as np
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from PIL import Image
 from torchvision.datasets import ImageFolder
 
 from medcls.data import listing, phantoms
@@ -343,6 +347,25 @@ def test_unreadable_images_are_all_listed_before_training(folder):
     assert all(name in text for name in ("cut.png", "empty.png", "page.jpg", "HTML"))
 
 
+def test_of_many_faults_five_are_shown_a_count_and_the_command_that_lists_all(folder, tmp_path):
+    root = folder({"a": 30, "b": 30}, name="a set")
+    for number in range(20):
+        (root / "a" / f"{number:03d}.png").write_bytes(b"")
+    with pytest.raises(MedclsError) as caught:
+        from_folders(root, positive="a")
+    said = str(caught.value).split("\n")
+    assert said[0] == "20 of 60 images cannot be read:"
+    assert [line.count("a/00") for line in said[1:6]] == [1] * 5 and said[6] == "  ... and 15 more"
+    assert said[-1] == f"  python -m medcls.audit data.root='{root}' audit.fix=exclude" and len(said) == 9
+    for number in range(20):
+        shutil.copy(root / "b" / f"{number:03d}.png", root / "a" / f"{number:03d}.png")
+    with pytest.raises(MedclsError) as caught:
+        from_folders(root, positive="a")
+    said = str(caught.value).split("\n")
+    assert said[0] == "20 picture(s) stand under more than one label:" and said[6] == "  ... and 15 more"
+    assert said[-1] == f"  python -m medcls.audit data.root='{root}' audit.fix=exclude" and len(said) == 9
+
+
 @pytest.mark.parametrize(
     ("counts", "says"),
     [
@@ -404,3 +427,133 @@ def test_chest_xray_groups_keep_their_prefix(real_data):
     by_group = manifest.rows.groupby("group")["given_split"].nunique()
     assert (by_group == 1).all()
     assert (manifest.rows["group"] != "").all()
+
+
+def mask(
+    path: Path, seed: int = 0, size: tuple[int, int] = (24, 20), *, empty: bool = False, **options: object
+) -> None:
+    """A white disc on black, somewhere; or black alone."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    y, x = np.ogrid[: size[0], : size[1]]
+    at = np.random.default_rng(seed).uniform(0.3, 0.7, 2) * size
+    disc = (y - at[0]) ** 2 + (x - at[1]) ** 2 < (0.2 * size[0]) ** 2
+    Image.fromarray((disc & (not empty)).astype(np.uint8) * 255).save(path, **options)
+
+
+@pytest.mark.parametrize(
+    ("image", "named"),
+    [
+        ("{label}/{n}.png", "{label}/{n}_segmentation.png"),
+        ("{label}/ISIC_{n}.jpg", "{label}/ISIC_{n}_seg.png"),
+        ("{label}/{n}.png", "{label}/{n}_GT.png"),
+        ("{label}/{n}.png", "{label}/{n}-mask.png"),
+        ("{label}/{n}.png", "{label}/mask_{n}.png"),
+        ("{label}/{label} ({n}).png", "{label}/{label} ({n})_lesion_2.png"),
+        ("{label}/{n}_orig.png", "{label}/{n}_outline.png"),
+        ("{label}/{n}_image.png", "{label}/{n}.png"),
+        ("{label}/{n}.png", "{label}/{n}m.png"),
+        ("{label}/00{n}.bmp", "{label}/00{n}.png"),  # S6: `Dataset 1`, `Dataset 2`
+        ("{label}/images/{n}.png", "{label}/masks/{n}.png"),
+        ("{label}/{n}.png", "{label}/segmented/{n}.png"),
+        ("{label}/images/{n}.png", "{label}/labels/{n}_label.png"),
+        ("train/{label}/p{n}.png", "train/{label}/p{n}_roi.png"),
+    ],
+)
+def test_masks_among_the_images_are_found_by_names_and_content_left_out_and_named(folder, picture, image, named):
+    root = folder({})
+    for label, n in itertools.product(("Dataset 1", "Dataset 2"), range(4)):
+        number = n if label == "Dataset 1" else 10 + n
+        picture(root / image.format(label=label, n=number), number)
+        mask(root / named.format(label=label, n=number), number, empty=n == 3)  # of an image without a lesion
+    if "train/" in image:
+        for label in ("Dataset 1", "Dataset 2"):
+            picture(root / "test" / label / "x.png", 90 + int(label[-1]))
+    manifest = from_folders(root, positive="Dataset 1")
+    assert len(manifest) == (10 if "train/" in image else 8)
+    one = named.format(label="Dataset 1", n=0)
+    assert not set(manifest.rows["path"]) & {one, named.format(label="Dataset 1", n=3)}
+    (note,) = [note for note in manifest.notes if "8 segmentation masks" in note]
+    assert f"{one} of {image.format(label='Dataset 1', n=0)}" in note
+    assert [*manifest.facts.index] == manifest.rows["path"].tolist()
+
+
+def test_jpeg_masks_of_another_size_are_masks_and_grey_pictures_are_none(folder, picture):
+    root = folder({"a": 0, "b": 0})
+    for n in range(6):
+        label = "ab"[n % 2]
+        picture(root / label / f"{n}.png", n, (120, 100))
+        mask(root / label / f"{n}_x.jpg", n, (200, 200), quality=80)
+        picture(root / label / f"{n}_y.png", 100 + n, (120, 100))  # another view of the same
+    manifest = from_folders(root, positive="a")
+    assert len(manifest) == 12 and not any("_x" in path for path in manifest.rows["path"])
+    assert len(from_folders(root, positive="a", masks="keep")) == 18
+
+
+def test_a_lone_picture_of_two_values_is_no_mask(folder, picture):
+    root = folder({"a": 4, "b": 4})
+    for n in range(4):
+        picture(root / "a" / f"{n}_left.png", 50 + n)
+        picture(root / "a" / f"{n}_right.png", 60 + n)
+    mask(root / "a" / "1_right.png")  # named as the mask of 1_left would be, but its like are images
+    mask(root / "b" / "001_2.png", 1)  # the second of a patient
+    mask(root / "b" / "002_black.png", empty=True)  # spoilt
+    assert len(from_folders(root, positive="a")) == 18
+
+
+def test_classes_that_are_masks_are_asked_about(folder, picture):
+    root = folder({})
+    for label, n in itertools.product("ab", range(7)):
+        picture(root / "images" / label / f"{n}.png", n + (label == "b") * 10)
+        mask(root / "masks" / label / f"{n}.png", n + (label == "b") * 10)
+    with pytest.raises(MedclsError) as caught:
+        from_folders(root)
+    said = str(caught.value)
+    assert "'masks': 14 files, such as masks/a/0.png, 7 of them under the name of an image of 'images'" in said
+    assert f"data.root={root / 'images'}  " in said
+    assert from_folders(root / "images", positive="a").classes == ("a", "b")
+    assert from_folders(root, positive="images", masks="keep").classes == ("images", "masks")
+    with pytest.raises(MedclsError, match="data.masks is 'drop': choose leave_out or keep"):
+        from_folders(root, masks="drop")
+    # Among several classes the line to type leaves the masks out.
+    for n in range(5):
+        mask(root / "images" / "segmented ones" / f"s{n}.png", n)
+    with pytest.raises(MedclsError) as caught:
+        from_folders(root / "images")
+    (line,) = [line for line in str(caught.value).split("\n") if "leave_out_unmapped" in line]
+    asked = OverridesParser.create().parse_override(shlex.split(line)[0]).value()
+    kept = from_folders(root / "images", positive="a", label_map=asked, leave_out_unmapped=True, masks="keep")
+    assert kept.classes == ("a", "b") and len(kept) == 14
+
+
+def test_s6_what_a_label_map_leaves_out_may_be_masks(folder):
+    root = folder({"a": 3, "b": 3})
+    for n in range(3):
+        mask(root / "c" / f"{n}.png", n)
+    taken = from_folders(root, positive="a", label_map={"a": ["a"], "b": "b"}, leave_out_unmapped=True)
+    assert taken.classes == ("a", "b")
+
+
+def test_folders_without_images_beside_the_splits_are_passed_over_and_named(folder):
+    root = folder({f"{split}/{label}": 2 for split in ("Training", "Testing") for label in ("a", "b")})
+    for name in ("Model/notes.txt", "Model/deep/weights.h5", ".git/x", "empty folder/.keep"):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text("x")
+    rows, notes = list_images(root)
+    assert len(rows) == 8
+    assert notes == ["passed over Model, empty folder: no image lies there"]
+    shutil.copy(root / "Training" / "a" / "000.png", root / "Model" / "deep" / "figure.PNG")
+    with pytest.raises(
+        MedclsError, match=r"mixes split folders \(Testing, Training\) with others that hold images .Model"
+    ):
+        list_images(root)
+
+
+def test_one_class_or_unlabelled_images_are_told_what_is_possible(folder, picture, tmp_path):
+    root = folder({"only here": 3})
+    with pytest.raises(
+        MedclsError, match="give data.root='.*/only here'\n.*run can judge.*without labels no command takes"
+    ):
+        from_folders(root)
+    picture(tmp_path / "loose" / "x.png", 1)
+    with pytest.raises(MedclsError, match="folder of its name. .*images without labels no command takes so far"):
+        from_folders(tmp_path / "loose")

@@ -2,6 +2,7 @@
 
 import os
 import random
+import shlex
 import shutil
 from collections import Counter
 from pathlib import Path
@@ -10,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from hydra import compose, initialize_config_dir
+from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from medcls.configuration import build, configurations
 from medcls.data import file_search, phantoms
@@ -239,6 +241,32 @@ def test_whatever_stands_in_a_table_becomes_a_manifest_or_a_sentence(root, pictu
             assert all(line.isprintable() for line in said.split("\n")) and len(said) < 5000, said[:500]
             ends["sentence"] += 1
     assert min(ends["manifest"], ends["sentence"]) > 10, ends
+
+
+def test_several_label_columns_are_several_labels(root):
+    for columns in (["N", "D"], ["label"], 5):
+        with pytest.raises(MedclsError, match="data.label_column is .*give the name of one column") as caught:
+            rows_of(root, label_column=columns)
+        assert ("multi-label" in str(caught.value)) == isinstance(columns, list)
+    with pytest.raises(MedclsError, match="data.group_column is .*give the name of one column"):
+        rows_of(root, group_column=["path", "label"])
+
+
+@pytest.mark.parametrize("label", ["a;c", "a|b", "a, b and c", "b+"])
+def test_a_label_that_reads_as_several_is_asked_about(root, label):
+    path = table(root, GOOD.replace("b2.png,b", f'b2.png,"{label}"'))
+    if label == "b+":  # a sign, not a second label
+        assert from_csv(path, root).classes == ("a", "b", "b+")
+        return
+    with pytest.raises(MedclsError, match="1 image of 4 have the label .*, and 'a'.* alone.*multi-label") as caught:
+        from_csv(path, root)
+    out, other = [line for line in str(caught.value).split("\n") if line.startswith("  ")]
+    for line, classes in ((out, 2), (other, 3)):
+        words = shlex.split(line)
+        mapping = OverridesParser.create().parse_override(words[0]).value()
+        positive = "a" if classes == 2 else None
+        taken = from_csv(path, root, label_map=mapping, leave_out_unmapped=len(words) == 2, positive=positive)
+        assert (len(taken), len(taken.classes)) == (classes + 1, classes)
 
 
 @pytest.mark.parametrize("ending", ["\n", "\r\n", "\r"])
