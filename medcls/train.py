@@ -336,8 +336,13 @@ def read_images(cfg: DictConfig, settings: Mapping[str, Any]) -> tuple[Manifest,
     """The images as they are, and the same, each in one split; what was done to them is said."""
     from medcls import terminal
     from medcls.data.splits import split, split_table
+    from medcls.models.weights import read_state
 
     whole = read_source(cfg, strict=True)
+    if cfg.resume:
+        # The order of the network's outputs: earlier versions sorted classes that are numbers as text.
+        _, described = read_state(Path(cfg.resume).expanduser() / "checkpoints" / "last.ckpt")
+        whole = whole.in_class_order(described["classes"])
     manifest = split(whole, **settings)
     for line in (*manifest.stamps, *manifest.notes):
         log.warning(line)
@@ -600,11 +605,12 @@ def check_same_run(run: RunFolder, manifest: Manifest) -> None:
     MedclsError
         Classes, images or splits differ from the saved manifest's.
     """
-    from medcls.data.manifest import KEPT_TOGETHER, read_rows
+    from medcls.data.manifest import KEPT_TOGETHER, SOURCE_LABEL, read_rows
 
-    # Runs from before there was this column go on without it.
+    # Runs from before there were these columns go on without them.
     before = read_rows(run.manifest)
-    now = manifest.rows[[name for name in manifest.rows if name in before or name != KEPT_TOGETHER]]
+    newer = {KEPT_TOGETHER, SOURCE_LABEL} - set(before)
+    now = manifest.rows[[name for name in manifest.rows if name not in newer]]
     if before.equals(now.astype(str)):
         return
     old_classes, new_classes = sorted(set(before["label"])), sorted(set(now["label"]))

@@ -1,7 +1,7 @@
 """How numbers, names and paths stand in a sentence, the same in every message, note and finding."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import PurePath
 
 LONGEST_PATH = 4096  # of Linux, whose paths are the longest
@@ -16,6 +16,11 @@ def enumerated(names: Sequence[str], most: int = 10) -> str:
     """The first names of a list, and how many more there are."""
     more = f" and {len(names) - most:,} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more
+
+
+def quoted(names: Iterable[str]) -> str:
+    """`'0', '1' and 3 more` for names that may be numbers, or begin or end in a blank."""
+    return enumerated([repr(name) for name in names], most=50)
 
 
 def listed(lines: Sequence[str], most: int = 5) -> str:

@@ -11,14 +11,17 @@ import pandas as pd
 from medcls.data import dicom
 from medcls.data.manifest import (
     COLUMNS,
+    SOURCE_LABEL,
     Manifest,
     audit_lists_all,
+    check_distinct,
     check_label_map,
     check_one_label_per_image,
     check_positive,
     check_task,
     exclude,
     groups_from_paths,
+    in_order,
     label_conflicts,
     named_exclusions,
 )
@@ -102,15 +105,19 @@ def assemble(
         Anything that would make a classifier lie: each message says what, where, and what to do. Unreadable images
         are all listed.
     """
+    before = rows["label"]
     rows, unmapped = map_labels(rows, label_map, leave_out_unmapped=leave_out_unmapped)
     if judged_by is None:
+        check_distinct(list(rows["label"]))
         check_task(list(rows["label"]))
     else:
         mapping, matched = judged_by(sorted(set(rows["label"])))
         rows = rows.assign(label=rows["label"].map(mapping)).dropna(subset="label")
         unmapped = [*unmapped, *matched]
+    if (rows["label"] != before[rows.index]).any():
+        rows = rows.assign(**{SOURCE_LABEL: before[rows.index]})
     rows, excluded = exclude(rows, named_exclusions(exclude_paths, exclude_file))
-    classes = tuple(sorted(set(rows["label"])))
+    classes = in_order(rows["label"])
     if strict or positive is not None:
         check_positive(classes, positive)
     if "group" not in rows:
@@ -212,6 +219,6 @@ def map_labels(
     mapping = check_label_map(label_map, sorted(set(rows["label"])), leave_out_unmapped=leave_out_unmapped)
     unmapped = rows.loc[~rows["label"].isin(mapping.keys()), "label"]
     rows = rows[rows["label"].isin(mapping.keys())]
-    counts = tallied(list(unmapped))
+    counts = tallied([repr(name) for name in unmapped])
     notes = [f"left out {len(unmapped):,} image(s) of classes that data.label_map does not name: {counts}"]
     return rows.assign(label=rows["label"].map(mapping)), notes if len(unmapped) else []

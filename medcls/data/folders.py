@@ -14,10 +14,10 @@ from medcls.data import images, phantoms
 from medcls.data.assembly import MatchClasses, assemble
 from medcls.data.grouping import read_groups
 from medcls.data.listing import ClassFolders, files_below, is_hidden, scan, subfolders
-from medcls.data.manifest import SPLIT_SPELLINGS, Manifest, as_list
+from medcls.data.manifest import SPLIT_SPELLINGS, Manifest, as_list, group_by_spelling
 from medcls.data.masks import check_masks, refuse_classes_of_masks
 from medcls.errors import MedclsError
-from medcls.wording import printable, tallied
+from medcls.wording import printable, quoted, tallied
 
 log = logging.getLogger(__name__)
 
@@ -25,8 +25,9 @@ PHANTOMS_MADE = 600  # what `ensure_phantoms` makes by default
 
 VOLUMES = (".nii", ".nii.gz", ".mha", ".mhd", ".nrrd", ".npy", ".npz")
 UNLABELLED = (
-    "Images of one class alone, or of none that is known, can train nothing. Those of one class a trained run can judge "
-    "(python -m medcls.evaluate run=RUN data=folder data.root=FOLDER); images without labels no command takes so far."
+    "Images of one class alone, or of none that is known, can train nothing. Those of one class a trained run can "
+    "judge (python -m medcls.evaluate run=RUN data=folder data.root=FOLDER); images without labels no command takes so "
+    "far."
 )
 BROKEN_BYTE = re.compile("[\ud800-\udfff]")  # how Python writes a byte of a name that is not UTF-8
 MASK = re.compile(r"(.+?)_mask(_\d+)?$", re.IGNORECASE)
@@ -258,10 +259,12 @@ def check_classes_agree(root: Path, rows: pd.DataFrame, classes: Mapping[str, Se
         present = set(rows.loc[rows["given_split"] == split, "label"])
         faults += [f"  {where}the folder of class {name!r} holds no image" for name in names if name not in present]
     if faults:
+        alike = [names for names in group_by_spelling(everywhere) if len(names) > 1]
+        hint = f" {' and '.join(map(repr, alike[0]))} differ only in case or blanks: call them alike." if alike else ""
         raise MedclsError(
             f"The class folders under {root} do not agree, and a missing one would shift every label after it:\n"
             + "\n".join(faults)
-            + f"\nThe classes are: {', '.join(everywhere)}. Add the missing images, or remove what is no class."
+            + f"\nThe classes are: {quoted(everywhere)}. Add the missing images, or remove what is no class.{hint}"
         )
 
 

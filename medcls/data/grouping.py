@@ -12,7 +12,7 @@ from medcls.data.file_search import below_root, lines_of
 from medcls.data.manifest import groups_from_paths
 from medcls.data.table_text import read_table, shown
 from medcls.errors import MedclsError, typed
-from medcls.wording import counted, enumerated, listed, printable
+from medcls.wording import counted, listed, printable, quoted
 
 MOST_PATHS = 50_000  # of more, none is looked at: it would take seconds
 MOST_WORDS = 4  # that one suggestion joins
@@ -136,10 +136,10 @@ def group_notes(rows: pd.DataFrame) -> list[str]:
 
 
 def parts_without_group(rows: pd.DataFrame) -> str:
-    """`412 of 746 images have no group (benign 400 of 437, normal 12 of 309); the other 334 are of 55 groups`."""
+    """`412 of 746 images have no group ('benign' 400 of 437, 'normal' 12 of 309); the other 334 are of 55 groups`."""
     lone = rows["group"] == ""
     by_class = lone.groupby(rows["label"]).agg(["sum", "size"])
-    classes = ", ".join(f"{name} {int(n):,} of {size:,}" for name, n, size in by_class.itertuples() if n)
+    classes = ", ".join(f"{name!r} {int(n):,} of {size:,}" for name, n, size in by_class.itertuples() if n)
     have = "has" if lone.sum() == 1 else "have"
     return (
         f"{int(lone.sum()):,} of {counted(len(rows), 'image')} {have} no group ({classes}); the other "
@@ -154,7 +154,7 @@ def classes_without_group(rows: pd.DataFrame) -> list[str]:
     if not named or not without:
         return []
     return [
-        f"no image of {enumerated([repr(name) for name in without])} has a group: of these patients nothing is known, "
+        f"no image of {quoted(without)} has a group: of these patients nothing is known, "
         "and the images of one may stand on both sides of a split. Does the pattern, or the table, fit this class too?"
     ]
 

@@ -5,7 +5,9 @@ import hashlib
 import io
 import re
 import shlex
-from collections.abc import Collection, Mapping, Sequence
+import unicodedata
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +15,14 @@ import pandas as pd
 
 from medcls.data.images import UnreadableImage
 from medcls.errors import MedclsError, nearest, typed, typed_label_map
-from medcls.wording import counted, enumerated, listed, printable
+from medcls.wording import counted, enumerated, listed, printable, quoted
 
 COLUMNS = ("path", "label", "group", "split", "given_split", "content", "stamp")
 # Made together with the splits: names the set of images that had to fall on one side, where it is more than a group.
 KEPT_TOGETHER = "kept_together"
-OWN_COLUMNS = (*COLUMNS, KEPT_TOGETHER)  # a user's own column of that name is called otherwise
+# What the data called a class that data.label_map merges or renames.
+SOURCE_LABEL = "source_label"
+OWN_COLUMNS = (*COLUMNS, KEPT_TOGETHER, SOURCE_LABEL)  # a user's own column of that name is called otherwise
 FEW_LISTED = 5  # a message lists so many images; the audit lists all
 SPLITS = ("train", "val", "calibration", "test", "held_out", "unused", "left_out")
 SCORED_SPLITS = ("train", "val", "calibration", "test", "held_out")
@@ -50,9 +54,10 @@ class Manifest:
         patient, lesion or exam; empty where unknown), `split` (one of `SPLITS`; empty before the
         split is made), `given_split` (as it came with the data, else empty), `content` (hash of the
         decoded pixels), `stamp` (what a picture made from the image alone must say: synthetic; else
-        empty), and any further columns of the user's own table. Once split also `kept_together`: the first path of
-        the images that had to fall on one side because they share a group, pixels or near copies, in some chain of
-        these; empty where that is the group alone. All text.
+        empty), `source_label` (the folder's or the table's own name of the class, where `data.label_map` gave
+        any class another), and any further columns of the user's own table. Once split also `kept_together`: the
+        first path of the images that had to fall on one side because they share a group, pixels or near copies, in
+        some chain of these; empty where that is the group alone. All text.
     positive : str or None
         The class that a binary task looks for; None for more than two classes.
     stamps : tuple of str
@@ -83,6 +88,10 @@ class Manifest:
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    def in_class_order(self, classes: Sequence[str]) -> "Manifest":
+        """The same with its classes in the order of an earlier run; as it is where that had other classes."""
+        return dataclasses.replace(self, classes=tuple(classes)) if set(classes) == set(self.classes) else self
 
     @property
     def labels(self) -> np.ndarray:
@@ -140,6 +149,44 @@ def read_rows(path: Path) -> pd.DataFrame:
     return rows
 
 
+def in_order(labels: Iterable[str]) -> tuple[str, ...]:
+    """The classes in their order: as numbers where all are numbers, else as text."""
+    names = sorted(set(labels))
+    numbers = all(re.fullmatch(r"[+-]?\d+(\.\d+)?", name, re.ASCII) for name in names)
+    return tuple(sorted(names, key=float) if numbers else names)
+
+
+def group_by_spelling(names: Iterable[str]) -> list[list[str]]:
+    """Names that are the same but for case, blanks and invisible characters, together."""
+    alike: dict[str, list[str]] = {}
+    for name in names:
+        bare = unicodedata.normalize("NFKC", name).casefold()
+        alike.setdefault("".join(sign for sign in bare if sign.isprintable() and not sign.isspace()), []).append(name)
+    return list(alike.values())
+
+
+def check_distinct(labels: Sequence[str]) -> None:
+    """Refuse classes whose names differ in case, blanks or invisible characters alone: one class, misspelt.
+
+    Raises
+    ------
+    MedclsError
+        Names them with their counts, and the line that joins them.
+    """
+    counts = Counter(labels)
+    alike = group_by_spelling(sorted(counts, key=lambda name: -counts[name]))
+    several = [names for names in alike if len(names) > 1]
+    if not several:
+        return
+    said = [" and ".join(f"{name!r} ({counts[name]:,})" for name in names) for names in several]
+    joined = {" ".join(names[0].split()): names for names in sorted(alike, key=lambda names: names[0])}
+    raise MedclsError(
+        f"Classes that differ only in case or blanks: {'; '.join(said)}. To make one of them, rename the folders, mend "
+        f"the table, or add:\n  {typed_label_map(joined)}\nIf they are classes of their own, give them other names in "
+        "this way."
+    )
+
+
 def check_task(labels: Sequence[str]) -> None:
     """Refuse what is not single-label classification, by name.
 
@@ -163,7 +210,7 @@ def check_task(labels: Sequence[str]) -> None:
         len(names) > 50 and all(re.fullmatch(r"[+-]?\d+", name) for name in names)
     ):
         raise MedclsError(
-            f"The labels are numbers ({', '.join(names[:5])}, ...): predicting a measured number (regression) is out "
+            f"The labels are numbers ({quoted(names[:5])}, ...): predicting a measured number (regression) is out "
             "of scope for medcls. Give each image a class name."
         )
     if len(names) < 2:
@@ -205,7 +252,7 @@ def check_label_map(
         if old not in found:
             raise MedclsError(
                 f"data.label_map puts {old!r} under {new!r}, but the data has no class {old!r}: "
-                f"it has {', '.join(found)}.{nearest(old, found)}"
+                f"it has {quoted(found)}.{nearest(old, found)}"
             )
         if old in mapping:
             raise MedclsError(f"data.label_map names {old!r} twice, under {mapping[old]!r} and under {new!r}.")
@@ -214,7 +261,7 @@ def check_label_map(
     if forgotten and not leave_out_unmapped:
         raise MedclsError(
             f"data.label_map says nothing of {', '.join(map(repr, forgotten))}: name every class of the data "
-            f"({', '.join(found)}), or leave those out by data.leave_out_unmapped=true."
+            f"({quoted(found)}), or leave those out by data.leave_out_unmapped=true."
         )
     return mapping
 
@@ -265,7 +312,7 @@ def check_positive(classes: Sequence[str], positive: str | None) -> None:
     """
     if positive is not None and positive not in classes:
         raise MedclsError(
-            f"positive_class is {positive!r}, which is not among the classes: {', '.join(classes)}."
+            f"positive_class is {positive!r}, which is not among the classes: {quoted(classes)}."
             f"{nearest(positive, classes)}"
         )
     if positive is None and len(classes) == 2:
@@ -276,7 +323,7 @@ def check_positive(classes: Sequence[str], positive: str | None) -> None:
         )
     if positive is not None and len(classes) > 2:
         raise MedclsError(
-            f"positive_class={positive} with {len(classes)} classes ({', '.join(classes)}): a positive class belongs "
+            f"positive_class={positive} with {len(classes)} classes ({quoted(classes)}): a positive class belongs "
             f"to a binary task. Leave it out, or merge the others with data.label_map."
         )
 

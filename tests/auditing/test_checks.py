@@ -313,7 +313,7 @@ def test_p17_images_and_groups_are_counted_apart():
     assert finding.title == (
         "9 images of 6 groups, and 1 image of which no group is known; 2 groups have more than one image"
     )
-    assert "1 of 10 images has no group (b 1 of 4); the other 9 are of 6 groups: each stands" in finding.text
+    assert "1 of 10 images has no group ('b' 1 of 4); the other 9 are of 6 groups: each stands" in finding.text
     assert finding.level == "information"
     assert (finding.values["images_without_group"], finding.values["most_images_in_a_group"]) == (1, 3)
     assert finding.table.to_numpy().tolist() == [[1, 4], [2, 1], [3, 1]]

@@ -1,12 +1,18 @@
-"""What all sources share: patients and headers of DICOM files."""
+"""What all sources share: names and order of classes, merged classes, patients and headers of DICOM files."""
+
+import shlex
 
 import numpy as np
 import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from made_files import dicom_bytes, dicom_slice
 from PIL import Image
 
+from medcls.auditing.shortcuts import metadata
 from medcls.data.folders import from_folders
+from medcls.data.manifest import in_order
 from medcls.data.splits import split
+from medcls.data.tables import from_csv
 from medcls.errors import MedclsError
 
 
@@ -57,3 +63,85 @@ def test_patients_are_asked_for_once_and_must_be_there(scans, folder):
         path.write_bytes(dicom_bytes(dicom_slice(values)))
     with pytest.raises(MedclsError, match="holds a patient id"):
         from_folders(scans, positive="ill", dicom_patients=True)
+
+
+def test_s10_merged_classes_keep_what_the_data_called_them(folder):
+    root = folder({"bcc": 4, "mel": 4, "nv": 4, "left": 2})
+    plain = from_folders(root)
+    assert "source_label" not in plain.rows
+    merged = from_folders(
+        root, positive="malignant", label_map={"malignant": ["bcc", "mel"], "nv": ["nv"]}, leave_out_unmapped=True
+    )
+    assert merged.rows["source_label"].tolist() == ["bcc"] * 4 + ["mel"] * 4 + ["nv"] * 4
+    assert merged.rows["label"].tolist() == ["malignant"] * 8 + ["nv"] * 4
+    # The names alone decide nothing: the fingerprint is that of runs from before there was this column.
+    assert merged.fingerprint() == merged.with_rows(merged.rows.drop(columns="source_label")).fingerprint()
+    same = from_folders(root, label_map={name: [name] for name in plain.classes})
+    assert "source_label" not in same.rows
+    # It tells the label by nature, and is no shortcut.
+    assert metadata(merged.rows) == ([], [])
+
+
+def test_s10_another_sites_classes_keep_their_own_names_too(folder):
+    root = folder({"Mel": 3, "nevus": 3})
+
+    def match(labels):
+        return {"Mel": "malignant", "nevus": "other"}, []
+
+    manifest = from_folders(root, judged_by=match, strict=False)
+    assert manifest.rows["source_label"].tolist() == ["Mel"] * 3 + ["nevus"] * 3
+
+
+def test_s10_a_tables_own_column_of_that_name_is_kept_under_another(folder):
+    root = folder({"a": 2, "b": 2})
+    table = root.parent / "table.csv"
+    lines = [f"{label}/00{n}.png,{label},x\n" for label in "ab" for n in range(2)]
+    table.write_text("path,label,source_label\n" + "".join(lines))
+    manifest = from_csv(table, root, positive="c", label_map={"c": ["a"], "b": ["b"]})
+    assert manifest.rows["source_label"].tolist() == ["a", "a", "b", "b"]
+    assert manifest.rows["csv_source_label"].eq("x").all()
+
+
+@pytest.mark.parametrize(
+    ("names", "order"),
+    [
+        ([str(number) for number in range(12)], [str(number) for number in range(12)]),
+        (["10", "9", "-1"], ["-1", "9", "10"]),
+        (["01", "1", "10", "2"], ["01", "1", "2", "10"]),
+        (["10", "9", "none"], ["10", "9", "none"]),
+        (["II", "I", "10"], ["10", "I", "II"]),
+        (["1e1", "9"], ["1e1", "9"]),
+    ],
+)
+def test_class_names_that_are_all_numbers_sort_as_numbers(names, order):
+    assert in_order([*names, *names]) == tuple(order)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("Benign", "benign"),
+        ("b", "b "),
+        ("left lung", "Left  Lung"),
+        ("n\u200bormal", "normal"),
+        ("ﬁbrosis", "fibrosis"),
+    ],
+)
+def test_classes_that_differ_in_case_or_blanks_alone_stop_and_the_line_joins_them(folder, picture, names):
+    root = folder({names[0]: 3, "other": 3})
+    for number in range(2):
+        picture(root / names[1] / f"x{number}.png", 900 + number)
+    with pytest.raises(MedclsError, match="differ only in case or blanks: ") as caught:
+        from_folders(root)
+    assert f"{names[0]!r} (3) and {names[1]!r} (2)" in str(caught.value)
+    (line,) = [line for line in str(caught.value).split("\n") if line.startswith("  ")]
+    joined = OverridesParser.create().parse_override(shlex.split(line)[0]).value()
+    manifest = from_folders(root, positive="other", label_map=joined)
+    assert len(manifest.classes) == 2 and len(manifest) == 8
+    assert set(manifest.rows["source_label"]) == {*names, "other"}
+
+
+def test_splits_whose_classes_differ_in_case_alone_say_so(folder):
+    root = folder({"train/Benign": 2, "train/x": 2, "test/benign": 2, "test/x": 2})
+    with pytest.raises(MedclsError, match="'Benign' and 'benign' differ only in case or blanks: call them alike"):
+        from_folders(root)

@@ -103,8 +103,8 @@ def test_s9_a_pattern_that_fits_some_images_says_both_numbers_by_class():
     rows = rows_of([f"{k}.png" for k in range(13)], labels, group=groups)
     first, second = group_notes(rows)
     assert first == (
-        "7 of 13 images have no group (benign 3 of 6, malignant 1 of 4, normal 3 of 3); the other 6 are of 4 groups. "
-        "Each stands for itself"
+        "7 of 13 images have no group ('benign' 3 of 6, 'malignant' 1 of 4, 'normal' 3 of 3); the other 6 are of "
+        "4 groups. Each stands for itself"
     )
     assert second.startswith("no image of 'normal' has a group: of these patients nothing is known")
     assert group_notes(rows.assign(group="p")) == []

@@ -1,0 +1,77 @@
+"""Class names through whole runs: what merged classes were called, the order of numbers, patients not known."""
+
+import json
+import re
+
+import pandas as pd
+import pytest
+import torch
+from doors import FAST, run_door
+
+from medcls import evaluate, train
+from medcls.data import assembly
+from medcls.models.weights import read_state
+
+
+def test_s10_what_merged_classes_were_called_makes_subgroups_down_to_the_report(folder, tmp_path):
+    root = folder({"bcc": 16, "mel": 16, "nv": 30})
+    run = tmp_path / "run"
+    run_door(
+        train.main, *FAST, f"data.root={root}", "positive_class=malignant", "trainer.max_epochs=1",
+        "data.label_map={malignant: [bcc, mel], benign: [nv]}", "subgroups={source_label: null}",
+        f"hydra.run.dir={run}",
+    )  # fmt: skip
+    tested = pd.read_csv(run / "predictions" / "test.csv")
+    assert set(tested["source_label"]) == {"bcc", "mel", "nv"}
+    assert set(tested.loc[tested["label"] == "malignant", "source_label"]) == {"bcc", "mel"}
+    assert "source_label" in (run / "report.md").read_text()
+    of_groups = json.loads((run / "metrics.json").read_text())["test"]["subgroups"]["source_label"]
+    assert {row["group"] for row in of_groups} == {"bcc", "mel", "nv"}
+    # A run from before there was the column goes on.
+    manifest = pd.read_csv(run / "manifest.csv", dtype=str, keep_default_na=False)
+    manifest.drop(columns="source_label").to_csv(run / "manifest.csv", index=False)
+    run_door(train.main, f"resume={run}", "trainer.max_epochs=2")
+    assert read_state(run / "checkpoints" / "last.ckpt")[1]["classes"] == ["benign", "malignant"]
+    # Another site with the raw names: the run's own map applies, and the names are kept.
+    site = tmp_path / "site"
+    run_door(evaluate.main, f"run={run}", "data=folder", f"data.root={root}", f"hydra.run.dir={site}")
+    external = pd.read_csv(site / "predictions" / "external.csv")
+    assert external["source_label"].value_counts().to_dict() == {"nv": 30, "bcc": 16, "mel": 16}
+
+
+def test_classes_that_are_numbers_keep_the_order_that_an_earlier_run_gave_them(folder, tmp_path, monkeypatch):
+    names = [str(number) for number in range(11)]
+    root = folder({name: 6 for name in names})
+    run = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        patch.setattr(assembly, "in_order", lambda labels: tuple(sorted(set(labels))))  # as it was
+        run_door(
+            train.main, *FAST, f"data.root={root}", "trainer.max_epochs=1", "evaluate_test=false", "monitor=val/loss",
+            "monitor_mode=min", f"hydra.run.dir={run}",
+        )  # fmt: skip
+    before = read_state(run / "checkpoints" / "last.ckpt")[1]["classes"]
+    assert before[2] == "10"
+    run_door(train.main, f"resume={run}", "trainer.max_epochs=2", "evaluate_test=true")
+    assert read_state(run / "checkpoints" / "last.ckpt")[1]["classes"] == before
+    table = pd.read_csv(run / "predictions" / "test.csv", dtype={"label": str})
+    assert [name.removeprefix("prob_") for name in table if name.startswith("prob_")] == before
+    assert torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["epoch"] == 1
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_s11_the_terminal_says_whether_patients_are_known(folder, tmp_path, capfd, known):
+    root = folder({"a": 20, "b": 20}, pattern="p{number:02d}_1.png")
+    pattern = [r"data.group_pattern=(p\d+)"] if known else []
+    run_door(
+        train.main,
+        *FAST,
+        f"data.root={root}",
+        "positive_class=a",
+        "preview=true",
+        f"hydra.run.dir={tmp_path}/run",
+        *pattern,
+    )
+    said = capfd.readouterr()
+    said = said.out + said.err
+    assert ("not known" in said) == (not known)
+    assert ("patients are not known" in re.sub(r"\s+", " ", said)) == (not known)
