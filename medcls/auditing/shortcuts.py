@@ -189,6 +189,8 @@ def metadata(rows: pd.DataFrame, passed_over: Sequence[str] = ()) -> tuple[list[
         cells = rows[column].astype(str)
         filled = cells != ""
         numbers = pd.to_numeric(cells.where(filled), errors="coerce").astype(float)
+        # The tree computes in 32 bits: what those cannot hold (inf, 1e999) is no number here.
+        numbers = numbers.where(numbers.abs() <= np.finfo(np.float32).max)
         if filled.any() and numbers.notna().sum() >= 0.9 * filled.sum():
             values = numbers.to_frame()
         elif cells.nunique() <= MOST_VALUES:

@@ -136,6 +136,14 @@ def test_an_empty_or_constant_column_tells_nothing():
     assert unseen.values["column_empty_auroc"] == unseen.values["column_same_auroc"] == 0.5
 
 
+def test_numbers_that_no_tree_can_hold_are_no_numbers():
+    ages = ["inf", "-inf", "1e999", "1e300", "nan", *(str(value) for value in range(295))]
+    _, unseen = ask(LABELS, age=ages)  # scikit-learn refuses infinity
+    assert "column_age_auroc" in unseen.values
+    (source,), _ = metadata(pd.DataFrame({"label": LABELS, "age": ages}))
+    assert source.numbers.iloc[:, 0].isna().tolist() == [True] * 5 + [False] * 295
+
+
 def test_a_column_is_numbers_where_nearly_all_its_cells_are():
     rows = pd.DataFrame({"label": ["a"] * 20, "size": [*map(str, range(19)), "unknown"], "kind": ["1", "x"] * 10})
     sources, left_out = metadata(rows)
