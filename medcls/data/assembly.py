@@ -131,8 +131,9 @@ def assemble(
     rows = rows[rows["path"].isin(facts.index)]
     check_masks(masks)
     found = masks_beside_images(rows, facts) if masks == "leave_out" else {}
-    rows = rows[~rows["path"].isin(found)]
-    facts = facts.loc[rows["path"]]
+    if found:
+        rows = rows[~rows["path"].isin(found)]
+        facts = facts.loc[rows["path"]]
     is_dicom = facts["format"].to_numpy() == "DICOM"
     if dicom_patients:
         rows = group_by_patient(root, rows, is_dicom, asked_otherwise=bool(rows["group"].any()))
