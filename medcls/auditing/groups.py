@@ -23,7 +23,7 @@ def groups(manifest: Manifest, divided: Manifest | None) -> list[Finding]:
     named = rows[rows["group"] != ""]
     if named.empty:
         suggestion = suggest_pattern(rows)
-        suggested = f" {at_start(suggestion.sentence())}." if suggestion else ""
+        suggested = f" {at_start(suggestion.sentence(example=False))}." if suggestion else ""
         return [
             Finding(
                 "groups",

@@ -43,7 +43,7 @@ def assemble(
     label_map: Mapping[str, Sequence[str]] | None = None,
     leave_out_unmapped: bool = False,
     group_pattern: str | None = None,
-    masks: str = "leave_out",
+    masks: str | None = None,
     exclude_paths: str | Sequence[str] = (),
     exclude_file: str | Path | None = None,
     dicom_patients: bool = False,
@@ -73,9 +73,9 @@ def assemble(
         Leave out the images of classes that `label_map` does not name, rather than ask for a name.
     group_pattern : str, optional
         A regular expression that finds the patient (lesion, exam) in an image's relative path.
-    masks : str
-        `leave_out`: segmentation masks beside their images are no images; see `masks.masks_beside_images`. `keep`:
-        they are.
+    masks : str, optional
+        `keep` takes segmentation masks for images. Without, they are left out where they lie beside the images that
+        they belong to; see `masks.masks_beside_images`.
     exclude_paths : str or sequence of str
         Relative paths of images to leave out.
     exclude_file : path, optional
@@ -130,7 +130,7 @@ def assemble(
         )
     rows = rows[rows["path"].isin(facts.index)]
     check_masks(masks)
-    found = masks_beside_images(rows, facts) if masks == "leave_out" else {}
+    found = masks_beside_images(rows, facts) if masks is None else {}
     if found:
         rows = rows[~rows["path"].isin(found)]
         facts = facts.loc[rows["path"]]

@@ -108,12 +108,12 @@ def second_copy(root: Path, names: Sequence[str]) -> str | None:
     return None
 
 
-def list_images(root: Path, *, masks: str = "leave_out", to_be_judged: bool = False) -> tuple[pd.DataFrame, list[str]]:
+def list_images(root: Path, *, masks: str | None = None, to_be_judged: bool = False) -> tuple[pd.DataFrame, list[str]]:
     """List the images of a folder tree without opening one.
 
     Parameters
     ----------
-    masks : str
+    masks : str, optional
         `keep` takes what is called a mask (`x_mask.png` beside `x.png`) for an image.
     to_be_judged : bool
         The classes are known beforehand, by a trained network: then a folder of one class will do.
@@ -151,7 +151,7 @@ def list_images(root: Path, *, masks: str = "leave_out", to_be_judged: bool = Fa
     rows = as_rows(found)
     if rows.empty:
         raise MedclsError(f"{root} (data.root) has folders but no image in them ({', '.join(subfolders(root))}).")
-    rows, notes = leave_out_masks(rows) if masks == "leave_out" else (rows, [])
+    rows, notes = leave_out_masks(rows) if masks is None else (rows, [])
     if "" not in layout:
         used = {folder.name for folder in layout.values()}
         if passed_over := [name for name in subfolders(root) if name not in used]:
@@ -276,7 +276,7 @@ def from_folders(
     leave_out_unmapped: bool = False,
     group_pattern: str | None = None,
     groups: str | Path | None = None,
-    masks: str = "leave_out",
+    masks: str | None = None,
     exclude_paths: str | Sequence[str] = (),
     exclude_file: str | Path | None = None,
     phantoms_at: str | Path | None = None,
@@ -338,7 +338,7 @@ def from_folders(
             )
         names, said = read_groups(groups, root, rows["path"].tolist())
         rows, notes = rows.assign(group=names), [*notes, *said]
-    if masks == "leave_out":
+    if masks is None:
         wanted = rows
         if leave_out_unmapped and isinstance(label_map, Mapping):
             named = {str(old) for olds in label_map.values() for old in as_list(olds)}

@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+import shlex
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
@@ -11,7 +12,7 @@ import pandas as pd
 from medcls.data.file_search import below_root, lines_of
 from medcls.data.manifest import groups_from_paths
 from medcls.data.table_text import read_table, shown
-from medcls.errors import MedclsError, typed
+from medcls.errors import MedclsError
 from medcls.wording import counted, listed, printable, quoted
 
 MOST_PATHS = 50_000  # of more, none is looked at: it would take seconds
@@ -42,13 +43,14 @@ class Suggestion:
     groups: int
     example: tuple[str, str]
 
-    def sentence(self) -> str:
-        """What to type, and what would come of it."""
+    def sentence(self, *, example: bool = True) -> str:
+        """What to type, and what would come of it; without an example where names of files are not to be shown."""
         path, group = self.example
+        such = f", as {group!r} of {printable(path)}" if example else ""
         return (
-            f"file names look as if they told the patients: {typed('data.group_pattern', self.pattern)} makes "
-            f"{counted(self.groups, 'group')} of {counted(self.images, 'image')}, as {group!r} of {printable(path)}. "
-            "Add it if that is the patient (lesion, exam)"
+            f"file names look as if they told the patients: data.group_pattern={shlex.quote(self.pattern)} makes "
+            f"{counted(self.groups, 'group')} of {counted(self.images, 'image')}{such}. Add it if that is the patient "
+            "(lesion, exam)"
         )
 
 

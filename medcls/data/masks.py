@@ -179,7 +179,7 @@ def _masks_of_class(paths: Sequence[str], two_values: np.ndarray, suspects: np.n
     return {paths[mask]: paths[image] for pairs in certain for mask, image in pairs}
 
 
-def check_masks(masks: str) -> None:
+def check_masks(masks: str | None) -> None:
     """Refuse a value of `data.masks` that means nothing.
 
     Raises
@@ -187,8 +187,8 @@ def check_masks(masks: str) -> None:
     MedclsError
         It is neither of the two.
     """
-    if masks not in ("leave_out", "keep"):
-        raise MedclsError(f"data.masks is {masks!r}: choose leave_out or keep.")
+    if masks not in (None, "keep"):
+        raise MedclsError(f"data.masks is {masks!r}: choose keep, or null to leave them out.")
 
 
 def note_on_masks(found: Mapping[str, str]) -> list[str]:

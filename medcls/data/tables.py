@@ -34,7 +34,7 @@ def from_csv(
     leave_out_unmapped: bool = False,
     group_pattern: str | None = None,
     groups: str | Path | None = None,
-    masks: str = "leave_out",
+    masks: str | None = None,
     exclude_paths: str | Sequence[str] = (),
     exclude_file: str | Path | None = None,
     dicom_patients: bool = False,

@@ -512,7 +512,7 @@ def test_classes_that_are_masks_are_asked_about(folder, picture):
     assert f"data.root={root / 'images'}  " in said
     assert from_folders(root / "images", positive="a").classes == ("a", "b")
     assert from_folders(root, positive="images", masks="keep").classes == ("images", "masks")
-    with pytest.raises(MedclsError, match="data.masks is 'drop': choose leave_out or keep"):
+    with pytest.raises(MedclsError, match="data.masks is 'drop': choose keep, or null"):
         from_folders(root, masks="drop")
     # Among several classes the line to type leaves the masks out.
     for n in range(5):

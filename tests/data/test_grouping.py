@@ -1,5 +1,7 @@
 """Patients: given by a table beside folders, suggested by file names, and counted apart from what is not known."""
 
+import shlex
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -8,7 +10,7 @@ from medcls.data.folders import from_folders
 from medcls.data.grouping import group_notes, suggest_pattern
 from medcls.data.manifest import groups_from_paths
 from medcls.data.splits import split, split_table
-from medcls.errors import MedclsError, typed
+from medcls.errors import MedclsError
 
 
 def rows_of(paths, labels=None, given_split="", group="") -> pd.DataFrame:
@@ -37,7 +39,8 @@ def test_patterns_that_file_names_show_are_suggested(name, group):
     same = pd.Series([f"{label}{p}" for label, p, _ in NUMBERS])
     assert pd.Series(made).groupby(same).nunique().eq(1).all() and len(set(made)) == 40
     assert (found.images, found.groups) == (120, 40)
-    assert typed("data.group_pattern", found.pattern) in found.sentence()
+    assert f"data.group_pattern={shlex.quote(found.pattern)} makes" in found.sentence()
+    assert paths[0] not in found.sentence(example=False)
 
 
 @pytest.mark.parametrize(
@@ -92,7 +95,7 @@ def test_where_nothing_is_known_of_patients_it_is_said_and_the_names_give_the_li
     first, second = group_notes(rows_of(paths))
     assert first.startswith("patients are not known")
     assert second.startswith("file names look as if they told the patients: ")
-    assert typed("data.group_pattern", r"(pat\d+)") in second
+    assert r"data.group_pattern='(pat\d+)' makes" in second
     assert "makes 40 groups of 120 images, as 'pat0' of a/pat0_0.png" in second
     assert group_notes(rows_of(["a/1.png", "b/1.png"]))[1:] == []
 
