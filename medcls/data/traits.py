@@ -50,8 +50,8 @@ class Traits:
         Share of the outer quarters' pixels that belong to thin bright strokes (white top-hat): burned-in letters,
         rulers, tags.
     extremes : float
-        Share of pixels whose grey is within 1/16 of black and white from the darkest or the brightest there is: 1 for
-        a segmentation mask.
+        Share of pixels whose grey is within 1/16 of the scale from the darkest or the brightest there is: 1 for a
+        segmentation mask. 0 where more lies between them than at either of them, as in a picture that is nearly black.
     """
 
     phash: int
@@ -115,7 +115,13 @@ def _extremes(pixels: np.ndarray) -> float:
     """See `Traits.extremes`; of pixels as they are, since shrinking makes grey between black and white."""
     step = max(1, max(pixels.shape[:2]) // LARGEST)
     grey = np.asarray(Image.fromarray(np.ascontiguousarray(pixels[::step, ::step])).convert("L")).astype(np.int16)
-    return float(((grey - grey.min() < ALIKE) | (grey.max() - grey < ALIKE)).mean())
+    if len(np.unique(grey)) <= 2:  # 0 and 1, say
+        return 1.0
+    darkest, brightest = grey - grey.min() < ALIKE, grey.max() - grey < ALIKE
+    if np.ptp(grey) < 4 * ALIKE:
+        return 0.0
+    between = 1 - float((darkest | brightest).mean())
+    return 1 - between if between <= min(darkest.mean(), brightest.mean()) else 0.0
 
 
 def _frame(pixels: np.ndarray, share: float) -> np.ndarray:

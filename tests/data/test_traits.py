@@ -1,5 +1,6 @@
 """Traits: hashes as imagehash makes them, marks where there are marks, and any shape of picture."""
 
+import io
 from pathlib import Path
 
 import imagehash
@@ -69,6 +70,26 @@ def test_a_letter_near_the_edge_is_a_mark_and_tissue_is_none():
     assert traits(np.asarray(bright)).edge_marks == 0
     assert traits(np.asarray(within)).edge_marks == 0
     assert traits(np.asarray(lettered)).edge_marks > 5e-4
+
+
+def test_extremes_tell_a_mask_from_a_picture():
+    y, x = np.ogrid[:120, :100]
+    disc = (y - 60) ** 2 + (x - 40) ** 2 < 15**2
+    mask = np.repeat(disc[..., None], 3, axis=2).astype(np.uint8)
+    draw = np.random.default_rng(0)
+    assert traits(mask * 255).extremes == traits(mask).extremes == traits(mask * 0).extremes == 1
+    buffer = io.BytesIO()
+    Image.fromarray(mask * 255).save(buffer, "JPEG", quality=75)
+    assert traits(np.asarray(Image.open(buffer))).extremes > 0.99
+    large = np.asarray(Image.fromarray(mask * 255).resize((3000, 3600), Image.Resampling.NEAREST))
+    assert traits(large).extremes == 1
+    noise = draw.normal(0, 40, (120, 100, 3))
+    for level in (128, 270, 300, -30, -60):  # grey, and nearly white or black with some noise left
+        assert traits(np.clip(level + noise, 0, 255).astype(np.uint8)).extremes < 0.9, level
+    faint = np.clip(8 + noise / 20, 0, 255).astype(np.uint8)
+    assert traits(faint).extremes == 0
+    dark = np.where(mask > 0, np.clip(128 + noise, 0, 255), 0).astype(np.uint8)  # a picture in a black frame
+    assert traits(dark).extremes < 0.99
 
 
 def test_without_strokes_is_a_morphological_opening():
