@@ -39,9 +39,11 @@ def test_s10_what_merged_classes_were_called_makes_subgroups_down_to_the_report(
     assert external["source_label"].value_counts().to_dict() == {"nv": 30, "bcc": 16, "mel": 16}
 
 
-def test_classes_that_are_numbers_keep_the_order_that_an_earlier_run_gave_them(folder, tmp_path, monkeypatch):
+def test_classes_that_are_numbers_keep_the_order_that_an_earlier_run_gave_them(picture, tmp_path, monkeypatch):
     names = [str(number) for number in range(11)]
-    root = folder({name: 6 for name in names})
+    root = tmp_path / "images"
+    for number in range(66):
+        picture(root / names[number % 11] / f"{number}.png", number)
     run = tmp_path / "run"
     with monkeypatch.context() as patch:
         patch.setattr(assembly, "in_order", lambda labels: tuple(sorted(set(labels))))  # as it was

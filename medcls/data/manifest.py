@@ -346,10 +346,11 @@ def check_one_label_per_image(root: Path, rows: pd.DataFrame) -> None:
     if conflicted.empty:
         return
     lines = [
-        "  and  ".join(f"{printable(str(row.path))} ({row.label})" for row in same.itertuples())
+        "  and  ".join(f"{printable(str(row.path))} ({row.label})" for row in same.head(FEW_LISTED).itertuples())
+        + (f"  and {len(same) - FEW_LISTED:,} more" if len(same) > FEW_LISTED else "")
         for _, same in conflicted.groupby("content", sort=False)
     ]
-    if len(lines) <= FEW_LISTED:
+    if len(conflicted) <= 2 * FEW_LISTED:
         paths = ", ".join(f'"{path}"' for path in conflicted["path"])
         way = f"Correct the labels, or leave the images out: data.exclude='[{paths}]'"
     else:
