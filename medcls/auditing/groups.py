@@ -8,8 +8,7 @@ from medcls.auditing.findings import Finding
 from medcls.data.grouping import classes_without_group, parts_without_group, suggest_pattern
 from medcls.data.manifest import Manifest
 from medcls.data.splits import split_table, together
-from medcls.evaluation.estimates import at_start
-from medcls.wording import counted
+from medcls.wording import at_start, counted
 
 MISSED = 1 / 3
 """By so much of the share asked for a split is called another than was asked for."""
