@@ -182,11 +182,11 @@ class RunFolder:
         self.path.mkdir(parents=True, exist_ok=True)
         self._log = LogFile(self.path / log_name, encoding="utf-8")
         self._log.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-        self._early_log.setTarget(self._log)
-        self._early_log.flush()
         log = logging.getLogger("medcls")
         log.removeHandler(self._early_log)
         log.addHandler(self._log)
+        self._early_log.setTarget(self._log)
+        self._early_log.flush()
 
     def write_text(self, name: str, text: str) -> Path:
         """Write one file, whole or not at all."""
@@ -223,8 +223,16 @@ class RunFolder:
 class LogFile(logging.FileHandler):
     """The log of a command in its folder. Where it cannot be written any more, it ends, and nothing else does."""
 
+    _ended = False
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a record; after the first that failed, none: who hands on early lines does not know that it ended."""
+        if not self._ended:
+            super().emit(record)
+
     def handleError(self, record: logging.LogRecord) -> None:
         """Stop writing, and say so once, where the rest of the log goes."""
+        self._ended = True
         log = logging.getLogger("medcls")
         log.removeHandler(self)
         log.warning("%s cannot be written any more (%s): it ends here", self.baseFilename, sys.exc_info()[1])
