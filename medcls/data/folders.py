@@ -343,7 +343,7 @@ def from_folders(
         if leave_out_unmapped and isinstance(label_map, Mapping):
             named = {str(old) for olds in label_map.values() for old in as_list(olds)}
             wanted = rows[rows["label"].isin(named)]
-        refuse_classes_of_masks(root, wanted, frame)
+        refuse_classes_of_masks(root, wanted, frame=frame, remember=remember)
     return assemble(
         root,
         rows,

@@ -17,11 +17,8 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 import pandas as pd
 
-from medcls.data import images
-from medcls.data.images import UnreadableImage
-from medcls.data.traits import traits
+from medcls.data.survey import survey
 from medcls.errors import MedclsError, typed_label_map
-from medcls.preprocessing import Decoding
 from medcls.wording import counted, printable
 
 TWO_VALUES = 0.99  # at least so much of a mask is as dark as its darkest part or as bright as its brightest
@@ -202,15 +199,15 @@ def note_on_masks(found: Mapping[str, str]) -> list[str]:
     ]
 
 
-def refuse_classes_of_masks(root: Path, rows: pd.DataFrame, frame: int) -> None:
-    """Ask where all that is looked at of one class are masks, and nothing of another is; a few files are opened.
+def refuse_classes_of_masks(root: Path, rows: pd.DataFrame, *, frame: int, remember: bool) -> None:
+    """Ask where all that is looked at of one class are masks, and nothing of another is: a few files each.
 
     Parameters
     ----------
     rows : DataFrame
         With `path` and `label`, as the folders have them.
-    frame : int
-        Which frame of several.
+    frame, remember
+        As of `survey.survey`.
 
     Raises
     ------
@@ -218,7 +215,7 @@ def refuse_classes_of_masks(root: Path, rows: pd.DataFrame, frame: int) -> None:
         Names the folders, and the line to type.
     """
     paths = {str(label): part.tolist() for label, part in rows.groupby("label")["path"]}
-    masks = [label for label, some in paths.items() if _all_have_two_values(root, some, frame)]
+    masks = _classes_of_two_values(root, paths, frame, remember)
     others = [label for label in paths if label not in masks]
     if not masks or not others:
         return
@@ -246,14 +243,12 @@ def refuse_classes_of_masks(root: Path, rows: pd.DataFrame, frame: int) -> None:
     )
 
 
-def _all_have_two_values(root: Path, paths: Sequence[str], frame: int) -> bool:
-    chosen = [paths[k] for k in np.unique(np.linspace(0, len(paths) - 1, LOOKED_AT).astype(int))]
-    return all(_has_two_values(root / path, frame) for path in chosen)  # the first that has more ends it
-
-
-def _has_two_values(path: Path, frame: int) -> bool:
-    try:
-        seen = traits(images.read(path, Decoding(frame=frame)).pixels)
-    except UnreadableImage:  # is said later, with all the others
-        return False
-    return seen.extremes >= TWO_VALUES and seen.contrast > 0
+def _classes_of_two_values(root: Path, paths: Mapping[str, Sequence[str]], frame: int, remember: bool) -> list[str]:
+    """The classes of which all that is looked at has two values; what cannot be read is said later, with the rest."""
+    chosen = {
+        label: [some[k] for k in np.unique(np.linspace(0, len(some) - 1, LOOKED_AT).astype(int))]
+        for label, some in paths.items()
+    }
+    facts, _ = survey(root, [path for some in chosen.values() for path in some], frame=frame, remember=remember)
+    two_values = set(facts.index[(facts["extremes"] >= TWO_VALUES) & (facts["contrast"] > 0)])
+    return [label for label, some in chosen.items() if two_values.issuperset(some)]

@@ -599,7 +599,7 @@ def test_images_whose_pixels_nobody_knows_are_no_copies_of_each_other():
     result = split(manifest_of(["a", "b"] * 50, contents=unknown, given_split=came))
     assert [len(result.indices(name)) for name in ("train", "val", "test", "left_out")] == [60, 20, 20, 0]
     assert not any("identical" in note for note in result.notes)
-    check_one_label_per_image(result.rows)
+    check_one_label_per_image(result.root, result.rows)
     # Those that are known are held against each other all the same.
     contents = ["same", *[""] * 98, "same"]
     result = split(manifest_of(["a", "b"] * 50, contents=contents, given_split=came))

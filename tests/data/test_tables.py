@@ -335,7 +335,7 @@ def test_p13_a_class_without_a_new_name_is_left_out_only_when_asked_and_counted(
         from_csv(table(root, text), root, label_map={"x": ["a"], "y": ["b"]}, positive="y")
     kept = from_csv(table(root, text), root, label_map={"x": ["a"], "y": ["b"]}, positive="y", leave_out_unmapped=True)
     assert kept.rows["path"].tolist() == ["a1.png", "b1.png", "b2.png"]
-    assert "left out 1 image(s) of classes that data.label_map does not name: c 1" in kept.notes
+    assert "left out 1 image(s) of classes that data.label_map does not name: 'c' 1" in kept.notes
 
 
 def test_where_keeps_rows_and_counts_them(root):
