@@ -89,6 +89,22 @@ RUN = [text for text in TYPED if text not in NOT_RUN]
 RUN_SET = [text for text in SET if text not in NOT_RUN and text not in RUN_ELSEWHERE]
 
 
+def together(texts: list[str]) -> list[list[str]]:
+    """Settings of different names in one run, the first value of each, then the second of each, and so on."""
+    by_name: dict[str, list[str]] = {}
+    for text in texts:
+        by_name.setdefault(text.strip("'").split("=")[0], []).append(text)
+    return [
+        [values[number] for values in by_name.values() if number < len(values)]
+        for number in range(max(map(len, by_name.values())))
+    ]
+
+
+OF_EVALUATIONS = [text for text in RUN_SET if text.lstrip("'").startswith(TOLD)]
+ALONE = [text for text in RUN_SET if text in BESIDE or text.startswith(("-m", "resume=", "experiments="))]
+OF_TRAININGS = [text for text in RUN_SET if text not in OF_EVALUATIONS and text not in ALONE]
+
+
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where the reader sits: images, tables and runs under the names that the pages use."""
@@ -189,15 +205,19 @@ def test_a_command_runs(home, tmp_path, monkeypatch, capsys, text):
     return None
 
 
-@pytest.mark.parametrize("text", RUN_SET)
-def test_a_setting_of_the_tables_runs(home, tmp_path, monkeypatch, text):
+@pytest.mark.parametrize("texts", together(OF_EVALUATIONS), ids=" ".join)
+def test_settings_of_the_tables_run_in_an_evaluation(home, tmp_path, monkeypatch, texts):
     monkeypatch.chdir(home)
+    out = run_typed(f"python -m medcls.evaluate run=runs/NAME {' '.join(texts)}", tmp_path / "out")
+    assert (out / "report.html").is_file()
+
+
+@pytest.mark.parametrize("texts", [*together(OF_TRAININGS), *([text] for text in ALONE)], ids=" ".join)
+def test_settings_of_the_tables_run_in_a_training(home, tmp_path, monkeypatch, texts):
+    monkeypatch.chdir(home)
+    text = " ".join(texts)
     if text.startswith("-m data.folds=5"):
         return swept("runs/folds")
-    if text.lstrip("'").startswith(TOLD):
-        out = run_typed(f"python -m medcls.evaluate run=runs/NAME {text}", tmp_path / "out")
-        assert (out / "report.html").is_file()
-        return None
     beside = BESIDE.get(text, [])
     base = {"data.root": "data.root=/my/images", "positive_class": "positive_class=malignant"}
     for name in [*base]:
@@ -234,6 +254,7 @@ def test_whatever_is_written_to_be_typed_is_run_or_says_why_not():
     assert not unknown, "no command of medcls: say in NOT_RUN why it is not run, or in SHOWN what the block is"
     assert all(parts_of(text)[0] in MAINS for text in RUN)
     assert all("=" in text for text in RUN_SET)
+    assert sorted([*OF_EVALUATIONS, *OF_TRAININGS, *ALONE]) == sorted(RUN_SET)
     assert len(RUN) > 12 and len(RUN_SET) > 20
     # Nothing stands in these tables that is not on a page.
     assert set(NOT_RUN) <= {*TYPED, *SET}
