@@ -27,6 +27,9 @@ ERROR, TEST = "calibration_error", "calibration_test"
 DISTANCES = ("ici", "e50", "e90")
 LINE = ("calibration_slope", "calibration_intercept", "calibration_in_the_large")
 ERROR_BINS = 15
+ERROR_GROUPS = 20  # fewer make four bins of five at most: what the correction leaves of them is noise
+_GROUPS_A_BIN = 5
+_ROWS_COUNTED = 0.8  # of a figure of all rows at least so many must be in it
 
 # Beyond these a temperature is no correction any more. Sharpening more than tenfold would round distinct scores to
 # the same 0 and 1.
@@ -215,7 +218,7 @@ def reliability_table(table: Predictions, bins: int = 10, binning: Binning = "eq
 
 
 def calibration_error(predicted: Floats, events: Integers, groups: Integers, bins: int = ERROR_BINS) -> float:
-    """Root mean square distance between predicted and observed shares over bins, corrected for noise; NaN of no rows.
+    """Root mean square distance between predicted and observed shares over bins, corrected for noise.
 
     From the squared distance of each bin the variance of that distance is taken away (Kumar, Liang and Ma 2019,
     "Verified Uncertainty Calibration", section 4.2; Ferro and Fricker 2012, "A bias-corrected decomposition of the
@@ -232,11 +235,18 @@ def calibration_error(predicted: Floats, events: Integers, groups: Integers, bin
     groups : int64 array (n,)
         As of `resampling.group_numbers`. A bin with rows of one group alone counts nothing.
     bins : int
-        Of equal mass.
+        Of equal mass: so many at most, and no more than leave five groups a bin in the mean.
+
+    Returns
+    -------
+    float
+        NaN of fewer than 20 groups, and where the bins of one group alone hold more than a fifth of the rows.
     """
     _check_bins(bins, "equal_mass")
-    if len(predicted) == 0:
+    independent = len(np.unique(groups))
+    if independent < ERROR_GROUPS:
         return float("nan")
+    bins = min(bins, independent // _GROUPS_A_BIN)
     bin_of, edges = _bins(predicted, bins, "equal_mass")
     n, residual = np.bincount(bin_of, minlength=len(edges)), events - predicted
     gap = np.bincount(bin_of, weights=residual) / n
@@ -244,8 +254,10 @@ def calibration_error(predicted: Floats, events: Integers, groups: Integers, bin
     sums = np.bincount(place.ravel(), weights=residual - gap[bin_of])
     count = np.bincount(pair[:, 0])
     many = count > 1
+    if n[many].sum() < _ROWS_COUNTED * len(predicted):
+        return float("nan")
     variance = np.bincount(pair[:, 0], weights=sums**2)[many] * (count / np.maximum(count - 1, 1))[many] / n[many] ** 2
-    squared = float((n[many] * (gap[many] ** 2 - variance)).sum() / len(predicted))
+    squared = float((n[many] * (gap[many] ** 2 - variance)).sum() / n[many].sum())
     return float(np.sqrt(max(squared, 0.0)))
 
 
@@ -504,8 +516,16 @@ def _without_interval(table: Predictions, groups: Integers) -> dict[str, Interva
         note = curve.reason or f"a perfectly calibrated model would show about {perfect:.3f} on such rows"
         found[metric] = undefined(note) if curve.reason else Interval(value, nan, nan, "none", 0, note)
     error = calibration_error(*scores_and_events(table), groups)
-    note = "corrected for noise; 0 where the bins differ no more than chance makes them"
-    found[ERROR] = Interval(error, nan, nan, "none", 0, note)
+    if np.isnan(error):
+        few = len(np.unique(groups)) < ERROR_GROUPS
+        found[ERROR] = undefined(
+            f"of fewer than {ERROR_GROUPS} independent cases it would be noise"
+            if few
+            else "too many images of one group have nearly the same probability"
+        )
+    else:
+        note = "corrected for noise; 0 where the bins differ no more than chance makes them"
+        found[ERROR] = Interval(error, nan, nan, "none", 0, note)
     none = np.isnan(test.p)
     found[TEST] = undefined(test.method) if none else Interval(test.p, nan, nan, test.method, 0, "")
     return found

@@ -195,7 +195,7 @@ _CALIBRATION = {
     "e90": ("E90", "Its 90th percentile."),
     "calibration_error": (
         "Calibration error",
-        "Root mean square distance of predicted and observed shares over 15 bins, corrected for noise.",
+        "Root mean square distance of predicted and observed shares over up to 15 bins, corrected for noise.",
     ),
 }
 

@@ -230,6 +230,29 @@ def test_the_calibration_error_agrees_with_its_formula():
         error(scores, events, bins=0)
 
 
+def test_the_calibration_error_of_few_groups_sees_what_is_off_or_is_undefined():
+    """Fifteen bins of 24 rows have one or two rows each: what is left of them after the correction is 0 or noise."""
+    rng = np.random.default_rng(0)
+    off = [error(rng.uniform(0.7, 0.9, 24), rng.random(24) < 0.3) for _ in range(200)]
+    assert np.mean(np.array(off) > 0.2) > 0.95
+    assert np.isnan(error(rng.random(19), np.arange(19) % 2)) and not np.isnan(error(rng.random(20), np.arange(20) % 2))
+
+
+def test_a_calibration_error_of_few_of_the_rows_is_undefined_with_the_reason():
+    """The third of the rows with many groups stands in one bin; the rest are long runs of one group each."""
+    scores = np.concatenate([np.full(30, 0.05), np.repeat(np.linspace(0.1, 0.9, 6), 200)])
+    groups = np.concatenate([np.arange(30), np.repeat(np.arange(30, 36), 200)])
+    events = np.random.default_rng(0).random(len(scores)) < scores
+    assert np.isnan(error(scores, events, groups))
+    found = calibration_figures(of_scores(scores, events, groups.astype(str)), resamples=20)
+    said = found.set_index("metric").loc["calibration_error"]
+    assert (
+        np.isnan(said["estimate"]) and said["note"] == "too many images of one group have nearly the same probability"
+    )
+    few = calibration_figures(of_scores(scores[:19], np.arange(19) % 2), resamples=20).set_index("metric")
+    assert few.loc["calibration_error", "note"] == "of fewer than 20 independent cases it would be noise"
+
+
 @settings(max_examples=25, deadline=None)
 @given(n=st.integers(30, 200), seed=st.integers(0, 10**6), spread=st.sampled_from([0.3, 2.0, 8.0]))
 def test_the_calibration_line_is_the_maximum_of_the_likelihood(n, seed, spread):
