@@ -56,12 +56,8 @@ def step_barely(batch: int, size: int, steps: int) -> None:
 
 
 def few_steps(steps: int, epochs: int) -> list[str]:
-    """Settings that bound a training, whatever the number of images."""
-    return [
-        f"trainer.max_epochs={epochs}",
-        f"+trainer.limit_train_batches={steps}",
-        f"+trainer.limit_val_batches={steps}",
-    ]
+    """Settings that bound a training, whatever the number of images; validation is always whole."""
+    return [f"trainer.max_epochs={epochs}", f"+trainer.limit_train_batches={steps}"]
 
 
 def against_bare_step(given: argparse.Namespace, place: Path) -> list[dict[str, Any]]:
