@@ -10,13 +10,17 @@ from medcls.evaluation.analytic import Z
 from medcls.evaluation.assessment import Assessment
 from medcls.evaluation.intervals import FIXED, MACRO
 from medcls.evaluation.metrics import UNFITTED_THRESHOLD
+from medcls.evaluation.resampling import group_numbers
 from medcls.evaluation.thresholds import NOT_FITTED
-from medcls.wording import named
+from medcls.wording import counted, named
 
 UNDEFINED = "undefined"
 
 BEYOND_CHANCE = 3.1
 """So many standard errors under its expectation a figure lies by chance once in a thousand times."""
+
+BY_CHANCE = 0.025
+"""A miss of a target that chance, on val and on these images, gives less often is put down to something else."""
 
 FEW_FOR_DIGITS = 100
 """Under so many images the third decimal is less than a hundredth of an image."""
@@ -226,13 +230,29 @@ def missed_target(one: Assessment) -> tuple[str, str] | None:
         return None
     asked = f"{target.kind} {reached.both} where {target.value:g} was asked for ({target.text})"
     fitted_on = point.split.replace("_", " ") or "an unnamed split"
-    if reached.high < target.value:
+    judged_by = _independent(one, target.kind)
+    chance = target.chance_of(1 - reached.value, judged_by, point.cases)
+    if reached.high < target.value and chance < BY_CHANCE:
         title = f"The target was missed: {asked}"
         text = f"The threshold met it on {fitted_on}, where it was fitted, and chance alone does not explain the rest."
+    elif reached.high < target.value:
+        title = f"The target was missed: {asked}"
+        few = counted(point.cases, "independent case") if point.cases else "the few cases"
+        text = (
+            f"The threshold met it on {fitted_on}, where it was fitted. With {few} of "
+            f"{target.of(isolated(point.positive_class))} there, chance may explain the rest."
+        )
     else:
         title = f"The target was not reached on these images: {asked}"
         text = f"The threshold met it on {fitted_on}, where it was fitted. Its interval holds the target: maybe luck."
     return title, text if target.confidence is not None else f"{text} {point.promise}"
+
+
+def _independent(one: Assessment, kind: str) -> int:
+    """Independent cases behind the sensitivity or the specificity."""
+    positive = (one.table.rows["label"] == one.table.positive).to_numpy()
+    groups = group_numbers(one.table.clusters, len(one.table))
+    return len(np.unique(groups[positive if kind == "sensitivity" else ~positive]))
 
 
 def worse_than_chance(one: Assessment) -> tuple[str, str] | None:

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import binom
+from scipy.stats import betabinom, binom
 
 from medcls.errors import MedclsError, nearest
 from medcls.evaluation import digits
@@ -75,6 +75,41 @@ class Policy:
         """The fewest independent rows of its class with which a threshold can meet the target with confidence."""
         return math.ceil(math.log1p(-(self.confidence or 0.0)) / math.log(self.value))
 
+    def of(self, positive: str) -> str:
+        """Name the class that a target is about: the positive one for a sensitivity, all others for a specificity."""
+        return positive if self.kind == "sensitivity" else f"any class but {positive}"
+
+    def wrong_of(self, n: int) -> int:
+        """How many of `n` independent cases of its class the threshold of a target may leave on the wrong side."""
+        if self.confidence is None:
+            return n - math.ceil(self.value * n - 1e-9)
+        left = np.arange(1, n + 1)  # the k-th lowest of n scores, and with it the k - 1 below, may lie under it
+        return max(int(np.count_nonzero(binom.sf(left - 1, n, 1 - self.value) >= self.confidence)) - 1, 0)
+
+    def chance_of(self, share: float, n: int, fitted_on: int) -> float:
+        """How often so large a share of new cases of the class is called wrongly, or a larger one, by chance alone.
+
+        The threshold is the k-th lowest score of the cases that it was fitted on, so of `n` new ones from the same
+        population the number under it is beta-binomial, with k and `fitted_on` + 1 - k, whatever the distribution of
+        the scores (order statistics; section 2.4 of David and Nagaraja 2003). It allows for the cases on both sides.
+
+        Parameters
+        ----------
+        share : float
+            Of the new cases, those on the wrong side.
+        n, fitted_on : int
+            Independent new cases, and independent ones that the threshold was fitted on; of the target's class.
+
+        Returns
+        -------
+        float
+            A probability; 1 where nothing is known of the cases that it was fitted on.
+        """
+        if not fitted_on:
+            return 1.0
+        k = self.wrong_of(fitted_on) + 1
+        return float(betabinom.sf(math.floor(share * n + 1e-9) - 1, n, k, fitted_on + 1 - k))
+
 
 @dataclasses.dataclass(frozen=True)
 class OperatingPoint:
@@ -103,6 +138,9 @@ class OperatingPoint:
         With how many it is shown, see `digits.of_threshold`.
     confidence : float or None
         With which new images meet a target that asked for it; less than asked for where the rows were too few.
+    cases : int
+        Of a target: the independent cases of its class among the rows; 0 for another policy, and in what a medcls
+        stored that did not count them.
     """
 
     policy: str
@@ -119,6 +157,7 @@ class OperatingPoint:
     warnings: tuple[str, ...] = ()
     decimals: int = digits.LEAST
     confidence: float | None = None
+    cases: int = 0
 
     @property
     def shown(self) -> str:
@@ -301,6 +340,7 @@ def fit_operating_point(val: Predictions, policy: str, *, resamples: int = 1000,
         )
     scores = val.probabilities()[:, val.classes.index(positive)]
     independent = len(np.unique(groups[labels == (1 if asked.kind == "sensitivity" else 0)]))
+    point = dataclasses.replace(point, cases=independent if asked.is_target else 0)
     asked, unsure = _with_margin(asked, independent, positive)
     warnings += unsure
     point = dataclasses.replace(point, confidence=asked.confidence)
@@ -325,18 +365,16 @@ def _with_margin(policy: Policy, n: int, positive: str) -> tuple[Policy, tuple[s
     """The share that the fitted rows must reach for new ones to meet the target with confidence; or why none does."""
     if policy.confidence is None:
         return policy, ()
-    left = np.arange(1, n + 1)  # the k-th lowest of n scores, and with it the k - 1 below, may lie under the threshold
-    allowed = int(np.count_nonzero(binom.sf(left - 1, n, 1 - policy.value) >= policy.confidence))
+    held: float = policy.confidence
     warnings: tuple[str, ...] = ()
-    if not allowed:
-        of = positive if policy.kind == "sensitivity" else f"any class but {positive}"
+    if (possible := 1 - policy.value**n) < held:
+        held = possible
         warnings = (
-            f"No threshold meets {policy.text} on {n} independent cases of {of}: it takes {policy.cases_it_takes}. The "
-            f"one here leaves none of them on the wrong side, and meets a {policy.kind} of {policy.value:g} with "
-            f"{1 - policy.value**n:.0%} confidence.",
+            f"No threshold meets {policy.text} on {n} independent cases of {policy.of(positive)}: it takes "
+            f"{policy.cases_it_takes}. The one here leaves none of them on the wrong side, and meets a {policy.kind} "
+            f"of {policy.value:g} with {held:.0%} confidence.",
         )
-    held = policy.confidence if allowed else 1 - policy.value**n
-    return dataclasses.replace(policy, value=(n - max(allowed - 1, 0)) / n, confidence=held), warnings
+    return dataclasses.replace(policy, value=(n - policy.wrong_of(n)) / n, confidence=held), warnings
 
 
 def _positive_class(table: Predictions) -> str:

@@ -15,8 +15,8 @@ from medcls.evaluation.intervals import intervals
 from medcls.evaluation.metrics import classification_metrics
 from medcls.evaluation.policies import Policies
 from medcls.evaluation.report import look_at, metric_sections, notices
-from medcls.evaluation.telling import missed_target, operating_point, worse_than_chance
-from medcls.evaluation.thresholds import OperatingPoint, fit_operating_point
+from medcls.evaluation.telling import BY_CHANCE, missed_target, operating_point, worse_than_chance
+from medcls.evaluation.thresholds import OperatingPoint, fit_operating_point, parse_policy
 from medcls.pages.names import Names
 from medcls.terminal import show_table
 
@@ -48,6 +48,26 @@ def test_a_target_missed_by_no_more_than_chance_is_not_called_missed():
     title, text = missed_target(judged_at("sensitivity>=0.95@60%", -0.2))
     assert title.startswith("The target was not reached on these images: sensitivity 0.9")
     assert "holds the target" in text and "half of all cases" not in text
+
+
+@pytest.mark.parametrize("policy", ["sensitivity>=0.9", "sensitivity>=0.95@90%"])
+@pytest.mark.parametrize(("fitted_on", "judged_by"), [(8, 50), (20, 100), (40, 200), (40, 30)])
+def test_chance_on_val_is_seldom_taken_for_more_than_chance(policy, fitted_on, judged_by):
+    """Both drawn from one population. The share of the test cases alone was called beyond chance in up to 42%."""
+    target, draw, found = parse_policy(policy), np.random.default_rng([fitted_on, judged_by]), []
+    for _ in range(1000):
+        threshold = np.sort(draw.normal(size=fitted_on))[target.wrong_of(fitted_on)]
+        found.append(target.chance_of((draw.normal(size=judged_by) < threshold).mean(), judged_by, fitted_on))
+    assert (np.array(found) < BY_CHANCE).mean() < 0.04
+    assert target.chance_of(0.9, judged_by, fitted_on) < 1e-4 and target.chance_of(0.9, judged_by, 0) == 1
+
+
+def test_few_cases_on_val_may_explain_a_target_that_was_missed():
+    """The interval of test lies under the target, but the threshold stood on nine cases."""
+    title, text = missed_target(judged_at("sensitivity>=0.9", -0.5, fitted_on=30))
+    assert title.startswith("The target was missed: sensitivity 0.")
+    assert "With 9 independent cases of ill there, chance may explain the rest." in text
+    assert "chance alone does not explain" not in text
 
 
 def anew(one, table):
