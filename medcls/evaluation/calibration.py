@@ -20,6 +20,7 @@ from medcls.evaluation.intervals import bootstrap_limits
 from medcls.evaluation.metrics import Floats, Integers
 from medcls.evaluation.predictions import Predictions, check_fitted_with, check_may_fit, probabilities_of
 from medcls.evaluation.resampling import any_repeated, bootstrap, group_numbers, ratio
+from medcls.evaluation.spread import NEARLY_SAME
 
 Binning = Literal["equal_mass", "equal_width"]
 
@@ -341,6 +342,8 @@ def calibration_line(predicted: Floats, events: Integers) -> CalibrationLine:
     cases, others = odds[events == 1], odds[events == 0]
     if odds.min() == odds.max():
         return CalibrationLine(nan, nan, large, "every row has the same probability")
+    if odds.std() < NEARLY_SAME:
+        return CalibrationLine(nan, nan, large, "every row has nearly the same probability")
     if cases.min() >= others.max() or others.min() >= cases.max():
         return CalibrationLine(nan, nan, large, "the classes are separated, and the slope has no finite value")
     # On the scale of the scores' own spread the search ends equally sharp for any logits.

@@ -414,7 +414,7 @@ def _calibration(headline: Assessment) -> list[Limitation]:
             f"{whole.came_true} came true"
         )
     elif off and tilted:
-        title = f"Probabilities are too {_lean(slope)}: the calibration slope is {slope}, where 1 is right"
+        title = f"{_tilt(slope, positive)}: the calibration slope is {slope}, where 1 is right"
     elif off and shifted:
         title = shifted
     elif uneven:
@@ -423,12 +423,14 @@ def _calibration(headline: Assessment) -> list[Limitation]:
         return []
     meaning = "80 in 100 such calls are right" if positive is None else f"80 in 100 such images are {named(positive)}"
     distance = pick(headline.calibration, "ici", (positive or "",))
+    # Whether they put the images in order at all is not shown where the AUROC's interval reaches 0.5.
+    ordered = estimate(headline, "auroc").low > UNFITTED_THRESHOLD
+    use = "Use the probabilities to put images in order, not as risks." if ordered else "Do not use them as risks."
     mean = "" if math.isnan(distance.value) else f": in the mean they are {distance.value:.3f} off (ICI)"
     text = (
         f"That the classifier says 0.80 need not mean that {meaning}{mean}. The "
-        "reliability figure shows where. Use the probabilities to put images in order, not as risks. Where only the "
-        "mix of classes differs, prevalence=... re-weights them; otherwise fit them on images from where the "
-        "classifier is used."
+        f"reliability figure shows where. {use} Where only the mix of classes differs, prevalence=... re-weights "
+        "them; otherwise fit them on images from where the classifier is used."
     )
     return [Limitation(title, text, "mind")]
 
@@ -449,8 +451,11 @@ def _class_off(headline: Assessment) -> str | None:
     )
 
 
-def _lean(slope: Estimate | None) -> str:
-    return "extreme" if slope is not None and slope.value < 1 else "timid"
+def _tilt(slope: Estimate | None, positive: str | None) -> str:
+    """What a calibration slope away from 1 says."""
+    if slope is not None and slope.value <= 0:
+        return f"Higher probabilities do not go with more images of {named(positive or 'the called class')}"
+    return f"Probabilities are too {'extreme' if slope is not None and slope.value < 1 else 'timid'}"
 
 
 def _missed_bins(reliability: pd.DataFrame) -> int:

@@ -302,6 +302,23 @@ def test_probabilities_that_are_too_extreme_or_too_timid(power, lean):
     assert said.title.startswith(f"Probabilities are too {lean}: the calibration slope is ")
 
 
+@pytest.mark.parametrize("share", [0.5, 1.0])
+def test_a_slope_below_0_is_not_called_too_extreme_and_promises_no_order(share):
+    """The calls of `share` of the images are the wrong way round."""
+    table = predictions(seed=1, prevalence=0.5)
+    turned = np.arange(len(table)) < share * len(table)
+    probabilities = np.where(turned[:, None], table.probabilities()[:, ::-1], table.probabilities())
+    rows = table.rows.drop(columns=["logit_other", "logit_ill"])
+    other = dataclasses.replace(table, rows=rows).with_probabilities(probabilities)
+    uncalibrated = dataclasses.replace(policies(), calibration=None)
+    one = assessment(other, uncalibrated, prevalence=0.5)
+    listed = [said for said in found(one, (), sources(splits=None)) if "slope" in said.title]
+    if share == 1:
+        assert listed[0].title.startswith("Higher probabilities do not go with more images of ill: the calibration")
+    assert listed and all("put images in order" not in said.text for said in listed)
+    assert all("Do not use them as risks." in said.text for said in listed)
+
+
 def test_probabilities_of_four_classes_that_miss_in_several_ranges():
     table = predictions(seed=1, classes=FOUR, signal=1.0)
     confidence = table.probabilities().max(axis=1, keepdims=True)
