@@ -545,6 +545,7 @@ def _threshold(headline: Assessment) -> list[Limitation]:
 
 
 _TO_PREVALENCE = "shift to the stated prevalence"
+_LABEL_SETS = "label sets"
 
 
 def _fits(headline: Assessment) -> list[Limitation]:
@@ -553,7 +554,7 @@ def _fits(headline: Assessment) -> list[Limitation]:
     named = {
         "threshold": headline.policies.operating_point,
         "temperature" if calibration is None else calibration.name: calibration,
-        "label sets": headline.policies.conformal,
+        _LABEL_SETS: headline.policies.conformal,
     }
     if headline.deployment is not None and headline.policies.prior != calibration:
         named[_TO_PREVALENCE] = headline.policies.prior
@@ -563,16 +564,21 @@ def _fits(headline: Assessment) -> list[Limitation]:
         took_part = FITTED_TWICE.get(part.split)
         weak = [line for line in part.warnings if took_part is None or took_part not in line]
         if weak:
-            title = f"Weakly founded: the {name}, fitted on {counted(part.n, 'image')} of {split_name(part.split)}"
+            title = f"Weakly founded: the {name}, fitted on {_fitted_on(name, part.n)} of {split_name(part.split)}"
             found.append(Limitation(title, " ".join(weak), "mind"))
         if len(weak) < len(part.warnings) and name != _TO_PREVALENCE:  # named by the others
             twice[name] = part.split
     for split in dict.fromkeys(twice.values()):
         names = [name for name, of in twice.items() if of == split]
-        n = max(part.n for part in fitted.values() if part.split == split)
-        title = f"Fitted on images that were used before ({split}, {counted(n, 'image')}): {', '.join(names)}"
+        on = _fitted_on(names[0], fitted[names[0]].n)  # the label sets come last: images, where anything counts them
+        title = f"Fitted on images that were used before ({split}, {on}): {', '.join(names)}"
         found.append(Limitation(title, f"{at_start(FITTED_TWICE[split])}.", "mind"))
     return found
+
+
+def _fitted_on(name: str, n: int) -> str:
+    """Label sets count each independent case once (`referral.ConformalSets.n`), all else counts images."""
+    return counted(n, "independent case" if name == _LABEL_SETS else "image")
 
 
 def _prevalence(headline: Assessment) -> list[Limitation]:
@@ -644,7 +650,8 @@ def _patients(n: int, lone: int, groups: int, positive: str) -> list[Limitation]
         text = (
             f"Here {which} is taken as of another patient. Where patients have several images, the intervals are too "
             "narrow, and images of one patient may stand in training and test alike. Name the patient by "
-            "data.group_pattern or data.group_column; if each image is of another patient, all is well."
+            "data.group_pattern, data.groups or, in a table, data.group_column; if each image is of "
+            "another patient, all is well."
         )
         return [Limitation(title, text, "mind")]
     if groups < n:

@@ -276,7 +276,7 @@ def metric_sections(headline: Assessment, units: Assessment | None = None, names
         decisions=None if headline.decisions is None else decisions_sheet(headline.decisions, headline.benefit),
         benefit="" if headline.benefit is None else say_benefit(headline.benefit),
         sets=sets_sheet(headline),
-        sets_origin="" if rule is None else f"fitted on {_split(rule.split)}, n = {rule.n:,}",
+        sets_origin="" if rule is None else f"fitted on {_split(rule.split)}, {counted(rule.n, 'independent case')}",
         rejection=rejection_sheet(headline),
         subgroups=[
             {

@@ -404,6 +404,19 @@ def test_what_was_fitted_on_val_is_weaker_than_it_looks():
     assert the_one(logistic, "used before").title.endswith("threshold, logistic recalibration, label sets")
 
 
+def test_label_sets_count_independent_cases_and_what_else_is_fitted_counts_images():
+    """Each image of val has a twin that was kept with it."""
+    twins = predictions("val", 26, group="", kept_together=np.repeat([f"pair {k}" for k in range(13)], 2))
+    fitted = fit_policies(twins, coverage=0.95)
+    listed = found(assessment(predictions(seed=1), fitted))
+    assert "fitted on 13 independent cases of val" in the_one(listed, "Weakly founded: the label sets").title
+    assert "fitted on 26 images of val" in the_one(listed, "Weakly founded: the threshold").title
+    assert "(val, 26 images): threshold," in the_one(listed, "used before").title
+    alone = dataclasses.replace(fitted, operating_point=None, calibration=None)
+    said = the_one(found(assessment(predictions(seed=1), alone, prevalence=None)), "used before")
+    assert "(val, 13 independent cases): label sets" in said.title
+
+
 def test_what_was_fitted_on_few_images_is_told_for_each_part():
     listed = found(assessment(predictions(seed=1), fit_policies(predictions("calibration", 40))))
     assert "40 images of calibration" in the_one(listed, "Weakly founded: the threshold").title
@@ -435,7 +448,9 @@ def test_p17_images_are_not_patients():
     listed = found(assessment(predictions(seed=1, group=pairs)))
     assert "Report the number of groups, 500, " in the_one(listed, "1,000 images of only 500 groups").text
     unknown = found(assessment(predictions(seed=1, group="")))
-    assert "each is taken as of another patient" in the_one(unknown, "belong to one patient").text
+    said = the_one(unknown, "belong to one patient").text
+    assert "each is taken as of another patient" in said
+    assert "data.group_pattern, data.groups or, in a table, data.group_column" in said
 
 
 def test_no_other_site_was_tried():
