@@ -49,6 +49,7 @@ from medcls.evaluation.telling import (
     plain_words,
     threshold_shown,
     told,
+    unsure_target,
     worse_than_chance,
 )
 from medcls.pages.layout import day_and_time, environment, markdown_environment
@@ -306,7 +307,9 @@ def keys(one: Assessment) -> list[Key]:
 def notices(one: Assessment) -> list[Notice]:
     """What must stand above the figures of a split."""
     found = []
-    found += [Notice(*said) for said in (worse_than_chance(one), missed_target(one)) if said is not None]
+    found += [
+        Notice(*said) for said in (worse_than_chance(one), missed_target(one), unsure_target(one)) if said is not None
+    ]
     if (part := TOOK_PART.get(one.table.split)) is not None:
         found.append(Notice("Not a test", f"These are figures of {one.table.split}: {part}."))
     if (note := one.metrics.majority_note()) is not None:

@@ -248,6 +248,16 @@ def missed_target(one: Assessment) -> tuple[str, str] | None:
     return title, text if target.confidence is not None else f"{text} {point.promise}"
 
 
+def unsure_target(one: Assessment) -> tuple[str, str] | None:
+    """Say, in a title and a text, where a target asked for more confidence than its cases on val allow."""
+    point = one.policies.operating_point
+    target = None if point is None else point.target
+    if point is None or target is None or not point.is_unsure:
+        return None
+    text = f"{point.promise} It takes {counted(target.cases_it_takes, 'independent case')}."
+    return f"The confidence that was asked for cannot be had ({target.text})", text
+
+
 def _independent(one: Assessment, kind: str) -> int:
     """Independent cases behind the sensitivity or the specificity."""
     positive = (one.table.rows["label"] == one.table.positive).to_numpy()

@@ -15,12 +15,13 @@ from medcls.evaluation.analytic import LEVEL
 from medcls.evaluation.metrics import UNFITTED_THRESHOLD, Floats, Integers, predicted_classes
 from medcls.evaluation.predictions import FEW_ROWS, Predictions, check_fitted_with, check_may_fit
 from medcls.evaluation.resampling import bootstrap, group_numbers
+from medcls.wording import counted, named
 
 Kind = Literal["fixed", "youden", "f1", "sensitivity", "specificity", "cost"]
 
 NOT_FITTED = "not fitted"
 
-_SURE = "a share above 0 and below 1, and after @ the confidence in percent, as 0.95@90%"
+_SURE = "a share above 0 and below 1, and after @ the confidence in percent, at least 50%, as 0.95@90%"
 
 # Each policy as it is typed, and what its number must be.
 _FORMS: dict[str, tuple[Kind, str]] = {
@@ -179,14 +180,32 @@ class OperatingPoint:
         if target is None:
             return ""
         if self.confidence is not None:
+            said = f"new images like those meet a {target.kind} of {target.value:g}"
+            reached, asked = f"{100 * self.confidence:.3g}%", f"{100 * (target.confidence or 0):.3g}%"
+            if not self.is_unsure:
+                return f"It was chosen so that {said} with {reached} confidence.{self._useless()}"
+            few = counted(self.cases, "independent case") if self.cases else "so few cases"
             return (
-                f"It was chosen so that new images like those meet a {target.kind} of {target.value:g} with "
-                f"{100 * self.confidence:.3g}% confidence."
+                f"{asked} confidence was asked for that {said}; with {few} of "
+                f"{target.of(named(self.positive_class))} to fit on, it is {reached}.{self._useless()}"
             )
         return (
             "A target that a threshold just meets on the images it was fitted on is met on new ones in about half of "
             f"all cases; {target.text}@90% leaves room for that."
         )
+
+    @property
+    def is_unsure(self) -> bool:
+        """Whether a target asked for more confidence than the rows allow."""
+        asked = None if self.target is None else self.target.confidence
+        return asked is not None and self.confidence is not None and self.confidence < asked
+
+    def _useless(self) -> str:
+        """Say of a threshold at an end of the scale what it does; empty for others."""
+        called = {0.0: "every image", 1.0: "no image"}.get(self.threshold)
+        if called is None:
+            return ""
+        return f" At a threshold of {self.shown}, {called} is called {named(self.positive_class)}."
 
     @property
     def is_fitted(self) -> bool:
@@ -253,7 +272,7 @@ def parse_policy(text: str) -> Policy:
             return Policy(asked, kind, UNFITTED_THRESHOLD if kind == "fixed" else float("nan"))
         if wanted == _SURE:
             value, confidence = _number(match[1]), _number(match[2].removesuffix("%")) / 100
-            if match[2].endswith("%") and 0 < value < 1 and 0 < confidence < 1:
+            if match[2].endswith("%") and 0 < value < 1 and 0.5 <= confidence < 1:
                 return Policy(asked, kind, value, confidence)
             raise MedclsError(f"The operating point's policy is {text!r}: after >= it should be {wanted}.")
         value = _number(match[1])

@@ -15,7 +15,7 @@ from medcls.evaluation.intervals import intervals
 from medcls.evaluation.metrics import classification_metrics
 from medcls.evaluation.policies import Policies
 from medcls.evaluation.report import look_at, metric_sections, notices
-from medcls.evaluation.telling import BY_CHANCE, missed_target, operating_point, worse_than_chance
+from medcls.evaluation.telling import BY_CHANCE, missed_target, operating_point, unsure_target, worse_than_chance
 from medcls.evaluation.thresholds import OperatingPoint, fit_operating_point, parse_policy
 from medcls.pages.names import Names
 from medcls.terminal import show_table
@@ -60,6 +60,16 @@ def test_chance_on_val_is_seldom_taken_for_more_than_chance(policy, fitted_on, j
         found.append(target.chance_of((draw.normal(size=judged_by) < threshold).mean(), judged_by, fitted_on))
     assert (np.array(found) < BY_CHANCE).mean() < 0.04
     assert target.chance_of(0.9, judged_by, fitted_on) < 1e-4 and target.chance_of(0.9, judged_by, 0) == 1
+
+
+def test_a_confidence_that_cannot_be_had_stands_in_the_first_lines():
+    one = judged_at("sensitivity>=0.95@90%", 0.0, fitted_on=30)
+    title, text = unsure_target(one)
+    assert title == "The confidence that was asked for cannot be had (sensitivity>=0.95@90%)"
+    assert "with 9 independent cases of ill to fit on, it is 37%. It takes 45 independent cases." in text
+    assert title in [notice.title for notice in notices(one)]
+    assert unsure_target(judged_at("sensitivity>=0.95@90%", 0.0)) is None
+    assert unsure_target(judged_at("sensitivity>=0.95", 0.0)) is None
 
 
 def test_few_cases_on_val_may_explain_a_target_that_was_missed():

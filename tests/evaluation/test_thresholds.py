@@ -295,9 +295,20 @@ def test_too_few_cases_for_the_confidence_are_told_how_many_it_takes():
         "No threshold meets sensitivity>=0.95@90% on 44 independent cases of malignant: it takes 45. The one here "
         "leaves none of them on the wrong side, and meets a sensitivity of 0.95 with 90% confidence."
     ) in point.warnings
-    assert point.promise.endswith("meet a sensitivity of 0.95 with 89.5% confidence.")
+    assert point.promise == (
+        "90% confidence was asked for that new images like those meet a sensitivity of 0.95; with 44 independent "
+        "cases of malignant to fit on, it is 89.5%. At a threshold of 0.000, every image is called malignant."
+    )
     few = fit_operating_point(table(*random_rows(30)), "specificity>=0.9@95%", resamples=2)
     assert any("20 independent cases of any class but malignant: it takes 29" in line for line in few.warnings)
+
+
+def test_a_threshold_that_calls_nothing_says_so():
+    scores = np.r_[np.linspace(0.1, 0.5, 8), np.linspace(0.6, 0.9, 8)]
+    point = fit_operating_point(table(scores, np.r_[np.ones(8), np.zeros(8)]), "specificity>=0.9@90%", resamples=2)
+    assert point.threshold == 1
+    assert "to fit on, it is 57%. At a threshold of 1.000, no image is called malignant." in point.promise
+    assert OperatingPoint.from_plain(point.to_plain()) == point and point.is_unsure
 
 
 def test_p03_images_of_one_patient_count_as_one_case_of_a_target():
@@ -317,7 +328,15 @@ def test_a_specificity_with_confidence_is_the_mirror_of_a_sensitivity():
 
 
 @pytest.mark.parametrize(
-    "text", ["sensitivity>=0.95@", "sensitivity>=0.95@90", "sensitivity>=1@90%", "specificity>=0.9@100%", "youden@90%"]
+    "text",
+    [
+        "sensitivity>=0.95@",
+        "sensitivity>=0.95@90",
+        "sensitivity>=1@90%",
+        "specificity>=0.9@100%",
+        "youden@90%",
+        "sensitivity>=0.95@9%",
+    ],
 )
 def test_a_confidence_that_is_none_is_refused(text):
     with pytest.raises(MedclsError, match="0.95@90%"):
