@@ -246,7 +246,7 @@ def operating_point(place: Path, table: Predictions) -> OperatingPoint | None:
         point = None if stored is None else OperatingPoint.from_plain(stored)
     except (ValueError, KeyError, TypeError) as error:
         raise MedclsError(f"{path} holds no operating point that can be read ({error!r}).") from error
-    if point is None:
+    if point is None or not point.is_fitted:
         return not_fitted(table)
     if point.checkpoint != table.checkpoint or point.positive_class != table.positive:
         log.warning(

@@ -537,10 +537,18 @@ def _threshold(headline: Assessment) -> list[Limitation]:
     if headline.table.positive is None or headline.policies.threshold is not None:
         return []
     title = f"The threshold is {UNFITTED_THRESHOLD}, not fitted"
-    text = (
-        "Nobody chose it: sensitivity and specificity are those of an accident. Fit one on val "
-        "(operating_point=youden, or sensitivity>=0.95), never on test."
-    )
+    point = headline.policies.operating_point
+    declined = () if point is None else point.warnings
+    if declined:
+        text = (
+            f"{' '.join(declined)} Sensitivity and specificity are those of an accident, and another operating_point "
+            "would not change that."
+        )
+    else:
+        text = (
+            "Nobody chose it: sensitivity and specificity are those of an accident. Fit one on val "
+            "(operating_point=youden, or sensitivity>=0.95), never on test."
+        )
     return [Limitation(title, text, "mind")]
 
 

@@ -216,6 +216,8 @@ def operating_point(one: Assessment) -> str:
         return f"{said} {point.promise}"
     if one.metrics.threshold_fitted:
         return said
+    if point is not None and point.warnings:  # one was asked for, and the scores did not bear it
+        return " ".join((said, *point.warnings))
     return f"{said} Nobody chose this threshold; on other images than these, one can be fitted."
 
 

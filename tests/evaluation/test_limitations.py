@@ -20,8 +20,10 @@ from made_study import (
 from medcls.evaluation.ledger import Readings
 from medcls.evaluation.limitations import Limitation, limitations
 from medcls.evaluation.policies import fit_policies, not_fitted
+from medcls.evaluation.predictions import Predictions
 from medcls.evaluation.shift import differences
 from medcls.evaluation.sources import Sources
+from medcls.evaluation.telling import operating_point
 from medcls.evaluation.thresholds import chosen_beforehand
 
 ALWAYS = "One training, with seed 0"
@@ -385,10 +387,23 @@ def test_groups_too_small_to_rank():
     assert said.level == "mind"
 
 
+def test_a_threshold_that_was_asked_for_and_declined_says_why():
+    """One answer for every image: youden was set, and medcls fitted none."""
+    rows = predictions("val", 200).rows
+    same = rows.assign(**{name: float(rows[name].mean()) for name in ("logit_other", "logit_ill")})
+    same = same.assign(prob_other=0.6, prob_ill=0.4)
+    declined = fit_policies(Predictions(same, BINARY, "ill"), "youden")
+    one = assessment(predictions(seed=1), declined)
+    for text in (the_one(found(one), "The threshold is 0.5, not fitted").text, operating_point(one)):
+        assert "Nearly the same answer for every image of val" in text, text
+        assert "Nobody chose" not in text and "operating_point=youden" not in text
+
+
 def test_p44_a_threshold_that_nobody_chose():
     table = predictions(seed=1)
     listed = found(assessment(table, not_fitted(table), prevalence=None))
     assert the_one(listed, "The threshold is 0.5, not fitted").level == "mind"
+    assert "Nobody chose it" in the_one(listed, "The threshold is 0.5").text
     fixed = fit_policies(predictions("calibration"), "fixed=0.3")
     assert silent(found(assessment(table, fixed)), "threshold is")
     four = predictions(seed=1, classes=FOUR)
