@@ -67,13 +67,13 @@ def leave(code: int, sentence: str) -> None:
 
 
 @contextlib.contextmanager
-def saying_what_is_there(describe: Callable[[], str]) -> Iterator[None]:
+def saying_what_is_there(describe: Callable[[BaseException], str]) -> Iterator[None]:
     """Let whatever ends the block say, behind its own words, what is there and how to go on."""
     try:
         yield
     except BaseException as error:
         with contextlib.suppress(Exception):  # the error itself counts more than what can be said about it
-            error.add_note(describe())
+            error.add_note(describe(error))
         raise
 
 

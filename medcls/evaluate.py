@@ -112,7 +112,7 @@ def run(cfg: DictConfig) -> None:
         doors[named[0]](cfg, folder)
     except BaseException as error:
         if folder.written:  # what is there is whole, and may have taken long
-            error.add_note(folder.what_is_there(command()))
+            error.add_note(folder.what_is_there(command(), error))
         else:
             folder.discard()
         raise
@@ -308,8 +308,11 @@ def evaluate_run(cfg: DictConfig, folder: RunFolder) -> None:
     else:
         check_split(cfg.split, opened)
         manifest, split = opened.reopen(cfg.split), cfg.split
-        beside = [opened.beside("val")] if cfg.split != "val" else []
+        beside = []
         copies, stamps, images, name = None, opened.loaded.stamps, opened.images, opened.name
+    rehearse(opened, manifest, split, beside, telling, anew=anew, views=cfg.views)
+    if not external and split != "val":
+        beside = [opened.beside("val")]
     sources = reporting.sources_of_run(
         opened.folder,
         name=name,
@@ -342,6 +345,39 @@ def evaluate_run(cfg: DictConfig, folder: RunFolder) -> None:
         folder, results, dataclasses.replace(sources, readings=readings, training_copies=copies), telling
     )
     log.info("the report: %s", folder.report)
+
+
+def rehearse(
+    opened: OpenedRun,
+    manifest: Manifest,
+    split: str,
+    beside: Sequence[Predictions],
+    telling: Telling,
+    *,
+    anew: Sequence[str],
+    views: int,
+) -> None:
+    """Tell made-up scores of these images as the result will be told: what cannot be is said before any is predicted.
+
+    Raises
+    ------
+    MedclsError
+        A column, class or prevalence that these images do not have; patients whose images disagree.
+    """
+    from medcls import reporting
+    from medcls.data.manifest import read_rows
+
+    loaded = opened.loaded
+    described = (loaded.classes, loaded.positive, loaded.checkpoint)
+    result = reporting.made_up(manifest.rows, split, *described)
+    if views > 1 and "calibration" not in opened.splits:
+        fitted = reporting.not_fitted(result, telling)
+    elif loaded.policies is not None and views == 1 and not anew:
+        fitted = reporting.Fitted.from_plain(loaded.policies)
+    else:
+        own = reporting.made_up(read_rows(opened.folder.manifest), opened.fitted_on, *described)
+        fitted = reporting.fit_quietly(own, telling)
+    reporting.judge_quickly([*([] if views > 1 else beside), result], fitted, telling)
 
 
 def say_what_it_changes(

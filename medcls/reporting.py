@@ -194,13 +194,14 @@ def fit(table: Predictions, telling: Telling) -> Fitted:
     MedclsError
         As `fit_policies`.
     """
-    fitted = _fit(table, telling)
+    fitted = fit_quietly(table, telling)
     for warning in fitted.images.warnings:
         log.warning(warning)
     return fitted
 
 
-def _fit(table: Predictions, telling: Telling) -> Fitted:
+def fit_quietly(table: Predictions, telling: Telling) -> Fitted:
+    """Fit as `fit` does, and log no warning: for made-up scores."""
     settings: dict[str, Any] = {"coverage": telling.coverage, "seed": telling.seed}
     of_images = fit_policies(table, telling.operating_point, calibrate=telling.calibrate, **settings)
     if telling.aggregate is None:
@@ -224,16 +225,28 @@ def rehearse(rows: pd.DataFrame, classes: Sequence[str], positive: str | None, t
     MedclsError
         A column, class or prevalence that these images do not have; patients whose images disagree.
     """
-    draw = np.random.default_rng(0)
 
-    def made_up(split: str) -> Predictions:
-        numbers = np.flatnonzero((rows["split"] == split).to_numpy())
-        return from_logits(rows, numbers, draw.normal(size=(len(numbers), len(classes))), classes, positive, "made up")
+    def scores(split: str) -> Predictions:
+        return made_up(rows, split, classes, positive)
 
     there = set(rows["split"])
-    fitted = _fit(made_up("calibration" if "calibration" in there else "val"), telling)
+    fitted = fit_quietly(scores("calibration" if "calibration" in there else "val"), telling)
     result = "held_out" if "held_out" in there else "test"
-    judge([made_up(split) for split in ("val", result)], fitted, dataclasses.replace(telling, resamples=2))
+    judge_quickly([scores(split) for split in ("val", result)], fitted, telling)
+
+
+def made_up(
+    rows: pd.DataFrame, split: str, classes: Sequence[str], positive: str | None, checkpoint: str = "made up"
+) -> Predictions:
+    """Scores of nobody for the images of a split, to find out beforehand whether results can be told as asked."""
+    numbers = np.flatnonzero((rows["split"] == split).to_numpy())
+    logits = np.random.default_rng(len(numbers)).normal(size=(len(numbers), len(classes)))
+    return from_logits(rows, numbers, logits, classes, positive, checkpoint)
+
+
+def judge_quickly(tables: Sequence[Predictions], fitted: Fitted, telling: Telling) -> Results:
+    """Judge as `judge` does, with hardly a resample: for what is refused, not for what is found."""
+    return judge(tables, fitted, dataclasses.replace(telling, resamples=2))
 
 
 def not_fitted(table: Predictions, telling: Telling) -> Fitted:

@@ -200,20 +200,23 @@ class RunFolder:
         table.write_csv(self.predictions / f"{name}.csv")
         self.written.setdefault(f"predictions/{name}.csv")
 
-    def what_is_there(self, go_on: str) -> str:
+    def what_is_there(self, go_on: str, error: BaseException) -> str:
         """Say what this command has written so far, and how to go on where it ended before its report.
 
         Parameters
         ----------
         go_on : str
             The command that makes what is missing.
+        error : BaseException
+            What ended this one: a mistake of the user's has to be mended first, or the command ends the same way.
         """
         if "report.html" in self.written:
             return f"Everything is written: {self.report}"
         written = ", ".join(self.written)
         before = " The report there is of an earlier evaluation." if self.report.exists() else ""
         whole_so_far = f"Written and whole in {self.path}: {written}" if written else f"Nothing is in {self.path} yet"
-        return f"{whole_so_far}. What comes after it is missing.{before} Go on with:\n  {go_on}"
+        how = "With that mended, go on with" if isinstance(error, MedclsError) else "Go on with"
+        return f"{whole_so_far}. What comes after it is missing.{before} {how}:\n  {go_on}"
 
     def write_json(self, name: str, content: Any) -> Path:  # noqa: ANN401 - plain data of any shape
         """Write plain data; NaN becomes null, so that any reader can read it."""

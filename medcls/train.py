@@ -171,11 +171,11 @@ def train(cfg: DictConfig, run: RunFolder) -> float | None:
         say_finished(run)
         return None
     if not over:
-        with ending.saying_what_is_there(lambda: what_was_trained(run)), ending.not_swallowed():
+        with ending.saying_what_is_there(lambda _: what_was_trained(run)), ending.not_swallowed():
             trainer.fit(classifier, datamodule=data, ckpt_path=str(run.last) if cfg.resume else None, weights_only=True)
     run.written = {"checkpoints": None}
     result = result_split(cfg, set(manifest.rows["split"]))
-    with ending.saying_what_is_there(lambda: run.what_is_there(evaluation(run, result))):
+    with ending.saying_what_is_there(lambda error: run.what_is_there(evaluation(run, result), error)):
         pictures.of_training(run, plain(cfg.schedule.phases), epochs_behind(run)[0], cfg.monitor, manifest.stamp)
         score(cfg, run, data, telling, trainer.strategy.root_device, asked)
     if over:

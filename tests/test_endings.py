@@ -55,9 +55,9 @@ def failing(error: BaseException, after: int = 0, real=None):
     return fail
 
 
-def break_stage(monkeypatch: pytest.MonkeyPatch, stage: str, rehearsed: bool = True) -> None:
-    """Let a stage fail; what a training rehearses on made-up scores first fails the second time."""
-    after = int(stage == "medcls.reporting.judge" and rehearsed)
+def break_stage(monkeypatch: pytest.MonkeyPatch, stage: str) -> None:
+    """Let a stage fail; what is rehearsed on made-up scores first fails the second time."""
+    after = int(stage == "medcls.reporting.judge")
     monkeypatch.setattr(stage, failing(KeyError("mean"), after, reporting.judge))
 
 
@@ -100,7 +100,7 @@ def test_the_command_that_goes_on_works_and_may_fail_itself(run, monkeypatch, ca
     with monkeypatch.context() as broken:
         break_stage(broken, stage)
         _, said = ended(train.main, broken, capsys, f"resume={run}")
-        break_stage(broken, stage, rehearsed=False)
+        break_stage(broken, stage)
         command = shlex.split(said.rpartition("Go on with:\n")[2].splitlines()[0])
         assert command[:3] == ["python", "-m", "medcls.evaluate"]
         before = {path for path in run.rglob("*") if path.is_file()}
@@ -206,6 +206,17 @@ def test_the_log_that_a_kill_left_does_not_stop_a_run_after_its_training(run, le
     assert set(history["epoch"].dropna()) == {0, 1, 2} and history["val/loss"].notna().sum() == 3
     run_door(train.main, f"resume={run}")
     assert (run / "report.html").exists()
+
+
+@pytest.mark.parametrize(
+    ("error", "how"), [(KeyError("mean"), "Go on with:"), (MedclsError("No."), "With that mended, go on with:")]
+)
+def test_a_mistake_of_the_users_is_to_be_mended_before_the_same_command_goes_on(tmp_path, error, how):
+    folder = RunFolder(tmp_path / "run")
+    folder.begin()
+    folder.write_text("metrics.json", "{}")
+    assert f" {how}\n  python again" in folder.what_is_there("python again", error)
+    folder.close()
 
 
 def test_a_full_disk_is_said_with_the_file_and_without_a_stack_trace(run, monkeypatch, capsys):

@@ -155,6 +155,26 @@ def test_a_folder_that_holds_a_run_or_an_evaluation_is_not_written_over(finished
         assert says in said and (taken / "report.html").read_bytes() == before
 
 
+@pytest.mark.parametrize(
+    ("setting", "says"),
+    [
+        ("prevalence={maligant: 0.1}", "maligant"),
+        ("subgroups={sexx: null}", "no column 'sexx'"),
+        ("ordered=[mild, severe]", "severe"),
+    ],
+)
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_settings_that_the_images_do_not_bear_are_refused_before_any_is_predicted(
+    run, tmp_path, monkeypatch, capsys, setting, says, elsewhere
+):
+    monkeypatch.setattr("medcls.inference.predict.predict_split", lambda *_, **__: pytest.fail("predicted"))
+    before = {path: path.read_bytes() for path in (run / "predictions").iterdir()}
+    other = [f"data.root={yaml.safe_load((run / 'config.yaml').read_text())['data']['root']}"] if elsewhere else []
+    said = refused(monkeypatch, capsys, f"run={run}", setting, *other)
+    assert says in said and "o on with" not in said
+    assert {path: path.read_bytes() for path in (run / "predictions").iterdir()} == before
+
+
 def test_a_full_disk_leaves_what_is_whole_of_an_evaluation_and_nothing_else(tmp_path, monkeypatch, capsys):
     def full(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
