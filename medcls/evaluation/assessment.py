@@ -236,7 +236,7 @@ def assess(
         subgroups=by_column,
         gaps=corrected(by_column),
         deployment=None if prevalence is None else _deployment(table, policies, found, prevalence),
-        cases_needed=cases_needed(found, precision_of_sensitivity, len(calibrated)),
+        cases_needed=cases_needed(found, precision_of_sensitivity, len(calibrated), calibrated.cases_by_class()),
     )
 
 

@@ -370,9 +370,7 @@ def _small(headline: Assessment) -> list[Limitation]:
 
 def _cases(headline: Assessment) -> dict[str, int]:
     """How many groups there are of each class."""
-    rows = headline.table.rows
-    groups = group_numbers(headline.table.clusters, len(rows))
-    return {name: len(np.unique(groups[(rows["label"] == name).to_numpy()])) for name in headline.table.classes}
+    return headline.table.cases_by_class()
 
 
 def _readings(sources: Sources) -> list[Limitation]:
@@ -637,13 +635,15 @@ def _groups(headline: Assessment) -> list[Limitation]:
     cases = _groups_of(headline)
     of_class = _cases(headline) if table.positive is not None else {}
     positive = "" if table.positive is None else f", {of_class[table.positive]:,} of them {table.positive}"
-    return [*_patients(n, lone, groups, positive), *_duplicates(n, groups, cases, positive)]
+    return [*_patients(n, lone, groups, positive), *_duplicates(n, lone, groups, cases, positive)]
 
 
-def _duplicates(n: int, groups: int, cases: int, positive: str) -> list[Limitation]:
+def _duplicates(n: int, lone: int, groups: int, cases: int, positive: str) -> list[Limitation]:
     if cases == groups:
         return []
-    of = counted(n, "image") if groups == n else f"{counted(n, 'image')} of {counted(groups, 'group')}"
+    of = counted(n, "image")
+    if groups < n:
+        of += f" of {counted(groups - lone, 'group')}" + (f" and {lone:,} without" if lone else "")
     text = (
         "Among them are duplicates or near duplicates of each other, which the split kept on one side: they are no "
         f"further cases, and the intervals allow for it. Report {cases:,} independent ones{positive}."
@@ -652,24 +652,30 @@ def _duplicates(n: int, groups: int, cases: int, positive: str) -> list[Limitati
 
 
 def _patients(n: int, lone: int, groups: int, positive: str) -> list[Limitation]:
+    found = []
     if lone:
-        which = "each" if lone == n else f"{lone:,} of them"
         title = f"Nothing says which of the {counted(n, 'image')} belong to one patient"
+        each = "each is"
+        if lone < n:
+            title = f"Nothing says which patient {lone:,} of the {n:,} images {'is' if lone == 1 else 'are'} of"
+            each = "it is" if lone == 1 else "each of them is"
         text = (
-            f"Here {which} is taken as of another patient. Where patients have several images, the intervals are too "
+            f"Here {each} taken as of another patient. Where patients have several images, the intervals are too "
             "narrow, and images of one patient may stand in training and test alike. Name the patient by "
             "data.group_pattern, data.groups or, in a table, data.group_column; if each image is of "
             "another patient, all is well."
         )
-        return [Limitation(title, text, "mind")]
-    if groups < n:
-        title = f"{counted(n, 'image')} of only {counted(groups, 'group')}"
+        found.append(Limitation(title, text, "mind"))
+    named_groups, grouped = groups - lone, n - lone
+    if named_groups < grouped:
+        title = f"{counted(grouped, 'image')} of only {counted(named_groups, 'group')}"
+        report = f", and of images without one, {lone:,}" if lone else positive
         text = (
             "Images of one patient or lesion resemble each other, and count for less than as many of different ones. "
-            f"The intervals allow for it. Report the number of groups, {groups:,}{positive}."
+            f"The intervals allow for it. Report the number of groups, {named_groups:,}{report}."
         )
-        return [Limitation(title, text, "mind")]
-    return []
+        found.append(Limitation(title, text, "mind"))
+    return found
 
 
 def _groups_of(headline: Assessment) -> int:

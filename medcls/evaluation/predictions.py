@@ -22,7 +22,7 @@ from scipy.special import logsumexp, softmax
 from medcls.errors import MedclsError, nearest
 from medcls.evaluation.hard_labels import are_hard_labels
 from medcls.evaluation.metrics import check_classes, check_probabilities
-from medcls.wording import at_start, named
+from medcls.wording import at_start, counted, named
 from medcls.writing import whole
 
 LOGIT, PROB = "logit_", "prob_"
@@ -165,6 +165,12 @@ class Predictions:
         component = pd.Series(connected_components(graph, directed=False)[1][:n])
         return component.map(dict(zip(component[::-1], self.rows["path"][::-1], strict=True))).tolist()
 
+    def cases_by_class(self) -> dict[str, int]:
+        """How many independent cases of each class: clusters, and rows that stand alone."""
+        clusters = pd.Series(self.clusters, index=self.rows.index, dtype=object)
+        own = {name: clusters[self.rows["label"] == name] for name in self.classes}
+        return {name: int(found[found != ""].nunique() + (found == "").sum()) for name, found in own.items()}
+
     def labels(self) -> NDArray[np.int64]:
         """Give the true class indices `(n,)`, in the order of `classes`."""
         return pd.Categorical(self.rows["label"], categories=list(self.classes)).codes.astype(np.int64)
@@ -238,11 +244,13 @@ class Predictions:
         counts = Counter(self.rows["label"])
         parts = ", ".join(f"{counts[name]} {named(name)}" for name in self.classes)
         words = f"{self.split or 'unnamed split'}, n = {len(self)} images ({parts})"
-        groups = self.rows.loc[self.rows["group"] != "", "group"].nunique()
+        grouped = self.rows["group"] != ""
+        groups, lone = self.rows.loc[grouped, "group"].nunique(), int((~grouped).sum())
         if groups:
-            words += f" of {groups} groups"
+            words += f" of {counted(groups, 'group')}"
+            words += f" and {counted(lone, 'image')} without a group" if lone else ""
         clusters = self.clusters
-        if "" not in clusters and (cases := len(set(clusters))) < groups + int((self.rows["group"] == "").sum()):
+        if "" not in clusters and (cases := len(set(clusters))) < groups + lone:
             words += f", {cases} independent cases"
         note = TOOK_PART.get(self.split)
         return f"{words}; {note}" if note else words

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
@@ -89,12 +90,15 @@ def check_half_width(value: Any) -> float:  # noqa: ANN401 - what a person typed
     return float(value)
 
 
-def cases_needed(intervals: pd.DataFrame, half_width: float, images: int) -> CasesNeeded | None:
+def cases_needed(
+    intervals: pd.DataFrame, half_width: float, images: int, cases: Mapping[str, int]
+) -> CasesNeeded | None:
     """Of the class that lacks the most, how many images its sensitivity takes; None where no class has an interval.
 
     Wilson's half width solved for the number of rows (`analytic.rows_for`), at the sensitivity as found. Where rows
     are grouped, their interval says as how many rows that stand alone they count, and as many times more are needed
-    (the design effect: Kish 1965, "Survey Sampling").
+    (the design effect: Kish 1965, "Survey Sampling"). They count as no fewer than there are groups of them, and no
+    more than themselves: an interval may be wider for reasons that are not theirs.
 
     Parameters
     ----------
@@ -104,12 +108,14 @@ def cases_needed(intervals: pd.DataFrame, half_width: float, images: int) -> Cas
         Asked for.
     images : int
         In the whole split.
+    cases : mapping of str to int
+        Groups of each class; images that stand alone count as one each.
     """
     rows = intervals[(intervals["metric"] == "sensitivity") & (intervals["n"] < images) & intervals["low"].notna()]
     found = []
     for row in rows.to_dict("records"):
         sensitivity, n, half = float(row["estimate"]), int(row["n"]), (float(row["high"]) - float(row["low"])) / 2
-        independent = max(1.0, rows_for(sensitivity, half))
+        independent = min(float(n), max(rows_for(sensitivity, half), float(cases[str(row["class"])])))
         needed = math.ceil(rows_for(sensitivity, half_width) * n / independent - 1e-6)
         found.append(CasesNeeded(str(row["class"]), sensitivity, half, half_width, n, needed, n / images, independent))
     return max(found, key=lambda one: one.more / one.share, default=None)

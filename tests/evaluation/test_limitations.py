@@ -462,6 +462,13 @@ def test_p17_images_are_not_patients():
     pairs = [f"patient {number // 2}" for number in range(1000)]
     listed = found(assessment(predictions(seed=1, group=pairs)))
     assert "Report the number of groups, 500, " in the_one(listed, "1,000 images of only 500 groups").text
+    half = found(assessment(predictions(seed=1, group=[*pairs[:600], *[""] * 400])))
+    assert "each of them is taken" in the_one(half, "Nothing says which patient 400 of the 1,000 images are of").text
+    said = the_one(half, "600 images of only 300 groups").text
+    assert "the number of groups, 300, and of images without one, 400." in said
+    one = found(assessment(predictions(seed=1, group=[*(str(number) for number in range(999)), ""])))
+    assert "Here it is taken" in the_one(one, "Nothing says which patient 1 of the 1,000 images is of").text
+    assert silent(one, "of only")
     unknown = found(assessment(predictions(seed=1, group="")))
     said = the_one(unknown, "belong to one patient").text
     assert "each is taken as of another patient" in said

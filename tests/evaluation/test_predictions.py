@@ -57,13 +57,23 @@ def clustered(groups, kept_together, n=6):
     return from_logits(rows, np.arange(n), np.random.default_rng(0).normal(size=(n, 2)), CLASSES, "malignant", "abc")
 
 
+def test_images_without_a_group_are_counted_beside_the_groups():
+    assert "of 2 groups and 3 images without a group" in clustered(["p", "p", "", "", "q", ""], None).caption()
+    assert "of 1 group and 1 image without a group" in clustered(["p", "p", "p", "p", "p", ""], None).caption()
+    assert "without a group" not in clustered(list("ppqqrr"), None).caption()
+    assert "group" not in clustered([""] * 6, None).caption()
+
+
 def test_rows_of_a_group_and_rows_kept_together_are_one_cluster():
     groups, kept = ["p", "p", "", "", "q", ""], ["", "", "0002", "0002", "", ""]
     assert clustered(groups, None).clusters == clustered(groups, "").clusters == groups
     table = clustered(groups, kept)
     assert table.clusters == ["0000", "0000", "0002", "0002", "0004", "0005"]
-    assert "of 2 groups, 4 independent cases" in table.caption()
+    assert "of 2 groups and 3 images without a group, 4 independent cases" in table.caption()
     assert "independent" not in clustered(groups, "").caption()
+    assert table.cases_by_class() == {"benign": 3, "malignant": 3}
+    assert clustered(groups, None).cases_by_class() == {"benign": 3, "malignant": 3}
+    assert clustered(["p", "q", "p", "q", "", "q"], None).cases_by_class() == {"benign": 2, "malignant": 1}
     # By a group and by what was kept together in turn; a name may be that of a group.
     assert clustered(["p", "p", "q", "q", "", ""], ["", "p", "p", "", "", "p"]).clusters == ["0000"] * 4 + [
         "0004",

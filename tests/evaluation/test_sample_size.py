@@ -28,9 +28,12 @@ def needed(hits, cases, others, half_width=0.05, size=1, resamples=200):
     labels = np.repeat([1, 0], [cases, others])
     called = np.r_[np.arange(cases) < hits, np.zeros(others, bool)]
     scores = np.where(called, 0.9, 0.1)
-    groups = None if size == 1 else [f"p{row // size}" for row in range(len(labels))]
+    names = [f"p{row // size}" for row in range(len(labels))]
+    groups = None if size == 1 else names
     found = intervals(labels, np.column_stack([1 - scores, scores]), CLASSES, "ill", groups, resamples=resamples)
-    return cases_needed(found, half_width, len(labels))
+    return cases_needed(
+        found, half_width, len(labels), {"ill": len(set(names[:cases])), "well": len(set(names[cases:]))}
+    )
 
 
 def test_how_many_more_is_said_with_its_setting():
@@ -53,19 +56,31 @@ def test_images_of_one_patient_count_for_less():
     assert "the 80 here count as about" in together.sentence() and "count as" not in alone.sentence()
 
 
+def test_images_that_stand_alone_count_in_full_beside_groups_of_the_other_class():
+    labels = np.repeat([1, 0], [10, 12])
+    scores = np.r_[[0.9] * 8, [0.1] * 2, [0.1] * 12]
+    groups = [*[""] * 10, *(f"p{row // 3}" for row in range(12))]
+    found = intervals(labels, np.column_stack([1 - scores, scores]), CLASSES, "ill", groups, resamples=200)
+    needed = cases_needed(found, 0.05, 22, {"ill": 10, "well": 4})
+    assert needed.of_class == "ill" and needed.independent == 10
+    assert "count as" not in needed.sentence() and needed.needed == math.ceil(rows_for(0.8, 0.05))
+
+
 def test_of_several_classes_the_one_that_lacks_most():
     rng = np.random.default_rng(0)
     labels = np.repeat([0, 1, 2], [200, 60, 30])
     scores = rng.dirichlet(np.ones(3), 290) + 2 * np.eye(3)[labels] * (rng.random(290) < 0.8)[:, None]
     scores /= scores.sum(axis=1, keepdims=True)
-    found = cases_needed(intervals(labels, scores, ("a", "b", "c"), None, resamples=50), 0.05, 290)
+    found = cases_needed(
+        intervals(labels, scores, ("a", "b", "c"), None, resamples=50), 0.05, 290, dict(a=200, b=60, c=30)
+    )
     assert found.of_class == "c" and found.images == 30
 
 
 def test_without_a_case_nothing_is_said():
     labels, scores = np.zeros(20, int), np.full(20, 0.3)
     found = intervals(labels, np.column_stack([1 - scores, scores]), CLASSES, "ill", resamples=20)
-    assert cases_needed(found, 0.05, 20) is None
+    assert cases_needed(found, 0.05, 20, {"well": 20, "ill": 0}) is None
 
 
 @pytest.mark.parametrize("value", [0, 0.5, -0.1, "0.05", True, None])
