@@ -43,6 +43,12 @@ def typed(key: str, value: str) -> str:
     return argument if argument == f"{key}={value}" else _for_a_shell(argument)
 
 
+def is_key(name: str) -> bool:
+    """Whether Hydra takes a name as a key of a mapping that is typed."""
+    plain = re.fullmatch(r"[A-Za-z_]\w*([ .-]\w+)*|0|[1-9]\d*", name, re.ASCII)
+    return plain is not None and name.lower() not in NO_NAMES
+
+
 def typed_label_map(classes: Mapping[str, Sequence[str]]) -> str:
     """`data.label_map={new: [old, ...]}` as it is typed at a shell.
 
@@ -50,9 +56,8 @@ def typed_label_map(classes: Mapping[str, Sequence[str]]) -> str:
     """
     parts = []
     for number, (new, olds) in enumerate(classes.items(), start=1):
-        plain = re.fullmatch(r"[A-Za-z_]\w*([ .-]\w+)*|0|[1-9]\d*", new, re.ASCII) and new.lower() not in NO_NAMES
         names = ", ".join(hydra_override("", old).removeprefix("=") for old in olds)
-        parts.append(f"{new if plain else f'class_{number}'}: [{names}]")
+        parts.append(f"{new if is_key(new) else f'class_{number}'}: [{names}]")
     return _for_a_shell(f"data.label_map={{{', '.join(parts)}}}")
 
 

@@ -1,6 +1,7 @@
 """Another site's images as they come: raw names, one class, another case, several frames in a file."""
 
 import json
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -69,6 +70,21 @@ def test_what_the_run_excluded_is_excluded_where_its_own_images_lie(merged, tmp_
 def test_a_label_map_that_is_typed_rules_over_the_runs(merged, tmp_path, picture):
     root = tree(tmp_path / "site", picture, {"normal": 5, "cancer": 5}, start=6000)
     table = judged(merged, root, tmp_path / "out", "data.label_map={malignant: [cancer], other: [normal]}")
+    assert table["label"].value_counts().to_dict() == {"malignant": 5, "other": 5}
+
+
+def test_what_is_offered_for_a_class_that_the_run_does_not_know_can_be_typed(
+    merged, tmp_path, picture, monkeypatch, capsys
+):
+    root = tree(tmp_path / "site", picture, {"normal": 5, "MALIGNANT": 5, "wart": 3}, start=6500)
+    monkeypatch.setattr("sys.argv", ["medcls.evaluate", f"run={merged}", f"data.root={root}"])
+    with pytest.raises(SystemExit) as end:
+        evaluate.main()
+    said = capsys.readouterr().err
+    assert end.value.code == 2 and "What wart means is for you to say" in said
+    (offered,) = (line.strip().partition("    ")[0] for line in said.splitlines() if "to leave them out" in line)
+    monkeypatch.setattr("medcls.reporting.draw", lambda *_, **__: [])
+    table = judged(merged, root, tmp_path / "out", *shlex.split(offered))
     assert table["label"].value_counts().to_dict() == {"malignant": 5, "other": 5}
 
 

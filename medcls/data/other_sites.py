@@ -5,8 +5,8 @@ from collections.abc import Collection, Mapping, Sequence
 import pandas as pd
 
 from medcls.data.manifest import as_list
-from medcls.errors import MedclsError
-from medcls.wording import counted, enumerated
+from medcls.errors import MedclsError, is_key, typed_label_map
+from medcls.wording import counted, enumerated, listed
 
 
 def match_classes(
@@ -53,21 +53,20 @@ def match_classes(
         if table and all(_named(label, table) for label in labels)
     ]
     tables = readings if len(readings) == 1 else [{name: name for name in classes}, own]
-    mapping: dict[str, str] = {}
-    mapped, other_case, unknown = [], [], []
-    for label in labels:
-        names = [(name, table[name]) for table in tables for name in _named(label, table)]
-        meant = {new for _, new in names}
-        if len(meant) > 1:
-            raise MedclsError(
-                f"The label {label!r} of these images could be {' or '.join(sorted(map(repr, meant)))}: it is a class "
-                f"of the run, and the run's own data.label_map puts it under another. {_asked(labels, classes)}"
-            )
-        if not names:
-            unknown.append(label)
-            continue
-        mapping[label] = meant.pop()
-        name = names[0][0]
+    meanings = {label: [(name, table[name]) for table in tables for name in _named(label, table)] for label in labels}
+    meant = {label: sorted({new for _, new in names}) for label, names in meanings.items()}
+    mapping = {label: new[0] for label, new in meant.items() if len(new) == 1}
+    unknown = [label for label in labels if not meant[label]]
+    if ambiguous := [label for label in labels if len(meant[label]) > 1]:
+        label = ambiguous[0]
+        raise MedclsError(
+            f"The label {label!r} of these images could be {' or '.join(map(repr, meant[label]))}: it is a class of "
+            "the run, and the run's own data.label_map puts it under another. "
+            + _asked([*ambiguous, *unknown], classes, mapping)
+        )
+    mapped, other_case = [], []
+    for label in mapping:
+        name = meanings[label][0][0]
         if mapping[label] != name:
             mapped.append(f"{label} to {mapping[label]}")
         elif name != label:
@@ -76,7 +75,7 @@ def match_classes(
         raise MedclsError(
             f"These images have the class(es) {enumerated(unknown)}; the run knows {', '.join(classes)}"
             + (f", and by its data.label_map {', '.join(own)}" if own else "")
-            + f". {_asked(unknown, classes)}"
+            + f". {_asked(unknown, classes, mapping)}"
         )
     notes = []
     if mapped:
@@ -93,8 +92,32 @@ def _named(label: str, table: Mapping[str, str]) -> list[str]:
     return [label] if label in table else [name for name in table if name.casefold() == label.casefold()]
 
 
-def _asked(labels: Sequence[str], classes: Sequence[str]) -> str:
-    return f"Give each its class by data.label_map, as data.label_map='{{{classes[0]}: [{labels[0]}], ...}}'."
+def _asked(labels: Sequence[str], classes: Sequence[str], mapping: Mapping[str, str]) -> str:
+    """The settings that give labels a class, as they are typed: each is whole, for a map that is typed is the only one.
+
+    Parameters
+    ----------
+    labels, classes : sequence of str
+        What a person must decide, and between what.
+    mapping : mapping of str to str
+        The labels whose class is known.
+    """
+    if not all(is_key(name) for name in classes):
+        return (
+            f"Name {'it' if len(labels) == 1 else 'them'} as the run's classes are named: those cannot be typed in "
+            "data.label_map."
+        )
+
+    def line(of: Mapping[str, str]) -> str:
+        return typed_label_map(
+            {name: [old for old, new in of.items() if new == name] for name in classes if name in of.values()}
+        )
+
+    those = "it is" if len(labels) == 1 else "they are all"
+    lines = [f"{line({**mapping, **dict.fromkeys(labels, name)})}    if {those} {name}" for name in classes]
+    left_out = [f"{line(mapping)} data.leave_out_unmapped=true    to leave them out"] if mapping else []
+    each = "" if len(labels) == 1 else "Where they are of several classes, share them out in one of these. "
+    return f"What {enumerated(labels)} means is for you to say. {each}Add one of:\n{listed([*left_out, *lines])}"
 
 
 def leave_out_again(

@@ -1,8 +1,12 @@
 """Labels of another site: paired with a run's classes by name, by the run's own map, by case; or refused."""
 
+import shlex
+
 import pandas as pd
 import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
 
+from medcls.data.manifest import check_label_map
 from medcls.data.other_sites import leave_out_again, match_classes
 from medcls.errors import MedclsError
 
@@ -31,7 +35,7 @@ def test_names_that_differ_in_case_alone_are_the_same_and_that_is_told():
     ("found", "classes", "label_map", "says"),
     [
         (["tumor"], ["normal", "tumour"], None, "tumor; the run knows normal, tumour"),
-        (["x", "y"], ["a", "b"], None, "data.label_map='{a: [x], ...}'"),
+        (["x", "y"], ["a", "b"], None, 'data.label_map={b: [x, y]}"    if they are all b'),
         (["cyst"], ["malignant", "other"], BUSI, "by its data.label_map malignant, benign, normal"),
         (["AB"], ["Ab", "aB"], None, "could be 'Ab' or 'aB'"),
         # A map that swaps names: nothing tells which of the two is meant.
@@ -42,6 +46,32 @@ def test_what_no_name_decides_is_asked(found, classes, label_map, says):
     with pytest.raises(MedclsError) as caught:
         match_classes(found, classes, label_map)
     assert says in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "found", [["MELANOMA", "nevus", "keratosis", "wart"], ["MELANOMA", "keratosis", "one, \"two'"]]
+)
+def test_every_setting_that_is_offered_gives_each_label_a_class_when_it_is_typed(found):
+    own = {"malignant": ["melanoma"], "other": ["nevus", "keratosis"]}
+    with pytest.raises(MedclsError) as caught:
+        match_classes(found, ["malignant", "other"], own)
+    offered = [line.partition("    ")[0].strip() for line in str(caught.value).splitlines()[1:]]
+    assert len(offered) == 3
+    for command, of_the_unknown in zip(offered, (None, "malignant", "other"), strict=True):
+        given = dict(
+            (one.key_or_group, one.value()) for one in OverridesParser.create().parse_overrides(shlex.split(command))
+        )
+        mapping = check_label_map(
+            given["data.label_map"], found, leave_out_unmapped=given.get("data.leave_out_unmapped", False)
+        )
+        expected = {"MELANOMA": "malignant", "nevus": "other", "keratosis": "other"} | {found[-1]: of_the_unknown}
+        assert mapping == {old: new for old, new in expected.items() if old in found and new}
+        assert match_classes(set(mapping.values()), ["malignant", "other"])[1] == []
+
+
+def test_classes_that_cannot_be_typed_are_offered_no_setting():
+    with pytest.raises(MedclsError, match="Name it as the run's classes are named"):
+        match_classes(["x"], ["得病", "b"])
 
 
 def test_a_name_that_is_both_is_what_all_the_others_are():
