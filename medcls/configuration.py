@@ -294,6 +294,11 @@ def resumed(cfg: DictConfig, overrides: Sequence[str]) -> DictConfig:
     own = OmegaConf.load(Path(str(cfg.resume)).expanduser() / "config.yaml")
     if not isinstance(own, DictConfig):
         raise MedclsError(f"{cfg.resume}/config.yaml is not a configuration.")
+    if missing := [name for name in ("data", "model", "schedule", "trainer", "seed") if name not in own]:
+        raise MedclsError(
+            f"{cfg.resume}/config.yaml is no configuration of a run: it has no {', '.join(missing)}. Bring it back as "
+            "the training wrote it."
+        )
     changed = {override.key_or_group for override in OverridesParser.create().parse_overrides(list(overrides))}
     former = str(own.data.root)
     for key in changed & set(MAY_CHANGE_ON_RESUME):

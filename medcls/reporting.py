@@ -392,12 +392,13 @@ def sources_of_run(
 
 def _read_record(path: Path, wanted: Sequence[str]) -> dict[str, Any] | None:
     """What a run wrote down of itself; None where the file is missing."""
-    record = read_json(path)
+    way_out = "Bring it back, or remove it: the report then goes without."
+    try:
+        record = read_json(path)
+    except MedclsError as error:
+        raise MedclsError(f"{error} {way_out}") from error
     if record is not None and not (isinstance(record, dict) and set(wanted) <= set(record)):
-        raise MedclsError(
-            f"{path} is not what a training wrote: it should hold {', '.join(wanted)}. Bring it back, or remove it: "
-            "the report then goes without."
-        )
+        raise MedclsError(f"{path} is not what a training wrote: it should hold {', '.join(wanted)}. {way_out}")
     return record
 
 

@@ -312,9 +312,13 @@ def is_scored(cfg: DictConfig, run: RunFolder) -> bool:
     # Written in this order: an older report is of another evaluation.
     if not run.report.exists() or not metrics.exists() or run.report.stat().st_mtime < metrics.stat().st_mtime:
         return False
-    told = read_json(metrics)
+    try:
+        told = read_json(metrics)
+    except MedclsError as error:
+        log.warning("%s The run is scored anew", error)
+        return False
     split = result_split(cfg, set(read_rows(run.manifest)["split"]))
-    return split in told and told.get("checkpoint") == weights_hash(read_state(run.best)[0])
+    return isinstance(told, dict) and split in told and told.get("checkpoint") == weights_hash(read_state(run.best)[0])
 
 
 def seed(value: int) -> None:

@@ -11,7 +11,7 @@ from doors import FAST, run_door
 from omegaconf import DictConfig, OmegaConf
 
 from medcls import audit, compare, ending, evaluate, pictures, reporting, train
-from medcls.configuration import configurations, open_door
+from medcls.configuration import configurations, open_door, resumed
 from medcls.errors import MedclsError
 from medcls.run_folder import RunFolder
 
@@ -196,6 +196,33 @@ def test_what_early_stopping_ended_is_not_trained_on_by_a_resume(folder, tmp_pat
     monkeypatch.setattr("lightning.Trainer.fit", failing(AssertionError("it trains")))
     run_door(train.main, f"resume={tmp_path}/run")
     assert (tmp_path / "run" / "report.html").exists()
+
+
+@pytest.mark.parametrize("left", ["", "{", "[]", "null"])
+def test_metrics_that_are_damaged_are_made_anew(tmp_path, left):
+    folder = RunFolder(tmp_path / "run")
+    folder.begin()
+    folder.write_text("metrics.json", left)
+    folder.write_text("report.html", "")
+    folder.write_text("manifest.csv", "path,label,group,split,given_split,content,stamp\n")
+    assert not train.is_scored(OmegaConf.create({"evaluate_test": True}), folder)
+    folder.close()
+
+
+@pytest.mark.parametrize("left", ["", "[1]"])
+def test_a_damaged_record_may_be_removed(tmp_path, left):
+    record = tmp_path / "audit.json"
+    record.write_text(left)
+    with pytest.raises(MedclsError, match=r"audit.json .* or remove it: the report then goes without"):
+        reporting._read_record(record, ("data",))
+    record.unlink()
+    assert reporting._read_record(record, ("data",)) is None
+
+
+def test_an_empty_configuration_is_no_configuration_of_a_run(tmp_path):
+    (tmp_path / "config.yaml").touch()
+    with pytest.raises(MedclsError, match="config.yaml is no configuration of a run: it has no data, model"):
+        resumed(OmegaConf.create({"resume": str(tmp_path)}), [])
 
 
 @pytest.mark.parametrize("left", ["", "epoch,step,val/loss\n", "epoch,step,val/loss,train/loss\n2,1"])

@@ -123,7 +123,8 @@ class AtomicCheckpointIO(CheckpointIO):
                 "can run code."
             ) from error
         except (RuntimeError, EOFError) as error:
-            raise MedclsError(f"{path} is damaged or no checkpoint: {error}") from error
+            why = "it is empty" if not path.stat().st_size else str(error) or type(error).__name__
+            raise MedclsError(f"{path} is damaged or no checkpoint: {why}") from error
 
     def remove_checkpoint(self, path: str | Path) -> None:
         """Remove a checkpoint, if it is there."""

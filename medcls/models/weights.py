@@ -368,6 +368,8 @@ def read_state(path: Path) -> tuple[dict[str, Tensor], Mapping[str, Any]]:
         A file that is damaged, holds no tensors, or more than tensors and plain data.
     """
     content: Any
+    if not path.is_file():
+        raise MedclsError(f"There is no file {path}. Bring it back, or name another.")
     try:
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file

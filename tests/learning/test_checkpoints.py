@@ -120,3 +120,13 @@ def test_a_nan_in_the_first_epoch_gives_way_to_a_number(tmp_path: Path) -> None:
 def test_a_mode_that_does_not_exist_is_refused(tmp_path: Path) -> None:
     with pytest.raises(MedclsError, match="min or max"):
         checkpoints(tmp_path, "val/loss", "lowest")
+
+
+def test_what_is_wrong_with_a_damaged_checkpoint_is_said(tmp_path: Path) -> None:
+    last = tmp_path / "last.ckpt"
+    last.touch()
+    with pytest.raises(MedclsError, match=r"last.ckpt is damaged or no checkpoint: it is empty$"):
+        AtomicCheckpointIO().load_checkpoint(last)
+    last.write_bytes(folder_with(tmp_path / "whole.ckpt").read_bytes()[:200])
+    with pytest.raises(MedclsError, match=r"last.ckpt is damaged or no checkpoint: \w+"):
+        AtomicCheckpointIO().load_checkpoint(last)

@@ -15,7 +15,7 @@ from medcls.errors import MedclsError
 from medcls.learning.freezing import names_matching
 from medcls.models import weights
 from medcls.models.mobilenetv3 import mobilenetv3_large, mobilenetv3_small
-from medcls.models.weights import download, load_weights, refuse_frozen_unloaded
+from medcls.models.weights import download, load_weights, read_state, refuse_frozen_unloaded
 from medcls.models.zoo import (
     PublishedWeights,
     head_name,
@@ -486,3 +486,8 @@ def test_timms_published_file_loads(monkeypatch, tmp_path):
     assert account.reinitialised == {"last layer": ("fc.weight", "fc.bias")}
     assert account.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
     assert torch.equal(network.conv1[0].weight, published.conv1[0].weight)
+
+
+def test_a_file_of_weights_that_is_not_there_is_not_to_be_fetched_again(tmp_path):
+    with pytest.raises(MedclsError, match=r"There is no file .*best.ckpt. Bring it back"):
+        read_state(tmp_path / "best.ckpt")
