@@ -486,7 +486,7 @@ def show(results: Results, readings: Readings | None) -> None:
             log.warning(alike)
         undefined = [name for name in one.metrics.reasons if "/" not in name]
         if undefined:
-            reasons = "; ".join(dict.fromkeys(one.metrics.reasons[name] for name in undefined))
+            reasons = one.metrics.why(undefined)
             log.warning("%s: undefined: %s (%s)", one.table.name, ", ".join(undefined), reasons)
         if (note := one.metrics.majority_note()) is not None:
             log.warning("%s: %s", one.table.name, note)

@@ -543,12 +543,12 @@ def _why_undefined(split: Split, metric: str, name: str, found: dict[tuple[str, 
     k = split.classes.index(name)
     called = split.predicted == k
     none, every = f"no image was called {name!r}", f"every image was called {name!r}"
-    if metric in ("precision", "npv"):
-        return none if metric == "precision" else every
     if not (split.labels == k).any():
         return f"no image of class {name!r}"
     if (split.labels == k).all():
         return f"no image of any class but {name!r}"
+    if metric in ("precision", "npv"):
+        return none if metric == "precision" else every
     infinite = f"no image of another class was called {name!r}, so it is infinite"
     return {
         "mcc": every if called.all() else none,
@@ -570,7 +570,10 @@ def _rates(against_rest: Floats) -> Floats:
     cases = hits + missed
     # Without a case F1 is 0 whatever is called, which says nothing of the classifier.
     f1 = np.where(cases > 0, ratio(2 * hits, 2 * hits + missed + alarms), np.nan)
-    shares = (hits, cases), (quiet, quiet + alarms), (hits, hits + alarms), (quiet, quiet + missed)
+    # Of rows of one class each call is right, or each is wrong, whatever the classifier.
+    both = (cases > 0) & (quiet + alarms > 0)
+    called, left = (np.where(both, rows, 0) for rows in (hits + alarms, quiet + missed))
+    shares = (hits, cases), (quiet, quiet + alarms), (hits, called), (quiet, left)
     return np.column_stack([*(ratio(above, below) for above, below in shares), f1])
 
 

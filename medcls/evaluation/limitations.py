@@ -307,9 +307,9 @@ def _undefined(headline: Assessment) -> list[Limitation]:
     if not missing:
         return []
     title = f"Undefined: {', '.join(NAMES[name] for name in missing)}"
-    why = "; ".join(dict.fromkeys(reasons[name] for name in missing))
     text = (
-        f"{at_start(why)}. What cannot be told of these images is not known to be good: evaluate images of each class."
+        f"{at_start(headline.metrics.why(missing))}. What cannot be told of these images is not known to be good: "
+        "evaluate images of each class."
     )
     return [Limitation(title, text, "serious")]
 
@@ -325,6 +325,8 @@ def _chance(headline: Assessment) -> list[Limitation]:
         title = f"Not shown to be better than chance: AUROC {area}, and 0.5 is a toss of a coin"
         text = "The order in which the classifier puts the images may be luck. Take more images, or another approach."
         found.append(Limitation(title, text, "serious"))
+    if headline.metrics.of_one_class:  # always naming it is right by construction
+        return found
     if accuracy.value <= baseline:
         title = (
             f"The accuracy, {accuracy.value:.3f}, does not beat always naming the most frequent class, {baseline:.3f}"
@@ -346,12 +348,12 @@ def _chance(headline: Assessment) -> list[Limitation]:
 
 def _small(headline: Assessment) -> list[Limitation]:
     """Few cases of a class (P52), and intervals that leave the question open."""
-    names = _opening(headline)
+    names = [name for name in _opening(headline) if not math.isnan(headline.metrics.values[name])]
     wide = [name for name in names if (one := estimate(headline, name)).high - one.low > WIDE]
-    cases = _cases(headline)
+    cases = {name: n for name, n in _cases(headline).items() if n}  # what an absent class hides is said elsewhere
     few = [f"{n} of {named(name)}" for name, n in cases.items() if n < FEW_CASES]
     if few:
-        fewest = max(min(cases.values()), 1)
+        fewest = min(cases.values())
         text = (
             "Images of one group, and duplicates, count as one case. A case more or less called rightly moves a figure "
             f"by up to {1 / fewest:.0%}. With 95% certainty the figures lie in these ranges: {told(headline, *names)}. "
@@ -588,7 +590,9 @@ def _fitted_on(name: str, n: int) -> str:
 
 
 def _prevalence(headline: Assessment) -> list[Limitation]:
-    """PPV and NPV hold for one prevalence."""
+    """PPV and NPV hold for one prevalence; with images of one class alone there are none."""
+    if headline.metrics.of_one_class:
+        return []
     here = {name: one.value for name, one in class_shares(headline.table).items()}
     deployed = headline.deployment
     if deployed is None:
@@ -614,8 +618,7 @@ def _prevalence(headline: Assessment) -> list[Limitation]:
 def _predictive_values(headline: Assessment) -> str:
     if headline.table.positive is None:
         return "PPV and NPV of each class"
-    values, reasons = headline.metrics.values, headline.metrics.reasons
-    why = "; ".join(dict.fromkeys(reasons[name] for name in ("precision", "npv") if name in reasons))
+    values, why = headline.metrics.values, headline.metrics.why(("precision", "npv"))
     return _both_values(values["precision"], values["npv"]) + (f" ({why})" if why else "")
 
 
@@ -631,6 +634,8 @@ def _groups(headline: Assessment) -> list[Limitation]:
     """Images are not patients (P17), or nobody knows; and duplicates that were kept together are no further cases."""
     table = headline.table
     n, lone = len(table), int((table.rows["group"] == "").sum())
+    if n == 1:
+        return []
     groups = len(np.unique(group_numbers(table.rows["group"].tolist(), n)))
     cases = _groups_of(headline)
     of_class = _cases(headline) if table.positive is not None else {}

@@ -92,10 +92,23 @@ class Metrics:
             "threshold_fitted": self.threshold_fitted,
         }
 
+    @property
+    def of_one_class(self) -> bool:
+        """Whether all rows are of one class: naming it always is then right, and says nothing."""
+        return int((self.confusion.sum(axis=1) > 0).sum()) == 1
+
+    def why(self, names: Sequence[str]) -> str:
+        """Give the reasons why these metrics are undefined, each once; empty where none is."""
+        parts = [part for name in names if name in self.reasons for part in self.reasons[name].split("; ")]
+        return "; ".join(dict.fromkeys(parts))
+
     def majority_note(self) -> str | None:
-        """Say where the accuracy does not beat always naming the most frequent class, else None."""
+        """Say where the accuracy does not beat always naming the most frequent class, else None.
+
+        Of images of one class nothing is said: to name it always is right by construction.
+        """
         accuracy, baseline = self.values["accuracy"], self.values["majority_baseline"]
-        if not accuracy <= baseline:  # NaN on an empty split: nothing to say
+        if self.of_one_class or not accuracy <= baseline:  # NaN on an empty split: nothing to say
             return None
         return (
             f"The accuracy, {accuracy:.3f}, does not beat {baseline:.3f}, which is what always naming the most "
@@ -544,8 +557,9 @@ def _one_versus_rest(matrix: Integers, k: int, name: str, truth: Integers, score
         "prevalence": (cases, n, _NO_IMAGES),
         "sensitivity": (hits, cases, no_case),
         "specificity": (others - alarms, others, no_other),
-        "precision": (hits, calls, none_called),
-        "npv": (others - alarms, n - calls, f"every image was called {name!r}"),
+        # Of images of one class each call is right, or each is wrong, whatever the classifier.
+        "precision": (hits, 0 if one_class else calls, one_class or none_called),
+        "npv": (others - alarms, 0 if one_class else n - calls, one_class or f"every image was called {name!r}"),
         # Without a case F1 is 0 whatever is predicted, which says nothing of the classifier.
         "f1": (2 * hits, cases + calls if cases else 0, no_case),
         # Cross-multiplied, so that whole numbers are divided once.

@@ -298,7 +298,7 @@ def keys(one: Assessment) -> list[Key]:
     for metric in key_metrics(one):
         figure, of = found[metric], meaning(metric, one)
         notes = [_sentence(figure.note) + "." if math.isnan(figure.value) else of.text]
-        if metric == "accuracy":
+        if metric == "accuracy" and not one.metrics.of_one_class:
             notes.append(f"Always naming the most frequent class reaches {found['majority_baseline'].estimate}.")
         shown.append(Key(of.title, figure.estimate, figure.interval, " ".join(notes)))
     return shown

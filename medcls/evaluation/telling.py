@@ -361,6 +361,10 @@ def _of_accuracy(one: Assessment, found: dict[str, Figure]) -> list[str]:
     accuracy, baseline = found["accuracy"], found["majority_baseline"].value
     if math.isnan(accuracy.value):
         return []
+    if one.metrics.of_one_class:  # always naming it is right by construction
+        if one.table.positive is not None:  # said by sensitivity or specificity
+            return []
+        return [f"It names the right class for {_about(accuracy.value)} of 100 images{_between(accuracy)}."]
     most = isolated(one.table.classes[int(np.argmax(one.metrics.confusion.sum(axis=1)))])
     return [
         f"It names the right class for {_about(accuracy.value)} of 100 images{_between(accuracy)}; always "

@@ -440,8 +440,21 @@ def test_p50_one_class_only_is_nan_with_the_reason():
 def test_p50_f1_without_a_case_is_undefined_whatever_is_called():
     _, probabilities = random_split(2, 30, 0)
     found = intervals(np.ones(30, int), probabilities, BINARY, BINARY[0], resamples=50).set_index("metric")
-    assert found.loc["precision", "estimate"] == 0  # some were called positive
     assert np.isnan(found.loc["f1", "estimate"]) and found.loc["f1", "note"] == "no image of class 'malignant'"
+
+
+@pytest.mark.parametrize("only", [0, 1])
+def test_p50_of_one_class_ppv_and_npv_are_undefined_as_in_the_metrics(only):
+    """They are 0 or 1 by construction, whatever the classifier."""
+    _, probabilities = random_split(2, 30, 0)
+    labels = np.full(30, only)
+    expected = classification_metrics(labels, probabilities, BINARY, BINARY[0])
+    found = intervals(labels, probabilities, BINARY, BINARY[0], resamples=20).set_index("metric")
+    assert expected.confusion[only].all() and expected.of_one_class and expected.majority_note() is None
+    for name in ("precision", "npv"):
+        assert np.isnan(expected.values[name]) and np.isnan(found.loc[name, "estimate"])
+        assert found.loc[name, "note"] == expected.reasons[name] == expected.why([name, name])
+        assert expected.reasons[name].startswith("no image of ")
 
 
 def test_a_class_may_be_called_macro():

@@ -21,9 +21,10 @@ from medcls.evaluation.ledger import Readings
 from medcls.evaluation.limitations import Limitation, limitations
 from medcls.evaluation.policies import fit_policies, not_fitted
 from medcls.evaluation.predictions import Predictions
+from medcls.evaluation.report import notices
 from medcls.evaluation.shift import differences
 from medcls.evaluation.sources import Sources
-from medcls.evaluation.telling import operating_point
+from medcls.evaluation.telling import operating_point, plain_words
 from medcls.evaluation.thresholds import chosen_beforehand
 
 ALWAYS = "One training, with seed 0"
@@ -248,6 +249,33 @@ def test_a_predictive_value_that_nobody_can_tell_is_not_nan():
     nobody = assessment(table, dataclasses.replace(policies(), operating_point=chosen_beforehand(table, "fixed=1")))
     said = the_one(found(dataclasses.replace(nobody, deployment=None)), "PPV undefined and NPV 0.7")
     assert "no image was called 'ill'" in said.title
+
+
+def of_one_class(name, n, classes=BINARY):
+    table = predictions(seed=1, classes=classes, n=400)
+    rows = table.rows[table.rows["label"] == name].head(n).reset_index(drop=True)
+    return assessment(dataclasses.replace(table, rows=rows), prevalence=None)
+
+
+@pytest.mark.parametrize(("name", "classes"), [("ill", BINARY), ("other", BINARY), ("d", FOUR)])
+def test_of_a_site_with_one_class_nothing_is_said_that_holds_by_construction(name, classes):
+    one = of_one_class(name, 20, classes)
+    listed = found(one, (), EMPTY)
+    for words in ("accuracy", "PPV", ": 0 of ", ", 0 of "):
+        assert silent([line for line in listed if "Undefined" not in line.title], words)
+    why = the_one(listed, "Undefined").text.partition(". ")[0].split("; ")
+    assert len(why) == len({reason.casefold() for reason in why}) == (1 if classes == BINARY else 4)
+    few = the_one(listed, "Fewer than 30 cases")
+    assert few.title.endswith(f": 20 of {name}") and "by up to 5%" in few.text and "undefined" not in few.text
+    assert notices(one) == []
+    said = " ".join(plain_words(one))
+    assert "times in 100" not in said and "always answering" not in said
+
+
+def test_of_one_image_nobody_asks_which_patients_it_belongs_to():
+    assert silent(found(of_one_class("ill", 1), (), EMPTY), "belong to one patient")
+    table = predictions(seed=1, n=20, group="")
+    assert the_one(found(assessment(table), (), EMPTY), "belong to one patient")
 
 
 def test_p52_few_cases_are_named_with_their_ranges():
