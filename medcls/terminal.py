@@ -56,9 +56,9 @@ def show_table(rows: pd.DataFrame, title: str) -> None:
     # Class names are text, whatever brackets they hold.
     table = Table(title=escape(title), title_justify="left", title_style="bold", header_style="bold", expand=False)
     for column in rows.columns:
-        table.add_column(
-            escape(str(column)), justify="right" if pd.api.types.is_numeric_dtype(rows[column]) else "left"
-        )
+        # Where a terminal is too narrow for a word it goes on below, and is not cut off.
+        right = pd.api.types.is_numeric_dtype(rows[column])
+        table.add_column(escape(str(column)), justify="right" if right else "left", overflow="fold")
     for row in rows.itertuples(index=False):
         table.add_row(*(_figure(cell) if isinstance(cell, float) else escape(str(cell)) for cell in row))
     console.print(table)

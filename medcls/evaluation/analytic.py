@@ -167,7 +167,8 @@ def _recovered_ratio(
             return c / (2 * above * below)
         return (above * below + sign * float(np.sqrt((above * below) ** 2 - a * c))) / a
 
-    return root(of_above[0], of_below[1], -1), root(of_above[1], of_below[0], 1)
+    # Of a proportion of 0 the lower root is a negative zero, which would be shown as one.
+    return max(0.0, root(of_above[0], of_below[1], -1)), root(of_above[1], of_below[0], 1)
 
 
 def order_statistics(n: int, share: float, level: float = LEVEL) -> tuple[int, int]:

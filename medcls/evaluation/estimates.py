@@ -44,7 +44,12 @@ class Estimate:
     def __str__(self) -> str:
         if math.isnan(self.value):
             return "undefined"
-        return f"{self.value:.3f}" if math.isnan(self.low) else f"{self.value:.3f} ({self.low:.3f} to {self.high:.3f})"
+        limits = "" if math.isnan(self.low) else f" ({self.low:.3f} to {self.high:.3f})"
+        return f"{self.value:.3f}{limits}".replace("-", "\N{MINUS SIGN}")
+
+    def turned(self) -> "Estimate":
+        """The same with the other sign."""
+        return Estimate(-self.value, -self.high, -self.low)
 
     def below(self, other: "Estimate") -> bool:
         """Whether its whole interval lies under the other's; False where either cannot be told."""

@@ -33,6 +33,7 @@ from medcls.evaluation.analytic import (
 )
 from medcls.evaluation.metrics import Floats, Integers, check_classes, classification_metrics, predicted_classes
 from medcls.evaluation.resampling import Ranking, any_repeated, bootstrap, group_numbers, ratio, weighted_confusion
+from medcls.wording import counted
 
 MACRO = "(macro)"  # in the column `class`: the unweighted mean over classes; a class may well be named "macro"
 
@@ -403,8 +404,8 @@ def _from_few(split: Split, metric: str, name: str, estimate: float) -> Interval
     given = wilson_limits(estimate, split.count_groups(judged))
     low = estimate - float(np.hypot(max(estimate - rates[0], 0), estimate - given[0]))
     high = estimate + float(np.hypot(max(rates[1] - estimate, 0), given[1] - estimate))
-    unit = "groups" if split.clustered else "images"
-    note = f"{groups} {unit} set the threshold: fewer than {FEW_FOR_HELD_RATE} are too few for the bootstrap"
+    unit = counted(groups, "group" if split.clustered else "image")
+    note = f"{unit} set the threshold: fewer than {FEW_FOR_HELD_RATE} are too few for the bootstrap"
     method = f"order statistics of the threshold, with {WILSON}"
     return Interval(estimate, max(low, 0.0), min(high, 1.0), method, len(split.labels), note)
 

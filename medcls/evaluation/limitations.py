@@ -332,8 +332,8 @@ def _chance(headline: Assessment) -> list[Limitation]:
             f"The accuracy, {accuracy.value:.3f}, does not beat always naming the most frequent class, {baseline:.3f}"
         )
         text = (
-            "An accuracy says little where one class is rare. Read AUROC, sensitivity and specificity instead, and "
-            "choose the operating point for what an error costs."
+            "Always naming one class takes no image. Read AUROC, sensitivity and specificity instead, and choose the "
+            "operating point for what an error costs."
         )
         found.append(Limitation(title, text, "serious"))
     elif accuracy.low <= baseline:
@@ -494,7 +494,9 @@ def _sets(headline: Assessment) -> list[Limitation]:
             f"The others hold several labels ({sets.several:,}) or none ({sets.empty:,}), which both say 'I do not "
             f"know'. At a coverage of {rule.coverage:.0%} the classifier leaves most images to a person."
         )
-        found.append(Limitation(f"Only {sets.single:,} of {sets.n:,} label sets name one label", text, "mind"))
+        single = "None" if sets.single == 0 else f"Only {sets.single:,}"
+        name = "names" if sets.single < 2 else "name"
+        found.append(Limitation(f"{single} of {counted(sets.n, 'label set')} {name} one label", text, "mind"))
     return found
 
 

@@ -40,7 +40,8 @@ class Difference:
 
     def brief(self) -> str:
         """Without the intervals."""
-        return f"{self.name} {self.here.value:.3f} against {self.there.value:.3f}"
+        here, there = (Estimate(one.value, math.nan, math.nan) for one in (self.here, self.there))
+        return f"{self.name} {here} against {there}"
 
     def __str__(self) -> str:
         return f"{self.name} {self.here} against {self.there}"
@@ -60,8 +61,11 @@ def differences(here: Assessment, there: Assessment, pairs: int = 1) -> list[Dif
         found.append(
             Difference(name, estimate(here, metric, of_class), estimate(there, metric, of_class), of_calls=True)
         )
+    off, before = in_the_large(here).surplus, in_the_large(there).surplus
     name = "probabilities too high by"
-    found.append(Difference(name, in_the_large(here).surplus, in_the_large(there).surplus, of_calls=False))
+    if off.value < 0:
+        name, off, before = "probabilities too low by", off.turned(), before.turned()
+    found.append(Difference(name, off, before, of_calls=False))
     found += _shares_apart(class_shares(here.table), class_shares(there.table))
     return [
         one for one in _beyond_chance(found, pairs) if one.name != NAMES["auroc"] or one.here.value < one.there.value

@@ -1,4 +1,5 @@
 import itertools
+import math
 import time
 
 import numpy as np
@@ -195,6 +196,11 @@ def test_a_rate_of_0_or_1_is_not_certain_in_a_likelihood_ratio(of_cases, of_othe
         assert (of_cases - limit * of_others) ** 2 == pytest.approx(from_cases**2 + from_others**2, abs=1e-9)
 
 
+def test_a_likelihood_ratio_of_0_has_no_negative_lower_limit():
+    low, high = likelihood_ratio_limits(0.0, 1 / 20, 10, 20)
+    assert math.copysign(1, low) == 1 and low == 0 < high
+
+
 def test_a_positive_likelihood_ratio_knows_that_5_of_5_is_uncertain():
     low, high = likelihood_ratio_limits(1.0, 0.2, 5, 20)
     assert low < wilson_limits(1.0, 5)[0] / 0.2 < 5 < high
@@ -237,6 +243,14 @@ def test_a_held_rate_of_few_has_limits_by_order_statistics(cases, others, few):
         assert ("order statistics" in row.method) == row.metric.startswith(few)
         assert 0 <= row.low < row.estimate < row.high <= 1
         assert ("20 images set the threshold" in row.note) == row.metric.startswith(few)
+
+
+def test_a_single_group_that_sets_the_threshold_is_told_in_the_singular():
+    labels, groups = np.repeat([0, 1], [3, 30]), ["p"] * 3 + [f"q{k}" for k in range(30)]
+    scores = expit(np.random.default_rng(0).normal(size=33) + 2 * (labels == 0))
+    found = intervals(labels, np.column_stack([scores, 1 - scores]), BINARY, BINARY[0], groups, resamples=50)
+    notes = found.loc[found["metric"].str.startswith("specificity_at_"), "note"]
+    assert len(notes) and notes.str.contains("1 group set the threshold").all()
 
 
 def test_a_bootstrap_of_few_groups_has_wider_limits_and_says_so():

@@ -1,4 +1,5 @@
 import dataclasses
+import re
 
 import numpy as np
 import pytest
@@ -17,12 +18,13 @@ from made_study import (
     study,
 )
 
+from medcls.evaluation.estimates import Estimate
 from medcls.evaluation.ledger import Readings
 from medcls.evaluation.limitations import Limitation, limitations
 from medcls.evaluation.policies import fit_policies, not_fitted
 from medcls.evaluation.predictions import Predictions
 from medcls.evaluation.report import notices
-from medcls.evaluation.shift import differences
+from medcls.evaluation.shift import Difference, differences
 from medcls.evaluation.sources import Sources
 from medcls.evaluation.telling import operating_point, plain_words
 from medcls.evaluation.thresholds import chosen_beforehand
@@ -173,6 +175,9 @@ def test_a_test_unlike_val_is_told_with_the_accuracy_at_both_thresholds():
     assert f"on val it is {val.metrics.values['accuracy']:.3f}" in said.text
     assert "fitted on val, n = 1000" in said.text
     assert "probabilities too high by 0." in said.text
+    lower = assessment(predictions(seed=1, moved=-2.0), fitted)
+    text = the_one(found(lower, [val]), "Test is shifted against val: ").text
+    assert re.search(r"probabilities too low by 0\.\d+ \(0\.\d+ to 0\.\d+\)", text) and " -0." not in text
 
 
 def test_an_auroc_that_falls_is_a_shift_and_one_that_rises_is_none():
@@ -217,6 +222,8 @@ def test_p51_an_accuracy_that_beats_nothing():
     fitted = fit_policies(predictions("calibration", **rare))
     listed = found(assessment(predictions(seed=1, **rare), fitted, prevalence=0.05), ())
     assert the_one(listed, "does not beat always naming the most frequent class, 0.950").level == "serious"
+    even = assessment(predictions(seed=1, prevalence=0.5, moved=9.0), prevalence=0.5)
+    assert "rare" not in the_one(found(even, ()), "does not beat always naming the most frequent class, 0.500").text
     close = found(assessment(predictions(seed=1, n=200, signal=0.9)))
     assert the_one(close, "is not shown to beat").level == "mind"
 
@@ -378,6 +385,21 @@ def test_label_sets_that_settle_little():
     fitted = fit_policies(predictions("calibration", signal=0.5))
     said = the_one(found(assessment(predictions(seed=1, signal=0.5), fitted)), "label sets name one label")
     assert said.level == "mind"
+
+
+@pytest.mark.parametrize(("single", "said"), [(0, "None of 6 label sets names"), (1, "Only 1 of 6 label sets names")])
+def test_label_sets_of_which_none_or_one_is_an_answer(single, said):
+    one = assessment(predictions(seed=1))
+    rest = {"n": 6, "covered": 6, "single": single, "single_right": single, "several": 6 - single, "empty": 0}
+    counts = dataclasses.replace(one.sets, by_class={"other": (3, 3), "ill": (3, 3)}, **rest)
+    assert the_one(found(dataclasses.replace(one, sets=counts)), "one label").title == f"{said} one label"
+
+
+def test_figures_in_sentences_have_the_minus_of_the_tables():
+    below = Estimate(-0.611, -0.7, 0.1)
+    assert str(below) == "\N{MINUS SIGN}0.611 (\N{MINUS SIGN}0.700 to 0.100)"
+    assert Difference("slope", below, below, of_calls=False).brief().count("\N{MINUS SIGN}") == 2
+    assert below.turned() == Estimate(0.611, -0.1, 0.7)
 
 
 def by_sex(moved):

@@ -7,8 +7,9 @@ import pandas as pd
 import pytest
 from html_pages import read
 from made_study import EMPTY, assessment, policies, predictions
+from rich.console import Console
 
-from medcls import reporting
+from medcls import reporting, terminal
 from medcls.evaluation.assessment import assess
 from medcls.evaluation.calibration import Calibration
 from medcls.evaluation.intervals import intervals
@@ -139,6 +140,18 @@ def test_what_is_undefined_is_not_printed_as_nan(capsys):
     show_table(pd.DataFrame({"metric": ["precision"], "1": [float("nan")], "2": [0.5]}), "Out of fold")
     said = capsys.readouterr().out
     assert "undefined" in said and "0.500" in said and "nan" not in said
+
+
+def test_a_table_cuts_no_word_on_a_narrow_terminal(capsys, monkeypatch):
+    monkeypatch.setattr(terminal, "console", Console(width=80))
+    names = [f"pigmented_benign_keratosis_{k} (share)" for k in range(9)]
+    show_table(pd.DataFrame([["12 (0.33)"] * 9], columns=names), "Images by split")
+    said = capsys.readouterr().out
+    assert "\N{HORIZONTAL ELLIPSIS}" not in said
+    letters = "".join(
+        line.split("\N{BOX DRAWINGS HEAVY VERTICAL}")[1].strip() for line in said.splitlines() if "┃" in line
+    )
+    assert letters.replace(" ", "") == "pigmented_benign_keratosis_0(share)"
 
 
 def test_without_a_threshold_no_target_is_missed():
