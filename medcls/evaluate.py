@@ -329,7 +329,9 @@ def evaluate_run(cfg: DictConfig, folder: RunFolder) -> None:
         folder.write_into(opened.folder.path)
     result = opened.predict_images(manifest, split, cfg.views, arithmetic)
     folder.begin("evaluate.log")
-    folder.write_predictions(result.name, result)
+    if folder.path != opened.folder.path or opened.stored(split) is None:
+        # Kept if anything below fails; what a run already holds, calibrated, stays beside its metrics until all is new.
+        folder.write_predictions(result.name, result)
     fitted = fitted_for(opened, telling, anew=anew, views=cfg.views, result=result)
     if not arithmetic.is_exact:
         say_what_it_changes(opened, manifest, result, fitted, arithmetic, cfg.views)

@@ -602,7 +602,7 @@ def _prevalence(headline: Assessment) -> list[Limitation]:
         example = "0.1" if headline.table.positive else f"'{{{names[0]}: 0.1, ...}}'"
         title = f"{_predictive_values(headline)} hold where the images are {_listed(here)}"
         text = (
-            "Where a disease is rarer than here, most alarms are false ones, however good the classifier. State the "
+            "Where a disease is rarer than here, a larger share of the positive predictions is false. State the "
             f"prevalence where it is to be used (prevalence={example}), and the report re-weights to it."
         )
         return [Limitation(title, text, "mind")]
