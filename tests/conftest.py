@@ -1,7 +1,8 @@
 """What the tests share: where the real images are, if they are here at all."""
 
 import os
-from collections.abc import Callable
+import uuid
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 # One test process a core: several threads in each would wait for one another. Read when NumPy and torch are loaded.
@@ -10,9 +11,27 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 
 import numpy as np
 import pytest
+from blank_figures import BlankFigures
 from doors import FAST, run_door
 from filelock import FileLock
 from PIL import Image
+
+FIGURES = BlankFigures()
+FIGURES.install()
+
+
+@pytest.fixture
+def figures(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """Call it to have the figures of this test drawn."""
+    return lambda: monkeypatch.setattr(FIGURES, "drawn", True)
+
+
+@pytest.fixture(scope="module")
+def drawn_figures() -> Iterator[None]:
+    """Figures are drawn, for the tests of a file that looks at them."""
+    FIGURES.drawn = True
+    yield
+    FIGURES.drawn = False
 
 
 def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
@@ -107,3 +126,10 @@ def _own_places(tmp_path_factory: pytest.TempPathFactory) -> None:
     """No test reads or fills the cache and the records of whoever runs it; not those that start processes either."""
     os.environ["MEDCLS_CACHE"] = str(tmp_path_factory.mktemp("cache"))
     os.environ["MEDCLS_STATE"] = str(tmp_path_factory.mktemp("state"))
+
+
+@pytest.fixture(autouse=True)
+def _own_records(_own_places: None, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test meets what another has read: many make the same pictures of noise, and a test split is remembered."""
+    folder = tmp_path_factory.getbasetemp() / "states" / uuid.uuid4().hex
+    monkeypatch.setenv("MEDCLS_STATE", str(folder))

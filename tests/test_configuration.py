@@ -121,7 +121,9 @@ def test_sweep_may_be_asked_for_between_two_settings(monkeypatch):
 
 @pytest.mark.parametrize("csv", ["/old/images/metadata.csv", ["/old/images/metadata.csv"]])
 def test_a_resumed_run_finds_its_table_where_the_images_have_gone(tmp_path, csv):
-    OmegaConf.save({"data": {"root": "/old/images", "csv": csv, "source": {"csv": csv}}}, tmp_path / "config.yaml")
+    own = {"data": {"root": "/old/images", "csv": csv, "source": {"csv": csv}}}
+    own |= {"model": {}, "schedule": {}, "trainer": {}, "seed": 0}
+    OmegaConf.save(own, tmp_path / "config.yaml")
     cfg = OmegaConf.create({"resume": str(tmp_path), "data": {"root": "/new", "csv": "/tables/other.csv"}})
     moved = configuration.resumed(cfg, ["data.root=/new"]).data
     assert moved.source.csv == moved.csv == ("/new/metadata.csv" if isinstance(csv, str) else ["/new/metadata.csv"])

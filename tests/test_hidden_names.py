@@ -9,6 +9,8 @@ from doors import run_door
 
 from medcls import evaluate
 
+pytestmark = pytest.mark.usefixtures("drawn_figures")
+
 
 def table(path: Path, groups: list[str]) -> Path:
     """Predictions of as many patients as there are names, 80 images each; the last fares badly."""

@@ -13,6 +13,8 @@ from medcls.errors import MedclsError
 from medcls.evaluation import plots
 from medcls.preprocessing import Preprocessing
 
+pytestmark = pytest.mark.usefixtures("drawn_figures")
+
 
 @pytest.fixture
 def shown(folder, monkeypatch):

@@ -15,6 +15,8 @@ from medcls.evaluation.predictions import Predictions, from_logits
 from medcls.evaluation.referral import rejection_curve
 from medcls.evaluation.thresholds import OperatingPoint, fit_operating_point, not_fitted
 
+pytestmark = pytest.mark.usefixtures("drawn_figures")
+
 BINARY = ("benign", "malignant")
 CAPTION = "test, n = 40 images"
 

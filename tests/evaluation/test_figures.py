@@ -13,6 +13,8 @@ from medcls.evaluation.figures import draw
 from medcls.evaluation.policies import Policies, fit_policies
 from medcls.evaluation.subgroups import at_edges
 
+pytestmark = pytest.mark.usefixtures("drawn_figures")
+
 THREE = ("covid", "normal", "tb")
 OF_A_BINARY_TASK = ["confusion", "scores", "roc", "precision_recall", "reliability", "decision", "rejection"]
 OF_SEVERAL_CLASSES = ["confusion", "roc", "precision_recall", "reliability", "rejection"]

@@ -147,8 +147,9 @@ def of_one_class(truth, called, scores):
     return {
         "sensitivity": recall[1],
         "specificity": recall[0],
-        "precision": precision[1],
-        "npv": precision[0],
+        # Of images of one class each call is right, or each is wrong, whatever the classifier: no figure.
+        "precision": precision[1] if both else np.nan,
+        "npv": precision[0] if both else np.nan,
         "f1": f1[1] if positives else np.nan,
         "positive_likelihood_ratio": above,
         "negative_likelihood_ratio": below,

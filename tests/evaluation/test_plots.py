@@ -11,6 +11,8 @@ from medcls.errors import MedclsError
 from medcls.evaluation import curves, drawing, plots
 from medcls.evaluation.predictions import from_logits
 
+pytestmark = pytest.mark.usefixtures("drawn_figures")
+
 BINARY = ("benign", "malignant")
 THREE = ("covid", "normal", "_odd $x$ name")
 CAPTION = "test, n = 40 images"

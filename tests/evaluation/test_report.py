@@ -37,6 +37,8 @@ from medcls.evaluation.telling import figures, isolated, plain_words, told
 from medcls.pages.names import Names
 from medcls.pages.parts import Picture
 
+pytestmark = pytest.mark.usefixtures("drawn_figures")
+
 BINARY = ("benign", "malignant")
 NASTY = ("<script>alert(1)</script>", '恶性, "q" | `x`', "שלום")
 MADE = datetime(2026, 3, 1, 9, 5, tzinfo=UTC)

@@ -15,6 +15,8 @@ from medcls.errors import MedclsError
 from medcls.evaluation.predictions import Predictions
 from medcls.run_folder import RunFolder
 
+pytestmark = pytest.mark.usefixtures("drawn_figures")
+
 THREE = ("a", "b", "c")
 POLICIES = ("youden", "f1", "cost=5", "sensitivity>=0.95", "specificity>=0.95")
 # The issue's own: ten rows, of which the first alone is positive.
