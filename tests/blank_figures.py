@@ -42,7 +42,7 @@ class BlankFigures:
         return either
 
 
-def _write_empty(_: Figure, path: Path, *, format: str, **__: object) -> None:  # noqa: A002
+def _write_empty(_: Figure, path: Path, *, format: str, **__: object) -> None:
     path.write_bytes(EMPTY[format])
 
 
