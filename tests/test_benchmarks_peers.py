@@ -149,6 +149,7 @@ def test_without_cuda_the_table_says_so(as_told, tmp_path, monkeypatch, capsys) 
     assert {row["figure"] for row in rows} == {"not measured: no CUDA device"}
 
 
+@pytest.mark.slow
 def test_the_gpu_benchmark_runs_on_a_cpu(folder, as_told, tmp_path, capsys) -> None:
     images = folder({"a": 24, "b": 20})
     small = ("--size", 32, "--epochs", 2, "--workers", 0, "--matmul", 64, "--copy-mib", 1, "--precision", "32-true")

@@ -23,6 +23,7 @@ def test_linked_images_become_a_manifest_of_two_classes(tmp_path):
     assert all((manifest.rows["split"] == name).any() for name in ("train", "val", "test"))
 
 
+@pytest.mark.slow
 def test_a_watched_training_says_when_its_first_step_came(tmp_path):
     linked_images.link_images(tmp_path / "images", 60, 16)
     settings = start_up.settings_for(tmp_path / "images", "malignant", 32, 8)

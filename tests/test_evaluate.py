@@ -195,6 +195,7 @@ def test_a_full_disk_leaves_what_is_whole_of_an_evaluation_and_nothing_else(tmp_
     assert metrics(made) and not (made / "report.html").exists()
 
 
+@pytest.mark.slow
 def test_two_evaluations_at_once_have_a_folder_each(tmp_path):
     table = other_tool(tmp_path / "table.csv")
     started = [

@@ -83,6 +83,7 @@ def test_an_interrupted_evaluation_leaves_the_run_as_it_was(finished, tmp_path, 
     assert all(now[path] for path in now)
 
 
+@pytest.mark.slow
 def test_a_terminal_that_knows_few_characters_ends_no_training(finished, tmp_path):
     root = OmegaConf.load(finished / "config.yaml").data.root
     arguments = [

@@ -2,6 +2,7 @@
 
 import re
 from datetime import datetime
+from functools import cache
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -16,6 +17,7 @@ SETTING = re.compile(
 """What of a text is typed at a shell: commands, settings with their values, settings of some groups without one."""
 
 
+@cache
 def environment(templates: Path) -> Environment:
     """Templates of a folder beside those that all pages share; whatever is put into them is escaped.
 
@@ -32,6 +34,7 @@ def environment(templates: Path) -> Environment:
     return made
 
 
+@cache
 def markdown_environment(templates: Path) -> Environment:
     """Templates of a folder for a text in Markdown; whatever is put into them is escaped, see `escape_markdown`.
 

@@ -424,6 +424,7 @@ def test_p03_groups_are_read_from_the_path(folder):
         from_folders(root, positive="a", group_pattern="(")
 
 
+@pytest.mark.slow
 @pytest.mark.real
 def test_chest_xray_groups_keep_their_prefix(real_data):
     manifest = from_folders(

@@ -50,6 +50,7 @@ def few(tmp_path: Path) -> Path:
     return root
 
 
+@pytest.mark.slow
 def test_layout_counts_and_patients(made: Path) -> None:
     files = sorted(made.glob("*/*"))
     assert Counter(p.parent.name for p in files) == {"benign": 336, "malignant": 162, "normal": 102}
@@ -74,6 +75,7 @@ def test_layout_counts_and_patients(made: Path) -> None:
     assert len(pictures) == 600, "two views of one patient must differ"
 
 
+@pytest.mark.slow
 def test_nothing_else_is_left_beside_it(made: Path) -> None:
     assert [p.name for p in made.parent.iterdir()] == ["breast_cancer"]
 
@@ -241,6 +243,7 @@ def auroc(features: np.ndarray, target: np.ndarray, patients: np.ndarray) -> flo
     return float(np.mean(scores))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("trivial", ["brightness", "bytes", "border", "extremes", "patient number"])
 @pytest.mark.parametrize("label", ["malignant", "benign", "normal"])
 def test_no_shortcut_tells_the_class(
@@ -259,6 +262,7 @@ def test_no_shortcut_tells_the_class(
     assert auroc(features, labels == label, patients) < 0.65
 
 
+@pytest.mark.slow
 def test_the_guard_sees_a_shortcut(pictures: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]) -> None:
     """Malignant pictures 15 greys darker, a mistake committed on purpose, are found by the test above."""
     pixels, labels, patients, _ = pictures
@@ -266,6 +270,7 @@ def test_the_guard_sees_a_shortcut(pictures: tuple[np.ndarray, np.ndarray, np.nd
     assert auroc(features, labels == "malignant", patients) > 0.7
 
 
+@pytest.mark.slow
 def test_there_is_something_to_learn_and_it_is_not_trivial(
     pictures: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray],
 ) -> None:

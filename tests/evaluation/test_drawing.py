@@ -2,6 +2,8 @@ import pytest
 
 from medcls.evaluation.drawing import KEY_COLUMNS, REPORT_WIDTH, Drawing, new_figure, styled
 
+pytestmark = pytest.mark.usefixtures("drawn_figures")
+
 PLAIN = Drawing(frozenset(), None)
 
 
