@@ -1,5 +1,6 @@
 """What the tests share: where the real images are, if they are here at all."""
 
+import gc
 import os
 import uuid
 from collections.abc import Callable, Iterator
@@ -16,8 +17,22 @@ from doors import FAST, run_door
 from filelock import FileLock
 from PIL import Image
 
+# Looking for garbage among millions of objects of libraries and tests took a fifth of the time.
+gc.set_threshold(100_000, 20, 20)
+
 FIGURES = BlankFigures()
 FIGURES.install()
+
+
+def pytest_collection_finish() -> None:
+    """What is there once all tests are known stays to the end."""
+    gc.collect()
+    gc.freeze()
+
+
+def pytest_unconfigure() -> None:
+    """At the end all may go."""
+    gc.unfreeze()
 
 
 @pytest.fixture

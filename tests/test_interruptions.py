@@ -60,7 +60,8 @@ def test_an_interrupted_training_says_how_to_go_on_and_is_not_scored(folder, tmp
     assert not list(run.rglob("*.tmp"))
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
 def test_interrupted_at_the_start_nothing_is_left(folder, tmp_path, how):
     root = folder({"a": 300, "b": 300})
     process = started("train", *FAST, f"data.root={root}", "positive_class=a", cwd=tmp_path)
@@ -70,7 +71,8 @@ def test_interrupted_at_the_start_nothing_is_left(folder, tmp_path, how):
     assert not list((tmp_path / "runs").rglob("*.*")) if (tmp_path / "runs").exists() else True
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_evaluation_leaves_the_run_as_it_was(finished, tmp_path, how):
     run = Path(shutil.copytree(finished, tmp_path / "run"))
     before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
@@ -103,6 +105,7 @@ def test_a_terminal_that_knows_few_characters_ends_no_training(finished, tmp_pat
     assert "得病" in (tmp_path / "run" / "train.log").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_nobody_who_listens_ends_a_command_quietly(finished, tmp_path):
     process = started("evaluate", f"run={finished}", "views=2", "resamples=100", cwd=tmp_path)
     assert process.stdout.readline()

@@ -512,6 +512,7 @@ def test_p01_brain_tumor_has_228_distinct_images_of_253(real_data):
     assert findings["near_copies"].values["in_near_copies"] > 20
 
 
+@pytest.mark.slow
 @pytest.mark.real
 def test_breast_cancer_has_one_picture_under_two_labels(real_data):
     manifest = from_folders(real_data / "breast_cancer", strict=False)

@@ -160,6 +160,7 @@ def _start_together(barrier: multiprocessing.synchronize.Barrier, root: Path) ->
     ensure_phantoms(root, images=16, seed=1, threads=1)
 
 
+@pytest.mark.slow
 def test_two_processes_end_with_one_whole_set(tmp_path: Path) -> None:
     context = multiprocessing.get_context("spawn")
     barrier = context.Barrier(2)

@@ -42,7 +42,7 @@ def named(k):
     return tuple(f"class {i}" for i in range(k))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(table=tables(classes=st.just(2)), first=st.booleans(), threshold=st.sampled_from([None, 0.0, 0.3, 0.5, 1.0]))
 def test_binary_figures_agree(table, first, threshold):
     labels, probabilities = table
@@ -61,7 +61,7 @@ def test_binary_figures_agree(table, first, threshold):
     np.testing.assert_array_equal(metrics.confusion, sk.confusion_matrix(labels, predicted, labels=[0, 1]))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(table=tables(classes=st.integers(3, 5)))
 def test_figures_of_several_classes_agree(table):
     labels, probabilities = table

@@ -157,13 +157,15 @@ def tables(folder: Path) -> None:
 def smoke(module: str, arguments: list[str]) -> list[str]:
     """The arguments, and what makes them quick where they do not say it themselves."""
     quick = {
-        "train": [*SMOKE, "data.image_size=32"],
+        "train": [*SMOKE, "data.image_size=32", "model=mobilenetv3_small"],
         "evaluate": ["resamples=100"],
         "compare": ["resamples=100"],
     }.get(module, [])
     if any(argument.startswith("resume=") for argument in arguments):
         quick = []  # a run goes on with its own settings
     given = {argument.split("=")[0] for argument in arguments}
+    if given & {"model.weights", "experiments"}:  # of the large network, or with a network of its own
+        given.add("model")
     return [*arguments, *(one for one in quick if one.split("=")[0] not in given)]
 
 

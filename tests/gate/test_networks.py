@@ -46,8 +46,6 @@ def rival(images: Path) -> Path:
 
 @pytest.mark.parametrize(("model", "name"), CASES, ids=[name or model for model, name in CASES])
 def test_a_network_trains_to_its_report_and_the_other_commands_take_it(images, rival, figures, tmp_path, model, name):
-    if model == OFFERED[0]:  # no figure hangs on the network
-        figures()
     run = tmp_path / "run"
     which = [f"model={model}", *([] if name is None else [f"model.name={name}"])]
     size = SMALLEST.get(name or model, 32)
@@ -72,6 +70,8 @@ def test_a_network_trains_to_its_report_and_the_other_commands_take_it(images, r
     assert (run / "report.html").is_file()
     assert {split: (run / "predictions" / f"{split}.csv").read_bytes() for split in before} == before
 
+    if model == "mobilenetv3_small":  # no figure of a comparison hangs on the network
+        figures()
     run_door(compare.main, f"runs=[{run},{rival}]", "resamples=100", f"hydra.run.dir={tmp_path}/compared")
     assert (tmp_path / "compared" / "comparison.md").is_file()
 
