@@ -575,7 +575,7 @@ def evaluate_table(cfg: DictConfig, folder: RunFolder) -> None:
     )
     folder.begin("evaluate.log")
     reporting.write_results(folder, results, fitted, stamps)
-    reporting.show(results, readings)
+    reporting.show(results, readings, f"Predictions in {path.name}")
     reporting.write_report(folder, results, sources, telling)
     log.info("the report: %s", folder.report)
 
@@ -687,11 +687,14 @@ def evaluate_folds(cfg: DictConfig, folder: RunFolder) -> None:
         images=first.images,
         preprocessing=first.loaded.preprocessing,
     )
+    each = {int(member.config.data.fold): member.folder for member in members}
+    sources = dataclasses.replace(sources, audit=reporting.audit_of_folds(each))
     folder.begin("evaluate.log")
     folder.write_text("folds.csv", folds.to_csv(index=False, lineterminator="\n"))
     reporting.write_results(folder, results, judged_by, first.loaded.stamps)
     reporting.show_folds(folds)
-    reporting.show(results, readings)
+    networks = "Mean of the folds' networks" if fold_split == "held_out" else "Held-out images of all folds"
+    reporting.show(results, readings, networks)
     reporting.write_report(folder, results, sources, telling, folds)
     log.info("the report: %s", folder.report)
 

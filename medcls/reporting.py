@@ -20,7 +20,7 @@ from medcls.evaluation.checklists import claim_2024, tripod_ai
 from medcls.evaluation.figures import draw
 from medcls.evaluation.intervals import MACRO
 from medcls.evaluation.ledger import Readings
-from medcls.evaluation.limitations import limitations
+from medcls.evaluation.limitations import LEAK, limitations
 from medcls.evaluation.metrics import classification_metrics, predicted_classes
 from medcls.evaluation.policies import Policies, fit_policies
 from medcls.evaluation.policies import not_fitted as policies_not_fitted
@@ -373,7 +373,7 @@ def sources_of_run(
         purpose=telling.purpose,
         stamps=tuple(stamps),
         config=config,
-        audit=_read_record(run.path / "audit.json", ("data", "findings")),
+        audit=_read_audit(run),
         weights=_read_record(run.path / "weights.json", ("source", "sha256", "reinitialised", "summary")),
         environment=_read_record(run.path / "environment.json", ("packages",)),
         preprocessing=preprocessing.to_plain(),
@@ -388,6 +388,33 @@ def sources_of_run(
         if images is None or not telling.images
         else lambda path: picture(images / path, preprocessing.decoding),
     )
+
+
+def audit_of_folds(folds: Mapping[int, RunFolder]) -> dict[str, Any] | None:
+    """What the audits of a cross-validation found: of its images once, of near copies in training fold by fold.
+
+    Parameters
+    ----------
+    folds : mapping
+        Number of the fold to its run; images and checks are the same but for how they are split.
+    """
+    audits = {fold: _read_audit(run) for fold, run in folds.items()}
+    found = [audit for audit in audits.values() if audit is not None]
+    if not found:
+        return None
+    leaks = [
+        finding | {"title": f"In fold {fold} {finding['title']}"}
+        for fold, audit in audits.items()
+        if audit is not None
+        for finding in audit["findings"]
+        if finding["check"].startswith(LEAK)
+    ]
+    others = [finding for finding in found[0]["findings"] if not finding["check"].startswith(LEAK)]
+    return found[0] | {"findings": [*leaks, *others]}
+
+
+def _read_audit(run: RunFolder) -> dict[str, Any] | None:
+    return _read_record(run.path / "audit.json", ("data", "findings"))
 
 
 def _read_record(path: Path, wanted: Sequence[str]) -> dict[str, Any] | None:
@@ -466,8 +493,8 @@ def show_folds(folds: pd.DataFrame) -> None:
     terminal.show_table(table, "Out of fold")
 
 
-def show(results: Results, readings: Readings | None) -> None:
-    """Print what each split says of the checkpoint, side by side; and what is undefined, or worthless, and why."""
+def show(results: Results, readings: Readings | None, of: str = "Best checkpoint") -> None:
+    """Print what each split says of a classifier, side by side; and what is undefined, or worthless, and why."""
     for said in (worse_than_chance(results.headline), missed_target(results.headline)):
         if said is not None:
             log.warning("%s: %s. %s", results.headline.table.name, *said)
@@ -475,7 +502,7 @@ def show(results: Results, readings: Readings | None) -> None:
     names = [name for name in SHOWN if name in results.headline.metrics.values]
     for one in results.splits:
         columns[one.table.name] = [_with_interval(one, name) for name in names]
-    terminal.show_table(pd.DataFrame({"metric": names, **columns}), "Best checkpoint, with 95% intervals")
+    terminal.show_table(pd.DataFrame({"metric": names, **columns}), f"{of}, with 95% intervals")
     if (point := results.headline.policies.operating_point) is not None:
         log.info("operating point: probability of %s of at least %s", point.positive_class, point.label())
         if point.promise:

@@ -121,11 +121,9 @@ def _leaks(headline: Assessment, sources: Sources) -> list[Limitation]:
     for finding in found:
         if not finding["check"].startswith(LEAK):
             continue
-        title, of = finding["title"], finding["check"].removeprefix(LEAK)
-        if of_folds:
-            title = f"In the first fold {title}"
+        of = finding["check"].removeprefix(LEAK)
         serious = finding["level"] == "error" and (of == split or of_folds)
-        said.append(Limitation(title, finding["text"], "serious" if serious else "mind"))
+        said.append(Limitation(finding["title"], finding["text"], "serious" if serious else "mind"))
     return sorted(said, key=lambda one: one.level != "serious")
 
 
@@ -346,6 +344,16 @@ def _chance(headline: Assessment) -> list[Limitation]:
     return found
 
 
+def _more_cases(headline: Assessment) -> str:
+    """What makes the intervals of a report narrower."""
+    if headline.table.split == OUT_OF_FOLD:
+        return "More images make the ranges narrower: this cross-validation has judged every image that there is."
+    return (
+        "Cross-validation (data.folds=5) judges every image once, and the ranges become narrower; more images of the "
+        "rarer class are better still."
+    )
+
+
 def _small(headline: Assessment) -> list[Limitation]:
     """Few cases of a class (P52), and intervals that leave the question open."""
     names = [name for name in _opening(headline) if not math.isnan(headline.metrics.values[name])]
@@ -357,14 +365,13 @@ def _small(headline: Assessment) -> list[Limitation]:
         text = (
             "Images of one group, and duplicates, count as one case. A case more or less called rightly moves a figure "
             f"by up to {1 / fewest:.0%}. With 95% certainty the figures lie in these ranges: {told(headline, *names)}. "
-            "Read the ranges, not the figures. Cross-validation (data.folds=5) judges every image once; more images "
-            "are better still."
+            f"Read the ranges, not the figures. {_more_cases(headline)}"
         )
         return [Limitation(f"Fewer than {FEW_CASES} cases of a class: {', '.join(few)}", text, "serious")]
     if wide:
         text = (
             f"The ranges are 95% intervals; one wider than {WIDE} leaves open whether the classifier is good or poor. "
-            "More images of the rarer class make them narrower, and so does cross-validation (data.folds=5)."
+            f"{_more_cases(headline)}"
         )
         return [Limitation(f"Figures that are known only roughly: {told(headline, *wide)}", text, "mind")]
     return []

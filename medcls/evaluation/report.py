@@ -219,11 +219,13 @@ def report(
         "beside": beside_sheet([headline, *others]) if others else None,
         "captions": [one.table.caption() for one in (headline, *others)],
         "folds": None if folds is None else folds_sheet(folds, headline),
+        "fold_calls": None if folds is None else _fold_calls(headline),
         "figures": [_plate(drawn, names) for drawn in figures],
         "errors": errors,
         "unsure": unsure,
         "pictures_absent": _why_no_pictures(sources, images),
         "splits": _splits(headline, sources),
+        "splits_of": "Images by class and split" if folds is None else "Images by class and split, of one fold",
         "training_copies": _copies(sources),
         "findings": _findings(sources, paths),
         "training": _training(sources, paths),
@@ -502,6 +504,14 @@ def _why_no_pictures(sources: Sources, images: bool) -> str:
     if not images:
         return "Pictures are left out (report.images=false)."
     return "" if sources.picture is not None else "Pictures: not provided."
+
+
+def _fold_calls(one: Assessment) -> str | None:
+    """At which thresholds the images of the folds are called; nothing where there is none."""
+    if one.table.positive is None:
+        return None
+    each = "Here an image is called by the threshold of its own fold"
+    return f"{each}; elsewhere on this page by one for all, {threshold_shown(one)}."
 
 
 def _splits(one: Assessment, sources: Sources) -> Sheet | None:
