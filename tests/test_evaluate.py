@@ -16,6 +16,7 @@ import yaml
 from doors import FAST, run_door
 
 from medcls import evaluate, reporting, train
+from medcls.run_folder import RunFolder
 
 
 @pytest.fixture(scope="module")
@@ -413,7 +414,7 @@ def test_p53_each_reading_of_the_same_test_is_counted(finished, tmp_path, monkey
 def test_a_cross_validation_is_judged_out_of_fold_and_its_ensemble_on_test(tmp_path, folder):
     root = folder({"train/a": 40, "train/b": 40, "test/a": 12, "test/b": 12})
     run_door(
-        train.main, "-m", *FAST, f"data.root={root}", "positive_class=b", "trainer.max_epochs=1",
+        train.main, "-m", *FAST, f"data.root={root}", "positive_class=b", "trainer.max_epochs=3",
         "data.folds=3", "data.fold=0,1,2", "data.calibration_fraction=0.2", f"hydra.sweep.dir={tmp_path}/sweep",
     )  # fmt: skip
     run_door(evaluate.main, f"runs={tmp_path}/sweep", f"hydra.run.dir={tmp_path}/out")
@@ -425,6 +426,26 @@ def test_a_cross_validation_is_judged_out_of_fold_and_its_ensemble_on_test(tmp_p
     assert point["split"] == "calibration"
     page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
     assert "is no confidence interval" in page
+    assert "called by the threshold of its own fold; elsewhere on this page by one for all" in page
+
+
+def test_near_copies_left_in_training_are_told_of_every_fold(tmp_path):
+    def finding(check: str, title: str) -> dict[str, str]:
+        return {"check": check, "level": "error", "title": title}
+
+    for fold, found in enumerate(
+        ([finding("leaks", "None"), finding("images", "24 images")], [finding("leak_held_out", "3 of 8 images")], None)
+    ):
+        (tmp_path / str(fold)).mkdir()
+        if found is not None:
+            record = {"data": {}, "findings": found}
+            (tmp_path / str(fold) / "audit.json").write_text(json.dumps(record), encoding="utf-8")
+    runs = {fold: RunFolder(tmp_path / str(fold)) for fold in range(3)}
+    told = reporting.audit_of_folds(runs)
+    assert [one["title"] for one in told["findings"]] == ["In fold 1 3 of 8 images", "24 images"]
+    assert reporting.audit_of_folds({2: runs[2]}) is None
+    for run in runs.values():
+        run.close()
 
 
 def other_tool(file: Path, **changed: object) -> Path:

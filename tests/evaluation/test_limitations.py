@@ -294,6 +294,21 @@ def test_p52_few_cases_are_named_with_their_ranges():
     assert silent(found(assessment(predictions(seed=1, n=120))), "Fewer than")
 
 
+@pytest.mark.parametrize("n", [80, 120])
+def test_a_cross_validation_is_not_advised_to_cross_validate(n):
+    of_one_cut, of_folds = (
+        [
+            one
+            for one in found(assessment(predictions(split, seed=1, n=n)))
+            if "interval" in one.text or "ranges" in one.text
+        ]
+        for split in ("test", "out_of_fold")
+    )
+    assert any("data.folds=5" in one.text for one in of_one_cut)
+    assert of_folds and not any("data.folds=5" in one.text for one in of_folds)
+    assert any("has judged every image that there is" in one.text for one in of_folds)
+
+
 def test_p17_cases_are_counted_by_group():
     patients = [f"patient {number // 8}" for number in range(200)]
     said = the_one(
