@@ -95,6 +95,7 @@ def test_p44_policies_are_fitted_on_val_and_travel_in_the_checkpoint(finished):
     assert {written[part]["checkpoint"] for part in ("calibration", "operating_point", "conformal")} == {checkpoint}
 
 
+@pytest.mark.slow
 def test_what_fits_on_a_part_cut_off_for_it_chose_nothing(folder, tmp_path):
     images = folder({"ill": 40, "well": 40})
     run_door(
@@ -189,6 +190,7 @@ def test_a_sweep_leaves_test_alone_and_returns_the_monitored_metric(folder, tmp_
         assert written["val"]["values"]["auroc"] == pytest.approx(value, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_three_classes_need_no_positive_class(folder, tmp_path):
     root = folder({"train/a": 9, "train/b": 9, "train/c": 9, "test/a": 3, "test/b": 3, "test/c": 3})
     run_door(
@@ -199,6 +201,7 @@ def test_three_classes_need_no_positive_class(folder, tmp_path):
     assert np.array(written["test"]["confusion"]).sum(axis=1).tolist() == [3, 3, 3]
 
 
+@pytest.mark.slow
 def test_one_logit_gives_two_columns(folder, tmp_path):
     root = folder({"a": 12, "b": 12})
     run_door(

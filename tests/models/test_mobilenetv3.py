@@ -164,6 +164,7 @@ def test_senseless_arguments_are_named(arguments):
         mobilenetv3_large(2, **arguments)
 
 
+@pytest.mark.slow
 def test_compiles():
     torch._dynamo.reset()
     network = mobilenetv3_small(2, width=0.35).eval()
