@@ -110,7 +110,7 @@ def say_benefit(row: pd.Series) -> str:
         f"Who acts at the operating point, from a probability of {row['threshold']:.3g} on, has a net benefit of "
         f"{row['model']:.3f} (95% interval {row['low']:.3f} to {row['high']:.3f}), and {row['over_all']:+.3f} "
         f"({row['over_all_low']:+.3f} to {row['over_all_high']:+.3f}) over treating everybody. "
-    )
+    ).replace("-", "\N{MINUS SIGN}")
     worse = [who for low, who in ((row["high"], "nobody"), (row["over_all_high"], "everybody")) if low < 0]
     if worse:
         return f"{told}Acting on the classifier does less good here than treating {' or '.join(worse)}."

@@ -243,7 +243,7 @@ class Predictions:
         """One line for every figure and table made of these rows: split, counts, and what the split took part in."""
         counts = Counter(self.rows["label"])
         parts = ", ".join(f"{counts[name]} {named(name)}" for name in self.classes)
-        words = f"{self.split or 'unnamed split'}, n = {len(self)} images ({parts})"
+        words = f"{self.split or 'unnamed split'}, n = {counted(len(self), 'image')} ({parts})"
         grouped = self.rows["group"] != ""
         groups, lone = self.rows.loc[grouped, "group"].nunique(), int((~grouped).sum())
         if groups:
