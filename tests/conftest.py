@@ -15,10 +15,14 @@ import pytest
 from blank_figures import BlankFigures
 from doors import FAST, run_door
 from filelock import FileLock
+from hydra._internal.hydra import Hydra
 from PIL import Image
 
 # Looking for garbage among millions of objects of libraries and tests took a fifth of the time.
 gc.set_threshold(100_000, 20, 20)
+
+# Each configuration would be composed twice, the first time for hydra.mode alone, which nothing here sets.
+Hydra.get_mode = lambda *_, **__: None  # type: ignore[method-assign]
 
 FIGURES = BlankFigures()
 FIGURES.install()
