@@ -33,7 +33,7 @@ from medcls.errors import MedclsError, typed
 from medcls.fitting import check_fits
 from medcls.importing import import_large
 from medcls.run_folder import RunFolder, read_json
-from medcls.wording import counted
+from medcls.wording import counted, quoted
 
 if TYPE_CHECKING:
     # Everything heavy is imported where it is used, so that a typo is answered before torch is loaded.
@@ -422,6 +422,7 @@ def make_loss(cfg: DictConfig, manifest: Manifest) -> Loss:
     node = cfg.loss.copy()
     if "class_weights" in node:
         node.class_weights = in_class_order(plain(node.class_weights), manifest.classes)
+    log.info("classes, in the order of the network's outputs and of lists of weights: %s", quoted(manifest.classes))
     loss: Loss = build(node, class_counts=manifest.class_counts("train"))
     if loss.weights is not None:
         by_class = ", ".join(
@@ -586,7 +587,15 @@ def say_learning_rates(cfg: DictConfig, data: ImageDataModule) -> int:
     from medcls.learning.schedulers import learning_rates
     from medcls.learning.trainer_settings import batches_an_epoch
 
-    batches = batches_an_epoch(len(data.train_dataloader()), cfg.trainer.get("limit_train_batches"))
+    whole = len(data.train_dataloader())
+    batches = batches_an_epoch(whole, cfg.trainer.get("limit_train_batches"))
+    if batches < whole:
+        log.warning(
+            "trainer.limit_train_batches=%s: each epoch trains on %d of the %d images in training",
+            cfg.trainer.limit_train_batches,
+            batches * cfg.data.batch_size,
+            len(data.manifest.indices("train")),
+        )
     steps = -(-batches // (cfg.trainer.accumulate_grad_batches or 1))
     rates = learning_rates(
         build(cfg.optimizer), build(cfg.scheduler), steps=steps * cfg.trainer.max_epochs, steps_per_epoch=steps
