@@ -33,6 +33,11 @@ OTHER_BYTE = {
     "LA;16B": "RGBA",
 }  # fmt: skip
 
+# A compressed TIFF comes from libtiff in the machine's own byte order, and Pillow reads these in the file's.
+IN_NATIVE_ORDER = {
+    "I;16S": "I;16NS", "I;16BS": "I;16NS", "I;32S": "I;32NS", "I;32BS": "I;32NS", "F;32F": "F;32NF", "F;32BF": "F;32NF",
+}  # fmt: skip
+
 # EXIF orientation: how the stored picture must be turned to stand upright (EXIF 2.3, tag 0x0112).
 TURNS: dict[int, Callable[[np.ndarray], np.ndarray]] = {
     2: np.fliplr,
@@ -116,6 +121,7 @@ def _decode(data: bytes, decoding: Decoding) -> Decoded:
         stored_format, stored_mode = image.format or "", image.mode
         if stored_format == "TIFF":
             notes += _checked_tiff(image)
+            image.tile = _in_native_order(image)
         layout = _layout(image)  # forgotten once the pixels are read, which to ask a PNG for its EXIF block does
         orientation, broken = _orientation(image)
         deep = _deep(image, layout, data, decoding.frame)
@@ -146,6 +152,17 @@ def _checked_tiff(image: Image.Image) -> tuple[str, ...]:
     if sorted(image.size) != sorted(claimed):
         raise UnreadableImage(f"it claims {claimed[0]} x {claimed[1]} pixels, and Pillow makes {image.size} of it")
     return tiff.left_out(tags)
+
+
+def _in_native_order(image: Image.Image) -> list[ImageFile._Tile]:
+    """How the parts of an opened TIFF are read, those that libtiff decompresses in the order that it gives them in."""
+    tiles: list[ImageFile._Tile] = getattr(image, "tile", [])
+    return [
+        _with_raw_mode(tile, IN_NATIVE_ORDER[tile.args[0]])
+        if tile.codec_name == "libtiff" and tile.args and tile.args[0] in IN_NATIVE_ORDER
+        else tile
+        for tile in tiles
+    ]
 
 
 def _eight_bits(image: Image.Image, layout: Layout) -> tuple[np.ndarray, tuple[str, ...]]:

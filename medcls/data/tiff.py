@@ -38,8 +38,12 @@ def refusal(data: bytes, frame: int) -> str | None:
     """
     if not data.startswith(BEGINNINGS):
         return None
+    if data.startswith(b"MM\0+"):
+        return "it is a BigTIFF in big-endian byte order, which Pillow does not read: save it in little-endian order"
     try:
         tags = _tags(data, frame)
+        if not (tags[WIDTH] and tags[LENGTH]):
+            return None
         compression = tags.get(COMPRESSION, 1)
         if compression not in COMPRESSION_INFO:
             return f"it is a TIFF whose values are compressed in a way that Pillow does not know (number {compression})"

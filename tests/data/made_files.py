@@ -76,15 +76,16 @@ def tiff(
     *,
     planar: bool = False,
     extra: tuple[int, ...] = (),
+    order: str = "<",
 ) -> bytes:
-    """A little-endian TIFF of one strip (a plane), of any number type and any channels; compression 8 is zlib's.
+    """A TIFF of one strip (a plane), of any number type and any channels; compression 8 is zlib's.
 
     `extra` says what each channel beyond those of the photometric interpretation stands for (0: nothing that is said).
     """
     height, width, channels = values.shape
     bits, kind = values.dtype.itemsize * 8, {"u": 1, "i": 2, "f": 3, "c": 6}[values.dtype.kind]
     planes = np.moveaxis(values, 2, 0) if planar else values[None]
-    strips = [plane.astype(values.dtype.newbyteorder("<")).tobytes() for plane in planes]
+    strips = [plane.astype(values.dtype.newbyteorder(order)).tobytes() for plane in planes]
     strips = [zlib.compress(strip) if compression == 8 else strip for strip in strips]
     photometric = (2 if channels >= 3 else 1) if photometric is None else photometric
     entries = [
@@ -98,11 +99,17 @@ def tiff(
     starts = list(np.cumsum([size, *(len(strip) for strip in strips[:-1])]))
     directory, lists = b"", b""
     for tag, form, cells in entries:
-        packed = struct.pack(f"<{len(cells)}{form}", *(starts if tag == 273 else cells))
+        packed = struct.pack(f"{order}{len(cells)}{form}", *(starts if tag == 273 else cells))
         if len(packed) > 4:
-            packed, lists = struct.pack("<I", begin + len(lists)), lists + packed
-        directory += struct.pack("<HHI", tag, {"H": 3, "I": 4}[form], len(cells)) + packed.ljust(4, b"\0")
-    head = b"II*\0" + struct.pack("<IH", 8, len(entries)) + directory + bytes(4) + lists
+            packed, lists = struct.pack(f"{order}I", begin + len(lists)), lists + packed
+        directory += struct.pack(f"{order}HHI", tag, {"H": 3, "I": 4}[form], len(cells)) + packed.ljust(4, b"\0")
+    head = (
+        (b"II*\0" if order == "<" else b"MM\0*")
+        + struct.pack(f"{order}IH", 8, len(entries))
+        + directory
+        + bytes(4)
+        + lists
+    )
     return head.ljust(size, b"\0") + b"".join(strips)
 
 

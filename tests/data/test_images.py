@@ -253,6 +253,19 @@ def test_a_tiff_of_signed_bytes_is_read_as_signed(compression: int) -> None:
     assert decode(tiff(values, compression), Decoding(1, window=(-10, 10))).pixels[values > 10].min() == 255
 
 
+@pytest.mark.parametrize("kind", ["int8", "uint16", "int16", "int32", "float32"])
+@pytest.mark.parametrize("compression", [1, 8])
+def test_the_byte_order_of_a_tiff_changes_nothing(kind: str, compression: int) -> None:
+    values = some(1, kind)
+    little, big = (decode(tiff(values, compression, order=order), Decoding(1)).stored for order in "<>")
+    assert np.array_equal(little, values) and np.array_equal(big, values)
+
+
+def test_a_big_endian_bigtiff_is_named() -> None:
+    with pytest.raises(UnreadableImage, match="BigTIFF in big-endian byte order"):
+        decode(b"MM\0+" + bytes(60), Decoding(1))
+
+
 FORMS = [
     (some(3, "uint16"), {"planar": True}, "3 channels of 16-bit whole numbers that lie in planes"),
     (some(3, "uint16"), {"planar": True, "compression": 8}, "3 channels of 16-bit whole numbers that lie in planes"),
