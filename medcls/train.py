@@ -114,6 +114,7 @@ def train(cfg: DictConfig, run: RunFolder) -> float | None:
     from medcls.auditing.quick import audit_quickly
     from medcls.auditing.record import record as audit_record
     from medcls.data.splits import split_table
+    from medcls.foreseen import check_settings
     from medcls.learning.trainer_settings import check_trainer
     from medcls.models.summary import summarise
 
@@ -134,6 +135,7 @@ def train(cfg: DictConfig, run: RunFolder) -> float | None:
     telling = reporting.Telling.read(plain(cfg))
     preprocessing = choose_preprocessing(cfg)
     settings = split_settings(cfg)
+    check_settings(cfg, settings, preprocessing, machine)
     whole, manifest = read_images(cfg, settings)
     reporting.rehearse(manifest.rows, manifest.classes, manifest.positive, telling)
     asked = settings | source_settings(cfg)
@@ -437,7 +439,6 @@ def make_classifier(
 ) -> tuple[Classifier, FreezeSchedule, Account]:
     """The network with its weights accounted for, its loss, its optimizer and its phases."""
     from medcls.evaluation.metrics import classification_metrics
-    from medcls.hardware import check_compiler
     from medcls.learning.classifier import Classifier
     from medcls.learning.freezing import FreezeSchedule
     from medcls.models.weights import load_weights, refuse_frozen_unloaded
@@ -491,10 +492,7 @@ def make_classifier(
     )
     classifier.check_monitor(cfg.monitor, cfg.monitor_mode)
     compiled = cfg.get("compile", False)  # a run from before there was this setting goes on without
-    if not isinstance(compiled, bool):
-        raise MedclsError(f"compile is {compiled!r}: give true or false.")
     if compiled:
-        check_compiler()
         classifier.compile_network()
     return classifier, freezing, account
 
@@ -513,19 +511,8 @@ def make_trainer(
     from medcls.learning.callbacks import ExactBatchNorm, SeedEachEpoch
     from medcls.learning.checkpoints import AtomicCheckpointIO, checkpoints
     from medcls.learning.features import FrozenFeatures
-    from medcls.learning.precision import check_half_precision
     from medcls.pictures import WriteFigures
 
-    if cfg.ema is not None and not (isinstance(cfg.ema, float) and 0 < cfg.ema < 1):
-        raise MedclsError(f"ema is {cfg.ema}: give a decay above 0 and below 1, such as 0.99, or null for none.")
-    if cfg.early_stopping is not None and not (isinstance(cfg.early_stopping, int) and cfg.early_stopping > 0):
-        raise MedclsError(f"early_stopping is {cfg.early_stopping}: give a number of epochs, or null for none.")
-    check_half_precision(str(cfg.trainer.precision), build(cfg.optimizer))
-    if cfg.optimizer.get("fused") and cfg.trainer.gradient_clip_val and "mixed" in str(cfg.trainer.precision):
-        raise MedclsError(
-            f"trainer.gradient_clip_val with trainer.precision={cfg.trainer.precision} needs gradients that a fused "
-            "optimizer does not show: add optimizer.fused=false."
-        )
     features = FrozenFeatures(
         data.rows_of, data.views, data.without_images, len(data.manifest), machine.memory_for_images
     )
@@ -552,17 +539,9 @@ def make_trainer(
 
 
 def settle_batch_norm(cfg: DictConfig, classifier: Classifier, steps: int) -> None:
-    """Decide on exact batch-norm statistics where nobody has, and write it down for a resumed run.
-
-    Raises
-    ------
-    MedclsError
-        `exact_batch_norm` is none of null, true and false.
-    """
+    """Decide on exact batch-norm statistics where nobody has, and write it down for a resumed run."""
     from medcls.learning.callbacks import FEW_STEPS, lags_behind
 
-    if cfg.exact_batch_norm not in (None, True, False):
-        raise MedclsError(f"exact_batch_norm is {cfg.exact_batch_norm!r}: give true, false or null.")
     if cfg.exact_batch_norm is not None:
         return
     cfg.exact_batch_norm = lags_behind(classifier.network, steps)

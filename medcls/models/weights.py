@@ -145,7 +145,7 @@ def load_weights(
         path, state = _default(network)
         description: Mapping[str, Any] = {}
     else:
-        path = _path(Path(source).expanduser())
+        path = find_weights(source)
         state, description = read_state(path)
     notes: list[str] = []
     state, left_out = _renamed(network, state, own)
@@ -345,8 +345,15 @@ def _not_fetched(name: str, url: str, error: Exception) -> MedclsError:
     )
 
 
-def _path(path: Path) -> Path:
-    """Find the file that a path given as `model.weights` means."""
+def find_weights(source: str | os.PathLike[str]) -> Path:
+    """Find the file that a path given as `model.weights` means.
+
+    Raises
+    ------
+    MedclsError
+        There is none.
+    """
+    path = Path(source).expanduser()
     best = path / "checkpoints" / "best.ckpt"
     if path.is_dir() and not best.is_file():
         raise MedclsError(
