@@ -372,6 +372,8 @@ def read_images(cfg: DictConfig, settings: Mapping[str, Any]) -> tuple[Manifest,
 
 def choose_preprocessing(cfg: DictConfig) -> Preprocessing:
     """The network's own preprocessing; size and resize policy as the data's configuration wants them."""
+    from medcls.models.zoo import size_to_build_for
+
     preprocessing: Preprocessing = build(cfg.model.preprocessing)
     if (size := plain(cfg.data.image_size)) is not None:
         if not all(isinstance(side, int) and side > 0 for side in (size if isinstance(size, list) else [size])):
@@ -394,6 +396,9 @@ def choose_preprocessing(cfg: DictConfig) -> Preprocessing:
             f"model.network.in_chans is {channels}, but model.preprocessing has {preprocessing.channels} mean(s) and "
             "std(s): it takes 3 channels, or 1 (grey), for which three means are averaged."
         )
+    # Written down, so that whoever loads the checkpoint builds the same network.
+    if cfg.model.network.get("img_size", 0) is None:
+        cfg.model.network.img_size = size_to_build_for(cfg.model.name, preprocessing.size)
     return preprocessing
 
 
