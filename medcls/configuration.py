@@ -45,6 +45,7 @@ MAY_CHANGE_ON_RESUME = (
     "compile",
     "evaluate_test",
     "trust",
+    "verbose",
 )
 
 # Settings that are text (a path, a pattern, a name) whatever stands in them, and never anything else but null.

@@ -107,7 +107,7 @@ def run(cfg: DictConfig) -> None:
             raise MedclsError(f"{folder.path} already holds an evaluation. Give another hydra.run.dir.")
         if named[0] == "run":
             find_run(str(cfg.run))  # before anything large is loaded
-        terminal.start_log()
+        terminal.start_log(cfg.verbose)
         import_large("lightning")
         doors[named[0]](cfg, folder)
     except BaseException as error:

@@ -120,10 +120,10 @@ def train(cfg: DictConfig, run: RunFolder) -> float | None:
 
     run.refuse_within(cfg.data.root)
 
-    terminal.start_log()
+    terminal.start_log(cfg.get("verbose", False))
     machine = hardware.choose(cfg.data.workers, cfg.keep_memory, jobs=jobs_at_once())
     for line in machine.reasons:
-        log.info(line)
+        log.debug(line)
     seed(cfg.seed)
 
     check_trainer(plain(cfg.trainer))
@@ -144,7 +144,7 @@ def train(cfg: DictConfig, run: RunFolder) -> float | None:
     )
     data = make_loaders(cfg, manifest, preprocessing, machine)
     for line in hardware.suggestions(str(cfg.trainer.precision), cfg.data.batch_size):
-        log.info("would suit this machine better: %s", line)
+        log.debug("would suit this machine better: %s", line)
     if cfg.preview:
         run.begin()
         pictures.write(pictures.of_data(data), run.figures)
@@ -386,7 +386,7 @@ def choose_preprocessing(cfg: DictConfig) -> Preprocessing:
     if channels == 1 and preprocessing.channels == 3:
         preprocessing = preprocessing.grey()
     if averaged:
-        log.info(
+        log.debug(
             "one grey channel: mean %g and deviation %g, the averages over the three colours",
             preprocessing.mean[0],
             preprocessing.std[0],
@@ -551,7 +551,7 @@ def settle_batch_norm(cfg: DictConfig, classifier: Classifier, steps: int) -> No
         return
     cfg.exact_batch_norm = lags_behind(classifier.network, steps)
     if cfg.exact_batch_norm:
-        log.info(
+        log.debug(
             "exact_batch_norm: true, for this training has %d steps, fewer than %d: running statistics would lag "
             "behind the weights (a pass over the training images before each validation; exact_batch_norm=false "
             "does without)",
@@ -584,7 +584,7 @@ def say_learning_rates(cfg: DictConfig, data: ImageDataModule) -> int:
     rates = learning_rates(
         build(cfg.optimizer), build(cfg.scheduler), steps=steps * cfg.trainer.max_epochs, steps_per_epoch=steps
     )
-    log.info(
+    log.debug(
         "learning rate: %.3g at the first of %d steps, %.3g at its highest, %.3g at the last",
         rates[0, 0],
         len(rates),

@@ -405,7 +405,7 @@ class ImageDataModule(lightning.LightningDataModule):
         places[torch.from_numpy(rows).to(device)] = torch.arange(len(rows), device=device)
         self._on_device = (kept, places)
         self._images.without_images = True
-        log.info("images: %d of uint8 stay on %s (%.0f MiB), and batches bring their numbers", len(rows), device,
+        log.debug("images: %d of uint8 stay on %s (%.0f MiB), and batches bring their numbers", len(rows), device,
                  size / 2**20)  # fmt: skip
 
     def _rows_of_a_fit(self) -> np.ndarray:
