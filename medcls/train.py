@@ -386,7 +386,7 @@ def choose_preprocessing(cfg: DictConfig) -> Preprocessing:
     if channels == 1 and preprocessing.channels == 3:
         preprocessing = preprocessing.grey()
     if averaged:
-        log.debug(
+        log.info(
             "one grey channel: mean %g and deviation %g, the averages over the three colours",
             preprocessing.mean[0],
             preprocessing.std[0],
