@@ -86,9 +86,15 @@ def start_log(verbose: bool = False) -> None:
 def progress(what: str) -> Iterator[Callable[[int, int], None]]:
     """A progress bar as a callable that takes what is done and what there is in all."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as bar:
+    # Redirected, a bar would leave an empty line behind.
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task(what, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def width() -> dict[str, int]:
+    """What makes a console of another library as wide as ours: nothing on a terminal."""
+    return {} if console.is_terminal else {"width": UNWRAPPED}
 
 
 def show_table(rows: pd.DataFrame, title: str) -> None:

@@ -513,6 +513,7 @@ def make_trainer(
     """Lightning's trainer with what happens around the epochs."""
     from lightning.pytorch.callbacks import EarlyStopping, EMAWeightAveraging, LearningRateMonitor, RichProgressBar
 
+    from medcls import terminal
     from medcls.learning.callbacks import ExactBatchNorm, SeedEachEpoch
     from medcls.learning.checkpoints import AtomicCheckpointIO, checkpoints
     from medcls.learning.features import FrozenFeatures
@@ -533,7 +534,7 @@ def make_trainer(
         )
     callbacks += [LearningRateMonitor(), WriteFigures(figures, run.figures)]
     if cfg.trainer.get("enable_progress_bar") is not False:
-        callbacks.append(RichProgressBar())
+        callbacks.append(RichProgressBar(console_kwargs=terminal.width()))
     return build(
         cfg.trainer,
         callbacks=callbacks,

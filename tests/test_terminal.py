@@ -52,3 +52,14 @@ def test_verbose_shows_the_rest(said):
     assert said(verbose=True)[0] == "DEBUG    threads: 2"
     with pytest.raises(MedclsError, match="verbose is 'very': give true or false"):
         said(verbose="very")
+
+
+def test_redirected_a_progress_bar_leaves_nothing_behind(monkeypatch):
+    file = io.StringIO()
+    monkeypatch.setattr(terminal, "console", Console(file=file))
+    with terminal.progress("reading images") as progress:
+        progress(1, 2)
+    assert file.getvalue() == ""
+    assert terminal.width() == {"width": terminal.UNWRAPPED}
+    monkeypatch.setattr(terminal, "console", Console(file=file, force_terminal=True))
+    assert terminal.width() == {}
