@@ -18,6 +18,7 @@ import hydra
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import ChoiceSweep
 from hydra.errors import HydraException, InstantiationException
 from hydra.types import RunMode
 from hydra.utils import get_object, instantiate
@@ -27,6 +28,7 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBase
 from medcls import cores, ending, streams
 from medcls.errors import MedclsError, hydra_override, nearest, typed
 from medcls.fitting import is_value_check, misfits
+from medcls.wording import counted
 
 if TYPE_CHECKING:
     from medcls.data.assembly import MatchClasses
@@ -43,6 +45,7 @@ MAY_CHANGE_ON_RESUME = (
     "compile",
     "evaluate_test",
     "trust",
+    "verbose",
 )
 
 # Settings that are text (a path, a pattern, a name) whatever stands in them, and never anything else but null.
@@ -97,6 +100,8 @@ def open_door(task: Callable[[DictConfig], Any], config_name: str) -> None:
     What the user, the disk or a signal caused is told in a sentence (`ending.verdict`), with exit code 2, 130, 141 or
     143. A programming error keeps its stack trace, and exit code 1.
 
+    Of a sweep every job has its turn: one that fails is said at once, and those that did stand in a list at the end.
+
     Parameters
     ----------
     task : callable
@@ -106,51 +111,73 @@ def open_door(task: Callable[[DictConfig], Any], config_name: str) -> None:
     """
     cores.yield_to_others()
     streams.prepare()
-    started = False
+    jobs = 0
+    failed: dict[str, tuple[int, str]] = {}
 
     def guarded(cfg: DictConfig) -> Any:  # noqa: ANN401 - what Hydra returns to a sweeper is the task's business
-        nonlocal started
-        started = True
+        nonlocal jobs
+        jobs += 1
         try:
             return task(cfg)
         except BaseException as error:
-            _end(error)
-            raise
+            code, sentence = _judged(error)
+            if HydraConfig.get().mode != RunMode.MULTIRUN or code not in (ending.PROGRAM, ending.USER):
+                ending.leave(code, sentence)
+            name = f"job {HydraConfig.get().job.num} ({_what_differs()})"
+            failed[name] = (code, sentence or f"{type(error).__name__}: {error}")
+            ending.say(f"{name} failed. {sentence}")
+            raise  # Hydra goes on with the next job, and raises this after the last
 
     with ending.interruptible():
         try:
             offer_experiments()
-            sys.argv[1:] = _readable(_multirun_first(sys.argv[1:]))
+            sys.argv[1:] = _with_groups(_readable(_multirun_first(sys.argv[1:])), config_name)
             _resume_into_the_same_folder(sys.argv)
             with _hydra_raises():
                 hydra.main(version_base="1.3", config_path=str(configurations() / "conf"), config_name=config_name)(
                     guarded
                 )()
+        except SystemExit as error:
+            if ending.verdict(error) is None:  # said already
+                raise
+            ending.leave(*_judged(error))
         except BaseException as error:
-            if isinstance(error, OSError) and error.filename is not None and not started:  # Hydra makes the folder
+            if isinstance(error, OSError) and error.filename is not None and not jobs:  # Hydra makes the folder
                 reason = f"The folder {error.filename} cannot be made: {error.strerror}"
                 ending.leave(ending.USER, f"{reason}. Give hydra.run.dir a place where a folder can be made.")
-            _end(error)
+            if failed and isinstance(error, Exception):
+                lines = [f"  {name}: {sentence.splitlines()[0]}" for name, (_, sentence) in failed.items()]
+                code = min(code for code, _ in failed.values())  # a fault of the program is the graver one
+                ending.leave(code, "\n".join([f"{len(failed)} of {counted(jobs, 'job')} failed:", *lines]))
+            ending.leave(*_judged(error))
             raise
 
 
-def _end(error: BaseException) -> None:
-    """End the process, but for an end that has been said already."""
+def _judged(error: BaseException) -> tuple[int, str]:
+    """Exit code and sentence; of a programming error the stack trace is printed instead."""
     if isinstance(error, HydraException):
         # Of what Hydra did not understand; OmegaConf's reason stands behind it.
         reason = f"\n{error.__cause__}" if isinstance(error.__cause__, OmegaConfBaseException) else ""
-        ending.leave(ending.USER, f"{error}{reason}")
+        return ending.USER, f"{error}{reason}"
     if isinstance(error, OmegaConfBaseException) and _is_of_the_settings(error):
-        ending.leave(ending.USER, str(error))
+        return ending.USER, str(error)
     found = ending.verdict(error)
     if found is not None:
-        ending.leave(*found)
+        return found
     if isinstance(error, SystemExit):
-        return
+        raise error  # an end that has been said already
     # From the door on: the frames above it are Hydra's.
     frames = error.__traceback__
     traceback.print_exception(error.with_traceback(frames.tb_next if frames is not None else None))
-    sys.exit(1)
+    return ending.PROGRAM, ""
+
+
+def _what_differs() -> str:
+    """The settings of a job that the sweep varies, as typed; all that were typed where its sweeper chose them."""
+    typed_here = OverridesParser.create().parse_overrides([a for a in sys.argv[1:] if "=" in a and a[:1] != "-"])
+    swept = {override.key_or_group for override in typed_here if override.is_sweep_override()}
+    own = list(HydraConfig.get().overrides.task)
+    return ", ".join([one for one in own if one.partition("=")[0].lstrip("+~") in swept] or own)
 
 
 def _is_of_the_settings(error: OmegaConfBaseException) -> bool:
@@ -262,6 +289,40 @@ def _as_text(part: str) -> str:
     except HydraException:
         pass
     return hydra_override("part", part).removeprefix("part=")
+
+
+def _with_groups(arguments: Sequence[str], config_name: str) -> list[str]:
+    """Refuse `model=null` and `~model` in a sentence; take `data=null` away where nothing is the default anyway.
+
+    Hydra can only choose among the files of a group, and says so in its own words.
+
+    Raises
+    ------
+    MedclsError
+        Names what there is to choose from.
+    """
+    conf = configurations() / "conf"
+    defaults = OmegaConf.load(conf / f"{config_name}.yaml").defaults
+    usual = {str(group): one[group] for one in defaults if OmegaConf.is_dict(one) for group in one}
+    kept = []
+    for argument in arguments:
+        if argument.startswith("-") or ("=" not in argument and argument[:1] != "~"):
+            kept.append(argument)
+            continue
+        override = OverridesParser.create().parse_override(argument)
+        group = override.key_or_group
+        read = override.value()
+        values = read.list if isinstance(read, ChoiceSweep) else [read]
+        if values == [None] and usual.get(group, "") is None:
+            continue
+        if (None in values or override.is_delete()) and group.split("/")[0] in usual and (conf / group).is_dir():
+            options = sorted(path.stem for path in (conf / group).glob("*.yaml"))
+            raise MedclsError(
+                f"{argument}: nothing would be left of {group}, and every command that has it needs one. Leave it out "
+                f"for the usual one, or choose among {', '.join(f'{group}={name}' for name in options)}."
+            )
+        kept.append(argument)
+    return kept
 
 
 def _resume_into_the_same_folder(argv: list[str]) -> None:

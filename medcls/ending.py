@@ -11,8 +11,8 @@ from types import FrameType
 
 from medcls.errors import MedclsError
 
-USER, INTERRUPTED, TERMINATED, NOBODY_LISTENS = 2, 130, 143, 141
-"""Exit codes: what the user can mend; Ctrl-C; SIGTERM; a closed pipe. The last three as shells count signals."""
+PROGRAM, USER, INTERRUPTED, TERMINATED, NOBODY_LISTENS = 1, 2, 130, 143, 141
+"""Exit codes: a fault of medcls; what the user can mend; as shells count signals, Ctrl-C, SIGTERM, a closed pipe."""
 
 
 class Terminated(KeyboardInterrupt):
@@ -61,9 +61,14 @@ def leave(code: int, sentence: str) -> None:
         with contextlib.suppress(OSError, ValueError, AttributeError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     elif sentence:
-        with contextlib.suppress(OSError):
-            print(f"\nmedcls: {sentence}", file=sys.stderr)  # noqa: T201 - a command speaks to a person
+        say(sentence)
     sys.exit(code)
+
+
+def say(sentence: str) -> None:
+    """Print a sentence on the error stream, if anybody listens there."""
+    with contextlib.suppress(OSError):
+        print(f"\nmedcls: {sentence}", file=sys.stderr)  # noqa: T201 - a command speaks to a person
 
 
 @contextlib.contextmanager

@@ -107,7 +107,7 @@ def run(cfg: DictConfig) -> None:
             raise MedclsError(f"{folder.path} already holds an evaluation. Give another hydra.run.dir.")
         if named[0] == "run":
             find_run(str(cfg.run))  # before anything large is loaded
-        terminal.start_log()
+        terminal.start_log(cfg.verbose)
         import_large("lightning")
         doors[named[0]](cfg, folder)
     except BaseException as error:
@@ -534,7 +534,8 @@ def other_images(cfg: DictConfig, opened: OpenedRun) -> tuple[Manifest, int]:
     if exclude_file is not None and not Path(str(exclude_file)).is_file():
         log.warning("the run left out what %s lists, which is not there: nothing is left out by it here", exclude_file)
         exclude_file = None
-    rows, notes = leave_out_again(manifest.rows, named_exclusions(plain(own.get("exclude", [])), exclude_file), known)
+    excluded = named_exclusions(plain(own.get("exclude", [])), exclude_file, Path(str(own.root)))
+    rows, notes = leave_out_again(manifest.rows, excluded, known)
     manifest = manifest.with_rows(rows, *notes)
     for line in manifest.notes:
         log.warning(line)

@@ -24,7 +24,17 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 # Where runs differ in nothing else, these say nothing of what was trained.
-NOT_TOLD = ("data.root", "data.csv", "data.source", "data.workers", "resume", "evaluate_test", "trust", "keep_memory")
+NOT_TOLD = (
+    "data.root",
+    "data.csv",
+    "data.source",
+    "data.workers",
+    "resume",
+    "evaluate_test",
+    "trust",
+    "keep_memory",
+    "verbose",
+)
 
 MOST_SETTINGS = 6
 

@@ -13,25 +13,65 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from medcls.errors import MedclsError
+
 console = Console()
 
 
+# Columns where nobody looks on, but a file or another program takes what is printed: nothing is wrapped there.
+UNWRAPPED = 10_000
+
+
 class TerminalLog(RichHandler):
-    """The log on the terminal: a line that cannot be shown is lost, and nothing else is."""
+    """The log on the terminal: a line that cannot be shown is lost, and nothing else is.
+
+    Redirected, each record is one line, so that the paths in it can be copied.
+    """
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print a record."""
+        if self.console.is_terminal:
+            super().emit(record)
+            return
+        try:
+            show_line(f"{record.levelname:<8} {self.format(record)}")
+        except Exception:  # noqa: BLE001 - as logging's own handlers do
+            self.handleError(record)
 
     def handleError(self, record: logging.LogRecord) -> None:
         """Go on without: a stack trace in the middle would say less than the line did."""
 
 
-def start_log() -> None:
-    """Send medcls's log, and every warning, to the terminal."""
+def start_log(verbose: bool = False) -> None:
+    """Send medcls's log, and every warning, to the terminal.
+
+    Two levels: what a person must know, which is logged as information or a warning, and the rest, logged for
+    debugging, which goes into the run folder's log alone.
+
+    Parameters
+    ----------
+    verbose : bool
+        Show the rest on the terminal too.
+
+    Raises
+    ------
+    MedclsError
+        `verbose` is neither true nor false.
+    """
+    if not isinstance(verbose, bool):
+        raise MedclsError(f"verbose is {verbose!r}: give true or false.")
     log = logging.getLogger("medcls")
-    log.setLevel(logging.INFO)
+    log.setLevel(logging.DEBUG)
     log.propagate = False
-    if not any(isinstance(handler, RichHandler) for handler in log.handlers):
-        log.addHandler(
-            TerminalLog(console=console, show_path=False, show_level=True, omit_repeated_times=True, highlighter=None)
+    shown = next((handler for handler in log.handlers if isinstance(handler, TerminalLog)), None)
+    if shown is None:
+        shown = TerminalLog(
+            console=console, show_path=False, show_level=True, omit_repeated_times=True, highlighter=None
         )
+        log.addHandler(shown)
+    shown.setLevel(logging.DEBUG if verbose else logging.INFO)
+    if not console.is_terminal:
+        console.width = UNWRAPPED
     # Lightning's own news (which devices there are, what else one could install) stands in our lines or is not news.
     logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)
     # Of Lightning's inner workings; whoever runs medcls can do nothing about it.
@@ -46,9 +86,15 @@ def start_log() -> None:
 def progress(what: str) -> Iterator[Callable[[int, int], None]]:
     """A progress bar as a callable that takes what is done and what there is in all."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as bar:
+    # Redirected, a bar would leave an empty line behind.
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task(what, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def width() -> dict[str, int]:
+    """What makes a console of another library as wide as ours: nothing on a terminal."""
+    return {} if console.is_terminal else {"width": UNWRAPPED}
 
 
 def show_table(rows: pd.DataFrame, title: str) -> None:

@@ -33,7 +33,7 @@ from medcls.errors import MedclsError, typed
 from medcls.fitting import check_fits
 from medcls.importing import import_large
 from medcls.run_folder import RunFolder, read_json
-from medcls.wording import counted
+from medcls.wording import counted, quoted
 
 if TYPE_CHECKING:
     # Everything heavy is imported where it is used, so that a typo is answered before torch is loaded.
@@ -114,15 +114,16 @@ def train(cfg: DictConfig, run: RunFolder) -> float | None:
     from medcls.auditing.quick import audit_quickly
     from medcls.auditing.record import record as audit_record
     from medcls.data.splits import split_table
+    from medcls.foreseen import check_settings
     from medcls.learning.trainer_settings import check_trainer
     from medcls.models.summary import summarise
 
     run.refuse_within(cfg.data.root)
 
-    terminal.start_log()
+    terminal.start_log(cfg.get("verbose", False))
     machine = hardware.choose(cfg.data.workers, cfg.keep_memory, jobs=jobs_at_once())
     for line in machine.reasons:
-        log.info(line)
+        log.debug(line)
     seed(cfg.seed)
 
     check_trainer(plain(cfg.trainer))
@@ -134,6 +135,7 @@ def train(cfg: DictConfig, run: RunFolder) -> float | None:
     telling = reporting.Telling.read(plain(cfg))
     preprocessing = choose_preprocessing(cfg)
     settings = split_settings(cfg)
+    check_settings(cfg, settings, preprocessing, machine)
     whole, manifest = read_images(cfg, settings)
     reporting.rehearse(manifest.rows, manifest.classes, manifest.positive, telling)
     asked = settings | source_settings(cfg)
@@ -142,7 +144,7 @@ def train(cfg: DictConfig, run: RunFolder) -> float | None:
     )
     data = make_loaders(cfg, manifest, preprocessing, machine)
     for line in hardware.suggestions(str(cfg.trainer.precision), cfg.data.batch_size):
-        log.info("would suit this machine better: %s", line)
+        log.debug("would suit this machine better: %s", line)
     if cfg.preview:
         run.begin()
         pictures.write(pictures.of_data(data), run.figures)
@@ -370,6 +372,8 @@ def read_images(cfg: DictConfig, settings: Mapping[str, Any]) -> tuple[Manifest,
 
 def choose_preprocessing(cfg: DictConfig) -> Preprocessing:
     """The network's own preprocessing; size and resize policy as the data's configuration wants them."""
+    from medcls.models.zoo import size_to_build_for
+
     preprocessing: Preprocessing = build(cfg.model.preprocessing)
     if (size := plain(cfg.data.image_size)) is not None:
         if not all(isinstance(side, int) and side > 0 for side in (size if isinstance(size, list) else [size])):
@@ -392,6 +396,9 @@ def choose_preprocessing(cfg: DictConfig) -> Preprocessing:
             f"model.network.in_chans is {channels}, but model.preprocessing has {preprocessing.channels} mean(s) and "
             "std(s): it takes 3 channels, or 1 (grey), for which three means are averaged."
         )
+    # Written down, so that whoever loads the checkpoint builds the same network.
+    if cfg.model.network.get("img_size", 0) is None:
+        cfg.model.network.img_size = size_to_build_for(cfg.model.name, preprocessing.size)
     return preprocessing
 
 
@@ -422,6 +429,7 @@ def make_loss(cfg: DictConfig, manifest: Manifest) -> Loss:
     node = cfg.loss.copy()
     if "class_weights" in node:
         node.class_weights = in_class_order(plain(node.class_weights), manifest.classes)
+    log.info("classes, in the order of the network's outputs and of lists of weights: %s", quoted(manifest.classes))
     loss: Loss = build(node, class_counts=manifest.class_counts("train"))
     if loss.weights is not None:
         by_class = ", ".join(
@@ -436,7 +444,6 @@ def make_classifier(
 ) -> tuple[Classifier, FreezeSchedule, Account]:
     """The network with its weights accounted for, its loss, its optimizer and its phases."""
     from medcls.evaluation.metrics import classification_metrics
-    from medcls.hardware import check_compiler
     from medcls.learning.classifier import Classifier
     from medcls.learning.freezing import FreezeSchedule
     from medcls.models.weights import load_weights, refuse_frozen_unloaded
@@ -490,10 +497,7 @@ def make_classifier(
     )
     classifier.check_monitor(cfg.monitor, cfg.monitor_mode)
     compiled = cfg.get("compile", False)  # a run from before there was this setting goes on without
-    if not isinstance(compiled, bool):
-        raise MedclsError(f"compile is {compiled!r}: give true or false.")
     if compiled:
-        check_compiler()
         classifier.compile_network()
     return classifier, freezing, account
 
@@ -509,22 +513,12 @@ def make_trainer(
     """Lightning's trainer with what happens around the epochs."""
     from lightning.pytorch.callbacks import EarlyStopping, EMAWeightAveraging, LearningRateMonitor, RichProgressBar
 
+    from medcls import terminal
     from medcls.learning.callbacks import ExactBatchNorm, SeedEachEpoch
     from medcls.learning.checkpoints import AtomicCheckpointIO, checkpoints
     from medcls.learning.features import FrozenFeatures
-    from medcls.learning.precision import check_half_precision
     from medcls.pictures import WriteFigures
 
-    if cfg.ema is not None and not (isinstance(cfg.ema, float) and 0 < cfg.ema < 1):
-        raise MedclsError(f"ema is {cfg.ema}: give a decay above 0 and below 1, such as 0.99, or null for none.")
-    if cfg.early_stopping is not None and not (isinstance(cfg.early_stopping, int) and cfg.early_stopping > 0):
-        raise MedclsError(f"early_stopping is {cfg.early_stopping}: give a number of epochs, or null for none.")
-    check_half_precision(str(cfg.trainer.precision), build(cfg.optimizer))
-    if cfg.optimizer.get("fused") and cfg.trainer.gradient_clip_val and "mixed" in str(cfg.trainer.precision):
-        raise MedclsError(
-            f"trainer.gradient_clip_val with trainer.precision={cfg.trainer.precision} needs gradients that a fused "
-            "optimizer does not show: add optimizer.fused=false."
-        )
     features = FrozenFeatures(
         data.rows_of, data.views, data.without_images, len(data.manifest), machine.memory_for_images
     )
@@ -540,7 +534,7 @@ def make_trainer(
         )
     callbacks += [LearningRateMonitor(), WriteFigures(figures, run.figures)]
     if cfg.trainer.get("enable_progress_bar") is not False:
-        callbacks.append(RichProgressBar())
+        callbacks.append(RichProgressBar(console_kwargs=terminal.width()))
     return build(
         cfg.trainer,
         callbacks=callbacks,
@@ -551,22 +545,14 @@ def make_trainer(
 
 
 def settle_batch_norm(cfg: DictConfig, classifier: Classifier, steps: int) -> None:
-    """Decide on exact batch-norm statistics where nobody has, and write it down for a resumed run.
-
-    Raises
-    ------
-    MedclsError
-        `exact_batch_norm` is none of null, true and false.
-    """
+    """Decide on exact batch-norm statistics where nobody has, and write it down for a resumed run."""
     from medcls.learning.callbacks import FEW_STEPS, lags_behind
 
-    if cfg.exact_batch_norm not in (None, True, False):
-        raise MedclsError(f"exact_batch_norm is {cfg.exact_batch_norm!r}: give true, false or null.")
     if cfg.exact_batch_norm is not None:
         return
     cfg.exact_batch_norm = lags_behind(classifier.network, steps)
     if cfg.exact_batch_norm:
-        log.info(
+        log.debug(
             "exact_batch_norm: true, for this training has %d steps, fewer than %d: running statistics would lag "
             "behind the weights (a pass over the training images before each validation; exact_batch_norm=false "
             "does without)",
@@ -586,12 +572,20 @@ def say_learning_rates(cfg: DictConfig, data: ImageDataModule) -> int:
     from medcls.learning.schedulers import learning_rates
     from medcls.learning.trainer_settings import batches_an_epoch
 
-    batches = batches_an_epoch(len(data.train_dataloader()), cfg.trainer.get("limit_train_batches"))
+    whole = len(data.train_dataloader())
+    batches = batches_an_epoch(whole, cfg.trainer.get("limit_train_batches"))
+    if batches < whole:
+        log.warning(
+            "trainer.limit_train_batches=%s: each epoch trains on %d of the %d images in training",
+            cfg.trainer.limit_train_batches,
+            batches * cfg.data.batch_size,
+            len(data.manifest.indices("train")),
+        )
     steps = -(-batches // (cfg.trainer.accumulate_grad_batches or 1))
     rates = learning_rates(
         build(cfg.optimizer), build(cfg.scheduler), steps=steps * cfg.trainer.max_epochs, steps_per_epoch=steps
     )
-    log.info(
+    log.debug(
         "learning rate: %.3g at the first of %d steps, %.3g at its highest, %.3g at the last",
         rates[0, 0],
         len(rates),

@@ -2,14 +2,18 @@
 
 import json
 import re
+from pathlib import Path
 
 import pandas as pd
 import pytest
 import torch
 from doors import FAST, run_door
+from omegaconf import OmegaConf
 
 from medcls import evaluate, train
+from medcls.configuration import configurations
 from medcls.data import assembly
+from medcls.data.manifest import Manifest, in_order
 from medcls.models.weights import read_state
 
 
@@ -77,3 +81,17 @@ def test_s11_the_terminal_says_whether_patients_are_known(folder, tmp_path, capf
     said = said.out + said.err
     assert ("not known" in said) == (not known)
     assert ("patients are not known" in re.sub(r"\s+", " ", said)) == (not known)
+
+
+def test_class_weights_and_the_order_of_classes_are_logged_by_name(caplog):
+    rows = pd.DataFrame({"label": [str(n) for n in range(12) for _ in range(n + 1)], "split": "train"})
+    manifest = Manifest(Path(), in_order(rows["label"]), rows)
+    loss = configurations() / "conf" / "loss" / "cross_entropy.yaml"
+    cfg = OmegaConf.create({"loss": OmegaConf.load(loss)})
+    cfg.loss.class_weights = "balanced"
+    with caplog.at_level("INFO", logger="medcls"):
+        made = train.make_loss(cfg, manifest)
+    n = len(rows)
+    assert made.weights == pytest.approx([n / (12 * (k + 1)) for k in range(12)])
+    assert "of lists of weights: '0', '1', '2', '3', '4', '5', '6', '7', '8', '9', '10', '11'" in caplog.text
+    assert f"1 {n / 24:.3g}, 2 {n / 36:.3g}, 3 {n / 48:.3g}" in caplog.text and f"10 {n / 132:.3g}" in caplog.text

@@ -244,3 +244,31 @@ def test_help_names_the_command_and_lists_our_groups_and_no_others(monkeypatch, 
         "data", "data/augmentation", "evaluation", "experiments", "logger", "loss", "model", "optimizer", "schedule",
         "scheduler", "trainer",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("argument", "says"),
+    [
+        (
+            "logger=null",
+            "logger=null: nothing would be left of logger, and every command that has it needs one",
+        ),
+        ("model=null", "choose among model=efficientnet_b0, model=inception_resnet_v2, "),
+        ("data=null", "nothing would be left of data"),
+        ("~logger", "~logger: nothing would be left of logger"),
+        ("~data", "~data: nothing would be left of data"),
+        ("trainer=null", "choose among trainer=default."),
+        ("data/augmentation=null", "choose among data/augmentation="),
+        ("model=mobilenetv3,null", "nothing would be left of model"),
+    ],
+)
+def test_a_group_that_is_taken_away_is_a_sentence(argument, says):
+    with pytest.raises(MedclsError) as refused:
+        configuration._with_groups(["-m", "data.root=/a", argument, "seed=null"], "train")
+    assert says in str(refused.value)
+
+
+def test_a_group_that_is_none_by_default_may_be_null():
+    typed = ["experiments=null", "model=mobilenetv2", "~data.name", "resume=null"]
+    assert configuration._with_groups(typed, "train") == typed[1:]
+    assert configuration._with_groups(["data=null"], "compare") == ["data=null"]  # which has no such group

@@ -335,3 +335,47 @@ def test_default_names_tell_two_runs_of_one_second_apart():
         text = (configurations() / "conf" / f"{name}.yaml").read_text(encoding="utf-8")
         names = re.findall(r"dir: (\S*now:\S*)", text)
         assert len(names) == 2 and all(one.endswith("-%f}") for one in names)
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "says"),
+    [(MedclsError("Not two.\nMore of it."), 2, "Not two."), (KeyError("mean"), 1, "KeyError: 'mean'")],
+)
+def test_a_job_of_a_sweep_that_fails_leaves_the_others_their_turn(tmp_path, monkeypatch, capsys, error, code, says):
+    done = []
+
+    def task(cfg: DictConfig) -> None:
+        if cfg.older_than_days in (2, 3):
+            raise error
+        done.append(cfg.older_than_days)
+
+    arguments = ("-m", "clear=true", "older_than_days=1,2,3,4", f"hydra.sweep.dir={tmp_path}/sweep")
+    ended_with, said = ended(lambda: open_door(task, "cache"), monkeypatch, capsys, *arguments)
+    assert ended_with == code and done == [1, 4]
+    assert said.rstrip().endswith(
+        f"medcls: 2 of 4 jobs failed:\n  job 1 (older_than_days=2): {says}\n  job 2 (older_than_days=3): {says}"
+    )
+    assert ("Traceback" in said) == (code == 1)
+
+
+def test_an_interruption_ends_a_sweep(tmp_path, monkeypatch, capsys):
+    done = []
+
+    def task(cfg: DictConfig) -> None:
+        done.append(cfg.older_than_days)
+        raise KeyboardInterrupt
+
+    arguments = ("-m", "older_than_days=1,2", f"hydra.sweep.dir={tmp_path}/sweep")
+    assert ended(lambda: open_door(task, "cache"), monkeypatch, capsys, *arguments)[0] == 130
+    assert done == [1]
+
+
+def test_a_seed_that_is_none_ends_its_own_run_of_a_sweep(folder, tmp_path, monkeypatch, capsys):
+    root = folder({"a": 8, "b": 8})
+    code, said = ended(
+        train.main, monkeypatch, capsys, "-m", *FAST, f"data.root={root}", "positive_class=a", "preview=true",
+        "seed=0,-1,2", f"hydra.sweep.dir={tmp_path}/sweep",
+    )  # fmt: skip
+    assert code == 2 and "1 of 3 jobs failed:\n  job 1 (seed=-1): seed is -1: give a whole number" in said
+    assert {path.parent.parent.name for path in (tmp_path / "sweep").glob("*/figures/*")} == {"0", "2"}
+    assert not (tmp_path / "sweep" / "1").exists()

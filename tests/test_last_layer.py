@@ -8,10 +8,10 @@ from types import SimpleNamespace
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
-from medcls.configuration import configurations
+from medcls.configuration import build_network, configurations
 from medcls.learning.classifier import Classifier
 from medcls.models.zoo import last_layer, start_small
 from medcls.train import choose_preprocessing, make_classifier
@@ -128,3 +128,20 @@ def test_a_layer_that_is_not_found_is_left_alone(make: Callable[[int], nn.Module
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     assert start_small(network, 2) is None
     assert all(torch.equal(before[name], tensor) for name, tensor in network.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "built"),
+    [
+        ("vit_tiny_patch16_224", 64, [64, 64]),
+        ("swin_tiny_patch4_window7_224", "[64,96]", [64, 96]),
+        ("vit_tiny_patch16_224", 224, None),
+        ("resnet10t", 64, None),
+    ],
+)
+def test_networks_that_are_bound_to_a_size_are_built_for_that_of_the_images(name, size, built):
+    cfg = composed("timm", f"model.name={name}", f"data.image_size={size}")
+    preprocessing = choose_preprocessing(cfg)
+    assert cfg.model.network.img_size == built  # as the run's config.yaml and its checkpoint keep it
+    network = build_network(OmegaConf.to_container(cfg.model.network, resolve=True) | {"num_classes": 2}, trust=False)
+    assert network.eval()(torch.zeros(1, 3, *preprocessing.size)).shape == (1, 2)

@@ -351,6 +351,16 @@ def test_errors_are_ours(folder):
         train.seed("abc")
 
 
+def test_train_log_has_what_the_terminal_does_not_show(finished):
+    log = (finished / "train.log").read_text(encoding="utf-8")
+    detail = ("threads: ", "cache: ", "learning rate: ", "What trains, by phase", "exact_batch_norm: true")
+    told = ("weights: no weights loaded", "operating point: ", "the report: ", "patients are not known")
+    assert all(line in log for line in (*detail, *told))
+    by_level = {line: "DEBUG" if line in detail else "" for line in (*detail, *told)}
+    for line, level in by_level.items():
+        assert (" DEBUG " in next(one for one in log.splitlines() if line in one)) == bool(level)
+
+
 def test_a_short_training_gets_exact_batch_norm_statistics_and_says_so(finished):
     text = (finished / "train.log").read_text(encoding="utf-8")
     assert re.search(r"exact_batch_norm: true, for this training has \d+ steps, fewer than \d+", text)

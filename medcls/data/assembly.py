@@ -24,6 +24,7 @@ from medcls.data.manifest import (
     in_order,
     label_conflicts,
     named_exclusions,
+    whole_numbers,
 )
 from medcls.data.masks import check_masks, masks_beside_images, note_on_masks
 from medcls.data.survey import looked_at_again, survey
@@ -105,6 +106,7 @@ def assemble(
         Anything that would make a classifier lie: each message says what, where, and what to do. Unreadable images
         are all listed.
     """
+    rows, label_map, positive, whole = whole_numbers(rows, label_map, positive)
     before = rows["label"]
     rows, unmapped = map_labels(rows, label_map, leave_out_unmapped=leave_out_unmapped)
     if judged_by is None:
@@ -116,7 +118,7 @@ def assemble(
         unmapped = [*unmapped, *matched]
     if (rows["label"] != before[rows.index]).any():
         rows = rows.assign(**{SOURCE_LABEL: before[rows.index]})
-    rows, excluded = exclude(rows, named_exclusions(exclude_paths, exclude_file))
+    rows, excluded = exclude(rows, named_exclusions(exclude_paths, exclude_file, root))
     classes = in_order(rows["label"])
     if strict or positive is not None:
         check_positive(classes, positive)
@@ -153,7 +155,7 @@ def assemble(
         rows,
         positive,
         stamps,
-        (*notes, *unmapped, *excluded, *note_on_masks(found)),
+        (*notes, *whole, *unmapped, *excluded, *note_on_masks(found)),
         facts,
         tuple(failures),
     )

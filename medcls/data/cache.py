@@ -149,7 +149,7 @@ class PixelCache:
             By `read`; what was kept before it stays.
         """
         if (self.find(contents)[1] >= 0).all():
-            log.info("cache: %d images, at %s: no file is decoded", len(contents), self.folder)
+            log.debug("cache: %d images, at %s: no file is decoded", len(contents), self.folder)
             return
         try:
             with self._alone():
@@ -173,7 +173,7 @@ class PixelCache:
                 len(missing), size / MIB, free / MIB, self.folder,
             )  # fmt: skip
             return
-        log.info("cache: %d images, %.0f MiB, at %s", len(missing), size / MIB, self.folder)
+        log.debug("cache: %d images, %.0f MiB, at %s", len(missing), size / MIB, self.folder)
         generation = self._generation() or self._begin()
         done, said = 0, time.monotonic()
         with concurrent.futures.ThreadPoolExecutor(cores.available()) as pool:
@@ -185,7 +185,7 @@ class PixelCache:
                 done += len(batch)
                 if time.monotonic() - said > SAY_EVERY_S:
                     said = time.monotonic()
-                    log.info("cache: %d of %d images", done, len(missing))
+                    log.debug("cache: %d of %d images", done, len(missing))
 
     def _append(self, generation: str, pictures: np.ndarray, contents: np.ndarray) -> None:
         """Pictures first, then their names, each on the disk before the next; a full disk leaves neither."""

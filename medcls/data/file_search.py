@@ -13,7 +13,7 @@ import pandas as pd
 
 from medcls.data import images
 from medcls.data.listing import files_below, is_hidden
-from medcls.data.manifest import audit_lists_all
+from medcls.data.manifest import audit_lists_all, relative_path
 from medcls.errors import MedclsError
 from medcls.wording import enumerated, listed, printable
 
@@ -31,15 +31,7 @@ def below_root(paths: "pd.Series[str]", root: Path) -> "pd.Series[str]":
     MedclsError
         Lists those that lead out of it.
     """
-    top = root.absolute().as_posix()
-
-    def relative(path: str) -> str:
-        if "\\" in path and not os.path.isfile(root / path):
-            path = path.replace("\\", "/")
-        path = posixpath.normpath(path)
-        return path.removeprefix(top.rstrip("/") + "/")
-
-    found = paths.map(relative)
+    found = paths.map(lambda path: relative_path(path, root))
     outside = found[found.str.match(r"/|[A-Za-z]:/|\.\.(/|$)")]
     if len(outside):
         raise MedclsError(

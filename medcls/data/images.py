@@ -53,7 +53,7 @@ ENDINGS = {
 
 SAME_FORMAT = {"MPO": "JPEG", "DIB": "BMP"}
 
-DECODING_VERSION = 2
+DECODING_VERSION = 3
 """Raise this when this file, what it decodes with, or `traits.py` comes to give other values for the same file."""
 
 DECODERS = ("pillow", "pydicom", "python-gdcm", "pylibjpeg-openjpeg", "imagehash")

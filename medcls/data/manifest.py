@@ -3,6 +3,8 @@
 import dataclasses
 import hashlib
 import io
+import os
+import posixpath
 import re
 import shlex
 import unicodedata
@@ -26,6 +28,8 @@ OWN_COLUMNS = (*COLUMNS, KEPT_TOGETHER, SOURCE_LABEL)  # a user's own column of 
 FEW_LISTED = 5  # a message lists so many images; the audit lists all
 SPLITS = ("train", "val", "calibration", "test", "held_out", "unused", "left_out")
 SCORED_SPLITS = ("train", "val", "calibration", "test", "held_out")
+
+WHOLE = re.compile(r"([+-]?\d+)([.,]0*)?", re.ASCII)
 
 # How the folders, or the column, of a split may be called, in any case.
 SPLIT_SPELLINGS = {
@@ -185,6 +189,31 @@ def check_distinct(labels: Sequence[str]) -> None:
         f"the table, or add:\n  {typed_label_map(joined)}\nIf they are classes of their own, give them other names in "
         "this way."
     )
+
+
+def whole_numbers(
+    rows: pd.DataFrame, label_map: Mapping[str, Sequence[str]] | None, positive: str | None
+) -> tuple[pd.DataFrame, Mapping[str, Sequence[str]] | None, str | None, list[str]]:
+    """Take labels such as 0.0 and 1.0, as tables with an empty cell somewhere come to have, for 0 and 1.
+
+    Returns
+    -------
+    rows, label_map, positive, notes
+        The same where not all labels are whole numbers, or none is written with a fraction.
+    """
+    names = sorted(set(rows["label"]))
+    if not all(WHOLE.fullmatch(name) for name in names) or all(name.lstrip("+-").isdigit() for name in names):
+        return rows, label_map, positive, []
+
+    def whole(name: object) -> str:
+        return match[1] if (match := WHOLE.fullmatch(str(name))) else str(name)
+
+    if isinstance(label_map, Mapping):
+        label_map = {str(new): [whole(old) for old in as_list(olds)] for new, olds in label_map.items()}
+    elif positive is not None:
+        positive = whole(positive)
+    note = f"labels that are whole numbers are taken as such: {quoted(names)} as {quoted(map(whole, names))}"
+    return rows.assign(label=rows["label"].map(whole)), label_map, positive, [note]
 
 
 def check_task(labels: Sequence[str]) -> None:
@@ -366,15 +395,29 @@ def audit_lists_all(root: Path) -> str:
     )
 
 
-def named_exclusions(paths: str | Sequence[str], file: str | Path | None) -> set[str]:
+def named_exclusions(paths: str | Sequence[str], file: str | Path | None, root: Path) -> set[str]:
     """The relative paths to leave out: those that the configuration names, and those of its text file.
+
+    Parameters
+    ----------
+    root : Path
+        The folder of the images: a path below it may be given in full, or in another spelling.
 
     Raises
     ------
     MedclsError
         The file cannot be read.
     """
-    return {*([paths] if isinstance(paths, str) else paths), *read_exclusions(file)}
+    return {relative_path(path, root) for path in ([paths] if isinstance(paths, str) else paths)} | {
+        relative_path(path, root) for path in read_exclusions(file)
+    }
+
+
+def relative_path(path: str, root: Path) -> str:
+    """A path as a manifest writes it: relative to the root, with forward slashes, without `./` and `//`."""
+    if "\\" in path and not os.path.isfile(root / path):
+        path = path.replace("\\", "/")
+    return posixpath.normpath(path).removeprefix(root.absolute().as_posix().rstrip("/") + "/")
 
 
 def exclude(rows: pd.DataFrame, names: Collection[str]) -> tuple[pd.DataFrame, list[str]]:

@@ -287,6 +287,26 @@ class Prepared:
             yield self._prepare((pixels, labels, rows))
 
 
+def check_loading(batch_size: object, sampler: object, workers: object, cache: object, views: object) -> None:
+    """Refuse settings of the loaders that make no sense whatever the images are.
+
+    Raises
+    ------
+    MedclsError
+        Names the setting.
+    """
+    if views is not None and (isinstance(views, bool) or not isinstance(views, int) or views < 1):
+        raise MedclsError(f"data.views is {views!r}: give a whole number, at least 1, or null.")
+    if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
+        raise MedclsError(f"data.batch_size is {batch_size!r}: give a whole number, at least 1.")
+    if sampler not in ("shuffle", "balanced"):
+        raise MedclsError(f"data.sampler is {sampler!r}: choose shuffle or balanced.")
+    if isinstance(workers, bool) or not isinstance(workers, int) or workers < 0:
+        raise MedclsError(f"data.workers is {workers!r}: give a whole number, at least 0.")
+    if not isinstance(cache, bool):
+        raise MedclsError(f"data.cache is {cache!r}: give true or false.")
+
+
 class ImageDataModule(lightning.LightningDataModule):
     """Loaders over a split manifest. Batches are `(images, labels, rows)`.
 
@@ -334,16 +354,7 @@ class ImageDataModule(lightning.LightningDataModule):
         views: int | None = None,
     ) -> None:
         super().__init__()
-        if views is not None and (isinstance(views, bool) or not isinstance(views, int) or views < 1):
-            raise MedclsError(f"data.views is {views!r}: give a whole number, at least 1, or null.")
-        if not isinstance(batch_size, int) or batch_size < 1:
-            raise MedclsError(f"data.batch_size is {batch_size}: give a whole number, at least 1.")
-        if sampler not in ("shuffle", "balanced"):
-            raise MedclsError(f"data.sampler is {sampler!r}: choose shuffle or balanced.")
-        if isinstance(workers, bool) or not isinstance(workers, int) or workers < 0:
-            raise MedclsError(f"data.workers is {workers!r}: give a whole number, at least 0.")
-        if not isinstance(cache, bool):
-            raise MedclsError(f"data.cache is {cache!r}: give true or false.")
+        check_loading(batch_size, sampler, workers, cache, views)
         self.manifest = manifest
         self.preprocessing = preprocessing
         self.augmentation = augmentation
@@ -394,7 +405,7 @@ class ImageDataModule(lightning.LightningDataModule):
         places[torch.from_numpy(rows).to(device)] = torch.arange(len(rows), device=device)
         self._on_device = (kept, places)
         self._images.without_images = True
-        log.info("images: %d of uint8 stay on %s (%.0f MiB), and batches bring their numbers", len(rows), device,
+        log.debug("images: %d of uint8 stay on %s (%.0f MiB), and batches bring their numbers", len(rows), device,
                  size / 2**20)  # fmt: skip
 
     def _rows_of_a_fit(self) -> np.ndarray:

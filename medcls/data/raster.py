@@ -11,7 +11,7 @@ from collections.abc import Callable
 import numpy as np
 from PIL import Image, ImageFile, UnidentifiedImageError
 
-from medcls.data import windows
+from medcls.data import tiff, windows
 from medcls.data.decoded import MOST_PIXELS, Decoded, UnreadableImage, check_frame, check_size, damaged
 from medcls.preprocessing import Decoding
 
@@ -33,9 +33,10 @@ OTHER_BYTE = {
     "LA;16B": "RGBA",
 }  # fmt: skip
 
-# TIFF 6.0 and its sample format for signed integers.
-BITS_PER_SAMPLE, PHOTOMETRIC, SAMPLE_FORMAT = 258, 262, 339
-SIGNED = 2
+# A compressed TIFF comes from libtiff in the machine's own byte order, and Pillow reads these in the file's.
+IN_NATIVE_ORDER = {
+    "I;16S": "I;16NS", "I;16BS": "I;16NS", "I;32S": "I;32NS", "I;32BS": "I;32NS", "F;32F": "F;32NF", "F;32BF": "F;32NF",
+}  # fmt: skip
 
 # EXIF orientation: how the stored picture must be turned to stand upright (EXIF 2.3, tag 0x0112).
 TURNS: dict[int, Callable[[np.ndarray], np.ndarray]] = {
@@ -93,11 +94,12 @@ def decode(data: bytes, decoding: Decoding) -> Decoded:
     except UnreadableImage:
         raise
     except UnidentifiedImageError:
-        raise UnreadableImage(_looks_like(data)) from None
+        raise UnreadableImage(tiff.refusal(data, decoding.frame) or _looks_like(data)) from None
     except Image.DecompressionBombError:
         raise UnreadableImage(f"it claims more than {MOST_PIXELS:,} pixels (a decompression bomb?)") from None
     except Exception as error:  # on damaged bytes Pillow's readers raise nearly every type there is
-        raise damaged(data, "Pillow", error) from error
+        unknown = isinstance(error, KeyError | SyntaxError) and tiff.refusal(data, decoding.frame)
+        raise (UnreadableImage(unknown) if unknown else damaged(data, "Pillow", error)) from error
 
 
 def _check_sums(data: bytes) -> None:
@@ -117,6 +119,9 @@ def _decode(data: bytes, decoding: Decoding) -> Decoded:
             image.seek(decoding.frame)
             check_size(image.width, image.height)  # the pages of a TIFF differ
         stored_format, stored_mode = image.format or "", image.mode
+        if stored_format == "TIFF":
+            notes += _checked_tiff(image)
+            image.tile = _in_native_order(image)
         layout = _layout(image)  # forgotten once the pixels are read, which to ask a PNG for its EXIF block does
         orientation, broken = _orientation(image)
         deep = _deep(image, layout, data, decoding.frame)
@@ -136,6 +141,28 @@ def _decode(data: bytes, decoding: Decoding) -> Decoded:
             pixels = (2**decoding.bits - 1) - pixels
     pixels = windows.in_channels(pixels, decoding)
     return Decoded(pixels, stored, stored_format, stored_mode, bits, frames, tuple(notes))
+
+
+def _checked_tiff(image: Image.Image) -> tuple[str, ...]:
+    """Refuse a page of a TIFF that Pillow would misread; what is not shown of it is noted."""
+    tags = image.tag_v2  # type: ignore[attr-defined]
+    if (reason := tiff.misread(tags)) is not None:
+        raise UnreadableImage(reason)
+    claimed = tags[tiff.WIDTH], tags[tiff.LENGTH]
+    if sorted(image.size) != sorted(claimed):
+        raise UnreadableImage(f"it claims {claimed[0]} x {claimed[1]} pixels, and Pillow makes {image.size} of it")
+    return tiff.left_out(tags)
+
+
+def _in_native_order(image: Image.Image) -> list[ImageFile._Tile]:
+    """How the parts of an opened TIFF are read, those that libtiff decompresses in the order that it gives them in."""
+    tiles: list[ImageFile._Tile] = getattr(image, "tile", [])
+    return [
+        _with_raw_mode(tile, IN_NATIVE_ORDER[tile.args[0]])
+        if tile.codec_name == "libtiff" and tile.args and tile.args[0] in IN_NATIVE_ORDER
+        else tile
+        for tile in tiles
+    ]
 
 
 def _eight_bits(image: Image.Image, layout: Layout) -> tuple[np.ndarray, tuple[str, ...]]:
@@ -165,8 +192,11 @@ def _deep(image: Image.Image, layout: Layout, data: bytes, frame: int) -> Deep |
     if image.mode in SIXTEEN_BIT_MODES:
         return _deep_grey(image, 12 if layout.raw_mode == "I;12" else 16)
     tags = getattr(image, "tag_v2", {})
-    bits, white_is_zero = tags.get(BITS_PER_SAMPLE, (32,))[0], tags.get(PHOTOMETRIC) == 0
-    if image.mode == "I" and SIGNED in tags.get(SAMPLE_FORMAT, ()):
+    bits, white_is_zero = tags.get(tiff.BITS_PER_SAMPLE, (32,))[0], tags.get(tiff.PHOTOMETRIC) == 0
+    signed = tiff.SIGNED in tags.get(tiff.SAMPLE_FORMAT, ())
+    if image.mode == "L" and signed:  # Pillow takes signed values for unsigned ones: the same bytes, read rightly
+        return Deep(np.array(image).view(np.int8)[..., None], 8, (-128, 127), white_is_zero)
+    if image.mode == "I" and signed:
         return Deep(np.array(image)[..., None], bits, (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1), white_is_zero)
     if image.mode == "I":  # Pillow takes unsigned values for signed ones: the same bytes, read rightly
         return Deep(np.array(image).view(np.uint32)[..., None], bits, (0, 2**bits - 1), white_is_zero)
@@ -177,7 +207,7 @@ def _deep(image: Image.Image, layout: Layout, data: bytes, frame: int) -> Deep |
 
 def _deep_grey(image: Image.Image, bits: int) -> Deep:
     """The values of unsigned grey, those that a PNG calls transparent black."""
-    white_is_zero = getattr(image, "tag_v2", {}).get(PHOTOMETRIC) == 0
+    white_is_zero = getattr(image, "tag_v2", {}).get(tiff.PHOTOMETRIC) == 0
     key = image.info.get("transparency")
     values = np.asarray(image).astype(np.uint16)[..., None]
     notes: tuple[str, ...] = ()
@@ -276,7 +306,7 @@ def _looks_like(data: bytes) -> str:
             return f"it is {what}"
     if data[4:8] == b"ftyp":
         return "it is a HEIC, AVIF or video file, which medcls does not read"
-    if data.startswith((b"\xff\xd8", b"\x89PNG", b"GIF8", b"BM", b"II*\0", b"MM\0*", b"RIFF")):
+    if data.startswith((b"\xff\xd8", b"\x89PNG", b"GIF8", b"BM", *tiff.BEGINNINGS, b"RIFF")):
         return (
             f"it begins as an image, but its header is damaged or cut short ({len(data):,} bytes), or its kind unknown"
         )

@@ -88,7 +88,7 @@ def split(
         A fraction or fold that makes no sense, a class too small to stand in every split, a former run that cannot
         be followed, or near copies asked for of a manifest that was not made by reading images.
     """
-    _check_settings(val_fraction, test_fraction, train_fraction, calibration_fraction, folds, fold, copies)
+    check_split_settings(val_fraction, test_fraction, train_fraction, calibration_fraction, folds, fold, copies)
     rows, notes, stamps = manifest.rows.drop(columns=KEPT_TOGETHER, errors="ignore"), [], manifest.stamps
     near = near_sets(rows, manifest.facts) if keep_near_copies_together else None
     units = together(rows, near)
@@ -325,7 +325,7 @@ def _near_note(near: np.ndarray) -> list[str]:
     ]
 
 
-def _check_settings(
+def check_split_settings(
     val_fraction: float,
     test_fraction: float,
     train_fraction: float,
@@ -334,6 +334,13 @@ def _check_settings(
     fold: int | None,
     copies: str,
 ) -> None:
+    """Refuse shares and folds that make no sense whatever the images are; see `split`.
+
+    Raises
+    ------
+    MedclsError
+        Names the setting.
+    """
     shares = {"val_fraction": val_fraction, "test_fraction": test_fraction, "train_fraction": train_fraction}
     if calibration_fraction is not None:
         shares["calibration_fraction"] = calibration_fraction

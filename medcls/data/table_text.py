@@ -2,8 +2,9 @@
 
 import csv as comma_separated
 import io
+import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
 import pandas as pd
@@ -12,6 +13,8 @@ from medcls.errors import MedclsError, nearest
 from medcls.wording import enumerated, printable
 
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs"}
+
+SAYS_SEPARATOR = re.compile(r'"?sep=([^\w\s"]|\t)"?\r?\n', re.IGNORECASE)
 
 # Characters that no cell can hold: what they say is wrong with the file.
 NO_TEXT = {
@@ -42,11 +45,14 @@ def read_table(path: Path, setting: str = "data.csv") -> tuple[pd.DataFrame, lis
         length than the header.
     """
     text = read_text(path, setting)
-    separator = max(SEPARATORS, key=lambda one: width_of_header(text, one))
+    stated = SAYS_SEPARATOR.match(text)  # a line of Excel's, which is no row
+    separator = stated[1] if stated else max(SEPARATORS, key=lambda one: width_of_header(text, one))
     reader = comma_separated.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
     lines: list[int] = []
     rows: list[list[str]] = []
     try:
+        if stated:
+            next(reader)
         header = [name.strip() for name in next(reader, [])]
         for row in reader:
             if row:
@@ -59,8 +65,9 @@ def read_table(path: Path, setting: str = "data.csv") -> tuple[pd.DataFrame, lis
         ) from error
     if len(header) < 2:
         raise MedclsError(
-            f"The first line of {path} names {len(header)} column(s): {shown(header) or 'it is empty'}. It must "
-            f"name the columns, separated by {', '.join(SEPARATORS.values())}."
+            f"The {'second' if stated else 'first'} line of {path} names {len(header)} column(s): "
+            f"{shown(header) or 'it is empty'}. It must name the columns, separated by "
+            f"{', '.join(SEPARATORS.values())}."
         )
     if not rows:
         raise MedclsError(f"{path} names its columns and holds no row.")
@@ -76,7 +83,7 @@ def read_table(path: Path, setting: str = "data.csv") -> tuple[pd.DataFrame, lis
     cells = pd.DataFrame(rows, columns=header, index=pd.Index(lines, name="line"), dtype=str)
     notes = []
     if separator != ",":
-        notes.append(f"{path.name} is separated by {SEPARATORS[separator]}")
+        notes.append(f"{path.name} is separated by {SEPARATORS.get(separator, repr(separator))}")
     if "" in header:
         notes.append(f"left out {header.count('')} column(s) of {path.name} without a name")
         cells = cells.drop(columns="")
@@ -134,16 +141,7 @@ def check_column(cells: pd.DataFrame, name: object, setting: str) -> None:
         Names the columns there are, and the nearest; or it is no single name.
     """
     if not isinstance(name, str):
-        several = setting == "data.label_column" and isinstance(name, Sequence)
-        raise MedclsError(
-            f"{setting} is {name}: give the name of one column."
-            + (
-                " Several labels a picture (multi-label) are out of scope for medcls: make one column that holds one "
-                "class a row, or train one class against the rest, a run for each."
-                if several
-                else ""
-            )
-        )
+        raise MedclsError(f"{setting} is {name}: give the name of one column.")
     if name not in cells.columns:
         raise MedclsError(
             f"{setting} names the column {name!r}, and the table has {shown(cells.columns)}."

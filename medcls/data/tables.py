@@ -12,8 +12,9 @@ from medcls.data import phantoms
 from medcls.data.assembly import MatchClasses, assemble
 from medcls.data.file_search import below_root, find_files, lines_of, no_such_files
 from medcls.data.manifest import OWN_COLUMNS, SPLIT_SPELLINGS, Manifest, as_list, named_exclusions
+from medcls.data.one_hot import looks_one_hot, one_hot_labels
 from medcls.data.table_text import check_column, read_table, shown
-from medcls.errors import MedclsError, nearest
+from medcls.errors import MedclsError, hydra_override, nearest
 from medcls.wording import enumerated, listed, printable, tallied
 
 # Columns that the predictions table adds to the manifest's own.
@@ -25,7 +26,7 @@ def from_csv(
     root: str | Path | None,
     *,
     path_template: str = "{path}",
-    label_column: str = "label",
+    label_column: str | Sequence[str] = "label",
     group_column: str | None = None,
     split_column: str | None = None,
     where: Mapping[str, object] | None = None,
@@ -57,8 +58,8 @@ def from_csv(
     path_template : str
         An image's path below `root`, columns in braces: `{image_id}.jpg`, `{folder}/{image_id}.png`. See `find_files`
         for what is done where nothing is there.
-    label_column : str
-        The column of the classes.
+    label_column : str or sequence of str
+        The column of the classes; or one for each class, which hold 1 in that of the image and 0 in the others.
     group_column : str, optional
         The column of patients (lesions, exams). An empty cell stands for itself.
     split_column : str, optional
@@ -106,14 +107,16 @@ def from_csv(
         group_column=group_column,
         split_column=split_column,
         where=where,
-        excused=named_exclusions(exclude_paths, exclude_file),
+        excused=named_exclusions(exclude_paths, exclude_file, root),
         strict=strict,
     )
+    label_columns = [str(name) for name in as_list(label_column)]
+    named = set(cells[label_column]) if isinstance(label_column, str) else set(label_columns)
     manifest = assemble(
         root,
         rows,
         positive=positive,
-        label_map=without_absent(label_map, set(cells[label_column]) - set(rows["label"])) if where else label_map,
+        label_map=without_absent(label_map, named - set(rows["label"])) if where else label_map,
         leave_out_unmapped=leave_out_unmapped,
         group_pattern=group_pattern,
         masks=masks,
@@ -130,7 +133,8 @@ def from_csv(
         progress=progress,
     )
     return dataclasses.replace(
-        manifest, read_from=tuple(name for name in (label_column, group_column, split_column) if name is not None)
+        manifest,
+        read_from=tuple(name for name in (*label_columns, group_column, split_column) if name is not None),
     )
 
 
@@ -161,7 +165,7 @@ def rows_from_csv(
     root: Path,
     *,
     path_template: str,
-    label_column: str,
+    label_column: str | Sequence[str],
     group_column: str | None = None,
     split_column: str | None = None,
     where: Mapping[str, object] | None = None,
@@ -190,13 +194,21 @@ def rows_from_csv(
     MedclsError
         As `from_csv`.
     """
-    for setting, name in (("label", label_column), ("group", group_column), ("split", split_column)):
+    by_column: list[str] = []  # a column for each class
+    if isinstance(label_column, str):
+        check_label_column(cells, label_column)
+    else:
+        by_column = [str(name) for name in as_list(label_column)]
+    for setting, name in (("group", group_column), ("split", split_column)):
         if name is not None:
             check_column(cells, name, f"data.{setting}_column")
     columns = template_columns(path_template, list(cells.columns))
     cells, notes = keep_where(cells, where)
-    for name in {*columns, label_column, *([split_column] if split_column else [])}:
-        refuse_empty_cells(cells, name)
+    alone = [name for name in (label_column, split_column) if isinstance(name, str)]
+    for column in {*columns, *alone}:
+        refuse_empty_cells(cells, column)
+    labels = cells[label_column] if isinstance(label_column, str) else one_hot_labels(cells, by_column)
+    cells = cells.drop(columns=by_column)
 
     wanted = below_root(filled(path_template, cells), root)
     places, found = find_files(root, wanted, lost_zeros=cells[columns[-1]].str.fullmatch(r"\d+"))
@@ -204,7 +216,7 @@ def rows_from_csv(
     if (missing & ~wanted.isin(list(excused))).any() and (strict or missing.all()):
         raise no_such_files(root, wanted[missing])
 
-    chosen = {"path": wanted.map(places).where(~missing, wanted), "label": cells[label_column]}
+    chosen = {"path": wanted.map(places).where(~missing, wanted), "label": labels}
     refuse_repeated_paths(pd.DataFrame(chosen))
     chosen["given_split"] = splits_of(cells[split_column]) if split_column else pd.Series("", cells.index, dtype=str)
     if group_column:
@@ -214,6 +226,24 @@ def rows_from_csv(
     own, renamed = own_columns(cells, [name for name, column in same.items() if name == column])
     rows = pd.concat([pd.DataFrame(chosen, index=cells.index), own], axis=1)
     return rows.sort_values("path", ignore_index=True), [*notes, *found, *renamed]
+
+
+def check_label_column(cells: pd.DataFrame, name: str) -> None:
+    """Refuse a column of classes that is not there, and offer columns that hold a class each.
+
+    Raises
+    ------
+    MedclsError
+        As `check_column`.
+    """
+    if name in cells.columns or not (columns := looks_one_hot(cells)):
+        check_column(cells, name, "data.label_column")
+        return
+    listing = ", ".join(hydra_override("", column).removeprefix("=") for column in columns)
+    raise MedclsError(
+        f"data.label_column names the column {name!r}, and the table has {shown(cells.columns)}. Of these "
+        f'{shown(columns)} hold one 1 a row: if each stands for a class, add:\n  "data.label_column=[{listing}]"'
+    )
 
 
 def template_columns(template: str, columns: Collection[str]) -> list[str]:

@@ -151,7 +151,12 @@ def subsets(study: Study) -> str | None:
     share = study.setting("data.train_fraction")
     if share is None:
         return None
-    return "All training images were used." if share == 1 else f"A share of {share:g} of the training images was used."
+    parts = [] if share == 1 else [f"A share of {share:g} of the training images was used."]
+    if (limited := study.sources.images_an_epoch()) is not None:
+        parts.append(
+            f"Each epoch drew {limited[0]:,} of the {limited[1]:,} images in training (trainer.limit_train_batches)."
+        )
+    return " ".join(parts) or "All training images were used."
 
 
 def deidentification(study: Study) -> str | None:

@@ -562,6 +562,11 @@ def _training(sources: Sources, paths: bool) -> list[tuple[str, str | None]]:
         ("Network", None if network is None else "; ".join(" ".join(line.split()) for line in network)),
         ("Weights at the start", start),
         ("Epochs", epochs),
+        *(
+            [("Images of an epoch", f"{limited[0]:,} of {limited[1]:,}, drawn anew (trainer.limit_train_batches)")]
+            if (limited := sources.images_an_epoch()) is not None
+            else []
+        ),
         ("Device", None if machine is None else f"{machine['device']}, {machine['platform']}"),
         ("Software", None if machine is None else f"Python {machine['python']}, {packages}"),
     ]

@@ -92,3 +92,15 @@ class Sources:
     readings: Readings | None = None
     training_copies: int | None = None
     picture: Callable[[str], Picture] | None = None
+
+    def images_an_epoch(self) -> tuple[int, int] | None:
+        """How many images each epoch trained on, of how many in training; None unless the batches were limited."""
+        config = self.config or {}
+        limit = config.get("trainer", {}).get("limit_train_batches")
+        if limit is None or self.splits is None or "train" not in set(self.splits["split"]):
+            return None
+        size = config["data"]["batch_size"]
+        images = int(self.splits.loc[self.splits["split"] == "train", "images"].iloc[0])
+        batches = -(-images // size)
+        used = (min(batches, limit) if isinstance(limit, int) else int(batches * limit)) * size
+        return (used, images) if used < images else None

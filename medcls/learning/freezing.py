@@ -216,7 +216,7 @@ class FreezeSchedule(lightning.Callback):
         self._network, self._frozen = network, [self.frozen(network, phase) for phase in range(len(self.phases))]
         lines = describe(self.table(network))
         if trainer.is_global_zero:
-            log.info("What trains, by phase:\n%s", "\n".join(lines))
+            log.debug("What trains, by phase:\n%s", "\n".join(lines))
             if trainer.max_epochs is not None and trainer.max_epochs >= 0:
                 for index in self.unreached(trainer.max_epochs):
                     log.warning(

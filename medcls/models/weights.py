@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from medcls.errors import MedclsError
 from medcls.models.mobilenetv3 import GreyConv2d, MobileNetV3
+from medcls.models.unwrapping import AVERAGED, no_weights, state_dict_in, without_prefixes
 from medcls.models.zoo import PublishedWeights, last_layer, published
 from medcls.preprocessing import Preprocessing
 
@@ -145,9 +146,12 @@ def load_weights(
         path, state = _default(network)
         description: Mapping[str, Any] = {}
     else:
-        path = _path(Path(source).expanduser())
+        path = find_weights(source)
         state, description = read_state(path)
     notes: list[str] = []
+    state, prefixes = without_prefixes(state, own)
+    if prefixes:
+        notes.append(f"{''.join(prefixes)} was taken off before each name")
     state, left_out = _renamed(network, state, own)
     expected = _expected(network, description)
     _warn_of_other_scaling(expected, preprocessing, notes)
@@ -302,14 +306,14 @@ def _default(network: nn.Module) -> tuple[Path, dict[str, Tensor]]:
     library, name = published_as
     weights = published(library, name)
     if library == "timm":
-        return _timm_default(name, weights)
+        return _timm_default(name, weights, getattr(network, "built_for_size", None))
     path = Path(torch.hub.get_dir(), "checkpoints", weights.url.rsplit("/", 1)[-1])
     state, _ = read_state(download(weights.url, weights.sha256, path))
     return path, state
 
 
-def _timm_default(name: str, weights: PublishedWeights) -> tuple[Path, dict[str, Tensor]]:
-    """Fetch by timm's hub, into its cache; timm then puts its older files into today's names."""
+def _timm_default(name: str, weights: PublishedWeights, size: tuple[int, ...] | None) -> tuple[Path, dict[str, Tensor]]:
+    """Fetch by timm's hub, into its cache; timm then puts its older files into today's names, and to another size."""
     import huggingface_hub
     import timm
 
@@ -333,7 +337,10 @@ def _timm_default(name: str, weights: PublishedWeights) -> tuple[Path, dict[str,
         except Exception as error:
             raise _not_fetched(f"{file} of {cfg.hf_hub_id}", weights.url, error) from error
         path = Path(cached)
-    network = timm.create_model(name, pretrained=True, pretrained_cfg_overlay={"file": str(path)})
+    sized: dict[str, Any] = {} if size is None else {"img_size": size}
+    if size is not None:
+        log.info("weights: timm resamples the position embeddings to %d x %d pixels", *size)
+    network = timm.create_model(name, pretrained=True, pretrained_cfg_overlay={"file": str(path)}, **sized)
     return path, dict(network.state_dict())
 
 
@@ -345,8 +352,15 @@ def _not_fetched(name: str, url: str, error: Exception) -> MedclsError:
     )
 
 
-def _path(path: Path) -> Path:
-    """Find the file that a path given as `model.weights` means."""
+def find_weights(source: str | os.PathLike[str]) -> Path:
+    """Find the file that a path given as `model.weights` means.
+
+    Raises
+    ------
+    MedclsError
+        There is none.
+    """
+    path = Path(source).expanduser()
     best = path / "checkpoints" / "best.ckpt"
     if path.is_dir() and not best.is_file():
         raise MedclsError(
@@ -370,6 +384,8 @@ def read_state(path: Path) -> tuple[dict[str, Tensor], Mapping[str, Any]]:
     content: Any
     if not path.is_file():
         raise MedclsError(f"There is no file {path}. Bring it back, or name another.")
+    if (what := no_weights(path)) is not None:
+        raise MedclsError(f"{path} is refused as weights: it is {what}.")
     try:
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file
@@ -387,12 +403,16 @@ def read_state(path: Path) -> tuple[dict[str, Tensor], Mapping[str, Any]]:
             f"{path} cannot be read as weights ({type(error).__name__}: {error}). Fetch it again."
         ) from error
     description = {}
-    if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
-        description = content.get("medcls", {})
-        content = content["state_dict"]
+    if isinstance(content, dict) and isinstance(content.get("medcls"), dict):
+        description, content = content["medcls"], content.get("state_dict")
         prefix = "network."
-        if any(name.startswith(prefix) for name in content):
+        if isinstance(content, dict) and any(name.startswith(prefix) for name in content):
             content = {name[len(prefix) :]: t for name, t in content.items() if name.startswith(prefix)}
+    else:
+        content, keys = state_dict_in(content)
+        if keys:
+            average = ", a moving average of the weights" if set(keys) & set(AVERAGED) else ""
+            log.warning("weights: taken from %s of %s%s", ".".join(keys), path, average)
     if not isinstance(content, dict) or not content or not all(isinstance(t, Tensor) for t in content.values()):
         raise MedclsError(
             f"{path} holds no state dict (a table of tensors by name). Save one: torch.save(model.state_dict(), ...)."

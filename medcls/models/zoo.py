@@ -2,7 +2,7 @@
 
 import dataclasses
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from types import ModuleType
 from typing import Any, cast
 
@@ -79,15 +79,42 @@ def torchvision_network(
     return _finished(network, ("torchvision", str(name)), in_chans, bn_momentum)
 
 
-def timm_network(name: str | None, num_classes: int, in_chans: int = 3, bn_momentum: float | None = 0.1) -> nn.Module:
+def timm_network(
+    name: str | None,
+    num_classes: int,
+    in_chans: int = 3,
+    bn_momentum: float | None = 0.1,
+    img_size: Sequence[int] | None = None,
+) -> nn.Module:
     """Build a timm network with random weights and its published head but for the last layer.
 
     Parameters and errors are those of `torchvision_network`; `name` is as `timm.list_models` has it, with or
     without the tag that names one set of its weights (`resnet50.a1_in1k`).
+
+    Parameters
+    ----------
+    img_size
+        Height and width of the input, for a network that is built for one size; None is the size of its published
+        weights. See `size_to_build_for`.
     """
     timm = _timm(name)
-    network = timm.create_model(name, pretrained=False, num_classes=num_classes, in_chans=in_chans)
+    sized: dict[str, Any] = {} if img_size is None else {"img_size": tuple(img_size)}
+    network = timm.create_model(name, pretrained=False, num_classes=num_classes, in_chans=in_chans, **sized)
+    network.built_for_size = sized.get("img_size")
     return _finished(network, ("timm", str(name)), in_chans, bn_momentum)
+
+
+def size_to_build_for(name: str | None, size: Sequence[int]) -> list[int] | None:
+    """The size that a timm network has to be built for; None where it takes any, or is of that size anyway.
+
+    Parameters
+    ----------
+    size
+        Height and width of the images.
+    """
+    cfg = _timm(name).get_pretrained_cfg(name)
+    bound = cfg is not None and cfg.fixed_input_size and tuple(cfg.input_size[1:]) != tuple(size)
+    return list(size) if bound else None
 
 
 def torchvision_preprocessing(name: str | None, in_chans: int = 3, resize: str = "squash") -> Preprocessing:

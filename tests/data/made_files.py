@@ -69,23 +69,48 @@ def deep_file(values: np.ndarray, kind: str) -> bytes:
     return saved(Image.fromarray(values[..., 0]), kind)
 
 
-def tiff(values: np.ndarray, compression: int = 1, photometric: int | None = None) -> bytes:
-    """A little-endian TIFF of one strip, of any number type and 1 or 3 channels; compression 8 is zlib's."""
+def tiff(
+    values: np.ndarray,
+    compression: int = 1,
+    photometric: int | None = None,
+    *,
+    planar: bool = False,
+    extra: tuple[int, ...] = (),
+    order: str = "<",
+) -> bytes:
+    """A TIFF of one strip (a plane), of any number type and any channels; compression 8 is zlib's.
+
+    `extra` says what each channel beyond those of the photometric interpretation stands for (0: nothing that is said).
+    """
     height, width, channels = values.shape
-    bits, kind = values.dtype.itemsize * 8, {"u": 1, "i": 2, "f": 3}[values.dtype.kind]
-    body = values.astype(values.dtype.newbyteorder("<")).tobytes()
-    body = zlib.compress(body) if compression == 8 else body
-    photometric = (2 if channels == 3 else 1) if photometric is None else photometric
-    lists = b"".join(struct.pack("<3H", *[number] * 3) for number in (bits, kind))
-    begin = 8 + 2 + 11 * 12 + 4
-    per_channel = [begin, begin + 6] if channels == 3 else [bits, kind]
+    bits, kind = values.dtype.itemsize * 8, {"u": 1, "i": 2, "f": 3, "c": 6}[values.dtype.kind]
+    planes = np.moveaxis(values, 2, 0) if planar else values[None]
+    strips = [plane.astype(values.dtype.newbyteorder(order)).tobytes() for plane in planes]
+    strips = [zlib.compress(strip) if compression == 8 else strip for strip in strips]
+    photometric = (2 if channels >= 3 else 1) if photometric is None else photometric
     entries = [
-        (256, 1, width), (257, 1, height), (258, channels, per_channel[0]), (259, 1, compression),
-        (262, 1, photometric), (273, 1, begin + len(lists)), (277, 1, channels), (278, 1, height),
-        (279, 1, len(body)), (284, 1, 1), (339, channels, per_channel[1]),
+        (256, "I", [width]), (257, "I", [height]), (258, "H", [bits] * channels), (259, "I", [compression]),
+        (262, "I", [photometric]), (273, "I", [0] * len(strips)), (277, "I", [channels]), (278, "I", [height]),
+        (279, "I", [len(strip) for strip in strips]), (284, "I", [2 if planar else 1]),
+        *([(338, "H", list(extra))] if extra else []), (339, "H", [kind] * channels),
     ]  # fmt: skip
-    directory = b"".join(struct.pack("<HHII", tag, 3 if tag in (258, 339) else 4, *rest) for tag, *rest in entries)
-    return b"II*\0" + struct.pack("<IH", 8, len(entries)) + directory + bytes(4) + lists + body
+    begin = 8 + 2 + 12 * len(entries) + 4
+    size = begin + sum(len(cells) * struct.calcsize(form) for _, form, cells in entries if len(cells) > 1)
+    starts = list(np.cumsum([size, *(len(strip) for strip in strips[:-1])]))
+    directory, lists = b"", b""
+    for tag, form, cells in entries:
+        packed = struct.pack(f"{order}{len(cells)}{form}", *(starts if tag == 273 else cells))
+        if len(packed) > 4:
+            packed, lists = struct.pack(f"{order}I", begin + len(lists)), lists + packed
+        directory += struct.pack(f"{order}HHI", tag, {"H": 3, "I": 4}[form], len(cells)) + packed.ljust(4, b"\0")
+    head = (
+        (b"II*\0" if order == "<" else b"MM\0*")
+        + struct.pack(f"{order}IH", 8, len(entries))
+        + directory
+        + bytes(4)
+        + lists
+    )
+    return head.ljust(size, b"\0") + b"".join(strips)
 
 
 def dicom_bytes(dataset: Dataset) -> bytes:

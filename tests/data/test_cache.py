@@ -287,7 +287,7 @@ def test_a_full_disk_leaves_no_half_picture(monkeypatch, caplog):
 
 
 def test_size_is_said_first_and_half_the_free_disk_is_the_most(monkeypatch, caplog, own_cache):
-    with caplog.at_level(logging.INFO):
+    with caplog.at_level(logging.DEBUG):
         filled(range(4))
     assert f"cache: 4 images, 0 MiB, at {PixelCache(PREPROCESSING).folder}" in caplog.messages
     usage = cache_module.shutil.disk_usage(own_cache)._replace(free=60 * 8 - 1)

@@ -2,6 +2,7 @@
 
 import os
 import random
+import re
 import shlex
 import shutil
 from collections import Counter
@@ -243,13 +244,80 @@ def test_whatever_stands_in_a_table_becomes_a_manifest_or_a_sentence(root, pictu
     assert min(ends["manifest"], ends["sentence"]) > 10, ends
 
 
-def test_several_label_columns_are_several_labels(root):
-    for columns in (["N", "D"], ["label"], 5):
-        with pytest.raises(MedclsError, match="data.label_column is .*give the name of one column") as caught:
-            rows_of(root, label_column=columns)
-        assert ("multi-label" in str(caught.value)) == isinstance(columns, list)
+ISIC = "image,MEL,NV,BCC\na1.png,1.0,0.0,0.0\na2.png,0.0,1.0,0.0\nb1.png,0,1,0\nb2.png,0.0,0.0,1.0\n"
+
+
+@pytest.mark.parametrize("start", ["", "sep=,\r\n"])
+def test_a_column_for_each_class_is_one_label(root, start):
+    """As ISIC 2018 gives its truth out."""
+    settings = {"path_template": "{image}", "label_column": ["MEL", "NV", "BCC"]}
+    manifest = from_csv(table(root, start + ISIC), root, **settings)
+    assert dict(manifest.rows[["path", "label"]].to_numpy()) == {
+        "a1.png": "MEL", "a2.png": "NV", "b1.png": "NV", "b2.png": "BCC"
+    }  # fmt: skip
+    # They would tell the label to whoever looks for shortcuts, or for subgroups.
+    assert not {"MEL", "NV", "BCC"} & set(manifest.rows) and manifest.read_from == ("MEL", "NV", "BCC")
+    merged = {"ill": ["MEL", "BCC"], "well": ["NV"]}
+    assert from_csv(table(root, ISIC), root, positive="ill", label_map=merged, **settings).classes == ("ill", "well")
+
+
+@pytest.mark.parametrize(
+    ("text", "columns", "says"),
+    [
+        (ISIC, "label", 'data.label_column names the column \'label\'.*add:\n  "data.label_column=[MEL, NV, BCC]"'),
+        (ISIC, ["MEL", "NVV"], "names the column 'NVV', and the table has image, MEL, NV, BCC. Did you mean NV"),
+        (ISIC, ["MEL", "NV"], "1 row(s) have 1 in none of the columns MEL, NV.*line 5.*their class too"),
+        (ISIC.replace("a1.png,1.0,0.0", "a1.png,1.0,1.0"), ["MEL", "NV", "BCC"], "line 2, the first in MEL and NV. "
+         "Several labels a picture (multi-label)"),
+        (ISIC.replace("a2.png,0.0", "a2.png,0.3"), ["MEL", "NV", "BCC"], "column MEL .* nor 1:\n  line 3: '0.3'"),
+        (ISIC.replace("a2.png,0.0", "a2.png,"), ["MEL", "NV", "BCC"], "neither 0 nor 1:\n  line 3: ''"),
+        (ISIC, ["MEL"], "give one column, or one for each of the classes"),
+        (ISIC, 5, "names the column '5'"),
+    ],
+)  # fmt: skip
+def test_columns_that_are_no_class_each_are_named(root, text, columns, says):
+    pattern = re.sub(r"[\[\]()]", lambda sign: "\\" + sign[0], says)
+    with pytest.raises(MedclsError, match=re.compile(pattern, re.DOTALL)):
+        rows_of(root, text, path_template="{image}", label_column=columns)
     with pytest.raises(MedclsError, match="data.group_column is .*give the name of one column"):
         rows_of(root, group_column=["path", "label"])
+
+
+@pytest.mark.parametrize("line", ["sep=;\n", '"sep=;"\r\n', "SEP=;\n"])
+def test_excels_line_of_the_separator_is_no_row(root, line):
+    text = line + "path;label;note\na1.png;a;x,y,z,v\na2.png;a;\nb1.png;b;\nb2.png;b;1\n"
+    rows, notes = rows_of(root, text)
+    assert rows["label"].tolist() == ["a", "a", "b", "b"]
+    assert "table.csv is separated by semicolons" in notes
+    with pytest.raises(MedclsError, match="line 4"):  # as an editor counts
+        rows_of(root, text.replace("a2.png;a;", "a2.png;;"))
+    pipes = text.replace(";", "|")
+    assert rows_of(root, pipes)[0]["label"].tolist() == ["a", "a", "b", "b"]
+
+
+def test_labels_that_are_whole_numbers_are_taken_for_them(root):
+    text = GOOD.replace(",a", ",0.0").replace(",b", ",1.0")
+    for positive in ("1", "1.0"):
+        manifest = from_csv(table(root, text), root, positive=positive)
+        assert manifest.classes == ("0", "1") and manifest.positive == "1"
+    assert "labels that are whole numbers are taken as such: '0.0', '1.0' as '0', '1'" in manifest.notes
+    assert "source_label" not in manifest.rows
+    named = from_csv(table(root, text), root, positive="ill", label_map={"well": [0.0], "ill": "1"})
+    assert named.classes == ("ill", "well")
+    with pytest.raises(MedclsError, match="regression"):
+        from_csv(table(root, text.replace("0.0", "0.5")), root)
+
+
+@pytest.mark.parametrize("spelt", ["./b/c/1.png", "b//c/1.png", "b\\c\\1.png", "ROOT/b/c/1.png", "b/x/../c/1.png"])
+def test_paths_to_be_left_out_may_be_spelt_as_in_a_table(tmp_path, picture, spelt):
+    for number, path in enumerate(("a/1.png", "a/2.png", "b/c/1.png", "b/c/2.png")):
+        picture(tmp_path / "images" / path, number)
+    spelt = spelt.replace("ROOT", str(tmp_path / "images"))
+    (tmp_path / "list.txt").write_text(f"# why\n{spelt}\n")
+    for named in ({"exclude_paths": [spelt]}, {"exclude_file": tmp_path / "list.txt"}):
+        manifest = from_folders(tmp_path / "images", positive="a", **named)
+        assert manifest.rows["path"].tolist() == ["a/1.png", "a/2.png", "b/c/2.png"]
+        assert "left out 1 image(s) as asked: b/c/1.png" in manifest.notes
 
 
 @pytest.mark.parametrize("label", ["a;c", "a|b", "a, b and c", "b+"])

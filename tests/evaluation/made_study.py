@@ -147,6 +147,7 @@ def sources(**changed):
             "source": "/home/dr.who/weights.pth",
             "file": "/home/dr.who/weights.pth",
             "sha256": "abc123",
+            "summary": "310/312 tensors loaded",
             "tensors": 312,
             "loaded": 310,
             "reinitialised": {"last layer": ["w", "b"]},

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from made_study import BINARY, EMPTY, FOUR, assessment, audit, config, finding, policies, predictions, sources, study
 
+from medcls.evaluation import report
 from medcls.evaluation.checklists import claim_2024, tripod_ai
 from medcls.evaluation.ledger import Readings
 from medcls.evaluation.policies import fit_policies, not_fitted
@@ -310,3 +311,15 @@ def test_images_of_another_site_have_a_source_of_their_own():
 def test_four_classes_are_called_by_the_most_probable():
     told = answers(tripod_ai, *study(FOUR), sources(splits=None))
     assert told["15"] == "A probability of each of 4 classes; the most probable is called."
+
+
+@pytest.mark.parametrize(("limit", "used"), [(4, 128), (0.5, 1504), (1.0, None), (500, None), (None, None)])
+def test_where_batches_were_limited_the_images_that_were_used_are_counted(limit, used):
+    limited = config()
+    limited["trainer"]["limit_train_batches"] = limit
+    of = sources(config=limited)
+    assert of.images_an_epoch() == (None if used is None else (used, 3000))
+    told = answers(claim_2024, study()[0], (), of)["10"]
+    drew = f"Each epoch drew {used or 0:,} of the 3,000 images in training (trainer.limit_train_batches)."
+    assert told == ("All training images were used." if used is None else drew)
+    assert ("Images of an epoch" in dict(report._training(of, paths=True))) == (used is not None)

@@ -136,7 +136,7 @@ class Validated(lightning.Callback):
 )
 def test_averaged_weights_are_validated_as_the_long_way_validates_them(manifest, tmp_path, caplog, phases, features):
     """What trained before it was frozen goes on moving in the average, which features of today's weights do not."""
-    caplog.set_level(logging.INFO, "medcls")
+    caplog.set_level(logging.DEBUG, "medcls")
     losses_of = {}
     for fast in (False, True):
         seen = Validated()
@@ -175,7 +175,7 @@ def test_a_dropout_right_before_the_head_goes_on_drawing(manifest, tmp_path):
 
 
 def test_what_does_not_qualify_goes_the_long_way_and_says_why(manifest, tmp_path, caplog):
-    caplog.set_level(logging.INFO, "medcls")
+    caplog.set_level(logging.DEBUG, "medcls")
     whole = 4 * sum(len(manifest.indices(name)) for name in ("train", "val"))
     for reason, settings in {
         "draws at random": {"network": Net(dropout=0.5)},
@@ -189,7 +189,7 @@ def test_what_does_not_qualify_goes_the_long_way_and_says_why(manifest, tmp_path
 
 
 def test_where_images_are_read_anew_each_epoch_features_serve_too(manifest, tmp_path, caplog):
-    caplog.set_level(logging.INFO, "medcls")
+    caplog.set_level(logging.DEBUG, "medcls")
     slow = trained(manifest, tmp_path, fast=False, memory_for_images=0)[0]
     for workers in (0, 1):
         fast, _, passes = trained(manifest, tmp_path, fast=True, memory_for_images=0, workers=workers)
@@ -199,7 +199,7 @@ def test_where_images_are_read_anew_each_epoch_features_serve_too(manifest, tmp_
 
 
 def test_features_of_all_views_and_of_validation_together_are_held_against_the_memory(manifest, tmp_path, caplog):
-    caplog.set_level(logging.INFO, "medcls")
+    caplog.set_level(logging.DEBUG, "medcls")
     of_one = 12 * 4  # what enters the head, float32
     training, validation = (len(manifest.indices(name)) * of_one for name in ("train", "val"))
     settings = {"augmentation": Augmentation(), "views": 2, "epochs": 2, "fast": True}

@@ -255,6 +255,68 @@ def test_a_damaged_file_is_named(tmp_path, large_file, content):
         load_weights(mobilenetv3_large(2), path)
 
 
+def prefixed(state, prefix):
+    return {f"{prefix}{name}": tensor for name, tensor in state.items()}
+
+
+# How training scripts save: what stands around the state dict, and what is said of it.
+SAVED = {
+    "DataParallel": (lambda s: prefixed(s, "module."), "module. was taken off"),
+    "torch.compile": (lambda s: prefixed(s, "_orig_mod."), "_orig_mod. was taken off"),
+    "both": (lambda s: prefixed(s, "module._orig_mod."), "module._orig_mod. was taken off"),
+    "model": (lambda s: {"model": s, "epoch": 3}, "taken from model of"),
+    "model_state_dict": (lambda s: {"model_state_dict": s, "optimizer": {"state": {}}}, "from model_state_dict of"),
+    "Lightning": (lambda s: {"state_dict": prefixed(s, "model."), "epoch": 3}, "model. was taken off"),
+    "timm, averaged": (
+        lambda s: {"state_dict": {n: t * 0 for n, t in s.items()}, "state_dict_ema": s},
+        "taken from state_dict_ema of {path}, a moving average of the weights",
+    ),
+    "AveragedModel": (lambda s: prefixed(s, "module.") | {"n_averaged": torch.tensor(9)}, "module. was taken off"),
+    "within": (lambda s: {"model": {"state_dict": prefixed(s, "module.")}}, "taken from model.state_dict of"),
+    "ema within": (lambda s: {"ema": {"module": s, "decay": 0.9}}, "ema.module of {path}, a moving average"),
+}
+
+
+@pytest.mark.parametrize("how", SAVED)
+def test_what_other_programs_put_around_weights_is_taken_off_and_said(tmp_path, caplog, how):
+    wrap, says = SAVED[how]
+    source, path = torchvision_network("shufflenet_v2_x0_5", 2), tmp_path / "saved.pth"
+    torch.save(wrap(source.state_dict()), path)
+    network = torchvision_network("shufflenet_v2_x0_5", 2)
+    account = load_weights(network, path)
+    assert len(account.loaded) == len(account.names)
+    assert all(torch.equal(tensor, source.state_dict()[name]) for name, tensor in network.state_dict().items())
+    assert says.format(path=path) in caplog.text
+
+
+def test_a_prefix_is_taken_off_the_names_of_torchvisions_mobilenet_too(tmp_path, large_file):
+    torch.save(prefixed(torch.load(large_file, weights_only=True), "module."), tmp_path / "x.pth")
+    assert "310/312" in str(load_weights(mobilenetv3_large(2), tmp_path / "x.pth"))
+
+
+def test_a_prefix_hides_no_tensor_that_is_left_over(tmp_path):
+    state = torchvision_network("shufflenet_v2_x0_5", 2).state_dict()
+    torch.save({"state_dict": prefixed(state, "model.") | {"criterion.weight": torch.ones(2)}}, tmp_path / "x.ckpt")
+    with pytest.raises(MedclsError, match="Left over: criterion.weight"):
+        load_weights(torchvision_network("shufflenet_v2_x0_5", 2), tmp_path / "x.ckpt")
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 9\n", "Git LFS pointer.*git lfs pull"),
+        (b"\x89HDF\r\n\x1a\n" + bytes(99), "HDF5 file .*Keras"),
+        (b"<!DOCTYPE html><html>", "web page"),
+        (b"", "empty"),
+    ],
+)
+@pytest.mark.parametrize("name", ["w.pth", "w.safetensors", "w.h5"])
+def test_what_is_no_weights_is_named_for_what_it_is(tmp_path, content, says, name):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(MedclsError, match=f"{name} is refused as weights: it is .*{says}"):
+        load_weights(mobilenetv3_small(2), tmp_path / name)
+
+
 def test_what_is_no_state_dict_is_named(tmp_path):
     torch.save({"epoch": 3}, tmp_path / "epoch.pth")
     with pytest.raises(MedclsError, match="no state dict"):
@@ -486,6 +548,21 @@ def test_timms_published_file_loads(monkeypatch, tmp_path):
     assert account.reinitialised == {"last layer": ("fc.weight", "fc.bias")}
     assert account.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
     assert torch.equal(network.conv1[0].weight, published.conv1[0].weight)
+
+
+def test_published_weights_of_one_size_are_brought_to_another(monkeypatch, tmp_path, caplog):
+    import huggingface_hub
+
+    published = timm_network("vit_tiny_patch16_224", 1000)
+    safetensors.torch.save_file(published.state_dict(), tmp_path / "model.safetensors")
+    monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda *_: str(tmp_path / "model.safetensors"))
+    network = timm_network("vit_tiny_patch16_224", 2, img_size=[64, 64])
+    with caplog.at_level("INFO", logger="medcls"):
+        account = load_weights(network, "default")
+    assert account.reinitialised == {"last layer": ("head.weight", "head.bias")}
+    assert "timm resamples the position embeddings to 64 x 64 pixels" in caplog.text
+    assert network.pos_embed.shape == (1, 17, 192) and torch.equal(network.cls_token, published.cls_token)
+    assert network(torch.zeros(1, 3, 64, 64)).shape == (1, 2)
 
 
 def test_a_file_of_weights_that_is_not_there_is_not_to_be_fetched_again(tmp_path):
