@@ -18,19 +18,21 @@ from omegaconf import DictConfig, OmegaConf
 from medcls.configuration import (
     build,
     build_network,
-    check_targets,
+    check_trust,
     jobs_at_once,
     open_door,
     plain,
+    read_own,
     read_source,
     settle_paths,
     source_settings,
     split_settings,
 )
 from medcls.errors import MedclsError
-from medcls.finished_runs import differences, read_configuration, root_of, runs_in
+from medcls.finished_runs import differences, root_of, runs_in
 from medcls.importing import import_large
 from medcls.run_folder import RunFolder
+from medcls.stored import refuse_links_out
 
 if TYPE_CHECKING:
     # Everything heavy is imported where it is used, so that a typo is answered before torch is loaded.
@@ -262,13 +264,9 @@ def open_run(path: str, cfg: DictConfig) -> OpenedRun:
     from medcls.inference.load import load
 
     folder = find_run(path)
-    config = OmegaConf.create(read_configuration(folder.path))
+    config = read_own(folder.path, trust=check_trust(cfg))
     if missing := [name for name in ("data", "model", "schedule", "seed") if name not in config]:
         raise MedclsError(f"{folder.config} is no configuration of a run: it has no {', '.join(missing)}.")
-    if not isinstance(cfg.trust, bool):
-        raise MedclsError(f"trust is {cfg.trust!r}: give true or false.")
-    if not cfg.trust:
-        check_targets(config)
     rows = read_rows(folder.manifest)
     images = config.data.root if cfg.images is None else cfg.images
     return OpenedRun(
@@ -326,6 +324,7 @@ def evaluate_run(cfg: DictConfig, folder: RunFolder) -> None:
     if cfg.views > 1:
         beside = []  # their probabilities are of one view
     elif arithmetic.is_exact and not external and not anew and not opened.holds_result_of_another_split(cfg.split):
+        refuse_links_out(opened.folder.path, trust=cfg.trust)
         folder.write_into(opened.folder.path)
     result = opened.predict_images(manifest, split, cfg.views, arithmetic)
     folder.begin("evaluate.log")

@@ -18,11 +18,11 @@ from omegaconf import DictConfig, OmegaConf
 from medcls import __version__, ending
 from medcls.configuration import (
     build,
-    build_network,
-    check_targets,
+    build_own_network,
     jobs_at_once,
     open_door,
     plain,
+    read_own,
     read_source,
     resumed,
     settle_paths,
@@ -33,6 +33,7 @@ from medcls.errors import MedclsError, typed
 from medcls.fitting import check_fits
 from medcls.importing import import_large
 from medcls.run_folder import RunFolder, read_json
+from medcls.stored import refuse_links_out, refuse_ways_out
 from medcls.wording import counted
 
 if TYPE_CHECKING:
@@ -71,8 +72,7 @@ def run(cfg: DictConfig) -> float | None:
         folder.claim()
         if cfg.resume:
             cfg = resumed(cfg, HydraConfig.get().overrides.task)
-            if not cfg.trust:
-                check_targets(cfg)
+            refuse_links_out(folder.path, trust=cfg.trust)
         else:
             folder.refuse_if_taken()
             settle(cfg, sweeping)
@@ -126,9 +126,10 @@ def train(cfg: DictConfig, run: RunFolder) -> float | None:
     seed(cfg.seed)
 
     check_trainer(plain(cfg.trainer))
+    refuse_ways_out(plain(cfg.logger))
     over = bool(cfg.resume) and has_ended(cfg, run)
     finished = over and is_scored(cfg, run)
-    if finished and OmegaConf.load(run.config).data == cfg.data:
+    if finished and read_own(run.path, trust=cfg.trust).data == cfg.data:
         say_finished(run)
         return None
     telling = reporting.Telling.read(plain(cfg))
@@ -215,7 +216,7 @@ def score(
         return table
 
     # The best checkpoint, and nothing else, is scored: the hash of its weights stands beside every number.
-    best = load(run.best, partial(build_network, trust=True))
+    best = load(run.best, partial(build_own_network, own=cfg.model.network))
     tables, readings = [predict("val")], None
     # Whatever is fitted has seen no image of the result; where some were cut off for it, none that selected either.
     fit_on = predict("calibration") if has(manifest, "calibration") else tables[0]
@@ -291,7 +292,7 @@ def has_ended(cfg: DictConfig, run: RunFolder) -> bool:
             f"{run.path} has {counted(epochs, 'epoch')} behind it, and trainer.max_epochs={wanted} is fewer. To train "
             f"on, give more than {epochs}; to take it as it is, leave trainer.max_epochs out."
         )
-    return wanted == epochs or (stopped and wanted == OmegaConf.load(run.config).trainer.max_epochs)
+    return wanted == epochs or (stopped and wanted == read_own(run.path, trust=cfg.trust).trainer.max_epochs)
 
 
 def say_finished(run: RunFolder) -> None:
