@@ -184,7 +184,6 @@ def read(places: Sequence[Path], split: str, positive: str | None) -> list[Conte
     """
     from medcls import finished_runs
     from medcls.evaluation.contest import Contestant, known_from
-    from medcls.evaluation.predictions import read_csv
 
     configurations = [finished_runs.read_configuration(place) for place in places]
     own = [
@@ -194,7 +193,7 @@ def read(places: Sequence[Path], split: str, positive: str | None) -> list[Conte
     # What one run looks for, a table beside it looks for too.
     shared = positive if positive is not None else next((name for name in own if name is not None), None)
     tables = [
-        read_csv(finished_runs.table_of(place, split), shared if settings is None else looked_for)
+        finished_runs.read_table(place, split, shared if settings is None else looked_for)
         for place, settings, looked_for in zip(places, configurations, own, strict=True)
     ]
     known = next((table for place, table in zip(places, tables, strict=True) if place.is_dir()), None)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import json
 import logging
 import shlex
 import sys
@@ -150,7 +152,8 @@ def train(cfg: DictConfig, run: RunFolder) -> float | None:
         log.info("pictures of the data: %s", run.figures)
         return None
     steps = say_learning_rates(cfg, data)
-    classifier, freezing, account = make_classifier(cfg, manifest, preprocessing)
+    own = identity(cfg, run, manifest)
+    classifier, freezing, account = make_classifier(cfg, manifest, preprocessing, own)
     settle_batch_norm(cfg, classifier, steps)
     summary = summarise(classifier.network, (preprocessing.channels, *preprocessing.size))
     figures = {} if cfg.resume else pictures.of_data(data)
@@ -160,6 +163,8 @@ def train(cfg: DictConfig, run: RunFolder) -> float | None:
     run.begin()
     if cfg.resume:
         check_same_run(run, manifest)
+        for checkpoint in (run.last, run.best):
+            check_checkpoint(checkpoint, manifest, own)
     else:
         run.write_text("manifest.csv", manifest.to_csv())
         run.write_text("splits.csv", split_table(manifest).to_csv(index=False))
@@ -167,7 +172,7 @@ def train(cfg: DictConfig, run: RunFolder) -> float | None:
         run.write_json("weights.json", account.to_plain())
         run.write_text("model.txt", summary)
     run.write_text("config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
-    run.write_json("environment.json", hardware.environment() | {"choices": list(machine.reasons)})
+    run.write_json("environment.json", hardware.environment() | {"choices": list(machine.reasons), "run": own})
     if finished:  # its images have moved, and are the same
         say_finished(run)
         return None
@@ -433,7 +438,7 @@ def make_loss(cfg: DictConfig, manifest: Manifest) -> Loss:
 
 
 def make_classifier(
-    cfg: DictConfig, manifest: Manifest, preprocessing: Preprocessing
+    cfg: DictConfig, manifest: Manifest, preprocessing: Preprocessing, run: str
 ) -> tuple[Classifier, FreezeSchedule, Account]:
     """The network with its weights accounted for, its loss, its optimizer and its phases."""
     from medcls.evaluation.metrics import classification_metrics
@@ -486,6 +491,7 @@ def make_classifier(
             "positive": positive,
             "preprocessing": preprocessing.to_plain(),
             "manifest": manifest.fingerprint(),
+            "run": run,
             "stamps": list(manifest.stamps),
         },
     )
@@ -600,6 +606,35 @@ def say_learning_rates(cfg: DictConfig, data: ImageDataModule) -> int:
         rates[-1, 0],
     )
     return len(rates)
+
+
+def identity(cfg: DictConfig, run: RunFolder, manifest: Manifest) -> str:
+    """Name a training by its settings and its images: what its checkpoints say they are of.
+
+    Two trainings of one name are one training done twice. It is made once, at the start: what may change on a resume
+    does not change it. Empty for a run from before there were names.
+    """
+    if cfg.resume:
+        stored = read_json(run.path / "environment.json")
+        return str(stored.get("run", "")) if isinstance(stored, dict) else ""
+    settings = plain(cfg) | {"fingerprint": manifest.fingerprint()}
+    return hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def check_checkpoint(path: Path, manifest: Manifest, run: str) -> None:
+    """Refuse a checkpoint of other images or of another training than this run's.
+
+    Raises
+    ------
+    MedclsError
+        See `medcls.inference.load.check_is_of`; or the file is missing or damaged.
+    """
+    from medcls.inference.load import check_is_of
+    from medcls.models.weights import read_state
+
+    _, described = read_state(path)
+    said = (str(described.get("manifest", "")), str(described.get("run", "")))
+    check_is_of(path, said, manifest.fingerprint(), run)
 
 
 def check_same_run(run: RunFolder, manifest: Manifest) -> None:

@@ -150,6 +150,15 @@ def test_what_is_no_fault_of_the_program_is_said_in_a_sentence(monkeypatch, caps
         assert "hydra/_internal" not in said, "the stack trace begins at the command"
 
 
+def test_what_a_process_that_loads_images_refused_is_said_in_its_own_words():
+    trace = (
+        "Caught UnreadableImage in DataLoader worker process 0.\nOriginal Traceback (most recent call last):\n  File"
+    )
+    error = MedclsError(f"{trace} ...\n\nmedcls.errors.MedclsError: a.png is no more.\nBring it back.\n")
+    assert ending.verdict(error) == (2, "a.png is no more.\nBring it back.")
+    assert ending.verdict(MedclsError("Caught between: a.png")) == (2, "Caught between: a.png")
+
+
 def test_an_evaluation_elsewhere_keeps_its_predictions_and_can_be_made_again_in_its_place(
     run, tmp_path, monkeypatch, capsys
 ):

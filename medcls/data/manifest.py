@@ -117,8 +117,7 @@ class Manifest:
         It does not depend on the folder's place, on the order in which files were listed, or on
         the machine.
         """
-        text = self.rows[["path", "label", "group", "split", "content"]].to_csv(index=False, lineterminator="\n")
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        return fingerprint(self.rows)
 
     def with_rows(self, rows: pd.DataFrame, *notes: str) -> "Manifest":
         """The same set with other rows (or other splits), and what was done said."""
@@ -129,6 +128,12 @@ class Manifest:
         buffer = io.StringIO()
         self.rows.to_csv(buffer, index=False, lineterminator="\n")
         return buffer.getvalue()
+
+
+def fingerprint(rows: pd.DataFrame) -> str:
+    """See `Manifest.fingerprint`; of rows that were read back it is that of the rows written."""
+    text = rows[["path", "label", "group", "split", "content"]].to_csv(index=False, lineterminator="\n")
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def read_rows(path: Path) -> pd.DataFrame:
