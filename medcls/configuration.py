@@ -272,7 +272,14 @@ def _resume_into_the_same_folder(argv: list[str]) -> None:
     if given.get("resume") is None:
         return
     folder = Path(str(given["resume"])).expanduser()
-    if not (folder / "config.yaml").is_file() or not (folder / "checkpoints" / "last.ckpt").is_file():
+    begun, last = (folder / "config.yaml").is_file(), (folder / "checkpoints" / "last.ckpt").is_file()
+    if begun and not last and not (folder / "predictions").exists():
+        raise MedclsError(
+            f"resume={folder}: this run was stopped before its first epoch was finished, and there is nothing to go on "
+            f"with. Give the command that began it once more; with {typed('hydra.run.dir', str(folder))} it starts "
+            "over in the same folder."
+        )
+    if not begun or not last:
         raise MedclsError(
             f"resume={folder}: this folder holds no run that can go on (it needs config.yaml and "
             "checkpoints/last.ckpt)."

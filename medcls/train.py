@@ -76,7 +76,7 @@ def run(cfg: DictConfig) -> float | None:
             cfg = resumed(cfg, HydraConfig.get().overrides.task)
             refuse_links_out(folder.path, trust=cfg.trust)
         else:
-            folder.refuse_if_taken()
+            folder.refuse_if_taken(by_training=True)
             settle(cfg, sweeping)
         return train(cfg, folder)
     finally:
@@ -159,6 +159,8 @@ def train(cfg: DictConfig, run: RunFolder) -> float | None:
     figures = {} if cfg.resume else pictures.of_data(data)
     trainer = make_trainer(cfg, run, data, freezing, machine, figures)
 
+    if not cfg.resume and run.was_left_in_its_first_epoch():
+        start_over(cfg, run)
     # From here on the run is real, and its folder begins.
     run.begin()
     if cfg.resume:
@@ -265,12 +267,33 @@ def evaluation(run: RunFolder, split: str) -> str:
 def what_was_trained(run: RunFolder) -> str:
     """What a training that ended early leaves, and how to go on with it."""
     if not run.last.is_file():
-        return f"No epoch was finished, so there is nothing to go on with; {run.path} can be removed."
+        return (
+            "No epoch was finished, so there is nothing to go on with. The same command starts over; "
+            f"{run.path} can be removed, or be given to it as hydra.run.dir."
+        )
     epochs, _ = epochs_behind(run)
     return (
         f"{counted(epochs, 'epoch')} of the training can be gone on with, and the best so far is {run.best}. Go on "
         f"with:\n  python -m medcls.train {typed('resume', str(run.path))}"
     )
+
+
+def start_over(cfg: DictConfig, run: RunFolder) -> None:
+    """Say that a run begins in the place of one that never finished an epoch, whose files it will write over.
+
+    Raises
+    ------
+    MedclsError
+        A best checkpoint is there, and is of other settings: its `last.ckpt` may have been taken away.
+    """
+    if run.best.is_file() and (
+        not run.config.is_file() or run.config.read_text(encoding="utf-8") != OmegaConf.to_yaml(cfg, resolve=True)
+    ):
+        raise MedclsError(
+            f"{run.path} holds a checkpoints/best.ckpt of other settings, and no last.ckpt to go on with. Give another "
+            "hydra.run.dir, or remove it."
+        )
+    log.warning("%s holds what is left of a run that never finished an epoch: it is begun anew", run.path)
 
 
 def epochs_behind(run: RunFolder) -> tuple[int, bool]:

@@ -13,6 +13,8 @@ from omegaconf import DictConfig, OmegaConf
 from medcls import audit, compare, ending, evaluate, pictures, reporting, train
 from medcls.configuration import configurations, open_door, resumed
 from medcls.errors import MedclsError
+from medcls.inference.load import weights_hash
+from medcls.models.weights import read_state
 from medcls.run_folder import RunFolder
 
 
@@ -193,6 +195,64 @@ def test_fewer_epochs_than_a_run_has_behind_it_are_refused_and_a_plain_resume_st
     run_door(train.main, f"resume={run}")
     assert (run / "metrics.json").read_text(encoding="utf-8") == told
     assert (run / "report.html").read_text(encoding="utf-8") != "older"
+
+
+def test_a_run_stopped_in_its_first_epoch_is_started_over_by_the_same_command(finished, tmp_path, monkeypatch, capsys):
+    run = tmp_path / "a run"
+    root = OmegaConf.load(finished / "config.yaml").data.root
+    command = (
+        *FAST, f"data.root={root}", "positive_class='得病'", "trainer.max_epochs=3", "resamples=100",
+        f"hydra.run.dir={run}",
+    )  # fmt: skip
+    with monkeypatch.context() as broken:
+        broken.setattr("lightning.Trainer.fit", failing(KeyboardInterrupt()))
+        code, said = ended(train.main, broken, capsys, *command)
+    assert code == 130 and f"The same command starts over; {run} can be removed, or be given to it as" in said
+    code, said = ended(train.main, monkeypatch, capsys, f"resume={run}")
+    assert code == 2 and f"Give the command that began it once more; with \"hydra.run.dir='{run}'\" it starts" in said
+    # What a kill while writing leaves, after the best checkpoint was written and before the last.
+    (run / "checkpoints").mkdir()
+    halves = [run / "checkpoints" / "last.ckpt.tmp", run / ".config.1234.yaml", run / "figures" / ".data.7.png"]
+    (run / "figures").mkdir(exist_ok=True)
+    for half in halves:
+        half.write_text("half")
+    shutil.copy(finished / "checkpoints" / "best.ckpt", run / "checkpoints" / "best.ckpt")
+    code, said = ended(train.main, monkeypatch, capsys, *command, "seed=1")
+    assert code == 2 and "holds a checkpoints/best.ckpt of other settings, and no last.ckpt" in said
+    run_door(train.main, *command)
+    assert not any(half.exists() for half in halves)
+    assert (run / "report.html").exists()
+    assert "begun anew" in (run / "train.log").read_text(encoding="utf-8")
+    for name in ("best.ckpt", "last.ckpt"):
+        ours, theirs = (read_state(one / "checkpoints" / name)[0] for one in (run, finished))
+        assert weights_hash(ours) == weights_hash(theirs)
+    code, said = ended(train.main, monkeypatch, capsys, *command)
+    assert code == 2 and "already holds a run. Go on with it by resume=" in said
+
+
+@pytest.mark.parametrize("name", ["report.html", "metrics.json", "evaluate.log", "audit.html", "predictions"])
+def test_only_what_a_training_left_is_written_over(tmp_path, name):
+    folder = RunFolder(tmp_path)
+    for made in ("config.yaml", "figures", "manifest.csv"):
+        (tmp_path / made).mkdir()
+    folder.refuse_if_taken(by_training=True)
+    with pytest.raises(MedclsError, match="holds what is left of a run"):
+        folder.refuse_if_taken()
+    (tmp_path / name).mkdir()
+    with pytest.raises(MedclsError, match="hydra.run.dir"):
+        folder.refuse_if_taken(by_training=True)
+    folder.close()
+
+
+def test_half_written_files_are_swept_only_where_nobody_else_can_be_writing(tmp_path):
+    (tmp_path / ".config.12.yaml").touch()
+    folder = RunFolder(tmp_path)
+    folder.begin()
+    assert (tmp_path / ".config.12.yaml").exists()
+    folder.claim()
+    folder.sweep()
+    folder.close()
+    assert {path.name for path in tmp_path.iterdir()} == {"train.log"}
 
 
 def test_what_early_stopping_ended_is_not_trained_on_by_a_resume(folder, tmp_path, monkeypatch):

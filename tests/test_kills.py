@@ -1,0 +1,96 @@
+"""Trainings killed at any moment of their life, then resumed or begun again: the same run in the end, to the last bit.
+
+`MEDCLS_KILLS=16 pytest -m slow tests/test_kills.py -s` kills each configuration 16 times and prints where.
+"""
+
+import os
+import random
+import signal
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from doors import FAST, run_door
+
+from medcls import train
+
+KILLS = int(os.environ.get("MEDCLS_KILLS", "3"))
+
+CONFIGURATIONS = {
+    "plateau, averaged weights, early stopping": (
+        "scheduler=plateau", "ema=0.9", "early_stopping=2", "trainer.max_epochs=6",
+    ),
+    "one-cycle, exact batch norm": ("scheduler=one_cycle", "exact_batch_norm=true", "trainer.max_epochs=4"),
+    "fixed views, balanced sampling, no cache": (
+        "data.views=3", "data.sampler=balanced", "data.cache=false", "trainer.max_epochs=4",
+    ),
+}  # fmt: skip
+
+
+def child(arguments: tuple[str, ...], place: Path) -> int:
+    """Train in a process of its own, which has what takes long to import already; gives its number."""
+    number = os.fork()
+    if number:
+        return number
+    os.environ |= {"MEDCLS_CACHE": str(place / "cache"), "MEDCLS_STATE": str(place / "state")}
+    quiet = os.open(place / "said.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(quiet, 1)
+    os.dup2(quiet, 2)
+    code = 1
+    try:
+        sys.stdout = sys.stderr = os.fdopen(quiet, "w")
+        run_door(train.main, *arguments)
+        code = 0
+    finally:
+        os._exit(code)
+
+
+def result(run: Path) -> dict[str, object]:
+    """What a run comes to."""
+    from medcls.inference.load import weights_hash
+    from medcls.models.weights import read_state
+
+    found: dict[str, object] = {
+        name: weights_hash(read_state(run / "checkpoints" / name)[0]) for name in ("best.ckpt", "last.ckpt")
+    }
+    names = ("predictions/val.csv", "predictions/test.csv", "policies.json", "manifest.csv", "config.yaml")
+    for name in names:
+        text = (run / name).read_text(encoding="utf-8")
+        found[name] = "\n".join(line for line in text.splitlines() if not line.startswith("resume:"))
+    left = [str(path) for path in run.rglob("*") if path.name.startswith(".") or path.name.endswith(".tmp")]
+    return found | {"half-written": left, "report": (run / "report.html").exists()}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CONFIGURATIONS)
+def test_p32_killed_at_any_moment_a_run_comes_to_the_same_end(folder, tmp_path, name):
+    import lightning  # noqa: F401 - loaded once, before the processes part
+    import timm  # noqa: F401
+
+    root = folder({"a": 24, "b": 24})
+
+    def settings(place: Path) -> tuple[str, ...]:
+        place.mkdir(exist_ok=True)
+        own = (f"data.root={root}", "positive_class=a", "resamples=100", f"hydra.run.dir={place}/run")
+        return (*FAST, *CONFIGURATIONS[name], *own)
+
+    whole, start = tmp_path / "whole", time.monotonic()
+    assert os.waitpid(child(settings(whole), whole), 0)[1] == 0, (whole / "said.txt").read_text()
+    lasted = time.monotonic() - start
+    wanted, draw, where = result(whole / "run"), random.Random(name), []  # noqa: S311 - moments, not secrets
+    for number in range(KILLS):
+        place = tmp_path / f"killed{number}"
+        process = child(settings(place), place)
+        time.sleep(draw.uniform(0.02, 1) * lasted)
+        os.kill(process, signal.SIGKILL)
+        os.waitpid(process, 0)
+        run = place / "run"
+        epochs = (run / "checkpoints" / "last.ckpt").is_file()
+        scored, over = (run / "predictions").is_dir(), (run / "report.html").is_file()
+        where.append("over" if over else "evaluation" if scored else "training" if epochs else "before an epoch")
+        again = (f"resume={run}",) if epochs else settings(place)
+        assert os.waitpid(child(again, place), 0)[1] == 0, (place / "said.txt").read_text()
+        found = result(run)
+        assert {key for key in wanted if str(found[key]).replace(str(place), str(whole)) != str(wanted[key])} == set()
+    print(f"\n{name}: {KILLS} kills, in", {moment: where.count(moment) for moment in set(where)})  # noqa: T201
