@@ -77,6 +77,7 @@ def compare(cfg: DictConfig, folder: RunFolder) -> None:
     named = entries(cfg)
 
     from medcls import finished_runs, terminal
+    from medcls.cells import escaped
     from medcls.evaluation.contest import contest
     from medcls.evaluation.contest_text import markdown
     from medcls.evaluation.cross_validations import compare_cross_validations
@@ -105,7 +106,7 @@ def compare(cfg: DictConfig, folder: RunFolder) -> None:
     settings = {name: plain(cfg[name]) for name in SETTINGS}
     origin = {"medcls": __version__, "made": made.isoformat(timespec="seconds"), "settings": settings}
     folder.write_json("comparison.json", origin | found.to_plain())
-    folder.write_text("comparison.csv", found.pairs.to_csv(index=False, lineterminator="\n"))
+    folder.write_text("comparison.csv", escaped(found.pairs).to_csv(index=False, lineterminator="\n"))
     layout = markdown(found, f"Made with medcls {__version__} on {made:%Y-%m-%d at %H:%M}", command)
     page = folder.write_text(folder.comparison_page.name, layout)
     show(found)

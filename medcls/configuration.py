@@ -46,6 +46,9 @@ MAY_CHANGE_ON_RESUME = (
     "trust",
 )
 
+# What a run from before there was a setting went by, where today's default is another.
+BEFORE = {"exact_batch_norm": False, "positive_class": None}
+
 # Settings that are text (a path, a pattern, a name) whatever stands in them, and never anything else but null.
 TEXT = frozenset(
     {
@@ -400,7 +403,24 @@ def read_own(folder: Path, *, trust: bool) -> DictConfig:
     stored.refuse_references(OmegaConf.to_container(own, resolve=False), str(path))
     if not trust:
         check_targets(own, str(path))
+    _fill(own)
     return own
+
+
+def _fill(own: DictConfig) -> None:
+    """Give the configuration of a run from an earlier version the settings that there were not, as they do nothing."""
+    if not all(OmegaConf.is_dict(own.get(group)) for group in ("data", "model", "schedule")) or "seed" not in own:
+        return  # no run's: whoever reads it says what it lacks
+    conf = configurations() / "conf"
+    files = {"": ("train", "evaluation/default"), "data": ("data/folder",), "schedule": ("schedule/none",)}
+    for group, names in files.items():
+        node = own[group] if group else own
+        for name in names:
+            for key, value in OmegaConf.to_container(OmegaConf.load(conf / f"{name}.yaml")).items():
+                if key not in node and key not in ("defaults", "hydra", "source", "published", "augmentation"):
+                    node[key] = BEFORE.get(key, value)
+    if "head" not in own.model:
+        own.model.head = None
 
 
 def build(node: DictConfig, **values: Any) -> Any:  # noqa: ANN401 - builds whatever the configuration names

@@ -659,6 +659,7 @@ def check_are_other_images(val: Predictions, table: Predictions) -> None:
 def evaluate_folds(cfg: DictConfig, folder: RunFolder) -> None:
     """The runs of one cross-validation: each image by the network that had not seen it, and their ensemble on test."""
     from medcls import reporting
+    from medcls.cells import escaped
     from medcls.evaluation.ensembles import ENSEMBLE, mean_of
     from medcls.evaluation.folds import over_folds, pooled
     from medcls.test_readings import read_test
@@ -698,7 +699,7 @@ def evaluate_folds(cfg: DictConfig, folder: RunFolder) -> None:
         preprocessing=first.loaded.preprocessing,
     )
     folder.begin("evaluate.log")
-    folder.write_text("folds.csv", folds.to_csv(index=False, lineterminator="\n"))
+    folder.write_text("folds.csv", escaped(folds).to_csv(index=False, lineterminator="\n"))
     reporting.write_results(folder, results, judged_by, first.loaded.stamps)
     reporting.show_folds(folds)
     reporting.show(results, readings)

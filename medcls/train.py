@@ -115,6 +115,7 @@ def train(cfg: DictConfig, run: RunFolder) -> float | None:
     from medcls import hardware, pictures, reporting, terminal
     from medcls.auditing.quick import audit_quickly
     from medcls.auditing.record import record as audit_record
+    from medcls.cells import escaped
     from medcls.data.splits import split_table
     from medcls.learning.trainer_settings import check_trainer
     from medcls.models.summary import summarise
@@ -169,7 +170,7 @@ def train(cfg: DictConfig, run: RunFolder) -> float | None:
             check_checkpoint(checkpoint, manifest, own)
     else:
         run.write_text("manifest.csv", manifest.to_csv())
-        run.write_text("splits.csv", split_table(manifest).to_csv(index=False))
+        run.write_text("splits.csv", escaped(split_table(manifest)).to_csv(index=False))
         run.write_json("audit.json", audit_record(manifest, findings))
         run.write_json("weights.json", account.to_plain())
         run.write_text("model.txt", summary)
@@ -377,6 +378,8 @@ def read_images(cfg: DictConfig, settings: Mapping[str, Any]) -> tuple[Manifest,
         _, described = read_state(Path(cfg.resume).expanduser() / "checkpoints" / "last.ckpt")
         whole = whole.in_class_order(described["classes"])
     manifest = split(whole, **settings)
+    if cfg.resume:
+        manifest = as_begun(manifest, Path(cfg.resume).expanduser() / "manifest.csv")
     for line in (*manifest.stamps, *manifest.notes):
         log.warning(line)
     table = split_table(manifest)
@@ -395,6 +398,21 @@ def read_images(cfg: DictConfig, settings: Mapping[str, Any]) -> tuple[Manifest,
         table[f"{name} (share)"] = [f"{n} ({share:.2f})" for n, share in zip(counts, shares, strict=True)]
     terminal.show_table(table, "Images by split")
     return whole, manifest
+
+
+def as_begun(manifest: Manifest, saved: Path) -> Manifest:
+    """The same images in the splits that the run began with: an earlier version of medcls may have cut others.
+
+    Whether the saved splits are those that the network was trained on, its checkpoint tells (`check_checkpoint`).
+    """
+    from medcls.data.manifest import read_rows
+
+    begun, keys = read_rows(saved), ["path", "label", "group", "content"]
+    now = manifest.rows.astype(str)
+    if not begun[keys].equals(now[keys]) or begun["split"].equals(now["split"]):
+        return manifest
+    note = "the splits are those of the run's manifest.csv: with the same settings other ones would be cut by now"
+    return manifest.with_rows(manifest.rows.assign(split=begun["split"].tolist()), note)
 
 
 def choose_preprocessing(cfg: DictConfig) -> Preprocessing:
@@ -639,7 +657,13 @@ def identity(cfg: DictConfig, run: RunFolder, manifest: Manifest) -> str:
     """
     if cfg.resume:
         stored = read_json(run.path / "environment.json")
-        return str(stored.get("run", "")) if isinstance(stored, dict) else ""
+        own = str(stored.get("run", "")) if isinstance(stored, dict) else ""
+        if not own:
+            log.warning(
+                "the run was begun by an earlier version of medcls: what it draws from here on (order, augmentation, "
+                "dropout) may be other than it would have been then"
+            )
+        return own
     settings = plain(cfg) | {"fingerprint": manifest.fingerprint()}
     return hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode()).hexdigest()[:16]
 

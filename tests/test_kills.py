@@ -78,7 +78,7 @@ def test_p32_killed_at_any_moment_a_run_comes_to_the_same_end(folder, tmp_path, 
     whole, start = tmp_path / "whole", time.monotonic()
     assert os.waitpid(child(settings(whole), whole), 0)[1] == 0, (whole / "said.txt").read_text()
     lasted = time.monotonic() - start
-    wanted, draw, where = result(whole / "run"), random.Random(name), []  # noqa: S311 - moments, not secrets
+    wanted, draw, where = result(whole / "run"), random.Random(name), []
     for number in range(KILLS):
         place = tmp_path / f"killed{number}"
         process = child(settings(place), place)

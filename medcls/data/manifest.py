@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from medcls.cells import escaped, unescaped
 from medcls.data.images import UnreadableImage
 from medcls.errors import MedclsError, nearest, typed, typed_label_map
 from medcls.wording import counted, enumerated, listed, printable, quoted
@@ -126,7 +127,7 @@ class Manifest:
     def to_csv(self) -> str:
         """The table as CSV text."""
         buffer = io.StringIO()
-        self.rows.to_csv(buffer, index=False, lineterminator="\n")
+        escaped(self.rows).to_csv(buffer, index=False, lineterminator="\n")
         return buffer.getvalue()
 
 
@@ -145,7 +146,7 @@ def read_rows(path: Path) -> pd.DataFrame:
         The file is missing, or is no manifest.
     """
     try:
-        rows = pd.read_csv(path, dtype=str, keep_default_na=False)
+        rows = unescaped(pd.read_csv(path, dtype=str, keep_default_na=False))
     except (OSError, ValueError) as error:
         raise MedclsError(f"{path} cannot be read as a manifest ({error}).") from error
     missing = [column for column in COLUMNS if column not in rows.columns]

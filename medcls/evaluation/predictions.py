@@ -19,6 +19,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from scipy.special import logsumexp, softmax
 
+from medcls.cells import escaped, unescaped
 from medcls.errors import MedclsError, nearest
 from medcls.evaluation.hard_labels import are_hard_labels
 from medcls.evaluation.metrics import check_classes, check_probabilities
@@ -261,7 +262,7 @@ class Predictions:
     def write_csv(self, path: Path) -> None:
         """Write the table as UTF-8 CSV, whole or not at all; floats read back bit-equal."""
         with whole(path) as temporary:
-            self.rows.to_csv(temporary, index=False, lineterminator="\n", encoding="utf-8")
+            escaped(self.rows).to_csv(temporary, index=False, lineterminator="\n", encoding="utf-8")
 
 
 def energy(logits: ArrayLike) -> NDArray[np.float64]:
@@ -367,6 +368,7 @@ def read_csv(path: Path, positive: str | None) -> Predictions:
             # A first row one cell too long would shift every column (or lose its last cell, with a warning).
             warnings.simplefilter("error", pd.errors.ParserWarning)
             table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig", index_col=False)
+        table = unescaped(table)
     except MedclsError:
         raise
     except (OSError, ValueError, csv.Error, pd.errors.ParserWarning) as error:

@@ -13,6 +13,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 
 from medcls.archives import damage
 from medcls.errors import MedclsError
+from medcls.writing import sync_folder
 
 
 class RunCheckpoint(ModelCheckpoint):
@@ -90,6 +91,7 @@ class AtomicCheckpointIO(CheckpointIO):
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(partial, path)
+            sync_folder(path.parent)
         except OSError as error:
             partial.unlink(missing_ok=True)
             kept = f"The {path.name} of an earlier epoch is intact. " if path.exists() else ""
