@@ -416,7 +416,8 @@ def _fill(own: DictConfig) -> None:
     for group, names in files.items():
         node = own[group] if group else own
         for name in names:
-            for key, value in OmegaConf.to_container(OmegaConf.load(conf / f"{name}.yaml")).items():
+            shipped: Any = OmegaConf.to_container(OmegaConf.load(conf / f"{name}.yaml"))
+            for key, value in shipped.items():
                 if key not in node and key not in ("defaults", "hydra", "source", "published", "augmentation"):
                     node[key] = BEFORE.get(key, value)
     if "head" not in own.model:

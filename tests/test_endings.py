@@ -11,7 +11,9 @@ from doors import FAST, run_door
 from omegaconf import DictConfig, OmegaConf
 
 from medcls import audit, compare, ending, evaluate, pictures, reporting, train
-from medcls.configuration import configurations, open_door, resumed
+from medcls.configuration import configurations, open_door, read_own, resumed
+from medcls.data.folders import from_folders
+from medcls.data.splits import split
 from medcls.errors import MedclsError
 from medcls.inference.load import weights_hash
 from medcls.models.weights import read_state
@@ -384,3 +386,32 @@ def test_default_names_tell_two_runs_of_one_second_apart():
         text = (configurations() / "conf" / f"{name}.yaml").read_text(encoding="utf-8")
         names = re.findall(r"dir: (\S*now:\S*)", text)
         assert len(names) == 2 and all(one.endswith("-%f}") for one in names)
+
+
+def test_a_run_of_an_earlier_version_is_read_with_the_settings_it_went_by(finished, tmp_path):
+    cfg = OmegaConf.load(finished / "config.yaml")
+    # As three earlier versions of medcls wrote it.
+    for name in ("report", "calibrate", "coverage", "prevalence", "resamples", "compile", "exact_batch_norm"):
+        del cfg[name]
+    for name in ("cache", "bits", "window", "frame", "views", "exclude_file", "masks", "download"):
+        del cfg.data[name]
+    del cfg.schedule["learning_rate_multipliers"]
+    OmegaConf.save(cfg, tmp_path / "config.yaml")
+    own = read_own(tmp_path, trust=False)
+    assert own.report.paths == "shown" and own.resamples == 2000 and own.data.cache is True
+    assert own.exact_batch_norm is False, "there was none"
+    assert own.data.frame == 0 and own.data.views is None and own.schedule.learning_rate_multipliers == {}
+    assert own.data.augmentation == cfg.data.augmentation and own.data.source == cfg.data.source
+    reporting.Telling.read(OmegaConf.to_container(own))
+
+
+def test_a_resumed_run_keeps_the_splits_that_it_began_with(folder, tmp_path):
+    manifest = split(from_folders(folder({"a": 12, "b": 12}), positive="a"), seed=0)
+    begun = split(manifest.with_rows(manifest.rows.assign(split="")), seed=1)
+    assert not begun.rows["split"].equals(manifest.rows["split"])
+    saved = tmp_path / "manifest.csv"
+    saved.write_text(begun.to_csv())
+    kept = train.as_begun(manifest, saved)
+    assert kept.fingerprint() == begun.fingerprint() and "the splits are those of the run's" in kept.notes[-1]
+    saved.write_text(begun.with_rows(begun.rows.assign(label="a")).to_csv())
+    assert train.as_begun(manifest, saved) is manifest
