@@ -182,10 +182,19 @@ def train(cfg: DictConfig, run: RunFolder) -> float | None:
     if not over:
         with ending.saying_what_is_there(lambda _: what_was_trained(run)), ending.not_swallowed():
             trainer.fit(classifier, datamodule=data, ckpt_path=str(run.last) if cfg.resume else None, weights_only=True)
+    epochs, stopped = epochs_behind(run)
+    if stopped:
+        log.info(
+            "early stopping ended the training after %s: %s without a better %s (early_stopping=%d)",
+            counted(epochs, "epoch"),
+            counted(cfg.early_stopping, "epoch"),
+            cfg.monitor,
+            cfg.early_stopping,
+        )
     run.written = {"checkpoints": None}
     result = result_split(cfg, set(manifest.rows["split"]))
     with ending.saying_what_is_there(lambda error: run.what_is_there(evaluation(run, result), error)):
-        pictures.of_training(run, plain(cfg.schedule.phases), epochs_behind(run)[0], cfg.monitor, manifest.stamp)
+        pictures.of_training(run, plain(cfg.schedule.phases), epochs, cfg.monitor, manifest.stamp)
         score(cfg, run, data, telling, trainer.strategy.root_device, asked)
     if over:
         return None

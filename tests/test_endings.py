@@ -267,6 +267,22 @@ def test_what_early_stopping_ended_is_not_trained_on_by_a_resume(folder, tmp_pat
     monkeypatch.setattr("lightning.Trainer.fit", failing(AssertionError("it trains")))
     run_door(train.main, f"resume={tmp_path}/run")
     assert (tmp_path / "run" / "report.html").exists()
+    said = (tmp_path / "run" / "train.log").read_text(encoding="utf-8")
+    assert said.count("early stopping ended the training after 2 epochs: 1 epoch without a better val/auroc") == 2
+
+
+@pytest.mark.parametrize(("error", "code"), [(ending.Terminated(), 143), (KeyboardInterrupt(), 130)])
+def test_a_sweep_that_is_ended_from_outside_ends_with_that_code_and_begins_no_other_run(
+    finished, tmp_path, monkeypatch, capsys, error, code
+):
+    root = OmegaConf.load(finished / "config.yaml").data.root
+    monkeypatch.setattr("lightning.Trainer.fit", failing(error))
+    ended_with, said = ended(
+        train.main, monkeypatch, capsys, *FAST, f"data.root={root}", "positive_class='得病'", "-m", "seed=0,1",
+        f"hydra.sweep.dir={tmp_path}/sweep",
+    )  # fmt: skip
+    assert ended_with == code and "Traceback" not in said and "The same command starts over" in said
+    assert {path.name for path in (tmp_path / "sweep").iterdir() if path.is_dir()} == {"0"}
 
 
 @pytest.mark.parametrize("left", ["", "{", "[]", "null"])
