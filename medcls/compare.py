@@ -77,6 +77,7 @@ def compare(cfg: DictConfig, folder: RunFolder) -> None:
     named = entries(cfg)
 
     from medcls import finished_runs, terminal
+    from medcls.cells import escaped
     from medcls.evaluation.contest import contest
     from medcls.evaluation.contest_text import markdown
     from medcls.evaluation.cross_validations import compare_cross_validations
@@ -105,7 +106,7 @@ def compare(cfg: DictConfig, folder: RunFolder) -> None:
     settings = {name: plain(cfg[name]) for name in SETTINGS}
     origin = {"medcls": __version__, "made": made.isoformat(timespec="seconds"), "settings": settings}
     folder.write_json("comparison.json", origin | found.to_plain())
-    folder.write_text("comparison.csv", found.pairs.to_csv(index=False, lineterminator="\n"))
+    folder.write_text("comparison.csv", escaped(found.pairs).to_csv(index=False, lineterminator="\n"))
     layout = markdown(found, f"Made with medcls {__version__} on {made:%Y-%m-%d at %H:%M}", command)
     page = folder.write_text(folder.comparison_page.name, layout)
     show(found)
@@ -184,7 +185,6 @@ def read(places: Sequence[Path], split: str, positive: str | None) -> list[Conte
     """
     from medcls import finished_runs
     from medcls.evaluation.contest import Contestant, known_from
-    from medcls.evaluation.predictions import read_csv
 
     configurations = [finished_runs.read_configuration(place) for place in places]
     own = [
@@ -194,7 +194,7 @@ def read(places: Sequence[Path], split: str, positive: str | None) -> list[Conte
     # What one run looks for, a table beside it looks for too.
     shared = positive if positive is not None else next((name for name in own if name is not None), None)
     tables = [
-        read_csv(finished_runs.table_of(place, split), shared if settings is None else looked_for)
+        finished_runs.read_table(place, split, shared if settings is None else looked_for)
         for place, settings, looked_for in zip(places, configurations, own, strict=True)
     ]
     known = next((table for place, table in zip(places, tables, strict=True) if place.is_dir()), None)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import hydra
+import yaml
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -25,7 +26,7 @@ from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
-from medcls import cores, ending, streams
+from medcls import cores, ending, stored, streams
 from medcls.errors import MedclsError, hydra_override, nearest, typed
 from medcls.fitting import is_value_check, misfits
 from medcls.wording import counted
@@ -47,6 +48,9 @@ MAY_CHANGE_ON_RESUME = (
     "trust",
     "verbose",
 )
+
+# What a run from before there was a setting went by, where today's default is another.
+BEFORE = {"exact_batch_norm": False, "positive_class": None}
 
 # Settings that are text (a path, a pattern, a name) whatever stands in them, and never anything else but null.
 TEXT = frozenset(
@@ -332,7 +336,14 @@ def _resume_into_the_same_folder(argv: list[str]) -> None:
     if given.get("resume") is None:
         return
     folder = Path(str(given["resume"])).expanduser()
-    if not (folder / "config.yaml").is_file() or not (folder / "checkpoints" / "last.ckpt").is_file():
+    begun, last = (folder / "config.yaml").is_file(), (folder / "checkpoints" / "last.ckpt").is_file()
+    if begun and not last and not (folder / "predictions").exists():
+        raise MedclsError(
+            f"resume={folder}: this run was stopped before its first epoch was finished, and there is nothing to go on "
+            f"with. Give the command that began it once more; with {typed('hydra.run.dir', str(folder))} it starts "
+            "over in the same folder."
+        )
+    if not begun or not last:
         raise MedclsError(
             f"resume={folder}: this folder holds no run that can go on (it needs config.yaml and "
             "checkpoints/last.ckpt)."
@@ -352,9 +363,8 @@ def _resume_into_the_same_folder(argv: list[str]) -> None:
 
 def resumed(cfg: DictConfig, overrides: Sequence[str]) -> DictConfig:
     """The configuration to go on with: the run's own, and the few overrides that apply."""
-    own = OmegaConf.load(Path(str(cfg.resume)).expanduser() / "config.yaml")
-    if not isinstance(own, DictConfig):
-        raise MedclsError(f"{cfg.resume}/config.yaml is not a configuration.")
+    trust = check_trust(cfg)
+    own = read_own(Path(str(cfg.resume)).expanduser(), trust=trust)
     if missing := [name for name in ("data", "model", "schedule", "trainer", "seed") if name not in own]:
         raise MedclsError(
             f"{cfg.resume}/config.yaml is no configuration of a run: it has no {', '.join(missing)}. Bring it back as "
@@ -371,7 +381,7 @@ def resumed(cfg: DictConfig, overrides: Sequence[str]) -> DictConfig:
     if (tables := plain(own.data.get("csv"))) is not None:
         own.data.csv = _moved(tables, former, str(own.data.root))
         OmegaConf.update(own, "data.source.csv", own.data.csv)
-    own.resume = str(cfg.resume)
+    own.resume, own.trust = str(cfg.resume), trust  # a folder does not say itself that it is trusted
     return own
 
 
@@ -383,30 +393,96 @@ def _moved(tables: str | list[str], former: str, root: str) -> str | list[str]:
 
 
 @cache
-def shipped_targets() -> frozenset[str]:
-    """Every `_target_` that a shipped configuration names: all that a run folder may ask to be built."""
-    texts = [
-        path.read_text(encoding="utf-8")
-        for group in ("conf", "experiments")
-        for path in sorted((configurations() / group).rglob("*.yaml"))
-    ]
-    return frozenset(re.findall(r"_target_:\s*([\w.]+)", "\n".join(texts)))
+def shipped_targets() -> Mapping[str, frozenset[str]]:
+    """What the shipped configurations build, by place: all that a run folder may ask to be built there.
+
+    By place, because what fetches a file is harmless where files are to be fetched, and nowhere else.
+    """
+    found: dict[str, set[str]] = {}
+    conf = configurations() / "conf"
+    for path in sorted(conf.rglob("*.yaml")):
+        group = ".".join(path.relative_to(conf).parent.parts)
+        for place, target in stored.targets(OmegaConf.to_container(OmegaConf.load(path)), group):
+            found.setdefault(stored.kind(place), set()).add(target)
+    return {place: frozenset(names) for place, names in found.items()}
 
 
-def check_targets(cfg: DictConfig) -> None:
-    """Refuse a run folder's configuration that asks for something that medcls does not ship.
+def check_targets(cfg: DictConfig, where: str = "The configuration") -> None:
+    """Refuse a configuration that asks for something that medcls does not ship.
+
+    Parameters
+    ----------
+    cfg : DictConfig
+        Without references, which could hide a target (`stored.refuse_references`).
+    where : str
+        The file that it is from.
 
     Raises
     ------
     MedclsError
         Names the targets, and the setting that trusts them.
     """
-    foreign = sorted(set(_targets(OmegaConf.to_container(cfg, resolve=False))) - shipped_targets())
-    if foreign:
-        raise MedclsError(
-            f"The run builds {', '.join(foreign)}, which medcls does not ship. If you trust where the "
-            "run folder comes from, add trust=true."
-        )
+    stored.check_targets(OmegaConf.to_container(cfg, resolve=False), shipped_targets(), where)
+
+
+def check_trust(cfg: DictConfig) -> bool:
+    """Whether a run folder may name what medcls does not ship, as it was typed.
+
+    Raises
+    ------
+    MedclsError
+        Neither true nor false.
+    """
+    trust = cfg.get("trust", False)
+    if not isinstance(trust, bool):
+        raise MedclsError(f"trust is {trust!r}: give true or false.")
+    return trust
+
+
+def read_own(folder: Path, *, trust: bool) -> DictConfig:
+    """A run folder's configuration, of which nothing is built that medcls does not ship.
+
+    Parameters
+    ----------
+    folder : Path
+        The run folder.
+    trust : bool
+        Let it name what medcls does not ship.
+
+    Raises
+    ------
+    MedclsError
+        The file is no configuration, has references, or asks for what medcls does not ship.
+    """
+    path = folder / "config.yaml"
+    try:
+        own = OmegaConf.load(path)
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, OmegaConfBaseException) as error:
+        raise MedclsError(f"{path} cannot be read as a configuration ({error}).") from error
+    if not isinstance(own, DictConfig):
+        raise MedclsError(f"{path} is not a configuration.")
+    stored.refuse_references(OmegaConf.to_container(own, resolve=False), str(path))
+    if not trust:
+        check_targets(own, str(path))
+    _fill(own)
+    return own
+
+
+def _fill(own: DictConfig) -> None:
+    """Give the configuration of a run from an earlier version the settings that there were not, as they do nothing."""
+    if not all(OmegaConf.is_dict(own.get(group)) for group in ("data", "model", "schedule")) or "seed" not in own:
+        return  # no run's: whoever reads it says what it lacks
+    conf = configurations() / "conf"
+    files = {"": ("train", "evaluation/default"), "data": ("data/folder",), "schedule": ("schedule/none",)}
+    for group, names in files.items():
+        node = own[group] if group else own
+        for name in names:
+            shipped: Any = OmegaConf.to_container(OmegaConf.load(conf / f"{name}.yaml"))
+            for key, value in shipped.items():
+                if key not in node and key not in ("defaults", "hydra", "source", "published", "augmentation"):
+                    node[key] = BEFORE.get(key, value)
+    if "head" not in own.model:
+        own.model.head = None
 
 
 def build(node: DictConfig, **values: Any) -> Any:  # noqa: ANN401 - builds whatever the configuration names
@@ -440,7 +516,7 @@ def build(node: DictConfig, **values: Any) -> Any:  # noqa: ANN401 - builds what
             raise MedclsError(f"{_key(node)}._target_={node['_target_']} cannot be built: {lines}") from error
         if found := _misfits(plain(node), _key(node), values):
             raise MedclsError("\n".join(found)) from error
-        if is_value_check(cause, _targets(plain(node))):
+        if is_value_check(cause, [target for _, target in stored.targets(plain(node))]):
             raise MedclsError(f"{node['_target_']} does not take its settings: {cause}") from error
         raise cause from None
     if node.get("_partial_") and (found := _misfits(plain(node), _key(node), values)):
@@ -474,26 +550,43 @@ def _key(node: Any) -> str:  # noqa: ANN401 - any value a configuration can hold
     return str(node._get_full_key(None) or "") if OmegaConf.is_config(node) else ""
 
 
-def _targets(node: object) -> list[str]:
-    """Every `_target_` in a plain configuration."""
-    if isinstance(node, dict):
-        own = [str(node["_target_"])] if "_target_" in node else []
-        return own + [target for value in node.values() for target in _targets(value)]
-    return [target for value in node for target in _targets(value)] if isinstance(node, list) else []
-
-
 def build_network(described: Mapping[str, Any], *, trust: bool) -> Any:  # noqa: ANN401 - torch is not imported here
     """Build a network from what a checkpoint says of it.
 
     Raises
     ------
     MedclsError
-        It asks for something that medcls does not ship, and is not trusted.
+        It has references, or asks for something that medcls does not ship and is not trusted.
     """
-    node = OmegaConf.create(dict(described))
+    where = "The checkpoint's description of its network"
+    stored.refuse_references(described, where)
     if not trust:
-        check_targets(node)
-    return build(node)
+        stored.check_targets({"model": {"network": described}}, shipped_targets(), where)
+    return build(OmegaConf.create(dict(described)))
+
+
+def build_own_network(described: Mapping[str, Any], own: DictConfig) -> Any:  # noqa: ANN401 - as build_network
+    """Build the network of a checkpoint that the run itself wrote: by the run's settings, not by those in the file.
+
+    Parameters
+    ----------
+    described : mapping
+        What the checkpoint says of its network.
+    own : DictConfig
+        The run's own `model.network`, which was typed, or checked when it was read.
+
+    Raises
+    ------
+    MedclsError
+        The checkpoint is of another network.
+    """
+    settings = {name: value for name, value in described.items() if name != "num_classes"}
+    if settings != plain(own):
+        raise MedclsError(
+            f"The best checkpoint is of another network ({settings}) than the run ({plain(own)}): it is of another "
+            "run. Bring the run's own checkpoints/best.ckpt back."
+        )
+    return build(own, num_classes=described.get("num_classes"))
 
 
 def plain(node: Any) -> Any:  # noqa: ANN401 - any value a configuration can hold
@@ -549,7 +642,14 @@ def read_source(cfg: DictConfig, *, strict: bool, judged_by: MatchClasses | None
     """
     from medcls import terminal
 
-    if cfg.data.download:
+    if cfg.get("resume") is not None:
+        # Neither fetched nor made (phantoms): where from and where to would be the folder's word.
+        if not Path(str(cfg.data.root)).is_dir():
+            raise MedclsError(
+                f"The images of the run are not in {cfg.data.root}. Where they lie elsewhere now, say where by adding "
+                "data.root=/new/place."
+            )
+    elif cfg.data.download:
         with terminal.progress("fetching images") as progress:
             build(cfg.data.published, target=cfg.data.root, progress=progress)
     positive = None if cfg.positive_class is None else str(cfg.positive_class)

@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import os
+import re
 import signal
 import sys
 import threading
@@ -28,7 +29,7 @@ def verdict(error: BaseException) -> tuple[int, str] | None:
         The sentence is empty where nobody listens any more. None is a programming error, which keeps its stack trace.
     """
     if isinstance(error, MedclsError):
-        return USER, _with_notes(str(error), error)
+        return USER, _with_notes(_of_a_worker(str(error)), error)
     if isinstance(error, Terminated):
         return TERMINATED, _with_notes("Ended from outside (SIGTERM).", error)
     if isinstance(error, KeyboardInterrupt):
@@ -42,6 +43,13 @@ def verdict(error: BaseException) -> tuple[int, str] | None:
         sentence = f"{error.filename or 'A file'} could not be written or read: {error.strerror}."
         return USER, _with_notes(sentence, error)
     return None
+
+
+def _of_a_worker(sentence: str) -> str:
+    """What was wrong, without the stack trace that torch's loader puts before what one of its processes raised."""
+    if not sentence.startswith("Caught "):
+        return sentence
+    return re.split(r"^medcls\.[\w.]+: ", sentence, flags=re.MULTILINE)[-1].rstrip()
 
 
 def _with_notes(sentence: str, error: BaseException) -> str:

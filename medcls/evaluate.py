@@ -18,19 +18,21 @@ from omegaconf import DictConfig, OmegaConf
 from medcls.configuration import (
     build,
     build_network,
-    check_targets,
+    check_trust,
     jobs_at_once,
     open_door,
     plain,
+    read_own,
     read_source,
     settle_paths,
     source_settings,
     split_settings,
 )
 from medcls.errors import MedclsError
-from medcls.finished_runs import differences, read_configuration, root_of, runs_in
+from medcls.finished_runs import differences, root_of, runs_in
 from medcls.importing import import_large
-from medcls.run_folder import RunFolder
+from medcls.run_folder import RunFolder, read_json
+from medcls.stored import refuse_links_out
 
 if TYPE_CHECKING:
     # Everything heavy is imported where it is used, so that a typo is answered before torch is loaded.
@@ -162,12 +164,17 @@ class OpenedRun:
     def stored(self, split: str) -> Predictions | None:
         """Read the predictions of a split that the run folder holds, where they are of this very checkpoint."""
         from medcls.evaluation.predictions import read_csv
+        from medcls.finished_runs import check_against_manifest
 
         path = self.folder.predictions / f"{split}.csv"
         if not path.is_file():
             return None
         table = read_csv(path, self.loaded.positive)
-        return table if table.checkpoint == self.loaded.checkpoint else None
+        if table.checkpoint != self.loaded.checkpoint:
+            return None
+        if split in self.splits:
+            check_against_manifest(table, path, self.folder.path)
+        return table
 
     def holds_result_of_another_split(self, split: str) -> bool:
         """Whether the run folder's report is of another split, and not to be lost to this one."""
@@ -258,23 +265,23 @@ def open_run(path: str, cfg: DictConfig) -> OpenedRun:
         No run folder, or one that asks for what medcls does not ship.
     """
     from medcls import hardware
-    from medcls.data.manifest import read_rows
-    from medcls.inference.load import load
+    from medcls.data.manifest import fingerprint, read_rows
+    from medcls.inference.load import check_is_of, load
 
     folder = find_run(path)
-    config = OmegaConf.create(read_configuration(folder.path))
+    config = read_own(folder.path, trust=check_trust(cfg))
     if missing := [name for name in ("data", "model", "schedule", "seed") if name not in config]:
         raise MedclsError(f"{folder.config} is no configuration of a run: it has no {', '.join(missing)}.")
-    if not isinstance(cfg.trust, bool):
-        raise MedclsError(f"trust is {cfg.trust!r}: give true or false.")
-    if not cfg.trust:
-        check_targets(config)
     rows = read_rows(folder.manifest)
+    loaded = load(folder.best, partial(build_network, trust=cfg.trust))
+    environment = read_json(folder.path / "environment.json")
+    of_run = str(environment.get("run", "")) if isinstance(environment, dict) else ""
+    check_is_of(folder.best, (loaded.manifest, loaded.run), fingerprint(rows), of_run)
     images = config.data.root if cfg.images is None else cfg.images
     return OpenedRun(
         folder=folder,
         config=config,
-        loaded=load(folder.best, partial(build_network, trust=cfg.trust)),
+        loaded=loaded,
         splits=frozenset(rows["split"]),
         images=Path(str(images)).expanduser().absolute(),
         machine=hardware.choose(config.data.workers, cfg.keep_memory, jobs=jobs_at_once()),
@@ -326,6 +333,7 @@ def evaluate_run(cfg: DictConfig, folder: RunFolder) -> None:
     if cfg.views > 1:
         beside = []  # their probabilities are of one view
     elif arithmetic.is_exact and not external and not anew and not opened.holds_result_of_another_split(cfg.split):
+        refuse_links_out(opened.folder.path, trust=cfg.trust)
         folder.write_into(opened.folder.path)
     result = opened.predict_images(manifest, split, cfg.views, arithmetic)
     folder.begin("evaluate.log")
@@ -555,6 +563,7 @@ def evaluate_table(cfg: DictConfig, folder: RunFolder) -> None:
     from medcls import reporting
     from medcls.evaluation.predictions import read_csv
     from medcls.evaluation.sources import Sources
+    from medcls.finished_runs import check_against_manifest
     from medcls.test_readings import read_test
 
     telling, anew = read_telling(cfg)
@@ -562,6 +571,8 @@ def evaluate_table(cfg: DictConfig, folder: RunFolder) -> None:
     path = Path(str(cfg.predictions)).expanduser()
     table = read_csv(path, positive)
     val = None if cfg.val is None else read_csv(Path(str(cfg.val)).expanduser(), positive)
+    if path.parent.name == "predictions" and path.stem == table.split:  # a run folder's own
+        check_against_manifest(table, path, path.parent.parent)
     fitted = fitted_for_table(path, table, val, telling, anew)
     results = reporting.judge([table] if val is None else [val, table], fitted, telling)
     readings = read_test(table, str(path), "evaluate", root=root_of(path.parent.parent))
@@ -592,7 +603,6 @@ def fitted_for_table(
         Something was asked to be fitted, and there is nothing to fit it on.
     """
     from medcls import reporting
-    from medcls.run_folder import read_json
 
     check_has_threshold(table.classes, table.positive, anew)
     if val is not None:
@@ -650,6 +660,7 @@ def check_are_other_images(val: Predictions, table: Predictions) -> None:
 def evaluate_folds(cfg: DictConfig, folder: RunFolder) -> None:
     """The runs of one cross-validation: each image by the network that had not seen it, and their ensemble on test."""
     from medcls import reporting
+    from medcls.cells import escaped
     from medcls.evaluation.ensembles import ENSEMBLE, mean_of
     from medcls.evaluation.folds import over_folds, pooled
     from medcls.test_readings import read_test
@@ -691,7 +702,7 @@ def evaluate_folds(cfg: DictConfig, folder: RunFolder) -> None:
     each = {int(member.config.data.fold): member.folder for member in members}
     sources = dataclasses.replace(sources, audit=reporting.audit_of_folds(each))
     folder.begin("evaluate.log")
-    folder.write_text("folds.csv", folds.to_csv(index=False, lineterminator="\n"))
+    folder.write_text("folds.csv", escaped(folds).to_csv(index=False, lineterminator="\n"))
     reporting.write_results(folder, results, judged_by, first.loaded.stamps)
     reporting.show_folds(folds)
     networks = "Mean of the folds' networks" if fold_split == "held_out" else "Held-out images of all folds"

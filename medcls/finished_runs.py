@@ -14,7 +14,7 @@ import yaml
 
 from medcls.errors import MedclsError, typed
 from medcls.run_folder import read_json
-from medcls.wording import enumerated
+from medcls.wording import counted, enumerated
 
 if TYPE_CHECKING:
     from medcls.evaluation.cross_validations import CrossValidation, Fold
@@ -91,6 +91,57 @@ def runs_in(folder: Path) -> list[Path]:
 def table_of(place: Path, split: str) -> Path:
     """Where a run keeps its predictions of a split; a file is such a table itself."""
     return place / "predictions" / f"{split}.csv" if place.is_dir() else place
+
+
+def read_table(place: Path, split: str, positive: str | None) -> Predictions:
+    """A run's predictions of a split, which must be those of its manifest; or a table as it is.
+
+    Raises
+    ------
+    MedclsError
+        As `predictions.read_csv`; rows that are missing from the run's table, too many, or changed.
+    """
+    from medcls.evaluation.predictions import read_csv
+
+    path = table_of(place, split)
+    table = read_csv(path, positive)
+    if place.is_dir():
+        check_against_manifest(table, path, place)
+    return table
+
+
+def check_against_manifest(table: Predictions, path: Path, run: Path) -> None:
+    """Refuse a run's predictions where they are not of the images, labels and groups of its manifest.
+
+    Folders without a manifest, and splits that it does not name, as of another site, have nothing to be held against.
+
+    Raises
+    ------
+    MedclsError
+        Says how many rows are missing, too many or changed.
+    """
+    from medcls.data.manifest import read_rows
+
+    if not (run / "manifest.csv").is_file():
+        return
+    rows = read_rows(run / "manifest.csv")
+    rows = rows[rows["split"] == table.split]
+    if rows.empty:
+        return
+    keys = ["path", "label", "group"]
+    here, wanted = (set(one[keys].itertuples(index=False, name=None)) for one in (table.rows, rows))
+    paths, known = {row[0] for row in here}, {row[0] for row in wanted}
+    faults = {
+        "missing": len(known - paths),
+        "of images that are not in it": len(paths - known),
+        "under another label or group": len({row[0] for row in here - wanted} & known),
+    }
+    if said := [f"{counted(count, 'row')} {what}" for what, count in faults.items() if count]:
+        raise MedclsError(
+            f"{path} does not fit the run's manifest.csv ({len(table)} rows, and {counted(len(rows), 'image')} in "
+            f"{table.split}): {', '.join(said)}. It was cut or changed. Make it anew:\n"
+            f"  python -m medcls.evaluate {typed('run', str(run))} split={table.split}"
+        )
 
 
 def _naturally(path: Path) -> list[tuple[int, str]]:
@@ -195,10 +246,9 @@ def held_out_split(place: Path) -> str:
 
 def _fold(place: Path, positive: str | None) -> Fold:
     from medcls.evaluation.cross_validations import Fold
-    from medcls.evaluation.predictions import read_csv
 
     settings, sizes = read_configuration(place) or {}, _images_of_splits(place)
-    table = read_csv(table_of(place, held_out_split(place)), own_positive(settings, place, positive))
+    table = read_table(place, held_out_split(place), own_positive(settings, place, positive))
     point = operating_point(place, table)
     fold = (settings.get("data") or {}).get("fold")
     others = sum(sizes.get(name, 0) for name in ("train", "val", "calibration"))

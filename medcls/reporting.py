@@ -12,6 +12,7 @@ import pandas as pd
 import yaml
 
 from medcls import pictures, terminal
+from medcls.cells import unescaped
 from medcls.data.images import UnreadableImage
 from medcls.data.thumbnails import thumbnail
 from medcls.errors import MedclsError
@@ -359,7 +360,7 @@ def sources_of_run(
     try:
         history = pictures.read_history(run.logs)
         epochs = 0 if history.empty else int(history["epoch"].max()) + 1
-        splits = pd.read_csv(run.path / "splits.csv") if (run.path / "splits.csv").is_file() else None
+        splits = unescaped(pd.read_csv(run.path / "splits.csv")) if (run.path / "splits.csv").is_file() else None
         model = (run.path / "model.txt").read_text(encoding="utf-8") if (run.path / "model.txt").is_file() else None
     except (ValueError, KeyError) as error:
         raise MedclsError(

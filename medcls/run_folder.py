@@ -5,6 +5,7 @@ import json
 import logging
 import logging.handlers
 import os
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -20,6 +21,9 @@ except ImportError:  # Windows
 
 # Where the doors put their folders, when started anywhere.
 PARENTS = ("runs", "audits", "evaluations", "comparisons")
+
+# As `writing.whole` and checkpoints name what is not whole yet.
+HALF_WRITTEN = re.compile(r"\..+\.\d+(\.\w+)?|(best|last)\.ckpt\.tmp")
 
 
 class WritesCsv(Protocol):
@@ -98,8 +102,13 @@ class RunFolder:
             os.close(self._claim)
         self._claim = None
 
-    def refuse_if_taken(self) -> None:
+    def refuse_if_taken(self, *, by_training: bool = False) -> None:
         """Stop before anything is done where the folder already holds a run or an audit.
+
+        Parameters
+        ----------
+        by_training : bool
+            A training begins: what another left that never finished an epoch, or a preview, is in nobody's way.
 
         Raises
         ------
@@ -110,15 +119,30 @@ class RunFolder:
             raise MedclsError(
                 f"{self.path} already holds a run. Go on with it by resume={self.path}, or give another hydra.run.dir."
             )
-        if self.config.exists() or self.checkpoints.exists() or self.figures.exists():
-            raise MedclsError(
-                f"{self.path} holds what is left of a run that never finished an epoch, or a preview. Remove it, or "
-                "give another hydra.run.dir."
-            )
+        if (self.config.exists() or self.checkpoints.exists() or self.figures.exists()) and not (
+            by_training and self.was_left_in_its_first_epoch()
+        ):
+            what = "an evaluation" if self.report.exists() or self.predictions.exists() else "a run"
+            raise MedclsError(f"{self.path} holds what is left of {what}. Remove it, or give another hydra.run.dir.")
         if self.audit_page.exists():
             raise MedclsError(f"{self.path} already holds an audit. Give another hydra.run.dir.")
         if self.comparison_page.exists():
             raise MedclsError(f"{self.path} already holds a comparison. Give another hydra.run.dir.")
+
+    def was_left_in_its_first_epoch(self) -> bool:
+        """Whether there is nothing of a training here but what it wrote before its first epoch was finished."""
+        begun = self.config.exists() or self.checkpoints.exists() or self.figures.exists()
+        later = (self.last, self.report, self.predictions, self.audit_page, self.comparison_page)
+        more = (self.path / "metrics.json", self.path / "evaluate.log")
+        return begun and not any(path.exists() for path in (*later, *more))
+
+    def sweep(self) -> None:
+        """Take away what dead writers left half-written; only where no other command can be writing."""
+        if self._claim is None:
+            return
+        for path in self.path.rglob("*"):
+            if HALF_WRITTEN.fullmatch(path.name) and path.is_file() and not path.is_symlink():
+                path.unlink(missing_ok=True)
 
     def holds_unfinished_evaluation(self) -> bool:
         """Whether an evaluation ended here before its report, and nothing else is in the way of doing it again."""
@@ -180,6 +204,7 @@ class RunFolder:
         """Make the folder and let the log flow into it, from its first line on; folders within come with files."""
         self._made = []
         self.path.mkdir(parents=True, exist_ok=True)
+        self.sweep()
         self._log = LogFile(self.path / log_name, encoding="utf-8")
         self._log.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
         log = logging.getLogger("medcls")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import json
 import logging
 import shlex
 import sys
@@ -18,11 +20,11 @@ from omegaconf import DictConfig, OmegaConf
 from medcls import __version__, ending
 from medcls.configuration import (
     build,
-    build_network,
-    check_targets,
+    build_own_network,
     jobs_at_once,
     open_door,
     plain,
+    read_own,
     read_source,
     resumed,
     settle_paths,
@@ -33,6 +35,7 @@ from medcls.errors import MedclsError, typed
 from medcls.fitting import check_fits
 from medcls.importing import import_large
 from medcls.run_folder import RunFolder, read_json
+from medcls.stored import refuse_links_out, refuse_ways_out
 from medcls.wording import counted, quoted
 
 if TYPE_CHECKING:
@@ -71,10 +74,9 @@ def run(cfg: DictConfig) -> float | None:
         folder.claim()
         if cfg.resume:
             cfg = resumed(cfg, HydraConfig.get().overrides.task)
-            if not cfg.trust:
-                check_targets(cfg)
+            refuse_links_out(folder.path, trust=cfg.trust)
         else:
-            folder.refuse_if_taken()
+            folder.refuse_if_taken(by_training=True)
             settle(cfg, sweeping)
         return train(cfg, folder)
     finally:
@@ -113,6 +115,7 @@ def train(cfg: DictConfig, run: RunFolder) -> float | None:
     from medcls import hardware, pictures, reporting, terminal
     from medcls.auditing.quick import audit_quickly
     from medcls.auditing.record import record as audit_record
+    from medcls.cells import escaped
     from medcls.data.splits import split_table
     from medcls.foreseen import check_settings
     from medcls.learning.trainer_settings import check_trainer
@@ -127,9 +130,10 @@ def train(cfg: DictConfig, run: RunFolder) -> float | None:
     seed(cfg.seed)
 
     check_trainer(plain(cfg.trainer))
+    refuse_ways_out(plain(cfg.logger))
     over = bool(cfg.resume) and has_ended(cfg, run)
     finished = over and is_scored(cfg, run)
-    if finished and OmegaConf.load(run.config).data == cfg.data:
+    if finished and read_own(run.path, trust=cfg.trust).data == cfg.data:
         say_finished(run)
         return None
     telling = reporting.Telling.read(plain(cfg))
@@ -151,34 +155,48 @@ def train(cfg: DictConfig, run: RunFolder) -> float | None:
         log.info("pictures of the data: %s", run.figures)
         return None
     steps = say_learning_rates(cfg, data)
-    classifier, freezing, account = make_classifier(cfg, manifest, preprocessing)
+    own = identity(cfg, run, manifest)
+    classifier, freezing, account = make_classifier(cfg, manifest, preprocessing, own)
     settle_batch_norm(cfg, classifier, steps)
     summary = summarise(classifier.network, (preprocessing.channels, *preprocessing.size))
     figures = {} if cfg.resume else pictures.of_data(data)
     trainer = make_trainer(cfg, run, data, freezing, machine, figures)
 
+    if not cfg.resume and run.was_left_in_its_first_epoch():
+        start_over(cfg, run)
     # From here on the run is real, and its folder begins.
     run.begin()
     if cfg.resume:
         check_same_run(run, manifest)
+        for checkpoint in (run.last, run.best):
+            check_checkpoint(checkpoint, manifest, own)
     else:
         run.write_text("manifest.csv", manifest.to_csv())
-        run.write_text("splits.csv", split_table(manifest).to_csv(index=False))
+        run.write_text("splits.csv", escaped(split_table(manifest)).to_csv(index=False))
         run.write_json("audit.json", audit_record(manifest, findings))
         run.write_json("weights.json", account.to_plain())
         run.write_text("model.txt", summary)
     run.write_text("config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
-    run.write_json("environment.json", hardware.environment() | {"choices": list(machine.reasons)})
+    run.write_json("environment.json", hardware.environment() | {"choices": list(machine.reasons), "run": own})
     if finished:  # its images have moved, and are the same
         say_finished(run)
         return None
     if not over:
         with ending.saying_what_is_there(lambda _: what_was_trained(run)), ending.not_swallowed():
             trainer.fit(classifier, datamodule=data, ckpt_path=str(run.last) if cfg.resume else None, weights_only=True)
+    epochs, stopped = epochs_behind(run)
+    if stopped:
+        log.info(
+            "early stopping ended the training after %s: %s without a better %s (early_stopping=%d)",
+            counted(epochs, "epoch"),
+            counted(cfg.early_stopping, "epoch"),
+            cfg.monitor,
+            cfg.early_stopping,
+        )
     run.written = {"checkpoints": None}
     result = result_split(cfg, set(manifest.rows["split"]))
     with ending.saying_what_is_there(lambda error: run.what_is_there(evaluation(run, result), error)):
-        pictures.of_training(run, plain(cfg.schedule.phases), epochs_behind(run)[0], cfg.monitor, manifest.stamp)
+        pictures.of_training(run, plain(cfg.schedule.phases), epochs, cfg.monitor, manifest.stamp)
         score(cfg, run, data, telling, trainer.strategy.root_device, asked)
     if over:
         return None
@@ -217,7 +235,7 @@ def score(
         return table
 
     # The best checkpoint, and nothing else, is scored: the hash of its weights stands beside every number.
-    best = load(run.best, partial(build_network, trust=True))
+    best = load(run.best, partial(build_own_network, own=cfg.model.network))
     tables, readings = [predict("val")], None
     # Whatever is fitted has seen no image of the result; where some were cut off for it, none that selected either.
     fit_on = predict("calibration") if has(manifest, "calibration") else tables[0]
@@ -261,12 +279,33 @@ def evaluation(run: RunFolder, split: str) -> str:
 def what_was_trained(run: RunFolder) -> str:
     """What a training that ended early leaves, and how to go on with it."""
     if not run.last.is_file():
-        return f"No epoch was finished, so there is nothing to go on with; {run.path} can be removed."
+        return (
+            "No epoch was finished, so there is nothing to go on with. The same command starts over; "
+            f"{run.path} can be removed, or be given to it as hydra.run.dir."
+        )
     epochs, _ = epochs_behind(run)
     return (
         f"{counted(epochs, 'epoch')} of the training can be gone on with, and the best so far is {run.best}. Go on "
         f"with:\n  python -m medcls.train {typed('resume', str(run.path))}"
     )
+
+
+def start_over(cfg: DictConfig, run: RunFolder) -> None:
+    """Say that a run begins in the place of one that never finished an epoch, whose files it will write over.
+
+    Raises
+    ------
+    MedclsError
+        A best checkpoint is there, and is of other settings: its `last.ckpt` may have been taken away.
+    """
+    if run.best.is_file() and (
+        not run.config.is_file() or run.config.read_text(encoding="utf-8") != OmegaConf.to_yaml(cfg, resolve=True)
+    ):
+        raise MedclsError(
+            f"{run.path} holds a checkpoints/best.ckpt of other settings, and no last.ckpt to go on with. Give another "
+            "hydra.run.dir, or remove it."
+        )
+    log.warning("%s holds what is left of a run that never finished an epoch: it is begun anew", run.path)
 
 
 def epochs_behind(run: RunFolder) -> tuple[int, bool]:
@@ -293,7 +332,7 @@ def has_ended(cfg: DictConfig, run: RunFolder) -> bool:
             f"{run.path} has {counted(epochs, 'epoch')} behind it, and trainer.max_epochs={wanted} is fewer. To train "
             f"on, give more than {epochs}; to take it as it is, leave trainer.max_epochs out."
         )
-    return wanted == epochs or (stopped and wanted == OmegaConf.load(run.config).trainer.max_epochs)
+    return wanted == epochs or (stopped and wanted == read_own(run.path, trust=cfg.trust).trainer.max_epochs)
 
 
 def say_finished(run: RunFolder) -> None:
@@ -350,6 +389,8 @@ def read_images(cfg: DictConfig, settings: Mapping[str, Any]) -> tuple[Manifest,
         _, described = read_state(Path(cfg.resume).expanduser() / "checkpoints" / "last.ckpt")
         whole = whole.in_class_order(described["classes"])
     manifest = split(whole, **settings)
+    if cfg.resume:
+        manifest = as_begun(manifest, Path(cfg.resume).expanduser() / "manifest.csv")
     for line in (*manifest.stamps, *manifest.notes):
         log.warning(line)
     table = split_table(manifest)
@@ -368,6 +409,21 @@ def read_images(cfg: DictConfig, settings: Mapping[str, Any]) -> tuple[Manifest,
         table[f"{name} (share)"] = [f"{n} ({share:.2f})" for n, share in zip(counts, shares, strict=True)]
     terminal.show_table(table, "Images by split")
     return whole, manifest
+
+
+def as_begun(manifest: Manifest, saved: Path) -> Manifest:
+    """The same images in the splits that the run began with: an earlier version of medcls may have cut others.
+
+    Whether the saved splits are those that the network was trained on, its checkpoint tells (`check_checkpoint`).
+    """
+    from medcls.data.manifest import read_rows
+
+    begun, keys = read_rows(saved), ["path", "label", "group", "content"]
+    now = manifest.rows.astype(str)
+    if not begun[keys].equals(now[keys]) or begun["split"].equals(now["split"]):
+        return manifest
+    note = "the splits are those of the run's manifest.csv: with the same settings other ones would be cut by now"
+    return manifest.with_rows(manifest.rows.assign(split=begun["split"].tolist()), note)
 
 
 def choose_preprocessing(cfg: DictConfig) -> Preprocessing:
@@ -440,7 +496,7 @@ def make_loss(cfg: DictConfig, manifest: Manifest) -> Loss:
 
 
 def make_classifier(
-    cfg: DictConfig, manifest: Manifest, preprocessing: Preprocessing
+    cfg: DictConfig, manifest: Manifest, preprocessing: Preprocessing, run: str
 ) -> tuple[Classifier, FreezeSchedule, Account]:
     """The network with its weights accounted for, its loss, its optimizer and its phases."""
     from medcls.evaluation.metrics import classification_metrics
@@ -492,6 +548,7 @@ def make_classifier(
             "positive": positive,
             "preprocessing": preprocessing.to_plain(),
             "manifest": manifest.fingerprint(),
+            "run": run,
             "stamps": list(manifest.stamps),
         },
     )
@@ -593,6 +650,41 @@ def say_learning_rates(cfg: DictConfig, data: ImageDataModule) -> int:
         rates[-1, 0],
     )
     return len(rates)
+
+
+def identity(cfg: DictConfig, run: RunFolder, manifest: Manifest) -> str:
+    """Name a training by its settings and its images: what its checkpoints say they are of.
+
+    Two trainings of one name are one training done twice. It is made once, at the start: what may change on a resume
+    does not change it. Empty for a run from before there were names.
+    """
+    if cfg.resume:
+        stored = read_json(run.path / "environment.json")
+        own = str(stored.get("run", "")) if isinstance(stored, dict) else ""
+        if not own:
+            log.warning(
+                "the run was begun by an earlier version of medcls: what it draws from here on (order, augmentation, "
+                "dropout) may be other than it would have been then"
+            )
+        return own
+    settings = plain(cfg) | {"fingerprint": manifest.fingerprint()}
+    return hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def check_checkpoint(path: Path, manifest: Manifest, run: str) -> None:
+    """Refuse a checkpoint of other images or of another training than this run's.
+
+    Raises
+    ------
+    MedclsError
+        See `medcls.inference.load.check_is_of`; or the file is missing or damaged.
+    """
+    from medcls.inference.load import check_is_of
+    from medcls.models.weights import read_state
+
+    _, described = read_state(path)
+    said = (str(described.get("manifest", "")), str(described.get("run", "")))
+    check_is_of(path, said, manifest.fingerprint(), run)
 
 
 def check_same_run(run: RunFolder, manifest: Manifest) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 def whole(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; move it there if the block ends well, remove it if not.
 
-    So a full disk or a killed run leaves the former file, and never half of a new one.
+    So a full disk, a killed run or a power cut leaves the former file, and never half of a new one.
 
     Raises
     ------
@@ -21,10 +21,23 @@ def whole(path: Path) -> Iterator[Path]:
     temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
     try:
         yield temporary
-        temporary.replace(path)
+        with temporary.open("r+b") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+        sync_folder(path.parent)
     except OSError as error:
         if error.filename is None or Path(error.filename) == temporary:
             error.filename, error.filename2 = str(path), None
         raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def sync_folder(folder: Path) -> None:
+    """Bring the names of a folder's files to the disk, as their contents are, where a system can do that."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

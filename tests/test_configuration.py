@@ -225,8 +225,8 @@ def test_experiments_win_over_the_groups():
 
 def test_shipped_targets_are_what_the_files_name():
     shipped = configuration.shipped_targets()
-    assert "lightning.Trainer" in shipped
-    assert "medcls.models.mobilenetv3.mobilenetv3_large" in shipped
+    assert shipped["trainer"] == {"lightning.Trainer"}
+    assert "medcls.models.mobilenetv3.mobilenetv3_large" in shipped["model.network"]
     with pytest.raises(MedclsError, match=r"os\.system.*trust=true"):
         configuration.check_targets(OmegaConf.create({"optimizer": {"_target_": "os.system"}}))
     configuration.check_targets(composed())

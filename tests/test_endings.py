@@ -13,8 +13,12 @@ from doors import FAST, run_door
 from omegaconf import DictConfig, OmegaConf
 
 from medcls import audit, compare, ending, evaluate, pictures, reporting, train
-from medcls.configuration import configurations, open_door, resumed
+from medcls.configuration import configurations, open_door, read_own, resumed
+from medcls.data.folders import from_folders
+from medcls.data.splits import split
 from medcls.errors import MedclsError
+from medcls.inference.load import weights_hash
+from medcls.models.weights import read_state
 from medcls.run_folder import RunFolder
 
 
@@ -169,6 +173,15 @@ def test_what_is_no_fault_of_the_program_is_said_in_a_sentence(monkeypatch, caps
         assert "hydra/_internal" not in said, "the stack trace begins at the command"
 
 
+def test_what_a_process_that_loads_images_refused_is_said_in_its_own_words():
+    trace = (
+        "Caught UnreadableImage in DataLoader worker process 0.\nOriginal Traceback (most recent call last):\n  File"
+    )
+    error = MedclsError(f"{trace} ...\n\nmedcls.errors.MedclsError: a.png is no more.\nBring it back.\n")
+    assert ending.verdict(error) == (2, "a.png is no more.\nBring it back.")
+    assert ending.verdict(MedclsError("Caught between: a.png")) == (2, "Caught between: a.png")
+
+
 def test_an_evaluation_elsewhere_keeps_its_predictions_and_can_be_made_again_in_its_place(
     run, tmp_path, monkeypatch, capsys
 ):
@@ -205,6 +218,64 @@ def test_fewer_epochs_than_a_run_has_behind_it_are_refused_and_a_plain_resume_st
     assert (run / "report.html").read_text(encoding="utf-8") != "older"
 
 
+def test_a_run_stopped_in_its_first_epoch_is_started_over_by_the_same_command(finished, tmp_path, monkeypatch, capsys):
+    run = tmp_path / "a run"
+    root = OmegaConf.load(finished / "config.yaml").data.root
+    command = (
+        *FAST, f"data.root={root}", "positive_class='得病'", "trainer.max_epochs=3", "resamples=100",
+        f"hydra.run.dir={run}",
+    )  # fmt: skip
+    with monkeypatch.context() as broken:
+        broken.setattr("lightning.Trainer.fit", failing(KeyboardInterrupt()))
+        code, said = ended(train.main, broken, capsys, *command)
+    assert code == 130 and f"The same command starts over; {run} can be removed, or be given to it as" in said
+    code, said = ended(train.main, monkeypatch, capsys, f"resume={run}")
+    assert code == 2 and f"Give the command that began it once more; with \"hydra.run.dir='{run}'\" it starts" in said
+    # What a kill while writing leaves, after the best checkpoint was written and before the last.
+    (run / "checkpoints").mkdir()
+    halves = [run / "checkpoints" / "last.ckpt.tmp", run / ".config.1234.yaml", run / "figures" / ".data.7.png"]
+    (run / "figures").mkdir(exist_ok=True)
+    for half in halves:
+        half.write_text("half")
+    shutil.copy(finished / "checkpoints" / "best.ckpt", run / "checkpoints" / "best.ckpt")
+    code, said = ended(train.main, monkeypatch, capsys, *command, "seed=1")
+    assert code == 2 and "holds a checkpoints/best.ckpt of other settings, and no last.ckpt" in said
+    run_door(train.main, *command)
+    assert not any(half.exists() for half in halves)
+    assert (run / "report.html").exists()
+    assert "begun anew" in (run / "train.log").read_text(encoding="utf-8")
+    for name in ("best.ckpt", "last.ckpt"):
+        ours, theirs = (read_state(one / "checkpoints" / name)[0] for one in (run, finished))
+        assert weights_hash(ours) == weights_hash(theirs)
+    code, said = ended(train.main, monkeypatch, capsys, *command)
+    assert code == 2 and "already holds a run. Go on with it by resume=" in said
+
+
+@pytest.mark.parametrize("name", ["report.html", "metrics.json", "evaluate.log", "audit.html", "predictions"])
+def test_only_what_a_training_left_is_written_over(tmp_path, name):
+    folder = RunFolder(tmp_path)
+    for made in ("config.yaml", "figures", "manifest.csv"):
+        (tmp_path / made).mkdir()
+    folder.refuse_if_taken(by_training=True)
+    with pytest.raises(MedclsError, match="holds what is left of a run"):
+        folder.refuse_if_taken()
+    (tmp_path / name).mkdir()
+    with pytest.raises(MedclsError, match="hydra.run.dir"):
+        folder.refuse_if_taken(by_training=True)
+    folder.close()
+
+
+def test_half_written_files_are_swept_only_where_nobody_else_can_be_writing(tmp_path):
+    (tmp_path / ".config.12.yaml").touch()
+    folder = RunFolder(tmp_path)
+    folder.begin()
+    assert (tmp_path / ".config.12.yaml").exists()
+    folder.claim()
+    folder.sweep()
+    folder.close()
+    assert {path.name for path in tmp_path.iterdir()} == {"train.log"}
+
+
 def test_what_early_stopping_ended_is_not_trained_on_by_a_resume(folder, tmp_path, monkeypatch):
     root = folder({"a": 20, "b": 20})
     run_door(
@@ -215,6 +286,22 @@ def test_what_early_stopping_ended_is_not_trained_on_by_a_resume(folder, tmp_pat
     monkeypatch.setattr("lightning.Trainer.fit", failing(AssertionError("it trains")))
     run_door(train.main, f"resume={tmp_path}/run")
     assert (tmp_path / "run" / "report.html").exists()
+    said = (tmp_path / "run" / "train.log").read_text(encoding="utf-8")
+    assert said.count("early stopping ended the training after 2 epochs: 1 epoch without a better val/auroc") == 2
+
+
+@pytest.mark.parametrize(("error", "code"), [(ending.Terminated(), 143), (KeyboardInterrupt(), 130)])
+def test_a_sweep_that_is_ended_from_outside_ends_with_that_code_and_begins_no_other_run(
+    finished, tmp_path, monkeypatch, capsys, error, code
+):
+    root = OmegaConf.load(finished / "config.yaml").data.root
+    monkeypatch.setattr("lightning.Trainer.fit", failing(error))
+    ended_with, said = ended(
+        train.main, monkeypatch, capsys, *FAST, f"data.root={root}", "positive_class='得病'", "-m", "seed=0,1",
+        f"hydra.sweep.dir={tmp_path}/sweep",
+    )  # fmt: skip
+    assert ended_with == code and "Traceback" not in said and "The same command starts over" in said
+    assert {path.name for path in (tmp_path / "sweep").iterdir() if path.is_dir()} == {"0"}
 
 
 @pytest.mark.parametrize("left", ["", "{", "[]", "null"])
@@ -379,3 +466,32 @@ def test_a_seed_that_is_none_ends_its_own_run_of_a_sweep(folder, tmp_path, monke
     assert code == 2 and "1 of 3 jobs failed:\n  job 1 (seed=-1): seed is -1: give a whole number" in said
     assert {path.parent.parent.name for path in (tmp_path / "sweep").glob("*/figures/*")} == {"0", "2"}
     assert not (tmp_path / "sweep" / "1").exists()
+
+
+def test_a_run_of_an_earlier_version_is_read_with_the_settings_it_went_by(finished, tmp_path):
+    cfg = OmegaConf.load(finished / "config.yaml")
+    # As three earlier versions of medcls wrote it.
+    for name in ("report", "calibrate", "coverage", "prevalence", "resamples", "compile", "exact_batch_norm"):
+        del cfg[name]
+    for name in ("cache", "bits", "window", "frame", "views", "exclude_file", "masks", "download"):
+        del cfg.data[name]
+    del cfg.schedule["learning_rate_multipliers"]
+    OmegaConf.save(cfg, tmp_path / "config.yaml")
+    own = read_own(tmp_path, trust=False)
+    assert own.report.paths == "shown" and own.resamples == 2000 and own.data.cache is True
+    assert own.exact_batch_norm is False, "there was none"
+    assert own.data.frame == 0 and own.data.views is None and own.schedule.learning_rate_multipliers == {}
+    assert own.data.augmentation == cfg.data.augmentation and own.data.source == cfg.data.source
+    reporting.Telling.read(OmegaConf.to_container(own))
+
+
+def test_a_resumed_run_keeps_the_splits_that_it_began_with(folder, tmp_path):
+    manifest = split(from_folders(folder({"a": 12, "b": 12}), positive="a"), seed=0)
+    begun = split(manifest.with_rows(manifest.rows.assign(split="")), seed=1)
+    assert not begun.rows["split"].equals(manifest.rows["split"])
+    saved = tmp_path / "manifest.csv"
+    saved.write_text(begun.to_csv())
+    kept = train.as_begun(manifest, saved)
+    assert kept.fingerprint() == begun.fingerprint() and "the splits are those of the run's" in kept.notes[-1]
+    saved.write_text(begun.with_rows(begun.rows.assign(label="a")).to_csv())
+    assert train.as_begun(manifest, saved) is manifest

@@ -4,7 +4,8 @@ For each way of decoding there is one folder, named by a hash of all that the pi
 
 - `key.json`: that way in plain values, and the `generation`, a random name that the other two files bear;
 - `<generation>.images`: pictures of one shape, one after another, memory-mapped by whoever reads;
-- `<generation>.contents`: the content hash of each picture, 32 bytes, in the same order.
+- `<generation>.contents`: the content hash of each picture, 32 bytes, and a checksum of it and the pixels, 4 bytes, in
+  the same order. A picture that does not bear its checksum when it is read is dropped: its hash is blanked.
 
 Pictures are written and flushed before their content hashes are: what a kill leaves half-written is beyond the
 last hash, and the next process writes over it. A file made anew is a new generation, so that whoever still
@@ -23,6 +24,7 @@ import os
 import shutil
 import time
 import uuid
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -47,13 +49,23 @@ MOST_OF_FREE_DISK = 0.5
 SAY_EVERY_S = 30
 """How often a long filling says how far it is."""
 
-CONTENT = np.dtype("S32")
+ENTRY = np.dtype([("name", "S32"), ("sum", "<u4")])
+"""What stands beside a picture: its content hash, and the checksum of both."""
+
+FORMAT = 2
+"""Raise this when what stands in the files comes to look otherwise."""
 
 MIB = 2**20
 
 
+class DamagedImage(Exception):
+    """A kept picture is not what was written."""
+
+
 class MappedImages:
     """Pictures of one shape in a file, mapped on first use in each process: what travels to one is the path.
+
+    Each is held against its checksum when a process first reads it.
 
     Parameters
     ----------
@@ -68,6 +80,8 @@ class MappedImages:
     def __init__(self, path: Path, dtype: np.dtype, shape: tuple[int, int, int]) -> None:
         self._path, self._dtype, self._shape = os.fspath(path), dtype, shape
         self._mapped: np.ndarray | None = None
+        self._entries = np.empty(0, ENTRY)
+        self._checked = np.empty(0, bool)
 
     def __getitem__(self, slot: int) -> np.ndarray:
         """One picture, `(H, W, C)`, read-only.
@@ -76,15 +90,34 @@ class MappedImages:
         ------
         FileNotFoundError
             The cache was cleared before this process first looked.
+        DamagedImage
+            It does not bear its checksum; it is dropped, so that it is made anew when the cache is next filled.
         """
         if self._mapped is None:
             # Whole pictures only: at the end may be half a one, of a process that was killed.
             count = os.path.getsize(self._path) // (math.prod(self._shape) * self._dtype.itemsize)
+            self._entries = _entries(Path(self._path).with_suffix(".contents"))[:count]
+            self._checked = np.zeros(len(self._entries), bool)
             self._mapped = np.memmap(self._path, self._dtype, mode="r", shape=(count, *self._shape))
-        return self._mapped[slot]
+        if slot >= len(self._entries):
+            raise DamagedImage
+        image: np.ndarray = self._mapped[slot]
+        if not self._checked[slot]:
+            if _checksum(self._entries["name"][slot], image) != self._entries["sum"][slot]:
+                self._drop(slot)
+                raise DamagedImage
+            self._checked[slot] = True
+        return image
+
+    def _drop(self, slot: int) -> None:
+        # No lock: others only append, and no two write this place anything else.
+        with contextlib.suppress(OSError), Path(self._path).with_suffix(".contents").open("r+b") as file:
+            file.seek(slot * ENTRY.itemsize)
+            file.write(bytes(ENTRY.itemsize))
 
     def __getstate__(self) -> dict[str, object]:
-        return self.__dict__ | {"_mapped": None}  # pickled, a mapped array would be a copy of it all
+        # Pickled, a mapped array would be a copy of it all.
+        return self.__dict__ | {"_mapped": None, "_entries": np.empty(0, ENTRY), "_checked": np.empty(0, bool)}
 
 
 class PixelCache:
@@ -100,7 +133,7 @@ class PixelCache:
         fields = ("size", "resize", "interpolation", "bits", "window", "frame")
         plain = preprocessing.to_plain()
         self.key = {"channels": preprocessing.channels} | {field: plain[field] for field in fields}
-        self.key["reading"] = reading_version()
+        self.key |= {"reading": reading_version(), "format": FORMAT}
         name = hashlib.blake2b(json.dumps(self.key, sort_keys=True).encode(), digest_size=8).hexdigest()
         self.folder = folder() / name
         self._shape = (*preprocessing.size, preprocessing.channels)
@@ -190,11 +223,14 @@ class PixelCache:
     def _append(self, generation: str, pictures: np.ndarray, contents: np.ndarray) -> None:
         """Pictures first, then their names, each on the disk before the next; a full disk leaves neither."""
         end = len(self._kept(generation))
+        entries = np.empty(len(contents), ENTRY)
+        entries["name"] = contents
+        entries["sum"] = [_checksum(*pair) for pair in zip(contents, pictures, strict=True)]
         try:
             _write_at(self._images(generation), end * self._bytes, pictures)
-            _write_at(self._contents(generation), end * CONTENT.itemsize, contents)
+            _write_at(self._contents(generation), end * ENTRY.itemsize, entries)
         except OSError:
-            os.truncate(self._contents(generation), end * CONTENT.itemsize)
+            os.truncate(self._contents(generation), end * ENTRY.itemsize)
             os.truncate(self._images(generation), end * self._bytes)
             raise
 
@@ -223,9 +259,8 @@ class PixelCache:
         return generation
 
     def _kept(self, generation: str) -> np.ndarray:
-        """The content hash in each slot; half a hash at the end, where one was cut off, is none."""
-        data = self._contents(generation).read_bytes()
-        return np.frombuffer(data, dtype=CONTENT, count=len(data) // CONTENT.itemsize)
+        """The content hash in each slot; blank where a picture was dropped."""
+        return _entries(self._contents(generation))["name"]
 
     def _images(self, generation: str) -> Path:
         return self.folder / f"{generation}.images"
@@ -306,7 +341,7 @@ def folder() -> Path:
 def _pictures(place: Path) -> Kept:
     """Describe one way of decoding."""
     sizes = {path: path.stat().st_size for path in place.iterdir() if path.is_file()}
-    images = sum(size // CONTENT.itemsize for path, size in sizes.items() if path.suffix == ".contents")
+    images = sum(size // ENTRY.itemsize for path, size in sizes.items() if path.suffix == ".contents")
     key_file = place / "key.json"
     used = datetime.datetime.fromtimestamp((key_file if key_file in sizes else place).stat().st_mtime).astimezone()
     try:
@@ -355,9 +390,21 @@ def _positions(kept: np.ndarray, wanted: np.ndarray) -> np.ndarray:
 def _names(contents: Sequence[str] | np.ndarray) -> np.ndarray:
     """Content hashes as one array of bytes."""
     names = np.asarray(contents, dtype="S")
-    if names.dtype.itemsize > CONTENT.itemsize or (np.strings.str_len(names) < CONTENT.itemsize).any():
-        raise ValueError(f"a content hash has {CONTENT.itemsize} digits")
-    return names.astype(CONTENT)
+    digits = ENTRY["name"].itemsize
+    if names.dtype.itemsize > digits or (np.strings.str_len(names) < digits).any():
+        raise ValueError(f"a content hash has {digits} digits")
+    return names.astype(ENTRY["name"])
+
+
+def _entries(path: Path) -> np.ndarray:
+    """What stands beside the pictures; half an entry at the end, where one was cut off, is none."""
+    data = path.read_bytes()
+    return np.frombuffer(data, dtype=ENTRY, count=len(data) // ENTRY.itemsize)
+
+
+def _checksum(name: bytes, image: np.ndarray) -> int:
+    """Of a picture and its name, so that none answers for another."""
+    return zlib.crc32(np.ascontiguousarray(image).data, zlib.crc32(name))
 
 
 def _write_at(path: Path, offset: int, values: np.ndarray) -> None:

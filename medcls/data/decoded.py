@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import os
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,10 @@ from medcls.errors import MedclsError
 from medcls.wording import printable
 
 MOST_PIXELS = 89_478_485
-"""A larger picture is taken for a decompression bomb: Pillow's own limit, 256 MiB as RGB."""
+"""A larger picture is taken for a decompression bomb, unless told otherwise: Pillow's own limit, 256 MiB as RGB."""
+
+LIMIT = "MEDCLS_MOST_PIXELS"
+"""The environment variable that sets another limit: it belongs to the machine's memory, and not to the experiment."""
 
 MOST_BYTES = 2**29
 """A larger file is not read into memory."""
@@ -103,14 +107,31 @@ def check_size(width: int, height: int) -> None:
     Raises
     ------
     UnreadableImage
-        More than `MOST_PIXELS`, or none at all.
+        More than `most_pixels()`, or none at all.
     """
     if width < 1 or height < 1:
         raise UnreadableImage(f"it claims {width:,} x {height:,} pixels: none at all")
-    if width * height > MOST_PIXELS:
-        raise UnreadableImage(
-            f"it claims {width:,} x {height:,} pixels, more than {MOST_PIXELS:,} (a decompression bomb?)"
-        )
+    if width * height > (most := most_pixels()):
+        raise UnreadableImage(f"it claims {width:,} x {height:,} pixels, {too_many(most)}")
+
+
+def too_many(most: int) -> str:
+    """That there are more pixels than may be, and what to do where the picture is meant to be so large."""
+    return f"more than {most:,} (a decompression bomb? If not: {LIMIT}=N in the environment allows N pixels)"
+
+
+def most_pixels() -> int:
+    """How many pixels a picture may have.
+
+    Raises
+    ------
+    MedclsError
+        The environment variable is no whole number above 0.
+    """
+    text = os.environ.get(LIMIT) or str(MOST_PIXELS)
+    if not text.isdecimal() or not int(text):
+        raise MedclsError(f"{LIMIT} is {text!r}: give a whole number of pixels, such as {MOST_PIXELS}.")
+    return int(text)
 
 
 def check_frame(frame: int, frames: int) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from medcls.cells import escaped, unescaped
 from medcls.data.images import UnreadableImage
 from medcls.errors import MedclsError, nearest, typed, typed_label_map
 from medcls.wording import counted, enumerated, listed, printable, quoted
@@ -121,8 +122,7 @@ class Manifest:
         It does not depend on the folder's place, on the order in which files were listed, or on
         the machine.
         """
-        text = self.rows[["path", "label", "group", "split", "content"]].to_csv(index=False, lineterminator="\n")
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        return fingerprint(self.rows)
 
     def with_rows(self, rows: pd.DataFrame, *notes: str) -> "Manifest":
         """The same set with other rows (or other splits), and what was done said."""
@@ -131,8 +131,14 @@ class Manifest:
     def to_csv(self) -> str:
         """The table as CSV text."""
         buffer = io.StringIO()
-        self.rows.to_csv(buffer, index=False, lineterminator="\n")
+        escaped(self.rows).to_csv(buffer, index=False, lineterminator="\n")
         return buffer.getvalue()
+
+
+def fingerprint(rows: pd.DataFrame) -> str:
+    """See `Manifest.fingerprint`; of rows that were read back it is that of the rows written."""
+    text = rows[["path", "label", "group", "split", "content"]].to_csv(index=False, lineterminator="\n")
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def read_rows(path: Path) -> pd.DataFrame:
@@ -144,7 +150,7 @@ def read_rows(path: Path) -> pd.DataFrame:
         The file is missing, or is no manifest.
     """
     try:
-        rows = pd.read_csv(path, dtype=str, keep_default_na=False)
+        rows = unescaped(pd.read_csv(path, dtype=str, keep_default_na=False))
     except (OSError, ValueError) as error:
         raise MedclsError(f"{path} cannot be read as a manifest ({error}).") from error
     missing = [column for column in COLUMNS if column not in rows.columns]

@@ -16,7 +16,7 @@ from torch.utils.data import BatchSampler, DataLoader, Dataset, Sampler
 
 from medcls import cores
 from medcls.data import images
-from medcls.data.cache import MappedImages, PixelCache
+from medcls.data.cache import DamagedImage, MappedImages, PixelCache
 from medcls.data.manifest import Manifest
 from medcls.data.survey import forgotten
 from medcls.data.transforms import Augmentation, Changes, change, draws, normalise
@@ -71,6 +71,9 @@ class ImageStore:
         self._kept_place = np.full(len(manifest), -1, dtype=np.int64)
         self._mapped: MappedImages | None = None
         self._place = np.full(len(manifest), -1, dtype=np.int64)
+        # The state in which each row's file was last held against the manifest: inode, size, times.
+        self._seen = np.zeros((len(manifest), 4), dtype=np.int64)
+        self._said_damaged = False
         self._find()
 
     def read(self, row: int) -> np.ndarray:
@@ -83,6 +86,15 @@ class ImageStore:
             except FileNotFoundError:
                 log.warning("cache: it was cleared; this process decodes images whenever they are asked for")
                 self._mapped = None
+            except DamagedImage:
+                if not self._said_damaged:
+                    log.warning(
+                        "cache: kept images do not bear their checksums, first that of %s: each is dropped, and its "
+                        "file is read again",
+                        self._paths[row],
+                    )
+                self._said_damaged = True
+                self._place[row] = -1
         return self._resized(self._decoded(row))
 
     def cache(self, rows: np.ndarray) -> None:
@@ -92,20 +104,7 @@ class ImageStore:
 
         def read(number: int) -> np.ndarray:
             row = int(rows[number])
-            decoded = self._decoded(row)
-            if decoded.content.encode() != self._contents[row]:
-                if forgotten(
-                    self._root, self._paths[row], self._contents[row].decode(), frame=self._preprocessing.frame
-                ):
-                    raise MedclsError(
-                        f"The cache was wrong about {self._root / self._paths[row]}, which has not changed: what it "
-                        "said of this file is forgotten. Start again, and the file is read anew."
-                    )
-                raise MedclsError(
-                    f"{self._root / self._paths[row]} no longer shows what it did when this run looked at it first: "
-                    "leave the images alone while they are read, and start again."
-                )
-            return self._resized(decoded)
+            return self._resized(self._decoded(row))
 
         self._cache.fill(self._names[rows], read)
         self._find()
@@ -141,7 +140,39 @@ class ImageStore:
             self._mapped, self._place = self._cache.find(self._names)
 
     def _decoded(self, row: int) -> images.Decoded:
-        return images.read(self._root / self._paths[row], self._preprocessing.decoding)
+        path = self._root / self._paths[row]
+        try:
+            status = path.stat()
+            state = (status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+        except OSError:
+            state = (0, 0, 0, 0)  # whoever reads the file says what is wrong with it
+        decoded = images.read(path, self._preprocessing.decoding)
+        # Once for each state of a file: a hash takes a fifth of the time that a JPEG takes to decode.
+        if (self._seen[row] != state).any():
+            self._check_content(row, decoded)
+            self._seen[row] = state
+        return decoded
+
+    def _check_content(self, row: int, decoded: images.Decoded) -> None:
+        """Refuse a file that does not show what the manifest says it does: it would be judged under a false name.
+
+        Raises
+        ------
+        MedclsError
+            It was replaced since this run looked at it; or the cache was wrong about it.
+        """
+        known = self._contents[row]
+        if not known or decoded.content.encode() == known:
+            return
+        if forgotten(self._root, self._paths[row], known.decode(), frame=self._preprocessing.frame):
+            raise MedclsError(
+                f"The cache was wrong about {self._root / self._paths[row]}, which has not changed: what it "
+                "said of this file is forgotten. Start again, and the file is read anew."
+            )
+        raise MedclsError(
+            f"{self._root / self._paths[row]} no longer shows what it did when this run looked at it first: "
+            "leave the images alone while they are read, and start again."
+        )
 
     def _resized(self, decoded: images.Decoded) -> np.ndarray:
         preprocessing = self._preprocessing

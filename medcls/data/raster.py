@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image, ImageFile, UnidentifiedImageError
 
 from medcls.data import tiff, windows
-from medcls.data.decoded import MOST_PIXELS, Decoded, UnreadableImage, check_frame, check_size, damaged
+from medcls.data.decoded import Decoded, UnreadableImage, check_frame, check_size, damaged, most_pixels, too_many
 from medcls.preprocessing import Decoding
 
 BACKGROUND = (0, 0, 0)
@@ -88,6 +88,7 @@ def decode(data: bytes, decoding: Decoding) -> Decoded:
     """
     # Set by a library elsewhere, this flag would fill the missing part of a cut file with grey.
     ImageFile.LOAD_TRUNCATED_IMAGES = False
+    Image.MAX_IMAGE_PIXELS = most_pixels()
     try:
         _check_sums(data)
         return _decode(data, decoding)
@@ -96,7 +97,7 @@ def decode(data: bytes, decoding: Decoding) -> Decoded:
     except UnidentifiedImageError:
         raise UnreadableImage(tiff.refusal(data, decoding.frame) or _looks_like(data)) from None
     except Image.DecompressionBombError:
-        raise UnreadableImage(f"it claims more than {MOST_PIXELS:,} pixels (a decompression bomb?)") from None
+        raise UnreadableImage(f"its pixels are {too_many(most_pixels())}") from None
     except Exception as error:  # on damaged bytes Pillow's readers raise nearly every type there is
         unknown = isinstance(error, KeyError | SyntaxError) and tiff.refusal(data, decoding.frame)
         raise (UnreadableImage(unknown) if unknown else damaged(data, "Pillow", error)) from error

@@ -1,5 +1,7 @@
 """Which figures an assessment gets, and what each of them shows, in words."""
 
+import hashlib
+import re
 from collections.abc import Callable, Collection
 from pathlib import Path
 
@@ -147,12 +149,18 @@ def _of_decisions(one: Assessment, curve: pd.DataFrame, positive: str, stamp: st
     )
 
 
+def _as_a_file_name(column: str) -> str:
+    """A column's name without what would lead to another folder, and still no other column's."""
+    plain = re.sub(r"[^\w .-]", "_", column)
+    return plain if plain == column else f"{plain}-{hashlib.blake2b(column.encode(), digest_size=4).hexdigest()}"
+
+
 def _of_subgroups(one: Assessment, of: Subgroups, stamp: str | None) -> _Plan:
     told = of.table()
     rows = told[told["metric"] == OF_SUBGROUPS].rename(columns={"group": "name", "value": "estimate"})
     overall = one.metrics.values[OF_SUBGROUPS]
     return (
-        f"subgroups_{of.column}",
+        f"subgroups_{_as_a_file_name(of.column)}",
         f"AUROC by {of.column}",
         f"The AUROC of each group by {of.column}, with its 95% interval; the line is all images. Small groups have "
         "wide intervals.",

@@ -19,6 +19,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from scipy.special import logsumexp, softmax
 
+from medcls.cells import escaped, unescaped
 from medcls.errors import MedclsError, nearest
 from medcls.evaluation.hard_labels import are_hard_labels
 from medcls.evaluation.metrics import check_classes, check_probabilities
@@ -50,6 +51,9 @@ OWN_SPLITS = ("train", "val", "calibration", "test", "held_out", "external")
 
 # The splits whose figures are the result: whatever is fitted on them has seen the answers. (External: another site.)
 NEVER_FITTED_ON = ("test", "held_out", "external")
+
+# What rounding leaves between probabilities and logits is a millionth of this.
+SCORES_AGREE = 1e-6
 
 # Under so many rows a threshold or a temperature is mostly noise.
 FEW_ROWS = 50
@@ -258,7 +262,7 @@ class Predictions:
     def write_csv(self, path: Path) -> None:
         """Write the table as UTF-8 CSV, whole or not at all; floats read back bit-equal."""
         with whole(path) as temporary:
-            self.rows.to_csv(temporary, index=False, lineterminator="\n", encoding="utf-8")
+            escaped(self.rows).to_csv(temporary, index=False, lineterminator="\n", encoding="utf-8")
 
 
 def energy(logits: ArrayLike) -> NDArray[np.float64]:
@@ -364,6 +368,7 @@ def read_csv(path: Path, positive: str | None) -> Predictions:
             # A first row one cell too long would shift every column (or lose its last cell, with a warning).
             warnings.simplefilter("error", pd.errors.ParserWarning)
             table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig", index_col=False)
+        table = unescaped(table)
     except MedclsError:
         raise
     except (OSError, ValueError, csv.Error, pd.errors.ParserWarning) as error:
@@ -396,9 +401,42 @@ def read_csv(path: Path, positive: str | None) -> Predictions:
         if name.startswith((LOGIT, PROB)) or name == "ood":
             table[name] = _numbers(table[name], path)
     try:
-        return Predictions(table, classes, positive)
+        made = Predictions(table, classes, positive)
+        check_scores_agree(made)
     except MedclsError as error:
         raise MedclsError(f"{path}: {error}") from error
+    return made
+
+
+def check_scores_agree(table: Predictions) -> None:
+    """Refuse a table of medcls's own whose probabilities are not those of its logits.
+
+    Whatever calibrated them is a slope that all classes share and an intercept for each, so that the differences of
+    log probabilities are a straight line of those of logits. Tables of other tools, which have no column `ood`, may
+    have come about in any other way.
+
+    Raises
+    ------
+    MedclsError
+        Names the row that is furthest off.
+    """
+    if not table.has_logits or "ood" not in table.rows or not len(table):
+        return
+    scores, probabilities = table.logits(), table.probabilities()
+    lines, logs = (np.diff(values, axis=1) for values in (scores, np.log(np.maximum(probabilities, 1e-300))))
+    # The median row, which a few changed ones do not move.
+    lines, logs = (values - np.median(values, axis=0) for values in (lines, logs))
+    seen = (probabilities > 1e-280).all(axis=1)  # nearer to 0 they stand at the smallest number
+    wide = np.abs(lines[seen]) > 1e-9
+    slope = float(np.median(logs[seen][wide] / lines[seen][wide])) if wide.any() else 1.0
+    off = np.where(seen, np.abs(logs - slope * lines).max(axis=1) / (1 + np.abs(logs).max(axis=1)), 0.0)
+    off = np.maximum(off, np.abs(table.rows["ood"].to_numpy(np.float64) - energy(scores)))
+    if slope <= 0 or off.max() > SCORES_AGREE:
+        raise MedclsError(
+            f"Probabilities, logits and ood contradict each other, first for {table.rows['path'].iloc[off.argmax()]!r} "
+            f"({counted(int((off > SCORES_AGREE).sum()), 'row')} in all): the table was changed. Make it anew from its "
+            "run, by medcls.evaluate."
+        )
 
 
 def _check_commas(header: Sequence[str], path: Path) -> None:

@@ -60,6 +60,10 @@ class Loaded:
         As `evaluation.policies.Policies.to_plain` gave them; None where nothing was fitted yet.
     stamps : tuple of str
         What every figure made with it must say.
+    manifest : str
+        The fingerprint of the manifest that it was trained on.
+    run : str
+        Of which training it is (`train.identity`); empty where a checkpoint does not say it.
     """
 
     network: ClassLogits
@@ -69,6 +73,8 @@ class Loaded:
     checkpoint: str
     policies: Mapping[str, Any] | None
     stamps: tuple[str, ...]
+    manifest: str = ""
+    run: str = ""
 
 
 def load(checkpoint: Path, build: Callable[[Mapping[str, Any]], nn.Module]) -> Loaded:
@@ -91,14 +97,15 @@ def load(checkpoint: Path, build: Callable[[Mapping[str, Any]], nn.Module]) -> L
     if not checkpoint.is_file():
         raise MedclsError(f"There is no checkpoint {checkpoint}.")
     state, described = read_state(checkpoint)
-    missing = [name for name in ("network", "classes", "preprocessing") if name not in described]
-    if missing:
-        raise MedclsError(
-            f"{checkpoint} is no checkpoint that medcls trained: it does not say its {', '.join(missing)}."
-        )
-    classes, positive = tuple(described["classes"]), described["positive"]
+    kinds = {"network": Mapping, "classes": list, "preprocessing": Mapping}
+    wrong = [name for name, kind in kinds.items() if not isinstance(described.get(name), kind)]
+    if wrong:
+        raise MedclsError(f"{checkpoint} is no checkpoint that medcls trained: it does not say its {', '.join(wrong)}.")
+    classes, positive = tuple(described["classes"]), described.get("positive")
+    if positive is not None and positive not in classes:
+        raise MedclsError(f"{checkpoint} looks for {positive!r}, and its classes are {', '.join(map(str, classes))}.")
     network = build(described["network"])
-    if described["head"]:
+    if described.get("head"):
         replace_head(network, described["network"]["num_classes"], **described["head"])
     try:
         network.load_state_dict(state)
@@ -113,7 +120,40 @@ def load(checkpoint: Path, build: Callable[[Mapping[str, Any]], nn.Module]) -> L
         checkpoint=weights_hash(state),
         policies=described.get("policies"),
         stamps=tuple(described.get("stamps", ())),
+        manifest=str(described.get("manifest", "")),
+        run=str(described.get("run", "")),
     )
+
+
+def check_is_of(checkpoint: Path, described: tuple[str, str], manifest: str, run: str) -> None:
+    """Refuse a checkpoint that belongs to other images, or to another training, than the run folder it lies in.
+
+    Parameters
+    ----------
+    checkpoint : Path
+        Where it lies.
+    described : tuple of str
+        The fingerprint of its manifest and the training that it is of, as it says itself; empty where it does not.
+    manifest, run : str
+        The same of the run folder.
+
+    Raises
+    ------
+    MedclsError
+        Either differs.
+    """
+    its_manifest, its_run = described
+    if its_manifest and its_manifest != manifest:
+        raise MedclsError(
+            f"{checkpoint} was trained on another manifest ({its_manifest}) than the manifest.csv of its run folder "
+            f"({manifest}): either was changed, cut, or is another run's. Numbers of it would say nothing. Bring the "
+            "run's own file back."
+        )
+    if its_run and run and its_run != run:
+        raise MedclsError(
+            f"{checkpoint} is of another training ({its_run}) than its run folder ({run}, in environment.json). Bring "
+            "the run's own checkpoint back."
+        )
 
 
 def add_policies(checkpoint: Path, policies: Mapping[str, Any]) -> None:

@@ -11,7 +11,9 @@ import torch
 from lightning.fabric.plugins import CheckpointIO
 from lightning.pytorch.callbacks import ModelCheckpoint
 
+from medcls.archives import damage
 from medcls.errors import MedclsError
+from medcls.writing import sync_folder
 
 
 class RunCheckpoint(ModelCheckpoint):
@@ -89,6 +91,7 @@ class AtomicCheckpointIO(CheckpointIO):
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(partial, path)
+            sync_folder(path.parent)
         except OSError as error:
             partial.unlink(missing_ok=True)
             kept = f"The {path.name} of an earlier epoch is intact. " if path.exists() else ""
@@ -115,16 +118,22 @@ class AtomicCheckpointIO(CheckpointIO):
         path = Path(path)
         if not path.is_file():
             raise MedclsError(f"There is no checkpoint {path}.")
+        again = "Bring it back from a copy, or train anew."
+        if (why := damage(path)) is not None:
+            raise MedclsError(f"{path} is damaged or no checkpoint: {why}. {again}")
         try:
-            return torch.load(path, map_location=map_location, weights_only=True)
+            content = torch.load(path, map_location=map_location, weights_only=True)
         except pickle.UnpicklingError as error:
             raise MedclsError(
-                f"{path} holds more than tensors and plain data, or is damaged. It is not read, because such a file "
-                "can run code."
+                f"{path} holds more than tensors and plain data. It is not read, because such a file can run code."
             ) from error
-        except (RuntimeError, EOFError) as error:
-            why = "it is empty" if not path.stat().st_size else str(error) or type(error).__name__
-            raise MedclsError(f"{path} is damaged or no checkpoint: {why}") from error
+        except (RuntimeError, EOFError, ValueError, KeyError, AttributeError) as error:
+            raise MedclsError(
+                f"{path} is damaged or no checkpoint: {error or type(error).__name__}. {again}"
+            ) from error
+        if not isinstance(content, dict):
+            raise MedclsError(f"{path} is no checkpoint of a training. {again}")
+        return content
 
     def remove_checkpoint(self, path: str | Path) -> None:
         """Remove a checkpoint, if it is there."""

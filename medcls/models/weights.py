@@ -8,6 +8,7 @@ import os
 import pickle
 import re
 import urllib.request
+import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from medcls.archives import damage
 from medcls.errors import MedclsError
 from medcls.models.mobilenetv3 import GreyConv2d, MobileNetV3
 from medcls.models.unwrapping import AVERAGED, no_weights, state_dict_in, without_prefixes
@@ -386,6 +388,9 @@ def read_state(path: Path) -> tuple[dict[str, Tensor], Mapping[str, Any]]:
         raise MedclsError(f"There is no file {path}. Bring it back, or name another.")
     if (what := no_weights(path)) is not None:
         raise MedclsError(f"{path} is refused as weights: it is {what}.")
+    # An archive of torch; its older files, which are none, carry no checksums.
+    if (path.suffix == ".ckpt" or zipfile.is_zipfile(path)) and (why := damage(path)) is not None:
+        raise MedclsError(f"{path} cannot be read as weights: {why}. Bring it back from a copy, or fetch it again.")
     try:
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file

@@ -21,7 +21,9 @@ from PIL import Image
 
 from medcls.data import cache as cache_module
 from medcls.data import images
-from medcls.data.cache import MappedImages, PixelCache, clear, everything
+from medcls.data.cache import ENTRY, DamagedImage, MappedImages, PixelCache, clear, everything
+from medcls.data.folders import from_folders
+from medcls.data.module import ImageStore
 from medcls.data.survey import survey
 from medcls.preprocessing import Preprocessing
 
@@ -241,7 +243,7 @@ def test_p15_a_damaged_cache_is_made_anew_and_said(damage, caplog):
     elif damage == "key":
         (cache.folder / "key.json").write_text("{")
     else:
-        contents.write_bytes(contents.read_bytes()[: 3 * 32])
+        contents.write_bytes(contents.read_bytes()[: 3 * ENTRY.itemsize])
     reader = Reader([7, *range(7)])
     cache.fill(reader.names, reader)
     check(cache, range(8))
@@ -386,3 +388,58 @@ def test_a_cache_folder_that_is_shared_on_purpose_stays_shared(own_cache):
     own_cache.chmod(0o770)
     filled(range(3))
     assert stat.S_IMODE(own_cache.stat().st_mode) == 0o770
+
+
+def flipped(path: Path, place: int, bit: int = 0) -> None:
+    """Flip one bit of a file."""
+    content = bytearray(path.read_bytes())
+    content[place] ^= 1 << bit
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("file", ["images", "contents"])
+def test_p15_a_flipped_bit_is_never_read_as_another_picture(file):
+    cache = filled(range(8))
+    (path,) = cache.folder.glob(f"*.{file}")
+    whole = {one: one.read_bytes() for one in cache.folder.iterdir()}
+    size, draw = path.stat().st_size, np.random.default_rng(0)
+    for place, bit in zip(draw.integers(0, size, 40).tolist(), draw.integers(0, 8, 40).tolist(), strict=True):
+        flipped(path, place, bit)
+        images, slots = cache.find([name(number) for number in range(8)])
+        damaged = [number for number, slot in enumerate(slots) if slot < 0 or not readable(images, slot, number)]
+        assert damaged == [place // (60 if file == "images" else ENTRY.itemsize)]
+        reader = Reader(range(8))
+        cache.fill(reader.names, reader)
+        assert reader.read == damaged
+        check(cache, range(8))
+        for one, content in whole.items():
+            one.write_bytes(content)
+
+
+def readable(images: MappedImages, slot: int, number: int) -> bool:
+    """Whether a kept picture is given; if so, it is the right one."""
+    try:
+        assert np.array_equal(images[slot], picture(number))
+    except DamagedImage:
+        return False
+    return True
+
+
+def test_p15_half_the_cache_zeroed_is_read_again_and_said_once(tmp_path, folder, caplog):
+    root = folder({"a": 6, "b": 6})
+    manifest = from_folders(root, positive="a")
+    manifest = manifest.with_rows(manifest.rows.assign(split="train"))
+    store, rows = ImageStore(manifest, PREPROCESSING, cache=True), np.arange(12)
+    store.cache(rows)
+    truth = [store.read(row).copy() for row in rows]
+    (images,) = PixelCache(PREPROCESSING).folder.glob("*.images")
+    content = images.read_bytes()
+    images.write_bytes(bytes(len(content) // 2) + content[len(content) // 2 :])
+    again = ImageStore(manifest, PREPROCESSING, cache=True)
+    again.cache(rows)
+    assert all(np.array_equal(again.read(row), truth[row]) for row in rows)
+    said = [line for line in caplog.messages if "do not bear their checksums" in line]
+    assert len(said) == 1
+    assert (PixelCache(PREPROCESSING).find(manifest.rows["content"].tolist())[1] < 0).sum() == 6
+    again.cache(rows)
+    assert again.holds(rows) and all(np.array_equal(again.read(row), truth[row]) for row in rows)

@@ -1,5 +1,6 @@
 """One decoder: whatever a picture was saved as, red stays red, up stays up, and what is damaged is said."""
 
+import io
 import json
 import os
 import pickle
@@ -521,6 +522,21 @@ def test_decompression_bombs_are_refused_before_they_unfold() -> None:
     # Between Pillow's warning and its error.
     with pytest.warns(Image.DecompressionBombWarning), pytest.raises(UnreadableImage, match=r"bomb"):
         decode(b"P5\n12000 9000\n255\n", Decoding(3))
+
+
+def test_the_limit_of_pixels_can_be_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    picture = io.BytesIO()
+    Image.new("L", (40, 30)).save(picture, "PNG")
+    monkeypatch.setenv("MEDCLS_MOST_PIXELS", "1199")
+    said = pytest.raises(UnreadableImage, match=r"40 x 30 pixels, more than 1,199 .*MEDCLS_MOST_PIXELS=N")
+    with pytest.warns(Image.DecompressionBombWarning), said:
+        decode(picture.getvalue(), Decoding(3))
+    monkeypatch.setenv("MEDCLS_MOST_PIXELS", "1200")
+    assert decode(picture.getvalue(), Decoding(3)).pixels.shape == (30, 40, 3)
+    for wrong in ("0", "many", "-1", "1e9"):
+        monkeypatch.setenv("MEDCLS_MOST_PIXELS", wrong)
+        with pytest.raises(MedclsError, match=f"MEDCLS_MOST_PIXELS is '{wrong}': give a whole number"):
+            decode(picture.getvalue(), Decoding(3))
 
 
 def test_paths_that_are_no_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

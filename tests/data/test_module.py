@@ -262,6 +262,33 @@ def test_p15_an_image_that_changed_under_the_run_is_not_kept_under_its_old_name(
         data.setup("fit")
 
 
+@pytest.mark.parametrize("workers", [0, 1])
+def test_p15_a_test_image_replaced_during_training_is_not_scored_under_its_old_name(manifest, workers):
+    data = module(manifest, workers=workers)  # no cache: each file is read when it is asked for
+    assert len(torch.cat([rows for _, _, rows in data.rows_of("test")])) == len(manifest.indices("test"))
+    row = manifest.indices("test")[0]
+    path = manifest.root / manifest.rows["path"][row]
+    status = path.stat()
+    other = manifest.root / manifest.rows["path"][manifest.indices("train")[0]]
+    replacement = path.with_suffix(".new")
+    shutil.copyfile(other, replacement)
+    replacement.replace(path)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    with pytest.raises(MedclsError, match=f"{path.name} no longer shows what it did when this run looked"):
+        list(data.rows_of("test"))
+
+
+def test_a_file_is_held_against_the_manifest_once_for_each_of_its_states(manifest, monkeypatch):
+    store = module(manifest)._store
+    seen = []
+    monkeypatch.setattr(store, "_check_content", lambda row, decoded: seen.append(row))
+    for _ in range(3):
+        store.read(2)
+    (manifest.root / manifest.rows["path"][2]).touch()
+    store.read(2)
+    assert seen == [2, 2]
+
+
 def test_a_cache_that_is_cleared_under_the_run_is_done_without(manifest, own_cache):
     data = module(manifest, cache=True)
     data.setup("fit")

@@ -82,5 +82,5 @@ def test_p60_a_checkpoint_builds_nothing_that_medcls_does_not_ship(checkpoint):
     content = torch.load(checkpoint, weights_only=True)
     content["medcls"]["network"]["_target_"] = "os.system"
     torch.save(content, checkpoint)
-    with pytest.raises(MedclsError, match="os.system, which medcls does not ship.*trust=true"):
+    with pytest.raises(MedclsError, match=r"os\.system \(model\.network\), which medcls does not ship.*trust=true"):
         load(checkpoint, build_network)

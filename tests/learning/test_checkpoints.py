@@ -125,7 +125,7 @@ def test_a_mode_that_does_not_exist_is_refused(tmp_path: Path) -> None:
 def test_what_is_wrong_with_a_damaged_checkpoint_is_said(tmp_path: Path) -> None:
     last = tmp_path / "last.ckpt"
     last.touch()
-    with pytest.raises(MedclsError, match=r"last.ckpt is damaged or no checkpoint: it is empty$"):
+    with pytest.raises(MedclsError, match=r"last.ckpt is damaged or no checkpoint: it is empty\. Bring it back"):
         AtomicCheckpointIO().load_checkpoint(last)
     last.write_bytes(folder_with(tmp_path / "whole.ckpt").read_bytes()[:200])
     with pytest.raises(MedclsError, match=r"last.ckpt is damaged or no checkpoint: \w+"):

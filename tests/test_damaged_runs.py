@@ -1,0 +1,245 @@
+"""Files of a run that were changed, cut, exchanged or damaged: each is refused in a sentence, and none is scored."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from omegaconf import DictConfig, OmegaConf
+from test_endings import ended
+
+from medcls import compare, evaluate, train
+from medcls.archives import damage
+from medcls.configuration import build_network
+from medcls.data.manifest import fingerprint, read_rows
+from medcls.errors import MedclsError
+from medcls.evaluation.policies import fit_policies
+from medcls.evaluation.predictions import from_logits, read_csv
+from medcls.finished_runs import read_table
+from medcls.inference.load import load, weights_hash
+from medcls.learning.checkpoints import AtomicCheckpointIO
+from medcls.models.weights import read_state
+
+
+@pytest.fixture
+def run(finished, tmp_path) -> Path:
+    return Path(shutil.copytree(finished, tmp_path / "run"))
+
+
+def contents(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def renamed(rows: pd.DataFrame) -> pd.DataFrame:
+    return rows.assign(split=rows["split"].replace({"train": "test"}))
+
+
+def relabelled(rows: pd.DataFrame) -> pd.DataFrame:
+    one, other = sorted(set(rows["label"]))
+    return rows.assign(label=rows["label"].map({one: other, other: one}))
+
+
+def other_seed(rows: pd.DataFrame) -> pd.DataFrame:
+    return rows.assign(split=rows["split"].sample(frac=1, random_state=1).tolist())
+
+
+@pytest.mark.parametrize("change", [renamed, relabelled, other_seed, lambda rows: rows[:20], lambda rows: rows[:-1]])
+def test_p15_a_manifest_that_was_changed_is_refused(run, change):
+    rows = read_rows(run / "manifest.csv")
+    assert (
+        fingerprint(rows) == load(run / "checkpoints" / "best.ckpt", lambda d: build_network(d, trust=False)).manifest
+    )
+    change(rows).to_csv(run / "manifest.csv", index=False)
+    with pytest.raises(MedclsError, match=r"trained on another manifest .* than the manifest.csv of its run folder"):
+        evaluate.open_run(str(run), settings())
+
+
+def settings() -> DictConfig:
+    """What `evaluate.open_run` asks of a command line."""
+    return OmegaConf.create({"trust": False, "images": None, "keep_memory": True})
+
+
+def of_another_run(run: Path, name: str) -> None:
+    """Put the checkpoint of a training with other settings, on the same images, in the place of one."""
+    path = run / "checkpoints" / name
+    content = torch.load(path, weights_only=True)
+    content["medcls"]["run"] = "0123456789abcdef"
+    torch.save(content, path)
+
+
+def test_p15_another_runs_checkpoint_or_manifest_is_refused_by_the_commands(run, monkeypatch, capsys):
+    of_another_run(run, "best.ckpt")
+    (run / "report.html").unlink()
+    before = contents(run)
+    for main, argument in ((evaluate.main, "run"), (train.main, "resume")):
+        code, said = ended(main, monkeypatch, capsys, f"{argument}={run}")
+        assert code == 2 and "best.ckpt is of another training (0123456789abcdef) than its run folder" in said
+    after = contents(run)
+    for path in before:
+        assert path.suffix == ".log" or path.name in ("config.yaml", "environment.json") or after[path] == before[path]
+
+
+def test_p15_a_training_does_not_go_on_from_another_runs_checkpoint(run, monkeypatch, capsys):
+    of_another_run(run, "last.ckpt")
+    code, said = ended(train.main, monkeypatch, capsys, f"resume={run}", "trainer.max_epochs=4")
+    assert code == 2 and "last.ckpt is of another training" in said
+
+
+def test_p15_what_a_checkpoint_says_it_is_of_is_what_the_run_says(finished):
+    run = json.loads((finished / "environment.json").read_text(encoding="utf-8"))["run"]
+    for name in ("best.ckpt", "last.ckpt"):
+        _, described = read_state(finished / "checkpoints" / name)
+        assert described["run"] == run and len(run) == 16
+
+
+# ---------------------------------------------------------------- predictions
+
+
+def changed(path: Path, change) -> None:
+    table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    change(table).to_csv(path, index=False)
+
+
+def swapped(table: pd.DataFrame) -> pd.DataFrame:
+    one, other = [name for name in table if name.startswith("prob_")]
+    return table.assign(**{one: table[other], other: table[one]})
+
+
+def one_row(table: pd.DataFrame) -> pd.DataFrame:
+    one, other = [name for name in table if name.startswith("prob_")]
+    table = table.copy()
+    table.loc[3, [one, other]] = ["0.25", "0.75"]
+    return table
+
+
+def one_logit(table: pd.DataFrame) -> pd.DataFrame:
+    table = table.copy()
+    name = next(name for name in table if name.startswith("logit_"))
+    table.loc[3, name] = str(float(table.loc[3, name]) + 0.5)
+    return table
+
+
+@pytest.mark.parametrize("change", [swapped, one_row, one_logit])
+def test_p15_probabilities_that_contradict_their_logits_are_refused(run, change):
+    path = run / "predictions" / "test.csv"
+    read_csv(path, "得病")
+    changed(path, change)
+    with pytest.raises(MedclsError, match=r"test.csv: Probabilities, logits and ood contradict each other"):
+        read_csv(path, "得病")
+
+
+@pytest.mark.parametrize("calibrate", ["temperature", "logistic", "none"])
+def test_p15_whatever_calibrated_them_probabilities_agree_with_their_logits(finished, tmp_path, calibrate):
+    draw = np.random.default_rng(0)
+    for classes in (2, 5):
+        names = tuple("abcde"[:classes])
+        labels = draw.integers(0, classes, 200)
+        logits = draw.normal(size=(200, classes)) * 30 + 20 * np.eye(classes)[labels]
+        rows = pd.DataFrame({"path": [f"{n}.png" for n in range(200)], "label": [names[k] for k in labels]})
+        rows = rows.assign(group="", split="val")
+        table = from_logits(rows, np.arange(200), logits, names, "a" if classes == 2 else None, "0" * 16)
+        for one in (
+            table,
+            fit_policies(table, "fixed=0.5" if classes == 2 else "youden", calibrate=calibrate).calibrate(table),
+        ):
+            one.write_csv(tmp_path / "val.csv")
+            assert read_csv(tmp_path / "val.csv", table.positive).rows.equals(one.rows)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda table: table[:5], "rows missing"),
+        (lambda table: table[:-1], "1 row missing"),
+        (lambda table: table.assign(label=table["label"].tolist()[::-1]), "under another label or group"),
+        (lambda table: table.assign(path="x" + table["path"]), "of images that are not in it"),
+    ],
+)
+def test_p15_a_predictions_table_that_was_cut_or_changed_is_refused(run, change, says):
+    changed(run / "predictions" / "test.csv", change)
+    with pytest.raises(
+        MedclsError, match=rf"(?s)test.csv does not fit the run's manifest.csv \(.*{says}.*medcls.evaluate"
+    ):
+        read_table(run, "test", "得病")
+
+
+def test_p15_cut_predictions_are_refused_by_evaluate_and_compare(run, finished, monkeypatch, capsys):
+    for name in ("test", "val"):
+        changed(run / "predictions" / f"{name}.csv", lambda table: table[:-2])
+    for main, arguments in (
+        (compare.main, (f"runs=[{finished},{run}]",)),
+        (evaluate.main, (f"predictions={run}/predictions/test.csv", "positive_class='得病'")),
+        (evaluate.main, (f"run={run}",)),
+    ):
+        code, said = ended(main, monkeypatch, capsys, *arguments)
+        assert code == 2 and "does not fit the run's manifest.csv" in said and "2 rows missing" in said
+
+
+# ---------------------------------------------------------------- checkpoints
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory) -> Path:
+    """A checkpoint of few bytes, of which each is as likely to be hit."""
+    path = tmp_path_factory.mktemp("small") / "best.ckpt"
+    draw = torch.Generator().manual_seed(0)
+    state = {f"network.{name}.weight": torch.randn(6, 5, generator=draw) for name in "abc"}
+    AtomicCheckpointIO().save_checkpoint({"state_dict": state, "medcls": {"classes": ["a", "b"]}, "epoch": 1}, path)
+    return path
+
+
+def test_p60_no_flipped_bit_of_a_checkpoint_is_read_as_other_weights(small, tmp_path):
+    draw, content = np.random.default_rng(0), small.read_bytes()
+    truth, path, refused = weights_hash(read_state(small)[0]), tmp_path / "best.ckpt", 0
+    for place, bit in zip(draw.integers(0, len(content), 400).tolist(), draw.integers(0, 8, 400).tolist(), strict=True):
+        damaged = bytearray(content)
+        damaged[place] ^= 1 << bit
+        path.write_bytes(damaged)
+        for read in (read_state, AtomicCheckpointIO().load_checkpoint):
+            try:
+                found = read(path)
+            except MedclsError as error:
+                refused += 1
+                assert str(path) in str(error) and "\n" not in str(error)
+                continue
+            state = (
+                found[0]
+                if isinstance(found, tuple)
+                else {name.removeprefix("network."): tensor for name, tensor in found["state_dict"].items()}
+            )
+            assert weights_hash(state) == truth, "a flip in what is only padding"
+    assert refused > 400
+
+
+@pytest.mark.parametrize("left", [0.0, 0.01, 0.5, 0.99, "zeros", "text", "header"])
+def test_p60_every_damage_of_a_checkpoint_is_one_sentence(finished, tmp_path, left):
+    content = (finished / "checkpoints" / "last.ckpt").read_bytes()
+    if left == "zeros":
+        content = content[: len(content) // 2] + bytes(4096) + content[len(content) // 2 + 4096 :]
+    elif left == "text":
+        content = b"<html>Not found</html>"
+    elif left == "header":
+        content = b"XX" + content[2:]
+    else:
+        content = content[: int(len(content) * left)]
+    path = tmp_path / "last.ckpt"
+    path.write_bytes(content)
+    assert damage(path)
+    for read in (AtomicCheckpointIO().load_checkpoint, read_state):
+        with pytest.raises(
+            MedclsError, match=r"^.*last.ckpt (is damaged or no checkpoint|cannot be read as weights): [^\n]*$"
+        ):
+            read(path)
+
+
+def test_p60_a_damaged_checkpoint_is_said_by_the_commands(run, monkeypatch, capsys):
+    for name in ("best.ckpt", "last.ckpt"):
+        content = bytearray((run / "checkpoints" / name).read_bytes())
+        content[len(content) // 2] ^= 1
+        (run / "checkpoints" / name).write_bytes(content)
+    for main, argument in ((evaluate.main, "run"), (train.main, "resume")):
+        code, said = ended(main, monkeypatch, capsys, f"{argument}={run}")
+        assert code == 2 and "does not bear its checksum" in said and "Traceback" not in said
