@@ -62,7 +62,7 @@ def made(model: str, *more: str, classes: tuple[str, ...] = ("a", "b")) -> Class
         fingerprint=str,
     )
     torch.manual_seed(0)
-    return make_classifier(cfg, manifest, choose_preprocessing(cfg))[0]
+    return make_classifier(cfg, manifest, choose_preprocessing(cfg), "a run")[0]
 
 
 def beyond_a_guess(model: str, size: int, *more: str, classes: tuple[str, ...] = ("a", "b")) -> float:
