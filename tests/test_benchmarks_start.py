@@ -49,6 +49,7 @@ def test_a_door_that_answers_otherwise_is_no_measurement():
         start_up.answer("cache", "cleer=true", 0)
 
 
+@pytest.mark.slow
 def test_the_doors_table(tmp_path, monkeypatch, capsys):
     out = tmp_path / "start_up.json"
     arguments = ["--doors", "cache", "--turns", "1", "--starts", "0", "--out", str(out)]

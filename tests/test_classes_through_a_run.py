@@ -43,6 +43,7 @@ def test_s10_what_merged_classes_were_called_makes_subgroups_down_to_the_report(
     assert external["source_label"].value_counts().to_dict() == {"nv": 30, "bcc": 16, "mel": 16}
 
 
+@pytest.mark.slow
 def test_classes_that_are_numbers_keep_the_order_that_an_earlier_run_gave_them(picture, tmp_path, monkeypatch):
     names = [str(number) for number in range(11)]
     root = tmp_path / "images"

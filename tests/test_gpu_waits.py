@@ -6,9 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import medcls
 
 
+@pytest.mark.slow
 def test_no_step_waits(folder, own_cache):
     images = folder({"a": 30, "b": 21})
     program = Path(__file__).with_name("gpu_steps.py")

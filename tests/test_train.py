@@ -293,6 +293,7 @@ def test_resume_from_another_folder_and_for_longer(folder, tmp_path, monkeypatch
     assert torch.load(tmp_path / "run one" / "checkpoints" / "last.ckpt", weights_only=True)["epoch"] == 1
 
 
+@pytest.mark.slow
 def test_phantoms_are_announced_and_stamped(tmp_path, monkeypatch, caplog):
     from medcls.data import phantoms
 

@@ -332,7 +332,7 @@ def seen_elsewhere(images: MappedImages, slot: int, answer: multiprocessing.Queu
     answer.put(images[slot].tolist())
 
 
-@pytest.mark.parametrize("method", ["fork", "spawn"])
+@pytest.mark.parametrize("method", ["fork", pytest.param("spawn", marks=pytest.mark.slow)])
 def test_other_processes_open_the_file_by_its_path(method):
     images, slots = filled(range(3)).find([name(2)])
     context = multiprocessing.get_context(method)

@@ -175,7 +175,7 @@ def test_a_manifest_without_hashes_is_refused():
 @pytest.mark.parametrize(
     ("name", "pairs", "images"),
     # 20 random pairs of each set were looked at: each shows one view, or neighbouring slices of one examination.
-    [("brain_tumor", 23, 43), ("breast_cancer", 203, 311)],
+    [("brain_tumor", 23, 43), pytest.param("breast_cancer", 203, 311, marks=pytest.mark.slow)],
 )
 def test_p01_near_copies_of_real_sets(real_data: Path, name: str, pairs: int, images: int):
     root = real_data / name

@@ -241,7 +241,7 @@ def test_a_class_too_small_to_split_is_named():
         split(manifest_of(["a"] * 50 + ["b"] * 5, contents=[f"c{i}" for i in range(50)] + ["same"] * 5))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(st.data())
 def test_any_split_keeps_its_promises(data):
     n = data.draw(st.integers(20, 120))

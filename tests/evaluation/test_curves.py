@@ -469,6 +469,7 @@ def test_thinning_keeps_corners_and_peaks_and_leaves_out_what_lies_on_the_way():
     assert [len(values) for values in nothing] == [0, 0]
 
 
+@pytest.mark.slow
 def test_a_hundred_thousand_rows_make_no_larger_a_file_and_the_same_line(tmp_path):
     n = 100_000
     draw = np.random.default_rng(0)

@@ -63,7 +63,7 @@ def test_with_averaged_weights_and_exact_statistics(tmp_path: Path, ema: bool, e
     compare(tmp_path, ema=ema, exact=exact, phases=THAW_AFTER_2)
 
 
-@pytest.mark.parametrize("persistent", [False, True])
+@pytest.mark.parametrize("persistent", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_with_loader_processes_that_fetch_ahead(tmp_path: Path, persistent: bool) -> None:
     # Lightning starts its loader before a resumed run's sampler knows its epoch (see Classifier.on_train_epoch_start).
     compare(tmp_path, workers=1, persistent=persistent)
