@@ -407,24 +407,6 @@ def shipped_targets() -> Mapping[str, frozenset[str]]:
     return {place: frozenset(names) for place, names in found.items()}
 
 
-def check_targets(cfg: DictConfig, where: str = "The configuration") -> None:
-    """Refuse a configuration that asks for something that medcls does not ship.
-
-    Parameters
-    ----------
-    cfg : DictConfig
-        Without references, which could hide a target (`stored.refuse_references`).
-    where : str
-        The file that it is from.
-
-    Raises
-    ------
-    MedclsError
-        Names the targets, and the setting that trusts them.
-    """
-    stored.check_targets(OmegaConf.to_container(cfg, resolve=False), shipped_targets(), where)
-
-
 def check_trust(cfg: DictConfig) -> bool:
     """Whether a run folder may name what medcls does not ship, as it was typed.
 
@@ -461,9 +443,10 @@ def read_own(folder: Path, *, trust: bool) -> DictConfig:
         raise MedclsError(f"{path} cannot be read as a configuration ({error}).") from error
     if not isinstance(own, DictConfig):
         raise MedclsError(f"{path} is not a configuration.")
-    stored.refuse_references(OmegaConf.to_container(own, resolve=False), str(path))
+    described = OmegaConf.to_container(own, resolve=False)
+    stored.refuse_references(described, str(path))
     if not trust:
-        check_targets(own, str(path))
+        stored.check_targets(described, shipped_targets(), str(path))
     _fill(own)
     return own
 

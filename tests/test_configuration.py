@@ -13,7 +13,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 
-from medcls import configuration
+from medcls import configuration, stored
 from medcls.errors import MedclsError
 
 ODD = [
@@ -228,8 +228,8 @@ def test_shipped_targets_are_what_the_files_name():
     assert shipped["trainer"] == {"lightning.Trainer"}
     assert "medcls.models.mobilenetv3.mobilenetv3_large" in shipped["model.network"]
     with pytest.raises(MedclsError, match=r"os\.system.*trust=true"):
-        configuration.check_targets(OmegaConf.create({"optimizer": {"_target_": "os.system"}}))
-    configuration.check_targets(composed())
+        stored.check_targets({"optimizer": {"_target_": "os.system"}}, shipped, "The configuration")
+    stored.check_targets(OmegaConf.to_container(composed(), resolve=False), shipped, "The configuration")
 
 
 def test_help_names_the_command_and_lists_our_groups_and_no_others(monkeypatch, capsys):

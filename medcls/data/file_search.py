@@ -13,7 +13,7 @@ import pandas as pd
 
 from medcls.data import images
 from medcls.data.listing import files_below, is_hidden
-from medcls.data.manifest import audit_lists_all, relative_path
+from medcls.data.manifest import audit_lists_all, relative_paths
 from medcls.errors import MedclsError
 from medcls.wording import enumerated, listed, printable
 
@@ -31,7 +31,7 @@ def below_root(paths: "pd.Series[str]", root: Path) -> "pd.Series[str]":
     MedclsError
         Lists those that lead out of it.
     """
-    found = paths.map(lambda path: relative_path(path, root))
+    found = pd.Series(relative_paths(paths, root), paths.index, dtype=paths.dtype, name=paths.name)
     outside = found[found.str.match(r"/|[A-Za-z]:/|\.\.(/|$)")]
     if len(outside):
         raise MedclsError(

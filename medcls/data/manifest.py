@@ -414,16 +414,19 @@ def named_exclusions(paths: str | Sequence[str], file: str | Path | None, root: 
     MedclsError
         The file cannot be read.
     """
-    return {relative_path(path, root) for path in ([paths] if isinstance(paths, str) else paths)} | {
-        relative_path(path, root) for path in read_exclusions(file)
-    }
+    return set(relative_paths([*([paths] if isinstance(paths, str) else paths), *read_exclusions(file)], root))
 
 
-def relative_path(path: str, root: Path) -> str:
-    """A path as a manifest writes it: relative to the root, with forward slashes, without `./` and `//`."""
-    if "\\" in path and not os.path.isfile(root / path):
-        path = path.replace("\\", "/")
-    return posixpath.normpath(path).removeprefix(root.absolute().as_posix().rstrip("/") + "/")
+def relative_paths(paths: Iterable[str], root: Path) -> list[str]:
+    """Paths as a manifest writes them: relative to the root, with forward slashes, without `./` and `//`."""
+    top = root.absolute().as_posix().rstrip("/") + "/"
+
+    def relative(path: str) -> str:
+        if "\\" in path and not os.path.isfile(root / path):
+            path = path.replace("\\", "/")
+        return posixpath.normpath(path).removeprefix(top)
+
+    return [relative(path) for path in paths]
 
 
 def exclude(rows: pd.DataFrame, names: Collection[str]) -> tuple[pd.DataFrame, list[str]]:
