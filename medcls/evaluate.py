@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import logging
 import shlex
 import sys
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from medcls.hardware import Hardware
     from medcls.inference.arithmetic import Arithmetic
     from medcls.inference.load import Loaded
+    from medcls.inference.predict import Predictor
     from medcls.reporting import Fitted, Telling
 
 # Run as a module, this file is called __main__; its log belongs to medcls all the same.
@@ -207,11 +209,8 @@ class OpenedRun:
         self, manifest: Manifest, split: str, views: int = 1, arithmetic: Arithmetic | None = None
     ) -> Predictions:
         """Predict any images, prepared as this run's network wants them; exactly, unless told otherwise."""
-        import torch
-
         from medcls import terminal
         from medcls.data.module import ImageDataModule
-        from medcls.inference.arithmetic import EXACT
         from medcls.inference.predict import predict_split
 
         data = ImageDataModule(
@@ -224,11 +223,27 @@ class OpenedRun:
             memory_for_images=self.machine.memory_for_images,
             cache=self.config.data.cache,
         )
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        predictor = self.exact_predictor
+        if arithmetic is not None and not arithmetic.is_exact:
+            predictor = self.predictor(arithmetic)
         with terminal.progress(f"predicting {split}") as progress:
-            return predict_split(
-                self.loaded, data, split, device, progress, views=views, arithmetic=arithmetic or EXACT
-            )
+            return predict_split(self.loaded, data, split, predictor, progress, views=views)
+
+    @functools.cached_property
+    def exact_predictor(self) -> Predictor:
+        """The network, made ready once for all splits."""
+        from medcls.inference.arithmetic import EXACT
+
+        return self.predictor(EXACT)
+
+    def predictor(self, arithmetic: Arithmetic) -> Predictor:
+        """The network, made ready to compute in a way of its own."""
+        import torch
+
+        from medcls.inference.predict import Predictor
+
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        return Predictor(self.loaded.network, device, arithmetic)
 
     def beside(self, split: str) -> Predictions:
         """The predictions of a split that only stands beside the result: those there are, else new ones."""
@@ -329,6 +344,7 @@ def evaluate_run(cfg: DictConfig, folder: RunFolder) -> None:
         readings=None,
         images=images,
         preprocessing=opened.loaded.preprocessing,
+        best_epoch=opened.loaded.epoch,
     )
     if cfg.views > 1:
         beside = []  # their probabilities are of one view
@@ -698,6 +714,7 @@ def evaluate_folds(cfg: DictConfig, folder: RunFolder) -> None:
         readings=readings,
         images=first.images,
         preprocessing=first.loaded.preprocessing,
+        best_epoch=first.loaded.epoch,
     )
     each = {int(member.config.data.fold): member.folder for member in members}
     sources = dataclasses.replace(sources, audit=reporting.audit_of_folds(each))

@@ -166,18 +166,22 @@ def phases(settings: Sequence[Mapping[str, Any]], epochs: int) -> list[tuple[str
 
 
 def of_training(
-    run: RunFolder, phase_settings: Sequence[Mapping[str, Any]], epochs: int, monitor: str, stamp: str | None
+    run: RunFolder,
+    phase_settings: Sequence[Mapping[str, Any]],
+    epochs: int,
+    best_epoch: int | None,
+    monitor: str,
+    stamp: str | None,
 ) -> None:
-    """Draw `training`: losses, metrics, learning rate and phases by epoch."""
+    """Draw `training`: losses, metrics, learning rate and phases by epoch, and which epoch was chosen."""
     history = read_history(run.logs)
     if history.empty:
         return
     if (alarm := plots.overfitting_alarm(history)) is not None:
         log.warning(alarm)
     scores = history.dropna(subset=monitor).groupby("epoch")[monitor].last()
-    best = int(torch.load(run.best, map_location="cpu", weights_only=True)["epoch"])
     caption = f"{len(scores)} epochs, checkpoint chosen by {monitor}"
     drawing.save(
-        plots.training_figure(history, phases(phase_settings, epochs), monitor, best, caption, stamp),
+        plots.training_figure(history, phases(phase_settings, epochs), monitor, best_epoch, caption, stamp),
         run.figures / "training",
     )

@@ -34,7 +34,6 @@ from medcls.evaluation.spread import too_alike
 from medcls.evaluation.subgroups import Bands
 from medcls.evaluation.telling import missed_target, worse_than_chance
 from medcls.evaluation.thresholds import chosen_beforehand, parse_policy
-from medcls.learning.checkpoints import AtomicCheckpointIO
 from medcls.preprocessing import Decoding, Preprocessing
 from medcls.run_folder import RunFolder, read_json
 from medcls.wording import counted
@@ -344,6 +343,7 @@ def sources_of_run(
     readings: Readings | None,
     images: Path | None,
     preprocessing: Preprocessing,
+    best_epoch: int | None,
 ) -> Sources:
     """Gather what a run folder's files say.
 
@@ -355,6 +355,8 @@ def sources_of_run(
         Where the pictures lie.
     preprocessing : Preprocessing
         From a file to what the network received; the pictures are shown as it decodes them.
+    best_epoch : int or None
+        Of the best checkpoint, counted from 0.
     """
     config = yaml.safe_load(run.config.read_text(encoding="utf-8"))
     try:
@@ -383,7 +385,7 @@ def sources_of_run(
         history=None if history.empty else history,
         phases=tuple(pictures.phases(config["schedule"]["phases"], epochs)),
         drawn=_drawn_in_training(run),
-        best_epoch=int(AtomicCheckpointIO().load_checkpoint(run.best)["epoch"]),
+        best_epoch=best_epoch,
         readings=readings,
         picture=None
         if images is None or not telling.images

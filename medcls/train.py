@@ -196,8 +196,7 @@ def train(cfg: DictConfig, run: RunFolder) -> float | None:
     run.written = {"checkpoints": None}
     result = result_split(cfg, set(manifest.rows["split"]))
     with ending.saying_what_is_there(lambda error: run.what_is_there(evaluation(run, result), error)):
-        pictures.of_training(run, plain(cfg.schedule.phases), epochs, cfg.monitor, manifest.stamp)
-        score(cfg, run, data, telling, trainer.strategy.root_device, asked)
+        score(cfg, run, data, telling, trainer.strategy.root_device, asked, epochs)
     if over:
         return None
     # A score of 0.0 is a score; without one the checkpoint callback would have saved nothing, and loading failed.
@@ -211,6 +210,7 @@ def score(
     telling: Telling,
     device: torch.device,
     asked: Mapping[str, Any],
+    epochs: int,
 ) -> None:
     """From the best checkpoint to the report: predictions, decision rules and metrics, figures; each written when made.
 
@@ -220,22 +220,26 @@ def score(
         Where the network is to run.
     asked : mapping
         All that the split was cut by.
+    epochs : int
+        How many the training has behind it.
     """
-    from medcls import reporting
+    from medcls import pictures, reporting
     from medcls.data.locked import remember_test
     from medcls.evaluation.ledger import record_reading
     from medcls.inference.load import add_policies, load
-    from medcls.inference.predict import predict_split
+    from medcls.inference.predict import Predictor, predict_split
 
     manifest = data.manifest
 
     def predict(split: str) -> Predictions:
-        table = predict_split(best, data, split, device)
+        table = predict_split(best, data, split, predictor)
         run.write_predictions(split, table)
         return table
 
     # The best checkpoint, and nothing else, is scored: the hash of its weights stands beside every number.
     best = load(run.best, partial(build_own_network, own=cfg.model.network))
+    predictor = Predictor(best.network, device)
+    pictures.of_training(run, plain(cfg.schedule.phases), epochs, best.epoch, cfg.monitor, manifest.stamp)
     tables, readings = [predict("val")], None
     # Whatever is fitted has seen no image of the result; where some were cut off for it, none that selected either.
     fit_on = predict("calibration") if has(manifest, "calibration") else tables[0]
@@ -258,6 +262,7 @@ def score(
         readings=readings,
         images=manifest.root,
         preprocessing=data.preprocessing,
+        best_epoch=best.epoch,
     )
     reporting.write_report(run, results, sources, telling)
     log.info("the report: %s", run.report)

@@ -103,6 +103,7 @@ def test_when_no_image_of_a_class_can_be_read(door, root):
     assert door.found("out")["unreadable"]["values"]["unreadable"] == 12
 
 
+@pytest.mark.slow
 def test_images_of_an_earlier_test_that_come_into_training(door, root, picture):
     with initialize_config_dir(str(configurations() / "conf"), version_base="1.3"):
         cfg = compose("audit", [f"data.root={root}"])
@@ -139,6 +140,7 @@ def test_what_a_training_could_not_split_is_an_error(door, folder):
     assert "all images" in (door.home / "out" / "audit.html").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_fix_exclude_round_trip(door, spoiled):
     before = {path: path.read_bytes() for path in spoiled.rglob("*") if path.is_file()}
     assert door(f"data.root={spoiled}", "hydra.run.dir=first", "audit.fix=exclude") == 1
@@ -171,6 +173,7 @@ def test_without_pictures_and_names(door, spoiled):
         assert secret not in page
 
 
+@pytest.mark.slow
 def test_phantoms_are_stamped(door, tmp_path):
     ensure_phantoms(tmp_path / "phantoms", images=12)
     door(f"data.root={tmp_path / 'phantoms'}", "hydra.run.dir=out")
@@ -215,12 +218,14 @@ def test_an_audit_is_not_written_over_another_or_over_a_run(door, root):
     assert [path.name for path in (door.home / "run").iterdir()] == ["config.yaml"]
 
 
+@pytest.mark.slow
 def test_each_audit_of_a_sweep_is_done_and_one_error_is_enough(door, root, folder, spoiled):
     clean = folder({"a": 12, "b": 12}, name="clean")
     assert door("-m", f"data.root={spoiled},{clean}", "hydra.sweep.dir=sweep") == 1
     assert {path.parent.name for path in (door.home / "sweep").rglob("audit.html")} == {"0", "1"}
 
 
+@pytest.mark.slow
 @pytest.mark.real
 def test_p01_brain_tumor_copies(door, real_data):
     assert door("data=brain_tumor", f"data.root={real_data / 'brain_tumor'}", "hydra.run.dir=out") == 0

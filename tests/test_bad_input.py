@@ -72,12 +72,14 @@ def test_unreadable_images_are_all_listed(refused, root):
     assert all(name in said for name in ("3 of 27", "cut.png", "empty.jpg", "page.jpg", "HTML"))
 
 
+@pytest.mark.slow
 def test_p31_unknown_monitor(refused, root):
     said = refused(f"data.root={root}", "positive_class=malignant", "monitor=val_acc")
     assert "val_acc" in said
     assert "val/accuracy" in said
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("monitor", "mode"), [("val/loss", "max"), ("val/auroc", "min"), ("val/n", "max")])
 def test_a_monitor_that_would_choose_the_worst_or_nothing(refused, root, monitor, mode):
     said = refused(f"data.root={root}", "positive_class=malignant", f"monitor={monitor}", f"monitor_mode={mode}")
@@ -89,10 +91,12 @@ def test_default_data_missing_is_the_only_case_for_phantoms(refused, tmp_path):
     assert not (tmp_path / "typo").exists()
 
 
+@pytest.mark.slow
 def test_a_network_that_cannot_take_the_size(refused, root):
     assert "32" in refused(f"data.root={root}", "positive_class=malignant", "model=inception_v3")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("freeze", ["[blokcs.*]", "[backbone, head]"])
 def test_a_later_phase_that_cannot_be(refused, root, freeze):
     phases = f"schedule.phases=[{{epochs: 5, freeze: []}}, {{epochs: null, freeze: {freeze}}}]"
@@ -105,6 +109,7 @@ def test_a_run_folder_among_the_images(refused, root):
     assert "within the folder of images" in said
 
 
+@pytest.mark.slow
 def test_monitor_mode_that_is_none(refused, root):
     assert "monitor_mode" in refused(f"data.root={root}", "positive_class=malignant", "monitor_mode=best")
 
@@ -129,11 +134,13 @@ def test_freeze_pattern_that_matches_nothing(refused, root):
     assert "blokcs" in said
 
 
+@pytest.mark.slow
 def test_p25_frozen_but_never_loaded(refused, root):
     said = refused(f"data.root={root}", "positive_class=malignant", "schedule=head_only")
     assert "never loaded" in said or "random" in said
 
 
+@pytest.mark.slow
 def test_weights_of_another_network(refused, root, tmp_path):
     import torch
 
@@ -142,6 +149,7 @@ def test_weights_of_another_network(refused, root, tmp_path):
     assert "other.pt" in said
 
 
+@pytest.mark.slow
 def test_p60_weights_with_code_in_them(refused, root, tmp_path):
     import pickle
 
@@ -153,6 +161,7 @@ def test_p60_weights_with_code_in_them(refused, root, tmp_path):
     assert "trap.pt" in refused(f"data.root={root}", "positive_class=malignant", f"model.weights={tmp_path}/trap.pt")
 
 
+@pytest.mark.slow
 def test_default_weights_offline(refused, root, tmp_path, monkeypatch):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
@@ -259,6 +268,7 @@ def test_patients_whose_images_disagree_are_found_before_anything_is_trained(ref
     assert "under several labels" in said
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("settings", "says"),
     [

@@ -36,6 +36,7 @@ def test_every_benchmark_can_be_imported(path):
     assert importlib.import_module(".".join(name.parts).removesuffix(".__init__"))
 
 
+@pytest.mark.slow
 def test_training(measured, capsys):
     rows = measured(training, "--epochs", "3", "--batch", "16")
     assert rows["end to end"]["against"] == "step alone"
@@ -43,12 +44,14 @@ def test_training(measured, capsys):
     assert "end to end" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_frozen(measured):
     rows = measured(frozen, "--turns", "1", "--epochs", "4", "--batch", "16")
     quick = rows["from features, from the second epoch on"]
     assert quick["ratio"] == pytest.approx(rows["the long way"]["figure"] / quick["figure"])
 
 
+@pytest.mark.slow
 def test_step(measured, monkeypatch):
     monkeypatch.setattr(step, "steps", lambda given_back, *_: 2.0 if given_back else 1.0)
     rows = measured(step, "--pairs", "2", "--turns", "1", "--batch", "8")
@@ -56,6 +59,7 @@ def test_step(measured, monkeypatch):
     assert rows["channels_last, memory kept"]["figure"] > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", ["plain loop", "medcls, from the files", "medcls, from the cache, bf16"])
 def test_inference_ways(folder, own_cache, way):
     threads = torch.get_num_threads()

@@ -131,6 +131,7 @@ def loaded_by(door: str, *typed: str, looked_for: tuple[str, ...] = LARGE) -> st
     return ended.stdout.splitlines()[-1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("door", "typed"), [*start_up.TYPOS.items(), *(("train", typed) for typed in start_up.TYPED)])
 def test_no_door_loads_anything_large_before_its_configuration_is_known_good(door, typed):
     assert loaded_by(door, *typed.split(), looked_for=(*LARGE, "pandas", "numpy")) == "LOADED []"

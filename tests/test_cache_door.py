@@ -70,6 +70,7 @@ def test_a_setting_that_makes_no_sense_is_named(kept, override):
         run(override)
 
 
+@pytest.mark.slow
 def test_from_the_command_line_it_leaves_nothing_behind(kept, tmp_path):
     here = tmp_path / "here"
     here.mkdir()

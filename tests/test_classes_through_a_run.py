@@ -17,6 +17,7 @@ from medcls.data.manifest import Manifest, in_order
 from medcls.models.weights import read_state
 
 
+@pytest.mark.slow
 def test_s10_what_merged_classes_were_called_makes_subgroups_down_to_the_report(folder, tmp_path):
     root = folder({"bcc": 16, "mel": 16, "nv": 30})
     run = tmp_path / "run"
@@ -65,6 +66,7 @@ def test_classes_that_are_numbers_keep_the_order_that_an_earlier_run_gave_them(p
     assert torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["epoch"] == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("known", [True, False])
 def test_s11_the_terminal_says_whether_patients_are_known(folder, tmp_path, capfd, known):
     root = folder({"a": 20, "b": 20}, pattern="p{number:02d}_1.png")

@@ -180,6 +180,7 @@ def test_a_sweep_is_told_best_first_with_corrected_p_values(door, tmp_path):
     assert "model=4, seed=4" in door.page()
 
 
+@pytest.mark.slow
 def test_p53_of_many_runs_all_pairs_are_corrected_for_and_the_best_ones_are_shown(door, tmp_path):
     """Twenty runs with several images a patient: quick, and a clear difference outlives 190 comparisons."""
     for k in range(20):
@@ -648,6 +649,7 @@ def test_the_same_weights_twice_are_noticed(door, tmp_path):
 # --- from a shell
 
 
+@pytest.mark.slow
 def test_from_a_shell_into_comparisons(pair, tmp_path):
     command = [sys.executable, "-m", "medcls.compare", "runs=runs"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=os.environ | {"COLUMNS": "80"})

@@ -116,6 +116,7 @@ def the_interval(judged: dict, metric: str) -> dict:
     return next(row for row in judged["intervals"] if row["metric"] == metric and row["class"] in ("ill", ""))
 
 
+@pytest.mark.slow
 def test_twins_kept_together_are_resampled_together_and_counted_once(twins, tmp_path):
     judged, table = read(twins), read_csv(twins / "predictions" / "test.csv", "ill")
     assert len(table) == 32 and len(set(table.clusters)) == 16

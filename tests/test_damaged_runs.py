@@ -70,6 +70,7 @@ def of_another_run(run: Path, name: str) -> None:
     torch.save(content, path)
 
 
+@pytest.mark.slow
 def test_p15_another_runs_checkpoint_or_manifest_is_refused_by_the_commands(run, monkeypatch, capsys):
     of_another_run(run, "best.ckpt")
     (run / "report.html").unlink()
@@ -82,6 +83,7 @@ def test_p15_another_runs_checkpoint_or_manifest_is_refused_by_the_commands(run,
         assert path.suffix == ".log" or path.name in ("config.yaml", "environment.json") or after[path] == before[path]
 
 
+@pytest.mark.slow
 def test_p15_a_training_does_not_go_on_from_another_runs_checkpoint(run, monkeypatch, capsys):
     of_another_run(run, "last.ckpt")
     code, said = ended(train.main, monkeypatch, capsys, f"resume={run}", "trainer.max_epochs=4")

@@ -112,6 +112,7 @@ def test_what_was_made_before_a_fault_is_whole_and_the_command_that_goes_on_is_s
     assert f"Go on with:\n  python -m medcls.evaluate \"run='{run}'\" split=test" in said
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "stage",
     of_stages(
@@ -182,6 +183,7 @@ def test_what_a_process_that_loads_images_refused_is_said_in_its_own_words():
     assert ending.verdict(MedclsError("Caught between: a.png")) == (2, "Caught between: a.png")
 
 
+@pytest.mark.slow
 def test_an_evaluation_elsewhere_keeps_its_predictions_and_can_be_made_again_in_its_place(
     run, tmp_path, monkeypatch, capsys
 ):
@@ -196,6 +198,7 @@ def test_an_evaluation_elsewhere_keeps_its_predictions_and_can_be_made_again_in_
     assert (tmp_path / "views" / "report.html").exists()
 
 
+@pytest.mark.slow
 def test_fewer_epochs_than_a_run_has_behind_it_are_refused_and_a_plain_resume_still_works(
     finished, tmp_path, monkeypatch, capsys
 ):
@@ -218,6 +221,7 @@ def test_fewer_epochs_than_a_run_has_behind_it_are_refused_and_a_plain_resume_st
     assert (run / "report.html").read_text(encoding="utf-8") != "older"
 
 
+@pytest.mark.slow
 def test_a_run_stopped_in_its_first_epoch_is_started_over_by_the_same_command(finished, tmp_path, monkeypatch, capsys):
     run = tmp_path / "a run"
     root = OmegaConf.load(finished / "config.yaml").data.root
@@ -276,6 +280,7 @@ def test_half_written_files_are_swept_only_where_nobody_else_can_be_writing(tmp_
     assert {path.name for path in tmp_path.iterdir()} == {"train.log"}
 
 
+@pytest.mark.slow
 def test_what_early_stopping_ended_is_not_trained_on_by_a_resume(folder, tmp_path, monkeypatch):
     root = folder({"a": 20, "b": 20})
     run_door(
@@ -290,6 +295,7 @@ def test_what_early_stopping_ended_is_not_trained_on_by_a_resume(folder, tmp_pat
     assert said.count("early stopping ended the training after 2 epochs: 1 epoch without a better val/auroc") == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("error", "code"), [(ending.Terminated(), 143), (KeyboardInterrupt(), 130)])
 def test_a_sweep_that_is_ended_from_outside_ends_with_that_code_and_begins_no_other_run(
     finished, tmp_path, monkeypatch, capsys, error, code
@@ -331,6 +337,7 @@ def test_an_empty_configuration_is_no_configuration_of_a_run(tmp_path):
         resumed(OmegaConf.create({"resume": str(tmp_path)}), [])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("left", ["", "epoch,step,val/loss\n", "epoch,step,val/loss,train/loss\n2,1"])
 def test_the_log_that_a_kill_left_does_not_stop_a_run_after_its_training(run, left):
     (run / "logs" / "version_1").mkdir()
@@ -353,6 +360,7 @@ def test_a_mistake_of_the_users_is_to_be_mended_before_the_same_command_goes_on(
     folder.close()
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_said_with_the_file_and_without_a_stack_trace(run, monkeypatch, capsys):
     def full(self: Path, *_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -372,6 +380,7 @@ def test_a_full_disk_is_said_with_the_file_and_without_a_stack_trace(run, monkey
     assert not list(run.glob(".*"))
 
 
+@pytest.mark.slow
 def test_a_log_that_cannot_be_written_any_more_ends_no_run(run, monkeypatch, capsys):
     monkeypatch.setattr("medcls.reporting.draw", lambda *_, **__: [])
     monkeypatch.setattr("medcls.run_folder.LogFile.flush", failing(OSError(errno.ENOSPC, "No space left on device")))
@@ -406,6 +415,7 @@ def test_a_folder_is_one_commands_alone_while_it_writes(tmp_path, monkeypatch, c
     again.close()
 
 
+@pytest.mark.slow
 def test_a_run_that_is_being_evaluated_or_trained_is_left_alone(run, monkeypatch, capsys):
     busy = RunFolder(run)
     busy.claim()
@@ -457,6 +467,7 @@ def test_an_interruption_ends_a_sweep(tmp_path, monkeypatch, capsys):
     assert done == [1]
 
 
+@pytest.mark.slow
 def test_a_seed_that_is_none_ends_its_own_run_of_a_sweep(folder, tmp_path, monkeypatch, capsys):
     root = folder({"a": 8, "b": 8})
     code, said = ended(

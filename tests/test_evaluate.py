@@ -52,6 +52,7 @@ def metrics(folder: Path) -> dict:
     return json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
 
 
+@pytest.mark.slow
 def test_in_16_bits_what_it_changes_is_told_and_the_run_keeps_its_exact_results(finished, capsys):
     before = (finished / "predictions" / "test.csv").read_bytes()
     run_door(evaluate.main, f"run={finished}", "precision=bf16", "resamples=100", "hydra.run.dir=near")
@@ -81,6 +82,7 @@ def test_a_run_is_evaluated_into_its_own_folder_as_training_left_it(run, finishe
     assert not Path("evaluations").exists()
 
 
+@pytest.mark.slow
 def test_metric_sections_from_the_csv_equal_those_from_the_run_byte_for_byte(finished, tmp_path):
     run_door(
         evaluate.main, f"predictions={finished}/predictions/test.csv", "positive_class=得病",
@@ -96,6 +98,7 @@ def test_metric_sections_from_the_csv_equal_those_from_the_run_byte_for_byte(fin
     assert metric_sections(tmp_path / "fitted" / "report.html") == expected
 
 
+@pytest.mark.slow
 def test_a_table_alone_is_judged_at_a_threshold_that_says_it_was_not_fitted(tmp_path):
     draw = np.random.default_rng(0)
     score = draw.uniform(0.05, 0.95, 80)
@@ -210,6 +213,7 @@ def test_two_evaluations_at_once_have_a_folder_each(tmp_path):
     assert len(list(Path("evaluations").iterdir())) == 2
 
 
+@pytest.mark.slow
 def test_another_operating_point_gets_a_folder_of_its_own(finished):
     before = (finished / "policies.json").read_bytes()
     run_door(evaluate.main, f"run={finished}", "operating_point=specificity>=0.9")
@@ -230,6 +234,7 @@ def changed_copy(finished: Path, to: Path, **settings: object) -> Path:
     return copy
 
 
+@pytest.mark.slow
 def test_what_is_not_fitted_otherwise_is_as_the_run_had_it(finished, tmp_path):
     run = changed_copy(finished, tmp_path / "run", coverage=0.8)
     run_door(evaluate.main, f"run={run}", "operating_point=f1", "resamples=100")
@@ -260,6 +265,7 @@ def test_more_than_two_classes_have_no_operating_point(tmp_path, monkeypatch, ca
     assert "operating_point means nothing with 3 classes" in said
 
 
+@pytest.mark.slow
 def test_views_are_averaged_and_fitted_for_themselves_or_not_at_all(finished):
     run_door(evaluate.main, f"run={finished}", "views=3")
     (made,) = Path("evaluations").iterdir()
@@ -271,6 +277,7 @@ def test_views_are_averaged_and_fitted_for_themselves_or_not_at_all(finished):
     assert "logit_得病" not in table
 
 
+@pytest.mark.slow
 def test_what_16_bits_change_is_seen_on_the_same_views(finished, monkeypatch):
     seen = []
     monkeypatch.setattr(evaluate, "HELD_AGAINST_EXACT", 5)
@@ -310,6 +317,7 @@ def test_another_site_must_know_the_same_classes(finished, folder, monkeypatch, 
     assert "healthy" in said and "data.label_map" in said
 
 
+@pytest.mark.slow
 def test_images_that_the_run_learned_from_are_counted_at_another_site(finished, tmp_path, caplog):
     root = shutil.copytree(finished.parent / "images", tmp_path / "elsewhere")
     run_door(evaluate.main, f"run={finished}", f"data.root={root}")
@@ -383,6 +391,7 @@ def test_a_damaged_run_folder_is_named_and_left_as_it_is(finished, tmp_path, mon
     assert {path: path.read_bytes() for path in damaged.rglob("*") if path.is_file()} == before
 
 
+@pytest.mark.slow
 def test_val_does_not_take_the_place_of_the_report_on_test(finished):
     before = (finished / "report.html").read_bytes()
     run_door(evaluate.main, f"run={finished}", "split=val", "resamples=100")
@@ -525,6 +534,7 @@ def test_p50_a_class_without_a_case_is_undefined_with_its_reason(tmp_path):
     assert "undefined" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_a_run_that_was_stopped_before_it_fitted_anything_is_brought_to_its_end(finished, tmp_path):
     stopped = Path(shutil.copytree(finished, tmp_path / "stopped"))
     shutil.rmtree(stopped / "predictions")

@@ -61,18 +61,21 @@ def test_the_runs_own_label_map_reads_the_raw_names_of_another_site(merged, tmp_
     assert written(tmp_path / "out")["external"]["values"]["n"] == 18
 
 
+@pytest.mark.slow
 def test_what_the_run_excluded_is_excluded_where_its_own_images_lie(merged, tmp_path, caplog):
     table = judged(merged, merged.parent / "images", tmp_path / "out")
     assert len(table) == 41 and "benign/00.png" not in set(table["path"])
     assert "left out 1 path of the run's data.exclude: benign/00.png" in caplog.text
 
 
+@pytest.mark.slow
 def test_a_label_map_that_is_typed_rules_over_the_runs(merged, tmp_path, picture):
     root = tree(tmp_path / "site", picture, {"normal": 5, "cancer": 5}, start=6000)
     table = judged(merged, root, tmp_path / "out", "data.label_map={malignant: [cancer], other: [normal]}")
     assert table["label"].value_counts().to_dict() == {"malignant": 5, "other": 5}
 
 
+@pytest.mark.slow
 def test_what_is_offered_for_a_class_that_the_run_does_not_know_can_be_typed(
     merged, tmp_path, picture, monkeypatch, capsys
 ):
@@ -91,6 +94,7 @@ def test_what_is_offered_for_a_class_that_the_run_does_not_know_can_be_typed(
 @pytest.mark.parametrize(("only", "there", "undefined"), [
     ("malignant", "sensitivity", "specificity"), ("normal", "specificity", "sensitivity"),
 ])  # fmt: skip
+@pytest.mark.slow
 def test_a_site_of_one_class_gets_what_can_be_said(merged, tmp_path, picture, caplog, only, there, undefined):
     root = tree(tmp_path / "site", picture, {only: 9}, start=7000)
     judged(merged, root, tmp_path / "out")
@@ -102,11 +106,13 @@ def test_a_site_of_one_class_gets_what_can_be_said(merged, tmp_path, picture, ca
     assert "undefined" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_splits_of_another_site_need_not_hold_every_class(merged, tmp_path, picture):
     root = tree(tmp_path / "site", picture, {"train/malignant": 4, "test/benign": 4}, start=8000)
     assert len(judged(merged, root, tmp_path / "out")) == 8
 
 
+@pytest.mark.slow
 def test_the_frame_that_the_run_learned_from_is_the_frame_that_is_judged(tmp_path, monkeypatch, capsys):
     def stacks(root: Path, seed: int) -> Path:
         """Files of two pages: the first black in all, the second an image."""

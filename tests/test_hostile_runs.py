@@ -143,6 +143,7 @@ def test_p60_a_hostile_run_folder_is_refused_by_the_commands(run, marker, monkey
     assert not marker.exists()
 
 
+@pytest.mark.slow
 def test_p60_a_pickle_is_no_checkpoint(run, marker, monkeypatch, capsys):
     class Harm:
         def __reduce__(self) -> tuple[Callable[..., object], tuple[str]]:
@@ -184,6 +185,7 @@ def test_p60_loggers_stay_in_the_run_folder(loggers):
     refuse_ways_out({"csv": {"name": "logs", "version": "a..b/c"}})
 
 
+@pytest.mark.slow
 def test_p60_links_out_of_a_run_folder_are_not_written_through(run, tmp_path, monkeypatch, capsys):
     outside = tmp_path / "outside.txt"
     outside.write_text("mine")

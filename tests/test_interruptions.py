@@ -115,6 +115,7 @@ def test_nobody_who_listens_ends_a_command_quietly(finished, tmp_path):
     assert said == ""
 
 
+@pytest.mark.slow
 def test_a_closed_standard_output_is_no_error(tmp_path):
     answer = subprocess.run(
         ["sh", "-c", f"{sys.executable} -m medcls.cache >&-"], stderr=subprocess.PIPE, cwd=tmp_path, check=False

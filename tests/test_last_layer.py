@@ -100,6 +100,7 @@ def test_it_is_the_last_layer_that_was_drawn():
         assert not layer.bias.any()
 
 
+@pytest.mark.slow
 def test_weights_of_the_same_classes_keep_their_last_layer(tmp_path: Path):
     source = made("mobilenetv3_small").network
     with torch.no_grad():

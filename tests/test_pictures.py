@@ -38,6 +38,7 @@ def shown(folder, monkeypatch):
     return draw
 
 
+@pytest.mark.slow
 def test_p19_the_resize_policy_is_a_named_choice_shown_in_the_preview(shown):
     outcomes = {policy: shown(policy) for policy in ("squash", "letterbox", "crop")}
     for policy, asked in outcomes.items():

@@ -26,6 +26,7 @@ def finding(run: Path) -> dict:
     return next(one for one in found if one["check"] == "locked_test")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_fresh")
 def test_p14_a_test_that_evaluate_or_compare_read_is_met_in_a_later_training(
     folder: Callable[..., Path], picture: Callable[..., Path], tmp_path: Path

@@ -134,6 +134,7 @@ def test_the_log_begins_with_the_hardware(finished):
     assert any("no weights loaded" in line and "model.weights=" in line for line in lines)
 
 
+@pytest.mark.slow
 def test_weights_of_a_finished_run_start_another(finished, tmp_path):
     root = OmegaConf.load(finished / "config.yaml").data.root
     run_door(
@@ -160,6 +161,7 @@ def test_a_second_run_into_the_same_folder_is_refused(finished, monkeypatch, cap
     assert (finished / "checkpoints" / "best.ckpt").exists()
 
 
+@pytest.mark.slow
 def test_preview_makes_pictures_and_trains_nothing(folder, tmp_path):
     root = folder({"a": 10, "b": 10})
     run_door(
@@ -170,6 +172,7 @@ def test_preview_makes_pictures_and_trains_nothing(folder, tmp_path):
     assert not any(name.endswith(".ckpt") for name in names)
 
 
+@pytest.mark.slow
 def test_a_sweep_leaves_test_alone_and_returns_the_monitored_metric(folder, tmp_path, monkeypatch):
     root = folder({"a": 12, "b": 12})
     returned = []
@@ -215,6 +218,7 @@ def test_one_logit_gives_two_columns(folder, tmp_path):
     assert np.allclose(table.probabilities().sum(axis=1), 1)
 
 
+@pytest.mark.slow
 def test_exact_statistics_are_of_images_as_the_network_sees_them(folder, tmp_path, monkeypatch):
     # Normalised twice on their way, the images would be all but constant, and the statistics worthless.
     root = folder({"a": 24, "b": 24})
@@ -251,6 +255,7 @@ def test_nan_loss_stops_and_keeps_the_last_good_checkpoint(folder, tmp_path, mon
     assert not list((tmp_path / "run").rglob("*.tmp"))
 
 
+@pytest.mark.slow
 def test_resume_refuses_other_settings_and_changed_images(finished, tmp_path, monkeypatch, capsys):
     copy = Path(shutil.copytree(finished, tmp_path / "run"))
     for arguments, says in (
@@ -277,6 +282,7 @@ def test_resume_refuses_other_settings_and_changed_images(finished, tmp_path, mo
     assert "the data now has" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_resume_from_another_folder_and_for_longer(folder, tmp_path, monkeypatch):
     root = folder({"a": 12, "[old]": 12})
     monkeypatch.chdir(root.parent)
@@ -322,6 +328,7 @@ def test_p60_resume_builds_nothing_that_medcls_does_not_ship(finished, tmp_path,
     assert "os.system" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_p40_the_same_seed_gives_the_same_weights(folder, tmp_path):
     root = folder({"a": 12, "b": 12})
     states = []

@@ -124,6 +124,7 @@ def _settings_of_the_process_stay(monkeypatch):
     torch.backends.cudnn.benchmark = False
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("settings", WORKS, ids=["one", "other"])
 def test_what_works_works_to_the_report(folder, tmp_path, settings):
     root = folder({"a": 24, "b": 24})

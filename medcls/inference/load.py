@@ -64,6 +64,8 @@ class Loaded:
         The fingerprint of the manifest that it was trained on.
     run : str
         Of which training it is (`train.identity`); empty where a checkpoint does not say it.
+    epoch : int or None
+        After which epoch it was written, counted from 0.
     """
 
     network: ClassLogits
@@ -75,6 +77,7 @@ class Loaded:
     stamps: tuple[str, ...]
     manifest: str = ""
     run: str = ""
+    epoch: int | None = None
 
 
 def load(checkpoint: Path, build: Callable[[Mapping[str, Any]], nn.Module]) -> Loaded:
@@ -122,6 +125,7 @@ def load(checkpoint: Path, build: Callable[[Mapping[str, Any]], nn.Module]) -> L
         stamps=tuple(described.get("stamps", ())),
         manifest=str(described.get("manifest", "")),
         run=str(described.get("run", "")),
+        epoch=described["epoch"],
     )
 
 

@@ -25,11 +25,10 @@ def predict_split(
     loaded: Loaded,
     data: ImageDataModule,
     split: str,
-    device: torch.device,
+    predictor: "Predictor",
     progress: Callable[[int, int], None] | None = None,
     *,
     views: int = 1,
-    arithmetic: Arithmetic = EXACT,
 ) -> Predictions:
     """Predict one split, each row of the manifest exactly once.
 
@@ -40,23 +39,20 @@ def predict_split(
     data : ImageDataModule
         Over a manifest that has the split, with the checkpoint's preprocessing.
     split : str
-    device : device
-        Where the network is to run.
+    predictor : Predictor
+        The checkpoint's network, made ready.
     progress : callable, optional
         Called with batches done and batches in all.
     views : int
         Test-time augmentation: the mean probability over the image itself and `views - 1` augmented copies, by the
         augmentation that `data` has. The same draws each time.
-    arithmetic : Arithmetic
-        How the network computes.
 
     Returns
     -------
     Predictions
         With logits where there is one view.
     """
-    rows = data.manifest.rows
-    predictor = Predictor(loaded.network, device, arithmetic)
+    rows, device = data.manifest.rows, predictor.device
     tables = []
     for view in range(views):
         batches = data.rows_of(split, view, device, batch_size(device, data.preprocessing.size))
@@ -86,8 +82,9 @@ class Predictor:
     """
 
     def __init__(self, network: ClassLogits, device: torch.device, arithmetic: Arithmetic = EXACT) -> None:
+        self.device = device
         self._network, self._arithmetic = network.to(device).eval(), arithmetic
-        self._in_parts: InParts | None = None
+        self._ready: Callable[[Tensor], Tensor] | None = None
 
     @torch.inference_mode()
     def __call__(
@@ -116,12 +113,14 @@ class Predictor:
         total = len(batches) if isinstance(batches, Sized) else 0
         scores: list[Tensor] = []
         numbers: list[Tensor] = []
+        in_parts: InParts | None = None
         for done, (images, _, rows) in enumerate(batches, start=1):
-            if self._in_parts is None:
-                network = ready(self._network, images, self._arithmetic)
-                self._in_parts = InParts(network, len(images), same_size=self._arithmetic.compile)
+            if self._ready is None:
+                self._ready = ready(self._network, images, self._arithmetic)
+            if in_parts is None:
+                in_parts = InParts(self._ready, len(images), same_size=self._arithmetic.compile)
             # They stay on the device until the end: to fetch each batch's would let it wait.
-            scores.append(self._in_parts(images))
+            scores.append(in_parts(images))
             numbers.append(rows)
             if progress is not None:
                 progress(done, max(total, done))

@@ -409,7 +409,7 @@ def read_state(path: Path) -> tuple[dict[str, Tensor], Mapping[str, Any]]:
         ) from error
     description = {}
     if isinstance(content, dict) and isinstance(content.get("medcls"), dict):
-        description, content = content["medcls"], content.get("state_dict")
+        description, content = content["medcls"] | {"epoch": content.get("epoch")}, content.get("state_dict")
         prefix = "network."
         if isinstance(content, dict) and any(name.startswith(prefix) for name in content):
             content = {name[len(prefix) :]: t for name, t in content.items() if name.startswith(prefix)}

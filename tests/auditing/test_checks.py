@@ -502,6 +502,7 @@ def test_p14_twenty_earlier_seeds_are_one_finding():
 # Real sets
 
 
+@pytest.mark.slow
 @pytest.mark.real
 def test_p01_brain_tumor_has_228_distinct_images_of_253(real_data):
     manifest = from_folders(real_data / "brain_tumor", strict=False)

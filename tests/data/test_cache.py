@@ -163,6 +163,7 @@ def go(process: subprocess.Popen) -> None:
     process.stdin.flush()
 
 
+@pytest.mark.slow
 def test_p15_a_kill_in_the_middle_loses_a_batch_and_no_slot_lies(tmp_path):
     process = start(tmp_path / "asked", stop_at=21)
     go(process)
@@ -204,6 +205,7 @@ def test_p15_stopped_between_pictures_and_names_no_slot_lies(monkeypatch, calls)
     check(filled(range(8)), range(8))
 
 
+@pytest.mark.slow
 def test_p15_of_two_processes_one_fills_and_the_other_finds(tmp_path):
     both = [start(tmp_path / "asked") for _ in range(2)]
     for process in both:

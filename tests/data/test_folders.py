@@ -225,6 +225,7 @@ def test_a_note_on_a_name_that_is_not_utf8_can_be_printed(folder):
     "".join(list_images(root)[1]).encode()
 
 
+@pytest.mark.slow
 def test_phantoms_are_made_at_their_own_place_alone_and_announced(tmp_path, monkeypatch, caplog):
     real = phantoms.ensure_phantoms
     assert inspect.signature(real).parameters["images"].default == PHANTOMS_MADE

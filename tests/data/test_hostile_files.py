@@ -400,6 +400,7 @@ def test_a_file_without_permission_is_listed(tmp_path: Path, monkeypatch: pytest
     assert [failure.reason for failure in failures] == ["no permission to read it"]
 
 
+@pytest.mark.slow
 def test_the_whole_corpus_at_once_within_its_memory(tmp_path: Path) -> None:
     """Of every file its own outcome, in the order asked, and no more memory than is stated above."""
     if not Path("/proc/self/status").is_file():

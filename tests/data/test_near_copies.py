@@ -185,6 +185,7 @@ def test_p01_near_copies_of_real_sets(real_data: Path, name: str, pairs: int, im
     assert (len(near), len(set(near["first"]) | set(near["second"]))) == (pairs, images)
 
 
+@pytest.mark.slow
 @pytest.mark.real
 def test_chests_of_different_children_are_no_near_copies(real_data: Path):
     root = real_data / "chest_xray"

@@ -80,6 +80,7 @@ def test_nothing_else_is_left_beside_it(made: Path) -> None:
     assert [p.name for p in made.parent.iterdir()] == ["breast_cancer"]
 
 
+@pytest.mark.slow
 def test_the_same_to_the_byte_whatever_the_threads(tmp_path: Path) -> None:
     for name, threads in (("one", 1), ("four", 4)):
         ensure_phantoms(tmp_path / name, images=14, seed=3, threads=threads)
@@ -284,6 +285,7 @@ def test_there_is_something_to_learn_and_it_is_not_trivial(
     assert 0.65 < auroc(components, labels == "malignant", patients) < 0.9
 
 
+@pytest.mark.slow
 def test_cues_separate_and_overlap() -> None:
     """What the pictures are drawn from: no one feature decides, all together nearly do."""
     lesions = [

@@ -358,6 +358,7 @@ module.survey(root, sorted(p.name for p in root.iterdir()), progress=progress)
 """
 
 
+@pytest.mark.slow
 def test_p15_a_kill_in_the_middle_keeps_what_was_found(tmp_path, own_cache, opened):
     root = tmp_path / "images"
     some(root, 20)
@@ -372,6 +373,7 @@ def test_p15_a_kill_in_the_middle_keeps_what_was_found(tmp_path, own_cache, open
     assert len(opened) == 12  # two batches of four were kept
 
 
+@pytest.mark.slow
 def test_several_processes_share_the_store(tmp_path, own_cache, opened):
     root = tmp_path / "images"
     paths = some(root, 40)

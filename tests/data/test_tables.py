@@ -611,6 +611,7 @@ def test_phantoms_in_a_table_say_that_they_are_phantoms(tmp_path):
 SKIN = {"path_template": "{image_id}.jpg", "label_column": "dx", "group_column": "lesion_id"}
 
 
+@pytest.mark.slow
 @pytest.mark.real
 def test_skin_cancer_lists_as_it_lies(real_data):
     root = real_data / "skin_cancer"

@@ -59,6 +59,7 @@ def test_the_temperature_that_made_the_labels_is_found(classes, truth):
     assert calibration.warnings == ()
 
 
+@pytest.mark.slow
 @settings(max_examples=12, deadline=None)
 @given(n=st.integers(20, 80), seed=st.integers(0, 10**6), k=st.integers(2, 5))
 def test_no_temperature_has_a_lower_loss(n, seed, k):
@@ -419,6 +420,7 @@ def of_patients(n, each, classes, seed, temperature=1.0):
     return from_logits(rows.assign(split="val"), np.arange(n), logits, classes, classes[-1] if k == 2 else None, "abc")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("n", "each", "classes"), [(200, 1, BINARY), (300, 3, BINARY), (300, 1, FOUR)])
 def test_the_test_of_calibration_keeps_its_5_percent(n, each, classes):
     p = np.array([calibration_test(of_patients(n, each, classes, seed)).p for seed in range(200)])
@@ -438,6 +440,7 @@ def test_the_test_of_calibration_is_raos_score_test():
     assert test.method == f"score test of slope 1 and intercept 0: chi-squared {test.statistic:.2f}, df 2"
 
 
+@pytest.mark.slow
 def test_what_was_fitted_on_few_rows_is_allowed_for():
     """A temperature fitted on as many rows as are tested varies as much as the test does."""
     p, allowed = [], []

@@ -39,6 +39,7 @@ def test_a_perfect_model_lies_as_far_off_as_its_note_says():
     np.testing.assert_allclose(said, seen, rtol=0.15)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("each", [1, 4])
 def test_the_band_holds_the_truth(each):
     at = np.array([0.1, 0.3, 0.5, 0.7])

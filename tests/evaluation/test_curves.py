@@ -432,6 +432,7 @@ ODD = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("error::RuntimeWarning")
 @pytest.mark.parametrize("name", ODD)
 def test_every_figure_is_drawn_and_nothing_lies_upon_anything(name):

@@ -269,6 +269,7 @@ def test_a_bootstrap_of_few_groups_has_wider_limits_and_says_so():
 # --- the table
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None)
 @given(
     k=st.sampled_from([2, 3]),

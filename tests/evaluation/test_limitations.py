@@ -510,6 +510,7 @@ def test_a_shift_to_a_prevalence_that_stands_on_few_rows_is_weakly_founded():
     assert silent(found(assessment(predictions(seed=1), few, prevalence=None)), "shift to the stated")
 
 
+@pytest.mark.slow
 def test_ppv_holds_for_one_prevalence():
     table = predictions(seed=1)
     said = the_one(found(assessment(table, prevalence=None)), "hold where the images are 70.0% other, 30.0% ill")
@@ -522,6 +523,7 @@ def test_ppv_holds_for_one_prevalence():
     assert "prevalence='{a: 0.1, ...}'" in four.text
 
 
+@pytest.mark.slow
 def test_p17_images_are_not_patients():
     pairs = [f"patient {number // 2}" for number in range(1000)]
     listed = found(assessment(predictions(seed=1, group=pairs)))

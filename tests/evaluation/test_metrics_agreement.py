@@ -42,6 +42,7 @@ def named(k):
     return tuple(f"class {i}" for i in range(k))
 
 
+@pytest.mark.slow
 @settings(max_examples=100, deadline=None)
 @given(table=tables(classes=st.just(2)), first=st.booleans(), threshold=st.sampled_from([None, 0.0, 0.3, 0.5, 1.0]))
 def test_binary_figures_agree(table, first, threshold):
@@ -61,6 +62,7 @@ def test_binary_figures_agree(table, first, threshold):
     np.testing.assert_array_equal(metrics.confusion, sk.confusion_matrix(labels, predicted, labels=[0, 1]))
 
 
+@pytest.mark.slow
 @settings(max_examples=50, deadline=None)
 @given(table=tables(classes=st.integers(3, 5)))
 def test_figures_of_several_classes_agree(table):
@@ -92,6 +94,7 @@ def test_figures_of_several_classes_agree(table):
     np.testing.assert_array_equal(metrics.confusion, sk.confusion_matrix(labels, predicted, labels=range(k)))
 
 
+@pytest.mark.slow
 @settings(max_examples=100, deadline=None)
 @given(table=tables(classes=st.integers(3, 5), smallest=20))
 def test_averages_are_scikit_learns_own_where_it_has_every_class(table):

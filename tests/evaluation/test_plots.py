@@ -251,6 +251,7 @@ def test_save_leaves_nothing_half_written(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_names_that_matplotlib_would_misread_are_shown_as_they_are(tmp_path):
     names = ("_hidden", "cost $5$ or $x^", "<script>alert(1)</script>", "two\nlines", "a" * 300)
     for number, figure in enumerate(every_figure(names)):

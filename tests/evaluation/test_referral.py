@@ -102,6 +102,7 @@ def test_coverage_by_simulation(n, sureness, coverage):
     assert coverage - error <= held.mean() <= coverage + 1 / (n + 1) + error
 
 
+@pytest.mark.slow
 def test_patients_of_many_images_do_not_pass_for_many_patients():
     """Images of one patient share their fate: rows taken as independent would promise too much."""
     rng = np.random.default_rng(2)

@@ -266,6 +266,7 @@ def test_without_images_there_are_none(headline, sources, drawn):
 # What follows from the predictions alone
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("classes", [BINARY, NASTY], ids=["binary", "several"])
 def test_metric_sections_are_the_same_from_a_file(classes, tmp_path):
     fitted = fit_policies(predictions("val", classes))

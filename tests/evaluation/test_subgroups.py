@@ -270,6 +270,7 @@ def test_p17_a_rank_counts_patients_where_they_have_several_images():
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("each", [1, 3])
 def test_chance_is_not_called_a_gap(each):
     """Four of the seeds of which the slow test takes hundreds."""

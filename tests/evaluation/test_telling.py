@@ -92,6 +92,7 @@ def anew(one, table):
     )
 
 
+@pytest.mark.slow
 def test_no_table_of_chance_is_called_worse_than_chance():
     one = judged_at("youden", 0.0)
     for seed in range(60):

@@ -89,6 +89,7 @@ def test_a_tiny_table_is_judged_and_told(labels, scores, groups, how, tmp_path, 
     assert " nan" not in report and ">nan" not in report
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [3, 6, 12])
 @pytest.mark.parametrize("groups", ["alone", "pairs"])
 def test_classes_of_one_row_are_judged_and_told(n, groups, tmp_path, monkeypatch):
@@ -103,6 +104,7 @@ def test_classes_of_one_row_are_judged_and_told(n, groups, tmp_path, monkeypatch
     assert "nan" not in (tmp_path / "report.md").read_text(encoding="utf-8").split()
 
 
+@pytest.mark.slow
 def test_one_case_of_ten_has_every_figure_and_no_band(tmp_path):
     """`need at least one array to stack` once ended it."""
     results = judged(np.r_[1, np.zeros(9, int)], ONE_CASE, [""] * 10, telling())

@@ -2,18 +2,17 @@
 
 import itertools
 import random
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 Row = dict[str, str]
 Pair = frozenset[tuple[str, str]]
 
 
-def pairs_of(factors: Mapping[str, Sequence[str]], apart: Collection[frozenset[str]] = ()) -> set[Pair]:
-    """Every pair of values of two factors, but of two that are kept apart."""
+def pairs_of(factors: Mapping[str, Sequence[str]]) -> set[Pair]:
+    """Every pair of values of two factors."""
     return {
         frozenset({(one, a), (other, b)})
         for one, other in itertools.combinations(sorted(factors), 2)
-        if frozenset({one, other}) not in apart
         for a in factors[one]
         for b in factors[other]
     }
@@ -24,13 +23,13 @@ def pairs_in(row: Row) -> set[Pair]:
     return {frozenset(pair) for pair in itertools.combinations(sorted(row.items()), 2)}
 
 
-def covering(factors: Mapping[str, Sequence[str]], apart: Collection[frozenset[str]] = (), seed: int = 0) -> list[Row]:
+def covering(factors: Mapping[str, Sequence[str]], seed: int = 0) -> list[Row]:
     """Build rows greedily until each pair has met: of some rows tried each time, the one with the most new pairs.
 
     The same seed gives the same rows.
     """
     draw = random.Random(seed)
-    missing = pairs_of(factors, apart)
+    missing = pairs_of(factors)
     rows = []
     while missing:
         first = draw.choice(sorted(map(sorted, missing)))

@@ -32,6 +32,7 @@ def batch_norms(network: nn.Module) -> int:
     return sum(event.count for event in profile.key_averages() if event.key == "aten::batch_norm")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("make", "left"),
     [

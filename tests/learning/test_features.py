@@ -188,6 +188,7 @@ def test_what_does_not_qualify_goes_the_long_way_and_says_why(manifest, tmp_path
         assert reason in caplog.text
 
 
+@pytest.mark.slow
 def test_where_images_are_read_anew_each_epoch_features_serve_too(manifest, tmp_path, caplog):
     caplog.set_level(logging.DEBUG, "medcls")
     slow = trained(manifest, tmp_path, fast=False, memory_for_images=0)[0]

@@ -57,6 +57,7 @@ def test_across_a_boundary_between_phases(tmp_path: Path, phases: list) -> None:
     compare(tmp_path, phases=phases, scheduler="cosine")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("exact", [False, True], ids=["running", "exact"])
 @pytest.mark.parametrize("ema", [False, True], ids=["raw", "ema"])
 def test_with_averaged_weights_and_exact_statistics(tmp_path: Path, ema: bool, exact: bool) -> None:
@@ -69,6 +70,7 @@ def test_with_loader_processes_that_fetch_ahead(tmp_path: Path, persistent: bool
     compare(tmp_path, workers=1, persistent=persistent)
 
 
+@pytest.mark.slow
 def test_after_kill_9(tmp_path: Path) -> None:
     program = [sys.executable, tiny_run.__file__, str(tmp_path / "killed"), "killed"]
     ended = subprocess.run(program, capture_output=True, text=True, timeout=120)

@@ -173,6 +173,7 @@ def test_compiles():
         torch.testing.assert_close(torch.compile(network, backend="aot_eager")(images), network(images))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("in_chans", [1, 3])
 def test_exports_with_a_free_batch_size(in_chans):
     network = mobilenetv3_small(2, in_chans, width=0.35).eval()

@@ -84,6 +84,7 @@ def test_account_of_nothing_names_the_setting():
     assert "model.weights=default" in str(account)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "count"), [("inception_v3", 14), ("googlenet", 20)])
 def test_account_names_the_auxiliary_head_that_is_left_out(tmp_path, name, count):
     published = torchvision.models.get_model(name, weights=None, aux_logits=True, init_weights=False)
@@ -222,6 +223,7 @@ def test_p25_frozen_and_never_loaded_stops_the_run(large_file):
         refuse_frozen_unloaded(account, [*blocks, "classifier.3.bias"])
 
 
+@pytest.mark.slow
 def test_p25_a_network_with_constants_that_no_file_holds_may_be_frozen(tmp_path):
     """Swin keeps masks and index tables as buffers that are not saved: nothing of it stays random."""
     torch.save(timm_network("swin_tiny_patch4_window7_224", 5).state_dict(), tmp_path / "swin.pth")
@@ -359,6 +361,7 @@ def normalised(pixels, preprocessing):
     return (pixels - mean) / std
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["eval", "train"])
 @pytest.mark.parametrize(
     ("name", "build"),

@@ -97,6 +97,7 @@ def test_p24_preprocessing_comes_with_torchvisions_weights(name, size, mean):
     assert published("torchvision", name).preprocessing == preprocessing
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["inception_v3", "googlenet"])
 def test_p24_networks_that_torchvision_renormalises_inside_get_the_scaling_of_their_weights(name, settled):
     """T2's mistake: torchvision sets `transform_input` only when its own weights are asked for."""
@@ -220,6 +221,7 @@ def test_the_first_convolution_of_a_grey_network_can_be_folded(build, name):
     assert 0.5 < first.weight.std() / colour.weight.std() < 2
 
 
+@pytest.mark.slow
 def test_imports_stay_light():
     program = (
         "import sys, medcls.models; assert 'torch' not in sys.modules, 'torch';"
@@ -242,6 +244,7 @@ def test_summary_counts_what_the_paper_counts():
     assert sum(int(row[-1].replace(",", "")) for row in rows) == 216_589_760
 
 
+@pytest.mark.slow
 def test_summary_counts_attention():
     assert "(17563.8 M)" in summarise(torchvision_network("vit_b_16", 1000), (3, 224, 224))
 
@@ -259,6 +262,7 @@ def test_summary_leaves_the_network_as_it_was():
     assert not any(module._forward_hooks for module in network.modules())
 
 
+@pytest.mark.slow
 def test_summary_refuses_a_size_the_network_cannot_take():
     with pytest.raises(MedclsError, match=r"3 x 96 x 96.*data\.image_size"):
         summarise(torchvision_network("vit_b_16", 2), (3, 96, 96))
