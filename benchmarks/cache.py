@@ -10,10 +10,10 @@ from pathlib import Path
 import torch
 
 from benchmarks.results import ratio, report
-from medcls.data.folders import from_folders
 from medcls.data.module import ImageDataModule
-from medcls.data.phantoms import GROUP_PATTERN, ensure_phantoms
-from medcls.data.splits import split
+from medcls.data.sources.folders import from_folders
+from medcls.data.sources.phantoms import GROUP_PATTERN, ensure_phantoms
+from medcls.data.splits.split import split
 from medcls.preprocessing import Preprocessing
 
 

@@ -4,9 +4,10 @@ Of each format and size there are a few files of one smooth, noisy picture. In o
 
 - the least that could be done: Pillow opens the file, converts it to RGB and resizes it (of a DICOM file: pydicom
   reads it, NumPy spreads its values over 8 bits by their smallest and largest);
-- `medcls.data.images.read` and `resize`, which do so by the rules that stand there: checksums, orientation, windows;
-- `medcls.data.survey.survey`, which reads every file once and looks at what it shows, against `read` alone in as many
-  threads.
+- `medcls.data.reading.images.read` and `resize`, which do so by the rules that stand there: checksums, orientation,
+  windows;
+- `medcls.data.sources.survey.survey`, which reads every file once and looks at what it shows, against `read` alone in
+  as many threads.
 """
 
 import argparse
@@ -24,8 +25,8 @@ from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
 from benchmarks.results import ratio, report, seconds
 from medcls import cores, hardware
-from medcls.data import images
-from medcls.data.survey import survey
+from medcls.data.reading import images
+from medcls.data.sources.survey import survey
 from medcls.preprocessing import Decoding
 
 

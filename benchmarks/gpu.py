@@ -45,7 +45,7 @@ from benchmarks.pieces import OUT, classifier_of, loaders, read, trainer_with
 from benchmarks.results import ratio, report, seconds
 from medcls import hardware
 from medcls.data.manifest import Manifest
-from medcls.data.phantoms import ensure_phantoms
+from medcls.data.sources.phantoms import ensure_phantoms
 from medcls.data.transforms import Augmentation
 from medcls.learning.callbacks import SeedEachEpoch
 from medcls.models.mobilenetv3 import mobilenetv3_large

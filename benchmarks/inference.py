@@ -21,9 +21,9 @@ import torch
 from benchmarks.pieces import PHANTOMS, arguments, preprocessing_at
 from benchmarks.results import ratio, report
 from medcls import hardware
-from medcls.data.folders import from_folders
 from medcls.data.module import ImageDataModule
-from medcls.data.survey import survey
+from medcls.data.sources.folders import from_folders
+from medcls.data.sources.survey import survey
 from medcls.inference.arithmetic import Arithmetic
 from medcls.inference.load import ClassLogits
 from medcls.inference.predict import Predictor, batch_size

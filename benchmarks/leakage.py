@@ -20,14 +20,14 @@ from scipy.stats import t
 from sklearn.model_selection import StratifiedGroupKFold
 
 from medcls import hardware
-from medcls.configuration import build, configurations, offer_experiments
+from medcls.cli.configuration import build, configurations, offer_experiments
 from medcls.data.manifest import Manifest
-from medcls.data.near_copies import near_sets
-from medcls.data.splits import together
-from medcls.evaluation.metrics import classification_metrics
+from medcls.data.splits.near_copies import near_sets
+from medcls.data.splits.split import together
 from medcls.inference.load import ClassLogits
 from medcls.inference.predict import Predictor
 from medcls.learning.callbacks import SeedEachEpoch
+from medcls.statistics.metrics import classification_metrics
 from medcls.train import choose_preprocessing, make_classifier, make_loaders
 
 EXTRA = {"skin_cancer": ["data.image_size=64", "data.batch_size=64"], "brain_tumor": ["data.image_size=96"]}

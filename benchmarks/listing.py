@@ -70,7 +70,7 @@ def measure_walk(root: Path) -> dict[str, float]:
 
 def measure_listing(root: Path) -> dict[str, float]:
     """`list_images`, in seconds, and how much its table and the making of it add to memory."""
-    from medcls.data.folders import list_images
+    from medcls.data.sources.folders import list_images
 
     before, start = most_memory(), time.perf_counter()
     list_images(root)
@@ -79,7 +79,9 @@ def measure_listing(root: Path) -> dict[str, float]:
 
 def measure_rest(root: Path) -> dict[str, float]:
     """Each step from the listing to the split, in seconds, with a counter in place of what the pixels hash to."""
-    from medcls.data import folders, manifest, splits
+    from medcls.data import manifest
+    from medcls.data.sources import folders
+    from medcls.data.splits.split import split as splits
 
     figures = {}
 

@@ -15,10 +15,10 @@ from torch import nn
 from torch.optim import AdamW
 
 from medcls import hardware
-from medcls.data.folders import from_folders
 from medcls.data.manifest import Manifest
 from medcls.data.module import ImageDataModule
-from medcls.data.splits import split
+from medcls.data.sources.folders import from_folders
+from medcls.data.splits.split import split
 from medcls.data.transforms import Augmentation
 from medcls.learning.classifier import Classifier
 from medcls.learning.losses import cross_entropy

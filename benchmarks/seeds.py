@@ -20,8 +20,8 @@ import yaml
 
 from benchmarks.pieces import OUT
 from benchmarks.results import report, seconds
-from medcls.evaluation.intervals import intervals
 from medcls.evaluation.predictions import Predictions, read_csv
+from medcls.statistics.intervals import intervals
 
 
 def train(checkout: Path, settings: Sequence[str], seed: int, folder: Path) -> tuple[Predictions, float]:

@@ -35,12 +35,12 @@ LIBRARIES = (
 # Steps of a run before its first epoch, each by the name of the function that takes it.
 STAGES = {
     "reading the manifest": ("medcls.train", "read_source"),
-    "splitting": ("medcls.data.splits", "split"),
-    "rehearsing the report": ("medcls.reporting", "rehearse"),
+    "splitting": ("medcls.data.splits.split", "split"),
+    "rehearsing the report": ("medcls.workflow.reporting", "rehearse"),
     "the audit": ("medcls.auditing.quick", "audit_quickly"),
     "the network": ("medcls.train", "make_classifier"),
     "its summary": ("medcls.models.summary", "summarise"),
-    "pictures of the data": ("medcls.pictures", "of_data"),
+    "pictures of the data": ("medcls.workflow.pictures", "of_data"),
 }
 
 
@@ -107,7 +107,7 @@ def main() -> None:
     seen: dict[str, Any] = {"stages": {}, "resident": []}
     begun = time.perf_counter()
 
-    from medcls.importing import import_large
+    from medcls.cli.importing import import_large
 
     for name in LIBRARIES:
         import_large(name)

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from medcls.configuration import open_door, plain, read_source, settle_paths, source_settings, split_settings
+from medcls.cli.configuration import open_door, plain, read_source, settle_paths, source_settings, split_settings
 from medcls.errors import MedclsError, typed
-from medcls.run_folder import RunFolder
+from medcls.runs.run_folder import RunFolder
 
 if TYPE_CHECKING:
     # Everything heavy is imported where it is used, so that a typo is answered before anything is loaded.
@@ -69,14 +69,14 @@ def audit(cfg: DictConfig, folder: RunFolder) -> int:
     MedclsError
         What the user can mend, before anything is written.
     """
-    from medcls import terminal
     from medcls.auditing.checks import check
     from medcls.auditing.exclusions import foretold
     from medcls.auditing.locked import earlier_tests
     from medcls.auditing.page import page
     from medcls.auditing.record import record
+    from medcls.cli import terminal
     from medcls.data.manifest import read_exclusions
-    from medcls.evaluation.sample_size import check_half_width
+    from medcls.statistics.sample_size import check_half_width
 
     check_settings(cfg)
     half_width = check_half_width(cfg.precision_of_sensitivity)
@@ -170,7 +170,7 @@ def read_images(cfg: DictConfig) -> Manifest:
 def try_to_split(manifest: Manifest, settings: Mapping[str, Any]) -> tuple[Manifest | None, list[Finding]]:
     """The images as a training would split them; that it could not is a finding."""
     from medcls.auditing.findings import Finding
-    from medcls.data.splits import split
+    from medcls.data.splits.split import split
 
     try:
         return split(manifest, **settings), []
@@ -182,8 +182,8 @@ def show_findings(findings: Sequence[Finding]) -> None:
     """Print one line a finding, the worst first."""
     import pandas as pd
 
-    from medcls import terminal
     from medcls.auditing.findings import LEVELS
+    from medcls.cli import terminal
 
     ordered = sorted(findings, key=lambda finding: LEVELS.index(finding.level))
     table = pd.DataFrame([(finding.level, finding.title) for finding in ordered], columns=["level", "finding"])
@@ -198,8 +198,8 @@ def write_exclusions(folder: RunFolder, findings: Sequence[Finding], before: Seq
     before : sequence of str
         What a former list already leaves out, and the new one goes on leaving out.
     """
-    from medcls import terminal
     from medcls.auditing.exclusions import exclusions
+    from medcls.cli import terminal
 
     text, listed, unlisted = exclusions(findings, before)
     for path in unlisted:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from omegaconf import DictConfig
 
 from medcls import places
-from medcls.configuration import open_door
+from medcls.cli.configuration import open_door
 from medcls.errors import MedclsError
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def run(cfg: DictConfig) -> None:
     if isinstance(days, bool) or not isinstance(days, int | float) or days < 0:
         raise MedclsError(f"older_than_days is {days!r}: give a number of days, at least 0.")
 
-    from medcls import terminal
+    from medcls.cli import terminal
     from medcls.data import cache
 
     terminal.start_log()
@@ -63,7 +63,7 @@ def show(chosen: list[Kept]) -> None:
     """Print one line for each."""
     import pandas as pd
 
-    from medcls import terminal
+    from medcls.cli import terminal
 
     rows = [
         {

@@ -16,9 +16,9 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from medcls import __version__
-from medcls.configuration import open_door, plain
+from medcls.cli.configuration import open_door, plain
 from medcls.errors import MedclsError, nearest
-from medcls.run_folder import RunFolder
+from medcls.runs.run_folder import RunFolder
 
 if TYPE_CHECKING:
     # Everything heavy is imported where it is used, so that a typo is answered before anything is loaded.
@@ -76,12 +76,13 @@ def compare(cfg: DictConfig, folder: RunFolder) -> None:
     check_settings(cfg)
     named = entries(cfg)
 
-    from medcls import finished_runs, terminal
     from medcls.cells import escaped
+    from medcls.cli import terminal
     from medcls.evaluation.contest import contest
-    from medcls.evaluation.contest_text import markdown
     from medcls.evaluation.cross_validations import compare_cross_validations
-    from medcls.test_readings import read_test
+    from medcls.report.contest_text import markdown
+    from medcls.runs.test_readings import read_test
+    from medcls.workflow import finished_runs
 
     terminal.start_log()
     positive = None if cfg.positive_class is None else str(cfg.positive_class)
@@ -183,8 +184,8 @@ def read(places: Sequence[Path], split: str, positive: str | None) -> list[Conte
     MedclsError
         A table, a configuration or a threshold that cannot be used.
     """
-    from medcls import finished_runs
     from medcls.evaluation.contest import Contestant, known_from
+    from medcls.workflow import finished_runs
 
     configurations = [finished_runs.read_configuration(place) for place in places]
     own = [
@@ -218,8 +219,8 @@ def read(places: Sequence[Path], split: str, positive: str | None) -> list[Conte
 
 def show(found: Contest | Repeated) -> None:
     """Print the figures, the differences, and what can be concluded of them."""
-    from medcls import terminal
-    from medcls.evaluation.contest_text import shown_note, tables
+    from medcls.cli import terminal
+    from medcls.report.contest_text import shown_note, tables
 
     for stamp in found.stamps:
         log.warning("%s", stamp)

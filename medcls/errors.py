@@ -11,9 +11,19 @@ NO_NAMES = ("true", "false", "null", "nan", "inf")  # words that Hydra reads as 
 class MedclsError(ValueError):
     """A mistake in what was asked or given, worded for the person who can mend it.
 
-    The message says what was wrong, where, and what to do. The doors print it without a stack
-    trace and exit with code 2.
+    The commands print the message without a stack trace, and exit with code 2.
+
+    Parameters
+    ----------
+    message : str
+        What was wrong, where, and what to do.
+    kind : str
+        A stable identifier, such as `unknown_column`, for programs: the message may be reworded at any time.
     """
+
+    def __init__(self, message: str, kind: str = "") -> None:
+        super().__init__(message)
+        self.kind = kind
 
 
 def nearest(word: str, known: Iterable[str], most: int = 3) -> str:

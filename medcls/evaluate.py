@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from medcls.configuration import (
+from medcls.cli.configuration import (
     build,
     build_network,
     check_trust,
@@ -29,11 +29,11 @@ from medcls.configuration import (
     source_settings,
     split_settings,
 )
+from medcls.cli.importing import import_large
 from medcls.errors import MedclsError
-from medcls.finished_runs import differences, root_of, runs_in
-from medcls.importing import import_large
-from medcls.run_folder import RunFolder, read_json
-from medcls.stored import refuse_links_out
+from medcls.runs.run_folder import RunFolder, read_json
+from medcls.runs.stored import refuse_links_out
+from medcls.workflow.finished_runs import differences, root_of, runs_in
 
 if TYPE_CHECKING:
     # Everything heavy is imported where it is used, so that a typo is answered before torch is loaded.
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from medcls.inference.arithmetic import Arithmetic
     from medcls.inference.load import Loaded
     from medcls.inference.predict import Predictor
-    from medcls.reporting import Fitted, Telling
+    from medcls.workflow.reporting import Fitted, Telling
 
 # Run as a module, this file is called __main__; its log belongs to medcls all the same.
 log = logging.getLogger("medcls.evaluate")
@@ -92,7 +92,7 @@ def main() -> None:
 
 def run(cfg: DictConfig) -> None:
     """Evaluate what is named, into the run's own folder or the one that Hydra chose; leave nothing of what failed."""
-    from medcls import terminal
+    from medcls.cli import terminal
 
     folder = RunFolder(Path(HydraConfig.get().runtime.output_dir))
     try:
@@ -166,7 +166,7 @@ class OpenedRun:
     def stored(self, split: str) -> Predictions | None:
         """Read the predictions of a split that the run folder holds, where they are of this very checkpoint."""
         from medcls.evaluation.predictions import read_csv
-        from medcls.finished_runs import check_against_manifest
+        from medcls.workflow.finished_runs import check_against_manifest
 
         path = self.folder.predictions / f"{split}.csv"
         if not path.is_file():
@@ -189,8 +189,8 @@ class OpenedRun:
 
     def reopen(self, split: str) -> Manifest:
         """One of the run's own splits, its images where they lie now."""
-        from medcls import terminal
-        from medcls.data.saved import reopen
+        from medcls.cli import terminal
+        from medcls.data.sources.saved import reopen
 
         with terminal.progress(f"reading {split} images") as progress:
             return reopen(
@@ -209,7 +209,7 @@ class OpenedRun:
         self, manifest: Manifest, split: str, views: int = 1, arithmetic: Arithmetic | None = None
     ) -> Predictions:
         """Predict any images, prepared as this run's network wants them; exactly, unless told otherwise."""
-        from medcls import terminal
+        from medcls.cli import terminal
         from medcls.data.module import ImageDataModule
         from medcls.inference.predict import predict_split
 
@@ -309,10 +309,10 @@ def evaluate_run(cfg: DictConfig, folder: RunFolder) -> None:
     Its own split, as the run stored its policies, goes into the run folder, as a training would have left it there;
     what is told otherwise, and what would take the place of another split's report, gets a folder of its own.
     """
-    from medcls import reporting
     from medcls.inference.arithmetic import Arithmetic
     from medcls.inference.load import add_policies
-    from medcls.test_readings import read_test
+    from medcls.runs.test_readings import read_test
+    from medcls.workflow import reporting
 
     read_telling(cfg)  # a setting that makes no sense is answered before anything is loaded
     arithmetic = Arithmetic(cfg.precision, cfg.compile)
@@ -390,8 +390,8 @@ def rehearse(
     MedclsError
         A column, class or prevalence that these images do not have; patients whose images disagree.
     """
-    from medcls import reporting
     from medcls.data.manifest import read_rows
+    from medcls.workflow import reporting
 
     loaded = opened.loaded
     described = (loaded.classes, loaded.positive, loaded.checkpoint)
@@ -410,7 +410,7 @@ def say_what_it_changes(
     opened: OpenedRun, manifest: Manifest, result: Predictions, fitted: Fitted, arithmetic: Arithmetic, views: int
 ) -> None:
     """Predict some of the images exactly too, and print what is otherwise."""
-    from medcls import reporting
+    from medcls.workflow import reporting
 
     rows = manifest.rows
     these = rows[rows["split"] == result.split]
@@ -441,7 +441,7 @@ def fitted_for(opened: OpenedRun, telling: Telling, *, anew: Sequence[str], view
     The mean over several views has probabilities of its own, and gets a fit of its own on images that selected
     nothing; where none were cut off, none.
     """
-    from medcls import reporting
+    from medcls.workflow import reporting
 
     stored = opened.loaded.policies
     if views > 1:
@@ -531,8 +531,8 @@ def other_images(cfg: DictConfig, opened: OpenedRun) -> tuple[Manifest, int]:
         Classes that the run does not know; whatever the source objects to.
     """
     from medcls.data.manifest import named_exclusions, read_rows
-    from medcls.data.other_sites import leave_out_again, match_classes
-    from medcls.data.splits import with_kept_together
+    from medcls.data.sources.other_sites import leave_out_again, match_classes
+    from medcls.data.splits.split import with_kept_together
     from medcls.wording import enumerated
 
     classes, own = opened.loaded.classes, opened.config.data
@@ -576,11 +576,11 @@ def other_images(cfg: DictConfig, opened: OpenedRun) -> tuple[Manifest, int]:
 
 def evaluate_table(cfg: DictConfig, folder: RunFolder) -> None:
     """A table of predictions, of whatever tool."""
-    from medcls import reporting
     from medcls.evaluation.predictions import read_csv
-    from medcls.evaluation.sources import Sources
-    from medcls.finished_runs import check_against_manifest
-    from medcls.test_readings import read_test
+    from medcls.report.sources import Sources
+    from medcls.runs.test_readings import read_test
+    from medcls.workflow import reporting
+    from medcls.workflow.finished_runs import check_against_manifest
 
     telling, anew = read_telling(cfg)
     positive = None if cfg.positive_class is None else str(cfg.positive_class)
@@ -618,7 +618,7 @@ def fitted_for_table(
     MedclsError
         Something was asked to be fitted, and there is nothing to fit it on.
     """
-    from medcls import reporting
+    from medcls.workflow import reporting
 
     check_has_threshold(table.classes, table.positive, anew)
     if val is not None:
@@ -675,11 +675,11 @@ def check_are_other_images(val: Predictions, table: Predictions) -> None:
 
 def evaluate_folds(cfg: DictConfig, folder: RunFolder) -> None:
     """The runs of one cross-validation: each image by the network that had not seen it, and their ensemble on test."""
-    from medcls import reporting
     from medcls.cells import escaped
     from medcls.evaluation.ensembles import ENSEMBLE, mean_of
     from medcls.evaluation.folds import over_folds, pooled
-    from medcls.test_readings import read_test
+    from medcls.runs.test_readings import read_test
+    from medcls.workflow import reporting
 
     telling, anew = read_telling(cfg)
     if anew or cfg.views > 1 or names_other_images():
@@ -788,8 +788,8 @@ def read_telling(cfg: DictConfig, own: DictConfig | None = None) -> tuple[Tellin
 
     What is not given is as the run has it (`own`, its configuration); without a run, as a training would.
     """
-    from medcls.configuration import configurations
-    from medcls.reporting import Telling
+    from medcls.cli.configuration import configurations
+    from medcls.workflow.reporting import Telling
 
     if isinstance(cfg.views, bool) or not isinstance(cfg.views, int) or cfg.views < 1:
         raise MedclsError(f"views is {cfg.views!r}: give a whole number, 1 for each image alone.")

@@ -17,8 +17,9 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from medcls import __version__, ending
-from medcls.configuration import (
+from medcls import __version__
+from medcls.cli import ending
+from medcls.cli.configuration import (
     build,
     build_own_network,
     jobs_at_once,
@@ -31,11 +32,11 @@ from medcls.configuration import (
     source_settings,
     split_settings,
 )
+from medcls.cli.importing import import_large
 from medcls.errors import MedclsError, typed
 from medcls.fitting import check_fits
-from medcls.importing import import_large
-from medcls.run_folder import RunFolder, read_json
-from medcls.stored import refuse_links_out, refuse_ways_out
+from medcls.runs.run_folder import RunFolder, read_json
+from medcls.runs.stored import refuse_links_out, refuse_ways_out
 from medcls.wording import counted, quoted
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ if TYPE_CHECKING:
     from medcls.learning.losses import Loss
     from medcls.models.weights import Account
     from medcls.preprocessing import Preprocessing
-    from medcls.reporting import Telling
+    from medcls.workflow.reporting import Telling
 
 # Run as a module, this file is called __main__; its log belongs to medcls all the same.
 log = logging.getLogger("medcls.train")
@@ -112,14 +113,16 @@ def train(cfg: DictConfig, run: RunFolder) -> float | None:
     """
     import_large("lightning")
 
-    from medcls import hardware, pictures, reporting, terminal
+    from medcls import hardware
     from medcls.auditing.quick import audit_quickly
     from medcls.auditing.record import record as audit_record
     from medcls.cells import escaped
-    from medcls.data.splits import split_table
-    from medcls.foreseen import check_settings
+    from medcls.cli import terminal
+    from medcls.cli.foreseen import check_settings
+    from medcls.data.splits.split import split_table
     from medcls.learning.trainer_settings import check_trainer
     from medcls.models.summary import summarise
+    from medcls.workflow import pictures, reporting
 
     run.refuse_within(cfg.data.root)
 
@@ -223,11 +226,11 @@ def score(
     epochs : int
         How many the training has behind it.
     """
-    from medcls import pictures, reporting
-    from medcls.data.locked import remember_test
-    from medcls.evaluation.ledger import record_reading
     from medcls.inference.load import add_policies, load
     from medcls.inference.predict import Predictor, predict_split
+    from medcls.runs.ledger import record_reading
+    from medcls.runs.locked import remember_test
+    from medcls.workflow import pictures, reporting
 
     manifest = data.manifest
 
@@ -384,8 +387,8 @@ def seed(value: int) -> None:
 
 def read_images(cfg: DictConfig, settings: Mapping[str, Any]) -> tuple[Manifest, Manifest]:
     """The images as they are, and the same, each in one split; what was done to them is said."""
-    from medcls import terminal
-    from medcls.data.splits import split, split_table
+    from medcls.cli import terminal
+    from medcls.data.splits.split import split, split_table
     from medcls.models.weights import read_state
 
     whole = read_source(cfg, strict=True)
@@ -504,11 +507,11 @@ def make_classifier(
     cfg: DictConfig, manifest: Manifest, preprocessing: Preprocessing, run: str
 ) -> tuple[Classifier, FreezeSchedule, Account]:
     """The network with its weights accounted for, its loss, its optimizer and its phases."""
-    from medcls.evaluation.metrics import classification_metrics
     from medcls.learning.classifier import Classifier
     from medcls.learning.freezing import FreezeSchedule
     from medcls.models.weights import load_weights, refuse_frozen_unloaded
     from medcls.models.zoo import head_name, replace_head, start_small
+    from medcls.statistics.metrics import classification_metrics
 
     classes, positive = manifest.classes, manifest.positive
     loss = make_loss(cfg, manifest)
@@ -575,11 +578,11 @@ def make_trainer(
     """Lightning's trainer with what happens around the epochs."""
     from lightning.pytorch.callbacks import EarlyStopping, EMAWeightAveraging, LearningRateMonitor, RichProgressBar
 
-    from medcls import terminal
+    from medcls.cli import terminal
     from medcls.learning.callbacks import ExactBatchNorm, SeedEachEpoch
     from medcls.learning.checkpoints import AtomicCheckpointIO, checkpoints
     from medcls.learning.features import FrozenFeatures
-    from medcls.pictures import WriteFigures
+    from medcls.workflow.pictures import WriteFigures
 
     features = FrozenFeatures(
         data.rows_of, data.views, data.without_images, len(data.manifest), machine.memory_for_images

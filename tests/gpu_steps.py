@@ -16,9 +16,9 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from medcls.data.folders import from_folders
 from medcls.data.module import ImageDataModule
-from medcls.data.splits import split
+from medcls.data.sources.folders import from_folders
+from medcls.data.splits.split import split
 from medcls.data.transforms import Augmentation
 from medcls.learning import losses, schedulers
 from medcls.learning.classifier import Classifier

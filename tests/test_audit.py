@@ -11,11 +11,11 @@ import pytest
 from hydra import compose, initialize_config_dir
 
 from medcls import audit
-from medcls.configuration import configurations
-from medcls.data.folders import from_folders
-from medcls.data.locked import remember_test
-from medcls.data.phantoms import PHANTOM_STAMP, ensure_phantoms
-from medcls.data.splits import split
+from medcls.cli.configuration import configurations
+from medcls.data.sources.folders import from_folders
+from medcls.data.sources.phantoms import PHANTOM_STAMP, ensure_phantoms
+from medcls.data.splits.split import split
+from medcls.runs.locked import remember_test
 
 
 class Door:

@@ -297,8 +297,8 @@ def test_a_fault_of_the_program_is_not_dressed_up_as_a_setting(root, monkeypatch
     def break_down(*_: object, **__: object) -> None:
         raise error
 
-    monkeypatch.setattr("medcls.data.assembly.assemble", break_down)
-    monkeypatch.setattr("medcls.data.folders.assemble", break_down, raising=False)
+    monkeypatch.setattr("medcls.data.sources.assembly.assemble", break_down)
+    monkeypatch.setattr("medcls.data.sources.folders.assemble", break_down, raising=False)
     monkeypatch.setattr("sys.argv", ["medcls.train", f"data.root={root}", "positive_class=malignant"])
     monkeypatch.chdir(root.parent)
     with pytest.raises(SystemExit) as stop:

@@ -11,8 +11,8 @@ from benchmarks import gpu, peers
 from benchmarks.peer_programs import hand_written_loop, lightning_loop, medcls_training
 from benchmarks.peers import Peer, PeerFailed
 from benchmarks.results import ratio, report
-from medcls.data.folders import from_folders
-from medcls.data.splits import split
+from medcls.data.sources.folders import from_folders
+from medcls.data.splits.split import split
 from medcls.models.mobilenetv3 import mobilenetv3_large
 
 # As timm's script logs them: two steps an epoch, the mean so far behind the last.

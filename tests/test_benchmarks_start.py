@@ -11,8 +11,8 @@ from PIL import Image
 
 from benchmarks import decoding, growth, linked_images, memory, start_up, watched
 from medcls import audit
-from medcls.data.folders import from_folders
-from medcls.data.splits import split
+from medcls.data.sources.folders import from_folders
+from medcls.data.splits.split import split
 
 
 def test_linked_images_become_a_manifest_of_two_classes(tmp_path):
@@ -163,7 +163,7 @@ def test_a_mistyped_folder_is_told_its_neighbours_name(tmp_path, monkeypatch, ca
 
 def test_large_imports_leave_the_collector_as_it_was():
     code = (
-        "import atexit, gc, sys; from medcls.importing import import_large\n"
+        "import atexit, gc, sys; from medcls.cli.importing import import_large\n"
         "atexit.register(lambda: print('frozen at the end:', gc.get_freeze_count()))\n"
         "frozen = gc.get_freeze_count(); import_large('sqlite3'); assert gc.isenabled()\n"
         "assert gc.get_freeze_count() > frozen and 'sqlite3' in sys.modules\n"

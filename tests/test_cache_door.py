@@ -11,9 +11,9 @@ from hydra import compose, initialize_config_dir
 from PIL import Image
 
 from medcls import cache as door
-from medcls import configuration
+from medcls.cli import configuration
 from medcls.data.cache import PixelCache, everything
-from medcls.data.survey import survey
+from medcls.data.sources.survey import survey
 from medcls.errors import MedclsError
 from medcls.preprocessing import Preprocessing
 

@@ -5,9 +5,9 @@ import pandas as pd
 import pytest
 
 from medcls.cells import escape, escaped, unescape, unescaped
-from medcls.data.folders import from_folders
 from medcls.data.manifest import fingerprint, read_rows
-from medcls.data.splits import split
+from medcls.data.sources.folders import from_folders
+from medcls.data.splits.split import split
 from medcls.evaluation.predictions import from_logits, read_csv
 
 FORMULAS = [

@@ -11,9 +11,9 @@ from doors import FAST, run_door
 from omegaconf import OmegaConf
 
 from medcls import evaluate, train
-from medcls.configuration import configurations
-from medcls.data import assembly
+from medcls.cli.configuration import configurations
 from medcls.data.manifest import Manifest, in_order
+from medcls.data.sources import assembly
 from medcls.models.weights import read_state
 
 

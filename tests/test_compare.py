@@ -18,10 +18,10 @@ from medcls import compare
 from medcls.evaluation.comparing import METRICS
 from medcls.evaluation.comparing import compare as compare_two
 from medcls.evaluation.decision_curve import decision_curve
-from medcls.evaluation.intervals import intervals
 from medcls.evaluation.predictions import read_csv
 from medcls.evaluation.thresholds import OperatingPoint
-from medcls.finished_runs import differences, names, runs_in
+from medcls.statistics.intervals import intervals
+from medcls.workflow.finished_runs import differences, names, runs_in
 
 WIDTH = 400
 
@@ -34,7 +34,7 @@ class Door:
         self.out = self.err = ""
 
     def __call__(self, *arguments: str) -> int:
-        from medcls import terminal
+        from medcls.cli import terminal
 
         self.monkeypatch.chdir(self.home)
         fast = [] if any(argument.startswith("resamples=") for argument in arguments) else ["resamples=200"]

@@ -13,15 +13,15 @@ from test_endings import ended
 
 from medcls import compare, evaluate, train
 from medcls.archives import damage
-from medcls.configuration import build_network
+from medcls.cli.configuration import build_network
 from medcls.data.manifest import fingerprint, read_rows
 from medcls.errors import MedclsError
 from medcls.evaluation.policies import fit_policies
 from medcls.evaluation.predictions import from_logits, read_csv
-from medcls.finished_runs import read_table
 from medcls.inference.load import load, weights_hash
 from medcls.learning.checkpoints import AtomicCheckpointIO
 from medcls.models.weights import read_state
+from medcls.workflow.finished_runs import read_table
 
 
 @pytest.fixture

@@ -12,14 +12,16 @@ from _pytest.mark.structures import ParameterSet
 from doors import FAST, run_door
 from omegaconf import DictConfig, OmegaConf
 
-from medcls import audit, compare, ending, evaluate, pictures, reporting, train
-from medcls.configuration import configurations, open_door, read_own, resumed
-from medcls.data.folders import from_folders
-from medcls.data.splits import split
+from medcls import audit, compare, evaluate, train
+from medcls.cli import ending
+from medcls.cli.configuration import configurations, open_door, read_own, resumed
+from medcls.data.sources.folders import from_folders
+from medcls.data.splits.split import split
 from medcls.errors import MedclsError
 from medcls.inference.load import weights_hash
 from medcls.models.weights import read_state
-from medcls.run_folder import RunFolder
+from medcls.runs.run_folder import RunFolder
+from medcls.workflow import pictures, reporting
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +65,7 @@ def failing(error: BaseException, after: int = 0, real=None):
 
 def break_stage(monkeypatch: pytest.MonkeyPatch, stage: str) -> None:
     """Let a stage fail; what is rehearsed on made-up scores first fails the second time."""
-    after = int(stage == "medcls.reporting.judge")
+    after = int(stage == "medcls.workflow.reporting.judge")
     monkeypatch.setattr(stage, failing(KeyError("mean"), after, reporting.judge))
 
 
@@ -74,22 +76,22 @@ JUDGED = [*TESTED, "metrics.json"]
 # What fails, what is whole by then, and what is not there yet.
 STAGES = {
     "medcls.inference.predict.predict_split": ([], "predictions/val.csv"),
-    "medcls.reporting.fit": (PREDICTED, "policies.json"),
-    "medcls.reporting.judge": (TESTED, "metrics.json"),
-    "medcls.reporting.sources_of_run": (JUDGED, "report.html"),
-    "medcls.reporting.limitations": (JUDGED, "report.html"),
-    "medcls.reporting.tripod_ai": (JUDGED, "report.html"),
-    "medcls.reporting.draw": (JUDGED, "report.html"),
-    "medcls.reporting.report": (JUDGED, "report.html"),
+    "medcls.workflow.reporting.fit": (PREDICTED, "policies.json"),
+    "medcls.workflow.reporting.judge": (TESTED, "metrics.json"),
+    "medcls.workflow.reporting.sources_of_run": (JUDGED, "report.html"),
+    "medcls.workflow.reporting.limitations": (JUDGED, "report.html"),
+    "medcls.workflow.reporting.tripod_ai": (JUDGED, "report.html"),
+    "medcls.workflow.reporting.draw": (JUDGED, "report.html"),
+    "medcls.workflow.reporting.report": (JUDGED, "report.html"),
 }
 
 
 # These come before the report is put together, and after; the rest are as the first of the latter.
 OFTEN = {
     "medcls.inference.predict.predict_split",
-    "medcls.reporting.fit",
-    "medcls.reporting.judge",
-    "medcls.reporting.draw",
+    "medcls.workflow.reporting.fit",
+    "medcls.workflow.reporting.judge",
+    "medcls.workflow.reporting.draw",
 }
 
 
@@ -116,8 +118,12 @@ def test_what_was_made_before_a_fault_is_whole_and_the_command_that_goes_on_is_s
 @pytest.mark.parametrize(
     "stage",
     of_stages(
-        ["medcls.inference.predict.predict_split", "medcls.reporting.judge", "medcls.reporting.report"],
-        {"medcls.reporting.judge"},
+        [
+            "medcls.inference.predict.predict_split",
+            "medcls.workflow.reporting.judge",
+            "medcls.workflow.reporting.report",
+        ],
+        {"medcls.workflow.reporting.judge"},
     ),
 )
 def test_the_command_that_goes_on_works_and_may_fail_itself(run, monkeypatch, capsys, stage):
@@ -189,7 +195,7 @@ def test_an_evaluation_elsewhere_keeps_its_predictions_and_can_be_made_again_in_
 ):
     arguments = (f"run={run}", "views=2", f"hydra.run.dir={tmp_path}/views")
     with monkeypatch.context() as broken:
-        broken.setattr("medcls.reporting.report", failing(KeyError("mean")))
+        broken.setattr("medcls.workflow.reporting.report", failing(KeyError("mean")))
         code, said = ended(evaluate.main, broken, capsys, *arguments)
     assert code == 1 and "predictions/test.csv" in said
     assert (tmp_path / "views" / "predictions" / "test.csv").exists()
@@ -365,13 +371,13 @@ def test_a_full_disk_is_said_with_the_file_and_without_a_stack_trace(run, monkey
     def full(self: Path, *_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("medcls.reporting.draw", lambda *_, **__: [])
+    monkeypatch.setattr("medcls.workflow.reporting.draw", lambda *_, **__: [])
     real = Path.write_text
     monkeypatch.setattr(
         Path, "write_text", lambda self, *a, **k: (full if ".report" in self.name else real)(self, *a, **k)
     )
     # The log is on the same disk.
-    monkeypatch.setattr("medcls.run_folder.LogFile.flush", full)
+    monkeypatch.setattr("medcls.runs.run_folder.LogFile.flush", full)
     code, said = ended(evaluate.main, monkeypatch, capsys, f"run={run}")
     assert code == 2
     assert "Traceback" not in said and "Logging error" not in said
@@ -382,8 +388,10 @@ def test_a_full_disk_is_said_with_the_file_and_without_a_stack_trace(run, monkey
 
 @pytest.mark.slow
 def test_a_log_that_cannot_be_written_any_more_ends_no_run(run, monkeypatch, capsys):
-    monkeypatch.setattr("medcls.reporting.draw", lambda *_, **__: [])
-    monkeypatch.setattr("medcls.run_folder.LogFile.flush", failing(OSError(errno.ENOSPC, "No space left on device")))
+    monkeypatch.setattr("medcls.workflow.reporting.draw", lambda *_, **__: [])
+    monkeypatch.setattr(
+        "medcls.runs.run_folder.LogFile.flush", failing(OSError(errno.ENOSPC, "No space left on device"))
+    )
     run_door(evaluate.main, f"run={run}")
     said = capsys.readouterr()
     assert " ".join(said.out.split()).count("cannot be written any more ([Errno 28] No space left on device)") == 1

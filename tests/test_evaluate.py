@@ -15,8 +15,9 @@ import torch
 import yaml
 from doors import FAST, run_door
 
-from medcls import evaluate, reporting, train
-from medcls.run_folder import RunFolder
+from medcls import evaluate, train
+from medcls.runs.run_folder import RunFolder
+from medcls.workflow import reporting
 
 
 @pytest.fixture(scope="module")
@@ -185,10 +186,10 @@ def test_a_full_disk_leaves_what_is_whole_of_an_evaluation_and_nothing_else(tmp_
 
     command = f"predictions={other_tool(tmp_path / 'table.csv')}"
     with monkeypatch.context() as disk:
-        disk.setattr("medcls.reporting.judge", full)
+        disk.setattr("medcls.workflow.reporting.judge", full)
         assert "No space left on device" in refused(disk, capsys, command, "positive_class=ill")
         disk.undo()
-        disk.setattr("medcls.reporting.report", full)
+        disk.setattr("medcls.workflow.reporting.report", full)
         disk.setattr("sys.argv", ["medcls.evaluate", command, "positive_class=ill"])
         with pytest.raises(SystemExit) as end:
             evaluate.main()

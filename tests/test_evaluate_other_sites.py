@@ -86,7 +86,7 @@ def test_what_is_offered_for_a_class_that_the_run_does_not_know_can_be_typed(
     said = capsys.readouterr().err
     assert end.value.code == 2 and "What wart means is for you to say" in said
     (offered,) = (line.strip().partition("    ")[0] for line in said.splitlines() if "to leave them out" in line)
-    monkeypatch.setattr("medcls.reporting.draw", lambda *_, **__: [])
+    monkeypatch.setattr("medcls.workflow.reporting.draw", lambda *_, **__: [])
     table = judged(merged, root, tmp_path / "out", *shlex.split(offered))
     assert table["label"].value_counts().to_dict() == {"malignant": 5, "other": 5}
 

@@ -8,9 +8,9 @@ import pytest
 import torch
 from PIL import Image
 
-from medcls.data.folders import from_folders
 from medcls.data.module import ImageDataModule
-from medcls.data.splits import split
+from medcls.data.sources.folders import from_folders
+from medcls.data.splits.split import split
 from medcls.data.transforms import Augmentation
 from medcls.learning import schedulers
 from medcls.learning.callbacks import SeedEachEpoch

@@ -7,7 +7,8 @@ import sys
 import pytest
 import torch
 
-from medcls import configuration, cores, hardware
+from medcls import cores, hardware
+from medcls.cli import configuration
 
 
 @pytest.fixture(autouse=True)

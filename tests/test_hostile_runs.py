@@ -14,9 +14,9 @@ from omegaconf import OmegaConf
 from test_endings import ended
 
 from medcls import evaluate, train
-from medcls.configuration import build_network, build_own_network, read_own, read_source, resumed, shipped_targets
+from medcls.cli.configuration import build_network, build_own_network, read_own, read_source, resumed, shipped_targets
 from medcls.errors import MedclsError
-from medcls.stored import check_targets, refuse_links_out, refuse_references, refuse_ways_out
+from medcls.runs.stored import check_targets, refuse_links_out, refuse_references, refuse_ways_out
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def hidden(marker: Path) -> dict[str, Any]:
         "a reference within a reference": "${oc.create:${elsewhere}}",
         "the environment": "${oc.env:HOME}",
         "a target made of a reference": {"_target_": "${oc.decode:os.mkdir}", "path": str(marker)},
-        "a target of a data set's": {"_target_": "medcls.data.phantoms.ensure_phantoms", "root": str(marker)},
+        "a target of a data set's": {"_target_": "medcls.data.sources.phantoms.ensure_phantoms", "root": str(marker)},
         "a target shipped for another place": {"_target_": "lightning.Trainer", "default_root_dir": str(marker)},
     }
 

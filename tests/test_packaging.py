@@ -80,7 +80,7 @@ def test_the_readme_shows_commands():
 def test_p61_every_command_that_the_readme_shows_composes(door, typed):
     from hydra import compose, initialize_config_dir
 
-    from medcls import configuration
+    from medcls.cli import configuration
 
     words = [word for word in shlex.split(typed) if not word.startswith(("-", "resume=", "..."))]
     configuration.offer_experiments()

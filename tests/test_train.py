@@ -16,11 +16,11 @@ from PIL import Image
 
 from medcls import train
 from medcls.errors import MedclsError
-from medcls.evaluation.metrics import classification_metrics
 from medcls.evaluation.predictions import read_csv
 from medcls.inference.load import weights_hash
 from medcls.learning.classifier import Classifier
 from medcls.models.weights import read_state
+from medcls.statistics.metrics import classification_metrics
 
 
 def test_the_run_folder_holds_what_the_design_names(finished):
@@ -301,7 +301,7 @@ def test_resume_from_another_folder_and_for_longer(folder, tmp_path, monkeypatch
 
 @pytest.mark.slow
 def test_phantoms_are_announced_and_stamped(tmp_path, monkeypatch, caplog):
-    from medcls.data import phantoms
+    from medcls.data.sources import phantoms
 
     real = phantoms.ensure_phantoms
     monkeypatch.setattr(phantoms, "ensure_phantoms", lambda root: real(root, images=60))
@@ -346,7 +346,7 @@ def test_p40_the_same_seed_gives_the_same_weights(folder, tmp_path):
 def test_p40_nothing_is_silenced():
     import warnings
 
-    from medcls import terminal
+    from medcls.cli import terminal
 
     with warnings.catch_warnings(record=True):
         terminal.start_log()

@@ -7,8 +7,8 @@ from medcls.auditing import classes, copies, groups, images
 from medcls.auditing.findings import Finding
 from medcls.auditing.locked import locked_test
 from medcls.auditing.shortcuts import shortcuts
-from medcls.data.locked import Meeting
 from medcls.data.manifest import Manifest
+from medcls.runs.locked import Meeting
 
 
 def check(
@@ -27,7 +27,7 @@ def check(
     manifest : Manifest
         Unsplit, with `facts`; made with `strict=False`, so that what would stop a training is reported.
     divided : Manifest or None
-        The same after `medcls.data.splits.split`; None where it cannot be split.
+        The same after `medcls.data.splits.split.split`; None where it cannot be split.
     resize : str
         The policy by which images come to one size: decides whether a network sees the aspect ratio.
     met : sequence of Meeting, optional

@@ -7,7 +7,7 @@ import pandas as pd
 
 from medcls.auditing.findings import Finding
 from medcls.data.manifest import Manifest
-from medcls.data.splits import together
+from medcls.data.splits.split import together
 from medcls.wording import at_start, counted, named
 
 FEW = 30
@@ -102,7 +102,7 @@ def _shift(table: pd.DataFrame, other: str) -> Finding:
 
 def small_test(manifest: Manifest, divided: Manifest | None, half_width: float = 0.05) -> list[Finding]:
     """How wide an interval the test images of each class would leave, and how many cases a stated width takes."""
-    from medcls.evaluation.analytic import rows_for
+    from medcls.statistics.analytic import rows_for
 
     held, column = (manifest, "given_split") if divided is None else (divided, "split")
     test = (held.rows[column] == "test").to_numpy()

@@ -8,7 +8,7 @@ import pandas as pd
 from medcls.auditing.findings import MOST_SHOWN, Finding, Pair
 from medcls.auditing.leaks import leaks
 from medcls.data.manifest import SCORED_SPLITS, Manifest
-from medcls.data.near_copies import DETAIL_DISTANCE, DHASH_DISTANCE, PHASH_DISTANCE, near_pairs
+from medcls.data.splits.near_copies import DETAIL_DISTANCE, DHASH_DISTANCE, PHASH_DISTANCE, near_pairs
 from medcls.wording import counted
 
 # What judges outranks what is learned from: of two copies the one further left is kept.

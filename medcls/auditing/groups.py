@@ -5,9 +5,9 @@ import pandas as pd
 
 from medcls.auditing.copies import RANKS, expected_leak
 from medcls.auditing.findings import Finding
-from medcls.data.grouping import classes_without_group, parts_without_group, suggest_pattern
 from medcls.data.manifest import Manifest
-from medcls.data.splits import split_table, together
+from medcls.data.sources.grouping import classes_without_group, parts_without_group, suggest_pattern
+from medcls.data.splits.split import split_table, together
 from medcls.wording import at_start, counted
 
 MISSED = 1 / 3

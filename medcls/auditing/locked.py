@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 
 from medcls.auditing.findings import MOST_SHOWN, Finding, Level
-from medcls.data.locked import Meeting, met_in_training
 from medcls.data.manifest import Manifest
+from medcls.runs.locked import Meeting, met_in_training
 from medcls.wording import counted
 
 

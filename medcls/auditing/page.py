@@ -11,14 +11,14 @@ import pandas as pd
 from medcls import __version__
 from medcls.auditing.findings import LEVELS, Finding
 from medcls.auditing.record import with_index
-from medcls.data.images import UnreadableImage
 from medcls.data.manifest import Manifest
-from medcls.data.splits import split_table
-from medcls.data.thumbnails import thumbnail
-from medcls.pages.layout import day_and_time, environment
-from medcls.pages.names import Names
-from medcls.pages.parts import Cell, Picture, Sheet, splits_sheet
+from medcls.data.reading.images import UnreadableImage
+from medcls.data.reading.thumbnails import thumbnail
+from medcls.data.splits.split import split_table
 from medcls.preprocessing import Decoding
+from medcls.report.pages.layout import day_and_time, environment
+from medcls.report.pages.names import Names
+from medcls.report.pages.parts import Cell, Picture, Sheet, splits_sheet
 
 ROWS_SHOWN = 50
 """How many rows of a table the page has room for; `audit.json` has all."""

@@ -10,7 +10,7 @@ import pandas as pd
 from medcls import __version__
 from medcls.auditing.findings import LEVELS, Finding
 from medcls.data.manifest import Manifest
-from medcls.data.splits import split_table
+from medcls.data.splits.split import split_table
 
 
 def record(manifest: Manifest, findings: Sequence[Finding]) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from sklearn.tree import DecisionTreeClassifier
 
 from medcls.auditing.findings import Finding
 from medcls.data.manifest import OWN_COLUMNS, Manifest
-from medcls.data.splits import together
+from medcls.data.splits.split import together
 
 FOLDS = 5
 RESAMPLES = 500

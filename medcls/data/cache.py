@@ -33,8 +33,8 @@ import filelock
 import numpy as np
 
 from medcls import cores, places
-from medcls.data import fact_store
-from medcls.data.images import reading_version
+from medcls.data.reading.images import reading_version
+from medcls.data.sources import fact_store
 from medcls.preprocessing import Preprocessing
 from medcls.writing import whole
 

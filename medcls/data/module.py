@@ -15,10 +15,10 @@ import torch
 from torch.utils.data import BatchSampler, DataLoader, Dataset, Sampler
 
 from medcls import cores
-from medcls.data import images
 from medcls.data.cache import DamagedImage, MappedImages, PixelCache
 from medcls.data.manifest import Manifest
-from medcls.data.survey import forgotten
+from medcls.data.reading import images
+from medcls.data.sources.survey import forgotten
 from medcls.data.transforms import Augmentation, Changes, change, draws, normalise
 from medcls.errors import MedclsError
 from medcls.preprocessing import Preprocessing

@@ -1,1 +1,1 @@
-"""From tables of predictions to metrics and figures; no network, no lightning."""
+"""What the predictions of a split say."""

@@ -9,16 +9,16 @@ import pandas as pd
 
 from medcls.errors import MedclsError
 from medcls.evaluation.calibration import calibration_figures, curve_of, reliability_table, shift_prior
-from medcls.evaluation.calibration_curve import CalibrationCurve
 from medcls.evaluation.decision_curve import benefit_at, decision_curve
-from medcls.evaluation.intervals import intervals
-from medcls.evaluation.metrics import Metrics, classification_metrics
 from medcls.evaluation.policies import Policies
 from medcls.evaluation.predictions import Predictions, uncalibrated
-from medcls.evaluation.predictive_values import PredictiveValues, predictive_values
 from medcls.evaluation.referral import SetCounts, count_sets, rejection_curve
-from medcls.evaluation.sample_size import HALF_WIDTH, CasesNeeded, cases_needed
 from medcls.evaluation.subgroups import Bands, Gap, Subgroups, at_edges, corrected, every, quantiles, subgroups
+from medcls.statistics.calibration_curve import CalibrationCurve
+from medcls.statistics.intervals import intervals
+from medcls.statistics.metrics import Metrics, classification_metrics
+from medcls.statistics.predictive_values import PredictiveValues, predictive_values
+from medcls.statistics.sample_size import HALF_WIDTH, CasesNeeded, cases_needed
 
 # Subgroups are many. What is taken from the resamples is a standard error, and 500 know it within a few percent.
 RESAMPLES_OF_A_GROUP = 500

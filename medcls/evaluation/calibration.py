@@ -14,13 +14,13 @@ from scipy.stats import f as f_distribution
 from sklearn.linear_model import LogisticRegression
 
 from medcls.errors import MedclsError, nearest
-from medcls.evaluation.analytic import Interval, undefined, wilson_limits
-from medcls.evaluation.calibration_curve import CalibrationCurve, calibration_curve
-from medcls.evaluation.intervals import bootstrap_limits
-from medcls.evaluation.metrics import Floats, Integers
 from medcls.evaluation.predictions import Predictions, check_fitted_with, check_may_fit, probabilities_of
-from medcls.evaluation.resampling import any_repeated, bootstrap, group_numbers, ratio
 from medcls.evaluation.spread import NEARLY_SAME
+from medcls.statistics.analytic import Interval, undefined, wilson_limits
+from medcls.statistics.calibration_curve import CalibrationCurve, calibration_curve
+from medcls.statistics.intervals import bootstrap_limits
+from medcls.statistics.metrics import Floats, Integers
+from medcls.statistics.resampling import any_repeated, bootstrap, group_numbers, ratio
 
 Binning = Literal["equal_mass", "equal_width"]
 

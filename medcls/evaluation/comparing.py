@@ -20,14 +20,14 @@ from scipy.stats import norm, rankdata
 from scipy.stats import t as student
 
 from medcls.errors import MedclsError, nearest
-from medcls.evaluation.analytic import FEW_FOR_DELONG, LEVEL, Z, delong, holm, newcombe_limits, t_factor
 from medcls.evaluation.decision_curve import acting_from, benefit_of_rows
 from medcls.evaluation.estimates import NAMES
-from medcls.evaluation.hard_labels import check_table
-from medcls.evaluation.intervals import MACRO, Split
-from medcls.evaluation.metrics import LOWER_IS_BETTER, Floats, Integers, predicted_classes
 from medcls.evaluation.predictions import TOOK_PART, Predictions
-from medcls.evaluation.resampling import Ranking, Statistic, any_repeated, bootstrap, group_numbers
+from medcls.statistics.analytic import FEW_FOR_DELONG, LEVEL, Z, delong, holm, newcombe_limits, t_factor
+from medcls.statistics.hard_labels import check_table
+from medcls.statistics.intervals import MACRO, Split
+from medcls.statistics.metrics import LOWER_IS_BETTER, Floats, Integers, predicted_classes
+from medcls.statistics.resampling import Ranking, Statistic, any_repeated, bootstrap, group_numbers
 from medcls.wording import enumerated
 
 SHARES = ("accuracy", "sensitivity", "specificity")

@@ -10,14 +10,14 @@ import numpy as np
 import pandas as pd
 
 from medcls.errors import MedclsError
-from medcls.evaluation.analytic import WILSON
 from medcls.evaluation.comparing import ALPHA, SHARES, WORDS, check_metric, compare_all, in_order_of, split_of
 from medcls.evaluation.decision_curve import acting_from, decision_curve
-from medcls.evaluation.intervals import MACRO, OF_ALL, split_intervals
-from medcls.evaluation.metrics import FEW_CASES, LOWER_IS_BETTER
 from medcls.evaluation.non_inferiority import against_margin
 from medcls.evaluation.predictions import KEPT_TOGETHER, TOOK_PART, Predictions
 from medcls.evaluation.thresholds import OperatingPoint
+from medcls.statistics.analytic import WILSON
+from medcls.statistics.intervals import MACRO, OF_ALL, split_intervals
+from medcls.statistics.metrics import FEW_CASES, LOWER_IS_BETTER
 from medcls.wording import counted, enumerated
 
 # Of more classifiers only the pairs with the first are shown; all are tested, corrected for, and in the CSV.

@@ -16,15 +16,15 @@ import pandas as pd
 from scipy.stats import t as student
 
 from medcls.errors import MedclsError
-from medcls.evaluation.analytic import LEVEL, holm
 from medcls.evaluation.comparing import ALPHA, BY_THE_RANK, WORDS, check_metric, check_paired, split_of
 from medcls.evaluation.contest import Question, caution, check_two_for_a_margin, stamps
 from medcls.evaluation.decision_curve import acting_from, decision_curve
-from medcls.evaluation.hard_labels import check_table
-from medcls.evaluation.intervals import MACRO, OF_ALL
-from medcls.evaluation.metrics import LOWER_IS_BETTER, Floats
 from medcls.evaluation.non_inferiority import against_margin
 from medcls.evaluation.predictions import Predictions
+from medcls.statistics.analytic import LEVEL, holm
+from medcls.statistics.hard_labels import check_table
+from medcls.statistics.intervals import MACRO, OF_ALL
+from medcls.statistics.metrics import LOWER_IS_BETTER, Floats
 from medcls.wording import counted, enumerated
 
 METHOD = "corrected resampled t (Nadeau and Bengio 2003)"

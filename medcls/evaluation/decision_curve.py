@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 from scipy.stats import t as student
 
 from medcls.errors import MedclsError
-from medcls.evaluation.analytic import LEVEL, Z, wilson_limits
-from medcls.evaluation.metrics import Floats, Integers
 from medcls.evaluation.predictions import Predictions
-from medcls.evaluation.resampling import any_repeated, group_numbers
+from medcls.statistics.analytic import LEVEL, Z, wilson_limits
+from medcls.statistics.metrics import Floats, Integers
+from medcls.statistics.resampling import any_repeated, group_numbers
 
 DEFAULT_THRESHOLDS = tuple(step / 100 for step in range(1, 100))
 

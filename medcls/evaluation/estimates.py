@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from medcls.evaluation.assessment import Assessment
-from medcls.evaluation.intervals import MACRO
+from medcls.statistics.intervals import MACRO
 
 NAMES = {
     "accuracy": "accuracy",

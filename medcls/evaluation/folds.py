@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 
 from medcls.errors import MedclsError
-from medcls.evaluation.intervals import Split, intervals, split_intervals
-from medcls.evaluation.metrics import check_classes, predicted_classes
 from medcls.evaluation.predictions import Predictions
-from medcls.evaluation.resampling import group_numbers
+from medcls.statistics.intervals import Split, intervals, split_intervals
+from medcls.statistics.metrics import check_classes, predicted_classes
+from medcls.statistics.resampling import group_numbers
 
 MEAN, POOLED = "mean", "pooled"
 

@@ -8,9 +8,9 @@ import pandas as pd
 from scipy.stats import t as student
 
 from medcls.errors import MedclsError
-from medcls.evaluation.analytic import LEVEL, holm
 from medcls.evaluation.comparing import WORDS
-from medcls.evaluation.metrics import LOWER_IS_BETTER
+from medcls.statistics.analytic import LEVEL, holm
+from medcls.statistics.metrics import LOWER_IS_BETTER
 
 ALPHA_ONE_SIDED = (1 - LEVEL) / 2
 

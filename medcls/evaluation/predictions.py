@@ -21,8 +21,8 @@ from scipy.special import logsumexp, softmax
 
 from medcls.cells import escaped, unescaped
 from medcls.errors import MedclsError, nearest
-from medcls.evaluation.hard_labels import are_hard_labels
-from medcls.evaluation.metrics import check_classes, check_probabilities
+from medcls.statistics.hard_labels import are_hard_labels
+from medcls.statistics.metrics import check_classes, check_probabilities
 from medcls.wording import at_start, counted, named
 from medcls.writing import whole
 

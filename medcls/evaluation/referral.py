@@ -10,9 +10,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from medcls.errors import MedclsError
-from medcls.evaluation.metrics import UNFITTED_THRESHOLD, Floats, Integers, predicted_classes
 from medcls.evaluation.predictions import Predictions, check_fitted_with, check_may_fit
-from medcls.evaluation.resampling import any_repeated, group_numbers
+from medcls.statistics.metrics import UNFITTED_THRESHOLD, Floats, Integers, predicted_classes
+from medcls.statistics.resampling import any_repeated, group_numbers
 
 
 @dataclasses.dataclass(frozen=True)

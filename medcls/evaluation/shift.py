@@ -7,12 +7,12 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.stats import norm
 
-from medcls.evaluation.analytic import LEVEL, Z, wilson_limits
 from medcls.evaluation.assessment import Assessment
 from medcls.evaluation.calibration import reliability_table
 from medcls.evaluation.estimates import NAMES, Estimate, estimate
 from medcls.evaluation.predictions import Predictions
-from medcls.evaluation.resampling import group_numbers
+from medcls.statistics.analytic import LEVEL, Z, wilson_limits
+from medcls.statistics.resampling import group_numbers
 from medcls.wording import named
 
 SLIGHT = 0.03

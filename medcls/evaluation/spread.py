@@ -3,8 +3,8 @@
 import numpy as np
 from scipy.special import logsumexp
 
-from medcls.evaluation.metrics import Floats
 from medcls.evaluation.predictions import Predictions
+from medcls.statistics.metrics import Floats
 
 NEARLY_SAME = 0.01
 """Log odds that differ from image to image by less, in standard deviations, are called one answer for every image.

@@ -16,10 +16,11 @@ from numpy.typing import NDArray
 from scipy.stats import norm
 
 from medcls.errors import MedclsError, nearest
-from medcls.evaluation.analytic import LEVEL, Z, holm
-from medcls.evaluation.hard_labels import are_hard_labels
-from medcls.evaluation.intervals import MACRO
-from medcls.evaluation.metrics import (
+from medcls.evaluation.predictions import PROB, Predictions
+from medcls.statistics.analytic import LEVEL, Z, holm
+from medcls.statistics.hard_labels import are_hard_labels
+from medcls.statistics.intervals import MACRO
+from medcls.statistics.metrics import (
     FEW_CASES,
     LOWER_IS_BETTER,
     OF_THE_IMAGES,
@@ -28,8 +29,7 @@ from medcls.evaluation.metrics import (
     classification_metrics,
     predicted_classes,
 )
-from medcls.evaluation.predictions import PROB, Predictions
-from medcls.evaluation.resampling import any_repeated, group_numbers
+from medcls.statistics.resampling import any_repeated, group_numbers
 from medcls.wording import counted, named
 
 MISSING = "(missing)"

@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from scipy.stats import betabinom, binom
 
 from medcls.errors import MedclsError, nearest
-from medcls.evaluation import digits
-from medcls.evaluation.analytic import LEVEL
-from medcls.evaluation.metrics import UNFITTED_THRESHOLD, Floats, Integers, predicted_classes
 from medcls.evaluation.predictions import FEW_ROWS, Predictions, check_fitted_with, check_may_fit
-from medcls.evaluation.resampling import bootstrap, group_numbers
+from medcls.statistics import digits
+from medcls.statistics.analytic import LEVEL
+from medcls.statistics.metrics import UNFITTED_THRESHOLD, Floats, Integers, predicted_classes
+from medcls.statistics.resampling import bootstrap, group_numbers
 from medcls.wording import counted, named
 
 Kind = Literal["fixed", "youden", "f1", "sensitivity", "specificity", "cost"]

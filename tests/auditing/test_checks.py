@@ -16,11 +16,11 @@ from medcls.auditing.exclusions import foretold
 from medcls.auditing.findings import LEVELS, Finding
 from medcls.auditing.leaks import leaks, settled
 from medcls.auditing.locked import locked_test
-from medcls.data.folders import from_folders
-from medcls.data.images import UnreadableImage
-from medcls.data.locked import Meeting
 from medcls.data.manifest import Manifest
-from medcls.data.splits import split
+from medcls.data.reading.images import UnreadableImage
+from medcls.data.sources.folders import from_folders
+from medcls.data.splits.split import split
+from medcls.runs.locked import Meeting
 
 
 def manifest_of(labels, *, unreadable=(), facts=None, **columns) -> Manifest:

@@ -15,11 +15,11 @@ from medcls.auditing.exclusions import exclusions
 from medcls.auditing.findings import LEVELS, Finding, Pair
 from medcls.auditing.page import ROWS_SHOWN, page
 from medcls.auditing.record import record
-from medcls.data.folders import from_folders
 from medcls.data.manifest import Manifest, read_exclusions
-from medcls.data.splits import split
+from medcls.data.sources.folders import from_folders
+from medcls.data.splits.split import split
 from medcls.preprocessing import Decoding
-from medcls.run_folder import without_nan
+from medcls.runs.run_folder import without_nan
 
 ODD = "恶性 🙂 <script>alert(\"x\")<script>&amp; 'q'.png"
 

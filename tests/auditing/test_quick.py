@@ -4,8 +4,8 @@ import logging
 import shutil
 
 from medcls.auditing.quick import audit_quickly
-from medcls.data.folders import from_folders
-from medcls.data.splits import split
+from medcls.data.sources.folders import from_folders
+from medcls.data.splits.split import split
 
 
 def test_errors_and_warnings_are_logged_in_one_line_each(folder, caplog):

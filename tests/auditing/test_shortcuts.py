@@ -10,8 +10,8 @@ from sklearn.metrics import roc_auc_score
 from medcls.auditing import shortcuts as module
 from medcls.auditing.findings import Finding
 from medcls.auditing.shortcuts import Question, metadata, shortcuts
-from medcls.data.folders import from_folders
 from medcls.data.manifest import Manifest
+from medcls.data.sources.folders import from_folders
 
 
 def ask(labels, *, resize="squash", names=None, facts=None, **columns) -> tuple[Finding, Finding]:

@@ -10,7 +10,7 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from torchvision.transforms import v2
 
-from medcls import configuration
+from medcls.cli import configuration
 from medcls.data import transforms
 from medcls.data.transforms import DRAWS, Augmentation, draws
 from medcls.errors import MedclsError

@@ -20,11 +20,11 @@ import pytest
 from PIL import Image
 
 from medcls.data import cache as cache_module
-from medcls.data import images
 from medcls.data.cache import ENTRY, DamagedImage, MappedImages, PixelCache, clear, everything
-from medcls.data.folders import from_folders
 from medcls.data.module import ImageStore
-from medcls.data.survey import survey
+from medcls.data.reading import images
+from medcls.data.sources.folders import from_folders
+from medcls.data.sources.survey import survey
 from medcls.preprocessing import Preprocessing
 
 PREPROCESSING = Preprocessing(size=(4, 5), mean=(0.5,) * 3, std=(0.2,) * 3)

@@ -14,11 +14,11 @@ from PIL import Image
 from pydicom import data as examples
 from torch.utils.data import DataLoader
 
-from medcls.data import images
 from medcls.data import module as module_under_test
-from medcls.data.folders import from_folders
 from medcls.data.module import EpochSampler, FlatTexts, ImageDataModule, NoLonelyBatch
-from medcls.data.splits import split
+from medcls.data.reading import images
+from medcls.data.sources.folders import from_folders
+from medcls.data.splits.split import split
 from medcls.data.transforms import Augmentation, draws, normalise, pixels_back
 from medcls.errors import MedclsError
 from medcls.preprocessing import Preprocessing

@@ -8,12 +8,12 @@ from made_study import BINARY, FOUR, policies, predictions
 from medcls.errors import MedclsError
 from medcls.evaluation.assessment import RESAMPLES_OF_A_GROUP, assess, read_bands
 from medcls.evaluation.decision_curve import say_benefit
-from medcls.evaluation.intervals import intervals
-from medcls.evaluation.metrics import classification_metrics
 from medcls.evaluation.policies import not_fitted
 from medcls.evaluation.predictions import uncalibrated
-from medcls.evaluation.report import metric_sections
-from medcls.run_folder import without_nan
+from medcls.report.report import metric_sections
+from medcls.runs.run_folder import without_nan
+from medcls.statistics.intervals import intervals
+from medcls.statistics.metrics import classification_metrics
 
 
 def test_p45_p51_figures_are_of_calibrated_probabilities_at_the_operating_point():

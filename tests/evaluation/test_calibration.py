@@ -11,7 +11,6 @@ from scipy.stats import norm
 from sklearn.metrics import log_loss
 
 from medcls.errors import MedclsError
-from medcls.evaluation.analytic import wilson_limits
 from medcls.evaluation.calibration import (
     LINE,
     Calibration,
@@ -25,8 +24,9 @@ from medcls.evaluation.calibration import (
     reliability_table,
     shift_prior,
 )
-from medcls.evaluation.intervals import intervals
 from medcls.evaluation.predictions import Predictions, from_logits
+from medcls.statistics.analytic import wilson_limits
+from medcls.statistics.intervals import intervals
 
 BINARY = ("benign", "malignant")
 FOUR = ("glioma", "meningioma", "none", "pituitary")

@@ -10,10 +10,10 @@ from sklearn.metrics import average_precision_score, brier_score_loss, f1_score,
 
 from medcls.errors import MedclsError
 from medcls.evaluation import comparing
-from medcls.evaluation.analytic import FEW_FOR_DELONG, delong
 from medcls.evaluation.comparing import METRICS, RESAMPLED, compare, compare_all, conclusion, holm, metrics_of
 from medcls.evaluation.predictions import Predictions
-from medcls.evaluation.resampling import Ranking, bootstrap, group_numbers
+from medcls.statistics.analytic import FEW_FOR_DELONG, delong
+from medcls.statistics.resampling import Ranking, bootstrap, group_numbers
 
 CLASSES = ("malignant", "benign")
 THREE = ("a", "b", "c")

@@ -8,9 +8,9 @@ from sklearn.metrics import roc_auc_score
 
 from medcls.errors import MedclsError
 from medcls.evaluation.contest import Question
-from medcls.evaluation.contest_text import folds_table, markdown, tables
 from medcls.evaluation.cross_validations import CrossValidation, Fold, compare_cross_validations, corrected_t
 from medcls.evaluation.predictions import Predictions
+from medcls.report.contest_text import folds_table, markdown, tables
 
 CLASSES = ("well", "ill")
 

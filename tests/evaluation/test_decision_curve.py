@@ -6,9 +6,9 @@ from hypothesis import strategies as st
 from scipy.special import expit, logit
 
 from medcls.errors import MedclsError
-from medcls.evaluation.analytic import wilson_limits
 from medcls.evaluation.decision_curve import DEFAULT_THRESHOLDS, benefit_at, decision_curve, say_benefit
 from medcls.evaluation.predictions import Predictions
+from medcls.statistics.analytic import wilson_limits
 
 
 def table(scores, events, positive="malignant", groups=""):

@@ -4,8 +4,8 @@ import pytest
 
 from medcls.errors import MedclsError
 from medcls.evaluation.folds import MEAN, POOLED, over_folds
-from medcls.evaluation.intervals import intervals
 from medcls.evaluation.predictions import Predictions
+from medcls.statistics.intervals import intervals
 
 CLASSES = ("malignant", "benign")
 

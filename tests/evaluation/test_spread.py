@@ -8,10 +8,10 @@ from made_study import BINARY, FOUR, assessment, predictions, sources
 from scipy.special import logit
 
 from medcls.errors import MedclsError
-from medcls.evaluation.limitations import limitations
 from medcls.evaluation.policies import fit_policies
 from medcls.evaluation.predictions import Predictions, probabilities_of
 from medcls.evaluation.spread import NEARLY_SAME, log_odds, spread, too_alike
+from medcls.report.limitations import limitations
 
 
 def shrunk(table: Predictions, factor: float) -> Predictions:

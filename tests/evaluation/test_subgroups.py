@@ -4,11 +4,11 @@ import pytest
 from scipy.stats import norm
 
 from medcls.errors import MedclsError
-from medcls.evaluation.analytic import holm
-from medcls.evaluation.intervals import intervals
-from medcls.evaluation.metrics import classification_metrics
 from medcls.evaluation.predictions import Predictions
 from medcls.evaluation.subgroups import MISSING, at_edges, corrected, every, quantiles, subgroups
+from medcls.statistics.analytic import holm
+from medcls.statistics.intervals import intervals
+from medcls.statistics.metrics import classification_metrics
 
 BINARY = ("benign", "malignant")
 FOUR = ("glioma", "meningioma", "none", "pituitary")

@@ -10,10 +10,11 @@ from scipy.special import expit, logit
 from scipy.stats import binom, norm
 
 from medcls.errors import MedclsError
-from medcls.evaluation import digits, thresholds
+from medcls.evaluation import thresholds
 from medcls.evaluation.predictions import Predictions
-from medcls.evaluation.resampling import Bootstrap
 from medcls.evaluation.thresholds import OperatingPoint, fit_operating_point, not_fitted, parse_policy
+from medcls.statistics import digits
+from medcls.statistics.resampling import Bootstrap
 
 FITTED = ("youden", "f1", "sensitivity>=0.9", "specificity>=0.9", "cost=4")
 

@@ -109,7 +109,7 @@ OF_TRAININGS = [text for text in RUN_SET if text not in OF_EVALUATIONS and text 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where the reader sits: images, tables and runs under the names that the pages use."""
-    from medcls.data.phantoms import ensure_phantoms
+    from medcls.data.sources.phantoms import ensure_phantoms
     from medcls.models.mobilenetv3 import mobilenetv3_large
 
     home = tmp_path_factory.mktemp("home")

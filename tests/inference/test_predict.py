@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from medcls.data.folders import from_folders
 from medcls.data.module import ImageDataModule
-from medcls.data.splits import split
+from medcls.data.sources.folders import from_folders
+from medcls.data.splits.split import split
 from medcls.data.transforms import normalise
 from medcls.errors import MedclsError
 from medcls.inference import predict as module_under_test

@@ -11,9 +11,9 @@ import torch
 from lightning.pytorch.callbacks import EMAWeightAveraging
 from torch import nn
 
-from medcls.data.folders import from_folders
 from medcls.data.module import ImageDataModule
-from medcls.data.splits import split
+from medcls.data.sources.folders import from_folders
+from medcls.data.splits.split import split
 from medcls.data.transforms import Augmentation
 from medcls.learning import losses
 from medcls.learning.callbacks import SeedEachEpoch

@@ -8,9 +8,9 @@ import torch
 from doors import FAST, run_door
 
 from medcls import train
-from medcls.data.folders import from_folders
 from medcls.data.module import ImageDataModule
-from medcls.data.splits import split
+from medcls.data.sources.folders import from_folders
+from medcls.data.splits.split import split
 from medcls.data.transforms import Augmentation
 from medcls.errors import MedclsError
 from medcls.learning import losses

@@ -1,0 +1,1 @@
+"""Between the command line and the rest: Hydra, errors and exit codes, the terminal."""

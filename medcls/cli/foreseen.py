@@ -1,0 +1,80 @@
+"""Settings of a training that are wrong whatever the images are: found out before any image is read."""
+
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+from medcls.cli.configuration import build, plain
+from medcls.data.module import check_loading
+from medcls.data.splits import split as splits
+from medcls.errors import MedclsError
+from medcls.hardware import Hardware, check_compiler
+from medcls.learning.freezing import FreezeSchedule
+from medcls.learning.precision import check_half_precision
+from medcls.learning.schedulers import learning_rates
+from medcls.learning.trainer_settings import batches_an_epoch
+from medcls.models.weights import find_weights
+from medcls.preprocessing import Preprocessing
+
+MANY = 10**9  # batches, where it is not known how many there are
+A_FEW = 10
+
+
+def check_settings(
+    cfg: Any,  # noqa: ANN401 - a configuration: only configuration.py knows what that is
+    split: Mapping[str, Any],
+    preprocessing: Preprocessing,
+    machine: Hardware,
+) -> None:
+    """Build what can be built without images, and look at the rest.
+
+    Parameters
+    ----------
+    cfg : configuration
+        As `conf/train.yaml` describes it.
+    split : mapping
+        As `configuration.split_settings` gives it.
+
+    Raises
+    ------
+    MedclsError
+        Names the setting.
+    """
+    usual = inspect.signature(splits.split).parameters  # runs of earlier versions do not state all of them
+    checked = inspect.signature(splits.check_split_settings).parameters
+    splits.check_split_settings(**{name: split.get(name, usual[name].default) for name in checked})
+    check_loading(cfg.data.batch_size, cfg.data.sampler, machine.workers, cfg.data.cache, cfg.data.views)
+    if (augmentation := build(cfg.data.augmentation)) is not None:
+        augmentation.check_size(preprocessing.size)
+    _check_switches(cfg)
+    check_half_precision(str(cfg.trainer.precision), build(cfg.optimizer))
+    batches_an_epoch(MANY, cfg.trainer.get("limit_train_batches"))
+    build(cfg.trainer, callbacks=[], logger=False, plugins=[], default_root_dir=".")
+    epochs = cfg.trainer.max_epochs
+    learning_rates(build(cfg.optimizer), build(cfg.scheduler), steps=A_FEW * epochs, steps_per_epoch=A_FEW)
+    loss = cfg.loss.copy()
+    if "class_weights" in loss and not isinstance(plain(loss.class_weights), str):
+        loss.class_weights = None  # how many there must be, the images say
+    build(loss, class_counts=(1, 1))
+    FreezeSchedule(plain(cfg.schedule.phases), head="head")
+    if cfg.model.weights not in (None, "default") and not cfg.resume:
+        find_weights(cfg.model.weights)
+
+
+def _check_switches(cfg: Any) -> None:  # noqa: ANN401
+    if cfg.ema is not None and not (isinstance(cfg.ema, float) and 0 < cfg.ema < 1):
+        raise MedclsError(f"ema is {cfg.ema}: give a decay above 0 and below 1, such as 0.99, or null for none.")
+    if cfg.early_stopping is not None and not (isinstance(cfg.early_stopping, int) and cfg.early_stopping > 0):
+        raise MedclsError(f"early_stopping is {cfg.early_stopping}: give a number of epochs, or null for none.")
+    if cfg.exact_batch_norm not in (None, True, False):
+        raise MedclsError(f"exact_batch_norm is {cfg.exact_batch_norm!r}: give true, false or null.")
+    compiled = cfg.get("compile", False)  # a run from before there was this setting goes on without
+    if not isinstance(compiled, bool):
+        raise MedclsError(f"compile is {compiled!r}: give true or false.")
+    if compiled:
+        check_compiler()
+    if cfg.optimizer.get("fused") and cfg.trainer.gradient_clip_val and "mixed" in str(cfg.trainer.precision):
+        raise MedclsError(
+            f"trainer.gradient_clip_val with trainer.precision={cfg.trainer.precision} needs gradients that a fused "
+            "optimizer does not show: add optimizer.fused=false."
+        )

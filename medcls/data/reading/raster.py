@@ -1,0 +1,326 @@
+"""What Pillow reads: JPEG, PNG, BMP, TIFF, WebP, GIF and PNM become stored values and pixels.
+
+Pillow gives 16-bit colour as its high byte and rescales PNM of unusual ranges: here such values are read in full.
+"""
+
+import dataclasses
+import io
+import sys
+from collections.abc import Callable
+
+import numpy as np
+from PIL import Image, ImageFile, UnidentifiedImageError
+
+from medcls.data.reading import tiff, windows
+from medcls.data.reading.decoded import (
+    Decoded,
+    UnreadableImage,
+    check_frame,
+    check_size,
+    damaged,
+    most_pixels,
+    too_many,
+)
+from medcls.preprocessing import Decoding
+
+BACKGROUND = (0, 0, 0)
+"""What stands behind transparent pixels, red, green, blue."""
+
+# Named one by one: Pillow's other readers hand files to outside programs (EPS) or are little tried.
+FORMATS = ("JPEG", "PNG", "BMP", "DIB", "TIFF", "WEBP", "GIF", "PPM")
+
+EIGHT_BIT_MODES = frozenset({"1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBX", "RGBa", "CMYK", "YCbCr", "HSV"})
+SIXTEEN_BIT_MODES = frozenset({"I;16", "I;16L", "I;16B"})
+
+# How to ask Pillow for the byte that it throws away: the same bytes read in the other order. It has no name for the
+# low bytes of grey with alpha, but four bytes a pixel are as many as those of RGBA.
+_TURNED_NATIVE = "B" if sys.byteorder == "little" else "L"
+OTHER_BYTE = {
+    "RGB;16B": "RGB;16L", "RGB;16L": "RGB;16B", "RGB;16N": f"RGB;16{_TURNED_NATIVE}",
+    "RGBA;16B": "RGBA;16L", "RGBA;16L": "RGBA;16B", "RGBA;16N": f"RGBA;16{_TURNED_NATIVE}",
+    "LA;16B": "RGBA",
+}  # fmt: skip
+
+# A compressed TIFF comes from libtiff in the machine's own byte order, and Pillow reads these in the file's.
+IN_NATIVE_ORDER = {
+    "I;16S": "I;16NS", "I;16BS": "I;16NS", "I;32S": "I;32NS", "I;32BS": "I;32NS", "F;32F": "F;32NF", "F;32BF": "F;32NF",
+}  # fmt: skip
+
+# EXIF orientation: how the stored picture must be turned to stand upright (EXIF 2.3, tag 0x0112).
+TURNS: dict[int, Callable[[np.ndarray], np.ndarray]] = {
+    2: np.fliplr,
+    3: lambda pixels: np.rot90(pixels, 2),
+    4: np.flipud,
+    5: lambda pixels: pixels.swapaxes(0, 1),
+    6: lambda pixels: np.rot90(pixels, -1),
+    7: lambda pixels: np.rot90(pixels, 2).swapaxes(0, 1),
+    8: np.rot90,
+}
+
+TRANSPARENT = "transparent parts composited on black"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Layout:
+    """How Pillow plans to read a file: its raw mode and codec, where the values begin, and the largest allowed."""
+
+    raw_mode: str
+    codec: str
+    offset: int
+    most: int
+
+    @property
+    def is_wide(self) -> bool:
+        """Whether a value takes 16 bits."""
+        return ";16" in self.raw_mode or self.most > 255
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Deep:
+    """Values of more than 8 bits `(H, W, 1 or 3)`, the whole range of their type, and whether the highest is black."""
+
+    values: np.ndarray
+    bits: int
+    full: tuple[float, float] | None
+    white_is_zero: bool = False
+    notes: tuple[str, ...] = ()
+
+
+def decode(data: bytes, decoding: Decoding) -> Decoded:
+    """Turn the bytes of a file that Pillow reads into pixels, by the rules of `medcls.data.reading.images`.
+
+    Raises
+    ------
+    UnreadableImage
+        Not an image, cut short, too large, without so many frames, or with values that are not finite.
+    """
+    # Set by a library elsewhere, this flag would fill the missing part of a cut file with grey.
+    ImageFile.LOAD_TRUNCATED_IMAGES = False
+    Image.MAX_IMAGE_PIXELS = most_pixels()
+    try:
+        _check_sums(data)
+        return _decode(data, decoding)
+    except UnreadableImage:
+        raise
+    except UnidentifiedImageError:
+        raise UnreadableImage(tiff.refusal(data, decoding.frame) or _looks_like(data)) from None
+    except Image.DecompressionBombError:
+        raise UnreadableImage(f"its pixels are {too_many(most_pixels())}") from None
+    except Exception as error:  # on damaged bytes Pillow's readers raise nearly every type there is
+        unknown = isinstance(error, KeyError | SyntaxError) and tiff.refusal(data, decoding.frame)
+        raise (UnreadableImage(unknown) if unknown else damaged(data, "Pillow", error)) from error
+
+
+def _check_sums(data: bytes) -> None:
+    """Compare the checksums of a PNG, of which Pillow skips those of the pixels and shows whatever damage left."""
+    with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+        if image.format == "PNG":
+            image.verify()
+
+
+def _decode(data: bytes, decoding: Decoding) -> Decoded:
+    """Decode one frame."""
+    with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+        check_size(image.width, image.height)
+        frames = getattr(image, "n_frames", 1)
+        notes = [*check_frame(decoding.frame, frames)]
+        if decoding.frame:
+            image.seek(decoding.frame)
+            check_size(image.width, image.height)  # the pages of a TIFF differ
+        stored_format, stored_mode = image.format or "", image.mode
+        if stored_format == "TIFF":
+            notes += _checked_tiff(image)
+            image.tile = _in_native_order(image)
+        layout = _layout(image)  # forgotten once the pixels are read, which to ask a PNG for its EXIF block does
+        orientation, broken = _orientation(image)
+        deep = _deep(image, layout, data, decoding.frame)
+        stored, more = _eight_bits(image, layout) if deep is None else (deep.values, deep.notes)
+    notes += (*broken, *more)
+    if orientation in TURNS:
+        notes.append(f"turned by its EXIF orientation {orientation}")
+        if stored_format != "TIFF":  # which Pillow turns by itself while loading
+            stored = np.ascontiguousarray(TURNS[orientation](stored))
+    if deep is None:
+        bits, pixels = 1 if stored_mode == "1" else 8, windows.in_bits(stored, decoding.bits)
+    else:
+        bits, window = deep.bits, windows.choose(stored, decoding.window, full=deep.full)
+        notes.append(window.note(bits, decoding.bits))
+        pixels = windows.spread(stored, window.black, window.white, decoding.bits)
+        if deep.white_is_zero and window.black < window.white:
+            pixels = (2**decoding.bits - 1) - pixels
+    pixels = windows.in_channels(pixels, decoding)
+    return Decoded(pixels, stored, stored_format, stored_mode, bits, frames, tuple(notes))
+
+
+def _checked_tiff(image: Image.Image) -> tuple[str, ...]:
+    """Refuse a page of a TIFF that Pillow would misread; what is not shown of it is noted."""
+    tags = image.tag_v2  # type: ignore[attr-defined]
+    if (reason := tiff.misread(tags)) is not None:
+        raise UnreadableImage(reason)
+    claimed = tags[tiff.WIDTH], tags[tiff.LENGTH]
+    if sorted(image.size) != sorted(claimed):
+        raise UnreadableImage(f"it claims {claimed[0]} x {claimed[1]} pixels, and Pillow makes {image.size} of it")
+    return tiff.left_out(tags)
+
+
+def _in_native_order(image: Image.Image) -> list[ImageFile._Tile]:
+    """How the parts of an opened TIFF are read, those that libtiff decompresses in the order that it gives them in."""
+    tiles: list[ImageFile._Tile] = getattr(image, "tile", [])
+    return [
+        _with_raw_mode(tile, IN_NATIVE_ORDER[tile.args[0]])
+        if tile.codec_name == "libtiff" and tile.args and tile.args[0] in IN_NATIVE_ORDER
+        else tile
+        for tile in tiles
+    ]
+
+
+def _eight_bits(image: Image.Image, layout: Layout) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Pixels of a picture of up to 8 bits, uint8 `(H, W, 3)`, and notes."""
+    notes: tuple[str, ...] = ("16 bits to 8: Pillow kept the high byte",) if layout.is_wide else ()
+    image.load()
+    if image.mode not in EIGHT_BIT_MODES:
+        raise UnreadableImage(f"its pixels are of a kind that medcls does not know ({image.mode})")
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        if image.getchannel("A").getextrema()[0] != 255:
+            notes += (TRANSPARENT,)
+            image = Image.alpha_composite(Image.new("RGBA", image.size, (*BACKGROUND, 255)), image)
+    elif image.mode == "CMYK":
+        notes += ("CMYK turned to RGB without its colour profile",)
+    # A copy: what Pillow hands out cannot be written to, and torch warns of that.
+    return np.array(image.convert("RGB")), notes
+
+
+def _deep(image: Image.Image, layout: Layout, data: bytes, frame: int) -> Deep | None:
+    """Read a picture that stores more than 8 bits of each value; None where it does not."""
+    animated = image.format == "PNG" and frame > 0  # composed of former frames, of which there are high bytes alone
+    if layout.raw_mode in OTHER_BYTE and not animated:
+        return _deep_colour(image, layout.raw_mode, data, frame)
+    if image.format == "PPM" and layout.most > 255:
+        return _deep_pnm(image, layout, data)
+    if image.mode in SIXTEEN_BIT_MODES:
+        return _deep_grey(image, 12 if layout.raw_mode == "I;12" else 16)
+    tags = getattr(image, "tag_v2", {})
+    bits, white_is_zero = tags.get(tiff.BITS_PER_SAMPLE, (32,))[0], tags.get(tiff.PHOTOMETRIC) == 0
+    signed = tiff.SIGNED in tags.get(tiff.SAMPLE_FORMAT, ())
+    if image.mode == "L" and signed:  # Pillow takes signed values for unsigned ones: the same bytes, read rightly
+        return Deep(np.array(image).view(np.int8)[..., None], 8, (-128, 127), white_is_zero)
+    if image.mode == "I" and signed:
+        return Deep(np.array(image)[..., None], bits, (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1), white_is_zero)
+    if image.mode == "I":  # Pillow takes unsigned values for signed ones: the same bytes, read rightly
+        return Deep(np.array(image).view(np.uint32)[..., None], bits, (0, 2**bits - 1), white_is_zero)
+    if image.mode == "F":
+        return Deep(np.array(image)[..., None], bits, None, white_is_zero)
+    return None
+
+
+def _deep_grey(image: Image.Image, bits: int) -> Deep:
+    """The values of unsigned grey, those that a PNG calls transparent black."""
+    white_is_zero = getattr(image, "tag_v2", {}).get(tiff.PHOTOMETRIC) == 0
+    key = image.info.get("transparency")
+    values = np.asarray(image).astype(np.uint16)[..., None]
+    notes: tuple[str, ...] = ()
+    if isinstance(key, int) and (clear := values == key).any():
+        values[clear] = 0
+        notes = (TRANSPARENT,)
+    return Deep(values, bits, (0, 2**bits - 1), white_is_zero, notes)
+
+
+def _deep_colour(image: Image.Image, raw_mode: str, data: bytes, frame: int) -> Deep:
+    """The values of 16-bit colour or grey with alpha: read once as Pillow does, and again for the other byte."""
+    key = image.info.get("transparency")
+    with Image.open(io.BytesIO(data), formats=FORMATS) as again:
+        again.seek(frame)
+        again.tile = [_with_raw_mode(tile, OTHER_BYTE[raw_mode]) for tile in again.tile]
+        other = np.asarray(again)
+    if raw_mode == "LA;16B":  # as four channels: the bytes of grey, the bytes of alpha
+        high, low = other[..., [0, 2]], other[..., [1, 3]]
+    else:
+        high, low = np.asarray(image), other
+    values = high.astype(np.uint16) << 8 | low
+    clear: np.ndarray | None = None
+    if values.shape[2] in (2, 4):
+        alpha, values = values[..., -1:], values[..., :-1]
+        clear = alpha < 65535
+        values = np.rint(values * (alpha / 65535)).astype(np.uint16)
+    elif isinstance(key, tuple):
+        clear = (values == key).all(axis=2)
+        values[clear] = 0
+    notes = (TRANSPARENT,) if clear is not None and clear.any() else ()
+    return Deep(np.ascontiguousarray(values), 16, (0, 65535), notes=notes)
+
+
+def _deep_pnm(image: Image.Image, layout: Layout, data: bytes) -> Deep | None:
+    """The samples of a PGM or PPM as the file holds them, which Pillow would rescale; None of colour in plain text."""
+    most = layout.most
+    channels = 3 if image.mode == "RGB" else 1
+    if layout.codec != "ppm_plain":
+        count = image.width * image.height * channels
+        values = np.frombuffer(data, ">u2", count, layout.offset).astype(np.uint16)
+        if values.max() > most:
+            raise UnreadableImage(f"it holds the value {values.max()} and claims that {most} is the largest")
+    elif channels == 1:
+        values = np.rint(np.asarray(image) * (most / 65535)).astype(np.uint16)  # exactly undone
+    else:
+        return None
+    return Deep(values.reshape(image.height, image.width, channels), most.bit_length(), (0, most))
+
+
+def _layout(image: Image.Image) -> Layout:
+    """How the values are stored of an opened picture none of whose pixels have been read yet."""
+    tiles: list[ImageFile._Tile] = getattr(image, "tile", [])
+    if not tiles:
+        return Layout("", "", 0, 255)
+    codec, _, offset, args = tiles[0]
+    parts = args if isinstance(args, tuple) else (args or "",)
+    most = 255
+    if codec in ("ppm", "ppm_plain"):
+        most = int(parts[1]) if len(parts) > 1 else 1
+    elif image.format == "PPM" and image.mode == "I":
+        most = 65535
+    return Layout(str(parts[0]), codec, offset, most)
+
+
+def _with_raw_mode(tile: ImageFile._Tile, raw_mode: str) -> ImageFile._Tile:
+    """A tile's reading planned with another raw mode, which stands first among its arguments or alone."""
+    return tile._replace(args=(raw_mode, *tile.args[1:]) if isinstance(tile.args, tuple) else raw_mode)
+
+
+def _orientation(image: Image.Image) -> tuple[int, list[str]]:
+    """Read the EXIF orientation, 1 to 8, and a note where the EXIF block is damaged: the pixels may still be good."""
+    try:
+        return image.getexif().get(0x0112, 1), []
+    except Exception:  # noqa: BLE001  Pillow raises nearly every type there is on a damaged block
+        return 1, ["its EXIF block is damaged: orientation unknown, taken as upright"]
+
+
+def _looks_like(data: bytes) -> str:
+    """Say what bytes are that no image reader knows."""
+    start = data[:1024].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    if not data.strip(b"\0"):
+        return f"it holds {len(data):,} zero bytes and nothing else"
+    if start.startswith((b"<!doctype html", b"<html", b"<head", b"<body", b"<script")):
+        return "it is a web page (HTML), not an image: the download failed"
+    if start.startswith(b"version https://git-lfs"):
+        return "it is a Git LFS pointer, not the image itself: run git lfs pull"
+    for magic, what in (
+        (b"%pdf", "a PDF document"),
+        (b"pk\x03\x04", "a ZIP archive"),
+        (b"\x1f\x8b", "a gzip archive"),
+        (b"<svg", "an SVG drawing"),
+        (b"<?xml", "an XML document"),
+        (b"\x00\x00\x00\x0cjp  ", "a JPEG 2000 image, which medcls does not read"),
+    ):
+        if start.startswith(magic):
+            return f"it is {what}"
+    if data[4:8] == b"ftyp":
+        return "it is a HEIC, AVIF or video file, which medcls does not read"
+    if data.startswith((b"\xff\xd8", b"\x89PNG", b"GIF8", b"BM", *tiff.BEGINNINGS, b"RIFF")):
+        return (
+            f"it begins as an image, but its header is damaged or cut short ({len(data):,} bytes), or its kind unknown"
+        )
+    try:
+        text = data[:200].decode()
+    except UnicodeDecodeError:
+        return f"it is of no image format that medcls reads (begins {data[:8].hex(' ')})"
+    return f"it is text, not an image: {text.strip()[:40]!r}"

@@ -1,0 +1,1 @@
+"""From folders, tables and downloads to labelled images."""

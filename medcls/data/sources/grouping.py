@@ -1,0 +1,222 @@
+"""Which images belong to one patient (lesion, exam): read from a table, or suggested by how files are called."""
+
+import dataclasses
+import re
+import shlex
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path, PurePosixPath
+
+import pandas as pd
+
+from medcls.data.manifest import groups_from_paths
+from medcls.data.sources.file_search import below_root, lines_of
+from medcls.data.sources.table_text import read_table, shown
+from medcls.errors import MedclsError
+from medcls.wording import counted, listed, printable, quoted
+
+MOST_PATHS = 50_000  # of more, none is looked at: it would take seconds
+MOST_WORDS = 4  # that one suggestion joins
+COVERED = 0.9  # a suggestion names the group of at least so many images
+SHARED = 0.2  # and so many of these share theirs with another
+LARGEST = 0.25  # and no group is larger
+FEWEST_GROUPS = 5
+CLEAN = 0.9  # and so many groups with several images have one label, and lie in one of the splits given
+
+
+@dataclasses.dataclass(frozen=True)
+class Suggestion:
+    """A pattern that file names show, and what `data.group_pattern` would make of it.
+
+    Attributes
+    ----------
+    pattern : str
+        A regular expression.
+    images, groups : int
+        How many images it names the group of, and how many groups.
+    example : str
+        A path, and the group that it would have.
+    """
+
+    pattern: str
+    images: int
+    groups: int
+    example: tuple[str, str]
+
+    def sentence(self, *, example: bool = True) -> str:
+        """What to type, and what would come of it; without an example where names of files are not to be shown."""
+        path, group = self.example
+        such = f", as {group!r} of {printable(path)}" if example else ""
+        return (
+            f"file names look as if they told the patients: data.group_pattern={shlex.quote(self.pattern)} makes "
+            f"{counted(self.groups, 'group')} of {counted(self.images, 'image')}{such}. Add it if that is the patient "
+            "(lesion, exam)"
+        )
+
+
+def read_groups(table: str | Path, root: Path, paths: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Read which image is of which group from a table with the columns `path` and `group`.
+
+    Parameters
+    ----------
+    table : path
+        As `read_table` takes it; paths relative to `root`. An empty group, like a path that is not there, stands for
+        itself.
+    paths : sequence of str
+        The images.
+
+    Returns
+    -------
+    groups, notes
+        The group of each image, empty where the table has none; and what is missing there, in words.
+
+    Raises
+    ------
+    MedclsError
+        No such table or columns; a path that leads to no file; one path with two groups; no image with a group.
+    """
+    file = Path(table).expanduser()
+    if not file.is_file():
+        raise MedclsError(f"There is no table {file} (data.groups).")
+    cells, notes = read_table(file, "data.groups")
+    if absent := [name for name in ("path", "group") if name not in cells]:
+        raise MedclsError(
+            f"{file.name} (data.groups) has no column {' and no column '.join(absent)}: it needs path and group, and "
+            f"has {shown(cells.columns)}."
+        )
+    rows = pd.DataFrame({"path": below_root(cells["path"], root), "group": cells["group"]})
+    named, groups = rows["path"], rows["group"]
+    several = groups.groupby(named).nunique()
+    if len(torn := rows[named.isin(several.index[several > 1])]):
+        lines = [f"{printable(str(path))}: {lines_of(same.index)}" for path, same in torn.groupby("path")]
+        raise MedclsError(
+            f"{file.name} (data.groups) puts {counted(len(lines), 'image')} into several groups:\n{listed(lines)}\n"
+            "Keep one row an image."
+        )
+    known = set(paths)
+    strange = named[[path not in known and not (root / path).is_file() for path in named]]
+    if len(strange):
+        raise MedclsError(
+            f"{file.name} (data.groups) names {counted(len(strange), 'file')} not to be found below {root} "
+            "(data.root):\n"
+            + listed([f"line {line}: {printable(path)}" for line, path in strange.items()])
+            + "\nWrite each path as it stands below data.root, with its ending, or take the row out."
+        )
+    if named.duplicated().any():
+        notes.append(f"{file.name} names {counted(int(named.duplicated().sum()), 'image')} again, in the same group")
+    by_path = dict(zip(named, groups, strict=True))
+    found = [by_path.get(path, "") for path in paths]
+    if not any(found):
+        raise MedclsError(f"{file.name} (data.groups) gives no image of {root} (data.root) a group.")
+    if missing := [path for path in paths if path not in by_path]:
+        notes.append(
+            f"{file.name} (data.groups) does not name {counted(len(missing), 'image')}, such as {printable(missing[0])}"
+        )
+    return found, notes
+
+
+def group_notes(rows: pd.DataFrame) -> list[str]:
+    """How many images have no group, by class, in sentences for the log; what file names suggest where none has.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        A manifest's.
+    """
+    lone = rows["group"] == ""
+    if not lone.any():
+        return []
+    if lone.all():
+        suggestion = suggest_pattern(rows)
+        return [
+            "patients are not known: nothing says which images belong to one, so each stands for itself. Where "
+            "patients have several images, name the patient with data.group_pattern or data.groups, or the figures "
+            "will be too good",
+            *([suggestion.sentence()] if suggestion else []),
+        ]
+    return [f"{parts_without_group(rows)}. Each stands for itself", *classes_without_group(rows)]
+
+
+def parts_without_group(rows: pd.DataFrame) -> str:
+    """`412 of 746 images have no group ('benign' 400 of 437, 'normal' 12 of 309); the other 334 are of 55 groups`."""
+    lone = rows["group"] == ""
+    by_class = lone.groupby(rows["label"]).agg(["sum", "size"])
+    classes = ", ".join(f"{name!r} {int(n):,} of {size:,}" for name, n, size in by_class.itertuples() if n)
+    have = "has" if lone.sum() == 1 else "have"
+    return (
+        f"{int(lone.sum()):,} of {counted(len(rows), 'image')} {have} no group ({classes}); the other "
+        f"{int((~lone).sum()):,} are of {counted(rows.loc[~lone, 'group'].nunique(), 'group')}"
+    )
+
+
+def classes_without_group(rows: pd.DataFrame) -> list[str]:
+    """A warning that names the classes of which no image has a group, if there are any and not all are so."""
+    named = set(rows.loc[rows["group"] != "", "label"])
+    without = sorted(set(rows["label"]) - named)
+    if not named or not without:
+        return []
+    return [
+        f"no image of {quoted(without)} has a group: of these patients nothing is known, "
+        "and the images of one may stand on both sides of a split. Does the pattern, or the table, fit this class too?"
+    ]
+
+
+def suggest_pattern(rows: pd.DataFrame) -> Suggestion | None:
+    """A pattern that file names show for the patient, the one that covers the most images; None where none is likely.
+
+    Looked for are a folder below the class, a number at the beginning of the name (`012_left.png`), a word with a
+    number that something follows (`patient012_3.png`) and all but the last part of the name (`p1_virus_7.png`), which
+    images of the same label, and no others, have in common.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        With `path`, `label` and `given_split`.
+    """
+    if not 0 < len(rows) <= MOST_PATHS:
+        return None
+    found = [one for pattern in _candidates(rows) if (one := _weighed(rows, pattern)) is not None]
+    return max(found, key=lambda one: (one.images, -one.groups), default=None)
+
+
+def _candidates(rows: pd.DataFrame) -> Iterator[str]:
+    yield r"([^/]+)/[^/]+$"
+    yield r"(?:^|/)(\d+)[-_. ][^/]+$"
+    words: Counter[str] = Counter()
+    for path in rows["path"]:
+        stem = PurePosixPath(path).stem
+        words.update({match.group(1) for match in re.finditer(r"((?<![^\W\d_])[^\W\d_]+[-_ ]?)\d+(?=\D)", stem)})
+    likely = [word for word, count in words.most_common(20) if count >= 0.02 * len(rows)]
+    for word in likely:
+        yield rf"({_as_typed(word)}\d+)"
+    # A word a class, or a site: together they may cover what each of them does not.
+    for most in range(2, min(MOST_WORDS, len(likely)) + 1):
+        yield "(" + "|".join(rf"{_as_typed(word)}\d+" for word in sorted(likely[:most], key=len, reverse=True)) + ")"
+    yield r"([^/]+)[-_ ][^-_ /]+$"
+
+
+def _as_typed(word: str) -> str:
+    return rf"(?<![A-Za-z]){re.escape(word)}" if len(word) < 3 else re.escape(word)
+
+
+def _weighed(rows: pd.DataFrame, pattern: str) -> Suggestion | None:
+    """What a pattern would make of the names; None where its groups do not look like patients."""
+    try:
+        groups = pd.Series(groups_from_paths(rows["path"].tolist(), pattern), index=rows.index)
+    except MedclsError:  # it matches none
+        return None
+    named = groups != ""
+    sizes = groups[named].value_counts()
+    shared = sizes[sizes > 1]
+    labels = rows.loc[named, "label"].groupby(groups[named]).nunique()[shared.index]
+    splits = rows.loc[named, "given_split"].groupby(groups[named]).nunique()[shared.index]
+    likely = (
+        named.mean() >= COVERED
+        and len(sizes) >= FEWEST_GROUPS
+        and shared.sum() >= SHARED * named.sum()
+        and sizes.max() <= LARGEST * named.sum()
+        and ((labels == 1) & (splits == 1)).mean() >= CLEAN
+    )
+    first = shared.sort_index().index[0] if likely else ""
+    example = rows.loc[groups == first, "path"].iloc[0] if likely else ""
+    return Suggestion(pattern, int(named.sum()), len(sizes), (example, first)) if likely else None

@@ -1,0 +1,1 @@
+"""Which image trains, which selects, which tests."""

@@ -1,0 +1,433 @@
+"""Figures of a run's data, training and decisions; those of its scores are in `curves`.
+
+Every function returns a `matplotlib.figure.Figure`, see `drawing`. Each takes a `stamp` (SYNTHETIC, pooled),
+drawn across its top.
+"""
+
+import contextlib
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib._pylab_helpers import Gcf
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.patches import StepPatch
+from matplotlib.ticker import MaxNLocator
+from mlxtend.plotting import plot_confusion_matrix
+from numpy.typing import ArrayLike, NDArray
+
+from medcls.errors import MedclsError
+from medcls.plots.drawing import COLOURS, LINES, REPORT_WIDTH, new_figure, styled
+
+PHASE_SHADES = ("#ffffff", "#ededed")
+TRAIN_COLOUR, VAL_COLOUR = COLOURS[0], COLOURS[1]
+SPLIT_COLOURS = {
+    "train": COLOURS[0],
+    "val": COLOURS[1],
+    "test": COLOURS[2],
+    "held_out": COLOURS[3],
+    "calibration": COLOURS[4],
+}
+
+
+def confusion_matrix_figure(
+    matrix: ArrayLike, classes: Sequence[str], caption: str, stamp: str | None = None
+) -> Figure:
+    """Draw a confusion matrix with counts and row shares, by mlxtend.
+
+    Parameters
+    ----------
+    matrix : integer array (K, K)
+        Rows are the true classes, as `metrics.confusion_matrix` and `Metrics.confusion` have them.
+    classes : sequence of str
+        Class names in the order of rows and columns.
+    caption : str
+        What the figure is of, as `Predictions.caption` says it.
+    stamp : str, optional
+        What must stand on every figure of these images.
+
+    Raises
+    ------
+    MedclsError
+        A matrix that is not K by K, or is no matrix of counts.
+    """
+    counts = np.asarray(matrix)
+    if counts.shape != (len(classes), len(classes)) or counts.dtype.kind not in "iu" or (counts < 0).any():
+        raise MedclsError(
+            f"A confusion matrix of {len(classes)} classes has {len(classes)} x {len(classes)} counts; this one has "
+            f"the shape {counts.shape} and the type {counts.dtype}."
+        )
+    k, support = len(classes), counts.sum(axis=1)
+    side = min(1.0 + 1.15 * k, 16.0)
+    with styled([*classes, caption], stamp) as draw:
+        names = [draw.name(name) for name in classes]
+        figure = new_figure(max(side + 1.6, 5.0), max(side + 1.2, 4.4))
+        axes = figure.add_subplot()
+        with _lent_to_pyplot(figure), np.errstate(invalid="ignore"):  # a class without a case divides 0 by 0
+            plot_confusion_matrix(
+                counts, show_absolute=True, show_normed=True, colorbar=False, figure=figure, axis=axes
+            )
+        cell = min(11.0, 11.0 * (side - 1.0) / k)  # a cell of an inch or more takes the full size
+        for text in axes.texts:
+            text.set_text(text.get_text().replace("(nan)", "(no case)"))
+            text.set_fontsize(cell)
+        axes.set_facecolor("#e4e4e4")  # shows through where a class without a case has no shares
+        axes.images[0].set_clim(0, 1)  # so that two figures' shades can be compared
+        axes.set_xticks(range(k), names)
+        if _is_long(names, k):
+            for label in axes.get_xticklabels():
+                label.set(rotation=35, ha="right", rotation_mode="anchor")
+        axes.set_yticks(range(k), [f"{name}\n(n = {n})" for name, n in zip(names, support, strict=True)])
+        axes.set_xlabel("Predicted class")
+        axes.set_ylabel("True class")
+        axes.set_title("Confusion matrix: images, and share of the true class")
+        axes.tick_params(length=0)
+        axes.spines[:].set_visible(False)
+        draw.finish(figure, caption)
+    return figure
+
+
+def training_figure(
+    history: pd.DataFrame,
+    phases: Sequence[tuple[str, int, int]],
+    monitor: str,
+    best_epoch: int | None,
+    caption: str,
+    stamp: str | None = None,
+) -> Figure:
+    """Draw a training: loss, the metrics and the learning rate by epoch, with the phases behind.
+
+    The gap between training and validation loss is shaded, and `overfitting_alarm` speaks in the figure.
+
+    Parameters
+    ----------
+    history : DataFrame
+        Column `epoch`, counted from 0, and by the logger's names `train/loss`, `val/loss`,
+        `train/accuracy`, `val/accuracy`, the monitored metric, and learning rates (`lr...`), as far
+        as there are any. Several rows an epoch with gaps are put together.
+    phases : sequence of (name, start, end)
+        Freezing phases: `start` is the first epoch, `end` the first one after it.
+    monitor : str
+        The metric that chose the checkpoint, a column such as `val/auroc`.
+    best_epoch : int or None
+        The chosen epoch.
+    caption, stamp
+        As in `confusion_matrix_figure`.
+
+    Raises
+    ------
+    MedclsError
+        No column `epoch`.
+    """
+    table = _by_epoch(history)
+    rates = [name for name in table.columns if str(name).startswith("lr") and table[name].notna().any()]
+    with styled([caption, *(name for name, _, _ in phases), *map(str, table.columns)], stamp) as draw:
+        figure = new_figure(REPORT_WIDTH, 9.6 if rates else 7.4)
+        grid = figure.subplots(3 if rates else 2, 1, sharex=True, height_ratios=[3, 3, 1.6] if rates else [1, 1])
+        losses, metrics = grid[0], grid[1]
+
+        for column, colour in (("train/loss", TRAIN_COLOUR), ("val/loss", VAL_COLOUR)):
+            _line(losses, table, column, colour, draw.name(column, lines=1))
+        if {"train/loss", "val/loss"} <= set(table.columns):
+            pair = table[["train/loss", "val/loss"]].dropna()
+            losses.fill_between(
+                pair.index,
+                pair["train/loss"],
+                pair["val/loss"],
+                color=COLOURS[5],
+                alpha=0.3,
+                linewidth=0,
+                label="gap between the two",
+            )
+        losses.set_ylabel("Loss")
+        both = table[[column for column in ("train/loss", "val/loss") if column in table]].to_numpy(float)
+        if np.isfinite(both).any():
+            losses.set_ylim(min(0.0, np.nanmin(both)), np.nanmax(both) * 1.06 or None)
+
+        shown = dict.fromkeys(["train/accuracy", "val/accuracy", monitor])
+        looks = {"train/accuracy": (TRAIN_COLOUR, "-"), "val/accuracy": (VAL_COLOUR, "-")}
+        for column in shown:
+            colour, style = looks.get(column, (COLOURS[2], "-"))
+            said = f"{column} (chose the checkpoint)" if column == monitor else column
+            if column != "val/loss":  # drawn above already, on its own scale
+                _line(metrics, table, column, colour, draw.name(said, lines=1), style)
+        metrics.set_ylabel("Metric")
+        values = table[[column for column in shown if column in table.columns and column != "val/loss"]].to_numpy(float)
+        if values.size and np.nanmin(values, initial=0.0) >= 0 and np.nanmax(values, initial=1.0) <= 1:
+            metrics.set_ylim(0, 1.02)
+
+        if rates:
+            for place, column in enumerate(rates):
+                style = LINES[place % len(LINES)]
+                _line(grid[2], table, column, COLOURS[place % len(COLOURS)], draw.name(column, lines=1), style)
+            grid[2].set_ylabel("Learning rate")
+            if (table[rates].min() > 0).all():
+                grid[2].set_yscale("log")
+
+        last = float(table.index.max()) if len(table) else 0.0
+        # A number fits over a phase of any length, its name does not: that stands in the legend.
+        reached = [phase for phase in phases if phase[1] <= last]
+        for place, (name, start, end) in enumerate(reached):
+            until = int(min(end - 1, last))
+            losses.annotate(
+                str(place + 1),
+                xy=((start + until) / 2, 1.0),
+                xycoords=("data", "axes fraction"),
+                xytext=(0, 4),
+                textcoords="offset points",
+                ha="center",
+                va="bottom",
+                fontsize=10,
+                annotation_clip=False,
+            )
+            label = draw.fit(f"phase {place + 1}: {draw.short(name)}, epochs {start} to {until}", 44)
+            losses.fill_between([], [], facecolor=PHASE_SHADES[place % 2], edgecolor="#555555", lw=0.8, label=label)
+        for axes in grid:
+            for place, (_, start, end) in enumerate(reached):
+                axes.axvspan(start - 0.5, min(end - 0.5, last + 0.5), color=PHASE_SHADES[place % 2], lw=0, zorder=0)
+                if start > 0:
+                    axes.axvline(start - 0.5, color="#555555", linewidth=0.8)
+            if best_epoch is not None:
+                axes.axvline(best_epoch, color=COLOURS[2], linewidth=1.2, linestyle="--", zorder=1)
+            if axes.get_legend_handles_labels()[0]:
+                # Above the axes, over the numbers of the phases: beside them it would take half the width.
+                above = 1.09 if axes is losses and reached else 1.02
+                axes.legend(loc="lower left", bbox_to_anchor=(0.0, above), borderaxespad=0, fontsize=10)
+        if best_epoch is not None:
+            on_the_left = best_epoch > last / 2
+            metrics.annotate(
+                f"best epoch {best_epoch} ",
+                xy=(best_epoch, 0.03),
+                xycoords=("data", "axes fraction"),
+                xytext=(-4 if on_the_left else 4, 0),
+                textcoords="offset points",
+                ha="right" if on_the_left else "left",
+                fontsize=10,
+                color=COLOURS[2],
+                bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1},
+            )
+        grid[-1].set_xlabel("Epoch (counted from 0)")
+        grid[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
+        grid[-1].set_xlim(-0.5, last + 0.5)
+        alarm = overfitting_alarm(history)
+        figure.suptitle(textwrap.fill(alarm, 58) if alarm else "Training", color=COLOURS[1] if alarm else "black")
+        draw.finish(figure, caption)
+    return figure
+
+
+def overfitting_alarm(history: pd.DataFrame) -> str | None:
+    """Say whether a training has learnt its images by heart.
+
+    Losses are read as medians of five epochs, so that an odd epoch neither raises the alarm nor sets
+    the minimum. It is raised where at the end the validation loss stands well above the training loss
+    (by at least 0.1, and at least double) and either
+
+    - has risen for good: each of the last five epochs lies 1.25 times above its lowest median, which
+      noise seldom does, while the training loss fell on from where it stood then; a rise of both is a
+      learning rate too high, not overfitting; or
+    - the training loss is under 0.01 (a mean probability of 99% for the right class) and the validation
+      loss above log 2, where saying 50% to everything would bring it: then it need not have risen, having
+      perhaps never been low.
+
+    Parameters
+    ----------
+    history : DataFrame
+        As in `training_figure`.
+
+    Returns
+    -------
+    str or None
+        A sentence with the figures. None where there is no alarm, or fewer than five epochs to judge.
+    """
+    table = _by_epoch(history)
+    if not {"train/loss", "val/loss"} <= set(table.columns):
+        return None
+    losses = table[["train/loss", "val/loss"]].dropna()
+    if len(losses) < 5:
+        return None
+    last_five = losses["val/loss"].tail(5)
+    losses = losses.rolling(5, center=True).median().dropna()
+    train, val = losses["train/loss"].to_numpy(), losses["val/loss"].to_numpy()
+    lowest = int(val.argmin())
+    risen = last_five.min() >= 1.25 * val[lowest] and train[-1] < train[lowest]
+    memorised = train[-1] < 0.01 and val[-1] > np.log(2)
+    if val[-1] - train[-1] < 0.1 or val[-1] < 2 * train[-1] or not (risen or memorised):
+        return None
+    rise = f"has risen from {val[lowest]:.3g} (epoch {losses.index[lowest]}) to {val[-1]:.3g}"
+    return (
+        f"Overfitting: the training loss has gone to {train[-1]:.2g} while the validation loss "
+        f"{rise if risen else f'stays at {val[-1]:.3g}'}. The network has learnt its training images by heart: more "
+        "images, stronger augmentation, more frozen layers or fewer epochs."
+    )
+
+
+def images_figure(
+    images: Sequence[NDArray[np.uint8]], titles: Sequence[str], caption: str, stamp: str | None = None
+) -> Figure:
+    """Draw images in a grid, each with its title: training images as the network sees them.
+
+    Parameters
+    ----------
+    images : sequence of uint8 array (H, W, 3) or (H, W)
+    titles : sequence of str
+        One an image: its class.
+    caption, stamp
+        As in `confusion_matrix_figure`.
+
+    Raises
+    ------
+    MedclsError
+        No images, not one title an image, or arrays that are no 8-bit images.
+    """
+    if not len(images) or len(images) != len(titles):
+        raise MedclsError(f"{len(images)} images and {len(titles)} titles: give at least one image, each with a title.")
+    for place, image in enumerate(images):
+        if image.dtype != np.uint8 or image.ndim not in (2, 3) or image.shape[2:] not in ((), (3,)):
+            raise MedclsError(
+                f"Image {place} is {image.dtype} of shape {image.shape}: 8-bit grey (H, W) or RGB (H, W, 3) is wanted."
+            )
+    columns = min(len(images), 6)
+    rows = -(-len(images) // columns)
+    with styled([*titles, caption], stamp) as draw:
+        figure = new_figure(max(1.75 * columns + 0.3, 4.0), 2.05 * rows + 0.8)
+        grid = figure.subplots(rows, columns, squeeze=False).ravel()
+        for axes in grid:
+            axes.set_axis_off()
+            axes.set(xticks=[], yticks=[])  # which would be measured, though they are not drawn
+        for axes, image, title in zip(grid[: len(images)], images, titles, strict=True):
+            axes.imshow(image, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+            axes.set_title(draw.name(title, width=22, lines=2), fontsize=9)
+        draw.finish(figure, caption)
+    return figure
+
+
+def data_figure(
+    counts: pd.DataFrame,
+    intensities_before: Mapping[str, ArrayLike],
+    intensities_after: Mapping[str, ArrayLike],
+    classes: Sequence[str],
+    caption: str,
+    stamp: str | None = None,
+) -> Figure:
+    """Draw the data set: images of each class by split, and pixel intensities before and after preprocessing.
+
+    The intensities are drawn by class, because a class that differs in brightness alone can be told
+    without looking at any anatomy.
+
+    Parameters
+    ----------
+    counts : DataFrame
+        Images: one row a split (its index the split's name), one column a class.
+    intensities_before, intensities_after : mapping of str to array (m,)
+        For each class a sample of pixel values, as decoded and as the network receives them.
+    classes : sequence of str
+        Class names, in order.
+    caption, stamp
+        As in `confusion_matrix_figure`.
+
+    Raises
+    ------
+    MedclsError
+        A class that the counts or the intensities lack.
+    """
+    for what, has in (("counts", counts.columns), ("before", intensities_before), ("after", intensities_after)):
+        lacking = [name for name in classes if name not in has]
+        if lacking:
+            raise MedclsError(f"The data figure's {what} lack the class(es) {', '.join(lacking)}.")
+    splits = [str(name) for name in counts.index]
+    with styled([*classes, *splits, caption], stamp) as draw:
+        names = [draw.name(name) for name in classes]
+        figure = new_figure(11.0, 3.2 + max(2.4, 0.16 * len(splits) * len(classes) + 0.8))
+        layout = figure.add_gridspec(2, 2, height_ratios=[max(2.4, 0.16 * len(splits) * len(classes) + 0.8), 2.6])
+
+        bars = figure.add_subplot(layout[0, :])
+        thick = 0.84 / max(len(splits), 1)
+        for place, split in enumerate(splits):
+            numbers = [int(counts.iloc[place][name]) for name in classes]
+            where = np.arange(len(classes)) + (place - (len(splits) - 1) / 2) * thick
+            colour = SPLIT_COLOURS.get(split, COLOURS[5 + place % 2])
+            drawn = bars.barh(where, numbers, thick * 0.92, color=colour)
+            drawn.set_label(f"{draw.name(split, lines=1)} (n = {sum(numbers)})")
+            bars.bar_label(drawn, labels=[str(number) for number in numbers], padding=3, fontsize=9)
+        bars.set_yticks(range(len(classes)), names)
+        bars.set_ylim(len(classes) - 0.45, -0.55)
+        bars.margins(x=0.08, y=0)
+        bars.grid(axis="y", visible=False)
+        bars.xaxis.set_major_locator(MaxNLocator(integer=True))
+        bars.set_xlabel("Images")
+        bars.set_title("Images of each class, by split")
+        bars.legend(*bars.get_legend_handles_labels(), loc="upper left", bbox_to_anchor=(1.01, 1.0))
+
+        for column, (samples, title, unit) in enumerate(
+            (
+                (intensities_before, "Intensities as decoded", "Pixel value"),
+                (intensities_after, "Intensities as the network receives them", "Value after preprocessing"),
+            )
+        ):
+            axes = figure.add_subplot(layout[1, column])
+            values = {name: np.asarray(samples[name], np.float64).ravel() for name in classes}
+            pooled = np.concatenate(list(values.values()))
+            edges = _edges(pooled)
+            handles: list[StepPatch] = []
+            for place, name in enumerate(classes):
+                style = LINES[place // len(COLOURS) % len(LINES)]
+                share = np.histogram(values[name], edges)[0] / max(values[name].size, 1)
+                line = axes.stairs(share, edges, color=COLOURS[place % len(COLOURS)], linestyle=style, linewidth=1.4)
+                handles.append(line)
+            axes.set_xlabel(unit)
+            axes.set_ylabel("Share of pixels (log)")
+            axes.set_title(title)
+            # On a linear scale the black background of many scans would flatten all that matters.
+            axes.set_yscale("log")
+            axes.set_ylim(1e-4, 1)
+        axes.legend(handles, names, loc="upper left", bbox_to_anchor=(1.01, 1.0))
+        draw.finish(figure, caption)
+    return figure
+
+
+@contextlib.contextmanager
+def _lent_to_pyplot(figure: Figure) -> Iterator[None]:
+    """Make `figure` pyplot's current one, without a window, and take it back.
+
+    mlxtend names the axes of whichever figure pyplot thinks is current, even where it was given
+    another. Unlent, it would rename the axes of a figure that the caller has open, or leave an empty one behind.
+    """
+    manager = FigureCanvasAgg.new_manager(figure, max(Gcf.figs, default=0) + 1)
+    Gcf.set_active(manager)
+    try:
+        yield
+    finally:
+        Gcf.destroy(manager)
+
+
+def _edges(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Edges of about 64 bins; between whole numbers where all are whole, or some bins would hold more of them."""
+    if not values.size:
+        return np.array([0.0, 1.0])
+    if (values == np.rint(values)).all():
+        step = max(1, -(-int(np.ptp(values) + 1) // 64))
+        return np.arange(values.min() - 0.5, values.max() + step + 0.5, step)
+    return np.histogram_bin_edges(values, bins=64)
+
+
+def _is_long(names: Sequence[str], k: int) -> bool:
+    """Whether names side by side under K columns would run into each other."""
+    return max(len(line) for name in names for line in name.split("\n")) > 13 or k > 8
+
+
+def _line(axes: Axes, table: pd.DataFrame, column: str, colour: str, label: str, style: str = "-") -> None:
+    """Draw one column by epoch, where it is there; few points are marked, or one epoch would show nothing."""
+    if column in table.columns and table[column].notna().any():
+        drawn = table[column].dropna()
+        axes.plot(drawn.index, drawn, style, color=colour, label=label, marker="o" if len(drawn) < 3 else None)
+
+
+def _by_epoch(history: pd.DataFrame) -> pd.DataFrame:
+    """Bring a history to one row an epoch: a logger writes several, each with gaps where another has values."""
+    if "epoch" not in history.columns:
+        raise MedclsError(f"The training history has no column 'epoch'; it has {', '.join(map(str, history.columns))}.")
+    rows = history.dropna(subset="epoch")
+    return rows.assign(epoch=rows["epoch"].astype(int)).groupby("epoch").last().sort_index()

@@ -1,0 +1,1 @@
+"""From assessments to words, tables and pages."""

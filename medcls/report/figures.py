@@ -1,0 +1,168 @@
+"""Which figures an assessment gets, and what each of them shows, in words."""
+
+import hashlib
+import re
+from collections.abc import Callable, Collection
+from pathlib import Path
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from medcls.evaluation.assessment import Assessment
+from medcls.evaluation.subgroups import Subgroups
+from medcls.plots.curves import (
+    decision_curve_figure,
+    forest_figure,
+    precision_recall_figure,
+    rejection_figure,
+    reliability_figure,
+    roc_figure,
+    scores_figure,
+)
+from medcls.plots.drawing import save
+from medcls.plots.plots import confusion_matrix_figure
+from medcls.report.sources import Drawn
+
+# What a reader of subgroups looks at first, in each kind of task.
+OF_SUBGROUPS = "auroc"
+
+_Plan = tuple[str, str, str, Callable[[], Figure]]
+"""Name, title and text of a figure, and what makes it."""
+
+
+def draw(
+    one: Assessment, folder: Path, stamp: str | None, *, seed: int = 0, only: Collection[str] | None = None
+) -> list[Drawn]:
+    """Draw an assessment's figures into a folder, as PNG and SVG.
+
+    Parameters
+    ----------
+    one : Assessment
+    folder : Path
+    stamp : str or None
+        What must stand on every figure of these images.
+    seed : int
+        Of the bands.
+    only : collection of str, optional
+        Which of `confusion`, `scores`, `roc`, `precision_recall`, `reliability`, `decision`, `rejection`; without it
+        all that the task has, and one for each subgroup column. A binary task alone has `scores` and `decision`.
+
+    Returns
+    -------
+    list of Drawn
+        In the order to be read.
+    """
+    split = one.table.name
+    drawn = []
+    for name, title, text, make in _figures(one, stamp, seed):
+        if only is None or name in only:
+            drawn.append(Drawn(f"{name}_{split}", title, text, save(make(), folder / f"{name}_{split}")[1]))
+    return drawn
+
+
+def _figures(one: Assessment, stamp: str | None, seed: int) -> list[_Plan]:
+    """Plan each figure, in the order to be read."""
+    table, caption, point = one.table, one.table.caption(), one.policies.operating_point
+    scores = (table.labels(), table.probabilities(), table.classes, table.positive, caption, stamp)
+    groups = table.clusters
+    at = "" if point is None else f" at the operating point, {point.label()}"
+    sure = "probability" if table.positive is not None else "confidence"
+    figures: list[_Plan] = [
+        (
+            "confusion",
+            "Confusion matrix",
+            f"How many images of each true class (rows) were called what (columns){at}, and their share of the row.",
+            lambda: confusion_matrix_figure(one.metrics.confusion, table.classes, caption, stamp),
+        )
+    ]
+    if table.positive is not None:
+        figures.append(_of_scores(one, table.positive, stamp))
+    figures += [
+        (
+            "roc",
+            "ROC curve",
+            "Sensitivity against false alarms at every threshold. A curve in the upper left corner tells the classes "
+            "apart; the diagonal is chance.",
+            lambda: roc_figure(*scores, operating_point=point, groups=groups, seed=seed),
+        ),
+        (
+            "precision_recall",
+            "Precision and recall",
+            "Of those called positive, how many are (precision), against how many of the positive are found (recall). "
+            "The dashed line is what calling at random gives: the prevalence.",
+            lambda: precision_recall_figure(*scores, operating_point=point, groups=groups, seed=seed),
+        ),
+        (
+            "reliability",
+            "Reliability",
+            f"Whether a {sure} means what it says: how often it came true, as a smooth curve (splines of the log odds) "
+            "with its 95% band, and in bins. On the diagonal it is as it should be; the bars below count the images.",
+            lambda: reliability_figure(
+                one.reliability_before,
+                one.reliability,
+                table.positive,
+                caption,
+                stamp,
+                curve=one.curve,
+                curve_before=one.curve_before,
+            ),
+        ),
+    ]
+    if one.decisions is not None and table.positive is not None:
+        figures.append(_of_decisions(one, one.decisions, table.positive, stamp))
+    figures.append(
+        (
+            "rejection",
+            "Referring the least certain",
+            "How the images fare that are kept, as more and more of the least certain are referred to a person.",
+            lambda: rejection_figure(one.rejection, caption, stamp),
+        )
+    )
+    return figures + [_of_subgroups(one, groups_of, stamp) for groups_of in one.subgroups]
+
+
+def _of_scores(one: Assessment, positive: str, stamp: str | None) -> _Plan:
+    table, point = one.table, one.policies.operating_point
+    called = "" if point is None else " The dashed line is the threshold: what lies to its right is called positive."
+    scores = (table.labels(), table.probabilities(), table.classes, positive, table.caption(), stamp)
+    return (
+        "scores",
+        "Scores by class",
+        "How the predicted probability of the positive class is spread over the images that are positive (above) and "
+        f"over those that are not (below), each on a scale of its own. The less the two overlap, the better.{called}",
+        lambda: scores_figure(*scores, operating_point=point),
+    )
+
+
+def _of_decisions(one: Assessment, curve: pd.DataFrame, positive: str, stamp: str | None) -> _Plan:
+    point = one.policies.operating_point
+    threshold = None if point is None else point.threshold
+    if one.benefit is not None and curve["threshold"].min() <= one.benefit["threshold"] <= curve["threshold"].max():
+        # With a row of its own the mark and its limits are those that the tables tell, not what lies between two rows.
+        curve = pd.concat([curve, one.benefit.to_frame().T], ignore_index=True).sort_values("threshold")
+    return (
+        "decision",
+        "Decision curve",
+        "Net benefit of acting on the classifier, against treating everybody and nobody, for every probability "
+        "at which a person would act. It is of use where its line is the highest; the band says how sure that line is.",
+        lambda: decision_curve_figure(curve, positive, one.table.caption(), stamp, threshold=threshold),
+    )
+
+
+def _as_a_file_name(column: str) -> str:
+    """A column's name without what would lead to another folder, and still no other column's."""
+    plain = re.sub(r"[^\w .-]", "_", column)
+    return plain if plain == column else f"{plain}-{hashlib.blake2b(column.encode(), digest_size=4).hexdigest()}"
+
+
+def _of_subgroups(one: Assessment, of: Subgroups, stamp: str | None) -> _Plan:
+    told = of.table()
+    rows = told[told["metric"] == OF_SUBGROUPS].rename(columns={"group": "name", "value": "estimate"})
+    overall = one.metrics.values[OF_SUBGROUPS]
+    return (
+        f"subgroups_{_as_a_file_name(of.column)}",
+        f"AUROC by {of.column}",
+        f"The AUROC of each group by {of.column}, with its 95% interval; the line is all images. Small groups have "
+        "wide intervals.",
+        lambda: forest_figure(pd.DataFrame(rows), "AUROC", overall, one.table.caption(), stamp),
+    )

@@ -1,0 +1,1 @@
+"""The run folder: written, found, reopened; and the registry of test readings."""

@@ -1,0 +1,259 @@
+"""Resampling whole groups: bootstrap of many figures at once, from weights; permutation for paired tests.
+
+A resample is a weight for every row, the number of times that its group was drawn, so that sorting is
+done once for all resamples, and rows of one patient come and go together.
+"""
+
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+from scipy.sparse import csr_array
+
+from medcls.errors import MedclsError
+from medcls.statistics.metrics import Floats, Integers
+
+Statistic = Callable[[Floats], Floats]
+"""From weights `(resamples, n)` to figures `(resamples, figures)`."""
+
+_CELLS = 2**18  # weights held at once: 2 MiB of float64, which a processor's cache holds
+_LAST_DIGITS = 1e-9
+_PATIENCE = 20  # draws for each resample that is wanted, before giving up on classes that hang on a single group each
+
+
+def group_numbers(groups: Sequence[str] | None, n: int) -> Integers:
+    """Number the groups of n rows from 0; a row with an empty group stands alone, as all do without groups.
+
+    Raises
+    ------
+    MedclsError
+        As many groups as rows are wanted.
+    """
+    if groups is None:
+        return np.arange(n)
+    if len(groups) != n:
+        raise MedclsError(f"{n} rows need {n} groups (empty text where unknown); there are {len(groups)}.")
+    names = pd.Series(list(groups), dtype=object)
+    # A tuple is no text, so that no name of a group can be taken for a row that stands alone.
+    names = pd.Series([name if name else (row,) for row, name in enumerate(names)], dtype=object)
+    return pd.factorize(names)[0].astype(np.int64)
+
+
+def any_repeated(groups: Integers) -> bool:
+    """Whether any group has two rows, which rules out every method that takes rows as independent."""
+    return len(np.unique(groups)) < len(groups)
+
+
+@dataclasses.dataclass(frozen=True)
+class Bootstrap:
+    """Figures of many resamples.
+
+    Parameters
+    ----------
+    values : float64 array (resamples, figures)
+        NaN where a figure is undefined in a resample, and where no resample was found that has every class.
+    redrawn : int
+        How many further resamples had lost a class, and were drawn anew.
+    """
+
+    values: Floats
+    redrawn: int
+
+
+def bootstrap(statistic: Statistic, labels: Integers, groups: Integers, resamples: int, seed: int) -> Bootstrap:
+    """Resample whole groups with replacement, as many as there are.
+
+    Parameters
+    ----------
+    statistic : Statistic
+        Is called with the weights of some resamples at a time.
+    labels : int64 array (n,)
+        True classes. A resample without any one of those that occur is redrawn.
+    groups : int64 array (n,)
+        As of `group_numbers`.
+    resamples, seed : int
+        The same seed gives the same resamples.
+
+    Raises
+    ------
+    MedclsError
+        No rows, or no resamples.
+    """
+    if resamples < 2 or not len(labels):
+        raise MedclsError(f"{resamples} resamples of {len(labels)} rows are no bootstrap: ask for 1000 or more.")
+    redrawn = 0
+    parts = [statistic(np.ones((1, len(labels))))[:0]]  # where all draws lose a class, the width of what was asked
+    for weights, lost in _resamples(labels, groups, resamples, np.random.default_rng(seed)):
+        redrawn += lost
+        if len(weights):
+            parts.append(statistic(weights))
+    values = np.concatenate(parts)
+    never_found = np.full((resamples - len(values), values.shape[1]), np.nan)
+    return Bootstrap(np.concatenate([values, never_found]), redrawn)
+
+
+def _resamples(
+    labels: Integers, groups: Integers, resamples: int, draw: np.random.Generator
+) -> Iterator[tuple[Floats, int]]:
+    """Weights `(some, n)` in turn, each with the number of draws thrown away for them."""
+    count = int(groups.max()) + 1
+    alone = bool((groups == np.arange(len(groups))).all())
+    present, numbers = np.unique(labels, return_inverse=True)
+    holds = np.zeros((count, len(present)))
+    holds[groups, numbers] = 1
+    at_once = max(1, _CELLS // len(groups))
+    left, drawn = resamples, 0
+    while left and drawn < _PATIENCE * resamples:
+        size = min(left, at_once)
+        picks = draw.integers(0, count, (size, count)) + np.arange(size)[:, None] * count
+        times = np.bincount(picks.ravel(), minlength=size * count).reshape(size, count).astype(np.float64)
+        times = times[(times @ holds > 0).all(axis=1)]
+        drawn += size
+        left -= len(times)
+        yield (times if alone else times[:, groups]), size - len(times)
+
+
+@dataclasses.dataclass(frozen=True)
+class Ranking:
+    """Rows in the descending order of one score: sorted once, counted under any weights.
+
+    All that is counted changes its value at the scores of cases alone, so the order is cut into one part for each of
+    these: the score itself, at the part's end, and the others since the last one. What comes after the last case is
+    a part too.
+
+    Parameters
+    ----------
+    order : int64 array (n,)
+    starts : int64 array (m,)
+        Where each part begins in this order.
+    cases, case_starts : int64 arrays
+        The cases in this order, and where each distinct score of theirs begins among them.
+    tied, tied_with : int64 arrays (t,)
+        The others that have the score of a case, and of which part.
+    """
+
+    order: Integers
+    starts: Integers
+    cases: Integers
+    case_starts: Integers
+    tied: Integers
+    tied_with: Integers
+
+    @classmethod
+    def of(cls, positives: Integers, scores: Floats) -> "Ranking":
+        """Rank rows by their scores, both `(n,)`; `positives` are 1 for a case."""
+        order = np.argsort(-scores, kind="stable")
+        case = positives[order] == 1
+        level = np.cumsum(np.diff(-scores[order], prepend=-np.inf) > 0) - 1  # of equal scores
+        levels, case_starts = np.unique(level[case], return_index=True)
+        ends = np.searchsorted(level, levels, side="right")
+        tied = ~case & np.isin(level, levels)
+        return cls(
+            order=order,
+            starts=np.concatenate([[0], ends[ends < len(order)]]).astype(np.int64),
+            cases=order[case],
+            case_starts=case_starts.astype(np.int64),
+            tied=order[tied],
+            tied_with=np.searchsorted(levels, level[tied]).astype(np.int64),
+        )
+
+    def count(self, weights: Floats) -> "Counts":
+        """Count cases and others down to each part's end, for each row of weights `(r, n)`."""
+        called = np.add.reduceat(weights[:, self.order], self.starts, axis=1)
+        cases = np.zeros_like(called)
+        if len(self.cases):
+            cases[:, : len(self.case_starts)] = np.add.reduceat(weights[:, self.cases], self.case_starts, axis=1)
+        ties = np.einsum("rt,rt->r", weights[:, self.tied], cases[:, self.tied_with])
+        hits = np.cumsum(cases, axis=1)
+        return Counts(cases, hits, np.cumsum(called, axis=1) - hits, ties)
+
+
+@dataclasses.dataclass(frozen=True)
+class Counts:
+    """How many rows stand at the scores of cases and above, under each row of weights.
+
+    Weights are whole: how often a row was drawn.
+
+    Parameters
+    ----------
+    cases : float64 array (r, m)
+        With exactly this score; 0 in the part after the last case.
+    hits, alarms : float64 array (r, m)
+        Cases and others with at least this score.
+    ties : float64 array (r,)
+        Pairs of a case and another row with the same score.
+    """
+
+    cases: Floats
+    hits: Floats
+    alarms: Floats
+    ties: Floats
+
+    @property
+    def all_cases(self) -> Floats:
+        """Of each row of weights, `(r,)`."""
+        return self.hits[:, -1]
+
+    @property
+    def all_others(self) -> Floats:
+        """Of each row of weights, `(r,)`."""
+        return self.alarms[:, -1]
+
+    def areas(self) -> Floats:
+        """AUROC for each row of weights, `(r,)`; NaN where a class has no weight.
+
+        The weighted share of pairs in the right order, a tie counting half.
+        """
+        # Pairs in the wrong order: for each case the others above it, and half of those beside it.
+        wrong = np.einsum("rm,rm->r", self.cases, self.alarms) - self.ties / 2
+        return 1 - ratio(wrong, self.all_cases * self.all_others)
+
+    def average_precisions(self) -> Floats:
+        """Average precision, `(r,)`: the sum of the precision times the step in sensitivity, as in scikit-learn.
+
+        NaN where a class has no weight.
+        """
+        # 0 of 0, above the first row that was drawn, adds nothing.
+        precision = np.divide(self.hits, np.maximum(self.hits + self.alarms, 1))
+        found = np.einsum("rm,rm->r", self.cases, precision)
+        return ratio(found * self.all_others, self.all_cases * self.all_others)
+
+    def sensitivities_at(self, specificity: float) -> Floats:
+        """Highest sensitivity among the thresholds with at least this specificity, `(r,)`.
+
+        As `metrics.sensitivity_at_specificity`. NaN where a class has no weight.
+        """
+        # Counted: the product of a share and a number may miss a whole number by its last digit.
+        allowed = np.floor(self.all_others * (1 - specificity) + _LAST_DIGITS)
+        within = _places(self.alarms, allowed, "right")
+        found = np.where(within > 0, self.hits[np.arange(len(within)), within - 1], 0)
+        return ratio(found * self.all_others, self.all_cases * self.all_others)
+
+    def specificities_at(self, sensitivity: float) -> Floats:
+        """Highest specificity among the thresholds with at least this sensitivity, above 0: `(r,)`.
+
+        As `metrics.specificity_at_sensitivity`. NaN where a class has no weight.
+        """
+        wanted = np.ceil(self.all_cases * sensitivity - _LAST_DIGITS)
+        first = _places(self.hits, wanted, "left")
+        alarms = self.alarms[np.arange(len(first)), first]
+        return ratio((self.all_others - alarms) * self.all_cases, self.all_cases * self.all_others)
+
+
+def _places(ascending: Floats, values: Floats, side: Literal["left", "right"]) -> Integers:
+    """Where in each row of `(r, m)` its one value of `(r,)` belongs."""
+    return np.array([np.searchsorted(row, value, side) for row, value in zip(ascending, values, strict=True)], np.int64)
+
+
+def ratio(above: Floats, below: Floats) -> Floats:
+    """Divide, with NaN for a share of nothing."""
+    return np.divide(above, below, out=np.full(np.shape(above), np.nan), where=below > 0)
+
+
+def weighted_confusion(weights: Floats, labels: Integers, predicted: Integers, num_classes: int) -> Floats:
+    """Confusion matrix for each row of weights: `(resamples, K, K)`, rows are the true classes."""
+    n = len(labels)
+    cells = csr_array((np.ones(n), (labels * num_classes + predicted, np.arange(n))), shape=(num_classes**2, n))
+    return (cells @ weights.T).T.reshape(len(weights), num_classes, num_classes)

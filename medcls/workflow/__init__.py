@@ -1,0 +1,1 @@
+"""The steps that several commands share, from predictions to a written report."""

@@ -1,0 +1,562 @@
+"""From predictions to a report: the same way after a training, in an evaluation later, and for another tool's table."""
+
+import dataclasses
+import logging
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import yaml
+
+from medcls.cells import unescaped
+from medcls.cli import terminal
+from medcls.data.reading.images import UnreadableImage
+from medcls.data.reading.thumbnails import thumbnail
+from medcls.errors import MedclsError
+from medcls.evaluation.assessment import Assessment, assess, read_bands
+from medcls.evaluation.policies import Policies, fit_policies
+from medcls.evaluation.policies import not_fitted as policies_not_fitted
+from medcls.evaluation.predictions import Predictions, aggregate, from_logits
+from medcls.evaluation.recalibration import METHODS
+from medcls.evaluation.spread import too_alike
+from medcls.evaluation.subgroups import Bands
+from medcls.evaluation.thresholds import chosen_beforehand, parse_policy
+from medcls.preprocessing import Decoding, Preprocessing
+from medcls.report.checklists import claim_2024, tripod_ai
+from medcls.report.figures import draw
+from medcls.report.limitations import LEAK, limitations
+from medcls.report.report import numbers, report, without_names
+from medcls.report.sources import Drawn, Picture, Sources
+from medcls.report.telling import missed_target, worse_than_chance
+from medcls.runs.ledger import Readings
+from medcls.runs.run_folder import RunFolder, read_json
+from medcls.statistics.intervals import MACRO
+from medcls.statistics.metrics import classification_metrics, predicted_classes
+from medcls.statistics.sample_size import HALF_WIDTH, check_half_width
+from medcls.wording import counted
+from medcls.workflow import pictures
+
+log = logging.getLogger(__name__)
+
+# What the terminal shows of each split; the report has all.
+SHOWN = (
+    "auroc",
+    "average_precision",
+    "sensitivity",
+    "specificity",
+    "precision",
+    "npv",
+    "f1",
+    "balanced_accuracy",
+    "accuracy",
+    "majority_baseline",
+    "brier",
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Telling:
+    """How results are to be told: the settings of `conf/evaluation`, read and checked.
+
+    Parameters
+    ----------
+    operating_point, calibrate, coverage
+        As of `policies.fit_policies`.
+    aggregate : str or None
+        As of `predictions.aggregate`.
+    bands : mapping of str to Bands or None
+        Columns that make subgroups.
+    prevalence : float, mapping, or None
+        Where the classifier is to be used.
+    precision_of_sensitivity : float
+        Half the width that the 95% interval of the sensitivity is to have.
+    ordered : tuple of str, or None
+        The classes in their order, where they have one.
+    resamples, seed : int
+        Of every bootstrap.
+    purpose : str or None
+        What the classifier is for.
+    images, paths : bool
+        Whether pictures, and names of files, may stand in the report.
+    """
+
+    operating_point: str
+    calibrate: str
+    coverage: float
+    aggregate: str | None
+    bands: Mapping[str, Bands | None]
+    prevalence: float | Mapping[str, float] | None
+    precision_of_sensitivity: float
+    ordered: tuple[str, ...] | None
+    resamples: int
+    seed: int
+    purpose: str | None
+    images: bool
+    paths: bool
+
+    @classmethod
+    def read(cls, settings: Mapping[str, Any]) -> "Telling":
+        """Read the settings that `conf/evaluation/default.yaml` lists, and `seed`.
+
+        Raises
+        ------
+        MedclsError
+            A value that makes no sense: before anything is trained.
+        """
+        asked = settings["report"]
+        if not isinstance(asked, Mapping):
+            raise MedclsError(f"report is {asked!r}: give its settings one by one, as report.images=false.")
+        if not isinstance(asked["images"], bool):
+            raise MedclsError(f"report.images is {asked['images']!r}: give true or false.")
+        if asked["paths"] not in ("shown", "hidden"):
+            raise MedclsError(f"report.paths is {asked['paths']!r}: choose shown or hidden.")
+        if not isinstance(settings["ordered"], list | None):
+            raise MedclsError(f"ordered is {settings['ordered']!r}: list the classes, as '[mild, moderate, severe]'.")
+        if settings["aggregate"] not in (None, "mean", "max", "median"):
+            raise MedclsError(f"aggregate is {settings['aggregate']!r}: choose mean, max or median, or null.")
+        coverage, resamples, seed = settings["coverage"], settings["resamples"], settings["seed"]
+        if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+            raise MedclsError(f"seed is {seed!r}: give a whole number, at least 0.")
+        if isinstance(coverage, bool) or not isinstance(coverage, int | float) or not 0 < coverage < 1:
+            raise MedclsError(f"coverage is {coverage!r}: give a share above 0 and below 1, as 0.9.")
+        if isinstance(resamples, bool) or not isinstance(resamples, int) or resamples < 100:
+            raise MedclsError(f"resamples is {resamples!r}: give a whole number, at least 100.")
+        return cls(
+            operating_point=parse_policy(str(settings["operating_point"])).text,
+            calibrate=_calibrate(settings["calibrate"]),
+            coverage=float(coverage),
+            aggregate=settings["aggregate"],
+            bands=read_bands(settings["subgroups"] or {}),
+            prevalence=_prevalence(settings["prevalence"]),
+            # Runs of earlier versions do not state it.
+            precision_of_sensitivity=check_half_width(settings.get("precision_of_sensitivity", HALF_WIDTH)),
+            ordered=None if settings["ordered"] is None else tuple(str(name) for name in settings["ordered"]),
+            resamples=resamples,
+            seed=seed,
+            purpose=asked["purpose"],
+            images=asked["images"],
+            paths=asked["paths"] == "shown",
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Fitted:
+    """What was fitted for images, and for patients or exams where those are told too."""
+
+    images: Policies
+    units: Policies | None = None
+    aggregate: str | None = None
+
+    def to_plain(self) -> dict[str, Any]:
+        """For the checkpoint and `policies.json`."""
+        units = None if self.units is None else {"aggregate": self.aggregate, **self.units.to_plain()}
+        return {**self.images.to_plain(), "units": units}
+
+    @classmethod
+    def from_plain(cls, plain: Mapping[str, Any]) -> "Fitted":
+        """Read back what `to_plain` gave."""
+        units = plain["units"]
+        of_units = None if units is None else Policies.from_plain(units)
+        return cls(Policies.from_plain(plain), of_units, None if units is None else units["aggregate"])
+
+
+@dataclasses.dataclass(frozen=True)
+class Results:
+    """Every split, judged; the last one is the result, and the others stand beside it."""
+
+    splits: tuple[Assessment, ...]
+    units: tuple[Assessment, ...]
+
+    @property
+    def headline(self) -> Assessment:
+        """The split that the report opens with."""
+        return self.splits[-1]
+
+    @property
+    def headline_units(self) -> Assessment | None:
+        """The same, with one row a patient or exam."""
+        return self.units[-1] if self.units else None
+
+    def to_plain(self) -> dict[str, Any]:
+        """For `metrics.json`: by split, and by split again under `units`."""
+        by_split = {one.table.name: one.to_plain() for one in self.splits}
+        units = {one.table.name: one.to_plain() for one in self.units}
+        return {"checkpoint": self.headline.table.checkpoint, **by_split, **({"units": units} if units else {})}
+
+
+def fit(table: Predictions, telling: Telling) -> Fitted:
+    """Fit calibration, threshold and label sets on rows that are not the result; for patients too where asked.
+
+    Raises
+    ------
+    MedclsError
+        As `fit_policies`.
+    """
+    fitted = fit_quietly(table, telling)
+    for warning in fitted.images.warnings:
+        log.warning(warning)
+    return fitted
+
+
+def fit_quietly(table: Predictions, telling: Telling) -> Fitted:
+    """Fit as `fit` does, and log no warning: for made-up scores."""
+    settings: dict[str, Any] = {"coverage": telling.coverage, "seed": telling.seed}
+    of_images = fit_policies(table, telling.operating_point, calibrate=telling.calibrate, **settings)
+    if telling.aggregate is None:
+        return Fitted(of_images)
+    # Their probabilities are made of calibrated ones.
+    joined = aggregate(of_images.calibrate(table), telling.aggregate)  # type: ignore[arg-type]
+    of_units = fit_policies(joined, telling.operating_point, calibrate="none", **settings)
+    return Fitted(of_images, of_units, telling.aggregate)
+
+
+def rehearse(rows: pd.DataFrame, classes: Sequence[str], positive: str | None, telling: Telling) -> None:
+    """Tell made-up scores of a run's images as its results will be told: what cannot be told is found out beforehand.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        The manifest's, each in its split.
+
+    Raises
+    ------
+    MedclsError
+        A column, class or prevalence that these images do not have; patients whose images disagree.
+    """
+
+    def scores(split: str) -> Predictions:
+        return made_up(rows, split, classes, positive)
+
+    there = set(rows["split"])
+    fitted = fit_quietly(scores("calibration" if "calibration" in there else "val"), telling)
+    result = "held_out" if "held_out" in there else "test"
+    judge_quickly([scores(split) for split in ("val", result)], fitted, telling)
+
+
+def made_up(
+    rows: pd.DataFrame, split: str, classes: Sequence[str], positive: str | None, checkpoint: str = "made up"
+) -> Predictions:
+    """Scores of nobody for the images of a split, to find out beforehand whether results can be told as asked."""
+    numbers = np.flatnonzero((rows["split"] == split).to_numpy())
+    logits = np.random.default_rng(len(numbers)).normal(size=(len(numbers), len(classes)))
+    return from_logits(rows, numbers, logits, classes, positive, checkpoint)
+
+
+def judge_quickly(tables: Sequence[Predictions], fitted: Fitted, telling: Telling) -> Results:
+    """Judge as `judge` does, with hardly a resample: for what is refused, not for what is found."""
+    return judge(tables, fitted, dataclasses.replace(telling, resamples=2))
+
+
+def not_fitted(table: Predictions, telling: Telling) -> Fitted:
+    """What a table is judged with where there are no rows to fit on: a threshold chosen beforehand, else 0.5."""
+    policies = policies_not_fitted(table)
+    if table.positive is not None and (point := chosen_beforehand(table, telling.operating_point)) is not None:
+        policies = dataclasses.replace(policies, operating_point=point)
+    if telling.aggregate is None:
+        return Fitted(policies)
+    units = not_fitted(aggregate(table, telling.aggregate), dataclasses.replace(telling, aggregate=None))  # type: ignore[arg-type]
+    return Fitted(policies, units.images, telling.aggregate)
+
+
+def judge(tables: Sequence[Predictions], fitted: Fitted, telling: Telling) -> Results:
+    """Judge each table, the result last.
+
+    Raises
+    ------
+    MedclsError
+        As `assess`.
+    """
+    settings: dict[str, Any] = {
+        "resamples": telling.resamples,
+        "seed": telling.seed,
+        "precision_of_sensitivity": telling.precision_of_sensitivity,
+        "ordered": telling.ordered is not None,
+    }
+    if telling.ordered is not None:
+        tables = [table.in_order(telling.ordered) for table in tables]
+    splits = tuple(
+        assess(table, fitted.images, bands=telling.bands, prevalence=telling.prevalence, **settings) for table in tables
+    )
+    units: tuple[Assessment, ...] = ()
+    if fitted.units is not None and fitted.aggregate is not None:
+        joined = [aggregate(one.table, fitted.aggregate) for one in splits]  # type: ignore[arg-type]
+        units = tuple(assess(table, fitted.units, **settings) for table in joined)
+    return Results(splits, units)
+
+
+def write_results(folder: RunFolder, results: Results, fitted: Fitted, stamps: Sequence[str]) -> None:
+    """Write decision rules, calibrated predictions and metrics into a folder that has begun; nothing is drawn yet."""
+    folder.write_json("policies.json", fitted.to_plain())
+    for one in results.splits:
+        folder.write_predictions(one.table.name, one.table)
+    for one in results.units:
+        folder.write_predictions(f"{one.table.name}_units", one.table)
+    shifted = f"{results.headline.table.name}_at_stated_prevalence"
+    if (deployment := results.headline.deployment) is not None:
+        folder.write_predictions(shifted, deployment.table)
+    else:  # nor may one of an earlier evaluation stand beside figures that know nothing of it
+        (folder.predictions / f"{shifted}.csv").unlink(missing_ok=True)
+    folder.write_json("metrics.json", {"stamps": tuple(stamps), **results.to_plain()})
+
+
+def write_report(
+    folder: RunFolder, results: Results, sources: Sources, telling: Telling, folds: pd.DataFrame | None = None
+) -> None:
+    """Draw the figures and write the report; what it tells has been written before."""
+    told = results.splits
+    if not telling.paths:
+        names = numbers([one.table for one in (told[-1], *told[:-1])], sources)
+        told = tuple(without_names(one, names) for one in told)
+    headline, others = told[-1], told[:-1]
+    limits = limitations(headline, others, sources)
+    checklists = [*claim_2024(headline, others, sources), *tripod_ai(headline, others, sources)]
+    stamp = " · ".join(sources.stamps) or None
+    with terminal.progress("drawing and writing the report"):
+        for one in others:
+            draw(one, folder.figures, stamp, seed=telling.seed, only=("confusion", "roc"))
+        figures = draw(headline, folder.figures, stamp, seed=telling.seed)
+        page, card = report(
+            headline,
+            others,
+            sources,
+            figures=[*figures, *sources.drawn],
+            units=results.headline_units,
+            folds=folds,
+            limitations=limits,
+            checklists=checklists,
+            images=telling.images,
+            paths=telling.paths,
+        )
+    folder.write_text("report.md", card)
+    folder.write_text("report.html", page)
+
+
+def sources_of_run(
+    run: RunFolder,
+    *,
+    name: str,
+    command: str,
+    telling: Telling,
+    stamps: Sequence[str],
+    readings: Readings | None,
+    images: Path | None,
+    preprocessing: Preprocessing,
+    best_epoch: int | None,
+) -> Sources:
+    """Gather what a run folder's files say.
+
+    Parameters
+    ----------
+    name, command : str
+        The report's title, and what was typed.
+    images : Path or None
+        Where the pictures lie.
+    preprocessing : Preprocessing
+        From a file to what the network received; the pictures are shown as it decodes them.
+    best_epoch : int or None
+        Of the best checkpoint, counted from 0.
+    """
+    config = yaml.safe_load(run.config.read_text(encoding="utf-8"))
+    try:
+        history = pictures.read_history(run.logs)
+        epochs = 0 if history.empty else int(history["epoch"].max()) + 1
+        splits = unescaped(pd.read_csv(run.path / "splits.csv")) if (run.path / "splits.csv").is_file() else None
+        model = (run.path / "model.txt").read_text(encoding="utf-8") if (run.path / "model.txt").is_file() else None
+    except (ValueError, KeyError) as error:
+        raise MedclsError(
+            f"{run.path}: the metrics in logs, splits.csv or model.txt are damaged ({error!r}). Bring them back as the "
+            "training wrote them, or remove them: the report then goes without."
+        ) from error
+    return Sources(
+        name=name,
+        made=datetime.now().astimezone(),
+        command=command,
+        purpose=telling.purpose,
+        stamps=tuple(stamps),
+        config=config,
+        audit=_read_audit(run),
+        weights=_read_record(run.path / "weights.json", ("source", "sha256", "reinitialised", "summary")),
+        environment=_read_record(run.path / "environment.json", ("packages",)),
+        preprocessing=preprocessing.to_plain(),
+        splits=splits,
+        model=model,
+        history=None if history.empty else history,
+        phases=tuple(pictures.phases(config["schedule"]["phases"], epochs)),
+        drawn=_drawn_in_training(run),
+        best_epoch=best_epoch,
+        readings=readings,
+        picture=None
+        if images is None or not telling.images
+        else lambda path: picture(images / path, preprocessing.decoding),
+    )
+
+
+def audit_of_folds(folds: Mapping[int, RunFolder]) -> dict[str, Any] | None:
+    """What the audits of a cross-validation found: of its images once, of near copies in training fold by fold.
+
+    Parameters
+    ----------
+    folds : mapping
+        Number of the fold to its run; images and checks are the same but for how they are split.
+    """
+    audits = {fold: _read_audit(run) for fold, run in folds.items()}
+    found = [audit for audit in audits.values() if audit is not None]
+    if not found:
+        return None
+    leaks = [
+        finding | {"title": f"In fold {fold} {finding['title']}"}
+        for fold, audit in audits.items()
+        if audit is not None
+        for finding in audit["findings"]
+        if finding["check"].startswith(LEAK)
+    ]
+    # That there are none in the first is no news where another fold has some.
+    others = [
+        finding
+        for finding in found[0]["findings"]
+        if not finding["check"].startswith(LEAK) and not (leaks and finding["check"] == "leaks")
+    ]
+    return found[0] | {"findings": [*leaks, *others]}
+
+
+def _read_audit(run: RunFolder) -> dict[str, Any] | None:
+    return _read_record(run.path / "audit.json", ("data", "findings"))
+
+
+def _read_record(path: Path, wanted: Sequence[str]) -> dict[str, Any] | None:
+    """What a run wrote down of itself; None where the file is missing."""
+    way_out = "Bring it back, or remove it: the report then goes without."
+    try:
+        record = read_json(path)
+    except MedclsError as error:
+        raise MedclsError(f"{error} {way_out}") from error
+    if record is not None and not (isinstance(record, dict) and set(wanted) <= set(record)):
+        raise MedclsError(f"{path} is not what a training wrote: it should hold {', '.join(wanted)}. {way_out}")
+    return record
+
+
+def _drawn_in_training(run: RunFolder) -> tuple[Drawn, ...]:
+    path = run.figures / "training.svg"
+    text = (
+        "Loss and metrics by epoch, the learning rate, and what was frozen when. Where the validation loss rises while "
+        "the training loss falls, the network learns its images by heart."
+    )
+    return (Drawn("training", "Learning curves", text, path),) if path.is_file() else ()
+
+
+def picture(path: Path, decoding: Decoding) -> Picture:
+    """A small picture for the report; of a file that cannot be read, why."""
+    try:
+        return Picture(*thumbnail(path, decoding))
+    except UnreadableImage as error:
+        return Picture(reason=error.reason)
+
+
+def show_effect(exact: Predictions, other: Predictions, policies: Policies, how: str) -> None:
+    """Print what predictions made with another arithmetic change, on the same images, at the same threshold.
+
+    Parameters
+    ----------
+    exact, other : Predictions
+        Of the same images in the same order.
+    policies : Policies
+        What both are judged with.
+    how : str
+        What the other arithmetic is called.
+    """
+    tables = [policies.calibrate(table) for table in (exact, other)]
+    figures = [
+        classification_metrics(one.labels(), one.probabilities(), one.classes, one.positive, policies.threshold).values
+        for one in tables
+    ]
+    names = [name for name in SHOWN if name in figures[0]]
+    table = pd.DataFrame({"metric": names, "exact": [figures[0][name] for name in names]})
+    table[how] = [figures[1][name] for name in names]
+    table["change"] = [
+        "" if np.isnan(after - before) else f"{after - before:+.4f}"
+        for before, after in zip(table["exact"], table[how], strict=True)
+    ]
+    terminal.show_table(table, f"What {how} changes, on {counted(len(exact), 'image')}")
+    before, after = (one.probabilities() for one in tables)
+    called = [
+        predicted_classes(scores, exact.classes, exact.positive, policies.threshold) for scores in (before, after)
+    ]
+    log.info(
+        "%s against exact: a probability differs by %.2g at most, %d of %d calls differ",
+        how,
+        np.abs(before - after).max(),
+        (called[0] != called[1]).sum(),
+        len(exact),
+    )
+
+
+def show_folds(folds: pd.DataFrame) -> None:
+    """Print the main figures of each fold, their mean, and those of all held-out rows together."""
+    told = folds[folds["metric"].isin(SHOWN)]
+    whole = told[told["class"].isin(("", MACRO)) | ~told["class"].duplicated(keep=False)]
+    of_task = told if told["class"].nunique() <= 2 else whole
+    table = of_task.pivot_table(index="metric", columns="fold", values="estimate", sort=False).reset_index()
+    terminal.show_table(table, "Out of fold")
+
+
+def show(results: Results, readings: Readings | None, of: str = "Best checkpoint") -> None:
+    """Print what each split says of a classifier, side by side; and what is undefined, or worthless, and why."""
+    for said in (worse_than_chance(results.headline), missed_target(results.headline)):
+        if said is not None:
+            log.warning("%s: %s. %s", results.headline.table.name, *said)
+    columns: dict[str, list[str]] = {}
+    names = [name for name in SHOWN if name in results.headline.metrics.values]
+    for one in results.splits:
+        columns[one.table.name] = [_with_interval(one, name) for name in names]
+    terminal.show_table(pd.DataFrame({"metric": names, **columns}), f"{of}, with 95% intervals")
+    if (point := results.headline.policies.operating_point) is not None:
+        log.info("operating point: probability of %s of at least %s", point.positive_class, point.label())
+        if point.promise:
+            log.info("%s", point.promise)
+    for one in results.splits:
+        log.info("%s", one.table.caption())
+        if (alike := too_alike(one.table)) is not None:
+            log.warning(alike)
+        undefined = [name for name in one.metrics.reasons if "/" not in name]
+        if undefined:
+            reasons = one.metrics.why(undefined)
+            log.warning("%s: undefined: %s (%s)", one.table.name, ", ".join(undefined), reasons)
+        if (note := one.metrics.majority_note()) is not None:
+            log.warning("%s: %s", one.table.name, note)
+    if (needed := results.headline.cases_needed) is not None:
+        log.info("%s", needed.sentence())
+    if readings is not None:
+        log.info("%s", readings.sentence())
+
+
+def _with_interval(one: Assessment, name: str) -> str:
+    value = one.metrics.values[name]
+    rows = one.intervals[one.intervals["metric"] == name]
+    # The rows that speak for the whole split: of the positive class, of the mean over classes, or of all rows.
+    whole = rows[rows["class"].isin((one.table.positive or MACRO, ""))]
+    if value != value:
+        return "undefined"
+    if whole.empty or whole["low"].isna().all():
+        return f"{value:.3f}"
+    return f"{value:.3f} ({whole['low'].iloc[0]:.3f} to {whole['high'].iloc[0]:.3f})"
+
+
+def _calibrate(value: Any) -> str:  # noqa: ANN401 - what a person typed
+    """The method; true and false stand for the temperature and none, as they did before there were several."""
+    method = ("temperature" if value else "none") if isinstance(value, bool) else value
+    if method not in METHODS:
+        raise MedclsError(f"calibrate is {value!r}: choose {', '.join(METHODS[:-1])} or {METHODS[-1]}.")
+    return str(method)
+
+
+def _prevalence(value: Any) -> float | dict[str, float] | None:  # noqa: ANN401 - what a person typed
+    shares = value if isinstance(value, Mapping) else {"": value}
+    for share in shares.values():
+        if value is not None and (isinstance(share, bool) or not isinstance(share, int | float) or not 0 < share < 1):
+            raise MedclsError(f"prevalence is {value!r}: give shares above 0 and below 1, as 0.02 or '{{ill: 0.02}}'.")
+    if value is None:
+        return None
+    return {str(name): float(share) for name, share in value.items()} if isinstance(value, Mapping) else float(value)

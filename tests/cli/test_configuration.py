@@ -1,0 +1,275 @@
+"""The command line and the configuration files: every file composes, every odd value is helped along."""
+
+import inspect
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra._internal.utils import get_args_parser
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.utils import get_object
+from omegaconf import DictConfig, OmegaConf
+
+from medcls.cli import configuration
+from medcls.errors import MedclsError
+from medcls.runs import stored
+
+ODD = [
+    "/images/乳腺癌/数据",
+    "/my images/set one",
+    "/a=b/c",
+    "/a,b",
+    "/a[1]/b",
+    "/a{1}/b",
+    "/a(1)/b",
+    "/it's/here",
+    "C:\\Users\\me",
+    "/100%/#1",
+    "/ends/with\\",
+    "/two  spaces/here",
+    "/$HOME/x,y",
+    '/a"b,c',
+    "/a\\'b",
+]
+
+
+def read_as(argument: str) -> object:
+    """What Hydra makes of an argument that the door has been given."""
+    (readable,) = configuration._readable([argument])
+    return OverridesParser.create().parse_override(readable).value()
+
+
+@pytest.mark.parametrize("value", ODD)
+def test_a_value_with_odd_characters_works_or_the_exact_form_is_shown(value):
+    try:
+        configuration._readable([f"data.name={value}"])
+    except MedclsError as error:
+        # What the message tells to type, taken through a shell's eyes, gives the value back.
+        shown = str(error).splitlines()[-1].strip()
+        (argument,) = shlex.split(shown)
+        assert read_as(argument) == value
+    else:
+        assert read_as(f"data.name={value}") == value
+
+
+@pytest.mark.parametrize("value", ["/images/乳腺癌", "/a=b", "/a,b", "/a[1]/b"])
+def test_the_form_is_shown_where_hydra_would_balk(value):
+    with pytest.raises(MedclsError, match="data.name"):
+        configuration._readable([f"data.name={value}"])
+
+
+TEMPLATES = ["{image_id}.jpg", "{folder}/{image_id}.png", "{a:b}", "{image_id}"]
+PATTERNS = [r"(person\d+_(?:bacteria|virus)|IM-\d+)", r"IM-\(\d+\)", "1e3", "true", "[0-9]{4}"]
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("data.root", value) for value in ODD]
+    + [("data.path_template", value) for value in TEMPLATES]
+    + [("data.group_pattern", value) for value in PATTERNS]
+    + [("positive_class", "1"), ("resume", "/a=b,c"), ("++data.root", "/a[1]/b")],
+)
+def test_a_setting_that_is_always_text_is_taken_as_typed(key, value):
+    assert read_as(f"{key}={value}") == value
+
+
+@pytest.mark.parametrize(
+    "argument",
+    ["data.root=null", "data.root='/a b'", 'data.root="/a,b"', "data.root=${oc.env:HOME}/x", "data.csv=[a.csv,b.csv]"],
+)
+def test_what_hydra_reads_as_it_was_meant_is_left_to_it(argument):
+    assert configuration._readable([argument]) == [argument]
+
+
+def test_several_values_of_a_text_setting_are_a_sweep_with_m_alone():
+    assert configuration._readable(["-m", "data.root=/a,/b"]) == ["-m", "data.root=/a,/b"]
+    assert read_as("data.root=/a,/b") == "/a,/b"
+    with pytest.raises(MedclsError, match="quotes within quotes"):
+        configuration._readable(["-m", "data.path_template={a}.jpg,{b}.jpg"])
+
+
+def test_a_template_reaches_the_configuration_as_typed_at_a_shell():
+    command = (
+        f"{sys.executable} -m medcls.train data=csv data.csv=metadata.csv data.root=images "
+        "data.path_template='{image_id}.jpg' data.label_column=dx data.group_column=lesion_id "
+        "data.label_map='{malignant: [mel, bcc, akiec], benign: [nv, bkl, df, vasc]}' data.where='{sex: [female]}' "
+        "--cfg job --resolve"
+    )
+    answer = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=True)
+    source = OmegaConf.create(answer.stdout).data.source
+    assert source.path_template == "{image_id}.jpg"
+    assert source.label_map.malignant == ["mel", "bcc", "akiec"]
+    assert source.where == {"sex": ["female"]}
+
+
+def test_a_sweep_needs_no_help():
+    configuration._readable(["-m", "model=mobilenetv3,mobilenetv2", "seed=0,1"])
+    with pytest.raises(MedclsError, match="add -m"):
+        configuration._readable(["model=mobilenetv3,mobilenetv2"])
+
+
+def test_sweep_may_be_asked_for_between_two_settings(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["train", "data.folds=3", "--multirun", "data.fold=0,1,2", "--cfg", "job"])
+    taken = []
+    monkeypatch.setattr(configuration.hydra, "main", lambda **_: lambda _: lambda: taken.extend(sys.argv[1:]))
+    configuration.open_door(print, "train")
+    read = get_args_parser().parse_args(taken)  # exits where it does not recognise one
+    assert (read.multirun, read.overrides) == (True, ["data.folds=3", "data.fold=0,1,2"])
+
+
+@pytest.mark.parametrize("csv", ["/old/images/metadata.csv", ["/old/images/metadata.csv"]])
+def test_a_resumed_run_finds_its_table_where_the_images_have_gone(tmp_path, csv):
+    own = {"data": {"root": "/old/images", "csv": csv, "source": {"csv": csv}}}
+    own |= {"model": {}, "schedule": {}, "trainer": {}, "seed": 0}
+    OmegaConf.save(own, tmp_path / "config.yaml")
+    cfg = OmegaConf.create({"resume": str(tmp_path), "data": {"root": "/new", "csv": "/tables/other.csv"}})
+    moved = configuration.resumed(cfg, ["data.root=/new"]).data
+    assert moved.source.csv == moved.csv == ("/new/metadata.csv" if isinstance(csv, str) else ["/new/metadata.csv"])
+    assert configuration.resumed(cfg, ["data.root=/new", "data.csv=x"]).data.source.csv == "/tables/other.csv"
+
+
+def files(group: str) -> list[str]:
+    root = configuration.configurations()
+    return sorted(path.relative_to(root).with_suffix("").as_posix() for path in (root / group).rglob("*.yaml"))
+
+
+def composed(*overrides: str) -> DictConfig:
+    configuration.offer_experiments()
+    with initialize_config_dir(str(configuration.configurations() / "conf"), version_base="1.3"):
+        return compose("train", [*overrides])
+
+
+def targets(node: object) -> Iterator[dict]:
+    if isinstance(node, dict):
+        if "_target_" in node:
+            yield node
+        for value in node.values():
+            yield from targets(value)
+    elif isinstance(node, list):
+        for value in node:
+            yield from targets(value)
+
+
+# What the door adds where it builds, by target: the signature must take it.
+GIVEN = {
+    "medcls.data.sources.folders.from_folders": {"positive", "progress"},
+    "medcls.data.sources.download.fetch": {"target", "progress"},
+    "medcls.data.sources.tables.from_csv": {"positive", "progress"},
+    "lightning.Trainer": {"callbacks", "logger", "plugins", "default_root_dir"},
+    "lightning.pytorch.loggers.CSVLogger": {"save_dir"},
+    "lightning.pytorch.loggers.TensorBoardLogger": {"save_dir"},
+}
+GIVEN_BY_PREFIX = {
+    "medcls.models.mobilenetv3.": {"num_classes"},
+    "medcls.models.zoo.torchvision_network": {"num_classes"},
+    "medcls.models.zoo.timm_network": {"num_classes"},
+    "medcls.learning.losses.": {"class_counts"},
+    "medcls.learning.schedulers.": {"optimizer", "steps", "steps_per_epoch"},
+    "torch.optim.": {"params"},
+}
+
+
+def check_binds(node: dict) -> None:
+    target = node["_target_"]
+    given = GIVEN.get(target, set()) | {
+        name for prefix, names in GIVEN_BY_PREFIX.items() if target.startswith(prefix) for name in names
+    }
+    settings = {name for name in node if name not in ("_target_", "_partial_", "_convert_")}
+    assert not settings & given, f"{target}: {settings & given} come from the door"
+    signature = inspect.signature(get_object(target))
+    assert not any(p.kind is p.VAR_KEYWORD for p in signature.parameters.values()) or not target.startswith("medcls.")
+    signature.bind(**dict.fromkeys(settings | given))
+
+
+CONF = [name for name in files("conf") if name.count("/") == 2]
+EXPERIMENTS = files("experiments")
+
+
+def test_every_configuration_file_was_found():
+    groups = {name.split("/")[1] for name in CONF}
+    assert groups == {"data", "model", "loss", "optimizer", "scheduler", "schedule", "trainer", "logger", "evaluation"}
+    assert len(CONF) >= 30
+    assert len(EXPERIMENTS) >= 4
+
+
+@pytest.mark.parametrize("name", CONF)
+def test_every_configuration_composes_and_binds(name):
+    _, group, option = name.split("/")
+    plain = OmegaConf.to_container(composed(f"{group}={option}"), resolve=True)
+    found = list(targets(plain))
+    assert len(found) >= 7
+    for node in found:
+        check_binds(node)
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_every_experiment_composes_binds_and_tells_what_to_expect(name):
+    option = name.split("/")[1]
+    cfg = composed(f"experiments={option}")
+    for node in targets(OmegaConf.to_container(cfg, resolve=True)):
+        check_binds(node)
+    text = (configuration.configurations() / f"{name}.yaml").read_text(encoding="utf-8")
+    header = "".join(line for line in text.splitlines(keepends=True) if line.startswith("#"))
+    assert f"experiments={option}" in header, "the header gives the command"
+    assert "core" in header, "the header says on what machine"
+    assert "AUROC" in header, "the header says what to expect"
+    assert "hydra.mode" not in text
+
+
+def test_experiments_win_over_the_groups():
+    assert composed("experiments=breast_cancer_scratch").data.name == "breast_cancer"
+    assert composed("experiments=breast_cancer_scratch", "trainer.max_epochs=3").trainer.max_epochs == 3
+
+
+def test_shipped_targets_are_what_the_files_name():
+    shipped = configuration.shipped_targets()
+    assert shipped["trainer"] == {"lightning.Trainer"}
+    assert "medcls.models.mobilenetv3.mobilenetv3_large" in shipped["model.network"]
+    with pytest.raises(MedclsError, match=r"os\.system.*trust=true"):
+        stored.check_targets({"optimizer": {"_target_": "os.system"}}, shipped, "The configuration")
+    stored.check_targets(OmegaConf.to_container(composed(), resolve=False), shipped, "The configuration")
+
+
+def test_help_names_the_command_and_lists_our_groups_and_no_others(monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["medcls.train", "--help"])
+    with pytest.raises(SystemExit) as end:
+        configuration.open_door(lambda cfg: None, "train")
+    assert not end.value.code
+    header, *groups = capsys.readouterr().out.split("== Config ==")[0].splitlines()
+    assert "python -m medcls.train" in header
+    listed = {line.split(":")[0] for line in groups if ":" in line}
+    assert listed == {
+        "data", "data/augmentation", "evaluation", "experiments", "logger", "loss", "model", "optimizer", "schedule",
+        "scheduler", "trainer",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("argument", "says"),
+    [
+        (
+            "logger=null",
+            "logger=null: nothing would be left of logger, and every command that has it needs one",
+        ),
+        ("model=null", "choose among model=efficientnet_b0, model=inception_resnet_v2, "),
+        ("data=null", "nothing would be left of data"),
+        ("~logger", "~logger: nothing would be left of logger"),
+        ("~data", "~data: nothing would be left of data"),
+        ("trainer=null", "choose among trainer=default."),
+        ("data/augmentation=null", "choose among data/augmentation="),
+        ("model=mobilenetv3,null", "nothing would be left of model"),
+    ],
+)
+def test_a_group_that_is_taken_away_is_a_sentence(argument, says):
+    with pytest.raises(MedclsError) as refused:
+        configuration._with_groups(["-m", "data.root=/a", argument, "seed=null"], "train")
+    assert says in str(refused.value)
+
+
+def test_a_group_that_is_none_by_default_may_be_null():
+    typed = ["experiments=null", "model=mobilenetv2", "~data.name", "resume=null"]
+    assert configuration._with_groups(typed, "train") == typed[1:]
+    assert configuration._with_groups(["data=null"], "compare") == ["data=null"]  # which has no such group

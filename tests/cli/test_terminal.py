@@ -1,0 +1,65 @@
+"""What is printed: what a person must know, the rest on demand; one line a record where it is redirected."""
+
+import io
+import logging
+
+import pandas as pd
+import pytest
+from rich.console import Console
+
+from medcls.cli import terminal
+from medcls.errors import MedclsError
+
+PATH = "/a/" + "long/" * 40 + "run/report.html"
+
+
+@pytest.fixture
+def said(monkeypatch):
+    """Call it to log one line of each level, and get what is printed."""
+    log = logging.getLogger("medcls")
+    monkeypatch.setattr(log, "handlers", [])
+    monkeypatch.setattr(log, "propagate", log.propagate)
+    monkeypatch.setattr(logging.getLogger("py.warnings"), "handlers", [])
+
+    def say(verbose: bool = False, **options: object) -> list[str]:
+        file = io.StringIO()
+        monkeypatch.setattr(terminal, "console", Console(file=file, **options))
+        log.handlers = []
+        terminal.start_log(verbose)
+        for level, text in ((logging.DEBUG, "threads: 2"), (logging.INFO, PATH), (logging.WARNING, "[a] leak")):
+            log.log(level, text)
+        terminal.show_table(pd.DataFrame({"a column of a long name": ["x" * 60], "another": ["y" * 60]}), "Table")
+        logging.captureWarnings(False)
+        return file.getvalue().splitlines()
+
+    return say
+
+
+def test_redirected_each_record_is_a_line_and_no_table_is_wrapped(said):
+    lines = said()
+    assert lines[:2] == [f"INFO     {PATH}", "WARNING  [a] leak"]
+    assert any("x" * 60 in line and "y" * 60 in line for line in lines)
+    assert max(map(len, lines)) < 300, "nothing is filled up to the width"
+
+
+def test_on_a_terminal_lines_end_where_it_ends(said):
+    lines = said(force_terminal=True, color_system=None, width=80)
+    assert max(map(len, lines)) <= 80
+    assert not any("threads" in line for line in lines)
+
+
+def test_verbose_shows_the_rest(said):
+    assert said(verbose=True)[0] == "DEBUG    threads: 2"
+    with pytest.raises(MedclsError, match="verbose is 'very': give true or false"):
+        said(verbose="very")
+
+
+def test_redirected_a_progress_bar_leaves_nothing_behind(monkeypatch):
+    file = io.StringIO()
+    monkeypatch.setattr(terminal, "console", Console(file=file))
+    with terminal.progress("reading images") as progress:
+        progress(1, 2)
+    assert file.getvalue() == ""
+    assert terminal.width() == {"width": terminal.UNWRAPPED}
+    monkeypatch.setattr(terminal, "console", Console(file=file, force_terminal=True))
+    assert terminal.width() == {}

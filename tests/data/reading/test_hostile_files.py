@@ -1,0 +1,439 @@
+"""Files that nobody should have to expect: each is read rightly, or listed with a reason; none is read wrongly."""
+
+import dataclasses
+import io
+import json
+import os
+import struct
+import subprocess
+import sys
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from made_files import deep_file, dicom_bytes, dicom_slice, png, saved, tiff
+from PIL import Image
+
+from medcls.data.reading import images
+from medcls.data.reading.images import UnreadableImage
+from medcls.data.sources.survey import survey
+from medcls.preprocessing import Decoding
+
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::PIL.Image.DecompressionBombWarning")
+
+MOST_MEMORY = 400
+"""MiB by which reading the whole corpus may raise a process's peak; its two largest pictures have 10 million pixels,
+29 MiB each as RGB, and a thread needs about 10 bytes a pixel while it reads one."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Hostile:
+    """What lies at a path, and what must come of it.
+
+    `shows` are the RGB pixels, `off` by how much they may differ; `reason` a part of the reason for a refusal.
+    Where both are given either will do, and nothing else.
+    """
+
+    content: bytes | Callable[[Path], object]
+    shows: np.ndarray | None = None
+    reason: str | None = None
+    note: str = ""
+    off: int = 0
+
+    def lay(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if isinstance(self.content, bytes):
+            path.write_bytes(self.content)
+        else:
+            self.content(path)
+
+
+def stripes(height: int = 12, width: int = 18) -> np.ndarray:
+    """A small picture that no turn, flip or swap of colours leaves equal."""
+    down, across = np.mgrid[:height, :width]
+    return np.stack([down * 20 % 256, across * 14 % 256, (down + across) * 3], axis=2).astype(np.uint8)
+
+
+def grey(values: np.ndarray) -> np.ndarray:
+    return np.repeat(values.reshape(*values.shape[:2], 1), 3, axis=2).astype(np.uint8)
+
+
+def spread(values: np.ndarray) -> np.ndarray:
+    """What wide values must show: the window between their own percentiles, worked out here once more."""
+    low, high = np.percentile(values, (0.5, 99.5), method="inverted_cdf").astype(float)
+    pixels = np.rint((values.astype(float) - low).clip(0, high - low) / (high - low) * 255)
+    return grey(pixels) if values.shape[-1] == 1 else pixels.astype(np.uint8)
+
+
+RGB = stripes()
+PICTURE = Image.fromarray(RGB)
+PALETTE = PICTURE.convert("P", palette=Image.Palette.ADAPTIVE, colors=256)
+WIDE = np.random.default_rng(0).integers(212, 3892, (12, 18, 1), np.uint16)
+WIDE_RGB = np.random.default_rng(1).integers(0, 65536, (12, 18, 3), np.uint16)
+LONG = (np.arange(65535 * 2) % 251).astype(np.uint8).reshape(2, 65535)
+
+
+def rows(values: np.ndarray) -> np.ndarray:
+    """As a PNG stores them: big-endian bytes, a row each."""
+    big = values.astype(values.dtype.newbyteorder(">"))
+    return np.ascontiguousarray(big.reshape(len(values), -1)).view(np.uint8)
+
+
+def with_alpha(values: np.ndarray, most: int) -> np.ndarray:
+    """The upper half clear, the lower half not."""
+    alpha = np.full((*values.shape[:2], 1), most, values.dtype)
+    alpha[:6] = 0
+    return np.concatenate([values, alpha], axis=2)
+
+
+def upper_black(values: np.ndarray) -> np.ndarray:
+    values = values.copy()
+    values[:6] = 0
+    return values
+
+
+def keyed(values: np.ndarray, key: tuple[int, ...]) -> np.ndarray:
+    values = values.copy()
+    values[3:5, 2:9] = key
+    return values
+
+
+def patched(data: bytes, **places: bytes) -> bytes:
+    """With other bytes at `at_<offset>`."""
+    changed = bytearray(data)
+    for place, new in places.items():
+        start = int(place.removeprefix("at_"))
+        changed[start : start + len(new)] = new
+    return bytes(changed)
+
+
+def jpeg_size(data: bytes, width: int, height: int) -> bytes:
+    """A JPEG that claims another size in its frame header."""
+    place = data.index(b"\xff\xc0") + 5
+    return data[:place] + struct.pack(">HH", height, width) + data[place + 4 :]
+
+
+def top_down_bmp() -> bytes:
+    """A BMP of negative height, which stands the right way up."""
+    data = saved(PICTURE, "BMP")
+    start, height = struct.unpack_from("<I", data, 10)[0], RGB.shape[0]
+    body = np.frombuffer(data, np.uint8, offset=start).reshape(height, -1)[::-1]
+    return patched(data[:start], at_22=struct.pack("<i", -height)) + body.tobytes()
+
+
+def looped_tiff() -> bytes:
+    """A TIFF whose list of pages leads back to its first."""
+    data = tiff(RGB)
+    after = 8 + 2 + 12 * struct.unpack_from("<H", data, 8)[0]
+    return patched(data, **{f"at_{after}": struct.pack("<I", 8)})
+
+
+def swollen_tiff(compression: str) -> bytes:
+    """A strip of 64 million zeros under a header that claims 64 x 64 pixels."""
+    data = bytearray(saved(Image.new("L", (8000, 8000)), "TIFF", compression=compression, strip_size=2**30))
+    start = struct.unpack_from("<I", data, 4)[0]
+    for entry in range(start + 2, start + 2 + 12 * struct.unpack_from("<H", data, start)[0], 12):
+        if struct.unpack_from("<H", data, entry)[0] in (256, 257, 278):
+            data[entry + 2 : entry + 12] = struct.pack("<HII", 4, 1, 64)
+    return bytes(data)
+
+
+def text_chunk(size: int) -> tuple[bytes, bytes]:
+    return b"zTXt", b"Comment\0\0" + zlib.compress(bytes(size))
+
+
+def fifo(path: Path) -> None:
+    if not hasattr(os, "mkfifo"):
+        pytest.skip("this system has no named pipes")
+    os.mkfifo(path)
+
+
+def linked(path: Path) -> None:
+    target = path.with_name("target of a link.png")
+    target.write_bytes(saved(PICTURE, "PNG"))
+    path.symlink_to(target)
+
+
+GOOD = saved(PICTURE, "PNG")
+JPEG = saved(PICTURE, "JPEG", quality=100, subsampling=0)
+SHOWN_JPEG = np.asarray(Image.open(io.BytesIO(JPEG)))
+FRAMES = [Image.fromarray(np.full((8, 8), level, np.uint8)) for level in (40, 90, 200)]
+FIRST_FRAME, SEVERAL = grey(np.full((8, 8), 40)), {"save_all": True, "append_images": FRAMES[1:]}
+NOISE = np.random.default_rng(2).integers(0, 256, (12, 18, 3), np.uint8)
+NAN, INFINITE = np.ones((4, 4, 1), np.float32), np.ones((4, 4, 1), np.float32)
+NAN[2, 1], INFINITE[1, 2] = np.nan, -np.inf
+BITS = (np.arange(12 * 16).reshape(12, 16) % 3 == 0).astype(np.uint8)
+ONE_BIT = Image.fromarray(BITS * 255).convert("1")
+CT = (np.arange(12 * 18).reshape(12, 18) * 7 - 500).astype(np.int16)
+
+CORPUS: dict[str, Hostile] = {
+    # What is no image at all.
+    "empty.png": Hostile(b"", reason="0 bytes"),
+    "one byte.jpg": Hostile(b"\xff", reason="no image format"),
+    "zeros.tif": Hostile(bytes(5000), reason="zero bytes and nothing else"),
+    "page.jpg": Hostile(b"\xef\xbb\xbf\n<!DOCTYPE html><html>404</html>", reason="HTML"),
+    "page.dcm": Hostile(b"<html><body>log in</body></html>", reason="HTML"),
+    "answer.jpeg": Hostile(json.dumps({"error": "no such key"}).encode(), reason="it is text"),
+    "wide text.png": Hostile("Nicht gefunden".encode("utf-16"), reason="no image format"),
+    "pointer.png": Hostile(b"version https://git-lfs.github.com/spec/v1\noid sha256:0", reason="Git LFS"),
+    "paper.png": Hostile(b"%PDF-1.7\n", reason="PDF"),
+    "archive.bmp": Hostile(b"PK\x03\x04" + bytes(60), reason="ZIP"),
+    "volume.tiff": Hostile(b"\x1f\x8b" + bytes(60), reason="gzip"),
+    "drawing.gif": Hostile(b"<svg xmlns='http://www.w3.org/2000/svg'/>", reason="SVG"),
+    "photo.jpg": Hostile(b"\0\0\0\x18ftypheic" + bytes(60), reason="HEIC"),
+    "plan.dcm": Hostile(
+        dicom_bytes(dicom_slice(CT, SOPClassUID="1.2.840.10008.5.1.4.1.1.481.5", Modality="RTPLAN")).split(
+            b"\xe0\x7f\x10\x00"
+        )[0],
+        reason="without a picture: RT Plan Storage (modality RTPLAN)",
+    ),
+    # What is no file, or not here.
+    "folder.png": Hostile(lambda path: path.mkdir(), reason="it is a folder"),
+    "dangling.png": Hostile(lambda path: path.symlink_to("nowhere.png"), reason="leads nowhere"),
+    "loop.png": Hostile(lambda path: path.symlink_to(path.name), reason="leads to itself"),
+    "pipe.png": Hostile(fifo, reason="not a regular file"),
+    "gone.png": Hostile(lambda path: None, reason="no such file"),
+    "link.png": Hostile(linked, RGB),
+    # Names.
+    "two\nlines.png": Hostile(GOOD, RGB),
+    "100%s %d.png": Hostile(GOOD, RGB),
+    "🩻.png": Hostile(GOOD, RGB),
+    "正常/图像.png": Hostile(GOOD, RGB),
+    "-rf *.png": Hostile(GOOD, RGB),
+    " a='b', [c] $HOME \\ \".png": Hostile(GOOD, RGB),
+    os.fsdecode(b"latin \xe9\xff.png"): Hostile(GOOD, RGB),
+    "e\u0301.png": Hostile(GOOD, RGB),
+    f"{'n' * 240}.png": Hostile(GOOD, RGB),
+    # Endings that lie.
+    "png.JPG": Hostile(GOOD, RGB, note="named .JPG, but a PNG file"),
+    "jpeg.dcm": Hostile(JPEG, SHOWN_JPEG, note="named .dcm, but a JPEG file"),
+    "dicom.png": Hostile(dicom_bytes(dicom_slice(BITS * 9)), grey(BITS * 9), note="named .png, but a DICOM file"),
+    # Too large, truly or by its own word.
+    "bomb.png": Hostile(png(1, 0, np.zeros((20000, 2500), np.uint8)), reason="decompression bomb"),
+    "claims much.png": Hostile(png(8, 2, rows(RGB), claims=(65535, 65535)), reason="decompression bomb"),
+    "claims much.jpg": Hostile(jpeg_size(JPEG, 65500, 65500), reason="decompression bomb"),
+    "claims much.dcm": Hostile(dicom_bytes(dicom_slice(CT, Rows=65535, Columns=65535)), reason="decompression bomb"),
+    "claims much.tif": Hostile(patched(tiff(RGB), at_18=struct.pack("<I", 2**31)), reason="pixels"),
+    "65535 wide.png": Hostile(png(8, 0, LONG), grey(LONG)),
+    "65535 wide.tif": Hostile(tiff(LONG[..., None]), grey(LONG)),
+    "65535 wide.pgm": Hostile(b"P5 65535 2 255\n" + LONG.tobytes(), grey(LONG)),
+    "10 million pixels.png": Hostile(png(1, 0, np.zeros((153, 8192), np.uint8)), np.zeros((153, 65536, 3), np.uint8)),
+    "10 million pixels.tif": Hostile(
+        saved(Image.new("I;16", (65535, 153)), "TIFF", compression="tiff_lzw"),
+        np.zeros((153, 65535, 3), np.uint8),
+        note="all values being equal",
+    ),
+    "claims to be wide.png": Hostile(png(8, 2, rows(RGB), claims=(65535, 1000)), reason="damaged or cut short"),
+    "claims to be wide.bmp": Hostile(
+        patched(saved(PICTURE, "BMP"), at_18=struct.pack("<ii", 65535, 1000)), reason="damaged or cut short"
+    ),
+    "claims to be wide.dcm": Hostile(dicom_bytes(dicom_slice(CT, Columns=65535)), reason="less than expected"),
+    "many frames.dcm": Hostile(dicom_bytes(dicom_slice(CT, NumberOfFrames=10**9)), reason="less than expected"),
+    "swollen lzw.tif": Hostile(swollen_tiff("tiff_lzw"), np.zeros((64, 64, 3), np.uint8)),
+    "swollen deflate.tif": Hostile(swollen_tiff("tiff_adobe_deflate"), np.zeros((64, 64, 3), np.uint8)),
+    "huge text.png": Hostile(png(8, 2, rows(RGB), (text_chunk(2**28),)), reason="data too large"),
+    "huge profile.png": Hostile(
+        png(8, 2, rows(RGB), ((b"iCCP", b"profile\0\0" + zlib.compress(bytes(2**28))),)), reason="data too large"
+    ),
+    # No pixels.
+    "no width.png": Hostile(png(8, 2, rows(RGB), claims=(0, 5)), reason="header is damaged"),
+    "no height.bmp": Hostile(patched(saved(PICTURE, "BMP"), at_22=bytes(4)), reason="header is damaged"),
+    "no width.tif": Hostile(patched(tiff(RGB), at_18=bytes(4)), reason="header is damaged"),
+    "no width.gif": Hostile(patched(saved(PALETTE, "GIF"), at_6=bytes(4)), np.asarray(PALETTE.convert("RGB"))),
+    "no height.pgm": Hostile(b"P5 5 0 255\n", reason="not an image"),
+    "no rows.dcm": Hostile(dicom_bytes(dicom_slice(CT, Rows=0)), reason="none at all"),
+    "no height.jpg": Hostile(jpeg_size(JPEG, 18, 0), reason="header is damaged"),
+    # Numbers that are none, and those of more than 8 bits.
+    "nan.tif": Hostile(tiff(NAN), reason="1 of its values are not a number (NaN)"),
+    "infinite.tif": Hostile(tiff(INFINITE), reason="1 are infinite"),
+    "all equal.tif": Hostile(tiff(np.full((5, 6, 1), 7.5, np.float32)), np.zeros((5, 6, 3)), note="all values being"),
+    "huge numbers.tif": Hostile(
+        tiff(np.linspace(-3e38, 3e38, 216, dtype=np.float32).reshape(12, 18, 1)),
+        spread(np.linspace(-3e38, 3e38, 216, dtype=np.float32).reshape(12, 18, 1)),
+    ),
+    "12 of 16.png": Hostile(deep_file(WIDE, "PNG"), spread(WIDE), note="16 bits to 8"),
+    "12 of 16.pgm": Hostile(deep_file(WIDE, "PGM"), spread(WIDE), note="12 bits to 8"),
+    "beyond its maximum.pgm": Hostile(b"P5 2 1 4095\n\x0f\xff\x10\0", reason="claims that 4095 is the largest"),
+    "16 colour.png": Hostile(deep_file(WIDE_RGB, "RGB PNG"), spread(WIDE_RGB), note="16 bits to 8"),
+    "16 colour.tif": Hostile(deep_file(WIDE_RGB, "RGB LZW TIFF"), spread(WIDE_RGB), note="16 bits to 8"),
+    "32.tif": Hostile(tiff(WIDE.astype(np.int32) * -999), spread(WIDE.astype(np.int32) * -999), note="32 bits to 8"),
+    "hounsfield.dcm": Hostile(dicom_bytes(dicom_slice(CT)), spread(CT[..., None]), note="16 bits to 8"),
+    # Transparent.
+    "alpha.png": Hostile(png(8, 6, rows(with_alpha(RGB, 255))), upper_black(RGB), note="transparent"),
+    "alpha.webp": Hostile(
+        saved(Image.fromarray(with_alpha(RGB, 255)), "WEBP", lossless=True), upper_black(RGB), note="transparent"
+    ),
+    "16 alpha.png": Hostile(
+        png(16, 6, rows(with_alpha(WIDE_RGB, 65535))), spread(upper_black(WIDE_RGB)), note="transparent"
+    ),
+    "16 grey alpha.png": Hostile(
+        png(16, 4, rows(with_alpha(WIDE, 65535))), spread(upper_black(WIDE)), note="transparent"
+    ),
+    "key.png": Hostile(
+        png(8, 2, rows(keyed(RGB, (1, 2, 3))), ((b"tRNS", struct.pack(">3H", 1, 2, 3)),)),
+        keyed(RGB, (0, 0, 0)),
+        note="transparent",
+    ),
+    "16 key.png": Hostile(
+        png(16, 0, rows(keyed(WIDE, (300,))), ((b"tRNS", struct.pack(">H", 300)),)),
+        spread(np.where(keyed(WIDE, (300,)) == 300, np.uint16(0), WIDE)),
+        note="transparent",
+    ),
+    "16 colour key.png": Hostile(
+        png(16, 2, rows(keyed(WIDE_RGB, (300, 5, 9))), ((b"tRNS", struct.pack(">3H", 300, 5, 9)),)),
+        spread(keyed(WIDE_RGB, (0, 0, 0))),
+        note="transparent",
+    ),
+    # Several frames, of which the first is taken.
+    "animated.gif": Hostile(saved(FRAMES[0], "GIF", **SEVERAL), FIRST_FRAME, note="first of 3"),
+    "animated.png": Hostile(saved(FRAMES[0], "PNG", **SEVERAL), FIRST_FRAME, note="first of 3"),
+    "animated.webp": Hostile(saved(FRAMES[0], "WEBP", lossless=True, **SEVERAL), FIRST_FRAME, note="first of 3"),
+    "pages.tif": Hostile(saved(FRAMES[0], "TIFF", **SEVERAL), FIRST_FRAME, note="first of 3"),
+    "pages without end.tif": Hostile(looped_tiff(), RGB),
+    "claims frames.png": Hostile(
+        png(8, 2, rows(RGB), ((b"acTL", struct.pack(">II", 2**31 - 1, 0)),)), RGB, note="first of 2147483648"
+    ),
+    # Kinds that are rare.
+    "cmyk.tif": Hostile(saved(PICTURE.convert("CMYK"), "TIFF"), RGB, note="CMYK", off=1),
+    "cmyk.jpg": Hostile(saved(PICTURE.convert("CMYK"), "JPEG", quality=100), RGB, note="CMYK", off=8),
+    "one bit.png": Hostile(saved(ONE_BIT, "PNG"), grey(BITS * 255)),
+    "one bit.tif": Hostile(saved(ONE_BIT, "TIFF", compression="group4"), grey(BITS * 255)),
+    "one bit.pbm": Hostile(saved(ONE_BIT, "PPM"), grey(BITS * 255)),
+    "one bit.dcm": Hostile(dicom_bytes(dicom_slice(BITS, BitsStored=1, HighBit=0)), grey(BITS * 255)),
+    "interlaced.png": Hostile(png(8, 2, rows(RGB), interlaced=True), RGB),
+    "16 interlaced.png": Hostile(png(16, 2, rows(WIDE_RGB), interlaced=True), spread(WIDE_RGB)),
+    "top down.bmp": Hostile(top_down_bmp(), RGB),
+    # Damaged, or with something added.
+    "bad exif.png": Hostile(saved(PICTURE, "PNG", exif=b"Exif\0\0nonsense"), RGB, note="EXIF block is damaged"),
+    "bad exif.jpg": Hostile(
+        saved(PICTURE, "JPEG", quality=100, subsampling=0, exif=b"Exif\0\0II*\0\xff\xff\xff\x7f"), SHOWN_JPEG
+    ),
+    "bad checksum.png": Hostile(patched(GOOD, at_30=b"\0\0"), reason="header is damaged"),
+    "bad pixels.png": Hostile(patched(GOOD, **{f"at_{GOOD.index(b'IDAT') + 20}": bytes(30)}), reason="damaged"),
+    "more after it.png": Hostile(GOOD + b"<script>" * 50, RGB),
+    "more before it.png": Hostile(b"\n\n" + GOOD, reason="no image format"),
+    "new lines.png": Hostile(GOOD.replace(b"\r\n", b"\n"), reason="header is damaged"),
+    "bad pixels 16.png": Hostile(
+        patched(deep_file(WIDE_RGB, "RGB PNG"), at_300=b"damaged"), reason="damaged"
+    ),
+    "no preamble.dcm": Hostile(dicom_bytes(dicom_slice(BITS * 9))[132:], grey(BITS * 9)),
+}  # fmt: skip
+
+WHOLE = {
+    "cut.png": (saved(Image.fromarray(NOISE), "PNG"), NOISE),
+    "cut.jpg": (JPEG, SHOWN_JPEG),
+    "cut.gif": (saved(PALETTE, "GIF"), np.asarray(PALETTE.convert("RGB"))),
+    "cut.bmp": (saved(PICTURE, "BMP"), RGB),
+    "cut.tif": (tiff(RGB), RGB),
+    "cut lzw.tif": (saved(Image.fromarray(NOISE), "TIFF", compression="tiff_lzw"), NOISE),
+    "cut.webp": (saved(Image.fromarray(NOISE), "WEBP", lossless=True), NOISE),
+    "cut.ppm": (saved(PICTURE, "PPM"), RGB),
+    "cut.pgm": (deep_file(WIDE, "PGM"), spread(WIDE)),
+    "cut 16.png": (deep_file(WIDE_RGB, "RGB PNG"), spread(WIDE_RGB)),
+    "cut.dcm": (dicom_bytes(dicom_slice(CT)), spread(CT[..., None])),
+}
+
+
+def agrees(decoded: np.ndarray, wanted: Hostile) -> bool:
+    return decoded.shape == wanted.shows.shape and bool(np.abs(decoded.astype(int) - wanted.shows).max() <= wanted.off)
+
+
+@pytest.mark.parametrize("name", CORPUS)
+def test_each_is_read_rightly_or_listed_with_a_reason(name: str, tmp_path: Path) -> None:
+    wanted = CORPUS[name]
+    wanted.lay(tmp_path / name)
+    facts, failures = survey(tmp_path, [name], remember=False)
+    assert len(facts) + len(failures) == 1
+    if failures:
+        assert wanted.reason is not None, failures[0].reason
+        assert wanted.reason in failures[0].reason
+        assert "\n" not in str(failures[0])
+        str(failures[0]).encode()
+        return
+    assert wanted.shows is not None, "it was read, and should not have been"
+    decoded = images.read(tmp_path / name, Decoding())
+    assert agrees(decoded.pixels, wanted), np.abs(decoded.pixels.astype(int) - wanted.shows).max()
+    assert (facts["height"].item(), facts["width"].item()) == wanted.shows.shape[:2]
+    assert facts["content"].item() == decoded.content
+    assert wanted.note in facts["notes"].item()
+    if not wanted.note and decoded.stored.dtype == np.uint8:
+        assert facts["notes"].item() == ""
+
+
+def test_the_corpus_is_large_and_says_what_it_expects() -> None:
+    assert len(CORPUS) >= 40
+    assert all(wanted.shows is not None or wanted.reason for wanted in CORPUS.values())
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_cut_at_every_tenth_byte(name: str, tmp_path: Path) -> None:
+    """The whole file is read rightly; of a cut one every pixel is there all the same, or it is listed."""
+    data, shows = WHOLE[name]
+    assert np.array_equal(images.decode(data, Decoding()).pixels, shows)
+    stem, ending = name.rsplit(".", 1)
+    names = [f"{stem} at {cut}.{ending}" for cut in range(0, len(data), 10)]
+    for cut, part in enumerate(names):
+        (tmp_path / part).write_bytes(data[: cut * 10])
+    facts, failures = survey(tmp_path, names, remember=False)
+    assert len(facts) + len(failures) == len(names)
+    assert len(failures) >= 0.9 * len(names)
+    assert all(failure.reason for failure in failures)
+    for part in facts.index:
+        assert np.array_equal(images.read(tmp_path / part, Decoding()).pixels, shows), part
+
+
+def test_a_file_without_permission_is_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("locked.png", "open.png"):
+        (tmp_path / name).write_bytes(GOOD)
+    read_bytes = Path.read_bytes
+
+    def refuse(self: Path) -> bytes:  # root may read everything, so the refusal is played
+        if self.name == "locked.png":
+            raise PermissionError(13, "Permission denied")
+        return read_bytes(self)
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    facts, failures = survey(tmp_path, ["locked.png", "open.png"], remember=False)
+    assert list(facts.index) == ["open.png"]
+    assert [failure.reason for failure in failures] == ["no permission to read it"]
+
+
+@pytest.mark.slow
+def test_the_whole_corpus_at_once_within_its_memory(tmp_path: Path) -> None:
+    """Of every file its own outcome, in the order asked, and no more memory than is stated above."""
+    if not Path("/proc/self/status").is_file():
+        pytest.skip("this system does not tell a process its peak in /proc")
+    names = [name for name in CORPUS if name.isprintable()]  # the others are no table's, nor a command line's
+    for name in names:
+        CORPUS[name].lay(tmp_path / name)
+    (tmp_path / "names.json").write_text(json.dumps(names))
+    (tmp_path / "plain.png").write_bytes(GOOD)
+    script = (
+        "import json, sys, warnings; from pathlib import Path\n"
+        "from medcls.data.sources.survey import survey\n"
+        "warnings.simplefilter('ignore')\n"
+        "root = Path(sys.argv[1]); names = json.loads((root / 'names.json').read_text())\n"
+        # Not getrusage: its peak is the parent's where that was higher.
+        "status = Path('/proc/self/status')\n"
+        "peak = lambda: int(status.read_text().split('VmHWM:')[1].split()[0]) / 1024\n"
+        "survey(root, ['plain.png'], remember=False); before = peak()\n"
+        "facts, failures = survey(root, names, remember=False)\n"
+        "print(json.dumps([list(facts.index), [str(f.path) for f in failures], peak() - before]))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script, str(tmp_path)], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    read, failed, grown = json.loads(done.stdout.splitlines()[-1])
+    assert sorted([*read, *(str(Path(path).relative_to(tmp_path)) for path in failed)]) == sorted(names)
+    assert read == [name for name in names if name in read]
+    assert 30 < grown < MOST_MEMORY, f"the peak grew by {grown:.0f} MiB"
+
+
+def test_the_guard_would_notice_a_wrong_picture(tmp_path: Path) -> None:
+    """The guard guarded: swapped colours, a turn and a lost row are not what the corpus accepts."""
+    wanted = Hostile(GOOD, RGB)
+    for wrong in (RGB[..., ::-1], RGB[::-1], RGB[:-1], np.zeros_like(RGB)):
+        assert not agrees(wrong, wanted)
+    with pytest.raises(UnreadableImage):
+        images.read(tmp_path / "nothing.png", Decoding())

@@ -1,0 +1,568 @@
+"""Folders to manifest: layouts, litter, masks, and everything a user can get wrong about a folder."""
+
+import inspect
+import itertools
+import logging
+import os
+import shlex
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from PIL import Image
+from torchvision.datasets import ImageFolder
+
+from medcls.data.manifest import COLUMNS, typed
+from medcls.data.sources import listing, phantoms
+from medcls.data.sources.folders import PHANTOMS_MADE, from_folders, list_images
+from medcls.data.sources.listing import ClassFolders
+from medcls.errors import MedclsError
+
+
+def test_one_folder_a_class(folder):
+    manifest = from_folders(folder({"benign": 3, "malignant": 2}), positive="malignant")
+    assert manifest.classes == ("benign", "malignant")
+    assert manifest.rows["label"].value_counts().to_dict() == {"benign": 3, "malignant": 2}
+    assert manifest.rows["given_split"].eq("").all()
+    assert manifest.labels.tolist() == [0, 0, 0, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("names", "splits"),
+    [
+        (("train", "val", "test"), {"train", "val", "test"}),
+        (("Training", "Testing"), {"train", "test"}),
+        (("TRAIN", "Valid", "Test"), {"train", "val", "test"}),
+        (("training", "Validation", "testing"), {"train", "val", "test"}),
+    ],
+)
+def test_split_folders_in_any_spelling(folder, names, splits):
+    root = folder({f"{name}/{label}": 2 for name in names for label in ("a", "b")})
+    rows, _ = list_images(root)
+    assert set(rows["given_split"]) == splits
+    assert len(rows) == 4 * len(names)
+
+
+def test_litter_is_neither_class_nor_image(folder):
+    root = folder({"a": 2, "b": 2})
+    (root / "__MACOSX" / "a").mkdir(parents=True)
+    shutil.copy(root / "a" / "000.png", root / "__MACOSX" / "a" / "._000.png")
+    for name in (".DS_Store", "a/.DS_Store", "a/Thumbs.db", "b/._000.png"):
+        (root / name).write_bytes(b"litter")
+    rows, notes = list_images(root)
+    assert sorted(rows["path"]) == ["a/000.png", "a/001.png", "b/000.png", "b/001.png"]
+    assert notes == []
+
+
+def test_what_is_no_image_is_left_out_aloud(folder):
+    root = folder({"a": 2, "b": 2})
+    (root / "a" / "notes.txt").write_text("x")
+    shutil.copy(root / "a" / "000.png", root / "loose.png")
+    _, notes = list_images(root)
+    assert any("1 file(s) that are no images (.txt 1)" in note for note in notes)
+    assert any("1 image(s) that lie in no class folder, such as loose.png" in note for note in notes)
+
+
+def test_masks_beside_their_picture_are_left_out_aloud(folder, picture):
+    root = folder({"a": 2, "b": 2})
+    picture(root / "a" / "000_mask.png", 901)
+    picture(root / "a" / "000_mask_1.png", 902)
+    picture(root / "b" / "lonely_mask.png", 903)  # no picture of that name: it is a picture itself
+    rows, notes = list_images(root)
+    assert "a/000_mask.png" not in set(rows["path"])
+    assert "b/lonely_mask.png" in set(rows["path"])
+    assert any("2 segmentation mask(s)" in note for note in notes)
+
+
+def test_label_map_merges_classes(folder):
+    root = folder({"benign": 2, "malignant": 2, "normal": 3})
+    mapping = {"malignant": ["malignant"], "other": ["benign", "normal"]}
+    manifest = from_folders(root, positive="malignant", label_map=mapping)
+    assert manifest.classes == ("malignant", "other")
+    assert int((manifest.rows["label"] == "other").sum()) == 5
+
+
+@pytest.mark.parametrize(
+    ("mapping", "says"),
+    [
+        ({"bad": ["malignent"], "other": ["benign", "normal"]}, "Did you mean malignant"),
+        ({"bad": ["malignant"], "other": ["benign"]}, "says nothing of 'normal'"),
+        ({"bad": ["malignant", "benign"], "other": ["benign", "normal"]}, "twice"),
+    ],
+)
+def test_p13_label_map_is_held_against_the_classes_found(folder, mapping, says):
+    root = folder({"benign": 2, "malignant": 2, "normal": 2})
+    with pytest.raises(MedclsError, match=says):
+        from_folders(root, positive="bad", label_map=mapping)
+
+
+def test_p10_class_missing_in_one_split(folder):
+    root = folder({"train/a": 2, "train/b": 2, "train/c": 2, "test/a": 2, "test/c": 2})
+    with pytest.raises(MedclsError, match="test: there is no folder for class 'b'"):
+        from_folders(root)
+
+
+def test_p10_class_empty_in_one_split(folder):
+    root = folder({"train/a": 2, "train/b": 2, "test/a": 2, "test/b": 0})
+    with pytest.raises(MedclsError, match="test: the folder of class 'b' holds no image"):
+        from_folders(root, positive="a")
+
+
+@pytest.mark.parametrize("names", [("得病", "正常"), ("yes", "no"), ("z", "a")])
+def test_p11_p12_class_names_come_from_the_manifest_alone(folder, names):
+    root = folder({names[0]: 2, names[1]: 3})
+    manifest = from_folders(root, positive=names[0])
+    for index, path in zip(manifest.labels, manifest.rows["path"], strict=True):
+        assert path.split("/")[0] == manifest.classes[index]
+
+
+def test_p05_order_does_not_depend_on_the_file_system(folder, monkeypatch):
+    root = folder({"a": 4, "b": 4, "b c": 4})  # "b c/" sorts before "b/"
+    real = listing.scan
+    fingerprints = []
+    for step in (1, -1):
+        monkeypatch.setattr(listing, "scan", lambda at, s=step: sorted(real(at), key=lambda entry: entry.name)[::s])
+        manifest = from_folders(root)
+        assert manifest.rows["path"].tolist() == [f"{label}/00{n}.png" for label in ("a", "b c", "b") for n in range(4)]
+        assert manifest.rows["label"].tolist() == ["a"] * 4 + ["b c"] * 4 + ["b"] * 4
+        fingerprints.append(manifest.fingerprint())
+    assert fingerprints[0] == fingerprints[1]
+
+
+def test_p05_of_two_ways_to_a_folder_the_same_is_taken_everywhere(folder, picture, monkeypatch):
+    root = folder({"a": 2, "b": 2})
+    picture(root / "a" / "m" / "x.png", 900)
+    (root / "a" / "z").symlink_to(root / "a" / "m")
+    real = listing.scan
+    for backwards in (False, True):
+        order = {"key": lambda entry: entry.name, "reverse": backwards}
+        monkeypatch.setattr(listing, "scan", lambda at, order=order: sorted(real(at), **order))
+        assert "a/m/x.png" in set(list_images(root)[0]["path"])
+
+
+def test_a_folder_behind_a_link_is_listed_once_whichever_way_comes_first(folder, picture):
+    root = folder({"a": 2, "b": 2})
+    picture(root / "a" / "z" / "x.png", 900)
+    (root / "a" / "m").symlink_to(root / "a" / "z")
+    rows, notes = list_images(root)
+    assert [path for path in rows["path"] if path.endswith("x.png")] == ["a/m/x.png"]
+    assert any("such as a/z" in note for note in notes)
+
+
+def test_image_folder_itself_still_works_on_a_listing(folder):
+    root = folder({"train/a": 2, "train/b": 3})
+    listed = ClassFolders(root / "train")
+    same = ImageFolder(str(root / "train"))
+    assert list(listed.samples) == same.samples
+    assert [listed.samples[number] for number in range(-5, 5)] == same.samples * 2
+    assert listed.samples[1:4] == same.samples[1:4]
+    assert (listed.targets, listed.classes, len(listed)) == (same.targets, same.classes, 5)
+    assert listed[4][1] == 1 and listed[4][0].size == same[4][0].size
+    with pytest.raises(IndexError):
+        listed.samples[5]
+
+
+def test_a_folder_that_cannot_be_listed_stops_and_is_named(folder, monkeypatch):
+    root = folder({"a": 2, "b/deep": 2})
+    real = os.scandir
+
+    def forbidding(at):
+        if str(at).endswith("deep"):
+            raise PermissionError(13, "Permission denied", str(at))
+        return real(at)
+
+    monkeypatch.setattr(os, "scandir", forbidding)
+    with pytest.raises(MedclsError, match="b/deep cannot be listed: Permission denied"):
+        list_images(root)
+
+
+def test_hidden_folders_and_files_are_skipped_at_any_depth(folder, picture):
+    root = folder({"a": 2, "b": 2})
+    picture(root / "a" / ".ipynb_checkpoints" / "000-checkpoint.png", 900)
+    picture(root / "b" / "deep" / ".cache" / "deeper" / "x.png", 901)
+    rows, notes = list_images(root)
+    assert len(rows) == 4
+    assert notes == []
+    picture(root / "b" / ".half.png", 902)
+    (root / "b" / ".marker").write_text("x")
+    rows, notes = list_images(root)
+    assert len(rows) == 4
+    assert len(notes) == 1 and "left out 1 hidden image(s)" in notes[0] and ".half.png" in notes[0]
+
+
+def test_links_that_lead_back_list_no_image_twice(folder):
+    root = folder({"a": 2, "b": 2})
+    for name in ("one", "two", "three"):  # torchvision's own listing would not come back from these
+        (root / "a" / name).symlink_to(root / "a")
+    rows, notes = list_images(root)
+    assert sorted(rows["path"]) == ["a/000.png", "a/001.png", "b/000.png", "b/001.png"]
+    assert any("left out 3 folder(s) that a link shows a second time" in note for note in notes)
+
+
+@pytest.mark.parametrize("made", ["a/x\udcff.png", "a/\udce9/x.png"], ids=["file", "folder"])
+def test_names_that_are_not_utf8_are_listed_with_escapes(folder, made):
+    root = folder({"a": 2, "b": 2})
+    content = (root / "a" / "000.png").read_bytes()
+    try:
+        (root / made).parent.mkdir(exist_ok=True)
+        (root / made).write_bytes(content)
+    except OSError:
+        pytest.skip("this file system takes UTF-8 alone")
+    with pytest.raises(MedclsError) as caught:
+        from_folders(root, positive="a")
+    assert ascii(made) in str(caught.value)
+    str(caught.value).encode()
+
+
+def test_a_note_on_a_name_that_is_not_utf8_can_be_printed(folder):
+    root = folder({"a": 2, "b": 2})
+    try:
+        (root / "a" / "x.\udcff").write_bytes(b"x")
+    except OSError:
+        pytest.skip("this file system takes UTF-8 alone")
+    "".join(list_images(root)[1]).encode()
+
+
+@pytest.mark.slow
+def test_phantoms_are_made_at_their_own_place_alone_and_announced(tmp_path, monkeypatch, caplog):
+    real = phantoms.ensure_phantoms
+    assert inspect.signature(real).parameters["images"].default == PHANTOMS_MADE
+    monkeypatch.setattr(phantoms, "ensure_phantoms", lambda root: real(root, images=60))
+    monkeypatch.chdir(tmp_path)
+    for at in ("shipped", None):
+        with pytest.raises(MedclsError, match="There is no folder mine"):
+            from_folders("mine", phantoms_at=at)
+    assert not (tmp_path / "mine").exists()
+    merged = {"malignant": ["malignant"], "other": ["benign", "normal"]}
+    with caplog.at_level(logging.WARNING, logger="medcls.data.sources.folders"):
+        manifest = from_folders("shipped", positive="malignant", label_map=merged, phantoms_at="shipped/")
+    said = caplog.text
+    assert all(word in said for word in ("NO IMAGES", "600", str(tmp_path / "shipped"), "PHANTOMS", "data.root="))
+    assert set(manifest.rows["stamp"]) == {phantoms.PHANTOM_STAMP}
+    assert manifest.stamps == (phantoms.PHANTOM_STAMP,)
+    caplog.clear()
+    from_folders("shipped", positive="malignant", label_map=merged, phantoms_at="shipped")
+    assert "NO IMAGES" not in caplog.text
+
+
+def test_rows_say_their_stamp_outside_the_fingerprint(folder):
+    manifest = from_folders(folder({"a": 2, "b": 2}), positive="a")
+    assert tuple(manifest.rows.columns) == COLUMNS
+    assert manifest.rows["stamp"].eq("").all()
+    assert manifest.to_csv().startswith("path,label,group,split,given_split,content,stamp\n")
+    other = manifest.with_rows(manifest.rows.assign(stamp="SYNTHETIC"))
+    assert other.fingerprint() == manifest.fingerprint()
+
+
+NAMES = [
+    "ill",
+    "得病",
+    "true",
+    "null",
+    "1e3",
+    "0",
+    "nan",
+    "a b",
+    "it's",
+    "a=b",
+    "$HOME",
+    'say "x"',
+    "end\\",
+    "x\\'y!",
+    "a,b",
+]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_p48_offered_lines_can_be_typed(name):
+    words = shlex.split(typed("positive_class", name))
+    assert len(words) == 1
+    value = OverridesParser.create().parse_override(words[0]).value()
+    assert str(value) == name
+    assert not isinstance(value, bool | int | float) and value is not None
+
+
+def test_p48_only_what_needs_it_is_quoted(folder):
+    assert typed("positive_class", "ill") == "positive_class=ill"
+    with pytest.raises(MedclsError, match="\n  \"positive_class='得病'\"\n  \"positive_class='正常'\""):
+        from_folders(folder({"得病": 2, "正常": 2}))
+
+
+def test_label_map_takes_numbers_and_lone_names_for_what_they_are(folder):
+    root = folder({"0": 2, "1": 2, "2": 2})
+    manifest = from_folders(root, positive="9", label_map={9: [0, "1"], "x": 2})
+    assert manifest.classes == ("9", "x")
+    assert manifest.class_counts("") == (4, 2)
+    for wrong in ("0", ["0"], 3):
+        with pytest.raises(MedclsError, match="data.label_map is .*give it as"):
+            from_folders(root, label_map=wrong)
+
+
+def test_one_excluded_path_may_stand_without_a_list(folder):
+    manifest = from_folders(folder({"a": 3, "b": 3}), positive="a", exclude_paths="a/000.png")
+    assert len(manifest) == 5
+
+
+def test_p61_fingerprint_does_not_depend_on_where_the_folder_lies(folder, tmp_path):
+    root = folder({"a": 3, "b": 3})
+    moved = shutil.copytree(root, tmp_path / "elsewhere" / "数据 = [1]")
+    assert from_folders(root, positive="a").fingerprint() == from_folders(moved, positive="a").fingerprint()
+
+
+def test_p48_a_binary_task_names_its_positive_class(folder):
+    root = folder({"healthy": 2, "ill": 2})
+    with pytest.raises(MedclsError, match=r"positive_class=healthy\n  positive_class=ill"):
+        from_folders(root)
+    with pytest.raises(MedclsError, match="Did you mean ill"):
+        from_folders(root, positive="il")
+
+
+def test_positive_class_with_many_classes_is_refused(folder):
+    with pytest.raises(MedclsError, match="belongs to a binary task"):
+        from_folders(folder({"a": 2, "b": 2, "c": 2}), positive="a")
+
+
+def test_one_picture_under_two_labels_stops_unless_excluded(folder):
+    root = folder({"a": 3, "b": 3})
+    shutil.copy(root / "a" / "000.png", root / "b" / "copy.png")
+    with pytest.raises(MedclsError, match=r"a/000.png \(a\)  and  b/copy.png \(b\)"):
+        from_folders(root, positive="a")
+    manifest = from_folders(root, positive="a", exclude_paths=["b/copy.png", "a/000.png", "a/typo.png"])
+    assert len(manifest) == 5
+    assert any("left out 2 image(s) as asked: a/000.png, b/copy.png" in note for note in manifest.notes)
+    assert any("not among these images anyway: a/typo.png" in note for note in manifest.notes)
+
+
+def test_unreadable_images_are_all_listed_before_training(folder):
+    root = folder({"a": 3, "b": 3})
+    whole = (root / "a" / "000.png").read_bytes()
+    (root / "a" / "cut.png").write_bytes(whole[: len(whole) // 2])
+    (root / "a" / "empty.png").write_bytes(b"")
+    (root / "b" / "page.jpg").write_text("<!DOCTYPE html><html>404</html>")
+    with pytest.raises(MedclsError) as caught:
+        from_folders(root, positive="a")
+    text = str(caught.value)
+    assert "3 of 9 images cannot be read" in text
+    assert all(name in text for name in ("cut.png", "empty.png", "page.jpg", "HTML"))
+
+
+def test_of_many_faults_five_are_shown_a_count_and_the_command_that_lists_all(folder, tmp_path):
+    root = folder({"a": 30, "b": 30}, name="a set")
+    for number in range(20):
+        (root / "a" / f"{number:03d}.png").write_bytes(b"")
+    with pytest.raises(MedclsError) as caught:
+        from_folders(root, positive="a")
+    said = str(caught.value).split("\n")
+    assert said[0] == "20 of 60 images cannot be read:"
+    assert [line.count("a/00") for line in said[1:6]] == [1] * 5 and said[6] == "  ... and 15 more"
+    assert said[-1] == f"  python -m medcls.audit data.root='{root}' audit.fix=exclude" and len(said) == 9
+    for number in range(20):
+        shutil.copy(root / "b" / f"{number:03d}.png", root / "a" / f"{number:03d}.png")
+    with pytest.raises(MedclsError) as caught:
+        from_folders(root, positive="a")
+    said = str(caught.value).split("\n")
+    assert said[0] == "20 picture(s) stand under more than one label:" and said[6] == "  ... and 15 more"
+    assert said[-1] == f"  python -m medcls.audit data.root='{root}' audit.fix=exclude" and len(said) == 9
+    for number in range(20):  # one picture many times over
+        shutil.copy(root / "b" / "000.png", root / "a" / f"{number:03d}.png")
+    with pytest.raises(MedclsError) as caught:
+        from_folders(root, positive="a")
+    said = str(caught.value).split("\n")
+    assert said[0] == "1 picture(s) stand under more than one label:" and said[1].endswith("a/004.png (a)  and 16 more")
+    assert "data.exclude=" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("counts", "says"),
+    [
+        ({}, "is empty"),
+        ({"only": 3}, "one class folder, 'only'"),
+        ({"a": 0, "b": 0}, "no image in them"),
+        ({"a": 0, "b": 2}, "the folder of class 'a' holds no image"),
+        ({"train/a": 2, "train/b": 2, "other/a": 2}, "mixes split folders"),
+        ({"train/a": 2, "train/b": 2, "Training/a": 2, "Training/b": 2}, "two folders for one split"),
+        ({"test/a": 2, "test/b": 2}, "no folder named train"),
+        ({"a": 2, "b": 2, "a|b": 2}, "multi-label"),
+        ({"0.5": 2, "1.5": 2, "2.25": 2}, "regression"),
+    ],
+)
+def test_folders_that_are_no_data_set(folder, tmp_path, counts, says):
+    (tmp_path / "images").mkdir()
+    with pytest.raises(MedclsError, match=says):
+        from_folders(folder(counts) if counts else tmp_path / "images", positive="a")
+
+
+def test_missing_root_and_a_file_as_root(tmp_path):
+    with pytest.raises(MedclsError, match="There is no folder"):
+        from_folders(tmp_path / "nowhere")
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(MedclsError, match="is a file"):
+        from_folders(tmp_path / "file")
+
+
+def test_images_without_class_folders(picture, tmp_path):
+    picture(tmp_path / "root" / "x.png", 1)
+    with pytest.raises(MedclsError, match="holds 1 image"):
+        from_folders(tmp_path / "root")
+
+
+def test_volumes_are_out_of_scope(folder):
+    root = folder({"a": 2, "b": 2})
+    (root / "a" / "scan.nii.gz").write_bytes(b"x")
+    with pytest.raises(MedclsError, match="3-D images are out of scope"):
+        from_folders(root, positive="a")
+
+
+def test_p03_groups_are_read_from_the_path(folder):
+    root = folder({"a": 4, "b": 4}, pattern="patient{number:02d}_1.png")
+    manifest = from_folders(root, positive="a", group_pattern=r"patient(\d+)")
+    assert set(manifest.rows["group"]) == {"00", "01", "02", "03"}
+    with pytest.raises(MedclsError, match="matches none of the 8 paths"):
+        from_folders(root, positive="a", group_pattern=r"lesion(\d+)")
+    with pytest.raises(MedclsError, match="no regular expression"):
+        from_folders(root, positive="a", group_pattern="(")
+
+
+@pytest.mark.slow
+@pytest.mark.real
+def test_chest_xray_groups_keep_their_prefix(real_data):
+    manifest = from_folders(
+        real_data / "chest_xray",
+        positive="PNEUMONIA",
+        group_pattern=r"(person\d+_(?:bacteria|virus)|NORMAL2-IM-\d+|IM-\d+)",
+    )
+    by_group = manifest.rows.groupby("group")["given_split"].nunique()
+    assert (by_group == 1).all()
+    assert (manifest.rows["group"] != "").all()
+
+
+def mask(
+    path: Path, seed: int = 0, size: tuple[int, int] = (24, 20), *, empty: bool = False, **options: object
+) -> None:
+    """A white disc on black, somewhere; or black alone."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    y, x = np.ogrid[: size[0], : size[1]]
+    at = np.random.default_rng(seed).uniform(0.3, 0.7, 2) * size
+    disc = (y - at[0]) ** 2 + (x - at[1]) ** 2 < (0.2 * size[0]) ** 2
+    Image.fromarray((disc & (not empty)).astype(np.uint8) * 255).save(path, **options)
+
+
+@pytest.mark.parametrize(
+    ("image", "named"),
+    [
+        ("{label}/{n}.png", "{label}/{n}_segmentation.png"),
+        ("{label}/ISIC_{n}.jpg", "{label}/ISIC_{n}_seg.png"),
+        ("{label}/{n}.png", "{label}/{n}_GT.png"),
+        ("{label}/{n}.png", "{label}/{n}-mask.png"),
+        ("{label}/{n}.png", "{label}/mask_{n}.png"),
+        ("{label}/{label} ({n}).png", "{label}/{label} ({n})_lesion_2.png"),
+        ("{label}/{n}_orig.png", "{label}/{n}_outline.png"),
+        ("{label}/{n}_image.png", "{label}/{n}.png"),
+        ("{label}/{n}.png", "{label}/{n}m.png"),
+        ("{label}/00{n}.bmp", "{label}/00{n}.png"),  # S6: `Dataset 1`, `Dataset 2`
+        ("{label}/images/{n}.png", "{label}/masks/{n}.png"),
+        ("{label}/{n}.png", "{label}/segmented/{n}.png"),
+        ("{label}/images/{n}.png", "{label}/labels/{n}_label.png"),
+        ("train/{label}/p{n}.png", "train/{label}/p{n}_roi.png"),
+    ],
+)
+def test_masks_among_the_images_are_found_by_names_and_content_left_out_and_named(folder, picture, image, named):
+    root = folder({})
+    for label, n in itertools.product(("Dataset 1", "Dataset 2"), range(4)):
+        number = n if label == "Dataset 1" else 10 + n
+        picture(root / image.format(label=label, n=number), number)
+        mask(root / named.format(label=label, n=number), number, empty=n == 3)  # of an image without a lesion
+    if "train/" in image:
+        for label in ("Dataset 1", "Dataset 2"):
+            picture(root / "test" / label / "x.png", 90 + int(label[-1]))
+    manifest = from_folders(root, positive="Dataset 1")
+    assert len(manifest) == (10 if "train/" in image else 8)
+    one = named.format(label="Dataset 1", n=0)
+    assert not set(manifest.rows["path"]) & {one, named.format(label="Dataset 1", n=3)}
+    (note,) = [note for note in manifest.notes if "8 segmentation masks" in note]
+    assert f"{one} of {image.format(label='Dataset 1', n=0)}" in note
+    assert [*manifest.facts.index] == manifest.rows["path"].tolist()
+
+
+def test_jpeg_masks_of_another_size_are_masks_and_grey_pictures_are_none(folder, picture):
+    root = folder({"a": 0, "b": 0})
+    for n in range(6):
+        label = "ab"[n % 2]
+        picture(root / label / f"{n}.png", n, (120, 100))
+        mask(root / label / f"{n}_x.jpg", n, (200, 200), quality=80)
+        picture(root / label / f"{n}_y.png", 100 + n, (120, 100))  # another view of the same
+    manifest = from_folders(root, positive="a")
+    assert len(manifest) == 12 and not any("_x" in path for path in manifest.rows["path"])
+    assert len(from_folders(root, positive="a", masks="keep")) == 18
+
+
+def test_a_lone_picture_of_two_values_is_no_mask(folder, picture):
+    root = folder({"a": 4, "b": 4})
+    for n in range(4):
+        picture(root / "a" / f"{n}_left.png", 50 + n)
+        picture(root / "a" / f"{n}_right.png", 60 + n)
+    mask(root / "a" / "1_right.png")  # named as the mask of 1_left would be, but its like are images
+    mask(root / "b" / "001_2.png", 1)  # the second of a patient
+    mask(root / "b" / "002_black.png", empty=True)  # spoilt
+    assert len(from_folders(root, positive="a")) == 18
+
+
+def test_classes_that_are_masks_are_asked_about(folder, picture):
+    root = folder({})
+    for label, n in itertools.product("ab", range(7)):
+        picture(root / "images" / label / f"{n}.png", n + (label == "b") * 10)
+        mask(root / "masks" / label / f"{n}.png", n + (label == "b") * 10)
+    with pytest.raises(MedclsError) as caught:
+        from_folders(root)
+    said = str(caught.value)
+    assert "'masks': 14 files, such as masks/a/0.png, 7 of them under the name of an image of 'images'" in said
+    assert f"data.root={root / 'images'}  " in said
+    assert from_folders(root / "images", positive="a").classes == ("a", "b")
+    assert from_folders(root, positive="images", masks="keep").classes == ("images", "masks")
+    with pytest.raises(MedclsError, match="data.masks is 'drop': choose keep, or null"):
+        from_folders(root, masks="drop")
+    # Among several classes the line to type leaves the masks out.
+    for n in range(5):
+        mask(root / "images" / "segmented ones" / f"s{n}.png", n)
+    with pytest.raises(MedclsError) as caught:
+        from_folders(root / "images")
+    (line,) = [line for line in str(caught.value).split("\n") if "leave_out_unmapped" in line]
+    asked = OverridesParser.create().parse_override(shlex.split(line)[0]).value()
+    kept = from_folders(root / "images", positive="a", label_map=asked, leave_out_unmapped=True, masks="keep")
+    assert kept.classes == ("a", "b") and len(kept) == 14
+
+
+def test_s6_what_a_label_map_leaves_out_may_be_masks(folder):
+    root = folder({"a": 3, "b": 3})
+    for n in range(3):
+        mask(root / "c" / f"{n}.png", n)
+    taken = from_folders(root, positive="a", label_map={"a": ["a"], "b": "b"}, leave_out_unmapped=True)
+    assert taken.classes == ("a", "b")
+
+
+def test_folders_without_images_beside_the_splits_are_passed_over_and_named(folder):
+    root = folder({f"{split}/{label}": 2 for split in ("Training", "Testing") for label in ("a", "b")})
+    for name in ("Model/notes.txt", "Model/deep/weights.h5", ".git/x", "empty folder/.keep"):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text("x")
+    rows, notes = list_images(root)
+    assert len(rows) == 8
+    assert notes == ["passed over Model, empty folder: no image lies there"]
+    shutil.copy(root / "Training" / "a" / "000.png", root / "Model" / "deep" / "figure.PNG")
+    with pytest.raises(
+        MedclsError, match=r"mixes split folders \(Testing, Training\) with others that hold images .Model"
+    ):
+        list_images(root)
+
+
+def test_one_class_or_unlabelled_images_are_told_what_is_possible(folder, picture, tmp_path):
+    root = folder({"only here": 3})
+    with pytest.raises(
+        MedclsError, match="give data.root='.*/only here'\n.*run can judge.*without labels no command takes"
+    ):
+        from_folders(root)
+    picture(tmp_path / "loose" / "x.png", 1)
+    with pytest.raises(MedclsError, match="folder of its name. .*images without labels no command takes so far"):
+        from_folders(tmp_path / "loose")

@@ -1,0 +1,397 @@
+"""Every file looked at once: all failures listed, in order, nothing held on to; and unchanged files not again."""
+
+import logging
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from medcls.data.module import ImageStore
+from medcls.data.reading import images
+from medcls.data.reading.images import content_hash, is_junk
+from medcls.data.sources import fact_store
+from medcls.data.sources import survey as survey_module
+from medcls.data.sources.folders import from_folders
+from medcls.data.sources.saved import reopen
+from medcls.data.sources.survey import survey
+from medcls.data.splits.split import split
+from medcls.errors import MedclsError
+from medcls.preprocessing import Preprocessing
+
+
+def noise(height: int, width: int) -> np.ndarray:
+    return np.random.default_rng(height).integers(0, 256, (height, width, 3)).astype(np.uint8)
+
+
+def test_every_failure_is_listed_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(survey_module, "BATCH", 4)
+    paths = [f"{k:02}.png" for k in range(11)]
+    for k, path in enumerate(paths):
+        Image.fromarray(noise(10 + k, 20)).save(tmp_path / path)
+    (tmp_path / paths[2]).write_bytes(b"")
+    (tmp_path / paths[5]).write_bytes(b"<html></html>")
+    (tmp_path / paths[10]).unlink()
+    calls: list[tuple[int, int]] = []
+    here: set[int] = set()
+
+    def progress(done: int, total: int) -> None:
+        calls.append((done, total))
+        here.add(threading.get_ident())
+
+    facts, failures = survey(tmp_path, paths, progress=progress)
+    assert [error.path for error in failures] == [tmp_path / paths[k] for k in (2, 5, 10)]
+    assert all(error.__cause__ is None and error.__traceback__ is None for error in failures)
+    assert facts.index.tolist() == [path for k, path in enumerate(paths) if k not in (2, 5, 10)]
+    first = facts.iloc[0]
+    assert (first["width"], first["height"], first["mode"], first["format"]) == (20, 10, "RGB", "PNG")
+    assert first["bytes"] == (tmp_path / paths[0]).stat().st_size
+    assert first["content"] == content_hash(noise(10, 20))
+    assert calls == [(k, 11) for k in range(1, 12)]
+    assert here == {threading.get_ident()}
+    assert survey(tmp_path, [])[0].empty
+
+
+def some(root: Path, count: int = 6) -> list[str]:
+    """Pictures that are old enough for their time to be trusted."""
+    root.mkdir(parents=True, exist_ok=True)
+    for k in range(count):
+        Image.fromarray(noise(10 + k, 20)).save(root / f"{k}.png")
+        age(root / f"{k}.png")
+    return [f"{k}.png" for k in range(count)]
+
+
+def age(path: Path, seconds: int = 60) -> None:
+    long_ago = time.time_ns() - seconds * 10**9
+    os.utime(path, ns=(long_ago, long_ago))
+
+
+@pytest.fixture
+def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of the files that are opened, as they are."""
+    names: list[str] = []
+    read = images.read
+
+    def watched(path, decoding):
+        names.append(path.name)
+        return read(path, decoding)
+
+    monkeypatch.setattr(images, "read", watched)
+    return names
+
+
+def test_p15_an_unchanged_file_is_not_opened_again(tmp_path, own_cache, opened, monkeypatch):
+    monkeypatch.setattr(survey_module, "BATCH", 4)
+    root = tmp_path / "images"
+    paths = some(root)
+    first, _ = survey(root, paths)
+    assert sorted(opened) == paths
+    opened.clear()
+    calls = []
+    second, failures = survey(root, paths, progress=lambda done, total: calls.append((done, total)))
+    assert (opened, failures, calls) == ([], [], [(4, 6), (6, 6)])
+    assert second.equals(first)
+    assert (second.dtypes == first.dtypes).all()
+
+
+def test_p15_what_changes_a_picture_makes_it_be_read_again(tmp_path, own_cache, opened, monkeypatch):
+    root = tmp_path / "images"
+    paths = some(root)
+    before, _ = survey(root, paths)
+    opened.clear()
+    size = (root / "2.png").stat().st_size
+    Image.fromarray(255 - noise(12, 20)).save(root / "2.png")
+    age(root / "2.png", 50)
+    assert (root / "2.png").stat().st_size == size  # noise does not compress: only the time tells
+    after, _ = survey(root, paths)
+    assert opened == ["2.png"]
+    assert after["content"]["2.png"] == content_hash(255 - noise(12, 20)) != before["content"]["2.png"]
+    for change in (
+        lambda: age(root / "2.png", 30),
+        lambda: monkeypatch.setattr(images, "DECODING_VERSION", images.DECODING_VERSION + 1),
+        lambda: monkeypatch.setattr(images.metadata, "version", lambda package: "99"),
+        lambda: monkeypatch.setattr(survey_module, "COLUMNS", (*survey_module.COLUMNS[:-1], "edge_spots")),
+    ):
+        opened.clear()
+        change()
+        images.reading_version.cache_clear()
+        survey(root, ["2.png"])
+        assert opened == ["2.png"]
+    images.reading_version.cache_clear()
+
+
+def test_p15_another_picture_of_the_same_size_and_time_is_read_again(tmp_path, own_cache, opened):
+    root = tmp_path / "images"
+    paths = some(root)
+    survey(root, paths)
+    opened.clear()
+    before = (root / "2.png").stat()
+    Image.fromarray(255 - noise(12, 20)).save(root / "2.png")
+    os.utime(root / "2.png", ns=(before.st_atime_ns, before.st_mtime_ns))  # as an archive or a copying tool does
+    assert (root / "2.png").stat().st_size == before.st_size
+    after, _ = survey(root, paths)
+    assert opened == ["2.png"]
+    assert after["content"]["2.png"] == content_hash(255 - noise(12, 20))
+
+
+def test_p15_frames_are_told_apart(tmp_path, own_cache, opened):
+    paths = some(tmp_path / "images", 1)
+    survey(tmp_path / "images", paths)
+    opened.clear()
+    survey(tmp_path / "images", paths, frame=1)
+    assert opened == paths
+
+
+def test_p15_a_file_as_young_as_a_coarse_clock_is_not_remembered(tmp_path, own_cache, opened):
+    root = tmp_path / "images"
+    paths = some(root, 3)
+    os.utime(root / "1.png")
+    age(root / "2.png", -3600)  # from the future: no better
+    survey(root, paths)
+    opened.clear()
+    survey(root, paths)
+    assert sorted(opened) == ["1.png", "2.png"]
+
+
+def test_links_are_known_by_where_they_lead(tmp_path, own_cache, opened):
+    root = tmp_path / "images"
+    some(root, 2)
+    linked = tmp_path / "linked"
+    linked.symlink_to(root)
+    (root / "link.png").symlink_to(root / "0.png")
+    survey(root, ["0.png", "1.png"])
+    opened.clear()
+    assert len(survey(linked, ["0.png", "1.png", "link.png"])[0]) == 3
+    assert opened == []
+
+
+def test_an_unreadable_file_is_not_remembered(tmp_path, own_cache, opened):
+    root = tmp_path / "images"
+    paths = some(root, 3)
+    (root / "1.png").write_bytes(b"<html>")
+    age(root / "1.png")
+    for _ in range(2):
+        opened.clear()
+        _, failures = survey(root, [*paths, "gone.png"])
+        assert [failure.path.name for failure in failures] == ["1.png", "gone.png"]
+    assert sorted(opened) == ["1.png", "gone.png"]
+
+
+def test_without_remembering_nothing_is_written(tmp_path, own_cache, opened):
+    paths = some(tmp_path / "images")
+    for _ in range(2):
+        survey(tmp_path / "images", paths, remember=False)
+    assert len(opened) == 12
+    assert not own_cache.exists()
+
+
+COLUMN_OF_ANOTHER_TYPE = """
+DROP TABLE facts; CREATE TABLE facts (key BLOB PRIMARY KEY, fact INTEGER NOT NULL) STRICT
+"""
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "header",
+        "middle",
+        COLUMN_OF_ANOTHER_TYPE,
+        "DROP TABLE facts; CREATE TABLE facts (name TEXT)",
+        "ALTER TABLE facts RENAME COLUMN fact TO value",
+        "ALTER TABLE facts RENAME TO others; CREATE VIEW facts AS SELECT key, 5 AS fact FROM others",
+    ],
+)
+def test_a_damaged_store_is_made_anew_and_said(tmp_path, own_cache, opened, caplog, damage):
+    root = tmp_path / "images"
+    paths = some(root, 60)
+    first, _ = survey(root, paths)
+    (store,) = own_cache.rglob("*.sqlite")
+    if damage == "header":
+        store.write_bytes(b"not a database, whatever its name says" * 100)
+    elif damage == "middle":
+        data = bytearray(store.read_bytes())
+        data[4096:] = os.urandom(len(data) - 4096)
+        store.write_bytes(data)
+    else:
+        with sqlite3.connect(store) as connection:
+            connection.executescript(damage)
+        connection.close()
+    opened.clear()
+    with caplog.at_level(logging.WARNING):
+        assert survey(root, paths)[0].equals(first)
+    assert len(opened) == 60
+    assert [
+        record.message for record in caplog.records if "damaged" in record.message and "made anew" in record.message
+    ]
+    assert len(caplog.records) == 1 + ("VIEW" in damage)  # its rows are none of ours, and then it cannot be written
+    opened.clear()
+    assert survey(root, paths)[0].equals(first)
+    assert opened == []
+
+
+@pytest.mark.parametrize(
+    "row", [5, 1.5, "[", "text \ud800", b"", b"{}", b"\xff" * 99, "swapped", "content", "number"], ids=repr
+)
+def test_a_damaged_row_is_said_and_its_file_alone_read_again(tmp_path, own_cache, opened, caplog, row):
+    root = tmp_path / "images"
+    paths = some(root, 6)
+    first, _ = survey(root, paths)
+    (store,) = own_cache.rglob("*.sqlite")
+    with sqlite3.connect(store) as connection:
+        stored = dict(connection.execute("SELECT rowid, fact FROM facts"))
+        if row == "swapped":  # with another file's
+            row = stored[4]
+        elif row == "content":  # one digit of the content hash
+            at = stored[3].index(b'["') + 5
+            row = stored[3][:at] + (b"0" if stored[3][at : at + 1] != b"0" else b"1") + stored[3][at + 1 :]
+        elif row == "number":
+            row = stored[3].replace(b",20,", b",21,", 1)
+        elif isinstance(row, str):
+            connection.execute("UPDATE facts SET fact = CAST(? AS TEXT)", (row.encode(errors="surrogatepass"),))
+            row = None
+        if row is not None:
+            assert row != stored[3]
+            connection.execute("UPDATE facts SET fact = ? WHERE rowid = 3", (row,))
+    connection.close()
+    opened.clear()
+    with caplog.at_level(logging.WARNING):
+        assert survey(root, paths)[0].equals(first)
+    damaged = 1 if row is not None else 6
+    assert len(opened) == damaged
+    assert [record.message.count(f"{damaged} file(s) was damaged") for record in caplog.records] == [1]
+    opened.clear()
+    assert survey(root, paths)[0].equals(first)
+    assert opened == []
+
+
+def lying(store: Path, old: str, new: str) -> None:
+    """Make a store say another content, with the right checksum: as if a library read otherwise than it once did."""
+    with sqlite3.connect(store) as connection:
+        for key, row in connection.execute("SELECT key, fact FROM facts").fetchall():
+            fact = fact_store._unsealed(key, row)
+            if fact[0] == old:
+                connection.execute(
+                    "UPDATE facts SET fact = ? WHERE key = ?", (fact_store._sealed(key, [new, *fact[1:]]), key)
+                )
+    connection.close()
+
+
+def test_what_the_store_says_is_checked_against_the_file_before_a_run_is_refused_for_it(
+    tmp_path, own_cache, folder, caplog
+):
+    root = folder({"a": 20, "b": 20})
+    for path in root.rglob("*.png"):
+        age(path)
+    manifest = split(from_folders(root, positive="a"))
+    (tmp_path / "manifest.csv").write_text(manifest.to_csv(), encoding="utf-8")
+    (store,) = own_cache.rglob("*.sqlite")
+    one, other = (manifest.rows.query("label == @label")["content"].iloc[0] for label in ("a", "b"))
+
+    # Two labels for one picture, says the store.
+    lying(store, one, other)
+    assert (
+        from_folders(root, positive="a").fingerprint() == from_folders(root, positive="a", remember=False).fingerprint()
+    )
+    assert "of 2 file(s), such as a/000.png" not in caplog.text
+    assert "of 1 file(s), such as a/000.png, it said what they do not show" in caplog.text
+    caplog.clear()
+    from_folders(root, positive="a")  # it was read anew above, and is known again
+    assert caplog.text == ""
+
+    # Another picture than the run had, says the store.
+    lying(store, one, "0" * 32)
+    reopen(tmp_path / "manifest.csv", root, manifest.classes, "a", splits=["train", "val", "test"])
+    assert "it said what they do not show" in caplog.text
+
+    # Nothing looks wrong until the image is decoded: the reason is the right one, and the next run goes through.
+    from_folders(root, positive="a")
+    lying(store, one, "0" * 32)
+    wrong = split(from_folders(root, positive="a"))
+    rows = np.flatnonzero((wrong.rows["content"] == "0" * 32).to_numpy())
+    preprocessing = Preprocessing(size=(24, 24), mean=(0.5,) * 3, std=(0.5,) * 3)
+    with pytest.raises(MedclsError, match="The cache was wrong about .*a/000.png, which has not changed.*Start again"):
+        ImageStore(wrong, preprocessing, cache=True).cache(rows)
+    again = split(from_folders(root, positive="a"))
+    assert again.fingerprint() == manifest.fingerprint()
+    ImageStore(again, preprocessing, cache=True).cache(rows)
+
+
+def test_a_store_that_cannot_be_written_stops_no_run(tmp_path, own_cache, caplog, monkeypatch):
+    root = tmp_path / "images"
+    paths = some(root, 60)
+    own_cache.write_text("a file where the folder should be")
+    assert len(survey(root, paths)[0]) == 60
+    own_cache.unlink()
+    connect = sqlite3.connect
+
+    def full_disk(*args, **settings):
+        connection = connect(*args, **settings)
+        connection.execute("PRAGMA max_page_count = 4")
+        return connection
+
+    monkeypatch.setattr(survey_module, "BATCH", 4)
+    monkeypatch.setattr(fact_store.sqlite3, "connect", full_disk)
+    assert len(survey(root, paths)[0]) == 60
+    messages = [record.message for record in caplog.records]
+    assert len(messages) == 2  # once each, not once a file
+    assert "goes on without" in messages[0]
+    assert "full" in messages[1]
+
+
+KILLED = """
+import sys
+from pathlib import Path
+from medcls.data import survey as module
+module.BATCH = 4
+root = Path(sys.argv[1])
+def progress(done, total):
+    if done == 11:
+        print("now", flush=True)
+        sys.stdin.read()
+module.survey(root, sorted(p.name for p in root.iterdir()), progress=progress)
+"""
+
+
+@pytest.mark.slow
+def test_p15_a_kill_in_the_middle_keeps_what_was_found(tmp_path, own_cache, opened):
+    root = tmp_path / "images"
+    some(root, 20)
+    process = subprocess.Popen(
+        [sys.executable, "-c", KILLED, root], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout.readline() == "now\n"
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    facts, _ = survey(root, sorted(p.name for p in root.iterdir()))
+    assert len(facts) == 20
+    assert len(opened) == 12  # two batches of four were kept
+
+
+@pytest.mark.slow
+def test_several_processes_share_the_store(tmp_path, own_cache, opened):
+    root = tmp_path / "images"
+    paths = some(root, 40)
+    code = KILLED.replace("done == 11", "False")
+    processes = [subprocess.Popen([sys.executable, "-c", code, root], stderr=subprocess.PIPE) for _ in range(3)]
+    assert [process.communicate()[1] for process in processes] == [b""] * 3
+    assert [process.returncode for process in processes] == [0] * 3
+    assert len(survey(root, paths)[0]) == 40
+    assert opened == []
+
+
+@pytest.mark.real
+def test_p18_real_pictures_of_mixed_modes(real_data: Path) -> None:
+    root = real_data / "brain_tumor"
+    paths = sorted(p.relative_to(root).as_posix() for p in root.rglob("*") if p.is_file() and not is_junk(p))
+    facts, failures = survey(root, paths)
+    assert failures == []
+    assert set(facts["mode"]) == {"RGB", "L", "RGBA", "P"}
+    # The README of the set: 228 distinct of 253, told there from decoded pixels.
+    assert (len(facts), facts["content"].nunique()) == (253, 228)

@@ -1,0 +1,671 @@
+"""Tables to manifest: what they may look like, how a row finds its file, and everything a user can get wrong."""
+
+import os
+import random
+import re
+import shlex
+import shutil
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.core.override_parser.overrides_parser import OverridesParser
+
+from medcls.cli.configuration import build, configurations
+from medcls.data.sources import file_search, phantoms
+from medcls.data.sources.file_search import find_files
+from medcls.data.sources.folders import from_folders
+from medcls.data.sources.tables import from_csv, read_table, rows_from_csv
+from medcls.errors import MedclsError
+from medcls.evaluation.predictions import from_logits
+
+
+@pytest.fixture
+def root(tmp_path: Path, picture) -> Path:
+    """Four images `a1.png` to `b2.png`."""
+    for seed, name in enumerate(("a1", "a2", "b1", "b2")):
+        picture(tmp_path / "images" / f"{name}.png", seed)
+    return tmp_path / "images"
+
+
+GOOD = "path,label\na1.png,a\na2.png,a\nb1.png,b\nb2.png,b\n"
+
+
+def table(root: Path, text: str | bytes = GOOD, name: str = "table.csv") -> Path:
+    path = root.parent / name
+    path.write_bytes(text.encode() if isinstance(text, str) else text)
+    return path
+
+
+def rows_of(root: Path, text: str | bytes = GOOD, **settings) -> tuple[pd.DataFrame, list[str]]:
+    cells, unusual = read_table(table(root, text))
+    rows, notes = rows_from_csv(cells, root, **{"path_template": "{path}", "label_column": "label"} | settings)
+    return rows, [*unusual, *notes]
+
+
+def files(root: Path, *names: str) -> Path:
+    """Empty files, each with its name for content: enough where nothing is decoded."""
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(name)
+    return root
+
+
+def found(root: Path, *wanted: str) -> tuple[list[str | None], list[str]]:
+    paths = pd.Series(wanted, index=range(2, 2 + len(wanted)))
+    digits = paths.str.fullmatch(r"\d+(\.\w+)?")
+    places, notes = find_files(root, paths, digits)
+    return [places.get(path) for path in wanted], notes
+
+
+def test_a_table_becomes_a_manifest(root):
+    text = "image_id,dx,patient,age\nb2,mel,p2,\nb1,bcc,p2,40\na2,nv,p1,50\na1,nv,p1,50\n"
+    manifest = from_csv(
+        table(root, text),
+        root,
+        path_template="{image_id}.png",
+        label_column="dx",
+        group_column="patient",
+        label_map={"malignant": ["mel", "bcc"], "benign": ["nv"]},
+        positive="malignant",
+    )
+    assert manifest.classes == ("benign", "malignant")
+    assert manifest.rows["path"].tolist() == ["a1.png", "a2.png", "b1.png", "b2.png"]
+    assert manifest.rows["label"].tolist() == ["benign", "benign", "malignant", "malignant"]
+    assert manifest.rows["group"].tolist() == ["p1", "p1", "p2", "p2"]
+    assert manifest.rows["given_split"].eq("").all()
+    assert manifest.rows["content"].nunique() == 4
+    assert manifest.read_from == ("dx", "patient")
+
+
+def test_a_saved_manifest_is_a_table_that_gives_the_same_manifest(folder, tmp_path):
+    first = from_folders(folder({"train/a": 3, "train/b": 2, "test/a": 2, "test/b": 2}), positive="b")
+    (tmp_path / "manifest.csv").write_text(first.to_csv())
+    again = from_csv(tmp_path / "manifest.csv", first.root, split_column="given_split", positive="b")
+    assert again.fingerprint() == first.fingerprint()
+    assert again.rows["given_split"].tolist() == first.rows["given_split"].tolist()
+
+
+def test_the_tables_own_columns_reach_the_predictions_in_their_order(root):
+    text = "site,image_id,label,sex\nnorth,a1,a,f\nsouth,a2,a,m\nnorth,b1,b,\nsouth,b2,b,m\n"
+    manifest = from_csv(table(root, text), root, path_template="{image_id}.png", positive="b")
+    assert list(manifest.rows.columns[-3:]) == ["site", "image_id", "sex"]
+    rows = manifest.rows.assign(split="test")
+    predictions = from_logits(rows, np.arange(4), np.zeros((4, 2)), manifest.classes, "b", "hash").rows
+    assert predictions["sex"].tolist() == ["f", "m", "", "m"]
+    order = [name for name in predictions.columns if name in ("site", "image_id", "sex")]
+    assert order == ["site", "image_id", "sex"]
+
+
+def test_columns_that_medcls_writes_itself_are_kept_under_another_name(root):
+    text = "image_id,dx,label,split,content,checkpoint,prob_a,csvs\n" + "".join(
+        f"{name},{name[0]},x,odd,c,h,0.5,1\n" for name in ("a1", "a2", "b1", "b2")
+    )
+    rows, notes = rows_of(root, text, path_template="{image_id}.png", label_column="dx")
+    kept = ["image_id", "dx", "csv_label", "csv_split", "csv_content", "csv_checkpoint", "csv_prob_a", "csvs"]
+    assert list(rows.columns) == ["path", "label", "given_split", *kept]
+    assert rows["label"].tolist() == ["a", "a", "b", "b"]
+    assert rows["given_split"].eq("").all()
+    assert "are kept as csv_label, csv_split, csv_content, csv_checkpoint, csv_prob_a" in notes[-1]
+    with pytest.raises(MedclsError, match="csv_split, which is there"):
+        rows_of(
+            root, GOOD.replace("label", "label,split,csv_split", 1).replace(".png,", ".png,1,2,"), label_column="label"
+        )
+
+
+@pytest.mark.parametrize(
+    ("text", "note"),
+    [
+        (GOOD, None),
+        ("\ufeff" + GOOD, None),
+        (GOOD.replace("\n", "\r\n"), None),
+        (GOOD.replace(",", " , "), None),
+        (GOOD + "\n\n", None),
+        (GOOD.rstrip("\n"), None),
+        (GOOD.replace("a1.png", '"a1.png"'), None),
+        (GOOD.replace(",", ";"), "separated by semicolons"),
+        (GOOD.replace(",", "\t"), "separated by tabs"),
+        (GOOD.replace("\n", ",\n"), "1 column(s) of table.csv without a name"),
+        (GOOD.encode("utf-16"), None),
+    ],
+    ids=["plain", "BOM", "CRLF", "blanks", "empty lines", "no last newline", "quotes", ";", "tab", "index", "UTF-16"],
+)
+def test_tables_in_every_dress(root, text, note):
+    rows, notes = rows_of(root, text)
+    assert rows[["path", "label"]].to_numpy().tolist() == [[f"{x}.png", x[0]] for x in ("a1", "a2", "b1", "b2")]
+    assert list(rows.columns) == ["path", "label", "given_split"]
+    assert len(notes) == (note is not None)
+    assert note is None or note in notes[0]
+
+
+def test_quoted_cells_hold_separators_and_newlines_and_the_lines_are_those_of_the_file(root):
+    text = 'path,label,note\na1.png,a,"x, y\nz"\na2.png,a,\nb1.png,b,"say ""no"""\nb2.png,,\n'
+    cells, _ = read_table(table(root, text))
+    assert cells["note"].tolist() == ["x, y\nz", "", 'say "no"', ""]
+    with pytest.raises(MedclsError, match=r"1 of 4 rows have nothing in the column label: line 6\."):
+        rows_of(root, text)
+
+
+def test_no_cell_is_read_as_a_number_or_as_missing(root):
+    text = "path,label,code\na1.png,NA,007\na2.png,NA,1e3\nb1.png,null,NaN\nb2.png,null,1.0\n"
+    rows, _ = rows_of(root, text)
+    assert rows["label"].tolist() == ["NA", "NA", "null", "null"]
+    assert rows["code"].tolist() == ["007", "1e3", "NaN", "1.0"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "it is empty"),
+        ("path\na1.png\n", r"1 column\(s\): path"),
+        ("path|label\na1.png|a\n", "separated by commas, semicolons, tabs"),
+        ("path,label\n", "holds no row"),
+        (GOOD.replace("b1.png,b", "b1.png,b,c"), r"1 row\(s\) .* 2 columns \(path, label\): line 4: 3"),
+        (GOOD.replace("b1.png,b", "b1.png"), "line 4: 1"),
+        (GOOD.replace("\n", ",x\n").replace("label,x", "label,label"), "more than one column named label"),
+        (GOOD.replace("b1.png", '"b1.png'), "line 5, cannot be read as a table"),
+        (GOOD.replace(",a", ",bösartig").encode("latin-1"), "not UTF-8 .line 2: .*Save the table as CSV in UTF-8"),
+        (b"PK\x03\x04 and so on", "a spreadsheet or an archive"),
+        (GOOD.replace("b1.png", "b1\0.png"), r"table.csv \(data.csv\), line 4, holds a null byte.*in UTF-8\?"),
+        (GOOD.encode("utf-16")[2:], "table.csv .data.csv., line 1, holds a null byte"),
+        (GOOD + "\ufeff" + GOOD, "line 6, holds a byte-order mark.*put together"),
+        (GOOD.replace("b1.png", "x" * 200_000), "line 4, cannot be read as a table: field larger than field limit"),
+        ("x" * 200_000 + "," + GOOD, "line 1, cannot be read as a table: field larger than field limit"),
+        (GOOD.replace("a1.png", 'a1"x".png').replace("b2", '"b2'), "line 5, cannot be read.*Is a quote opened there"),
+        (GOOD.replace("b1.png,b", "b1.png\rx,b"), "fewer cells than the 2 columns .*line 4: 1"),
+    ],
+)
+def test_what_is_no_table_is_named(root, text, message):
+    with pytest.raises(MedclsError, match=message):
+        rows_of(root, text)
+
+
+ODD_CELLS = [
+    "nan", "inf", "-inf", "None", "1e999", "0.0", "", "\0", "a\0b", '"', "'", "x" * 200_000, "\ufeff", "\u200b", "a\nb",
+    "a\rb", "../a1.png", "/etc/passwd", "C:\\a.png", "💥", "\x1b[31m", "=1+1", ",", ";", "\t", "a" * 300 + "/b.png",
+    "b1.png/", ".", "..", "//", "~", "{path}", "%s", "\u202e", "1;2", "\x85", "\u2028", "path", "label",
+]  # fmt: skip
+NO_TABLES = [
+    b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", b"\x1f\x8b\x08", b"GIF89a,b\nc,d", b"PK\3\4", b"\0" * 50, b"\n" * 50, b",,,\n,,,",
+    b"\xef\xbb\xbf", b'"', b"", b"\xff\xfe", b"\r\r", b"path,label", b"path,label\n",
+]  # fmt: skip
+
+
+def odd_table(draw: random.Random) -> bytes:
+    """A table of which something is odd: a cell, a row's length, its quotes, its bytes, or all of it."""
+    rows = [["path", "label", "patient", "split"]]
+    rows += [[f"{name}.png", name[0], f"p{name}", draw.choice(["train", "test"])] for name in ("a1", "a2", "b1", "b2")]
+    for _ in range(draw.choice([0, 1, 1, 2, 3])):
+        row = rows[draw.randrange(5)]
+        if draw.random() < 0.2:
+            row.append(draw.choice(ODD_CELLS))
+        else:
+            row[draw.randrange(len(row))] = draw.choice(ODD_CELLS)
+    quoted = draw.random() < 0.5
+    separator = draw.choice([",", ",", ";", "\t"])
+    lines = [separator.join('"' + cell.replace('"', '""') + '"' if quoted else cell for cell in row) for row in rows]
+    text = "\n".join(lines) + "\n"
+    data, chance = text.encode(), draw.random()
+    if chance < 0.1:
+        at = draw.randrange(len(data))
+        odd = draw.choice([b"\0", b"\xff", b"\xef\xbb\xbf", b'"', b"\r", b"\x80", b"\xed\xa0\x80"])
+        return data[:at] + odd + data[at:]
+    if chance < 0.15:
+        return data[: draw.randrange(len(data))]
+    if chance < 0.2:
+        return draw.randbytes(200)
+    return text.encode("utf-16")[draw.choice([0, 2]) :] if chance < 0.25 else data
+
+
+def test_whatever_stands_in_a_table_becomes_a_manifest_or_a_sentence(root, picture):
+    draw = random.Random(0)
+    ends = Counter()
+    for data in [*NO_TABLES, *(odd_table(draw) for _ in range(120))]:
+        path = table(root, data)
+        settings = {
+            "group_column": draw.choice([None, "patient"]),
+            "split_column": draw.choice([None, "split"]),
+            "where": draw.choice([None, None, {"label": ["a", "b"]}, {"patient": float("nan")}, {"label": None}]),
+            "strict": draw.choice([True, False]),
+            "path_template": draw.choice(["{path}", "{path}", "{label}/{path}"]),
+        }
+        try:
+            manifest = from_csv(path, root, positive="b", remember=False, **settings)
+            assert len(manifest.to_csv().splitlines()) >= len(manifest)
+            ends["manifest"] += 1
+        except MedclsError as error:
+            said = str(error)
+            said.encode()
+            assert all(line.isprintable() for line in said.split("\n")) and len(said) < 5000, said[:500]
+            ends["sentence"] += 1
+    assert min(ends["manifest"], ends["sentence"]) > 10, ends
+
+
+ISIC = "image,MEL,NV,BCC\na1.png,1.0,0.0,0.0\na2.png,0.0,1.0,0.0\nb1.png,0,1,0\nb2.png,0.0,0.0,1.0\n"
+
+
+@pytest.mark.parametrize("start", ["", "sep=,\r\n"])
+def test_a_column_for_each_class_is_one_label(root, start):
+    """As ISIC 2018 gives its truth out."""
+    settings = {"path_template": "{image}", "label_column": ["MEL", "NV", "BCC"]}
+    manifest = from_csv(table(root, start + ISIC), root, **settings)
+    assert dict(manifest.rows[["path", "label"]].to_numpy()) == {
+        "a1.png": "MEL", "a2.png": "NV", "b1.png": "NV", "b2.png": "BCC"
+    }  # fmt: skip
+    # They would tell the label to whoever looks for shortcuts, or for subgroups.
+    assert not {"MEL", "NV", "BCC"} & set(manifest.rows) and manifest.read_from == ("MEL", "NV", "BCC")
+    merged = {"ill": ["MEL", "BCC"], "well": ["NV"]}
+    assert from_csv(table(root, ISIC), root, positive="ill", label_map=merged, **settings).classes == ("ill", "well")
+
+
+@pytest.mark.parametrize(
+    ("text", "columns", "says"),
+    [
+        (ISIC, "label", 'data.label_column names the column \'label\'.*add:\n  "data.label_column=[MEL, NV, BCC]"'),
+        (ISIC, ["MEL", "NVV"], "names the column 'NVV', and the table has image, MEL, NV, BCC. Did you mean NV"),
+        (ISIC, ["MEL", "NV"], "1 row(s) have 1 in none of the columns MEL, NV.*line 5.*their class too"),
+        (ISIC.replace("a1.png,1.0,0.0", "a1.png,1.0,1.0"), ["MEL", "NV", "BCC"], "line 2, the first in MEL and NV. "
+         "Several labels a picture (multi-label)"),
+        (ISIC.replace("a2.png,0.0", "a2.png,0.3"), ["MEL", "NV", "BCC"], "column MEL .* nor 1:\n  line 3: '0.3'"),
+        (ISIC.replace("a2.png,0.0", "a2.png,"), ["MEL", "NV", "BCC"], "neither 0 nor 1:\n  line 3: ''"),
+        (ISIC, ["MEL"], "give one column, or one for each of the classes"),
+        (ISIC, 5, "names the column '5'"),
+    ],
+)  # fmt: skip
+def test_columns_that_are_no_class_each_are_named(root, text, columns, says):
+    pattern = re.sub(r"[\[\]()]", lambda sign: "\\" + sign[0], says)
+    with pytest.raises(MedclsError, match=re.compile(pattern, re.DOTALL)):
+        rows_of(root, text, path_template="{image}", label_column=columns)
+    with pytest.raises(MedclsError, match="data.group_column is .*give the name of one column"):
+        rows_of(root, group_column=["path", "label"])
+
+
+@pytest.mark.parametrize("line", ["sep=;\n", '"sep=;"\r\n', "SEP=;\n"])
+def test_excels_line_of_the_separator_is_no_row(root, line):
+    text = line + "path;label;note\na1.png;a;x,y,z,v\na2.png;a;\nb1.png;b;\nb2.png;b;1\n"
+    rows, notes = rows_of(root, text)
+    assert rows["label"].tolist() == ["a", "a", "b", "b"]
+    assert "table.csv is separated by semicolons" in notes
+    with pytest.raises(MedclsError, match="line 4"):  # as an editor counts
+        rows_of(root, text.replace("a2.png;a;", "a2.png;;"))
+    pipes = text.replace(";", "|")
+    assert rows_of(root, pipes)[0]["label"].tolist() == ["a", "a", "b", "b"]
+
+
+def test_labels_that_are_whole_numbers_are_taken_for_them(root):
+    text = GOOD.replace(",a", ",0.0").replace(",b", ",1.0")
+    for positive in ("1", "1.0"):
+        manifest = from_csv(table(root, text), root, positive=positive)
+        assert manifest.classes == ("0", "1") and manifest.positive == "1"
+    assert "labels that are whole numbers are taken as such: '0.0', '1.0' as '0', '1'" in manifest.notes
+    assert "source_label" not in manifest.rows
+    named = from_csv(table(root, text), root, positive="ill", label_map={"well": [0.0], "ill": "1"})
+    assert named.classes == ("ill", "well")
+    with pytest.raises(MedclsError, match="regression"):
+        from_csv(table(root, text.replace("0.0", "0.5")), root)
+
+
+@pytest.mark.parametrize("spelt", ["./b/c/1.png", "b//c/1.png", "b\\c\\1.png", "ROOT/b/c/1.png", "b/x/../c/1.png"])
+def test_paths_to_be_left_out_may_be_spelt_as_in_a_table(tmp_path, picture, spelt):
+    for number, path in enumerate(("a/1.png", "a/2.png", "b/c/1.png", "b/c/2.png")):
+        picture(tmp_path / "images" / path, number)
+    spelt = spelt.replace("ROOT", str(tmp_path / "images"))
+    (tmp_path / "list.txt").write_text(f"# why\n{spelt}\n")
+    for named in ({"exclude_paths": [spelt]}, {"exclude_file": tmp_path / "list.txt"}):
+        manifest = from_folders(tmp_path / "images", positive="a", **named)
+        assert manifest.rows["path"].tolist() == ["a/1.png", "a/2.png", "b/c/2.png"]
+        assert "left out 1 image(s) as asked: b/c/1.png" in manifest.notes
+
+
+@pytest.mark.parametrize("label", ["a;c", "a|b", "a, b and c", "b+"])
+def test_a_label_that_reads_as_several_is_asked_about(root, label):
+    path = table(root, GOOD.replace("b2.png,b", f'b2.png,"{label}"'))
+    if label == "b+":  # a sign, not a second label
+        assert from_csv(path, root).classes == ("a", "b", "b+")
+        return
+    with pytest.raises(MedclsError, match="1 image of 4 have the label .*, and 'a'.* alone.*multi-label") as caught:
+        from_csv(path, root)
+    out, other = [line for line in str(caught.value).split("\n") if line.startswith("  ")]
+    for line, classes in ((out, 2), (other, 3)):
+        words = shlex.split(line)
+        mapping = OverridesParser.create().parse_override(words[0]).value()
+        positive = "a" if classes == 2 else None
+        taken = from_csv(path, root, label_map=mapping, leave_out_unmapped=len(words) == 2, positive=positive)
+        assert (len(taken), len(taken.classes)) == (classes + 1, classes)
+
+
+@pytest.mark.parametrize("ending", ["\n", "\r\n", "\r"])
+def test_lines_end_as_any_system_ends_them(root, ending):
+    assert rows_of(root, GOOD.replace("\n", ending))[0].equals(rows_of(root, GOOD)[0])
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"label_column": "labels"}, "data.label_column names .*'labels'.* has path, label. Did you mean label"),
+        ({"group_column": "patient"}, "data.group_column names the column 'patient'"),
+        ({"split_column": "fold"}, "data.split_column names the column 'fold'"),
+        ({"path_template": "{paht}.png"}, "names the column 'paht'.*Did you mean path"),
+        ({"path_template": "{path.__class__}"}, "names the column 'path.__class__'"),
+        ({"path_template": "{path[0]}"}, "names the column"),
+        ({"path_template": "{path:>9}"}, "the name of a column and nothing else"),
+        ({"path_template": "{path!r}"}, "the name of a column and nothing else"),
+        ({"path_template": "{}.png"}, "the name of a column and nothing else"),
+        ({"path_template": "{path.png"}, "data.path_template={path.png: expected '}'"),
+        ({"path_template": "a1.png"}, "names no column"),
+        ({"where": ["label"]}, "give it as {column"),
+        ({"where": {"lable": "a"}}, "data.where names the column 'lable'.*Did you mean label"),
+        ({"where": {"label": ["a", "aa"]}}, "asks for 'aa' in the column label, which has a, b. Did you mean a"),
+        ({"where": {"label": "a", "path": "b1.png"}}, "leaves no row of 4. .* label a: 2; path b1.png: 0"),
+    ],
+)
+def test_a_setting_that_does_not_fit_the_table_is_named(root, settings, message):
+    with pytest.raises(MedclsError, match=message):
+        rows_of(root, **settings)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"csv": None}, "add data.csv="),
+        ({"root": None}, "add data.root="),
+        ({"csv": "none.csv"}, "no table none.csv"),
+        ({"csv": ["none.csv", "neither.csv"]}, "none.csv or neither.csv"),
+        ({"root": "nowhere"}, "nowhere .data.root. is no folder"),
+        ({"group_column": "label", "group_pattern": "a"}, "not from both"),
+        ({"leave_out_unmapped": True}, "there is no data.label_map"),
+        ({"label_map": {"x": ["a"]}}, "says nothing of 'b'.*data.leave_out_unmapped=true"),
+        ({"label_map": {"x": ["a"], "y": ["bb"]}}, "has no class 'bb'.*Did you mean b"),
+        ({"positive": None}, "positive_class=a"),
+    ],
+)
+def test_the_door_of_the_source_refuses_what_it_cannot_know(root, settings, message):
+    with pytest.raises(MedclsError, match=message):
+        from_csv(**{"csv": table(root), "root": root, "positive": "b"} | settings)
+
+
+def test_a_table_is_looked_for_here_and_then_among_the_images(root, monkeypatch):
+    shutil.move(table(root), root / "table.csv")
+    monkeypatch.chdir(root.parent)
+    manifest = from_csv("table.csv", "images", positive="b")
+    assert manifest.notes == ("the table table.csv was found in data.root",)
+    table(root, GOOD.replace("b2.png,b\n", ""))
+    assert len(from_csv("table.csv", "images", positive="b")) == 3
+    assert len(from_csv(["none.csv", "images/table.csv"], "images", positive="b")) == 4
+
+
+def test_p13_a_class_without_a_new_name_is_left_out_only_when_asked_and_counted(root):
+    text = GOOD.replace("a2.png,a", "a2.png,c")
+    with pytest.raises(MedclsError, match="'c'"):
+        from_csv(table(root, text), root, label_map={"x": ["a"], "y": ["b"]}, positive="y")
+    kept = from_csv(table(root, text), root, label_map={"x": ["a"], "y": ["b"]}, positive="y", leave_out_unmapped=True)
+    assert kept.rows["path"].tolist() == ["a1.png", "b1.png", "b2.png"]
+    assert "left out 1 image(s) of classes that data.label_map does not name: 'c' 1" in kept.notes
+
+
+def test_where_keeps_rows_and_counts_them(root):
+    text = "path,label,sex\na1.png,a,f\na2.png,a,m\nb1.png,b,\nb2.png,b,80\nnowhere.png,,x\n"
+    rows, notes = rows_of(root, text, where={"sex": ["f", "", 80]})
+    assert rows["path"].tolist() == ["a1.png", "b1.png", "b2.png"]
+    assert notes[0] == "kept 3 of 5 rows by data.where (sex f or (empty) or 80: 3)"
+
+
+def test_a_class_that_where_takes_away_may_stay_in_the_label_map(root):
+    text = "path,label,sex\na1.png,a,f\na2.png,c,m\nb1.png,b,f\nb2.png,b,f\n"
+    settings = {"label_map": {"x": ["a"], "y": ["b", "c"]}, "positive": "y"}
+    manifest = from_csv(table(root, text), root, where={"sex": "f"}, **settings)
+    assert manifest.rows["label"].tolist() == ["x", "y", "y"]
+    with pytest.raises(MedclsError, match="has no class 'd'"):  # a class that the table never had may not
+        from_csv(table(root, text), root, where={"sex": "f"}, positive="y", label_map={"x": ["a"], "y": ["b", "d"]})
+
+
+def test_splits_in_any_spelling(root):
+    text = "path,label,fold\na1.png,a,Train\na2.png,a,TESTING\nb1.png,b,training\nb2.png,b,valid\n"
+    rows, _ = rows_of(root, text, split_column="fold")
+    assert rows["given_split"].tolist() == ["train", "test", "train", "val"]
+    assert rows["fold"].tolist() == ["Train", "TESTING", "training", "valid"]
+
+
+@pytest.mark.parametrize(
+    ("cells", "message"),
+    [
+        (("train", "test", "train", ""), "1 of 4 rows have nothing in the column fold: line 5"),
+        (("train", "test", "train", "holdout"), "holds holdout 1, which name no split: known are train, training"),
+        (("test", "test", "val", "val"), "has test, val but no train"),
+    ],
+)
+def test_splits_that_cannot_be_read_are_named(root, cells, message):
+    names = ("a1.png", "a2.png", "b1.png", "b2.png")
+    text = "path,label,fold\n" + "".join(f"{name},{name[0]},{fold}\n" for name, fold in zip(names, cells, strict=True))
+    with pytest.raises(MedclsError, match=message):
+        rows_of(root, text, split_column="fold")
+
+
+def test_p03_rows_without_a_group_are_counted(root):
+    text = "path,label,who\na1.png,a,p\na2.png,a,p\nb1.png,b,\nb2.png,b,q\n"
+    rows, notes = rows_of(root, text, group_column="who")
+    assert rows["group"].tolist() == ["p", "p", "", "q"]
+    assert notes == ["1 row(s) have no who: each stands for itself"]
+    with pytest.raises(MedclsError, match="who .data.group_column. is empty"):
+        rows_of(root, text.replace(",p", ",").replace(",q", ","), group_column="who")
+
+
+def test_one_row_an_image_else_the_lines_are_named(root):
+    with pytest.raises(MedclsError, match=r"1 image\(s\) .*\n  a1.png: lines 2, 6, all a\n"):
+        rows_of(root, GOOD + "a1.png,a\n")
+    with pytest.raises(MedclsError, match=r"2 image\(s\) .*\n  b1.png: lines 4, 7, under 2 labels \(b, a\)\n  a1.png"):
+        rows_of(root, GOOD + "./a1.png,a\nb1.png,a\n")
+    with pytest.raises(MedclsError, match="lines 2, 6"):  # two spellings, one file
+        rows_of(root, GOOD + "A1.PNG,b\n")
+
+
+@pytest.mark.parametrize("path", ["../x.png", "a/../../x.png", "/etc/x.png", "C:\\images\\x.png", "..\\x.png"])
+def test_no_row_leads_out_of_the_root(root, path):
+    (root.parent / "x.png").touch()
+    with pytest.raises(MedclsError, match=r"1 row\(s\) name a file outside .*line 6: "):
+        rows_of(root, GOOD + f"{path},a\n")
+
+
+def test_paths_within_the_root_may_be_written_in_any_way(root):
+    files(root, "deep/c1.png", "deep/c2.png")
+    os.symlink(root.parent / "elsewhere.png", root / "link.png")
+    files(root.parent, "elsewhere.png")
+    text = GOOD + f"{root}/deep/c1.png,a\ndeep\\c2.png,a\nlink.png,b\n"
+    rows, notes = rows_of(root, text.replace("a1.png", "./a1.png"))
+    assert set(rows["path"]) >= {"a1.png", "deep/c1.png", "deep/c2.png", "link.png"}
+    assert notes == []
+
+
+def test_an_empty_file_name_is_no_file(root):
+    with pytest.raises(MedclsError, match="nothing in the column path: line 6"):
+        rows_of(root, GOOD + ",a\n")
+
+
+def test_a_template_takes_several_columns(root):
+    files(root, "p1/x.png", "p2/x.png")
+    text = "who,id,label\np1,x,a\np2,x,b\n"
+    rows, _ = rows_of(root, text, path_template="{who}/{id}.png")
+    assert rows["path"].tolist() == ["p1/x.png", "p2/x.png"]
+
+
+@pytest.mark.parametrize(
+    ("there", "wanted", "taken", "words"),
+    [
+        ("x.JPG", "x.jpg", "x.JPG", "in upper or lower case, or with its ending"),
+        ("X.jpg", "x.jpg", "X.jpg", "in upper or lower case"),
+        ("x.jpg", "x", "x.jpg", "with its ending"),
+        ("x.Jpeg", "X", "x.Jpeg", "with its ending"),
+        ("x.png", "x.png.jpg", "x.png", "with its ending"),
+        ("v1.2.png", "v1.2", "v1.2.png", "with its ending"),
+        ("x.png", "x.jpg", "x.png", "with another ending"),
+        ("part_2/x.jpg", "x.jpg", "part_2/x.jpg", "in a sub-folder"),
+        ("part_2/X.JPG", "x.jpg", "part_2/X.JPG", "in a sub-folder"),
+        ("part_2/x.png", "x", "part_2/x.png", "in a sub-folder"),
+        ("set/p1/x.jpg", "p1/x.jpg", "set/p1/x.jpg", "in a sub-folder"),
+        ("0007.jpg", "7.jpg", "0007.jpg", "by number"),
+        ("part_2/0007.JPG", "7", "part_2/0007.JPG", "by number"),
+    ],
+)
+def test_a_file_that_is_not_where_its_row_says_is_found_and_said(tmp_path, there, wanted, taken, words):
+    files(tmp_path, there)
+    assert found(tmp_path, wanted)[0] == [taken]
+    (note,) = found(tmp_path, wanted)[1]
+    assert note.startswith("1 file(s) were found ") and words in note and note.endswith(f"as {taken} for {wanted}")
+
+
+@pytest.mark.parametrize(
+    ("there", "wanted"),
+    [
+        ("p2/1.png", "p1/1.png"),  # another patient's
+        ("masks/x.png", "x.jpg"),  # elsewhere and of another kind
+        ("x_mask.png", "x.png"),
+        ("x.txt", "x.jpg"),
+        ("a0007.jpg", "a7.jpg"),  # an id with letters has lost no zeros
+        ("17.jpg", "7.jpg"),
+        (".hidden/x.jpg", "x.jpg"),
+        ("__MACOSX/x.jpg", "x.jpg"),
+    ],
+)
+def test_another_picture_is_never_taken(tmp_path, there, wanted):
+    files(tmp_path, there)
+    assert found(tmp_path, wanted)[0] == [None]
+
+
+def test_zeros_are_lost_by_all_or_by_none(tmp_path):
+    files(tmp_path, "0007.jpg", "0008.jpg", "0009.jpg")
+    assert found(tmp_path, "7.jpg", "8.jpg", "0009.jpg")[0] == ["0007.jpg", "0008.jpg", "0009.jpg"]
+    assert found(tmp_path, "7.jpg", "x8.jpg")[0] == [None, None]
+
+
+def test_several_files_for_one_row_are_an_error_that_names_them(tmp_path):
+    files(tmp_path, "one/x.jpg", "two/x.jpg", "y.png", "y.gif", "007.jpg", "07.jpg")
+    for wanted, names in (("x.jpg", "one/x.jpg, two/x.jpg"), ("y", "y.gif, y.png"), ("7.jpg", "007.jpg, 07.jpg")):
+        with pytest.raises(MedclsError, match=rf"1 row\(s\):\n  line 2: {wanted} may be {names}\n"):
+            found(tmp_path, wanted)
+
+
+def test_of_copies_the_first_is_taken_and_said(tmp_path):
+    files(tmp_path, "one/x.jpg")
+    shutil.copytree(tmp_path / "one", tmp_path / "two")
+    places, notes = found(tmp_path, "x.jpg")
+    assert places == ["one/x.jpg"]
+    assert "1 of them lie there more than once with the same bytes, as one/x.jpg and two/x.jpg: the first" in notes[1]
+    assert "1 image file(s)" in notes[2] and "in no row" in notes[2]
+
+
+def test_rows_without_a_file_are_listed_with_what_was_tried(root):
+    gone = "".join(f"gone{n}.png,a\n" for n in range(7))
+    with pytest.raises(MedclsError) as error:
+        rows_of(root, GOOD + gone)
+    message = str(error.value)
+    assert "7 row(s) name a file that is not below" in message
+    assert "line 6: gone0.png" in message and "line 10: gone4.png" in message and "gone5" not in message
+    for tried in ("where data.path_template says", "upper or lower case", "ending", "sub-folder", "zeros"):
+        assert tried in message
+
+
+def test_a_missing_file_that_is_excluded_stops_nothing(root):
+    text = GOOD + "gone.png,a\n"
+    manifest = from_csv(table(root, text), root, exclude_paths=["gone.png"], positive="b")
+    assert len(manifest) == 4
+    assert "left out 1 image(s) as asked: gone.png" in manifest.notes
+
+
+def test_an_audit_lists_missing_files_with_the_unreadable_ones(root):
+    manifest = from_csv(table(root, GOOD + "gone.png,a\n"), root, strict=False)
+    assert [Path(str(failure.path)).name for failure in manifest.unreadable] == ["gone.png"]
+    assert len(manifest) == 4
+    with pytest.raises(MedclsError, match=r"4 row\(s\) name a file that is not"):  # the template is wrong, not the data
+        from_csv(table(root), root, path_template="{path}/{label}", strict=False)
+
+
+def test_files_that_no_row_names_are_counted(root):
+    rows, notes = rows_of(files(root, "c1.png", "c2.png", "notes.txt"))
+    assert len(rows) == 4
+    assert notes == ["2 image file(s) below images are in no row that was read"]
+
+
+def test_a_link_that_leads_back_up_ends(root):
+    os.symlink(root, root / "again")
+    assert file_search.images_below(root) == ["a1.png", "a2.png", "b1.png", "b2.png"]
+
+
+def test_the_order_of_the_rows_changes_nothing(root):
+    rows, _ = rows_of(root)
+    other, _ = rows_of(root, "path,label\nb2.png,b\na1.png,a\nb1.png,b\na2.png,a\n")
+    assert rows.equals(other)
+
+
+def test_phantoms_in_a_table_say_that_they_are_phantoms(tmp_path):
+    phantoms.ensure_phantoms(tmp_path / "set", images=6)
+    names = [path.relative_to(tmp_path / "set").as_posix() for path in sorted((tmp_path / "set").rglob("*.png"))]
+    text = "path,label\n" + "".join(f"{name},{name.split('/')[0]}\n" for name in names)
+    (tmp_path / "table.csv").write_text(text)
+    manifest = from_csv(tmp_path / "table.csv", tmp_path / "set", strict=False)
+    assert manifest.stamps == (phantoms.PHANTOM_STAMP,)
+
+
+SKIN = {"path_template": "{image_id}.jpg", "label_column": "dx", "group_column": "lesion_id"}
+
+
+@pytest.mark.slow
+@pytest.mark.real
+def test_skin_cancer_lists_as_it_lies(real_data):
+    root = real_data / "skin_cancer"
+    rows, notes = rows_from_csv(read_table(root / "metadata.csv")[0], root, **SKIN)
+    assert len(rows) == 10_015
+    assert rows["label"].isin(["mel", "bcc", "akiec"]).sum() == 1_954
+    assert rows["group"].nunique() == 7_470
+    assert (rows["group"].value_counts() > 1).sum() == 1_956
+    assert (rows["age"] == "").sum() == 57
+    assert len(notes) == 1 and notes[0].startswith("10,015 file(s) were found in a sub-folder")
+
+
+HAM = {
+    "as reduced": ("metadata.csv", ["images"]),
+    "as on Kaggle": ("HAM10000_metadata.csv", ["HAM10000_images_part_1", "HAM10000_images_part_2"]),
+    "as on Dataverse": ("HAM10000_metadata", ["HAM10000_images_part_1", "HAM10000_images_part_2"]),
+    "as a tab file": ("HAM10000_metadata.tab", ["."]),
+}
+
+
+@pytest.mark.parametrize("layout", HAM)
+def test_the_shipped_skin_cancer_configuration_reads_every_layout(tmp_path, picture, layout):
+    name, folders = HAM[layout]
+    diagnoses = ["mel", "bcc", "akiec", "nv", "bkl", "df", "vasc"]
+    lines = ["lesion_id,image_id,dx,dx_type,age,sex,localization"]
+    for number in range(14):
+        image = f"ISIC_{24306 + number:07d}"
+        picture(tmp_path / folders[number * len(folders) // 14] / f"{image}.jpg", number)
+        lines.append(f"HAM_{number // 2:07d},{image},{diagnoses[number // 2]},histo,45.0,male,trunk")
+    separator = "\t" if name.endswith(".tab") else ","
+    (tmp_path / name).write_text("\n".join(lines).replace(",", separator))
+    with initialize_config_dir(str(configurations() / "conf"), version_base="1.3"):
+        cfg = compose("train", ["data=skin_cancer", f"data.root='{tmp_path}'"])
+    manifest = build(cfg.data.source, positive=cfg.positive_class)
+    assert manifest.class_counts("") == (8, 6)
+    assert manifest.rows["group"].nunique() == 7
+    assert manifest.positive == "malignant"
+
+
+def test_ham10000_on_kaggle_has_every_folder_twice(tmp_path):
+    files(tmp_path, *(f"HAM10000_images_part_{1 + number % 2}/ISIC_{number}.jpg" for number in range(6)))
+    for part in (1, 2):
+        shutil.copytree(tmp_path / f"HAM10000_images_part_{part}", tmp_path / f"ham10000_images_part_{part}")
+    places, notes = found(tmp_path, *(f"ISIC_{number}.jpg" for number in range(6)))
+    assert places[:2] == ["HAM10000_images_part_1/ISIC_0.jpg", "HAM10000_images_part_2/ISIC_1.jpg"]
+    assert len(notes) == 3
+
+
+@pytest.mark.real
+def test_skin_cancer_finds_the_identical_pairs_under_one_label(real_data):
+    pairs = ["ISIC_0024366", "ISIC_0024777", "ISIC_0029861", "ISIC_0029938"]
+    root = real_data / "skin_cancer"
+    rows, _ = rows_from_csv(read_table(root / "metadata.csv")[0], root, where={"image_id": pairs}, **SKIN)
+    assert rows["group"].nunique() == 2
+    contents = [(root / path).read_bytes() for path in rows["path"]]
+    assert len(set(contents)) == 2
+    assert set(rows["dx"]) == {"nv"}  # copies, and no conflict: nothing to exclude

@@ -1,0 +1,201 @@
+"""Near copies: every pair within the thresholds is found, and none but those; on real sets, the ones a person sees."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image, ImageDraw, ImageEnhance, ImageFilter
+
+from benchmarks.duplicates import facts_like_real
+from medcls.data.reading.images import is_junk
+from medcls.data.sources.survey import survey
+from medcls.data.splits.near_copies import (
+    DETAIL_DISTANCE,
+    DHASH_DISTANCE,
+    PHASH_DISTANCE,
+    near_groups,
+    near_pairs,
+    near_sets,
+)
+from medcls.errors import MedclsError
+
+
+def by_brute_force(facts: pd.DataFrame) -> set[tuple[str, str]]:
+    paths, phash, dhash = facts.index.to_numpy(), facts["phash"].to_numpy(), facts["dhash"].to_numpy()
+    detail = np.array([[int(text[k : k + 16], 16) for k in (0, 16, 32, 48)] for text in facts["detail"]], np.uint64)
+    i, j = np.triu_indices(len(facts), 1)
+    near = (
+        (np.bitwise_count(phash[i] ^ phash[j]) <= PHASH_DISTANCE)
+        & (np.bitwise_count(dhash[i] ^ dhash[j]) <= DHASH_DISTANCE)
+        & (np.bitwise_count(detail[i] ^ detail[j]).sum(axis=1) <= DETAIL_DISTANCE)
+    )
+    return set(zip(paths[i[near]], paths[j[near]], strict=True))
+
+
+def found(pairs: pd.DataFrame) -> set[tuple[str, str]]:
+    return set(zip(pairs["first"], pairs["second"], strict=True))
+
+
+def facts_of(**columns: list[object]) -> pd.DataFrame:
+    n = len(columns["phash"])
+    rest = {"content": [f"c{k}" for k in range(n)], "contrast": 0.2, "dhash": 0, "detail": "0" * 64}
+    facts = pd.DataFrame(rest | columns, index=[f"{k}.png" for k in range(n)])
+    return facts.astype({"phash": "uint64", "dhash": "uint64"})
+
+
+def scene(seed: int, side: int = 256) -> Image.Image:
+    """Blobs and lines, unlike any other seed's."""
+    draw = np.random.default_rng(seed)
+    image = Image.new("L", (side, side), 60)
+    pen = ImageDraw.Draw(image)
+    for _ in range(25):
+        x, y, a, b = draw.integers(0, side, 4)
+        pen.ellipse((x, y, x + a // 3, y + b // 3), fill=int(draw.integers(20, 220)))
+    return image.filter(ImageFilter.GaussianBlur(2)).convert("RGB")
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_p01_every_planted_copy_is_found_and_nothing_else(seed):
+    facts, planted = facts_like_real(2000, seed)
+    assert len(planted) == 20
+    expected = by_brute_force(facts)
+    assert planted <= expected
+    assert found(near_pairs(facts)) == expected
+
+
+def test_p01_distances_on_both_sides_of_each_threshold():
+    ones = [(1 << bits) - 1 for bits in (PHASH_DISTANCE, PHASH_DISTANCE + 1)]
+    # Bits spread so that they fall into all three bands.
+    spread = [sum(1 << (7 * k) for k in range(PHASH_DISTANCE)), sum(1 << (7 * k) for k in range(PHASH_DISTANCE + 1))]
+    for near, far in (ones, spread):
+        assert near_pairs(facts_of(phash=[0, near]))["phash_distance"].tolist() == [PHASH_DISTANCE]
+        assert near_pairs(facts_of(phash=[0, far])).empty
+    for bits, count in ((DHASH_DISTANCE, 1), (DHASH_DISTANCE + 1, 0)):
+        assert len(near_pairs(facts_of(phash=[0, 0], dhash=[0, (1 << bits) - 1]))) == count
+    for bits, count in ((DETAIL_DISTANCE, 1), (DETAIL_DISTANCE + 1, 0)):
+        assert len(near_pairs(facts_of(phash=[0, 0], detail=["0" * 64, f"{(1 << bits) - 1:064x}"]))) == count
+
+
+def test_p01_copies_made_as_people_make_them(tmp_path: Path):
+    original = scene(0)
+    marked = original.copy()
+    ImageDraw.Draw(marked).text((20, 220), "RT 3", fill="white")
+    made = {
+        "jpeg.jpg": original,
+        "small.png": original.resize((180, 180)),
+        "bright.png": ImageEnhance.Brightness(original).enhance(1.15),
+        "cropped.png": original.crop((3, 3, 253, 253)),
+        "marked.png": marked,
+        "original.png": original,
+    }
+    for name, image in made.items():
+        image.save(tmp_path / name)
+    for seed in range(1, 20):
+        scene(seed).save(tmp_path / f"other{seed}.png")
+    facts, _ = survey(tmp_path, sorted(path.name for path in tmp_path.iterdir()))
+    pairs = near_pairs(facts)
+    groups = pd.Series(near_groups(pairs, facts.index), index=facts.index)
+    assert groups[list(made)].nunique() == 1
+    assert groups.nunique() == 1 + 19
+    assert (pairs["first"] < pairs["second"]).all()
+
+
+def fundus(seed: int, noise: float) -> np.ndarray:
+    """A bright disc on black with a shade in a direction of its own, and noise: uint8 `(256, 256)`."""
+    draw = np.random.default_rng(seed)
+    down, across = np.mgrid[:256, :256] - 127.5
+    slopes = draw.uniform(-60, 60, 2)
+    shade = 110 + (slopes[0] * down + slopes[1] * across) / 126 + draw.normal(0, noise, (256, 256))
+    return np.where(down**2 + across**2 < 126**2, shade, 0).clip(0, 255).astype(np.uint8)
+
+
+@pytest.mark.parametrize("noise", [8, 60])
+def test_one_frame_round_different_images_makes_no_near_copies(tmp_path: Path, noise: float):
+    for seed in range(24):
+        Image.fromarray(fundus(seed, noise)).save(tmp_path / f"{seed:02d}.png")
+    facts, _ = survey(tmp_path, sorted(path.name for path in tmp_path.iterdir()))
+    if noise == 8:
+        assert len(near_pairs(facts.drop(columns="texture"))) > 10  # the hashes see the frame and the shade
+    assert near_pairs(facts).empty
+
+
+@pytest.mark.parametrize("noise", [8, 60])
+def test_p01_copies_within_a_frame_are_found_all_the_same(tmp_path: Path, noise: float):
+    for seed in range(8):
+        Image.fromarray(fundus(seed, noise)).save(tmp_path / f"{seed:02d}.png")
+    original = Image.fromarray(fundus(3, noise))
+    made = ["03.png", "03_jpeg.jpg", "03_bright.png", "03_small.png"]
+    original.save(tmp_path / made[1], quality=80)
+    Image.fromarray((0.95 * fundus(3, noise) + 8).clip(0, 255).astype(np.uint8)).save(tmp_path / made[2])
+    original.resize((180, 180)).save(tmp_path / made[3])
+    facts, _ = survey(tmp_path, sorted(path.name for path in tmp_path.iterdir()))
+    groups = pd.Series(near_groups(near_pairs(facts), facts.index), index=facts.index)
+    assert groups[made].nunique() == 1
+    assert groups.nunique() == 8
+
+
+def test_textures_that_tell_too_little_refute_no_candidate():
+    bits = ["f" * 3 + "0" * 61 + sign * 64 for sign in "f0"]  # twelve cells, and all of them differ
+    assert len(near_pairs(facts_of(phash=[0, 0], texture=bits))) == 1
+    bits = ["f" * 64 + sign * 64 for sign in "f0"]
+    assert near_pairs(facts_of(phash=[0, 0], texture=bits)).empty
+    # Seven in ten cells alike are enough, and fewer are not.
+    for cells, count in ((45, 1), (44, 0)):
+        bits = ["f" * 64 + "0" * 64, "f" * 64 + "0" * cells + "f" * (64 - cells)]
+        assert len(near_pairs(facts_of(phash=[0, 0], texture=bits))) == count
+
+
+def test_equal_hashes_make_a_star_and_equal_contents_no_pair():
+    facts = facts_of(phash=[7] * 500, content=["same"] * 100 + [f"c{k}" for k in range(400)])
+    pairs = near_pairs(facts)
+    assert len(pairs) == 400
+    assert set(pairs["first"]) == {"0.png"}
+    rows = pd.DataFrame({"path": facts.index, "content": facts["content"].to_numpy()})
+    assert len(set(near_sets(rows, facts))) == 1
+
+
+def test_blank_pictures_take_no_part():
+    assert len(near_pairs(facts_of(phash=[1 << 63] * 3, contrast=[0.0, 0.0, 0.2]))) == 0
+    assert near_pairs(facts_of(phash=[1 << 63] * 3, contrast=[0.0, 0.0, 0.2])).columns.tolist() == [
+        "first",
+        "second",
+        "phash_distance",
+        "dhash_distance",
+        "detail_distance",
+    ]
+
+
+def test_groups_hang_together_through_others():
+    pairs = pd.DataFrame({"first": ["a", "b", "x"], "second": ["b", "c", "gone"]})
+    numbers = near_groups(pairs, ["a", "b", "c", "d", "x"])
+    assert len(set(numbers[:3])) == 1
+    assert len(set(numbers)) == 3
+
+
+def test_a_manifest_without_hashes_is_refused():
+    with pytest.raises(MedclsError, match="does not carry"):
+        near_sets(pd.DataFrame({"path": ["a"], "content": ["c"]}), pd.DataFrame())
+
+
+@pytest.mark.real
+@pytest.mark.parametrize(
+    ("name", "pairs", "images"),
+    # 20 random pairs of each set were looked at: each shows one view, or neighbouring slices of one examination.
+    [("brain_tumor", 23, 43), pytest.param("breast_cancer", 203, 311, marks=pytest.mark.slow)],
+)
+def test_p01_near_copies_of_real_sets(real_data: Path, name: str, pairs: int, images: int):
+    root = real_data / name
+    paths = sorted(p.relative_to(root).as_posix() for p in root.rglob("*") if p.is_file() and not is_junk(p))
+    facts, _ = survey(root, paths)
+    near = near_pairs(facts)
+    assert (len(near), len(set(near["first"]) | set(near["second"]))) == (pairs, images)
+
+
+@pytest.mark.slow
+@pytest.mark.real
+def test_chests_of_different_children_are_no_near_copies(real_data: Path):
+    root = real_data / "chest_xray"
+    paths = sorted(p.relative_to(root).as_posix() for p in root.glob("t*/NORMAL/*.jpeg"))[:600]
+    facts, _ = survey(root, paths)
+    assert near_pairs(facts).empty

@@ -1,0 +1,492 @@
+import itertools
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.text import Text
+from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
+
+from medcls.errors import MedclsError
+from medcls.evaluation.calibration import curve_of, fit_temperature, reliability_table
+from medcls.evaluation.decision_curve import decision_curve
+from medcls.evaluation.predictions import Predictions, from_logits
+from medcls.evaluation.referral import rejection_curve
+from medcls.evaluation.thresholds import OperatingPoint, fit_operating_point, not_fitted
+from medcls.plots import curves, drawing
+from medcls.statistics import bands
+
+pytestmark = pytest.mark.usefixtures("drawn_figures")
+
+BINARY = ("benign", "malignant")
+CAPTION = "test, n = 40 images"
+
+
+def table(labels, cases_probability, classes=BINARY, groups=None) -> Predictions:
+    """Predictions of a binary task with these probabilities of the second class."""
+    labels, score = np.asarray(labels), np.asarray(cases_probability, np.float64)
+    return of_probabilities(labels, np.stack([1 - score, score], axis=1), classes, groups)
+
+
+def of_probabilities(labels, probabilities, classes, groups=None) -> Predictions:
+    n = len(labels)
+    rows = pd.DataFrame(
+        {
+            "path": [f"{i}.png" for i in range(n)],
+            "label": [classes[k] for k in labels],
+            "group": groups if groups is not None else [""] * n,
+            "split": "val",
+        }
+    )
+    logits = np.log(np.clip(probabilities, 1e-9, 1))
+    return from_logits(rows, np.arange(n), logits, classes, classes[1] if len(classes) == 2 else None, "abc")
+
+
+def made_up(n=40, seed=0, classes=BINARY, ties=False, pull=0.6) -> Predictions:
+    draw = np.random.default_rng(seed)
+    labels = np.arange(n) % len(classes)
+    probabilities = draw.dirichlet(np.ones(len(classes)), n) + pull * np.eye(len(classes))[labels]
+    probabilities /= probabilities.sum(1, keepdims=True)
+    if ties and len(classes) == 2:
+        return table(labels, np.round(probabilities[:, 1], 1), classes)
+    return of_probabilities(labels, probabilities, classes)
+
+
+def scores(some: Predictions):
+    """Whether each row is a case, and its probability."""
+    index = some.classes.index(some.positive)
+    return (some.labels() == index).astype(int), some.probabilities()[:, index]
+
+
+def arguments(some: Predictions, caption=CAPTION):
+    return some.labels(), some.probabilities(), some.classes, some.positive, caption
+
+
+def every_figure(some: Predictions, caption=CAPTION, stamp=None):
+    """All figures that a report draws of one table."""
+    point = None if some.positive is None else not_fitted(some)
+    groups = some.rows["group"].tolist()
+    shared = (*arguments(some, caption), stamp)
+    before, after = reliability_table(some), reliability_table(fit_temperature(some).apply(some))
+    subgroups = pd.DataFrame(
+        {"name": list(some.classes), "n": 9, "estimate": 0.8, "low": 0.6, "high": [np.nan] * len(some.classes)}
+    )
+    yield curves.roc_figure(*shared, operating_point=point, groups=groups, resamples=100)
+    yield curves.precision_recall_figure(*shared, operating_point=point, groups=groups, resamples=100)
+    yield curves.reliability_figure(before, after, some.positive, caption, stamp)
+    yield curves.rejection_figure(rejection_curve(some), caption, stamp)
+    yield curves.forest_figure(subgroups, f"AUROC of {some.classes[0]}", 0.7, caption, stamp)
+    if some.positive is not None:
+        yield curves.scores_figure(*shared, operating_point=point)
+        yield curves.decision_curve_figure(decision_curve(some), some.positive, caption, stamp, threshold=0.5)
+
+
+def words(figure) -> str:
+    """Everything a reader can read, lines put together."""
+    shown = [text.get_text() for text in figure.findobj(Text) if text.get_visible()]
+    return "\n".join(text.replace("\n", " ") for text in shown if text)
+
+
+def entries(figure) -> list[str]:
+    """The key, entry by entry."""
+    legend = next(axes.get_legend() for axes in figure.axes if axes.get_legend() is not None)
+    return [text.get_text().replace("\n", " ") for text in legend.get_texts()]
+
+
+def band(figure):
+    """Lower and upper limit of the shaded band at each point of its grid."""
+    corners = figure.axes[0].collections[0].get_paths()[0].vertices
+    at = {x: corners[np.isclose(corners[:, 0], x), 1] for x in bands.GRID}
+    return np.array([at[x].min() for x in bands.GRID]), np.array([at[x].max() for x in bands.GRID])
+
+
+def marker(figure):
+    """Where the operating point stands."""
+    line = next(line for line in figure.axes[0].lines if line.get_marker() in ("o", "D"))
+    return float(line.get_xdata()[0]), float(line.get_ydata()[0])
+
+
+# --- ROC
+
+
+@pytest.mark.parametrize("ties", [False, True])
+def test_the_area_under_the_roc_line_is_the_auroc_in_its_key(ties):
+    some = made_up(60, ties=ties)
+    figure = curves.roc_figure(*arguments(some), resamples=10)
+    false, true = figure.axes[0].lines[0].get_data()
+    area = roc_auc_score(*scores(some))
+    assert np.trapezoid(true, false) == pytest.approx(area, abs=1e-12)
+    assert entries(figure)[0] == f"AUROC {area:.3f} malignant (30 of 60)".replace(" malignant", "  malignant")
+    corners = set(zip(*roc_curve(*scores(some))[:2], strict=True))
+    assert set(zip(false, true, strict=True)) <= corners
+
+
+def test_roc_draws_the_named_class():
+    some = made_up(seed=3)
+    other = Predictions(some.rows, some.classes, "benign")
+    first, second = (curves.roc_figure(*arguments(one), resamples=10) for one in (some, other))
+    assert "malignant (20 of 40)" in entries(first)[0]
+    assert "benign (20 of 40)" in entries(second)[0]
+    assert len(first.axes[0].lines) == 2, "one curve and the diagonal"
+
+
+def test_p43_a_curve_of_hard_labels_is_refused():
+    labels = np.arange(40) % 2
+    called = np.where(np.arange(40) % 5 == 0, 1 - labels, labels)
+    for draw in (curves.roc_figure, curves.precision_recall_figure):
+        with pytest.raises(MedclsError, match=r"single corner.*balanced accuracy"):
+            draw(labels, np.eye(2)[called], BINARY, "malignant", CAPTION)
+
+
+@pytest.mark.parametrize("draw", [curves.roc_figure, curves.precision_recall_figure])
+def test_p50_classes_without_cases_are_named(draw):
+    some = made_up(classes=("covid", "normal", "tb"))
+    labels, probabilities = np.where(some.labels() == 2, 1, some.labels()), some.probabilities()
+    figure = draw(labels, probabilities, some.classes, None, CAPTION)
+    assert "undefined: no image of tb" in words(figure)
+    assert ["covid" in entry or "normal" in entry for entry in entries(figure)] == [True, True, False]
+    shown = words(draw([1] * 40, made_up().probabilities(), BINARY, "malignant", CAPTION))
+    assert "undefined: every image is malignant" in shown
+
+
+def test_several_classes_have_a_line_each_and_no_band():
+    some = made_up(60, classes=("covid", "normal", "tb"))
+    figure = curves.roc_figure(*arguments(some))
+    assert not figure.axes[0].collections
+    for k, line in enumerate(figure.axes[0].lines[:3]):
+        area = roc_auc_score(some.labels() == k, some.probabilities()[:, k])
+        assert np.trapezoid(line.get_ydata(), line.get_xdata()) == pytest.approx(area, abs=1e-12)
+    assert len({(line.get_color(), line.get_linestyle()) for line in figure.axes[0].lines}) == 4
+
+
+# --- bands
+
+
+@pytest.mark.parametrize(
+    ("draw", "of"),
+    [(curves.roc_figure, bands.sensitivity_band), (curves.precision_recall_figure, bands.precision_band)],
+)
+def test_the_band_drawn_is_the_one_computed(draw, of):
+    some = made_up(80, seed=4)
+    patients = [f"patient {row // 2}" for row in range(80)]
+    (one,) = bands.against_the_others(*arguments(some)[:4], patients)
+    figure = draw(*arguments(some), groups=patients, resamples=50, seed=3)
+    for drawn, computed in zip(band(figure), of(one, 50, 3), strict=True):
+        assert drawn == pytest.approx(computed)
+    assert "95% band, point by point (bootstrap over 40 groups)" in entries(figure)
+    assert "(bootstrap over 80 images)" in words(draw(*arguments(some), resamples=10))
+
+
+def test_one_group_has_no_band_and_says_so():
+    figure = curves.roc_figure(*arguments(made_up()), groups=["one patient"] * 40)
+    assert "no band: all images belong to one group" in entries(figure)
+    assert not figure.axes[0].collections
+
+
+# --- the operating point
+
+
+def test_the_operating_point_stands_where_its_threshold_leads():
+    some = made_up(200, seed=6)
+    point = fit_operating_point(some, "sensitivity>=0.9", resamples=50)
+    case, score = scores(some)
+    called = score >= point.threshold
+    sensitivity, specificity, precision = called[case == 1].mean(), (~called)[case == 0].mean(), case[called].mean()
+    roc = curves.roc_figure(*arguments(some), operating_point=point, resamples=10)
+    assert marker(roc) == pytest.approx((1 - specificity, sensitivity))
+    said = f"operating point: sensitivity {sensitivity:.2f}, specificity {specificity:.2f}, at the threshold"
+    assert f"{said} {point.label()}" in entries(roc)
+    recall = curves.precision_recall_figure(*arguments(some), operating_point=point, resamples=10)
+    assert marker(recall) == pytest.approx((sensitivity, precision))
+    assert f"sensitivity {sensitivity:.2f}, precision {precision:.2f}" in words(recall)
+
+
+def test_a_row_at_the_threshold_is_called():
+    some = table([0, 0, 1, 1], [0.1, 0.5, 0.5, 0.9])
+    figure = curves.roc_figure(*arguments(some), operating_point=OperatingPoint("fixed", 0.5, "malignant"))
+    assert marker(figure) == (0.5, 1.0)
+
+
+def test_p44_a_threshold_that_nobody_fitted_is_said_to_be_so_and_drawn_hollow():
+    some = made_up()
+    figure = curves.roc_figure(*arguments(some), operating_point=not_fitted(some), resamples=10)
+    assert "at the threshold 0.5 (not fitted)" in words(figure)
+    line = next(line for line in figure.axes[0].lines if line.get_marker() == "o")
+    assert line.get_markerfacecolor() == "white"
+
+
+@pytest.mark.parametrize("draw", [curves.roc_figure, curves.precision_recall_figure])
+def test_p45_thresholds_of_0_and_1_are_marked(draw):
+    some = made_up()
+    everything = OperatingPoint("fixed=0", 0.0, "malignant")
+    nothing = OperatingPoint("fixed=1", 1.0, "malignant")
+    assert "sensitivity 1.00" in words(draw(*arguments(some), operating_point=everything, resamples=10))
+    assert "sensitivity 0.00" in words(draw(*arguments(some), operating_point=nothing, resamples=10))
+
+
+def test_p48_an_operating_point_of_another_class_is_refused():
+    some = made_up()
+    with pytest.raises(MedclsError, match=r"probability of 'benign'.*'malignant'"):
+        curves.roc_figure(*arguments(some), operating_point=OperatingPoint("fixed", 0.5, "benign"))
+    several = made_up(classes=("covid", "normal", "tb"))
+    with pytest.raises(MedclsError, match="several classes"):
+        curves.roc_figure(*arguments(several), operating_point=OperatingPoint("fixed", 0.5, "tb"))
+
+
+# --- precision and recall
+
+
+@pytest.mark.parametrize("ties", [False, True])
+def test_the_area_under_the_precision_steps_is_the_average_precision(ties):
+    some = made_up(61, seed=9, ties=ties)
+    figure = curves.precision_recall_figure(*arguments(some), resamples=10)
+    recall, precision = figure.axes[0].lines[0].get_data()
+    area = average_precision_score(*scores(some))
+    assert np.trapezoid(precision, recall) == pytest.approx(area, abs=1e-12)
+    assert f"Average precision {area:.3f}" in entries(figure)[0]
+    moves = np.diff(np.stack([recall, precision]))
+    assert (np.abs(moves).min(axis=0) < 1e-12).all(), "along one axis at a time"
+    assert f"the prevalence, {30 / 61:.3f}" in words(figure)
+    assert any(line.get_linestyle() == "--" and set(line.get_ydata()) == {30 / 61} for line in figure.axes[0].lines)
+
+
+# --- scores
+
+
+def test_scores_are_counted_by_true_class_with_the_threshold_in_both():
+    some = table([0, 0, 0, 1, 1], [0.01, 0.03, 0.5, 0.99, 1.0])
+    figure = curves.scores_figure(*arguments(some), operating_point=not_fitted(some))
+    of_cases, of_others = ([bar.get_height() for bar in axes.patches] for axes in figure.axes)
+    assert of_cases == [0] * 24 + [2]
+    assert of_others == [2] + [0] * 11 + [1] + [0] * 12
+    assert [axes.get_title() for axes in figure.axes] == ["malignant, n = 2", "benign, n = 3"]
+    assert [set(axes.lines[0].get_xdata()) for axes in figure.axes] == [{0.5}] * 2
+    assert entries(figure) == ["called malignant from here on: 0.5 (not fitted)"]
+    with pytest.raises(MedclsError, match="Two classes"):
+        curves.scores_figure(some.labels(), some.probabilities(), BINARY, None, CAPTION)
+
+
+# --- reliability
+
+
+def test_reliability_draws_what_the_tables_and_the_curves_say():
+    some = made_up(200, seed=7)
+    calibrated = fit_temperature(some).apply(some)
+    before, after = reliability_table(some), reliability_table(calibrated)
+    smooth = {"curve_before": curve_of(some), "curve": curve_of(calibrated)}
+    figure = curves.reliability_figure(before, after, "malignant", CAPTION, **smooth)
+    upper, lower = figure.axes
+    light, line, points = upper.lines[1], upper.lines[2], upper.lines[3]
+    for drawn, curve in ((light, smooth["curve_before"]), (line, smooth["curve"])):
+        assert drawn.get_xydata() == pytest.approx(np.column_stack([curve.predicted, curve.observed]))
+    band = upper.collections[0].get_paths()[0].vertices
+    assert smooth["curve"].low.min() == pytest.approx(band[:, 1].min())
+    assert smooth["curve"].high.max() == pytest.approx(band[:, 1].max())
+    assert points.get_xydata() == pytest.approx(after[["predicted", "observed"]].to_numpy())
+    limits = np.array([segment[:, 1] for segment in upper.collections[1].get_segments()])
+    assert limits == pytest.approx(after[["low", "high"]].to_numpy())
+    assert [bar.get_height() for bar in lower.patches] == after["n"].tolist()
+    assert lower.get_yscale() == "linear"
+    assert (lower.get_xlabel(), upper.get_ylabel()) == ("Predicted probability of malignant", "Observed share")
+    told = f"(ICI {smooth['curve'].ici:.3f}, E50 {smooth['curve'].e50:.3f}, E90 {smooth['curve'].e90:.3f})"
+    assert entries(figure)[1:] == [
+        "before calibration",
+        f"after calibration {told}",
+        "its 95% band, point by point",
+        "in bins, with Wilson's 95% limits",
+    ]
+
+
+def test_a_curve_that_there_is_not_is_named():
+    flat = table([0, 1] * 20, [0.3] * 40)
+    figure = curves.reliability_figure(None, reliability_table(flat), "malignant", CAPTION, curve=curve_of(flat))
+    assert "no smooth curve: every row has the same probability" in entries(figure)
+
+
+def test_reliability_of_several_classes_and_of_one_table_alone():
+    some = made_up(60, classes=("covid", "normal", "tb"))
+    counted = reliability_table(some, binning="equal_width")
+    assert (counted["n"] == 0).any()
+    figure = curves.reliability_figure(counted, None, None, CAPTION)
+    assert "Confidence" in figure.axes[1].get_xlabel()
+    assert figure.axes[0].get_ylabel() == "Share called rightly"
+    assert "calibration" not in words(figure)
+    assert sum(bar.get_height() for bar in figure.axes[1].patches) == 60
+    with pytest.raises(MedclsError, match="needs the table"):
+        curves.reliability_figure(None, None, "malignant", CAPTION)
+
+
+@pytest.mark.filterwarnings("error::UserWarning")
+def test_reliability_of_no_rows_says_so():
+    nothing = reliability_table(table([0, 1], [0.2, 0.6]), binning="equal_width").assign(n=0)
+    for empty in (nothing, nothing.head(0)):
+        figure = curves.reliability_figure(None, empty, "malignant", CAPTION)
+        figure.canvas.draw()
+        assert "No image to draw" in words(figure)
+
+
+# --- decision curve
+
+
+def test_the_decision_curve_is_drawn_as_computed_and_cut_where_treating_all_runs_away():
+    some = made_up(120, seed=8)
+    curve = decision_curve(some)
+    figure = curves.decision_curve_figure(curve, "malignant", CAPTION, threshold=0.3)
+    axes = figure.axes[0]
+    assert axes.lines[0].get_xydata() == pytest.approx(curve[["threshold", "model"]].to_numpy())
+    assert axes.lines[1].get_xydata() == pytest.approx(curve[["threshold", "treat_all"]].to_numpy())
+    assert set(axes.lines[2].get_ydata()) == {0}
+    (band,) = axes.collections
+    drawn = {tuple(point) for point in band.get_paths()[0].vertices.tolist()}
+    for name in ("low", "high"):
+        assert set(curve[["threshold", name]].itertuples(index=False, name=None)) <= drawn
+    assert "its 95% band, point by point" in entries(figure)
+    assert curve["treat_all"].min() < -40
+    bottom, top = axes.get_ylim()
+    assert -0.5 < bottom < 0 < curve["model"].max() < top < 1
+    benefit = float(curve.loc[np.isclose(curve["threshold"], 0.3), "model"].iloc[0])
+    assert marker(figure) == pytest.approx((0.3, benefit))
+    (row,) = curve[np.isclose(curve["threshold"], 0.3)].to_dict("records")
+    limits = f"{benefit:.3f} ({row['low']:.3f} to {row['high']:.3f})"
+    assert f"operating point: net benefit {limits} at 0.3" in entries(figure)
+
+
+def test_p45_an_operating_point_beyond_the_decision_curve_is_said_and_not_drawn():
+    figure = curves.decision_curve_figure(decision_curve(made_up()), "malignant", CAPTION, threshold=0.0)
+    assert "The operating point, 0, lies beyond the curve's ends." in entries(figure)
+    assert len(figure.axes[0].lines) == 3
+
+
+# --- rejection
+
+
+def test_rejection_draws_each_share_and_lightly_where_few_images_are_left():
+    some = made_up(160, seed=10)
+    curve = rejection_curve(some)
+    figure = curves.rejection_figure(curve, CAPTION)
+    lines = figure.axes[0].lines
+    for place, (column, behind) in enumerate(
+        (("accuracy", "kept"), ("sensitivity", "cases"), ("specificity", "others"))
+    ):
+        firm, light = lines[2 * place], lines[2 * place + 1]
+        enough = curve[curve[behind] >= 30]
+        assert firm.get_xdata()[-1] == enough["share"].iloc[-1]
+        drawn = np.interp(enough["share"], *firm.get_data())
+        assert drawn == pytest.approx(enough[column].to_numpy(), abs=0.01)
+        assert light.get_xdata()[0] == enough["share"].iloc[-1], "the two parts meet"
+        assert (light.get_linestyle(), light.get_alpha()) == (":", 0.5)
+    assert entries(figure)[0] == f"accuracy, {curve['accuracy'].iloc[0]:.3f} without referral"
+    assert entries(figure)[-1] == "lighter: fewer than 30 images behind the share"
+
+
+def test_rejection_of_several_classes_has_the_accuracy_alone():
+    figure = curves.rejection_figure(rejection_curve(made_up(90, classes=("covid", "normal", "tb"))), CAPTION)
+    assert len(figure.axes[0].lines) == 2
+    assert "sensitivity" not in words(figure)
+
+
+def test_rejection_without_others_says_that_there_are_none():
+    figure = curves.rejection_figure(rejection_curve(table([1] * 40, np.linspace(0.1, 0.9, 40))), CAPTION)
+    assert "specificity: no such image" in entries(figure)
+    assert not re.search(r"\bnan\b", words(figure))
+
+
+# --- forest
+
+
+def test_the_forest_has_a_row_a_subgroup_from_the_top_down():
+    rows = pd.DataFrame(
+        {
+            "name": ["female", "male", "(missing)"],
+            "n": [120, 99, 3],
+            "estimate": [0.91, 0.88, np.nan],
+            "low": [0.85, 0.8, np.nan],
+            "high": [0.95, 0.93, np.nan],
+        }
+    )
+    figure = curves.forest_figure(rows, "AUROC of malignant", 0.9, CAPTION)
+    axes = figure.axes[0]
+    assert axes.get_xlabel() == "AUROC of malignant"
+    assert [label.get_text() for label in axes.get_yticklabels()] == rows["name"].tolist()
+    assert axes.get_ylim()[0] > axes.get_ylim()[1], "the first row is at the top"
+    for row, line in enumerate(axes.lines[:2]):
+        assert line.get_xydata() == pytest.approx(np.array([[rows["low"][row], row], [rows["high"][row], row]]))
+    dots = next(line for line in axes.lines if line.get_marker() == "o")
+    assert dots.get_xydata()[:2] == pytest.approx(np.array([[0.91, 0], [0.88, 1]]))
+    assert [text.get_text() for text in axes.texts] == ["n = 120", "n = 99", "n = 3\nundefined"]
+    assert "all rows: 0.900" in entries(figure)
+    with pytest.raises(MedclsError, match="at least one subgroup"):
+        curves.forest_figure(rows.head(0), "AUROC", 0.9, CAPTION)
+
+
+# --- whatever the rows and the names
+
+
+ODD = {
+    "three rows": table([0, 1, 1], [0.2, 0.6, 0.5]),
+    "one class": table([1] * 20, np.linspace(0.05, 0.95, 20)),
+    "equal scores": table([0, 1] * 10, [0.3] * 20),
+    "odd names": made_up(classes=("<script>alert(1)</script>", "_cost $5$ or $x^ {\\bf y}")),
+    "long names": made_up(classes=("benign " * 30, "adenocarcinoma_of_the_" * 10)),
+    "Chinese": made_up(classes=("正常" * 30, "得病")),
+    "many classes": made_up(200, classes=tuple(f"class {k} of twenty" for k in range(20))),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+@pytest.mark.parametrize("name", ODD)
+def test_every_figure_is_drawn_and_nothing_lies_upon_anything(name):
+    for figure in every_figure(ODD[name], stamp="SYNTHETIC"):
+        figure.canvas.draw()
+        shown = words(figure)
+        assert CAPTION in shown
+        assert "SYNTHETIC" in shown
+        assert not re.search(r"\bnan\b", shown)
+        for axes in figure.axes:
+            assert axes.get_ylabel() or axes.get_yticklabels()
+        assert figure.axes[-1].get_xlabel()
+        bottom = figure.axes[-1]
+        if bottom.get_legend() is None:  # no curve, nothing to explain
+            continue
+        key, caption = bottom.get_legend().get_window_extent(), figure._supxlabel.get_window_extent()
+        assert not key.overlaps(caption)
+        assert not key.overlaps(bottom.xaxis.label.get_window_extent())
+        assert key.x1 <= figure.bbox.x1 + 1
+        assert min(axes.get_window_extent().width for axes in figure.axes) > 0.4 * figure.bbox.width
+
+
+def test_names_are_text_and_no_markup_in_the_files(tmp_path):
+    for number, figure in enumerate(itertools.islice(every_figure(ODD["odd names"]), 2)):
+        _, svg = drawing.save(figure, tmp_path / str(number))
+        assert "<script>" not in svg.read_text()
+        assert r"_cost \$5\$ or \$x^ {\bf y}" in entries(figure)[0]
+
+
+def test_thinning_keeps_corners_and_peaks_and_leaves_out_what_lies_on_the_way():
+    x = np.array([0.0, 0.5, 1.0, 1.0, 1.0, 1.0, 2.0, 2.0001, 3.0, 4.0])
+    y = np.array([0.0, 0.5, 1.0, 1.4, 2.0, 0.5, 0.5, 0.5001, np.nan, 0.7])
+    assert np.stack(curves._thinned(x, y)).T.tolist() == [[0, 0], [1, 1], [1, 2], [1, 0.5], [2, 0.5], [4, 0.7]]
+    nothing = curves._thinned(np.array([]), np.array([]))
+    assert [len(values) for values in nothing] == [0, 0]
+
+
+@pytest.mark.slow
+def test_a_hundred_thousand_rows_make_no_larger_a_file_and_the_same_line(tmp_path):
+    n = 100_000
+    draw = np.random.default_rng(0)
+    labels = (draw.random(n) < 0.3).astype(int)
+    some = table(labels, 1 / (1 + np.exp(-draw.normal(3 * labels - 1.5, 1.5))))
+    case, score = scores(some)
+    for number, figure in enumerate(every_figure(some)):
+        _, svg = drawing.save(figure, tmp_path / str(number))
+        assert svg.stat().st_size < 150_000
+        assert max(len(line.get_xdata()) for axes in figure.axes for line in axes.lines) < 650
+        if number == 0:
+            false, true, _ = roc_curve(case, score)
+            # Where the line is steep what counts is the distance to the side.
+            drawn_false, drawn_true = figure.axes[0].lines[0].get_data()
+            up, across = np.interp(false, drawn_false, drawn_true), np.interp(true, drawn_true, drawn_false)
+            assert np.minimum(np.abs(up - true), np.abs(across - false)).max() < 1 / 200
+            low, high = band(figure)
+            assert (high - low).max() < 0.05

@@ -1,0 +1,325 @@
+import dataclasses
+import functools
+import re
+
+import numpy as np
+import pytest
+from made_study import BINARY, EMPTY, FOUR, assessment, audit, config, finding, policies, predictions, sources, study
+
+from medcls.evaluation.policies import fit_policies, not_fitted
+from medcls.evaluation.predictions import Predictions
+from medcls.report import report
+from medcls.report.checklists import claim_2024, tripod_ai
+from medcls.runs.ledger import Readings
+
+STANDARDS = [claim_2024, tripod_ai]
+NUMBERS = {
+    claim_2024: [str(number) for number in range(1, 45)],
+    tripod_ai: [
+        *("1", "2", "3a", "3b", "3c", "4", "5a", "5b", "6a", "6b", "6c", "7", "8a", "8b", "8c", "9a", "9b", "9c"),
+        *("10", "11", "12a", "12b", "12c", "12d", "12e", "12f", "12g", "13", "14", "15", "16", "17"),
+        *("18a", "18b", "18c", "18d", "18e", "18f", "19", "20a", "20b", "20c", "21", "22", "23a", "23b", "24"),
+        *("25", "26", "27a", "27b", "27c"),
+    ],
+}
+# What only people can know, whatever a run holds.
+OF_PEOPLE = {
+    claim_2024: ["2", "4", "5", "13", "14", "15", "16", "17", "18", "21", "31", "34", "41", "44"],
+    tripod_ai: [
+        *("2", "3a", "3c", "5b", "6a", "6c", "8a", "8b", "8c", "9c", "10", "17", "18a", "18b", "18c", "18d"),
+        *("19", "25", "27a", "27b", "27c"),
+    ],
+}
+# What a table of predictions alone can say.
+OF_PREDICTIONS = {claim_2024: ["28", "29", "37", "38", "39", "40"], tripod_ai: ["12e", "15", "23a", "26"]}
+
+
+@functools.cache
+def with_columns():
+    """The study with subgroups, so that every item that a run can answer has its source."""
+    return with_column("sex", "Clinic_site")
+
+
+@functools.cache
+def with_column(*names):
+    columns = {name: np.resize(["F", "M"], 1000) for name in names}
+    return assessment(predictions(seed=1, **columns), bands=dict.fromkeys(names)), study()[1]
+
+
+def answers(standard, headline=None, others=None, of=None):
+    usual = study()
+    headline = usual[0] if headline is None else headline
+    others = usual[1] if others is None else others
+    return {item.number: item.answer for item in standard(headline, others, sources() if of is None else of)}
+
+
+@pytest.mark.parametrize("standard", STANDARDS)
+def test_every_item_of_the_standard_stands_there_once_and_in_order(standard):
+    items = standard(*study(), EMPTY)
+    assert [item.number for item in items] == NUMBERS[standard]
+    assert all(item.topic and item.section for item in items)
+    assert len({item.topic for item in items}) == len(items)
+    assert len({item.standard for item in items}) == 1
+
+
+def test_the_standards_have_as_many_items_as_they_say():
+    assert len(NUMBERS[claim_2024]) == 44
+    assert len(NUMBERS[tripod_ai]) == 52
+    assert len({re.sub(r"\D", "", number) for number in NUMBERS[tripod_ai]}) == 27
+
+
+@pytest.mark.parametrize("standard", STANDARDS)
+def test_a_full_run_answers_all_that_people_need_not(standard):
+    told = answers(standard, *with_columns())
+    assert [number for number, answer in told.items() if answer is None] == OF_PEOPLE[standard]
+    assert sum(answer is not None for answer in told.values()) == {claim_2024: 30, tripod_ai: 31}[standard]
+
+
+def test_sex_is_no_cluster_and_a_site_is_no_fairness():
+    """TRIPOD+AI 12d and 23b ask for hospitals and countries, 14 for groups of people."""
+    by_sex, by_site = (answers(tripod_ai, *with_column(name)[:1], ()) for name in ("sex", "Clinic_site"))
+    assert by_sex["12d"] is by_sex["23b"] is None and by_site["14"] is None
+    assert "side by side by sex" in by_sex["14"] and "Not provided: why these columns" in by_sex["14"]
+    assert "Every metric by Clinic_site" in by_site["12d"] and "AUROC by Clinic_site" in by_site["23b"]
+    assert all("AUROC by " in told["23a"] for told in (by_sex, by_site))
+    neither = answers(tripod_ai, study()[0], ())
+    assert neither["12d"] is neither["23b"] is neither["14"] is None
+    outside = answers(tripod_ai, study()[0], study()[1])
+    assert outside["12d"].startswith("Another site's images are evaluated beside") and outside["23b"] is None
+
+
+def test_nothing_is_said_of_groups_where_nobody_knows_any():
+    lone = assessment(predictions(seed=1, group=""))
+    told = answers(claim_2024, lone, (), sources(audit=audit(finding("groups", "warning", groups=None))))
+    assert told["19"].startswith("Train 3,000 images; val 1,000 images; test 1,000 images; patients not known. Cut")
+    assert told["35"].startswith("5,000 images; patients not known, 0 unreadable")
+    assert "In parts: train 3,000 images; val 1,000 images" in told["35"]
+    unaudited = answers(claim_2024, lone, (), sources(audit=None))
+    assert "patients not known" in unaudited["19"]
+
+
+def test_values_that_a_column_lacks_are_counted():
+    table = predictions(seed=1, sex=np.resize(["F", "M", "", "F", "M"], 1000))
+    told = answers(tripod_ai, assessment(table, bands={"sex": None}), ())["11"]
+    assert "Sex is not known of 200 images of test, which are a group of their own. No value was imputed." in told
+
+
+def test_no_interval_is_claimed_where_there_is_none():
+    told = answers(claim_2024)
+    assert "which no chance brings below 0, have no interval" in told["29"] and "of every figure" not in told["29"]
+    assert "Holm" not in told["29"] and "Holm" in answers(claim_2024, *with_columns())["29"]
+
+
+def test_a_logistic_recalibration_is_named_as_what_it_is():
+    fitted = fit_policies(predictions("calibration"), calibrate="logistic")
+    told = answers(tripod_ai, assessment(predictions(seed=1), fitted))
+    for number in ("12f", "12g", "24"):
+        assert "logistic recalibration (slope " in told[number].lower() and "temperature" not in told[number], number
+
+
+def test_names_that_are_numbers_are_quoted():
+    """`1,200 0, 800 1` is read as four numbers."""
+    table = predictions(seed=1)
+    renamed = table.rows.assign(label=table.rows["label"].map({"other": "0", "ill": "1"}))
+    new = {
+        f"{kind}_{old}": f"{kind}_{new}" for kind in ("prob", "logit") for old, new in (("other", "0"), ("ill", "1"))
+    }
+    numeric = Predictions(renamed.rename(columns=new), ("0", "1"), "1")
+    told = answers(claim_2024, assessment(numeric, not_fitted(numeric), prevalence=None), (), sources(splits=None))
+    assert 'calls an image "0" or "1".' in told["1"]
+    assert re.search(r': [\d,]+ "[01]" called "[01]"', told["39"])
+    assert '(700 "0", 300 "1")' in told["37"]
+
+
+@pytest.mark.parametrize("standard", STANDARDS)
+def test_predictions_alone_answer_what_they_show_and_nothing_else(standard):
+    table = predictions("", seed=1)
+    told = answers(standard, assessment(table, not_fitted(table), prevalence=None), (), EMPTY)
+    assert [number for number, answer in told.items() if answer is not None] == OF_PREDICTIONS[standard]
+
+
+@pytest.mark.parametrize("standard", STANDARDS)
+@pytest.mark.parametrize(
+    "absent", ["config", "audit", "weights", "environment", "splits", "model", "history", "phases"]
+)
+def test_any_source_may_be_absent(standard, absent):
+    whole = answers(standard, *with_columns())
+    lacking = answers(standard, *with_columns(), sources(**{absent: None}))
+    assert set(whole) == set(lacking)
+    assert all(
+        answer is None or "None" not in answer.replace("None is", "").replace("None:", "")
+        for answer in lacking.values()
+    )
+
+
+@pytest.mark.parametrize("standard", STANDARDS)
+@pytest.mark.parametrize("classes", [BINARY, FOUR])
+def test_answers_are_sentences_without_paths(standard, classes):
+    headline, others = with_columns() if classes == BINARY else study(FOUR)
+    known = sources() if classes == BINARY else sources(splits=None)
+    for item in standard(headline, others, known):
+        if item.answer is not None:
+            assert item.answer.endswith("."), item
+            assert item.answer[0].isupper() or item.answer[0].isdigit(), item
+            assert "dr.who" not in item.answer
+            assert "secret" not in item.answer
+            assert "nan" not in item.answer
+
+
+@pytest.mark.parametrize(
+    ("number", "said"),
+    [
+        ("1", "mobilenetv3_large calls an image other or ill"),
+        ("3", "As stated by the user: To tell the ill from the others."),
+        ("7", "The image set phantoms, 5,000 images. Published at https://example.org/set (CC BY 4.0)."),
+        ("8", "1 image named in the configuration"),
+        ("9", "resized to 96 x 128 pixels (letterbox, bilinear)"),
+        ("9", "window -160 to 240"),
+        ("10", "All training images were used."),
+        ("11", "salted hashes"),
+        ("12", "Every image could be read"),
+        ("19", "Train 3,000 images of 3,000 groups; val 1,000 images of 1,000 groups; test 1,000 images"),
+        ("19", "Cut at random, stratified by class"),
+        ("20", "none of 5,000 groups is parted"),
+        ("22", "Input 3 x 96 x 128; parameters 4,204,594"),
+        ("23", "Python 3.11.7, medcls 0.1.0, torch 2.15.0; Linux; CPU."),
+        ("24", "310 of 312 tensors from a file of weights, SHA-256 abc123. At random: last layer (2)."),
+        ("25", "optimizer AdamW (lr 0.001)"),
+        ("25", "Augmentation: left right 0.5. Phases: backbone frozen, epochs 0 to 4; all, epochs 5 to 19."),
+        ("25", "moving average of the weights with decay 0.99"),
+        ("26", "highest val/auroc: epoch 12 (counted from 0). Training stops after 5 epochs"),
+        ("27", "None: one network."),
+        ("30", "Every metric by sex, Clinic_site"),
+        ("32", "an internal test, of the same image set as training"),
+        ("33", "Nothing was fitted to it."),
+        ("35", "5,000 images of 5,000 groups, 0 unreadable; 1 image left out by name."),
+        ("36", "Train: other 2,100 (70.0%), ill 900 (30.0%)"),
+        ("36", "By sex (test): F 500, M 500."),
+        ("40", "Found by machine: One training, with seed 0."),
+    ],
+)
+def test_claim_is_answered_from_its_source(number, said):
+    assert said in answers(claim_2024, *with_columns())[number]
+
+
+@pytest.mark.parametrize(
+    ("number", "said"),
+    [
+        ("7", "The images were audited for groups, blank. Found: no error and no warning."),
+        ("9a", "The pixels of one image, and nothing else"),
+        ("12f", "Nothing was fitted to test."),
+        ("12g", "with the weights c0ffee: the softmax of the network's logits divided by the temperature"),
+        ("13", "Each class drawn equally often in training; loss cross_entropy"),
+        ("15", "A probability of ill; from the threshold"),
+        ("16", "no difference beyond chance"),
+        ("18e", "Published at https://example.org/set (CC BY 4.0)."),
+        ("18f", "medcls 0.1.0"),
+        ("23b", "AUROC by Clinic_site"),
+        ("24", "log loss on calibration"),
+    ],
+)
+def test_tripod_is_answered_from_its_source(number, said):
+    assert said.lower() in answers(tripod_ai, *with_columns())[number].lower()
+
+
+def test_figures_in_answers_are_the_assessment_s():
+    headline, _ = study()
+    told = answers(claim_2024)
+    for metric in ("sensitivity", "specificity", "npv"):
+        assert f"{headline.metrics.values[metric]:.3f} (" in told["38"]
+    wrong = headline.metrics.confusion.sum() - np.trace(headline.metrics.confusion)
+    assert told["39"].startswith(f"{wrong} of 1,000 images of test")
+    assert f"{headline.metrics.confusion[0, 1]} other called ill" in told["39"]
+
+
+def test_no_more_is_claimed_than_a_run_shows():
+    """A split that chose the checkpoint is no test; what was fitted on it was not fitted beforehand."""
+    val = assessment(predictions("val", seed=1), fit_policies(predictions("val", seed=1)))
+    moved = assessment(predictions("calibration", seed=1, moved=2.0))
+    told = answers(claim_2024, val, [moved]) | answers(tripod_ai, val, [moved])
+    assert "no internal test: these images also chose the checkpoint" in told["32"]
+    assert "Nothing was fitted" not in told["12f"]
+    assert told["16"] is None
+    assert told["33"] == "None is part of this report."
+
+
+def test_a_split_that_came_with_the_data_is_told_from_one_that_was_cut():
+    came = assessment(predictions(seed=1, given_split="test"))
+    assert "Came with the data as splits: test; what did not was cut at random" in answers(claim_2024, came)["19"]
+    locked = config()
+    locked["data"]["locked_test"] = "/home/dr.who/runs/first/manifest.csv"
+    assert "What was test in a former run is test again" in answers(claim_2024, of=sources(config=locked))["19"]
+    pooled = config()
+    pooled["data"]["pool_splits"] = True
+    assert "were pooled and cut anew" in answers(claim_2024, came, of=sources(config=pooled))["19"]
+
+
+def test_near_copies_left_in_training_are_told_beside_what_is_disjoint():
+    leak = finding("leak_test", "error", "113 of 120 test images have a near copy in training")
+    told = answers(claim_2024, of=sources(audit=audit(finding("groups", groups=40), leak)))
+    assert "But 113 of 120 test images have a near copy in training." in told["20"]
+
+
+def test_images_without_groups_are_disjoint_at_their_own_level():
+    told = answers(claim_2024, of=sources(audit=audit(finding("groups", "warning", groups=None))))
+    assert told["20"].startswith("Image level: nothing says")
+    some = answers(claim_2024, of=sources(audit=audit(finding("groups", groups=40, images_without_group=3))))
+    assert "3 images without a group stand for themselves" in some["20"]
+
+
+def test_an_ensemble_and_figures_out_of_fold_are_no_single_network():
+    folds = config()
+    folds["data"] |= {"folds": 5, "fold": 0}
+    table = predictions(seed=1)
+    mean = dataclasses.replace(table, rows=table.rows.assign(checkpoint="ensemble"))
+    told = answers(claim_2024, assessment(mean, not_fitted(mean), prevalence=None), (), sources(config=folds))
+    assert told["27"] == "The mean of the probabilities of the networks of 5 folds."
+    assert "These are the parts of fold 0 (from 0) of 5." in told["19"]
+    rows = table.rows.assign(checkpoint="5 networks", split="out_of_fold")
+    pooled = dataclasses.replace(table, rows=rows)
+    apart = assessment(pooled, not_fitted(pooled), prevalence=None)
+    assert "by the one of 5 networks that had not seen it" in answers(claim_2024, apart, ())["27"]
+    assert answers(tripod_ai, apart, ())["12g"] is answers(tripod_ai, apart, ())["22"] is None
+
+
+def test_weights_of_every_origin():
+    weights = {"source": None, "file": None, "sha256": None, "tensors": 312, "loaded": 0, "reinitialised": {}}
+    assert answers(claim_2024, of=sources(weights=weights))["24"] == "At random: all 312 tensors (seed 0)."
+    assert answers(claim_2024, of=sources(weights=weights, config=None))["24"] == "At random: all 312 tensors."
+    published = weights | {"source": "default", "loaded": 310, "sha256": "abc"}
+    told = answers(claim_2024, of=sources(weights=published))["24"]
+    assert told == "310 of 312 tensors from the weights published for this network, SHA-256 abc."
+
+
+def test_how_often_test_was_read_stands_beside_it():
+    readings = Readings("key", "test", 1000, 3, 3, 2, "2026-01-01", "2026-01-02")
+    assert "evaluated 3 times, of 2 checkpoints" in answers(claim_2024, of=sources(readings=readings))["32"]
+
+
+def test_warnings_of_the_audit_are_among_the_quality_checks():
+    known = sources(audit=audit(finding("blank", "warning", "3 images are blank")))
+    assert "Found: 3 images are blank." in answers(tripod_ai, of=known)["7"]
+
+
+def test_images_of_another_site_have_a_source_of_their_own():
+    told = answers(claim_2024, assessment(predictions("external", seed=2), policies()), (), sources(training_copies=2))
+    assert "those of the external set" in told["7"]
+    assert told["32"] is None
+    assert "2 images of it are among the run's own" in told["33"]
+
+
+def test_four_classes_are_called_by_the_most_probable():
+    told = answers(tripod_ai, *study(FOUR), sources(splits=None))
+    assert told["15"] == "A probability of each of 4 classes; the most probable is called."
+
+
+@pytest.mark.parametrize(("limit", "used"), [(4, 128), (0.5, 1504), (1.0, None), (500, None), (None, None)])
+def test_where_batches_were_limited_the_images_that_were_used_are_counted(limit, used):
+    limited = config()
+    limited["trainer"]["limit_train_batches"] = limit
+    of = sources(config=limited)
+    assert of.images_an_epoch() == (None if used is None else (used, 3000))
+    told = answers(claim_2024, study()[0], (), of)["10"]
+    drew = f"Each epoch drew {used or 0:,} of the 3,000 images in training (trainer.limit_train_batches)."
+    assert told == ("All training images were used." if used is None else drew)
+    assert ("Images of an epoch" in dict(report._training(of, paths=True))) == (used is not None)

@@ -1,0 +1,89 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from medcls.errors import MedclsError
+from medcls.evaluation.predictions import read_csv
+from medcls.plots.curves import roc_figure
+from medcls.statistics.hard_labels import check_scores
+from medcls.statistics.metrics import (
+    auroc,
+    classification_metrics,
+    sensitivity_at_specificity,
+    specificity_at_sensitivity,
+)
+
+CLASSES = ("other", "melanoma")
+
+
+def tutorial_002():
+    """84 of 117 melanomas called, 302 of 483 others let pass: published as "ROC AUC 0.671"."""
+    labels = np.repeat([1, 0], [117, 483])
+    called = np.repeat([1.0, 0.0, 0.0, 1.0], [84, 33, 302, 181])
+    return labels, np.stack([1 - called, called], axis=1)
+
+
+def test_p42_tutorial_002_as_a_table_is_told_that_its_roc_auc_is_the_balanced_accuracy(tmp_path):
+    labels, hard = tutorial_002()
+    rows = {"path": [f"{i}.jpg" for i in range(600)], "label": np.array(CLASSES)[labels]}
+    file = tmp_path / "hard.csv"
+    pd.DataFrame(rows | {"prob_other": hard[:, 0], "prob_melanoma": hard[:, 1]}).to_csv(file, index=False)
+    table = read_csv(file, "melanoma")
+    with pytest.raises(MedclsError) as refused:
+        classification_metrics(table.labels(), table.probabilities(), table.classes, table.positive)
+    said = str(refused.value)
+    assert said.startswith("AUROC needs scores, and these are hard labels")
+    assert "the ROC AUC 0.671" in said
+    assert "is the balanced accuracy of 'melanoma' against the rest" in said
+    assert "sensitivity 0.7179 and specificity 0.6253" in said
+
+
+@pytest.mark.parametrize(
+    "attempt",
+    [
+        lambda labels, hard: auroc(labels, hard[:, 1]),
+        lambda labels, hard: check_scores(labels, hard[:, 1]),
+        lambda labels, hard: sensitivity_at_specificity(labels, hard[:, 1], 0.9),
+        lambda labels, hard: specificity_at_sensitivity(labels, hard[:, 1], 0.9),
+        lambda labels, hard: roc_figure(labels, hard, CLASSES, "melanoma", "test"),
+        lambda labels, hard: classification_metrics(labels, hard, CLASSES, "melanoma", 0.3),
+    ],
+    ids=["area", "column", "sensitivity", "specificity", "curve", "metrics"],
+)
+def test_p42_p43_whatever_needs_scores_refuses_hard_labels(attempt):
+    with pytest.raises(MedclsError, match=r"AUROC needs scores.*single corner.*ROC AUC 0\.6716, is the balanced acc"):
+        attempt(*tutorial_002())
+
+
+@pytest.mark.parametrize("kind", [int, bool])
+def test_p42_whole_numbers_are_no_scores(kind):
+    labels, hard = tutorial_002()
+    with pytest.raises(MedclsError, match="AUROC of hard labels is only the balanced accuracy"):
+        classification_metrics(labels, hard.astype(kind), CLASSES, "melanoma")
+
+
+def test_p42_hard_labels_of_several_classes_are_refused():
+    labels = np.array([0, 1, 2, 0, 1, 2])
+    with pytest.raises(MedclsError, match="'a' against the rest"):
+        classification_metrics(labels, np.eye(3)[[0, 1, 2, 1, 1, 0]], ("a", "b", "c"), None)
+
+
+def test_p42_hard_labels_of_one_class_are_refused_without_a_figure():
+    with pytest.raises(MedclsError, match=r"single corner\. Give each") as refused:
+        classification_metrics([1, 1], np.eye(2)[[1, 0]], CLASSES, "melanoma")
+    assert "nan" not in str(refused.value)
+
+
+def test_extreme_scores_are_scores_as_soon_as_one_value_lies_between():
+    labels, hard = tutorial_002()
+    hard[0] = 1e-300, 1 - 1e-15
+    values = classification_metrics(labels, hard, CLASSES, "melanoma").values
+    assert values["sensitivity"] == pytest.approx(0.7179, abs=1e-4)
+    assert 0.67 < values["auroc"] < 0.68
+
+
+def test_a_class_that_a_network_never_thinks_of_makes_no_hard_labels():
+    labels = np.array([0, 1, 2, 0, 1, 2])
+    scores = np.array([[0.6, 0.4, 0], [0.3, 0.7, 0], [0.5, 0.5, 0], [0.8, 0.2, 0], [0.4, 0.6, 0], [0.1, 0.9, 0]])
+    assert classification_metrics(labels, scores, ("a", "b", "c"), None).per_class["c"]["auroc"] == 0.5
+    roc_figure(labels, scores, ("a", "b", "c"), None, "test")
