@@ -40,6 +40,7 @@ def first_line(process: subprocess.Popen):
     return lambda: bool(process.stdout.readline())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("how", "code"), [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)]
 )

@@ -99,6 +99,7 @@ def test_no_table_of_chance_is_called_worse_than_chance():
         assert worse_than_chance(anew(one, predictions(seed=seed, n=60, signal=1e-9))) is None, seed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "policy",
     [
