@@ -137,6 +137,7 @@ def test_no_door_loads_anything_large_before_its_configuration_is_known_good(doo
     assert loaded_by(door, *typed.split(), looked_for=(*LARGE, "pandas", "numpy")) == "LOADED []"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("door", "typed"),
     [

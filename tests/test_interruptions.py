@@ -40,9 +40,8 @@ def first_line(process: subprocess.Popen):
     return lambda: bool(process.stdout.readline())
 
 
-@pytest.mark.parametrize(
-    ("how", "code"), [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("how", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_an_interrupted_training_says_how_to_go_on_and_is_not_scored(folder, tmp_path, how, code):
     root = folder({"a": 30, "b": 30})
     run = tmp_path / "run"

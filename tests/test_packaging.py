@@ -76,6 +76,7 @@ def test_the_readme_shows_commands():
     assert {door for door, _ in COMMANDS} >= {"train", "audit", "evaluate", "compare"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("door", "typed"), COMMANDS)
 def test_p61_every_command_that_the_readme_shows_composes(door, typed):
     from hydra import compose, initialize_config_dir

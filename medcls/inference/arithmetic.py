@@ -7,7 +7,9 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
+from torch.fx import GraphModule, Tracer
 from torch.fx.experimental.optimization import fuse
+from torch.nn.modules.batchnorm import _NormBase
 
 from medcls.errors import MedclsError
 from medcls.hardware import check_compiler
@@ -106,7 +108,8 @@ def folded(network: ClassLogits, images: Tensor) -> ClassLogits:
     whole = copy.copy(network)
     try:
         # A shallow copy shares its table of modules with the original.
-        whole._modules = network._modules | {"network": _keeping_format(fuse(network.network))}
+        traced = GraphModule(network.network, _Tracer().trace(network.network))
+        whole._modules = network._modules | {"network": _keeping_format(fuse(traced, no_trace=True))}
         expected, found = network(images), whole(images)
     except Exception as error:  # noqa: BLE001 - whatever tracing stumbles over, the network as it is gives the same
         log.debug("batch norms are not folded: %r", error)
@@ -115,6 +118,14 @@ def folded(network: ClassLogits, images: Tensor) -> ClassLogits:
         log.debug("batch norms are not folded: the logits would differ by %s", (found - expected).abs().max())
         return network
     return whole
+
+
+class _Tracer(Tracer):
+    """Follows a network's code down to batch norms, also those of a library's own kind, which cannot be folded."""
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        """To look into those took most of the time for large networks of timm."""
+        return isinstance(m, _NormBase) or super().is_leaf_module(m, module_qualified_name)
 
 
 def _keeping_format(network: nn.Module) -> nn.Module:

@@ -228,6 +228,7 @@ def test_the_same_set_gives_the_same_figures():
     assert ask(LABELS)[0].values == ask(LABELS)[0].values
 
 
+@pytest.mark.slow
 @pytest.mark.real
 def test_p19_brain_tumor_is_told_by_its_shape_where_squashed(real_data):
     manifest = from_folders(real_data / "brain_tumor", strict=False)

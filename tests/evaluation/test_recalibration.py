@@ -32,6 +32,7 @@ def measured(split, prevalence, n=2000, classes=BINARY, seed=0, believed=None):
     return from_logits(rows.assign(split=split), np.arange(len(labels)), logits, classes, positive, "abc")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("calibrate", ["temperature", "logistic", "none"])
 @pytest.mark.parametrize(
     ("classes", "shares"), [(BINARY, (0.9, 0.1)), (BINARY, (0.97, 0.03)), (FOUR, (0.7, 0.15, 0.1, 0.05))]

@@ -84,6 +84,7 @@ def coverages(rng, repeats, n, coverage, **how):
     return np.array(held)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("n", "coverage"), [(30, 0.9), (100, 0.8)])
 def test_new_images_are_covered_as_promised(n, coverage):
     """Between the coverage and 1 / (n + 1) more, within four standard errors of the mean of the simulation."""

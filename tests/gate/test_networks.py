@@ -21,7 +21,7 @@ NAMED = {
 }
 
 # The smallest image that a network takes, where that is more than 32 pixels.
-SMALLEST = {"inception_v3": 75, "inception_resnet_v2": 75, "vit_tiny_patch16_224": 224}
+SMALLEST = {"inception_v3": 75, "inception_resnet_v2": 75}
 
 CASES = [(model, name) for model in OFFERED for name in NAMED.get(model, [None])]
 

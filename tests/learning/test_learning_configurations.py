@@ -44,6 +44,7 @@ def test_losses(name: str) -> None:
     assert loss(torch.zeros(4, 2), torch.tensor([0, 1, 1, 0])).isfinite()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheduler", names("scheduler"))
 @pytest.mark.parametrize("optimizer", names("optimizer"))
 def test_each_optimizer_with_each_scheduler(optimizer: str, scheduler: str) -> None:

@@ -24,6 +24,7 @@ TYPES = {"16-true": torch.float16, "bf16-true": torch.bfloat16, "64-true": torch
 THEN_HEAD = [{"epochs": 2, "freeze": []}, {"epochs": None, "freeze": ["backbone"]}]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", TYPES)
 def test_batches_follow_the_networks_type_and_metrics_do_not(folder, tmp_path, precision):
     """Every way to the network: training, validation, exact statistics, features of what is frozen, prediction."""

@@ -47,6 +47,7 @@ def compare(tmp_path: Path, **settings: Any) -> None:
     assert differences(half_way["state_dict"], saved(tmp_path / "stopped", "last")["state_dict"]) != []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheduler", tiny_run.SCHEDULERS)
 def test_with_each_scheduler(tmp_path: Path, scheduler: str) -> None:
     compare(tmp_path, scheduler=scheduler, multipliers={"backbone": 0.1})

@@ -82,7 +82,8 @@ def test_a_grey_mean_of_ones_own_is_kept(caplog):
     assert "averages" not in caplog.text
 
 
-@pytest.mark.parametrize("name", ["mobilenetv3_small", *(pytest.param(f.stem, marks=pytest.mark.slow) for f in FILES)])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [f.stem for f in FILES])
 def test_one_grey_channel_trains_to_the_report(name, folder, tmp_path):
     named = [f"model.name={NEED_A_NAME[name]}"] if name in NEED_A_NAME else []
     run_door(

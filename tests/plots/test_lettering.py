@@ -14,6 +14,8 @@ from medcls.plots.lettering import drawable, font_families
 
 CHINESE = ("得病", "正常")
 
+pytestmark = pytest.mark.usefixtures("drawn_figures")
+
 
 @pytest.fixture(autouse=True)
 def _fresh_fonts(monkeypatch):

@@ -75,6 +75,7 @@ def cases():
         yield pytest.param(labels, scores, groups, how, id=f"{n}-{positives}-{kind}-{grouping}")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("labels", "scores", "groups", "how"), list(cases()))
 def test_a_tiny_table_is_judged_and_told(labels, scores, groups, how, tmp_path, monkeypatch):
     monkeypatch.setattr(reporting, "draw", lambda *_, **__: [])  # figures have a test of their own

@@ -38,6 +38,7 @@ def test_p42_tutorial_002_as_a_table_is_told_that_its_roc_auc_is_the_balanced_ac
     assert "sensitivity 0.7179 and specificity 0.6253" in said
 
 
+@pytest.mark.usefixtures("drawn_figures")
 @pytest.mark.parametrize(
     "attempt",
     [

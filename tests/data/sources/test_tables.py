@@ -632,6 +632,7 @@ HAM = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layout", HAM)
 def test_the_shipped_skin_cancer_configuration_reads_every_layout(tmp_path, picture, layout):
     name, folders = HAM[layout]
