@@ -82,22 +82,20 @@ def test_there_is_one():
 def test_it_is_evaluated_to_the_same_numbers(here):
     kept = shutil.copytree(here / "run", here / "kept")
     shutil.rmtree(here / "run" / "predictions")
-    run_door(evaluate.main, f"run={here}/run")
+    run_door(evaluate.main, f"run={here}/run", "resamples=100")
     same_tables(here / "run", kept, rel=1e-5, checkpoint=True)
     same(metrics_of(here / "run"), today(metrics_of(kept)), rel=1e-5)
 
 
 def test_it_is_compared_and_started_from(here, tmp_path):
+    settings = yaml.safe_load((here / "made_by.yaml").read_text(encoding="utf-8"))
     run_door(
-        train.main, f"data.root={here}/images", "positive_class=malignant", "model=mobilenetv3_small",
-        "model.network.width=0.25", "data.image_size=32", "data.workers=0", "trainer.max_epochs=1", "resamples=100",
-        f"data.locked_test={here}/run/manifest.csv", f"model.weights={here}/run", f"hydra.run.dir={tmp_path}/next",
+        train.main, *settings, f"data.root={here}/images", f"data.locked_test={here}/run/manifest.csv",
+        f"model.weights={here}/run", f"hydra.run.dir={tmp_path}/next",
     )  # fmt: skip
     account = json.loads((tmp_path / "next" / "weights.json").read_text(encoding="utf-8"))
     assert account["source"] == f"{here}/run"
-    run_door(
-        compare.main, f"runs=[{here}/run,{tmp_path}/next]", "resamples=100", f"hydra.run.dir={tmp_path}/compared"
-    )
+    run_door(compare.main, f"runs=[{here}/run,{tmp_path}/next]", "resamples=100", f"hydra.run.dir={tmp_path}/compared")
     assert (tmp_path / "compared" / "comparison.md").is_file()
 
 
