@@ -16,12 +16,14 @@ from medcls import audit, compare, evaluate, train
 from medcls.cli import ending
 from medcls.cli.configuration import configurations, open_door, read_own, resumed
 from medcls.data.sources.folders import from_folders
+from medcls.data.sources.saved import as_begun
 from medcls.data.splits.split import split
 from medcls.errors import MedclsError
 from medcls.inference.load import weights_hash
 from medcls.models.weights import read_state
 from medcls.runs.run_folder import RunFolder
 from medcls.workflow import pictures, reporting
+from medcls.workflow.resuming import is_scored
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +77,7 @@ TESTED = [*FITTED, "predictions/test.csv"]
 JUDGED = [*TESTED, "metrics.json"]
 # What fails, what is whole by then, and what is not there yet.
 STAGES = {
-    "medcls.inference.predict.predict_split": ([], "predictions/val.csv"),
+    "medcls.inference.predict.Predictor.__call__": ([], "predictions/val.csv"),
     "medcls.workflow.reporting.fit": (PREDICTED, "policies.json"),
     "medcls.workflow.reporting.judge": (TESTED, "metrics.json"),
     "medcls.workflow.reporting.sources_of_run": (JUDGED, "report.html"),
@@ -88,7 +90,7 @@ STAGES = {
 
 # These come before the report is put together, and after; the rest are as the first of the latter.
 OFTEN = {
-    "medcls.inference.predict.predict_split",
+    "medcls.inference.predict.Predictor.__call__",
     "medcls.workflow.reporting.fit",
     "medcls.workflow.reporting.judge",
     "medcls.workflow.reporting.draw",
@@ -119,7 +121,7 @@ def test_what_was_made_before_a_fault_is_whole_and_the_command_that_goes_on_is_s
     "stage",
     of_stages(
         [
-            "medcls.inference.predict.predict_split",
+            "medcls.inference.predict.Predictor.__call__",
             "medcls.workflow.reporting.judge",
             "medcls.workflow.reporting.report",
         ],
@@ -323,7 +325,7 @@ def test_metrics_that_are_damaged_are_made_anew(tmp_path, left):
     folder.write_text("metrics.json", left)
     folder.write_text("report.html", "")
     folder.write_text("manifest.csv", "path,label,group,split,given_split,content,stamp\n")
-    assert not train.is_scored(OmegaConf.create({"evaluate_test": True}), folder)
+    assert not is_scored(folder, evaluate_test=True)
     folder.close()
 
 
@@ -510,7 +512,7 @@ def test_a_resumed_run_keeps_the_splits_that_it_began_with(folder, tmp_path):
     assert not begun.rows["split"].equals(manifest.rows["split"])
     saved = tmp_path / "manifest.csv"
     saved.write_text(begun.to_csv())
-    kept = train.as_begun(manifest, saved)
+    kept = as_begun(manifest, saved)
     assert kept.fingerprint() == begun.fingerprint() and "the splits are those of the run's" in kept.notes[-1]
     saved.write_text(begun.with_rows(begun.rows.assign(label="a")).to_csv())
-    assert train.as_begun(manifest, saved) is manifest
+    assert as_begun(manifest, saved) is manifest

@@ -15,6 +15,7 @@ from omegaconf import OmegaConf
 from PIL import Image
 
 from medcls import train
+from medcls.cli.training import seed
 from medcls.errors import MedclsError
 from medcls.evaluation.predictions import read_csv
 from medcls.inference.load import weights_hash
@@ -356,7 +357,7 @@ def test_p40_nothing_is_silenced():
 
 def test_errors_are_ours(folder):
     with pytest.raises(MedclsError):
-        train.seed("abc")
+        seed("abc")
 
 
 def test_train_log_has_what_the_terminal_does_not_show(finished):
