@@ -74,9 +74,9 @@ def audit(cfg: DictConfig, folder: RunFolder) -> int:
     from medcls.auditing.locked import earlier_tests
     from medcls.auditing.page import page
     from medcls.auditing.record import record
-    from medcls.cli import terminal
     from medcls.data.manifest import read_exclusions
     from medcls.statistics.sample_size import check_half_width
+    from medcls.workflow import terminal
 
     check_settings(cfg)
     half_width = check_half_width(cfg.precision_of_sensitivity)
@@ -183,7 +183,7 @@ def show_findings(findings: Sequence[Finding]) -> None:
     import pandas as pd
 
     from medcls.auditing.findings import LEVELS
-    from medcls.cli import terminal
+    from medcls.workflow import terminal
 
     ordered = sorted(findings, key=lambda finding: LEVELS.index(finding.level))
     table = pd.DataFrame([(finding.level, finding.title) for finding in ordered], columns=["level", "finding"])
@@ -199,7 +199,7 @@ def write_exclusions(folder: RunFolder, findings: Sequence[Finding], before: Seq
         What a former list already leaves out, and the new one goes on leaving out.
     """
     from medcls.auditing.exclusions import exclusions
-    from medcls.cli import terminal
+    from medcls.workflow import terminal
 
     text, listed, unlisted = exclusions(findings, before)
     for path in unlisted:

@@ -45,8 +45,8 @@ def run(cfg: DictConfig) -> None:
     if isinstance(days, bool) or not isinstance(days, int | float) or days < 0:
         raise MedclsError(f"older_than_days is {days!r}: give a number of days, at least 0.")
 
-    from medcls.cli import terminal
     from medcls.data import cache
+    from medcls.workflow import terminal
 
     terminal.start_log()
     now = datetime.datetime.now().astimezone()
@@ -63,7 +63,7 @@ def show(chosen: list[Kept]) -> None:
     """Print one line for each."""
     import pandas as pd
 
-    from medcls.cli import terminal
+    from medcls.workflow import terminal
 
     rows = [
         {

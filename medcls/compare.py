@@ -77,12 +77,11 @@ def compare(cfg: DictConfig, folder: RunFolder) -> None:
     named = entries(cfg)
 
     from medcls.cells import escaped
-    from medcls.cli import terminal
     from medcls.evaluation.contest import contest
     from medcls.evaluation.cross_validations import compare_cross_validations
     from medcls.report.contest_text import markdown
     from medcls.runs.test_readings import read_test
-    from medcls.workflow import finished_runs
+    from medcls.workflow import finished_runs, terminal
 
     terminal.start_log()
     positive = None if cfg.positive_class is None else str(cfg.positive_class)
@@ -219,8 +218,8 @@ def read(places: Sequence[Path], split: str, positive: str | None) -> list[Conte
 
 def show(found: Contest | Repeated) -> None:
     """Print the figures, the differences, and what can be concluded of them."""
-    from medcls.cli import terminal
     from medcls.report.contest_text import shown_note, tables
+    from medcls.workflow import terminal
 
     for stamp in found.stamps:
         log.warning("%s", stamp)

@@ -92,7 +92,7 @@ def main() -> None:
 
 def run(cfg: DictConfig) -> None:
     """Evaluate what is named, into the run's own folder or the one that Hydra chose; leave nothing of what failed."""
-    from medcls.cli import terminal
+    from medcls.workflow import terminal
 
     folder = RunFolder(Path(HydraConfig.get().runtime.output_dir))
     try:
@@ -189,8 +189,8 @@ class OpenedRun:
 
     def reopen(self, split: str) -> Manifest:
         """One of the run's own splits, its images where they lie now."""
-        from medcls.cli import terminal
         from medcls.data.sources.saved import reopen
+        from medcls.workflow import terminal
 
         with terminal.progress(f"reading {split} images") as progress:
             return reopen(
@@ -209,9 +209,9 @@ class OpenedRun:
         self, manifest: Manifest, split: str, views: int = 1, arithmetic: Arithmetic | None = None
     ) -> Predictions:
         """Predict any images, prepared as this run's network wants them; exactly, unless told otherwise."""
-        from medcls.cli import terminal
         from medcls.data.module import ImageDataModule
         from medcls.inference.predict import predict_split
+        from medcls.workflow import terminal
 
         data = ImageDataModule(
             manifest,

@@ -55,14 +55,14 @@ def train(cfg: DictConfig, run: RunFolder) -> float | None:
 
     from medcls import hardware
     from medcls.auditing.quick import audit_quickly
-    from medcls.cli import terminal, training
+    from medcls.cli import training
     from medcls.cli.foreseen import check_settings
     from medcls.inference.load import load
     from medcls.learning.checkpoints import best_score
     from medcls.learning.trainer_settings import check_trainer
     from medcls.models.summary import summarise
     from medcls.statistics.metrics import logged_metrics
-    from medcls.workflow import pictures, reporting, resuming, scoring
+    from medcls.workflow import pictures, reporting, resuming, scoring, terminal
 
     run.refuse_within(cfg.data.root)
     terminal.start_log(cfg.get("verbose", False))

@@ -627,7 +627,7 @@ def read_source(cfg: DictConfig, *, strict: bool, judged_by: MatchClasses | None
     MedclsError
         What the source, or the download, objects to.
     """
-    from medcls.cli import terminal
+    from medcls.workflow import terminal
 
     if cfg.get("resume") is not None:
         # Neither fetched nor made (phantoms): where from and where to would be the folder's word.

@@ -51,10 +51,10 @@ def seed(value: int) -> None:
 
 def read_images(cfg: DictConfig, settings: Mapping[str, Any]) -> tuple[Manifest, Manifest]:
     """The images as they are, and the same, each in one split; what was done to them is said."""
-    from medcls.cli import terminal
     from medcls.data.sources.saved import as_begun
     from medcls.data.splits.split import split, split_table
     from medcls.models.weights import read_state
+    from medcls.workflow import terminal
 
     whole = read_source(cfg, strict=True)
     if cfg.resume:
@@ -239,10 +239,10 @@ def make_trainer(
     """Lightning's trainer with what happens around the epochs, `others` last."""
     from lightning.pytorch.callbacks import EarlyStopping, EMAWeightAveraging, LearningRateMonitor, RichProgressBar
 
-    from medcls.cli import terminal
     from medcls.learning.callbacks import ExactBatchNorm, SeedEachEpoch
     from medcls.learning.checkpoints import AtomicCheckpointIO, checkpoints
     from medcls.learning.features import FrozenFeatures
+    from medcls.workflow import terminal
 
     features = FrozenFeatures(
         data.rows_of, data.views, data.without_images, len(data.manifest), machine.memory_for_images

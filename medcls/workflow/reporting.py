@@ -12,7 +12,6 @@ import pandas as pd
 import yaml
 
 from medcls.cells import unescaped
-from medcls.cli import terminal
 from medcls.data.reading.images import UnreadableImage
 from medcls.data.reading.thumbnails import thumbnail
 from medcls.errors import MedclsError
@@ -37,7 +36,7 @@ from medcls.statistics.intervals import MACRO
 from medcls.statistics.metrics import classification_metrics, predicted_classes
 from medcls.statistics.sample_size import HALF_WIDTH, check_half_width
 from medcls.wording import counted
-from medcls.workflow import pictures
+from medcls.workflow import pictures, terminal
 
 log = logging.getLogger(__name__)
 
