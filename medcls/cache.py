@@ -22,7 +22,7 @@ MIB = 2**20
 
 
 def main() -> None:
-    """Open the door."""
+    """Run the command."""
     open_door(run, "cache")
 
 

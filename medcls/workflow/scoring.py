@@ -1,5 +1,6 @@
 """From the best checkpoint to the report: predictions, decision rules and metrics, plots; each written when made."""
 
+import dataclasses
 import logging
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
@@ -68,19 +69,8 @@ def score(
     results = reporting.judge(tables, fitted, telling)
     reporting.write_results(run, results, fitted, manifest.stamps)
     reporting.show(results, readings)
-    name, command = named
-    sources = reporting.sources_of_run(
-        run,
-        name=name,
-        command=command,
-        telling=telling,
-        stamps=manifest.stamps,
-        readings=readings,
-        images=manifest.root,
-        preprocessing=data.preprocessing,
-        best_epoch=best.epoch,
-    )
-    reporting.write_report(run, results, sources, telling)
+    sources = reporting.sources_of_run(run, best, telling, named, manifest.root)
+    reporting.write_report(run, results, dataclasses.replace(sources, readings=readings), telling)
     log.info("the report: %s", run.report)
     log.info("run folder: %s", run.path)
 
