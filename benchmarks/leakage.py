@@ -20,7 +20,8 @@ from scipy.stats import t
 from sklearn.model_selection import StratifiedGroupKFold
 
 from medcls import hardware
-from medcls.cli.configuration import build, configurations, offer_experiments
+from medcls.cli.building import build
+from medcls.cli.shipped import configurations, offer_experiments
 from medcls.cli.training import choose_preprocessing, make_classifier, make_loaders
 from medcls.data.manifest import Manifest
 from medcls.data.splits.near_copies import near_sets

@@ -16,7 +16,8 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from medcls.cli.audit_settings import asked_decoding, check_settings, read_images, try_to_split
-from medcls.cli.configuration import open_door, settle_paths, source_settings, split_settings
+from medcls.cli.data_source import settle_paths, source_settings, split_settings
+from medcls.cli.entry_point import run_command
 from medcls.errors import typed
 from medcls.runs.run_folder import RunFolder
 
@@ -31,7 +32,7 @@ log = logging.getLogger("medcls.audit")
 def main() -> None:
     """Run the command; exit code 1 where a data set has an error, 0 where it has none."""
     errors: list[int] = []
-    open_door(lambda cfg: errors.append(run(cfg)), "audit")
+    run_command(lambda cfg: errors.append(run(cfg)), "audit")
     sys.exit(int(any(errors)))
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from omegaconf import DictConfig
 
 from medcls import places
-from medcls.cli.configuration import open_door
+from medcls.cli.entry_point import run_command
 from medcls.errors import MedclsError
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ MIB = 2**20
 
 def main() -> None:
     """Run the command."""
-    open_door(run, "cache")
+    run_command(run, "cache")
 
 
 def run(cfg: DictConfig) -> None:

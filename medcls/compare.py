@@ -14,8 +14,9 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from medcls import __version__
+from medcls.cli.building import plain
 from medcls.cli.comparison import check_settings, entries, question, read
-from medcls.cli.configuration import open_door, plain
+from medcls.cli.entry_point import run_command
 from medcls.runs.run_folder import RunFolder
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ SETTINGS = (
 
 def main() -> None:
     """Run the command."""
-    open_door(run, "compare")
+    run_command(run, "compare")
 
 
 def run(cfg: DictConfig) -> None:

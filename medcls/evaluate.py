@@ -9,7 +9,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from medcls.cli import evaluation_settings as settings
-from medcls.cli.configuration import open_door
+from medcls.cli.entry_point import run_command
 from medcls.cli.evaluations import evaluate_folds, evaluate_table
 from medcls.cli.importing import import_large
 from medcls.cli.opened_runs import find_run, open_run
@@ -20,7 +20,7 @@ from medcls.runs.stored import refuse_links_out
 
 def main() -> None:
     """Run the command."""
-    open_door(run, "evaluate")
+    run_command(run, "evaluate")
 
 
 def run(cfg: DictConfig) -> None:

@@ -12,7 +12,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from medcls.cli import configuration, ending
+from medcls.cli import building, data_source, ending, entry_point, resume, stored_configuration
 from medcls.cli.importing import import_large
 from medcls.runs.run_folder import RunFolder
 from medcls.runs.stored import refuse_links_out, refuse_ways_out
@@ -23,7 +23,7 @@ log = logging.getLogger("medcls.train")
 
 def main() -> None:
     """Run the command."""
-    configuration.open_door(run, "train")
+    entry_point.run_command(run, "train")
 
 
 def run(cfg: DictConfig) -> float | None:
@@ -33,13 +33,13 @@ def run(cfg: DictConfig) -> float | None:
     try:
         folder.claim()
         if cfg.resume:
-            cfg = configuration.resumed(cfg, HydraConfig.get().overrides.task)
+            cfg = resume.resumed(cfg, HydraConfig.get().overrides.task)
             refuse_links_out(folder.path, trust=cfg.trust)
         else:
             folder.refuse_if_taken(by_training=True)
             # What depends on how and from where the command was started is fixed, so that the saved file says it.
             cfg.evaluate_test = not sweeping if cfg.evaluate_test is None else cfg.evaluate_test
-            configuration.settle_paths(cfg)
+            data_source.settle_paths(cfg)
         return train(cfg, folder)
     finally:
         folder.close()
@@ -66,16 +66,16 @@ def train(cfg: DictConfig, run: RunFolder) -> float | None:
 
     run.refuse_within(cfg.data.root)
     terminal.start_log(cfg.get("verbose", False))
-    machine = hardware.choose(cfg.data.workers, cfg.keep_memory, jobs=configuration.jobs_at_once())
+    machine = hardware.choose(cfg.data.workers, cfg.keep_memory, jobs=entry_point.jobs_at_once())
     for line in machine.reasons:
         log.debug(line)
     training.seed(cfg.seed)
-    check_trainer(configuration.plain(cfg.trainer))
-    refuse_ways_out(configuration.plain(cfg.logger))
+    check_trainer(building.plain(cfg.trainer))
+    refuse_ways_out(building.plain(cfg.logger))
 
     over = finished = False
     if cfg.resume:
-        own = configuration.read_own(run.path, trust=cfg.trust)
+        own = stored_configuration.read_own(run.path, trust=cfg.trust)
         over = resuming.has_ended(run, cfg.trainer.max_epochs, own.trainer.max_epochs)
         finished = over and resuming.is_scored(run, evaluate_test=cfg.evaluate_test)
         if finished and own.data == cfg.data:
@@ -83,15 +83,15 @@ def train(cfg: DictConfig, run: RunFolder) -> float | None:
             return None
 
     # Whatever can be refused is refused here, before the first epoch: settings first, then images.
-    telling = reporting.Telling.read(configuration.plain(cfg))
+    telling = reporting.Telling.read(building.plain(cfg))
     preprocessing = training.choose_preprocessing(cfg)
-    split = configuration.split_settings(cfg)
+    split = data_source.split_settings(cfg)
     check_settings(cfg, split, preprocessing, machine)
     for line in hardware.suggestions(str(cfg.trainer.precision), cfg.data.batch_size):
         log.debug("would suit this machine better: %s", line)
     whole, manifest = training.read_images(cfg, split)
     reporting.rehearse(manifest.rows, manifest.classes, manifest.positive, telling)
-    cut_by = split | configuration.source_settings(cfg)
+    cut_by = split | data_source.source_settings(cfg)
     findings = audit_quickly(
         whole, manifest, cut_by, resize=preprocessing.resize, half_width=telling.precision_of_sensitivity
     )
@@ -103,7 +103,7 @@ def train(cfg: DictConfig, run: RunFolder) -> float | None:
         return None
 
     steps = training.say_learning_rates(cfg, data)
-    name = resuming.own_identity(run) if cfg.resume else resuming.identity(configuration.plain(cfg), manifest)
+    name = resuming.own_identity(run) if cfg.resume else resuming.identity(building.plain(cfg), manifest)
     metrics = partial(logged_metrics, classes=manifest.classes, positive=manifest.positive)
     classifier, freezing, account = training.make_classifier(cfg, manifest, preprocessing, metrics, name)
     training.settle_batch_norm(cfg, classifier, steps)
@@ -134,10 +134,8 @@ def train(cfg: DictConfig, run: RunFolder) -> float | None:
     # The best checkpoint, and nothing else, is scored: the hash of its weights stands beside every number.
     run.written = {"checkpoints": None}
     with ending.saying_what_is_there(lambda error: scoring.what_is_there(run, manifest, cfg.evaluate_test, error)):
-        best = load(run.best, partial(configuration.build_own_network, own=cfg.model.network))
-        pictures.of_training(
-            run, configuration.plain(cfg.schedule.phases), epochs, best.epoch, cfg.monitor, manifest.stamp
-        )
+        best = load(run.best, partial(building.build_own_network, own=cfg.model.network))
+        pictures.of_training(run, building.plain(cfg.schedule.phases), epochs, best.epoch, cfg.monitor, manifest.stamp)
         title = f"{cfg.data.name}, {cfg.model.name}", f"python -m medcls.train {shlex.join(sys.argv[1:])}"
         device = trainer.strategy.root_device
         scoring.score(run, best, data, device, telling, cut_by if cfg.evaluate_test else None, title)

@@ -11,7 +11,7 @@ from doors import FAST, run_door
 from omegaconf import OmegaConf
 
 from medcls import evaluate, train
-from medcls.cli.configuration import configurations
+from medcls.cli.shipped import configurations
 from medcls.cli.training import make_loss
 from medcls.data.manifest import Manifest, in_order
 from medcls.data.sources import assembly

@@ -13,7 +13,7 @@ from test_endings import ended
 
 from medcls import compare, evaluate, train
 from medcls.archives import damage
-from medcls.cli.configuration import build_network
+from medcls.cli.building import build_network
 from medcls.cli.opened_runs import open_run
 from medcls.data.manifest import fingerprint, read_rows
 from medcls.errors import MedclsError

@@ -14,7 +14,10 @@ from omegaconf import DictConfig, OmegaConf
 
 from medcls import audit, compare, evaluate, train
 from medcls.cli import ending
-from medcls.cli.configuration import configurations, open_door, read_own, resumed
+from medcls.cli.entry_point import run_command
+from medcls.cli.resume import resumed
+from medcls.cli.shipped import configurations
+from medcls.cli.stored_configuration import read_own
 from medcls.data.sources.folders import from_folders
 from medcls.data.sources.saved import as_begun
 from medcls.data.splits.split import split
@@ -174,7 +177,7 @@ def test_what_is_no_fault_of_the_program_is_said_in_a_sentence(monkeypatch, caps
 
     # Its standard output is what a closed pipe would take away; pytest needs it.
     monkeypatch.setattr("os.dup2", lambda *_: None)
-    ended_with, said = ended(lambda: open_door(task, "cache"), monkeypatch, capsys)
+    ended_with, said = ended(lambda: run_command(task, "cache"), monkeypatch, capsys)
     assert ended_with == code and says in said
     assert ("Traceback" in said) == (code == 1)
     assert ("the rest of it" in said) == (isinstance(error, BaseException) and code != 141)
@@ -457,7 +460,7 @@ def test_a_job_of_a_sweep_that_fails_leaves_the_others_their_turn(tmp_path, monk
         done.append(cfg.older_than_days)
 
     arguments = ("-m", "clear=true", "older_than_days=1,2,3,4", f"hydra.sweep.dir={tmp_path}/sweep")
-    ended_with, said = ended(lambda: open_door(task, "cache"), monkeypatch, capsys, *arguments)
+    ended_with, said = ended(lambda: run_command(task, "cache"), monkeypatch, capsys, *arguments)
     assert ended_with == code and done == [1, 4]
     assert said.rstrip().endswith(
         f"medcls: 2 of 4 jobs failed:\n  job 1 (older_than_days=2): {says}\n  job 2 (older_than_days=3): {says}"
@@ -473,7 +476,7 @@ def test_an_interruption_ends_a_sweep(tmp_path, monkeypatch, capsys):
         raise KeyboardInterrupt
 
     arguments = ("-m", "older_than_days=1,2", f"hydra.sweep.dir={tmp_path}/sweep")
-    assert ended(lambda: open_door(task, "cache"), monkeypatch, capsys, *arguments)[0] == 130
+    assert ended(lambda: run_command(task, "cache"), monkeypatch, capsys, *arguments)[0] == 130
     assert done == [1]
 
 

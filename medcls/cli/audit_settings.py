@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
-from medcls.cli.configuration import plain, read_source
+from medcls.cli.building import plain
+from medcls.cli.data_source import read_source
 from medcls.errors import MedclsError
 
 if TYPE_CHECKING:

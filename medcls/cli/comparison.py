@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
-from medcls.cli.configuration import plain
+from medcls.cli.building import plain
 from medcls.errors import MedclsError, nearest
 
 if TYPE_CHECKING:

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from medcls.cli.configuration import configurations, plain
+from medcls.cli.building import plain
 from medcls.cli.opened_runs import OpenedRun
+from medcls.cli.shipped import configurations
 from medcls.errors import MedclsError
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ import inspect
 from collections.abc import Mapping
 from typing import Any
 
-from medcls.cli.configuration import build, plain
+from medcls.cli.building import build, plain
 from medcls.data.module import check_loading
 from medcls.data.splits import split as splits
 from medcls.errors import MedclsError
@@ -21,7 +21,7 @@ A_FEW = 10
 
 
 def check_settings(
-    cfg: Any,  # noqa: ANN401 - a configuration: only configuration.py knows what that is
+    cfg: Any,  # noqa: ANN401 - a configuration: only this room knows what that is
     split: Mapping[str, Any],
     preprocessing: Preprocessing,
     machine: Hardware,
@@ -33,7 +33,7 @@ def check_settings(
     cfg : configuration
         As `conf/train.yaml` describes it.
     split : mapping
-        As `configuration.split_settings` gives it.
+        As `data_source.split_settings` gives it.
 
     Raises
     ------

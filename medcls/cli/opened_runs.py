@@ -12,16 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
-from medcls.cli.configuration import (
-    build,
-    build_network,
-    check_trust,
-    jobs_at_once,
-    plain,
-    read_own,
-    source_settings,
-    split_settings,
-)
+from medcls.cli.building import build, build_network, plain
+from medcls.cli.data_source import source_settings, split_settings
+from medcls.cli.entry_point import jobs_at_once
+from medcls.cli.stored_configuration import check_trust, read_own
 from medcls.errors import MedclsError
 from medcls.runs.run_folder import RunFolder, read_json
 from medcls.workflow.finished_runs import differences, runs_in

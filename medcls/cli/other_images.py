@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from medcls.cli.configuration import plain, read_source, settle_paths
+from medcls.cli.building import plain
+from medcls.cli.data_source import read_source, settle_paths
 from medcls.cli.opened_runs import OpenedRun
 from medcls.errors import MedclsError
 

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig, OmegaConf
 
 from medcls import __version__
-from medcls.cli.configuration import build, plain, read_source
+from medcls.cli.building import build, plain
+from medcls.cli.data_source import read_source
 from medcls.errors import MedclsError
 from medcls.fitting import check_fits
 from medcls.runs.run_folder import RunFolder

@@ -6,8 +6,9 @@ from doors import FAST
 from hydra import compose, initialize_config_dir
 
 from medcls import train
-from medcls.cli.configuration import configurations, split_settings
+from medcls.cli.data_source import split_settings
 from medcls.cli.foreseen import check_settings
+from medcls.cli.shipped import configurations
 from medcls.cli.training import choose_preprocessing
 from medcls.errors import MedclsError
 from medcls.hardware import Hardware

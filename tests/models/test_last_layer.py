@@ -11,7 +11,8 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
-from medcls.cli.configuration import build_network, configurations
+from medcls.cli.building import build_network
+from medcls.cli.shipped import configurations
 from medcls.cli.training import choose_preprocessing, make_classifier
 from medcls.learning.classifier import Classifier
 from medcls.models.zoo import last_layer, start_small
