@@ -41,9 +41,9 @@ def run(cfg: DictConfig) -> None:
     """
     clear, days = cfg["clear"], cfg["older_than_days"]  # cfg.clear is a method of every mapping
     if not isinstance(clear, bool):
-        raise MedclsError(f"clear is {clear!r}: give true or false.")
+        raise MedclsError(f"clear is {clear!r}: give true or false.", kind="bad_value")
     if isinstance(days, bool) or not isinstance(days, int | float) or days < 0:
-        raise MedclsError(f"older_than_days is {days!r}: give a number of days, at least 0.")
+        raise MedclsError(f"older_than_days is {days!r}: give a number of days, at least 0.", kind="bad_value")
 
     from medcls.data import cache
     from medcls.workflow import terminal

@@ -51,7 +51,8 @@ def other_images(cfg: DictConfig, opened: OpenedRun) -> tuple[Manifest, int]:
     if manifest.unreadable:
         raise MedclsError(
             f"{len(manifest.unreadable)} of the images cannot be read:\n"
-            + "\n".join(f"  {failure}" for failure in manifest.unreadable[:20])
+            + "\n".join(f"  {failure}" for failure in manifest.unreadable[:20]),
+            kind="unreadable_images",
         )
     known = read_rows(opened.folder.manifest)
     exclude_file = own.get("exclude_file")
@@ -93,5 +94,6 @@ def refuse_other_preparation(cfg: DictConfig, opened: OpenedRun) -> None:
         if name in typed and asked is not None and asked != own[name]:
             raise MedclsError(
                 f"data.{name}={plain(cfg.data[name])}: images are prepared as the run's network was trained on them, "
-                f"with data.{name}={own[name]}. Leave it out."
+                f"with data.{name}={own[name]}. Leave it out.",
+                kind="other_preprocessing",
             )
