@@ -101,7 +101,7 @@ def survey(
             )
         except UnreadableImage as error:
             # Its cause holds frames, and so the bytes of the file; a long list of failures must not.
-            return UnreadableImage(error.reason, error.path)
+            return UnreadableImage(error.reason, error.path, error.kind)
 
     table = FactsTable()
     failures: list[UnreadableImage] = []
