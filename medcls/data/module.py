@@ -92,6 +92,7 @@ class ImageStore:
                         "cache: kept images do not bear their checksums, first that of %s: each is dropped, and its "
                         "file is read again",
                         self._paths[row],
+                        extra={"rule": "cached_images_damaged"},
                     )
                 self._said_damaged = True
                 self._place[row] = -1

@@ -163,7 +163,9 @@ class InParts:
                     ) from error
             # Not while the error is handled, which holds on to what the failed pass had made.
             self._most = self._most // 2
-            log.warning("memory ran out: from here on %d image(s) at a time", self._most)
+            log.warning(
+                "memory ran out: from here on %d image(s) at a time", self._most, extra={"rule": "memory_ran_out"}
+            )
             torch.cuda.empty_cache()
 
     def _part(self, images: Tensor) -> Tensor:

@@ -234,6 +234,7 @@ class FreezeSchedule(lightning.Callback):
                         index + 1,
                         self.starts()[index],
                         trainer.max_epochs,
+                        extra={"rule": "phase_never_reached"},
                     )
 
     def on_train_epoch_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:

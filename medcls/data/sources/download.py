@@ -117,7 +117,7 @@ def fetch(
             kind="nothing_published",
         )
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        log.info("%s is there already: nothing is downloaded", target)
+        log.info("%s is there already: nothing is downloaded", target, extra={"rule": "already_downloaded"})
         return
     wanted = [PublishedFile(**file) for file in files]  # type: ignore[arg-type]
     check_room(wanted, unpacked_bytes, target)

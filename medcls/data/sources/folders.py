@@ -340,6 +340,7 @@ def from_folders(
             "measured on them says anything about patients. For images of your own: data.root=/path/to/images",
             root.absolute(),
             PHANTOMS_MADE,
+            extra={"rule": "phantoms_made"},
         )
         phantoms.ensure_phantoms(root)
     stamps: tuple[str, ...] = ()

@@ -69,7 +69,7 @@ def read_table(path: Path, setting: str = "data.csv") -> tuple[pd.DataFrame, lis
             f"The {'second' if stated else 'first'} line of {path} names {len(header)} column(s): "
             f"{shown(header) or 'it is empty'}. It must name the columns, separated by "
             f"{', '.join(SEPARATORS.values())}.",
-            kind="missing_column",
+            kind="unreadable_table",
         )
     if not rows:
         raise MedclsError(f"{path} names its columns and holds no row.", kind="no_rows")
@@ -136,7 +136,8 @@ def read_text(path: Path, setting: str) -> str:
         if mark in text:
             line = text.count("\n", 0, text.index(mark)) + 1
             raise MedclsError(
-                f"{path} ({setting}), line {line}, holds {what}? Save the table as CSV in UTF-8.", kind="not_utf8"
+                f"{path} ({setting}), line {line}, holds {what}? Save the table as CSV in UTF-8.",
+                kind="unreadable_table",
             )
     return text if "\n" in text else text.replace("\r", "\n")  # how an old Macintosh ended its lines
 
