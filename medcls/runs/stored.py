@@ -76,7 +76,8 @@ def check_targets(node: object, shipped: Mapping[str, Collection[str]], where: s
     if foreign:
         raise MedclsError(
             f"{where} asks to build {', '.join(sorted(set(foreign)))}, which medcls does not ship for that. Whatever "
-            "is named so is run: if you trust where the run folder comes from, add trust=true."
+            "is named so is run: if you trust where the run folder comes from, add trust=true.",
+            kind="foreign_target",
         )
 
 
