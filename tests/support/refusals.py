@@ -1,4 +1,4 @@
-"""What is refused or logged is asked for by its kind or rule; how it is worded is nobody's business but the reader's."""
+"""What is refused is asked for by its kind; how the sentence is worded is nobody's business but the reader's."""
 
 import contextlib
 import re
