@@ -110,7 +110,10 @@ class Preprocessing:
         if not self.range[0] < self.range[1]:
             raise MedclsError(f"preprocessing.range is {self.range}: black must come out below white.")
         if self.resize not in RESIZE_POLICIES:
-            raise MedclsError(f"preprocessing.resize is {self.resize!r}: choose one of {', '.join(RESIZE_POLICIES)}.")
+            raise MedclsError(
+                f"preprocessing.resize is {self.resize!r}: choose one of {', '.join(RESIZE_POLICIES)}.",
+                kind="bad_value",
+            )
         if self.interpolation not in INTERPOLATIONS:
             raise MedclsError(
                 f"preprocessing.interpolation is {self.interpolation!r}: choose one of {', '.join(INTERPOLATIONS)}."

@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from html_pages import read
+from refusals import refused
 
-from medcls.errors import MedclsError
 from medcls.evaluation.assessment import Assessment, assess
 from medcls.evaluation.calibration import calibration_line, scores_and_events
 from medcls.evaluation.folds import over_folds
@@ -348,7 +348,7 @@ def test_p09_a_figure_of_the_selection_split_is_called_no_test(policies):
 
 def test_p33_checkpoints_are_not_mixed(headline):
     other = predictions("val", checkpoint="another")
-    with pytest.raises(MedclsError, match="different checkpoints"):
+    with refused("different_checkpoints", "test: c0ffee, val: another"):
         told_of(headline, [assess(other, not_fitted(other), resamples=100)])
 
 
