@@ -516,7 +516,8 @@ def show(results: Results, readings: Readings | None, of: str = "Best checkpoint
     """Print what each split says of a classifier, side by side; and what is undefined, or worthless, and why."""
     for said in (worse_than_chance(results.headline), missed_target(results.headline)):
         if said is not None:
-            log.warning("%s: %s. %s", results.headline.table.name, *said)
+            name = results.headline.table.name
+            log.warning("%s: %s. %s", name, said.title, said.text, extra={"rule": said.rule})
     columns: dict[str, list[str]] = {}
     names = [name for name in SHOWN if name in results.headline.metrics.values]
     for one in results.splits:
