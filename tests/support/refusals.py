@@ -41,11 +41,6 @@ def refused_command(kind: str, names: tuple[str, ...], main: Callable[[], None],
     return error
 
 
-def rules(caplog: pytest.LogCaptureFixture) -> list[str]:
-    """The identifiers of the log records that have one, in their order."""
-    return [record.rule for record in caplog.records if hasattr(record, "rule")]
-
-
 def check(error: MedclsError, kind: str, *names: str) -> None:
     """The kind of an error, and what its message names."""
     assert error.kind == kind, f"{error.kind!r} instead of {kind!r}: {error}"
