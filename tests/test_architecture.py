@@ -25,9 +25,9 @@ MAY_IMPORT = {
     "report": {"evaluation", "statistics", "plots", "runs"},
     "auditing": {"data", "statistics", "report", "runs"},
     "inference": {"data", "models", "learning", "evaluation"},
-    "cli": {"data", "models", "learning", "inference", "runs"},
 }
 MAY_IMPORT["workflow"] = set(MAY_IMPORT)
+MAY_IMPORT["cli"] = set(MAY_IMPORT)
 ROOMS = frozenset(MAY_IMPORT)
 
 MENDED_NEXT = {

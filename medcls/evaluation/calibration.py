@@ -277,9 +277,9 @@ def scores_and_events(table: Predictions) -> tuple[Floats, Integers]:
 
 def _check_bins(bins: int, binning: str) -> None:
     if bins < 1:
-        raise MedclsError(f"{bins} bins: give at least one.")
+        raise MedclsError(f"{bins} bins: give at least one.", kind="bad_value")
     if binning not in ("equal_mass", "equal_width"):
-        raise MedclsError(f"Bins are equal_mass or equal_width, not {binning!r}.")
+        raise MedclsError(f"Bins are equal_mass or equal_width, not {binning!r}.", kind="bad_value")
 
 
 def _bins(predicted: Floats, bins: int, binning: Binning) -> tuple[Integers, list[tuple[float, float]]]:
@@ -629,11 +629,17 @@ def shift_prior(table: Predictions, trained: Mapping[str, float], deployed: Mapp
     )
     if (before == 0).any():
         name = table.classes[int(np.argmin(before))]
-        raise MedclsError(f"The trained share of {name!r} is 0: a class that was never seen cannot be re-weighted.")
+        raise MedclsError(
+            f"The trained share of {name!r} is 0: a class that was never seen cannot be re-weighted.",
+            kind="class_without_images",
+        )
     weighted = table.probabilities() * (after / before)
     total = weighted.sum(axis=1, keepdims=True)
     if (total == 0).any():
-        raise MedclsError("A row gives all its probability to classes that are said not to occur where it is deployed.")
+        raise MedclsError(
+            "A row gives all its probability to classes that are said not to occur where it is deployed.",
+            kind="class_without_images",
+        )
     return table.with_probabilities(weighted / total)
 
 
@@ -644,11 +650,14 @@ def _shares(classes: tuple[str, ...], given: Mapping[str, float], what: str) -> 
         wrong = f"names {unknown[0]!r}" if unknown else f"says nothing of {', '.join(missing)}"
         raise MedclsError(
             f"The {what} prevalence {wrong}; the classes are {', '.join(classes)}, of which one may be left out."
-            f"{nearest(unknown[0], classes) if unknown else ''}"
+            f"{nearest(unknown[0], classes) if unknown else ''}",
+            kind="unknown_class" if unknown else "missing_class",
         )
     rest = 1 - sum(given.values())
     shares = np.array([given.get(name, rest) for name in classes], np.float64)
     if not (np.isfinite(shares).all() and (shares >= 0).all() and abs(shares.sum() - 1) <= _ROUNDED):
         listed = ", ".join(f"{name} {share:g}" for name, share in zip(classes, shares, strict=True))
-        raise MedclsError(f"The {what} prevalence is {listed}: shares from 0 to 1 that sum to one are wanted.")
+        raise MedclsError(
+            f"The {what} prevalence is {listed}: shares from 0 to 1 that sum to one are wanted.", kind="bad_value"
+        )
     return shares / shares.sum()

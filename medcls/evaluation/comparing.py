@@ -301,10 +301,14 @@ def check_metric(metric: str, classes: Sequence[str]) -> None:
         There is no such metric, or not with so many classes.
     """
     if metric not in METRICS:
-        raise MedclsError(f"Compared can be {', '.join(METRICS)}, not {metric!r}.{nearest(str(metric), METRICS)}")
+        raise MedclsError(
+            f"Compared can be {', '.join(METRICS)}, not {metric!r}.{nearest(str(metric), METRICS)}",
+            kind="unknown_metric",
+        )
     if metric not in metrics_of(classes):
         raise MedclsError(
-            f"With {len(classes)} classes there is no one {WORDS[metric]}: compare {enumerated(metrics_of(classes))}."
+            f"With {len(classes)} classes there is no one {WORDS[metric]}: compare {enumerated(metrics_of(classes))}.",
+            kind="not_binary",
         )
 
 
@@ -319,7 +323,8 @@ def check_paired(first: Predictions, second: Predictions, names: tuple[str, str]
     if (set(first.classes), first.positive) != (set(second.classes), second.positive):
         raise MedclsError(
             f"{names[0]} has the classes {', '.join(first.classes)} (positive: {first.positive}), {names[1]} has "
-            f"{', '.join(second.classes)} (positive: {second.positive}): only the same classes can be compared."
+            f"{', '.join(second.classes)} (positive: {second.positive}): only the same classes can be compared.",
+            kind="different_classes",
         )
     mine, theirs = first.rows.set_index("path"), second.rows.set_index("path")
     for here, there, name in ((mine, theirs, names[0]), (theirs, mine, names[1])):
@@ -327,7 +332,8 @@ def check_paired(first: Predictions, second: Predictions, names: tuple[str, str]
         if len(only):
             raise MedclsError(
                 f"{len(only)} image(s) were predicted by {name} alone, as {only[0]!r}: two classifiers are compared on "
-                f"the same images. {names[0]} has {len(mine)}, {names[1]} has {len(theirs)}."
+                f"the same images. {names[0]} has {len(mine)}, {names[1]} has {len(theirs)}.",
+                kind="different_images",
             )
     theirs = theirs.loc[mine.index]
     for column in ("label", "group"):
@@ -335,7 +341,8 @@ def check_paired(first: Predictions, second: Predictions, names: tuple[str, str]
         if len(differ):
             raise MedclsError(
                 f"{len(differ)} image(s) have another {column} in {names[0]} than in {names[1]}, as {differ[0]!r} "
-                f"({mine.loc[differ[0], column]!r} and {theirs.loc[differ[0], column]!r}): mend the tables first."
+                f"({mine.loc[differ[0], column]!r} and {theirs.loc[differ[0], column]!r}): mend the tables first.",
+                kind="rows_disagree",
             )
 
 

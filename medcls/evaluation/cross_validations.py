@@ -272,24 +272,31 @@ def check_same_folds(contestants: Sequence[CrossValidation]) -> None:
     for one in contestants:
         twice = [f"{fold.name}" for fold in one.folds if Counter(each.key for each in one.folds)[fold.key] > 1]
         if twice:
-            raise MedclsError(f"{one.name} has {twice[0]} more than once: give each run of a cross-validation once.")
+            raise MedclsError(
+                f"{one.name} has {twice[0]} more than once: give each run of a cross-validation once.",
+                kind="run_given_twice",
+            )
     for one in contestants[1:]:
         mine, theirs = ({fold.key: fold for fold in each.folds} for each in (first, one))
         for here, there, name in ((mine, theirs, first.name), (theirs, mine, one.name)):
             if alone := [fold.name for key, fold in here.items() if key not in there]:
                 raise MedclsError(
                     f"{counted(len(alone), 'run')} of {name} alone: {enumerated(alone)}. Cross-validations are "
-                    f"compared fold by fold: {first.name} has {len(mine)}, {one.name} has {len(theirs)}."
+                    f"compared fold by fold: {first.name} has {len(mine)}, {one.name} has {len(theirs)}.",
+                    kind="different_folds",
                 )
         for key, fold in mine.items():
             check_paired(fold.table, theirs[key].table, (f"{first.name}, {fold.name},", f"{one.name}, {fold.name},"))
     if len(first.folds) < 2:
-        raise MedclsError(f"{first.name} has one run alone: a cross-validation has two folds, or seeds, or more.")
+        raise MedclsError(
+            f"{first.name} has one run alone: a cross-validation has two folds, or seeds, or more.", kind="too_few_runs"
+        )
     if len({frozenset(fold.table.rows["path"]) for fold in first.folds}) == 1:
         raise MedclsError(
             f"All {len(first.folds)} runs of {first.name} are judged on the same images, as where a test split came "
             "with the data: how much the figures owe to these very images, their spread does not show. Train folds "
-            "(-m data.folds=5 data.fold=0,1,2,3,4), or compare single runs with runs=[A,B]."
+            "(-m data.folds=5 data.fold=0,1,2,3,4), or compare single runs with runs=[A,B].",
+            kind="same_test_images",
         )
 
 

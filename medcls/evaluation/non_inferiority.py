@@ -28,7 +28,8 @@ def check_margin(margin: Any) -> float | None:  # noqa: ANN401 - what a person t
     if isinstance(margin, bool) or not isinstance(margin, int | float) or not 0 < margin < 1:
         raise MedclsError(
             f"margin is {margin!r}: give how much worse the first may be and still serve, above 0 and below 1, as "
-            "margin=0.05."
+            "margin=0.05.",
+            kind="bad_value",
         )
     return float(margin)
 

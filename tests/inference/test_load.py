@@ -7,7 +7,7 @@ import torch
 from refusals import refused
 from torch import nn
 
-from medcls.cli.configuration import build_network as build
+from medcls.cli.building import build_network as build
 from medcls.inference.load import ClassLogits, add_policies, load, weights_hash
 
 build_network = partial(build, trust=False)

@@ -11,7 +11,7 @@ from doors import FAST, run_door
 from refusals import refused
 
 from medcls import train
-from medcls.cli.configuration import configurations
+from medcls.cli.shipped import configurations
 from medcls.learning.trainer_settings import batches_an_epoch, check_trainer
 
 # What works, in few runs: a run, the values that are tried in it.

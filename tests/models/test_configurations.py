@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 from refusals import check, rules
 
 from medcls import train
-from medcls.train import choose_preprocessing
+from medcls.cli.training import choose_preprocessing
 
 FOLDER = Path(__file__).parents[2] / "conf" / "model"
 FILES = sorted(FOLDER.glob("*.yaml"))

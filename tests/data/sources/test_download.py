@@ -15,10 +15,10 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from refusals import refused, rules
 
-from medcls.cli import configuration
+from medcls.cli import shipped
 from medcls.data.sources import download
 
-CONF = configuration.configurations() / "conf"
+CONF = shipped.configurations() / "conf"
 
 
 class Server:
