@@ -355,7 +355,7 @@ def test_everything_is_listed_and_cleared():
     os.utime(former, (0, 0))
     latest, oldest = everything()
     assert [(kept.images, kept.used.year >= 2000) for kept in (latest, oldest)] == [(5, True), (3, False)]
-    assert latest.what.startswith("pixels 4 x 5, colour, 8 bits, letterbox, bilinear, window [-160.0, 240.0], frame 2")
+    assert noted([latest.what], "4 x 5", "8 bits", "letterbox", "bilinear", "[-160.0, 240.0]", "frame 2")
     assert latest.bytes > 5 * 60
     PixelCache(PREPROCESSING).find([name(0)])
     assert everything()[0].images == 3  # to be looked into is to be used

@@ -465,7 +465,7 @@ def test_p03_rows_without_a_group_are_counted(root):
 
 
 def test_one_row_an_image_else_the_lines_are_named(root):
-    with refused("repeated_image", "1 image", "\n  a1.png: lines 2, 6, all a\n"):
+    with refused("repeated_image", "1 image", "\n  a1.png: lines 2, 6", " a\n"):
         rows_of(root, GOOD + "a1.png,a\n")
     with refused("repeated_image", "2 image", "\n  b1.png: lines 4, 7", "(b, a)\n  a1.png"):
         rows_of(root, GOOD + "./a1.png,a\nb1.png,a\n")
