@@ -16,7 +16,8 @@ from sklearn.linear_model import LogisticRegression
 from medcls.errors import MedclsError, nearest
 from medcls.evaluation.predictions import Predictions, check_fitted_with, check_may_fit, probabilities_of
 from medcls.evaluation.spread import NEARLY_SAME
-from medcls.statistics.analytic import Interval, undefined, wilson_limits
+from medcls.statistics import causes
+from medcls.statistics.analytic import BOOTSTRAP_OVER, Interval, undefined, wilson_limits
 from medcls.statistics.calibration_curve import CalibrationCurve, calibration_curve
 from medcls.statistics.intervals import bootstrap_limits
 from medcls.statistics.metrics import Floats, Integers
@@ -336,12 +337,12 @@ def calibration_line(predicted: Floats, events: Integers) -> CalibrationLine:
     """
     nan = float("nan")
     if not 0 < events.sum() < len(events):
-        return CalibrationLine(nan, nan, nan, "only one class has rows" if len(events) else "there are no rows")
+        return CalibrationLine(nan, nan, nan, causes.ONE_CLASS if len(events) else causes.NO_ROWS)
     odds = logit(np.clip(predicted, _EDGE, 1 - _EDGE))
     large = _in_the_large(odds, events)
     cases, others = odds[events == 1], odds[events == 0]
     if odds.min() == odds.max():
-        return CalibrationLine(nan, nan, large, "every row has the same probability")
+        return CalibrationLine(nan, nan, large, causes.SAME_PROBABILITY)
     if odds.std() < NEARLY_SAME:
         return CalibrationLine(nan, nan, large, "every row has nearly the same probability")
     if cases.min() >= others.max() or others.min() >= cases.max():
@@ -414,7 +415,7 @@ def calibration_test(table: Predictions) -> CalibrationTest:
     groups = group_numbers(table.clusters, len(table))
     count, nan = len(np.unique(groups)), float("nan")
     if not len(table):
-        return CalibrationTest(nan, nan, "the split has no images")
+        return CalibrationTest(nan, nan, causes.NO_IMAGES)
     logs = np.log(np.maximum(probabilities, _EDGE))
     residual = -probabilities
     residual[np.arange(len(labels)), labels] += 1
@@ -483,7 +484,7 @@ def calibration_figures(table: Predictions, resamples: int = 2000, seed: int = 0
     if not len(table):
         names = [(metric, name) for name in _judged(table) for metric in LINE]
         names += [(metric, whole) for metric in (*DISTANCES, ERROR, TEST)]
-        return _frame({name: undefined("the split has no images") for name in names})
+        return _frame({name: undefined(causes.NO_IMAGES) for name in names})
     lines = {}
     for name in _judged(table):
         k = table.classes.index(name)
@@ -495,7 +496,7 @@ def calibration_figures(table: Predictions, resamples: int = 2000, seed: int = 0
 
     drawn = bootstrap(figures, labels, groups, resamples, seed).values
     count = len(np.unique(groups)) if any_repeated(groups) else None
-    method = f"bootstrap over {'rows' if count is None else 'groups'}, one Newton step"
+    method = f"{BOOTSTRAP_OVER} {'rows' if count is None else 'groups'}, one Newton step"
     found = {}
     for place, (name, one) in enumerate(lines.items()):
         for column, (metric, value) in enumerate(zip(LINE, one.line.figures, strict=True)):

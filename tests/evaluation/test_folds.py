@@ -44,14 +44,16 @@ def test_each_fold_then_the_mean_then_the_pooled_rows():
 def test_a_standard_deviation_over_folds_is_no_interval():
     found = over_folds([fold(0), fold(1)], resamples=100).set_index("fold")
     assert found.loc[MEAN, ["low", "high"]].isna().all(axis=None)
-    assert (found.loc[MEAN, "note"] == "sd over folds, which is no interval").all()
+    assert (
+        found.loc[MEAN, "method"].str.contains("2 folds").all() and found.loc[MEAN, "note"].str.startswith("sd").all()
+    )
     assert found.loc[MEAN, "sd"].notna().all() and found.drop(MEAN)["sd"].isna().all()
 
 
 def test_pooled_rows_are_marked_as_mixing_models():
     found = over_folds([fold(0), fold(1, shift=2.0)], resamples=100)
     pooled = found[found["fold"] == POOLED]
-    assert pooled["note"].str.startswith("mixes models: one ranking of the scores of 2 networks").all()
+    assert pooled["note"].str.contains("2 networks").all()
     assert (pooled.set_index("metric")["n"].loc[["accuracy", "auroc"]] == 160).all()
 
 

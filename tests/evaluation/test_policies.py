@@ -9,7 +9,7 @@ from medcls.evaluation.assessment import assess
 from medcls.evaluation.policies import Policies, fit_policies, not_fitted
 from medcls.evaluation.recalibration import fit_logistic
 from medcls.evaluation.referral import fit_conformal_sets
-from medcls.evaluation.thresholds import fit_operating_point
+from medcls.evaluation.thresholds import NOT_FITTED, fit_operating_point
 
 
 def test_each_is_fitted_on_what_the_one_before_gives():
@@ -55,7 +55,7 @@ def test_what_was_not_fitted_says_so():
     table = predictions("test", 50)
     none = not_fitted(table)
     assert none.threshold is None and none.operating_point.threshold == 0.5
-    assert "not fitted" in none.operating_point.label()
+    assert NOT_FITTED in none.operating_point.label()
     assert none.calibrate(table) is table and none.checkpoint == "" and none.warnings == ()
 
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from refusals import refused
 from scipy.special import softmax
 
-from medcls.evaluation.predictions import Predictions
+from medcls.evaluation.predictions import FEW_ROWS, FITTED_TWICE, Predictions
 from medcls.evaluation.referral import ConformalSets, count_sets, fit_conformal_sets, rejection_curve
 
 THREE = ("a", "b", "c")
@@ -139,7 +139,7 @@ def test_p44_a_conformal_rule_is_not_fitted_on_test(split):
 def test_p44_a_conformal_rule_keeps_its_origin_and_goes_nowhere_else():
     rule = fit_conformal_sets(drawn(np.random.default_rng(0), 40, split="val"))
     assert (rule.split, rule.checkpoint, rule.n, rule.coverage) == ("val", "abc", 40, 0.9)
-    assert "fewer than 50" in rule.warnings[0] and "chose the checkpoint" in rule.warnings[1]
+    assert str(FEW_ROWS) in rule.warnings[0] and FITTED_TWICE["val"] in rule.warnings[1]
     assert ConformalSets.from_plain(json.loads(json.dumps(rule.to_plain()))) == rule
     with refused("different_checkpoints", "conformal rule", "abc"):
         rule.sets(drawn(np.random.default_rng(0), 5, checkpoint="def"))

@@ -9,6 +9,7 @@ import pytest
 import sklearn.metrics as sk
 from refusals import refused
 
+from medcls.statistics import causes
 from medcls.statistics.metrics import (
     LOWER_IS_BETTER,
     OF_THE_IMAGES,
@@ -124,7 +125,7 @@ def test_p50_one_class_gives_nan_and_a_reason(only):
 def test_p50_no_call_of_the_positive_class_leaves_precision_undefined():
     metrics = classification_metrics([0, 1, 1], [[0.9, 0.1], [0.8, 0.2], [0.7, 0.3]], BINARY, "malignant")
     assert np.isnan(metrics.values["precision"])
-    assert "called 'malignant'" in metrics.reasons["precision"]
+    assert metrics.reasons["precision"] == causes.none_called("malignant")
     assert metrics.values["f1"] == 0.0, "cases were there and none was found"
 
 
@@ -133,7 +134,7 @@ def test_p50_an_empty_split_is_all_nan(classes, positive):
     metrics = classification_metrics([], np.zeros((0, len(classes))), classes, positive)
     assert metrics.values["n"] == 0
     assert all(np.isnan(value) for name, value in metrics.values.items() if name != "n")
-    assert all("no images" in metrics.reasons[name] for name in metrics.values if name != "n")
+    assert all(metrics.reasons[name] == causes.NO_IMAGES for name in metrics.values if name != "n")
     assert metrics.majority_note() is None
 
 
@@ -142,7 +143,7 @@ def test_p51_an_accuracy_under_the_majority_is_called_out():
     always = np.tile([0.6, 0.4], (10, 1))
     metrics = classification_metrics(labels, always, BINARY, "malignant")
     assert metrics.values["accuracy"] == metrics.values["majority_baseline"] == 0.8
-    assert "does not beat 0.800" in metrics.majority_note()
+    assert "0.800" in metrics.majority_note()
     better = np.where(labels[:, None] == np.arange(2), 0.9, 0.1)
     assert classification_metrics(labels, better, BINARY, "malignant").majority_note() is None
 
@@ -153,7 +154,7 @@ def test_p52_classes_of_few_cases_are_named_with_their_counts(classes, positive)
     labels[-2] = 0  # the last class is left with 29, the first has 32
     probabilities = np.full((len(labels), len(classes)), 1 / len(classes))
     note = classification_metrics(labels, probabilities, classes, positive).few_cases_note(classes)
-    assert note.startswith(f"Fewer than 30 images of {classes[-1]} (29):")
+    assert f"{classes[-1]} (29)" in note and f"{classes[0]} (" not in note
     labels[-2:] = len(classes) - 1
     assert classification_metrics(labels, probabilities, classes, positive).few_cases_note(classes) is None
 
@@ -234,7 +235,7 @@ def test_p50_weighted_leaves_out_a_class_without_a_case_but_not_one_never_called
     assert metrics.weighted["sensitivity"] == pytest.approx((2 * 1 + 1 * 1 + 1 * 0) / 4)
     assert "weighted/sensitivity" not in metrics.reasons
     assert np.isnan(metrics.weighted["precision"])
-    assert metrics.reasons["weighted/precision"] == "no image was called 'none'"
+    assert metrics.reasons["weighted/precision"] == causes.none_called("none")
 
 
 @pytest.mark.parametrize(
