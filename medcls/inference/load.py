@@ -160,13 +160,13 @@ def check_is_of(checkpoint: Path, described: tuple[str, str], manifest: str, run
             f"{checkpoint} was trained on another manifest ({its_manifest}) than the manifest.csv of its run folder "
             f"({manifest}): either was changed, cut, or is another run's. Numbers of it would say nothing. Bring the "
             "run's own file back.",
-            kind="checkpoint_of_another_run",
+            kind="of_another_run",
         )
     if its_run and run and its_run != run:
         raise MedclsError(
             f"{checkpoint} is of another training ({its_run}) than its run folder ({run}, in environment.json). Bring "
             "the run's own checkpoint back.",
-            kind="checkpoint_of_another_run",
+            kind="of_another_run",
         )
 
 

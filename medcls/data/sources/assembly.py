@@ -129,7 +129,7 @@ def assemble(
         raise MedclsError(
             f"{len(failures):,} of {len(rows):,} images cannot be read:\n{listed([str(one) for one in failures])}\n"
             f"Mend or remove them, or leave them out by data.exclude. {audit_lists_all(root)}",
-            kind="unreadable_images",
+            kind="unreadable_image",
         )
     rows = rows[rows["path"].isin(facts.index)]
     check_masks(masks)

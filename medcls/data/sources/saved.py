@@ -58,7 +58,7 @@ def reopen(
             f"{len(failures)} of {counted(len(rows), 'image')} cannot be read:\n"
             + "\n".join(f"  {failure}" for failure in failures[:20])
             + f"\n{moved}",
-            kind="unreadable_images",
+            kind="unreadable_image",
         )
     changed = _changed(rows, facts)
     if changed:

@@ -99,13 +99,13 @@ def test_p13_label_map_is_held_against_the_classes_found(folder, mapping, kind, 
 
 def test_p10_class_missing_in_one_split(folder):
     root = folder({"train/a": 2, "train/b": 2, "train/c": 2, "test/a": 2, "test/c": 2})
-    with refused("missing_class", "test: ", "class 'b'"):
+    with refused("class_missing", "test: ", "class 'b'"):
         from_folders(root)
 
 
 def test_p10_class_empty_in_one_split(folder):
     root = folder({"train/a": 2, "train/b": 2, "test/a": 2, "test/b": 0})
-    with refused("missing_class", "test: ", "class 'b'"):
+    with refused("class_missing", "test: ", "class 'b'"):
         from_folders(root, positive="a")
 
 
@@ -338,7 +338,7 @@ def test_unreadable_images_are_all_listed_before_training(folder):
     (root / "a" / "cut.png").write_bytes(whole[: len(whole) // 2])
     (root / "a" / "empty.png").write_bytes(b"")
     (root / "b" / "page.jpg").write_text("<!DOCTYPE html><html>404</html>")
-    with refused("unreadable_images", "cut.png", "empty.png", "page.jpg", "HTML") as caught:
+    with refused("unreadable_image", "cut.png", "empty.png", "page.jpg", "HTML") as caught:
         from_folders(root, positive="a")
     assert str(caught.value).count("\n  /") == 3
 
@@ -348,7 +348,7 @@ def test_of_many_faults_five_are_shown_a_count_and_the_command_that_lists_all(fo
     root = folder({"a": 30, "b": 30}, name="a set")
     for number in range(20):
         (root / "a" / f"{number:03d}.png").write_bytes(b"")
-    with refused("unreadable_images") as caught:
+    with refused("unreadable_image") as caught:
         from_folders(root, positive="a")
     said = str(caught.value).split("\n")
     assert said[0] == "20 of 60 images cannot be read:"
@@ -376,7 +376,7 @@ def test_of_many_faults_five_are_shown_a_count_and_the_command_that_lists_all(fo
         ({}, "no_images", ("data.root",)),
         ({"only": 3}, "one_class", ("'only'",)),
         ({"a": 0, "b": 0}, "no_images", ("data.root", "(a, b)")),
-        ({"a": 0, "b": 2}, "missing_class", ("class 'a'",)),
+        ({"a": 0, "b": 2}, "class_missing", ("class 'a'",)),
         ({"train/a": 2, "train/b": 2, "other/a": 2}, "ambiguous_folders", ("(train)", "(other)")),
         (
             {"train/a": 2, "train/b": 2, "Training/a": 2, "Training/b": 2},

@@ -30,7 +30,7 @@ def test_changed_and_missing_images_stop_it(saved, picture):
         reopen(table, manifest.root, manifest.classes, "a", splits=["test"])
     reopen(table, manifest.root, manifest.classes, "a", splits=["val"])  # what is not asked for may change
     (manifest.root / tested[1]).unlink()
-    with refused("unreadable_images", tested[1], "images=/new/place"):
+    with refused("unreadable_image", tested[1], "images=/new/place"):
         reopen(table, manifest.root, manifest.classes, "a", splits=["test"])
 
 
