@@ -220,7 +220,8 @@ def check_two_for_a_margin(margin: float | None, names: Sequence[str]) -> None:
     if margin is not None and len(names) > 2:
         raise MedclsError(
             f"margin={margin:g} asks whether one is not inferior to another: name two, the one in question first and "
-            f"what it is held against second. Here are {len(names)}: {enumerated(names)}."
+            f"what it is held against second. Here are {len(names)}: {enumerated(names)}.",
+            kind="not_two_runs",
         )
 
 
@@ -241,7 +242,8 @@ def check_same_images(contestants: Sequence[Contestant]) -> None:
             listed = ", ".join(f"{one.table.split or '(none)'} of {one.name}" for one in splits.values())
             raise MedclsError(
                 f"The same images are of different splits ({listed}): what chose a checkpoint flatters it, and what "
-                "was held back does not. Compare the same split of each."
+                "was held back does not. Compare the same split of each.",
+                kind="different_splits",
             )
         return
     (mine, here), (theirs, there) = list(sets.items())[:2]
@@ -249,7 +251,8 @@ def check_same_images(contestants: Sequence[Contestant]) -> None:
     raise MedclsError(
         "Classifiers are compared on the same images, and these saw different ones:\n" + "\n".join(lines) + "\n"
         f"({here[0]} and {there[0]} share {len(mine & theirs)}.) Runs with another seed, or other settings of the "
-        "split, hold other images back: compare those that share theirs, or evaluate all on the same images."
+        "split, hold other images back: compare those that share theirs, or evaluate all on the same images.",
+        kind="different_images",
     )
 
 

@@ -263,7 +263,10 @@ def reliability_figure(
     """
     shown = before if after is None else after
     if shown is None:
-        raise MedclsError("A reliability diagram needs the table before calibration, after it, or both; it has none.")
+        raise MedclsError(
+            "A reliability diagram needs the table before calibration, after it, or both; it has none.",
+            kind="nothing_to_draw",
+        )
     calibrated = before is not None and after is not None
     with styled([positive or "", caption], stamp) as draw:
         figure = new_figure(REPORT_WIDTH, 6.6)
@@ -425,7 +428,9 @@ def forest_figure(rows: pd.DataFrame, metric: str, overall: float, caption: str,
         No rows.
     """
     if rows.empty:
-        raise MedclsError(f"A forest plot of {metric} needs at least one subgroup, and there is none.")
+        raise MedclsError(
+            f"A forest plot of {metric} needs at least one subgroup, and there is none.", kind="nothing_to_draw"
+        )
     names = rows["name"].astype(str).tolist()
     with styled([*names, metric, caption], stamp) as draw:
         labels = [draw.name(name, width=18, lines=2) for name in names]
@@ -603,7 +608,8 @@ def _check_point(point: MarkedThreshold | None, positive: str | None) -> None:
     if point is not None and point.positive_class != positive:
         raise MedclsError(
             f"The operating point is a probability of {point.positive_class!r}, and the figure is of "
-            f"{'several classes' if positive is None else repr(positive)}."
+            f"{'several classes' if positive is None else repr(positive)}.",
+            kind="different_positive_class",
         )
 
 

@@ -13,10 +13,14 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import expit, logit
 
+from medcls.statistics import causes
 from medcls.statistics.analytic import (
+    BOOTSTRAP_OVER,
     MOVER_RATIO,
     NEWCOMBE,
     OF_BOTH_RATES,
+    ONCE,
+    ORDER_STATISTICS,
     SIMEL,
     WILSON,
     Interval,
@@ -267,7 +271,7 @@ def split_intervals(split: Split, resamples: int, seed: int) -> pd.DataFrame:
         for key, estimate, values in zip(split.names, estimates, drawn.values.T, strict=True):
             found[key] = _interval(split, *key, estimate, values, drawn.redrawn, found)
     else:
-        found = dict.fromkeys(split.names, undefined("the split has no images"))
+        found = dict.fromkeys(split.names, undefined(causes.NO_IMAGES))
     rows = [(*key, *dataclasses.astuple(interval)) for key, interval in found.items()]
     return pd.DataFrame(rows, columns=["metric", "class", *(field.name for field in dataclasses.fields(Interval))])
 
@@ -337,7 +341,7 @@ def _interval(
     limits = None if certain else _resampled_limits(split, metric, name, estimate, values)
     if limits is not None:
         scale = "log" if np.isinf(_bounds(split, metric, name)[1]) else "logit"
-        return Interval(estimate, *limits, f"bootstrap over {split.unit}, {scale} scale", n, "; ".join(notes))
+        return Interval(estimate, *limits, f"{BOOTSTRAP_OVER} {split.unit}, {scale} scale", n, "; ".join(notes))
     if certain:
         notes.append("a rate of 0 or 1, whose resamples are all alike")
     elif 2 * lost > len(values):
@@ -406,7 +410,7 @@ def _from_few(split: Split, metric: str, name: str, estimate: float) -> Interval
     high = estimate + float(np.hypot(max(rates[1] - estimate, 0), given[1] - estimate))
     unit = counted(groups, "group" if split.clustered else "image")
     note = f"{unit} set the threshold: fewer than {FEW_FOR_HELD_RATE} are too few for the bootstrap"
-    method = f"order statistics of the threshold, with {WILSON}"
+    method = ORDER_STATISTICS
     return Interval(estimate, max(low, 0.0), min(high, 1.0), method, len(split.labels), note)
 
 
@@ -419,7 +423,7 @@ def _by_formula(split: Split, metric: str, name: str, estimate: float) -> Interv
         return None
     rows = split.rows_behind(metric, name)
     n, size = int(rows.sum()), split.count_groups(rows)
-    once = ", each group counted once" if split.clustered else ""
+    once = ONCE if split.clustered else ""
     if metric in ("sensitivity", "specificity", "precision", "npv", "accuracy"):
         return Interval(estimate, *wilson_limits(estimate, size), WILSON + once, n)
     if metric == "f1":
@@ -459,7 +463,7 @@ def _likelihood_ratio(split: Split, metric: str, name: str, estimate: float) -> 
         call = ~call
     of_cases, of_others = float(call[case].mean()), float(call[~case].mean())
     limits = likelihood_ratio_limits(of_cases, of_others, split.count_groups(case), split.count_groups(~case))
-    once = ", each group counted once" if split.clustered else ""
+    once = ONCE if split.clustered else ""
     method = MOVER_RATIO if is_certain(of_cases) or is_certain(of_others) else SIMEL
     return Interval(estimate, *limits, method + once, len(split.labels))
 
@@ -470,7 +474,7 @@ def _at_a_given_threshold(split: Split, metric: str, name: str, estimate: float)
         return None
     case = split.labels == split.classes.index(name)
     size = split.count_groups(case if metric in SENSITIVITIES_AT else ~case)
-    once = ", each group counted once" if split.clustered else ""
+    once = ONCE if split.clustered else ""
     method = f"{WILSON}, as if the threshold had been given{once}"
     return Interval(estimate, *wilson_limits(estimate, size), method, len(split.labels))
 
@@ -487,7 +491,7 @@ def _perfect_agreement(split: Split, metric: str, name: str) -> Interval | None:
     hits, quiet = share * sensitivity[0], (1 - share) * specificity[0]
     matrix = np.array([[[hits, share - hits], [1 - share - quiet, quiet]]])
     low = _agreement(matrix)[0, AGREEMENT.index("mcc" if metric == "mcc" else "kappa")]
-    once = ", each group counted once" if split.clustered else ""
+    once = ONCE if split.clustered else ""
     return Interval(1.0, float(low), 1.0, f"{OF_BOTH_RATES}{once}", len(split.labels))
 
 
@@ -537,24 +541,23 @@ def _why_undefined(split: Split, metric: str, name: str, found: dict[tuple[str, 
     if not name and metric in (*AGREEMENT, "quadratic_kappa"):
         seen, called = np.unique(split.labels), np.unique(split.predicted)
         if len(seen) == 1:
-            return f"every image is of class {split.classes[seen[0]]!r}"
-        return f"every image was called {split.classes[called[0]]!r}"
+            return causes.all_images_of(split.classes[seen[0]])
+        return causes.all_called(split.classes[called[0]])
     if metric == "balanced_accuracy":
         name = split.classes[split.positive or 0]
     k = split.classes.index(name)
     called = split.predicted == k
-    none, every = f"no image was called {name!r}", f"every image was called {name!r}"
+    none, every = causes.none_called(name), causes.all_called(name)
     if not (split.labels == k).any():
-        return f"no image of class {name!r}"
+        return causes.no_image_of(name)
     if (split.labels == k).all():
-        return f"no image of any class but {name!r}"
+        return causes.no_image_but_of(name)
     if metric in ("precision", "npv"):
         return none if metric == "precision" else every
-    infinite = f"no image of another class was called {name!r}, so it is infinite"
     return {
         "mcc": every if called.all() else none,
-        "positive_likelihood_ratio": infinite if called.any() else none,
-        "negative_likelihood_ratio": f"every image of another class was called {name!r}",
+        "positive_likelihood_ratio": causes.no_other_called(name) if called.any() else none,
+        "negative_likelihood_ratio": causes.all_others_called(name),
     }[metric]
 
 

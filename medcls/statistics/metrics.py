@@ -16,6 +16,7 @@ from sklearn.metrics import (
 from sklearn.metrics import confusion_matrix as sklearn_confusion_matrix
 
 from medcls.errors import MedclsError, nearest
+from medcls.statistics import causes
 from medcls.statistics.hard_labels import check_scores, check_table
 
 Floats = NDArray[np.float64]
@@ -40,8 +41,6 @@ OF_THE_IMAGES = frozenset({"n", "support", "prevalence", "majority_baseline"})
 # Of one class against the others: with more than two classes averaged over them.
 _RATES = ("sensitivity", "specificity", "precision", "npv", "f1", "auroc", "average_precision")
 _LIKELIHOOD_RATIOS = ("positive_likelihood_ratio", "negative_likelihood_ratio")
-
-_NO_IMAGES = "the split has no images"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -143,19 +142,24 @@ def check_classes(classes: Sequence[str], positive: str | None) -> int | None:
         class that does not exist, or one named where there are more than two classes.
     """
     if len(classes) < 2 or len(set(classes)) < len(classes):
-        raise MedclsError(f"The classes are {list(classes)}: give at least two, each once.")
+        raise MedclsError(f"The classes are {list(classes)}: give at least two, each once.", kind="bad_classes")
     if positive is not None and positive not in classes:
         raise MedclsError(
             f"positive_class is {positive!r}, which is not among the classes: {', '.join(classes)}."
-            f"{nearest(positive, classes)}"
+            f"{nearest(positive, classes)}",
+            kind="unknown_class",
         )
     if len(classes) == 2 and positive is None:
         raise MedclsError(
             f"Two classes, {classes[0]!r} and {classes[1]!r}, and nothing says which one is looked for: sensitivity "
-            "and precision would mean nothing. Name it with positive_class."
+            "and precision would mean nothing. Name it with positive_class.",
+            kind="no_positive_class",
         )
     if len(classes) > 2 and positive is not None:
-        raise MedclsError(f"positive_class={positive} with {len(classes)} classes: leave it out, or merge the others.")
+        raise MedclsError(
+            f"positive_class={positive} with {len(classes)} classes: leave it out, or merge the others.",
+            kind="not_binary",
+        )
     return None if positive is None else list(classes).index(positive)
 
 
@@ -180,28 +184,40 @@ def check_probabilities(probabilities: ArrayLike, num_classes: int, names: Seque
         raise MedclsError(
             f"Probabilities are wanted, one for each class, and these are of type {scores.dtype}: predicted class "
             "numbers or hard labels cannot stand in for scores, because the AUROC of hard labels is only the balanced "
-            "accuracy. Give the softmax (or sigmoid) of the network's output."
+            "accuracy. Give the softmax (or sigmoid) of the network's output.",
+            kind="hard_labels",
         )
     if scores.ndim != 2 or scores.shape[1] != num_classes:
         raise MedclsError(
-            f"Probabilities of {num_classes} classes have the shape (n, {num_classes}); these have {scores.shape}."
+            f"Probabilities of {num_classes} classes have the shape (n, {num_classes}); these have {scores.shape}.",
+            kind="wrong_shape",
         )
     scores = scores.astype(np.float64)
     faults = (
-        ("is not finite (the network's output has diverged, or the table is damaged)", ~np.isfinite(scores).all(1)),
-        ("has a value outside 0..1 (logits or percentages?)", ((scores < 0) | (scores > 1)).any(1)),
         (
+            "not_finite",
+            "is not finite (the network's output has diverged, or the table is damaged)",
+            ~np.isfinite(scores).all(1),
+        ),
+        (
+            "not_probabilities",
+            "has a value outside 0..1 (logits or percentages?)",
+            ((scores < 0) | (scores > 1)).any(1),
+        ),
+        (
+            "not_summing_to_one",
             "does not sum to one (independent sigmoids of several labels a picture?)",
             np.abs(scores.sum(1) - 1) > ROUNDING * num_classes,
         ),
     )
-    for fault, rows in faults:
+    for kind, fault, rows in faults:
         if rows.any():
             first = int(np.flatnonzero(rows)[0])
             shown = ", ".join(f"{value:.4g}" for value in scores[first])
             of = "" if names is None else f" ({names[first]})"
             raise MedclsError(
-                f"Row {first} of the probabilities{of} {fault}: {shown}. So do {rows.sum()} row(s) in all."
+                f"Row {first} of the probabilities{of} {fault}: {shown}. So do {rows.sum()} row(s) in all.",
+                kind=kind,
             )
     return scores
 
@@ -220,13 +236,15 @@ def check_labels(labels: ArrayLike, num_classes: int, n: int) -> Integers:
     if indices.dtype.kind not in "iu" or indices.shape != (n,):
         raise MedclsError(
             f"True classes are wanted as {n} whole numbers, one for each row; these have the type {indices.dtype} and "
-            f"the shape {indices.shape}."
+            f"the shape {indices.shape}.",
+            kind="bad_labels",
         )
     outside = (indices < 0) | (indices >= num_classes)
     if outside.any():
         first = int(np.flatnonzero(outside)[0])
         raise MedclsError(
-            f"Row {first} has the class number {indices[first]}, and there are {num_classes} classes, counted from 0."
+            f"Row {first} has the class number {indices[first]}, and there are {num_classes} classes, counted from 0.",
+            kind="bad_labels",
         )
     return indices.astype(np.int64)
 
@@ -326,7 +344,10 @@ def predictive_values_at(prevalence: float, sensitivity: float, specificity: flo
     """
     _check_share("prevalence", prevalence)
     if prevalence in (0, 1):
-        raise MedclsError(f"The prevalence is {prevalence}: where all are cases, or none, there is nothing to predict.")
+        raise MedclsError(
+            f"The prevalence is {prevalence}: where all are cases, or none, there is nothing to predict.",
+            kind="bad_value",
+        )
     found, missed = sensitivity * prevalence, (1 - sensitivity) * prevalence
     cleared, alarmed = specificity * (1 - prevalence), (1 - specificity) * (1 - prevalence)
     return _ratio(found, found + alarmed, "")[0], _ratio(cleared, cleared + missed, "")[0]
@@ -366,12 +387,15 @@ def predicted_classes(
     index = check_classes(classes, positive)
     if index is None:
         if threshold is not None:
-            raise MedclsError(f"A threshold ({threshold}) belongs to a binary task; there are {len(classes)} classes.")
+            raise MedclsError(
+                f"A threshold ({threshold}) belongs to a binary task; there are {len(classes)} classes.",
+                kind="not_binary",
+            )
         return probabilities.argmax(axis=1).astype(np.int64)
     if threshold is None:  # asked in so many words: 0.0 is a threshold too
         threshold = UNFITTED_THRESHOLD
     if isinstance(threshold, bool) or not 0.0 <= threshold <= 1.0:
-        raise MedclsError(f"The threshold is {threshold}: give a probability, from 0 to 1.")
+        raise MedclsError(f"The threshold is {threshold}: give a probability, from 0 to 1.", kind="bad_value")
     return np.where(probabilities[:, index] >= threshold, index, 1 - index).astype(np.int64)
 
 
@@ -439,10 +463,10 @@ def classification_metrics(
 
     figures = {
         "n": (float(n), ""),
-        "accuracy": _ratio(int(np.trace(matrix)), n, _NO_IMAGES),
-        "majority_baseline": _ratio(int(support.max()), n, _NO_IMAGES),
-        "brier": (brier_score(truth, scores, index), "" if n else _NO_IMAGES),
-        "log_loss": (log_loss(truth, scores), "" if n else _NO_IMAGES),
+        "accuracy": _ratio(int(np.trace(matrix)), n, causes.NO_IMAGES),
+        "majority_baseline": _ratio(int(support.max()), n, causes.NO_IMAGES),
+        "brier": (brier_score(truth, scores, index), "" if n else causes.NO_IMAGES),
+        "log_loss": (log_loss(truth, scores), "" if n else causes.NO_IMAGES),
         **_agreement(matrix, _one_class(support, classes), _one_call(matrix, classes), ordered),
     }
     against_rest = {
@@ -520,14 +544,14 @@ def log_loss(labels: Integers, probabilities: Floats) -> float:
 def _one_class(support: Integers, classes: Sequence[str]) -> str:
     """Say that all rows, or no rows, are of one class; empty text where there are more."""
     if not support.any():
-        return _NO_IMAGES
-    return f"every image is of class {classes[int(support.argmax())]!r}" if (support > 0).sum() == 1 else ""
+        return causes.NO_IMAGES
+    return causes.all_images_of(classes[int(support.argmax())]) if (support > 0).sum() == 1 else ""
 
 
 def _one_call(matrix: Integers, classes: Sequence[str]) -> str:
     """Say that all rows were called one class; empty text where they were not."""
     called = matrix.any(axis=0)
-    return f"every image was called {classes[int(called.argmax())]!r}" if called.sum() == 1 else ""
+    return causes.all_called(classes[int(called.argmax())]) if called.sum() == 1 else ""
 
 
 def _agreement(matrix: Integers, one_class: str, one_call: str, ordered: bool) -> dict[str, Figure]:
@@ -554,19 +578,19 @@ def _one_versus_rest(matrix: Integers, k: int, name: str, truth: Integers, score
     n, hits = int(matrix.sum()), int(matrix[k, k])
     cases, calls = int(matrix[k].sum()), int(matrix[:, k].sum())
     others, alarms = n - cases, calls - hits
-    no_case = f"no image of class {name!r}" if cases == 0 else ""
-    no_other = f"no image of any class but {name!r}" if others == 0 else ""
-    one_class = _NO_IMAGES if n == 0 else no_case or no_other
-    none_called = f"no image was called {name!r}"
-    no_alarm = none_called if calls == 0 else f"no image of another class was called {name!r}, so it is infinite"
+    no_case = causes.no_image_of(name) if cases == 0 else ""
+    no_other = causes.no_image_but_of(name) if others == 0 else ""
+    one_class = causes.NO_IMAGES if n == 0 else no_case or no_other
+    none_called = causes.none_called(name)
+    no_alarm = none_called if calls == 0 else causes.no_other_called(name)
     labels = (truth == k).astype(np.int64)
     ratios = {
-        "prevalence": (cases, n, _NO_IMAGES),
+        "prevalence": (cases, n, causes.NO_IMAGES),
         "sensitivity": (hits, cases, no_case),
         "specificity": (others - alarms, others, no_other),
         # Of images of one class each call is right, or each is wrong, whatever the classifier.
         "precision": (hits, 0 if one_class else calls, one_class or none_called),
-        "npv": (others - alarms, 0 if one_class else n - calls, one_class or f"every image was called {name!r}"),
+        "npv": (others - alarms, 0 if one_class else n - calls, one_class or causes.all_called(name)),
         # Without a case F1 is 0 whatever is predicted, which says nothing of the classifier.
         "f1": (2 * hits, cases + calls if cases else 0, no_case),
         # Cross-multiplied, so that whole numbers are divided once.
@@ -574,11 +598,12 @@ def _one_versus_rest(matrix: Integers, k: int, name: str, truth: Integers, score
         "negative_likelihood_ratio": (
             (cases - hits) * others,
             cases * (others - alarms),
-            one_class or f"every image of another class was called {name!r}",
+            one_class or causes.all_others_called(name),
         ),
     }
     figures = {
-        metric: _ratio(above, below, cause if n else _NO_IMAGES) for metric, (above, below, cause) in ratios.items()
+        metric: _ratio(above, below, cause if n else causes.NO_IMAGES)
+        for metric, (above, below, cause) in ratios.items()
     }
     figures["auroc"] = (_area(labels, scores), one_class)
     figures["average_precision"] = (
@@ -587,10 +612,10 @@ def _one_versus_rest(matrix: Integers, k: int, name: str, truth: Integers, score
     )
     of_class = np.column_stack([1 - scores, scores])
     two = np.array([[others - alarms, alarms], [cases - hits, hits]])
-    every_called = f"every image was called {name!r}" if calls == n else ""
+    every_called = causes.all_called(name) if calls == n else ""
     figures |= _agreement(two, one_class, none_called if calls == 0 else every_called, ordered=False)
-    figures["brier"] = (brier_score(labels, of_class, 1), "" if n else _NO_IMAGES)
-    figures["log_loss"] = (log_loss(labels, of_class), "" if n else _NO_IMAGES)
+    figures["brier"] = (brier_score(labels, of_class, 1), "" if n else causes.NO_IMAGES)
+    figures["log_loss"] = (log_loss(labels, of_class), "" if n else causes.NO_IMAGES)
     return {"support": (float(cases), ""), **figures}
 
 
@@ -612,11 +637,11 @@ def _roc_points(labels: Integers, scores: Floats) -> tuple[Floats, Floats]:
 def _mean(figures: Sequence[Figure], weights: NDArray[Any]) -> Figure:
     """Average of the figures that weigh anything: undefined, for the same reasons, as soon as one of them is."""
     counted = [(figure, weight) for figure, weight in zip(figures, weights, strict=True) if weight]
-    causes = dict.fromkeys(cause for (_, cause), _ in counted if cause)
+    found = dict.fromkeys(cause for (_, cause), _ in counted if cause)
     if not counted:
-        return float("nan"), _NO_IMAGES
+        return float("nan"), causes.NO_IMAGES
     value = np.average([value for (value, _), _ in counted], weights=[weight for _, weight in counted])
-    return float(value), "; ".join(causes)
+    return float(value), "; ".join(found)
 
 
 def _ratio(above: float, below: float, cause: str) -> Figure:
@@ -625,4 +650,4 @@ def _ratio(above: float, below: float, cause: str) -> Figure:
 
 def _check_share(name: str, value: float) -> None:
     if isinstance(value, bool) or not 0.0 <= value <= 1.0:
-        raise MedclsError(f"The {name} is {value}: give a share, from 0 to 1.")
+        raise MedclsError(f"The {name} is {value}: give a share, from 0 to 1.", kind="bad_value")

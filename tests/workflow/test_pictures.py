@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 from PIL import Image
+from refusals import refused
 
 from medcls.data.module import ImageDataModule
 from medcls.data.sources.folders import from_folders
 from medcls.data.splits.split import split
 from medcls.data.transforms import Augmentation
-from medcls.errors import MedclsError
 from medcls.plots import plots
 from medcls.preprocessing import Preprocessing
 from medcls.workflow import pictures
@@ -47,7 +47,7 @@ def test_p19_the_resize_policy_is_a_named_choice_shown_in_the_preview(shown):
     # 24 x 20 pixels to a square: letterbox leaves black bars at the sides, the others fill the frame.
     assert all(image[:, 0].max() == 0 for image in outcomes["letterbox"]["images"])
     assert all(image[:, 0].max() > 0 for image in outcomes["squash"]["images"] + outcomes["crop"]["images"])
-    with pytest.raises(MedclsError, match="squash, letterbox, crop"):
+    with refused("bad_value", "preprocessing.resize", "'stretch'", "squash, letterbox, crop"):
         shown("stretch")
 
 
