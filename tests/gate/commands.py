@@ -10,7 +10,7 @@ TOP = Path(__file__).parents[2]
 TUTORIAL = TOP / "docs" / "tutorial.md"
 PAGES = (TOP / "README.md", *(page for page in sorted((TOP / "docs").glob("*.md")) if page != TUTORIAL))
 
-FENCE = re.compile(r"^```[^\n]*\n(.*?)^```", re.MULTILINE | re.DOTALL)
+FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 INLINE = re.compile(r"(?<!`)`([^`\n]+)`(?!`)")
 MEDCLS = re.compile(r"(?:\.venv/bin/)?python -m medcls\.(\w+)\b")
 
@@ -19,9 +19,12 @@ TO_TYPE = re.compile(r"^\| to \| type \|$")
 
 
 def blocks(pages: Sequence[Path] = PAGES) -> list[tuple[str, str]]:
-    """Each fenced block, with the page that it is on."""
+    """Each fenced block that is of no other language, with the page that it is on."""
     return [
-        (page.name, block.rstrip("\n")) for page in pages for block in FENCE.findall(page.read_text(encoding="utf-8"))
+        (page.name, block.rstrip("\n"))
+        for page in pages
+        for language, block in FENCE.findall(page.read_text(encoding="utf-8"))
+        if not language
     ]
 
 

@@ -9,8 +9,6 @@ from html_pages import read
 from made_study import EMPTY, assessment, policies, predictions
 from rich.console import Console
 
-from medcls.cli import terminal
-from medcls.cli.terminal import show_table
 from medcls.evaluation.assessment import assess
 from medcls.evaluation.calibration import Calibration
 from medcls.evaluation.policies import Policies
@@ -20,7 +18,8 @@ from medcls.report.report import look_at, metric_sections, notices
 from medcls.report.telling import BY_CHANCE, missed_target, operating_point, unsure_target, worse_than_chance
 from medcls.statistics.intervals import intervals
 from medcls.statistics.metrics import classification_metrics
-from medcls.workflow import reporting
+from medcls.workflow import reporting, terminal
+from medcls.workflow.terminal import show_table
 
 
 @functools.cache
