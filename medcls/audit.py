@@ -7,32 +7,32 @@ import logging
 import os
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from medcls.cli.configuration import open_door, plain, read_source, settle_paths, source_settings, split_settings
-from medcls.errors import MedclsError, typed
+from medcls.cli.audit_settings import asked_decoding, check_settings, read_images, try_to_split
+from medcls.cli.data_source import settle_paths, source_settings, split_settings
+from medcls.cli.entry_point import run_command
+from medcls.errors import typed
 from medcls.runs.run_folder import RunFolder
 
 if TYPE_CHECKING:
     # Everything heavy is imported where it is used, so that a typo is answered before anything is loaded.
     from medcls.auditing.findings import Finding
-    from medcls.data.manifest import Manifest
-    from medcls.preprocessing import Decoding
 
 # Run as a module, this file is called __main__; its log belongs to medcls all the same.
 log = logging.getLogger("medcls.audit")
 
 
 def main() -> None:
-    """Open the door; exit code 1 where a data set has an error, 0 where it has none."""
+    """Run the command; exit code 1 where a data set has an error, 0 where it has none."""
     errors: list[int] = []
-    open_door(lambda cfg: errors.append(run(cfg)), "audit")
+    run_command(lambda cfg: errors.append(run(cfg)), "audit")
     sys.exit(int(any(errors)))
 
 
@@ -50,33 +50,15 @@ def run(cfg: DictConfig) -> int:
 
 
 def audit(cfg: DictConfig, folder: RunFolder) -> int:
-    """One audit, from images to a page.
-
-    Parameters
-    ----------
-    cfg : DictConfig
-        As `conf/audit.yaml` describes it.
-    folder : RunFolder
-        Where everything goes.
-
-    Returns
-    -------
-    int
-        How many findings are errors.
-
-    Raises
-    ------
-    MedclsError
-        What the user can mend, before anything is written.
-    """
+    """One audit, from images to a page: how many findings are errors. `cfg` is as `conf/audit.yaml` describes it."""
     from medcls.auditing.checks import check
     from medcls.auditing.exclusions import foretold
     from medcls.auditing.locked import earlier_tests
     from medcls.auditing.page import page
     from medcls.auditing.record import record
-    from medcls.cli import terminal
     from medcls.data.manifest import read_exclusions
     from medcls.statistics.sample_size import check_half_width
+    from medcls.workflow import terminal
 
     check_settings(cfg)
     half_width = check_half_width(cfg.precision_of_sensitivity)
@@ -116,74 +98,12 @@ def audit(cfg: DictConfig, folder: RunFolder) -> int:
     return sum(finding.level == "error" for finding in findings)
 
 
-def check_settings(cfg: DictConfig) -> None:
-    """Refuse settings that mean nothing before a long reading begins.
-
-    Raises
-    ------
-    MedclsError
-        Names the setting and what it can be.
-    """
-    from medcls.preprocessing import RESIZE_POLICIES
-
-    if cfg.audit.fix not in (None, "exclude"):
-        raise MedclsError(f"audit.fix is {cfg.audit.fix!r}: give exclude, or null to change nothing.")
-    for name in ("pictures", "paths"):
-        if not isinstance(cfg.audit[name], bool):
-            raise MedclsError(f"audit.{name} is {cfg.audit[name]!r}: give true or false.")
-    if cfg.data.resize not in (None, *RESIZE_POLICIES):
-        raise MedclsError(f"data.resize is {cfg.data.resize!r}: choose one of {', '.join(RESIZE_POLICIES)}.")
-
-
-def asked_decoding(cfg: DictConfig) -> Decoding:
-    """How the data's configuration wants files to become pixels.
-
-    Raises
-    ------
-    MedclsError
-        A value that makes no sense.
-    """
-    from medcls.preprocessing import Decoding
-
-    return Decoding(
-        bits=8 if cfg.data.bits is None else cfg.data.bits, window=plain(cfg.data.window), frame=cfg.data.frame
-    )
-
-
-def read_images(cfg: DictConfig) -> Manifest:
-    """The images as they are, with what would stop a training among them.
-
-    Raises
-    ------
-    MedclsError
-        There are none, or not one of them can be read.
-    """
-    manifest = read_source(cfg, strict=False)
-    if not len(manifest):
-        raise MedclsError(
-            f"None of {len(manifest.unreadable)} files can be read:\n"
-            + "\n".join(f"  {failure}" for failure in manifest.unreadable)
-        )
-    return manifest
-
-
-def try_to_split(manifest: Manifest, settings: Mapping[str, Any]) -> tuple[Manifest | None, list[Finding]]:
-    """The images as a training would split them; that it could not is a finding."""
-    from medcls.auditing.findings import Finding
-    from medcls.data.splits.split import split
-
-    try:
-        return split(manifest, **settings), []
-    except MedclsError as error:
-        return None, [Finding("split", "error", "A training could not split these images", str(error))]
-
-
 def show_findings(findings: Sequence[Finding]) -> None:
     """Print one line a finding, the worst first."""
     import pandas as pd
 
     from medcls.auditing.findings import LEVELS
-    from medcls.cli import terminal
+    from medcls.workflow import terminal
 
     ordered = sorted(findings, key=lambda finding: LEVELS.index(finding.level))
     table = pd.DataFrame([(finding.level, finding.title) for finding in ordered], columns=["level", "finding"])
@@ -199,7 +119,7 @@ def write_exclusions(folder: RunFolder, findings: Sequence[Finding], before: Seq
         What a former list already leaves out, and the new one goes on leaving out.
     """
     from medcls.auditing.exclusions import exclusions
-    from medcls.cli import terminal
+    from medcls.workflow import terminal
 
     text, listed, unlisted = exclusions(findings, before)
     for path in unlisted:

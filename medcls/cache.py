@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from omegaconf import DictConfig
 
 from medcls import places
-from medcls.cli.configuration import open_door
+from medcls.cli.entry_point import run_command
 from medcls.errors import MedclsError
 
 if TYPE_CHECKING:
@@ -22,8 +22,8 @@ MIB = 2**20
 
 
 def main() -> None:
-    """Open the door."""
-    open_door(run, "cache")
+    """Run the command."""
+    run_command(run, "cache")
 
 
 def run(cfg: DictConfig) -> None:
@@ -41,12 +41,12 @@ def run(cfg: DictConfig) -> None:
     """
     clear, days = cfg["clear"], cfg["older_than_days"]  # cfg.clear is a method of every mapping
     if not isinstance(clear, bool):
-        raise MedclsError(f"clear is {clear!r}: give true or false.")
+        raise MedclsError(f"clear is {clear!r}: give true or false.", kind="bad_value")
     if isinstance(days, bool) or not isinstance(days, int | float) or days < 0:
-        raise MedclsError(f"older_than_days is {days!r}: give a number of days, at least 0.")
+        raise MedclsError(f"older_than_days is {days!r}: give a number of days, at least 0.", kind="bad_value")
 
-    from medcls.cli import terminal
     from medcls.data import cache
+    from medcls.workflow import terminal
 
     terminal.start_log()
     now = datetime.datetime.now().astimezone()
@@ -63,7 +63,7 @@ def show(chosen: list[Kept]) -> None:
     """Print one line for each."""
     import pandas as pd
 
-    from medcls.cli import terminal
+    from medcls.workflow import terminal
 
     rows = [
         {

@@ -11,7 +11,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 
 from medcls import audit
-from medcls.cli.configuration import configurations
+from medcls.cli.shipped import configurations
 from medcls.data.sources.folders import from_folders
 from medcls.data.sources.phantoms import PHANTOM_STAMP, ensure_phantoms
 from medcls.data.splits.split import split

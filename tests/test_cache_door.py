@@ -11,7 +11,7 @@ from hydra import compose, initialize_config_dir
 from PIL import Image
 
 from medcls import cache as door
-from medcls.cli import configuration
+from medcls.cli import shipped
 from medcls.data.cache import PixelCache, everything
 from medcls.data.sources.survey import survey
 from medcls.errors import MedclsError
@@ -36,7 +36,7 @@ def kept(tmp_path: Path, own_cache: Path) -> Path:
 
 
 def run(*overrides: str) -> None:
-    with initialize_config_dir(str(configuration.configurations() / "conf"), version_base="1.3"):
+    with initialize_config_dir(str(shipped.configurations() / "conf"), version_base="1.3"):
         door.run(compose("cache", list(overrides)))
 
 

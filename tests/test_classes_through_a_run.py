@@ -11,7 +11,8 @@ from doors import FAST, run_door
 from omegaconf import OmegaConf
 
 from medcls import evaluate, train
-from medcls.cli.configuration import configurations
+from medcls.cli.shipped import configurations
+from medcls.cli.training import make_loss
 from medcls.data.manifest import Manifest, in_order
 from medcls.data.sources import assembly
 from medcls.models.weights import read_state
@@ -93,7 +94,7 @@ def test_class_weights_and_the_order_of_classes_are_logged_by_name(caplog):
     cfg = OmegaConf.create({"loss": OmegaConf.load(loss)})
     cfg.loss.class_weights = "balanced"
     with caplog.at_level("INFO", logger="medcls"):
-        made = train.make_loss(cfg, manifest)
+        made = make_loss(cfg, manifest)
     n = len(rows)
     assert made.weights == pytest.approx([n / (12 * (k + 1)) for k in range(12)])
     assert "of lists of weights: '0', '1', '2', '3', '4', '5', '6', '7', '8', '9', '10', '11'" in caplog.text

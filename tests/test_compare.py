@@ -34,7 +34,7 @@ class Door:
         self.out = self.err = ""
 
     def __call__(self, *arguments: str) -> int:
-        from medcls.cli import terminal
+        from medcls.workflow import terminal
 
         self.monkeypatch.chdir(self.home)
         fast = [] if any(argument.startswith("resamples=") for argument in arguments) else ["resamples=200"]

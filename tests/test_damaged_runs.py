@@ -13,7 +13,8 @@ from test_endings import ended
 
 from medcls import compare, evaluate, train
 from medcls.archives import damage
-from medcls.cli.configuration import build_network
+from medcls.cli.building import build_network
+from medcls.cli.opened_runs import open_run
 from medcls.data.manifest import fingerprint, read_rows
 from medcls.errors import MedclsError
 from medcls.evaluation.policies import fit_policies
@@ -54,11 +55,11 @@ def test_p15_a_manifest_that_was_changed_is_refused(run, change):
     )
     change(rows).to_csv(run / "manifest.csv", index=False)
     with pytest.raises(MedclsError, match=r"trained on another manifest .* than the manifest.csv of its run folder"):
-        evaluate.open_run(str(run), settings())
+        open_run(str(run), settings())
 
 
 def settings() -> DictConfig:
-    """What `evaluate.open_run` asks of a command line."""
+    """What `open_run` asks of a command line."""
     return OmegaConf.create({"trust": False, "images": None, "keep_memory": True})
 
 

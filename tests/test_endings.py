@@ -14,14 +14,19 @@ from omegaconf import DictConfig, OmegaConf
 
 from medcls import audit, compare, evaluate, train
 from medcls.cli import ending
-from medcls.cli.configuration import configurations, open_door, read_own, resumed
+from medcls.cli.entry_point import run_command
+from medcls.cli.resume import resumed
+from medcls.cli.shipped import configurations
+from medcls.cli.stored_configuration import read_own
 from medcls.data.sources.folders import from_folders
+from medcls.data.sources.saved import as_begun
 from medcls.data.splits.split import split
 from medcls.errors import MedclsError
 from medcls.inference.load import weights_hash
 from medcls.models.weights import read_state
 from medcls.runs.run_folder import RunFolder
 from medcls.workflow import pictures, reporting
+from medcls.workflow.resuming import is_scored
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +80,7 @@ TESTED = [*FITTED, "predictions/test.csv"]
 JUDGED = [*TESTED, "metrics.json"]
 # What fails, what is whole by then, and what is not there yet.
 STAGES = {
-    "medcls.inference.predict.predict_split": ([], "predictions/val.csv"),
+    "medcls.inference.predict.Predictor.__call__": ([], "predictions/val.csv"),
     "medcls.workflow.reporting.fit": (PREDICTED, "policies.json"),
     "medcls.workflow.reporting.judge": (TESTED, "metrics.json"),
     "medcls.workflow.reporting.sources_of_run": (JUDGED, "report.html"),
@@ -88,7 +93,7 @@ STAGES = {
 
 # These come before the report is put together, and after; the rest are as the first of the latter.
 OFTEN = {
-    "medcls.inference.predict.predict_split",
+    "medcls.inference.predict.Predictor.__call__",
     "medcls.workflow.reporting.fit",
     "medcls.workflow.reporting.judge",
     "medcls.workflow.reporting.draw",
@@ -119,7 +124,7 @@ def test_what_was_made_before_a_fault_is_whole_and_the_command_that_goes_on_is_s
     "stage",
     of_stages(
         [
-            "medcls.inference.predict.predict_split",
+            "medcls.inference.predict.Predictor.__call__",
             "medcls.workflow.reporting.judge",
             "medcls.workflow.reporting.report",
         ],
@@ -172,7 +177,7 @@ def test_what_is_no_fault_of_the_program_is_said_in_a_sentence(monkeypatch, caps
 
     # Its standard output is what a closed pipe would take away; pytest needs it.
     monkeypatch.setattr("os.dup2", lambda *_: None)
-    ended_with, said = ended(lambda: open_door(task, "cache"), monkeypatch, capsys)
+    ended_with, said = ended(lambda: run_command(task, "cache"), monkeypatch, capsys)
     assert ended_with == code and says in said
     assert ("Traceback" in said) == (code == 1)
     assert ("the rest of it" in said) == (isinstance(error, BaseException) and code != 141)
@@ -323,7 +328,7 @@ def test_metrics_that_are_damaged_are_made_anew(tmp_path, left):
     folder.write_text("metrics.json", left)
     folder.write_text("report.html", "")
     folder.write_text("manifest.csv", "path,label,group,split,given_split,content,stamp\n")
-    assert not train.is_scored(OmegaConf.create({"evaluate_test": True}), folder)
+    assert not is_scored(folder, evaluate_test=True)
     folder.close()
 
 
@@ -455,7 +460,7 @@ def test_a_job_of_a_sweep_that_fails_leaves_the_others_their_turn(tmp_path, monk
         done.append(cfg.older_than_days)
 
     arguments = ("-m", "clear=true", "older_than_days=1,2,3,4", f"hydra.sweep.dir={tmp_path}/sweep")
-    ended_with, said = ended(lambda: open_door(task, "cache"), monkeypatch, capsys, *arguments)
+    ended_with, said = ended(lambda: run_command(task, "cache"), monkeypatch, capsys, *arguments)
     assert ended_with == code and done == [1, 4]
     assert said.rstrip().endswith(
         f"medcls: 2 of 4 jobs failed:\n  job 1 (older_than_days=2): {says}\n  job 2 (older_than_days=3): {says}"
@@ -471,7 +476,7 @@ def test_an_interruption_ends_a_sweep(tmp_path, monkeypatch, capsys):
         raise KeyboardInterrupt
 
     arguments = ("-m", "older_than_days=1,2", f"hydra.sweep.dir={tmp_path}/sweep")
-    assert ended(lambda: open_door(task, "cache"), monkeypatch, capsys, *arguments)[0] == 130
+    assert ended(lambda: run_command(task, "cache"), monkeypatch, capsys, *arguments)[0] == 130
     assert done == [1]
 
 
@@ -510,7 +515,7 @@ def test_a_resumed_run_keeps_the_splits_that_it_began_with(folder, tmp_path):
     assert not begun.rows["split"].equals(manifest.rows["split"])
     saved = tmp_path / "manifest.csv"
     saved.write_text(begun.to_csv())
-    kept = train.as_begun(manifest, saved)
+    kept = as_begun(manifest, saved)
     assert kept.fingerprint() == begun.fingerprint() and "the splits are those of the run's" in kept.notes[-1]
     saved.write_text(begun.with_rows(begun.rows.assign(label="a")).to_csv())
-    assert train.as_begun(manifest, saved) is manifest
+    assert as_begun(manifest, saved) is manifest

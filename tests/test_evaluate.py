@@ -281,7 +281,7 @@ def test_views_are_averaged_and_fitted_for_themselves_or_not_at_all(finished):
 @pytest.mark.slow
 def test_what_16_bits_change_is_seen_on_the_same_views(finished, monkeypatch):
     seen = []
-    monkeypatch.setattr(evaluate, "HELD_AGAINST_EXACT", 5)
+    monkeypatch.setattr("medcls.cli.judged_with.HELD_AGAINST_EXACT", 5)
     monkeypatch.setattr(reporting, "show_effect", lambda *given: seen.append(given))
     run_door(evaluate.main, f"run={finished}", "views=3", "precision=bf16", "resamples=100")
     ((exact, near, _, how),) = seen

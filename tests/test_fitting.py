@@ -9,7 +9,7 @@ from typing import Any, Literal
 import pytest
 from omegaconf import OmegaConf
 
-from medcls.cli.configuration import build
+from medcls.cli.building import build
 from medcls.errors import MedclsError
 from medcls.fitting import check_fits, is_a
 

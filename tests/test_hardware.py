@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from medcls import cores, hardware
-from medcls.cli import configuration
+from medcls.cli import entry_point
 
 
 @pytest.fixture(autouse=True)
@@ -170,9 +170,9 @@ def test_the_doors_settle_it_before_torch_is_loaded():
 def test_a_launcher_says_how_many_runs_go_on_at_once(monkeypatch, launcher, jobs):
     from types import SimpleNamespace
 
-    config = SimpleNamespace(mode=configuration.RunMode.MULTIRUN, launcher=launcher)
-    monkeypatch.setattr(configuration.HydraConfig, "get", lambda: config)
+    config = SimpleNamespace(mode=entry_point.RunMode.MULTIRUN, launcher=launcher)
+    monkeypatch.setattr(entry_point.HydraConfig, "get", lambda: config)
     monkeypatch.setattr(cores, "available", lambda: 4)
-    assert configuration.jobs_at_once() == jobs
-    config.mode = configuration.RunMode.RUN
-    assert configuration.jobs_at_once() == 1
+    assert entry_point.jobs_at_once() == jobs
+    config.mode = entry_point.RunMode.RUN
+    assert entry_point.jobs_at_once() == 1

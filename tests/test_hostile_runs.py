@@ -14,7 +14,11 @@ from omegaconf import OmegaConf
 from test_endings import ended
 
 from medcls import evaluate, train
-from medcls.cli.configuration import build_network, build_own_network, read_own, read_source, resumed, shipped_targets
+from medcls.cli.building import build_network, build_own_network
+from medcls.cli.data_source import read_source
+from medcls.cli.resume import resumed
+from medcls.cli.shipped import shipped_targets
+from medcls.cli.stored_configuration import read_own
 from medcls.errors import MedclsError
 from medcls.runs.stored import check_targets, refuse_links_out, refuse_references, refuse_ways_out
 

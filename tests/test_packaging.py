@@ -81,15 +81,13 @@ def test_the_readme_shows_commands():
 def test_p61_every_command_that_the_readme_shows_composes(door, typed):
     from hydra import compose, initialize_config_dir
 
-    from medcls.cli import configuration
+    from medcls.cli import overrides, shipped
 
     words = [word for word in shlex.split(typed) if not word.startswith(("-", "resume=", "..."))]
-    configuration.offer_experiments()
+    shipped.offer_experiments()
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         # Of several values for a sweep, the first; a path may hold what Hydra's grammar asks to be quoted.
-        settings = [
-            configuration._readable_override(word, multirun=False) if "," not in word else word for word in words
-        ]
+        settings = [overrides._readable_override(word, multirun=False) if "," not in word else word for word in words]
         choices = [word if "[" in word or "," not in word else word.split(",")[0] for word in settings]
         assert compose(door, choices)
 

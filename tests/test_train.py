@@ -15,6 +15,7 @@ from omegaconf import OmegaConf
 from PIL import Image
 
 from medcls import train
+from medcls.cli import training
 from medcls.errors import MedclsError
 from medcls.evaluation.predictions import read_csv
 from medcls.inference.load import weights_hash
@@ -346,7 +347,7 @@ def test_p40_the_same_seed_gives_the_same_weights(folder, tmp_path):
 def test_p40_nothing_is_silenced():
     import warnings
 
-    from medcls.cli import terminal
+    from medcls.workflow import terminal
 
     with warnings.catch_warnings(record=True):
         terminal.start_log()
@@ -356,7 +357,7 @@ def test_p40_nothing_is_silenced():
 
 def test_errors_are_ours(folder):
     with pytest.raises(MedclsError):
-        train.seed("abc")
+        training.seed("abc")
 
 
 def test_train_log_has_what_the_terminal_does_not_show(finished):

@@ -1,1 +1,1 @@
-"""Between the command line and the rest: Hydra, errors and exit codes, the terminal."""
+"""Between the command line and the rest: Hydra, building from configurations, errors and exit codes."""

@@ -63,7 +63,7 @@ class Loaded:
     manifest : str
         The fingerprint of the manifest that it was trained on.
     run : str
-        Of which training it is (`train.identity`); empty where a checkpoint does not say it.
+        Of which training it is (`workflow.resuming.identity`); empty where a checkpoint does not say it.
     epoch : int or None
         After which epoch it was written, counted from 0.
     """

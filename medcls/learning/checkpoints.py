@@ -5,9 +5,10 @@ import os
 import pickle
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
+from lightning import Trainer
 from lightning.fabric.plugins import CheckpointIO
 from lightning.pytorch.callbacks import ModelCheckpoint
 
@@ -65,6 +66,14 @@ def checkpoints(folder: Path, monitor: str, mode: Literal["min", "max"]) -> list
         folder, "last", save_top_k=1, every_n_epochs=1, save_on_train_epoch_end=True, enable_version_counter=False
     )
     return [best, last]
+
+
+def best_score(trainer: Trainer) -> float:
+    """The monitored metric of a finished training's best checkpoint.
+
+    A score of 0.0 is a score; without one nothing would have been saved, and loading would have failed.
+    """
+    return float(cast(torch.Tensor, cast(ModelCheckpoint, trainer.checkpoint_callback).best_model_score))
 
 
 class AtomicCheckpointIO(CheckpointIO):

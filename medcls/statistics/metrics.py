@@ -399,6 +399,13 @@ def predicted_classes(
     return np.where(probabilities[:, index] >= threshold, index, 1 - index).astype(np.int64)
 
 
+def logged_metrics(
+    labels: np.ndarray, probabilities: np.ndarray, classes: Sequence[str], positive: str | None
+) -> dict[str, float]:
+    """What is logged of a split after each epoch; see `classification_metrics`."""
+    return classification_metrics(labels, probabilities, classes, positive).values
+
+
 def classification_metrics(
     labels: ArrayLike,
     probabilities: ArrayLike,

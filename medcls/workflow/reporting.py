@@ -11,8 +11,7 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from medcls.cells import unescaped
-from medcls.cli import terminal
+from medcls.cells import escaped, unescaped
 from medcls.data.reading.images import UnreadableImage
 from medcls.data.reading.thumbnails import thumbnail
 from medcls.errors import MedclsError
@@ -24,7 +23,8 @@ from medcls.evaluation.recalibration import METHODS
 from medcls.evaluation.spread import too_alike
 from medcls.evaluation.subgroups import Bands
 from medcls.evaluation.thresholds import chosen_beforehand, parse_policy
-from medcls.preprocessing import Decoding, Preprocessing
+from medcls.inference.load import Loaded
+from medcls.preprocessing import Decoding
 from medcls.report.checklists import claim_2024, tripod_ai
 from medcls.report.figures import draw
 from medcls.report.limitations import LEAK, limitations
@@ -37,7 +37,7 @@ from medcls.statistics.intervals import MACRO
 from medcls.statistics.metrics import classification_metrics, predicted_classes
 from medcls.statistics.sample_size import HALF_WIDTH, check_half_width
 from medcls.wording import counted
-from medcls.workflow import pictures
+from medcls.workflow import pictures, terminal
 
 log = logging.getLogger(__name__)
 
@@ -341,30 +341,47 @@ def write_report(
     folder.write_text("report.html", page)
 
 
-def sources_of_run(
-    run: RunFolder,
-    *,
-    name: str,
-    command: str,
+def deliver(
+    folder: RunFolder,
+    results: Results,
+    fitted: Fitted,
+    sources: Sources,
     telling: Telling,
-    stamps: Sequence[str],
-    readings: Readings | None,
-    images: Path | None,
-    preprocessing: Preprocessing,
-    best_epoch: int | None,
+    of: str,
+    folds: pd.DataFrame | None = None,
+) -> None:
+    """Write, show and report the results of an evaluation into a folder that has begun.
+
+    Parameters
+    ----------
+    of : str
+        What the results are of, as the terminal calls it.
+    folds : DataFrame, optional
+        The metrics of each fold of a cross-validation.
+    """
+    if folds is not None:
+        folder.write_text("folds.csv", escaped(folds).to_csv(index=False, lineterminator="\n"))
+    write_results(folder, results, fitted, sources.stamps)
+    if folds is not None:
+        show_folds(folds)
+    show(results, sources.readings, of)
+    write_report(folder, results, sources, telling, folds)
+    log.info("the report: %s", folder.report)
+
+
+def sources_of_run(
+    run: RunFolder, loaded: Loaded, telling: Telling, named: tuple[str, str], images: Path | None
 ) -> Sources:
     """Gather what a run folder's files say.
 
     Parameters
     ----------
-    name, command : str
-        The report's title, and what was typed.
+    loaded : Loaded
+        Its best checkpoint.
+    named : tuple of str
+        The report's title, and the command that was typed.
     images : Path or None
-        Where the pictures lie.
-    preprocessing : Preprocessing
-        From a file to what the network received; the pictures are shown as it decodes them.
-    best_epoch : int or None
-        Of the best checkpoint, counted from 0.
+        Where the images lie, to be shown as the network's preprocessing decodes them.
     """
     config = yaml.safe_load(run.config.read_text(encoding="utf-8"))
     try:
@@ -379,26 +396,25 @@ def sources_of_run(
             kind="damaged_file",
         ) from error
     return Sources(
-        name=name,
+        name=named[0],
         made=datetime.now().astimezone(),
-        command=command,
+        command=named[1],
         purpose=telling.purpose,
-        stamps=tuple(stamps),
+        stamps=loaded.stamps,
         config=config,
         audit=_read_audit(run),
         weights=_read_record(run.path / "weights.json", ("source", "sha256", "reinitialised", "summary")),
         environment=_read_record(run.path / "environment.json", ("packages",)),
-        preprocessing=preprocessing.to_plain(),
+        preprocessing=loaded.preprocessing.to_plain(),
         splits=splits,
         model=model,
         history=None if history.empty else history,
         phases=tuple(pictures.phases(config["schedule"]["phases"], epochs)),
         drawn=_drawn_in_training(run),
-        best_epoch=best_epoch,
-        readings=readings,
+        best_epoch=loaded.epoch,
         picture=None
         if images is None or not telling.images
-        else lambda path: picture(images / path, preprocessing.decoding),
+        else lambda path: picture(images / path, loaded.preprocessing.decoding),
     )
 
 

@@ -6,8 +6,10 @@ from doors import FAST
 from hydra import compose, initialize_config_dir
 
 from medcls import train
-from medcls.cli.configuration import configurations, split_settings
+from medcls.cli.data_source import split_settings
 from medcls.cli.foreseen import check_settings
+from medcls.cli.shipped import configurations
+from medcls.cli.training import choose_preprocessing
 from medcls.errors import MedclsError
 from medcls.hardware import Hardware
 
@@ -51,7 +53,7 @@ def composed():
 
 def check(cfg) -> None:
     machine = Hardware(1, cfg.data.workers, 0, ())
-    check_settings(cfg, split_settings(cfg), train.choose_preprocessing(cfg), machine)
+    check_settings(cfg, split_settings(cfg), choose_preprocessing(cfg), machine)
 
 
 @pytest.mark.parametrize("setting", WRONG)
@@ -86,7 +88,7 @@ def test_no_image_is_read_for_it(folder, tmp_path, monkeypatch, capsys, setting,
     def read(*_: object) -> None:
         raise AssertionError("images are read")
 
-    monkeypatch.setattr(train, "read_images", read)
+    monkeypatch.setattr("medcls.cli.training.read_images", read)
     monkeypatch.setattr(
         "sys.argv", ["medcls", *FAST, f"data.root={root}", "positive_class=a", f"hydra.run.dir={tmp_path}/run", setting]
     )

@@ -10,12 +10,12 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from torchvision.transforms import v2
 
-from medcls.cli import configuration
+from medcls.cli import shipped
 from medcls.data import transforms
 from medcls.data.transforms import DRAWS, Augmentation, draws
 from medcls.errors import MedclsError
 
-FOLDER = configuration.configurations() / "conf" / "data" / "augmentation"
+FOLDER = shipped.configurations() / "conf" / "data" / "augmentation"
 PRESETS = sorted(path.stem for path in FOLDER.glob("*.yaml"))
 HAVE_A_TOP = ("general", "mri", "none", "ultrasound", "xray")
 STILL = {"left_right": 0, "rotation_degrees": 0, "smallest_area": 1, "aspect": 0, "brightness": 0, "contrast": 0}
@@ -23,7 +23,7 @@ STILL = {"left_right": 0, "rotation_degrees": 0, "smallest_area": 1, "aspect": 0
 
 @cache  # to compose is slow, and what comes of it cannot be changed
 def composed(*overrides: str) -> Augmentation:
-    configuration.offer_experiments()
+    shipped.offer_experiments()
     with initialize_config_dir(str(FOLDER.parents[1]), version_base="1.3"):
         made = instantiate(compose("train", [*overrides]).data.augmentation)
     assert isinstance(made, Augmentation)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from medcls.cli.configuration import build_network as build
+from medcls.cli.building import build_network as build
 from medcls.errors import MedclsError
 from medcls.inference.load import ClassLogits, add_policies, load, weights_hash
 

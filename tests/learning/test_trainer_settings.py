@@ -10,7 +10,7 @@ import yaml
 from doors import FAST, run_door
 
 from medcls import train
-from medcls.cli.configuration import configurations
+from medcls.cli.shipped import configurations
 from medcls.errors import MedclsError
 from medcls.learning.trainer_settings import batches_an_epoch, check_trainer
 

@@ -11,8 +11,8 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from medcls import train
+from medcls.cli.training import choose_preprocessing
 from medcls.errors import MedclsError
-from medcls.train import choose_preprocessing
 
 FOLDER = Path(__file__).parents[2] / "conf" / "model"
 FILES = sorted(FOLDER.glob("*.yaml"))

@@ -10,8 +10,6 @@ from made_study import EMPTY, assessment, policies, predictions
 from refusals import rules
 from rich.console import Console
 
-from medcls.cli import terminal
-from medcls.cli.terminal import show_table
 from medcls.evaluation.assessment import assess
 from medcls.evaluation.calibration import Calibration
 from medcls.evaluation.policies import Policies
@@ -21,7 +19,8 @@ from medcls.report.report import look_at, metric_sections, notices
 from medcls.report.telling import BY_CHANCE, missed_target, operating_point, unsure_target, worse_than_chance
 from medcls.statistics.intervals import intervals
 from medcls.statistics.metrics import classification_metrics
-from medcls.workflow import reporting
+from medcls.workflow import reporting, terminal
+from medcls.workflow.terminal import show_table
 
 
 @functools.cache

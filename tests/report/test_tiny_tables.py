@@ -9,7 +9,7 @@ import pytest
 import yaml
 from made_study import BINARY, EMPTY
 
-from medcls.cli.configuration import configurations
+from medcls.cli.shipped import configurations
 from medcls.errors import MedclsError
 from medcls.evaluation.predictions import Predictions
 from medcls.runs.run_folder import RunFolder

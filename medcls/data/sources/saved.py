@@ -72,3 +72,23 @@ def reopen(
 def _changed(rows: pd.DataFrame, facts: pd.DataFrame) -> list[str]:
     """The images whose content is not what the run knew; both tables are in one order."""
     return rows.loc[facts["content"].to_numpy() != rows["content"].to_numpy(), "path"].tolist()
+
+
+def as_begun(manifest: Manifest, saved: Path) -> Manifest:
+    """The same images in the splits that a run began with: an earlier version of medcls may have made others.
+
+    Whether the saved splits are those that the network was trained on, its checkpoint tells.
+
+    Parameters
+    ----------
+    manifest : Manifest
+        Split as the run's settings say.
+    saved : Path
+        The run's `manifest.csv`.
+    """
+    begun, keys = read_rows(saved), ["path", "label", "group", "content"]
+    now = manifest.rows.astype(str)
+    if not begun[keys].equals(now[keys]) or begun["split"].equals(now["split"]):
+        return manifest
+    note = "the splits are those of the run's manifest.csv: with the same settings other ones would be cut by now"
+    return manifest.with_rows(manifest.rows.assign(split=begun["split"].tolist()), note)

@@ -14,11 +14,11 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from medcls.cli import configuration
+from medcls.cli import shipped
 from medcls.data.sources import download
 from medcls.errors import MedclsError
 
-CONF = configuration.configurations() / "conf"
+CONF = shipped.configurations() / "conf"
 
 
 class Server:

@@ -14,7 +14,8 @@ import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from medcls.cli.configuration import build, configurations
+from medcls.cli.building import build
+from medcls.cli.shipped import configurations
 from medcls.data.sources import file_search, phantoms
 from medcls.data.sources.file_search import find_files
 from medcls.data.sources.folders import from_folders

@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from medcls.cli import terminal
 from medcls.errors import MedclsError
+from medcls.workflow import terminal
 
 PATH = "/a/" + "long/" * 40 + "run/report.html"
 

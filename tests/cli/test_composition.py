@@ -13,7 +13,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 
-from medcls.cli import configuration
+from medcls.cli import entry_point, overrides, resume, shipped
 from medcls.errors import MedclsError
 from medcls.runs import stored
 
@@ -38,14 +38,14 @@ ODD = [
 
 def read_as(argument: str) -> object:
     """What Hydra makes of an argument that the door has been given."""
-    (readable,) = configuration._readable([argument])
+    (readable,) = overrides.readable([argument])
     return OverridesParser.create().parse_override(readable).value()
 
 
 @pytest.mark.parametrize("value", ODD)
 def test_a_value_with_odd_characters_works_or_the_exact_form_is_shown(value):
     try:
-        configuration._readable([f"data.name={value}"])
+        overrides.readable([f"data.name={value}"])
     except MedclsError as error:
         # What the message tells to type, taken through a shell's eyes, gives the value back.
         shown = str(error).splitlines()[-1].strip()
@@ -58,7 +58,7 @@ def test_a_value_with_odd_characters_works_or_the_exact_form_is_shown(value):
 @pytest.mark.parametrize("value", ["/images/乳腺癌", "/a=b", "/a,b", "/a[1]/b"])
 def test_the_form_is_shown_where_hydra_would_balk(value):
     with pytest.raises(MedclsError, match="data.name"):
-        configuration._readable([f"data.name={value}"])
+        overrides.readable([f"data.name={value}"])
 
 
 TEMPLATES = ["{image_id}.jpg", "{folder}/{image_id}.png", "{a:b}", "{image_id}"]
@@ -81,14 +81,14 @@ def test_a_setting_that_is_always_text_is_taken_as_typed(key, value):
     ["data.root=null", "data.root='/a b'", 'data.root="/a,b"', "data.root=${oc.env:HOME}/x", "data.csv=[a.csv,b.csv]"],
 )
 def test_what_hydra_reads_as_it_was_meant_is_left_to_it(argument):
-    assert configuration._readable([argument]) == [argument]
+    assert overrides.readable([argument]) == [argument]
 
 
 def test_several_values_of_a_text_setting_are_a_sweep_with_m_alone():
-    assert configuration._readable(["-m", "data.root=/a,/b"]) == ["-m", "data.root=/a,/b"]
+    assert overrides.readable(["-m", "data.root=/a,/b"]) == ["-m", "data.root=/a,/b"]
     assert read_as("data.root=/a,/b") == "/a,/b"
     with pytest.raises(MedclsError, match="quotes within quotes"):
-        configuration._readable(["-m", "data.path_template={a}.jpg,{b}.jpg"])
+        overrides.readable(["-m", "data.path_template={a}.jpg,{b}.jpg"])
 
 
 def test_a_template_reaches_the_configuration_as_typed_at_a_shell():
@@ -106,16 +106,16 @@ def test_a_template_reaches_the_configuration_as_typed_at_a_shell():
 
 
 def test_a_sweep_needs_no_help():
-    configuration._readable(["-m", "model=mobilenetv3,mobilenetv2", "seed=0,1"])
+    overrides.readable(["-m", "model=mobilenetv3,mobilenetv2", "seed=0,1"])
     with pytest.raises(MedclsError, match="add -m"):
-        configuration._readable(["model=mobilenetv3,mobilenetv2"])
+        overrides.readable(["model=mobilenetv3,mobilenetv2"])
 
 
 def test_sweep_may_be_asked_for_between_two_settings(monkeypatch):
     monkeypatch.setattr(sys, "argv", ["train", "data.folds=3", "--multirun", "data.fold=0,1,2", "--cfg", "job"])
     taken = []
-    monkeypatch.setattr(configuration.hydra, "main", lambda **_: lambda _: lambda: taken.extend(sys.argv[1:]))
-    configuration.open_door(print, "train")
+    monkeypatch.setattr(entry_point.hydra, "main", lambda **_: lambda _: lambda: taken.extend(sys.argv[1:]))
+    entry_point.run_command(print, "train")
     read = get_args_parser().parse_args(taken)  # exits where it does not recognise one
     assert (read.multirun, read.overrides) == (True, ["data.folds=3", "data.fold=0,1,2"])
 
@@ -126,19 +126,19 @@ def test_a_resumed_run_finds_its_table_where_the_images_have_gone(tmp_path, csv)
     own |= {"model": {}, "schedule": {}, "trainer": {}, "seed": 0}
     OmegaConf.save(own, tmp_path / "config.yaml")
     cfg = OmegaConf.create({"resume": str(tmp_path), "data": {"root": "/new", "csv": "/tables/other.csv"}})
-    moved = configuration.resumed(cfg, ["data.root=/new"]).data
+    moved = resume.resumed(cfg, ["data.root=/new"]).data
     assert moved.source.csv == moved.csv == ("/new/metadata.csv" if isinstance(csv, str) else ["/new/metadata.csv"])
-    assert configuration.resumed(cfg, ["data.root=/new", "data.csv=x"]).data.source.csv == "/tables/other.csv"
+    assert resume.resumed(cfg, ["data.root=/new", "data.csv=x"]).data.source.csv == "/tables/other.csv"
 
 
 def files(group: str) -> list[str]:
-    root = configuration.configurations()
+    root = shipped.configurations()
     return sorted(path.relative_to(root).with_suffix("").as_posix() for path in (root / group).rglob("*.yaml"))
 
 
 def composed(*overrides: str) -> DictConfig:
-    configuration.offer_experiments()
-    with initialize_config_dir(str(configuration.configurations() / "conf"), version_base="1.3"):
+    shipped.offer_experiments()
+    with initialize_config_dir(str(shipped.configurations() / "conf"), version_base="1.3"):
         return compose("train", [*overrides])
 
 
@@ -211,7 +211,7 @@ def test_every_experiment_composes_binds_and_tells_what_to_expect(name):
     cfg = composed(f"experiments={option}")
     for node in targets(OmegaConf.to_container(cfg, resolve=True)):
         check_binds(node)
-    text = (configuration.configurations() / f"{name}.yaml").read_text(encoding="utf-8")
+    text = (shipped.configurations() / f"{name}.yaml").read_text(encoding="utf-8")
     header = "".join(line for line in text.splitlines(keepends=True) if line.startswith("#"))
     assert f"experiments={option}" in header, "the header gives the command"
     assert "core" in header, "the header says on what machine"
@@ -225,18 +225,18 @@ def test_experiments_win_over_the_groups():
 
 
 def test_shipped_targets_are_what_the_files_name():
-    shipped = configuration.shipped_targets()
-    assert shipped["trainer"] == {"lightning.Trainer"}
-    assert "medcls.models.mobilenetv3.mobilenetv3_large" in shipped["model.network"]
+    targets = shipped.shipped_targets()
+    assert targets["trainer"] == {"lightning.Trainer"}
+    assert "medcls.models.mobilenetv3.mobilenetv3_large" in targets["model.network"]
     with pytest.raises(MedclsError, match=r"os\.system.*trust=true"):
-        stored.check_targets({"optimizer": {"_target_": "os.system"}}, shipped, "The configuration")
-    stored.check_targets(OmegaConf.to_container(composed(), resolve=False), shipped, "The configuration")
+        stored.check_targets({"optimizer": {"_target_": "os.system"}}, targets, "The configuration")
+    stored.check_targets(OmegaConf.to_container(composed(), resolve=False), targets, "The configuration")
 
 
 def test_help_names_the_command_and_lists_our_groups_and_no_others(monkeypatch, capsys):
     monkeypatch.setattr("sys.argv", ["medcls.train", "--help"])
     with pytest.raises(SystemExit) as end:
-        configuration.open_door(lambda cfg: None, "train")
+        entry_point.run_command(lambda cfg: None, "train")
     assert not end.value.code
     header, *groups = capsys.readouterr().out.split("== Config ==")[0].splitlines()
     assert "python -m medcls.train" in header
@@ -265,11 +265,11 @@ def test_help_names_the_command_and_lists_our_groups_and_no_others(monkeypatch, 
 )
 def test_a_group_that_is_taken_away_is_a_sentence(argument, says):
     with pytest.raises(MedclsError) as refused:
-        configuration._with_groups(["-m", "data.root=/a", argument, "seed=null"], "train")
+        overrides.with_groups(["-m", "data.root=/a", argument, "seed=null"], "train")
     assert says in str(refused.value)
 
 
 def test_a_group_that_is_none_by_default_may_be_null():
     typed = ["experiments=null", "model=mobilenetv2", "~data.name", "resume=null"]
-    assert configuration._with_groups(typed, "train") == typed[1:]
-    assert configuration._with_groups(["data=null"], "compare") == ["data=null"]  # which has no such group
+    assert overrides.with_groups(typed, "train") == typed[1:]
+    assert overrides.with_groups(["data=null"], "compare") == ["data=null"]  # which has no such group

@@ -1,0 +1,165 @@
+"""What a result is judged with: as it was stored, or fitted now on other images, and never on the result."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from medcls.cli.evaluation_settings import check_has_threshold
+from medcls.cli.opened_runs import OpenedRun
+from medcls.errors import MedclsError
+from medcls.runs.run_folder import read_json
+
+if TYPE_CHECKING:
+    from medcls.data.manifest import Manifest
+    from medcls.evaluation.predictions import Predictions
+    from medcls.inference.arithmetic import Arithmetic
+    from medcls.workflow.reporting import Fitted, Telling
+
+log = logging.getLogger(__name__)
+
+# Images that are predicted exactly too, where the rest is not: enough to see what it changes.
+HELD_AGAINST_EXACT = 500
+
+
+def fitted_for(opened: OpenedRun, telling: Telling, *, anew: Sequence[str], views: int, result: Predictions) -> Fitted:
+    """What the result is judged with: as the checkpoint stored it, or fitted now, and never on the result.
+
+    The mean over several views has probabilities of its own, and gets a fit of its own on images that selected
+    nothing; where none were cut off, none.
+    """
+    from medcls.workflow import reporting
+
+    stored = opened.loaded.policies
+    if views > 1:
+        if "calibration" in opened.splits:
+            return reporting.fit(opened.predict("calibration", views), telling)
+        log.warning(
+            "views=%d: the mean over views needs a fit of its own on images that selected nothing, and this run has "
+            "cut none off (data.calibration_fraction=0.2): probabilities stay as they are, and the threshold is 0.5",
+            views,
+        )
+        return reporting.not_fitted(result, telling)
+    if stored is not None and not anew:
+        return reporting.Fitted.from_plain(stored)
+    return reporting.fit(opened.beside(opened.fitted_on), telling)
+
+
+def rehearse(
+    opened: OpenedRun,
+    manifest: Manifest,
+    split: str,
+    beside: Sequence[Predictions],
+    telling: Telling,
+    *,
+    anew: Sequence[str],
+    views: int,
+) -> None:
+    """Tell made-up scores of these images as the result will be told: what cannot be is said before any is predicted.
+
+    Raises
+    ------
+    MedclsError
+        A column, class or prevalence that these images do not have; patients whose images disagree.
+    """
+    from medcls.data.manifest import read_rows
+    from medcls.workflow import reporting
+
+    loaded = opened.loaded
+    described = (loaded.classes, loaded.positive, loaded.checkpoint)
+    result = reporting.made_up(manifest.rows, split, *described)
+    if views > 1 and "calibration" not in opened.splits:
+        fitted = reporting.not_fitted(result, telling)
+    elif loaded.policies is not None and views == 1 and not anew:
+        fitted = reporting.Fitted.from_plain(loaded.policies)
+    else:
+        own = reporting.made_up(read_rows(opened.folder.manifest), opened.fitted_on, *described)
+        fitted = reporting.fit_quietly(own, telling)
+    reporting.judge_quickly([*([] if views > 1 else beside), result], fitted, telling)
+
+
+def say_what_it_changes(
+    opened: OpenedRun, manifest: Manifest, result: Predictions, fitted: Fitted, arithmetic: Arithmetic, views: int
+) -> None:
+    """Predict some of the images exactly too, and print what is otherwise."""
+    from medcls.workflow import reporting
+
+    rows = manifest.rows
+    these = rows[rows["split"] == result.split]
+    chosen = these.sample(min(len(these), HELD_AGAINST_EXACT), random_state=0).index
+    # Rows keep their numbers, by which views are drawn.
+    sample = rows.assign(split=rows["split"].where(rows.index.isin(chosen), ""))
+    exact = opened.predict_images(manifest.with_rows(sample), result.split, views)
+    same = result.rows[result.rows["path"].isin(exact.rows["path"])]
+    reporting.show_effect(exact, dataclasses.replace(result, rows=same), fitted.images, str(arithmetic))
+
+
+def fitted_for_table(
+    path: Path, table: Predictions, val: Predictions | None, telling: Telling, anew: Sequence[str]
+) -> Fitted:
+    """Fitted on `val` where it is given; else as a run stored it beside the table; else a threshold of 0.5.
+
+    Raises
+    ------
+    MedclsError
+        Something was asked to be fitted, and there is nothing to fit it on.
+    """
+    from medcls.workflow import reporting
+
+    check_has_threshold(table.classes, table.positive, anew)
+    if val is not None:
+        check_are_other_images(val, table)
+        return reporting.fit(val, telling)
+    # A threshold chosen beforehand needs no rows to be fitted on, nor does the mean over a patient's images.
+    beforehand = {"operating_point"} if telling.operating_point.startswith("fixed") else set()
+    to_fit = [name for name in anew if name not in beforehand | {"aggregate"}]
+    if to_fit:
+        raise MedclsError(
+            f"{', '.join(to_fit)}: fitted, and never on the result. Add val=FILE.csv, the same tool's predictions of "
+            "images that are not the result; or give a threshold chosen beforehand alone: operating_point=fixed=0.3.",
+            kind="nothing_to_fit_on",
+        )
+    policies = path.parent.parent / "policies.json"
+    as_stored = not set(anew) - {"aggregate"}
+    if as_stored and (stored := read_json(policies)) is not None:
+        try:
+            fitted = reporting.Fitted.from_plain(stored)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise MedclsError(
+                f"{policies} is not what a run fitted ({error!r}): bring it back, or move the table elsewhere.",
+                kind="damaged_record",
+            ) from error
+        if fitted.images.checkpoint and fitted.images.checkpoint == table.checkpoint:
+            log.info("judged by what its run fitted with the same checkpoint: %s", policies)
+            if not anew:
+                return fitted
+            joined = reporting.not_fitted(fitted.images.calibrate(table), telling)
+            return dataclasses.replace(joined, images=fitted.images)
+    if as_stored:
+        log.warning(
+            "nothing was fitted: probabilities are taken as they are, and the threshold is 0.5. With val=FILE.csv, the "
+            "same tool's predictions of images that are not the result, both are fitted"
+        )
+    return reporting.not_fitted(table, telling)
+
+
+def check_are_other_images(val: Predictions, table: Predictions) -> None:
+    """Refuse to fit on images that are then judged.
+
+    Raises
+    ------
+    MedclsError
+        Names some of them.
+    """
+    from medcls.wording import counted, enumerated
+
+    if shared := sorted(set(val.rows["path"]) & set(table.rows["path"])):
+        raise MedclsError(
+            f"{counted(len(shared), 'image')} of val are also among those to be judged: {enumerated(shared, 3)}. They "
+            "would be judged by their own answers. Leave them out of val; where other images have the same names, "
+            "write their folders before these.",
+            kind="fitted_on_the_result",
+        )

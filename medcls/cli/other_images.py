@@ -1,0 +1,99 @@
+"""Another site's images, under the classes and the preparation of the run that is evaluated on them."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+
+from medcls.cli.building import plain
+from medcls.cli.data_source import read_source, settle_paths
+from medcls.cli.opened_runs import OpenedRun
+from medcls.errors import MedclsError
+
+if TYPE_CHECKING:
+    from medcls.data.manifest import Manifest
+
+log = logging.getLogger(__name__)
+
+
+def other_images(cfg: DictConfig, opened: OpenedRun) -> tuple[Manifest, int]:
+    """Another site's images, under the run's own classes; and how many of them the run has already seen.
+
+    Raises
+    ------
+    MedclsError
+        Classes that the run does not know; whatever the source objects to.
+    """
+    from medcls.data.manifest import named_exclusions, read_rows
+    from medcls.data.sources.other_sites import leave_out_again, match_classes
+    from medcls.data.splits.split import with_kept_together
+    from medcls.wording import enumerated
+
+    classes, own = opened.loaded.classes, opened.config.data
+    refuse_other_preparation(cfg, opened)
+    settle_paths(cfg)
+    cfg.positive_class = None
+    cfg.data.frame = opened.loaded.preprocessing.frame
+    match = partial(
+        match_classes,
+        classes=classes,
+        # What was typed, or what the data's configuration says, rules over what the run was trained with.
+        label_map=None if cfg.data.label_map else plain(own.get("label_map")),
+        leave_out_unmapped=bool(own.get("leave_out_unmapped")),
+    )
+    manifest = read_source(cfg, strict=False, judged_by=match)
+    if manifest.unreadable:
+        raise MedclsError(
+            f"{len(manifest.unreadable)} of the images cannot be read:\n"
+            + "\n".join(f"  {failure}" for failure in manifest.unreadable[:20]),
+            kind="unreadable_images",
+        )
+    known = read_rows(opened.folder.manifest)
+    exclude_file = own.get("exclude_file")
+    if exclude_file is not None and not Path(str(exclude_file)).is_file():
+        log.warning("the run left out what %s lists, which is not there: nothing is left out by it here", exclude_file)
+        exclude_file = None
+    excluded = named_exclusions(plain(own.get("exclude", [])), exclude_file, Path(str(own.root)))
+    rows, notes = leave_out_again(manifest.rows, excluded, known)
+    manifest = manifest.with_rows(rows, *notes)
+    for line in manifest.notes:
+        log.warning(line)
+    if missing := [name for name in classes if name not in set(rows["label"])]:
+        log.warning("no image of %s here: what needs one is undefined", enumerated(missing))
+    seen = known[known["split"].isin(("train", "val", "calibration"))]
+    copies = int(rows["content"].isin(set(seen["content"]) - {""}).sum())
+    if copies:
+        log.warning("%d of these images are also among those that the run learned or selected by", copies)
+    manifest = with_kept_together(manifest, near_copies=cfg.data.keep_near_copies_together)
+    rows = manifest.rows.assign(split="external")
+    return dataclasses.replace(manifest, classes=classes, positive=opened.loaded.positive, rows=rows), copies
+
+
+def refuse_other_preparation(cfg: DictConfig, opened: OpenedRun) -> None:
+    """Refuse settings of pixels that were typed and are not the run's: its network wants what it was trained on.
+
+    Raises
+    ------
+    MedclsError
+        Names them, and what the run has.
+    """
+    keys = [override.lstrip("+~").split("=")[0] for override in HydraConfig.get().overrides.task]
+    typed = [key.removeprefix("data.") for key in keys if key.startswith("data.")]
+    own = opened.loaded.preprocessing.to_plain()
+    own["image_size"] = own["size"]
+    for name in ("image_size", "resize", "bits", "window", "frame"):
+        asked = plain(cfg.data[name])
+        if name == "image_size" and isinstance(asked, int):
+            asked = [asked, asked]
+        if name in typed and asked is not None and asked != own[name]:
+            raise MedclsError(
+                f"data.{name}={plain(cfg.data[name])}: images are prepared as the run's network was trained on them, "
+                f"with data.{name}={own[name]}. Leave it out.",
+                kind="other_preprocessing",
+            )

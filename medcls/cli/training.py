@@ -1,0 +1,327 @@
+"""The parts of a training, each built from its configuration."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from medcls import __version__
+from medcls.cli.building import build, plain
+from medcls.cli.data_source import read_source
+from medcls.errors import MedclsError
+from medcls.fitting import check_fits
+from medcls.runs.run_folder import RunFolder
+from medcls.wording import quoted
+
+if TYPE_CHECKING:
+    # Everything heavy is imported where it is used, so that a typo is answered before torch is loaded.
+    import lightning
+    import numpy as np
+
+    from medcls.data.manifest import Manifest
+    from medcls.data.module import ImageDataModule
+    from medcls.hardware import Hardware
+    from medcls.learning.classifier import Classifier
+    from medcls.learning.freezing import FreezeSchedule
+    from medcls.learning.losses import Loss
+    from medcls.models.weights import Account
+    from medcls.preprocessing import Preprocessing
+
+log = logging.getLogger(__name__)
+
+
+def seed(value: int) -> None:
+    """Seed Python, NumPy and torch.
+
+    Raises
+    ------
+    MedclsError
+        No whole number from 0 on.
+    """
+    from lightning import seed_everything
+
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 2**32:
+        raise MedclsError(f"seed is {value!r}: give a whole number from 0 to {2**32 - 1}.", kind="bad_value")
+    seed_everything(value, workers=True, verbose=False)
+
+
+def read_images(cfg: DictConfig, settings: Mapping[str, Any]) -> tuple[Manifest, Manifest]:
+    """The images as they are, and the same, each in one split; what was done to them is said."""
+    from medcls.data.sources.saved import as_begun
+    from medcls.data.splits.split import split, split_table
+    from medcls.models.weights import read_state
+    from medcls.workflow import terminal
+
+    whole = read_source(cfg, strict=True)
+    if cfg.resume:
+        # The order of the network's outputs: earlier versions sorted classes that are numbers as text.
+        _, described = read_state(Path(cfg.resume).expanduser() / "checkpoints" / "last.ckpt")
+        whole = whole.in_class_order(described["classes"])
+    manifest = split(whole, **settings)
+    if cfg.resume:
+        manifest = as_begun(manifest, Path(cfg.resume).expanduser() / "manifest.csv")
+    for line in (*manifest.stamps, *manifest.notes):
+        log.warning(line)
+    table = split_table(manifest)
+    if manifest.asked:
+        pairs = zip(table.pop("share"), table.pop("asked"), strict=True)
+        told = [" (".join("-" if value != value else f"{value:.2f}" for value in pair) + ")" for pair in pairs]
+        table.insert(2, "share (asked)", told)
+    # Two columns in one: a terminal is narrow.
+    lone = table.pop("without_group")
+    table["groups"] = [
+        "not known" if alone == images else f"{groups - alone}{f' + {alone} without' if alone else ''}"
+        for images, groups, alone in zip(table["images"], table["groups"], lone, strict=True)
+    ]
+    for name in manifest.classes:  # count and share in one column: a terminal is narrow
+        counts, shares = table.pop(f"{name}: images"), table.pop(f"{name}: share")
+        table[f"{name} (share)"] = [f"{n} ({share:.2f})" for n, share in zip(counts, shares, strict=True)]
+    terminal.show_table(table, "Images by split")
+    return whole, manifest
+
+
+def choose_preprocessing(cfg: DictConfig) -> Preprocessing:
+    """The network's own preprocessing; size and resize policy as the data's configuration wants them."""
+    from medcls.models.zoo import size_to_build_for
+
+    preprocessing: Preprocessing = build(cfg.model.preprocessing)
+    if (size := plain(cfg.data.image_size)) is not None:
+        if not all(isinstance(side, int) and side > 0 for side in (size if isinstance(size, list) else [size])):
+            raise MedclsError(
+                f"data.image_size is {size}: give pixels, such as 224, or [height, width].", kind="bad_value"
+            )
+        preprocessing = dataclasses.replace(preprocessing, size=size)
+    asked = {name: plain(cfg.data[name]) for name in ("resize", "bits", "window", "frame")}
+    preprocessing = dataclasses.replace(preprocessing, **{k: v for k, v in asked.items() if v is not None})
+    channels = cfg.model.network.get("in_chans", 3)
+    averaged = channels == 1 and (preprocessing.channels == 3 or cfg.model.preprocessing.get("in_chans") == 1)
+    if channels == 1 and preprocessing.channels == 3:
+        preprocessing = preprocessing.grey()
+    if averaged:
+        log.info(
+            "one grey channel: mean %g and deviation %g, the averages over the three colours",
+            preprocessing.mean[0],
+            preprocessing.std[0],
+        )
+    if channels != preprocessing.channels:
+        raise MedclsError(
+            f"model.network.in_chans is {channels}, but model.preprocessing has {preprocessing.channels} mean(s) and "
+            "std(s): it takes 3 channels, or 1 (grey), for which three means are averaged.",
+            kind="channels_do_not_fit",
+        )
+    # Written down, so that whoever loads the checkpoint builds the same network.
+    if cfg.model.network.get("img_size", 0) is None:
+        cfg.model.network.img_size = size_to_build_for(cfg.model.name, preprocessing.size)
+    return preprocessing
+
+
+def make_loaders(
+    cfg: DictConfig, manifest: Manifest, preprocessing: Preprocessing, machine: Hardware
+) -> ImageDataModule:
+    """Loaders over the manifest, as the machine can bear them."""
+    from medcls.data.module import ImageDataModule
+
+    return ImageDataModule(
+        manifest,
+        preprocessing,
+        augmentation=build(cfg.data.augmentation),
+        batch_size=cfg.data.batch_size,
+        sampler=cfg.data.sampler,
+        seed=cfg.seed,
+        workers=machine.workers,
+        memory_for_images=machine.memory_for_images,
+        cache=cfg.data.cache,
+        views=cfg.data.views,
+    )
+
+
+def make_loss(cfg: DictConfig, manifest: Manifest) -> Loss:
+    """The loss, its class weights checked against the classes, and said by name."""
+    from medcls.learning.losses import in_class_order
+
+    node = cfg.loss.copy()
+    if "class_weights" in node:
+        node.class_weights = in_class_order(plain(node.class_weights), manifest.classes)
+    log.info("classes, in the order of the network's outputs and of lists of weights: %s", quoted(manifest.classes))
+    loss: Loss = build(node, class_counts=manifest.class_counts("train"))
+    if loss.weights is not None:
+        by_class = ", ".join(
+            f"{name} {weight:.3g}" for name, weight in zip(manifest.classes, loss.weights, strict=False)
+        )
+        log.info("class weights of the loss, for each image of a class: %s", by_class)
+    return loss
+
+
+def make_classifier(
+    cfg: DictConfig,
+    manifest: Manifest,
+    preprocessing: Preprocessing,
+    metrics: Callable[[np.ndarray, np.ndarray], dict[str, float]],
+    run: str,
+) -> tuple[Classifier, FreezeSchedule, Account]:
+    """The network with its weights accounted for, its loss, its optimizer and its phases.
+
+    Parameters
+    ----------
+    metrics : callable
+        From labels and probabilities of a split to what is logged of it.
+    run : str
+        Of which training its checkpoints say that they are.
+    """
+    from medcls.learning.classifier import Classifier
+    from medcls.learning.freezing import FreezeSchedule
+    from medcls.models.weights import load_weights, refuse_frozen_unloaded
+    from medcls.models.zoo import head_name, replace_head, start_small
+
+    classes, positive = manifest.classes, manifest.positive
+    loss = make_loss(cfg, manifest)
+    outputs = loss.outputs(len(classes))
+    network = build(cfg.model.network, num_classes=outputs)
+    new_head = None
+    if cfg.model.head:
+        if not OmegaConf.is_dict(cfg.model.head):
+            raise MedclsError(
+                f"model.head is {plain(cfg.model.head)!r}: give its settings, as model.head.hidden=64.",
+                kind="bad_value",
+            )
+        check_fits(replace_head, plain(cfg.model.head), "model.head", given=("network", "num_outputs"))
+        new_head = replace_head(network, outputs, **plain(cfg.model.head))
+    freezing = FreezeSchedule(plain(cfg.schedule.phases), head=new_head or head_name(network))
+    freezing.table(network)  # a pattern that matches nothing, in whichever phase, is found out now
+    if start_small(network, outputs) is None:
+        log.warning(
+            "The layer of %s that makes its %d logit(s) is not found: it starts as its own code draws it, not small.",
+            type(network).__name__,
+            outputs,
+        )
+    # A resumed run takes every tensor from its checkpoint; what it started from stands in its weights.json.
+    source = None if cfg.resume else cfg.model.weights
+    account = load_weights(network, source, head=new_head, classes=classes, preprocessing=preprocessing)
+    if not cfg.resume:
+        log.warning("weights: %s", account)
+        reached = range(freezing.phase_at(cfg.trainer.max_epochs - 1) + 1)
+        refuse_frozen_unloaded(account, set().union(*(freezing.frozen(network, phase) for phase in reached)))
+    classifier = Classifier(
+        network,
+        classes,
+        loss,
+        build(cfg.optimizer),
+        build(cfg.scheduler),
+        metrics,
+        positive=None if positive is None else classes.index(positive),
+        learning_rate_multipliers=plain(cfg.schedule.learning_rate_multipliers),
+        head=freezing.head,
+        description={
+            "medcls": __version__,
+            "network": plain(cfg.model.network) | {"num_classes": outputs},
+            "head": plain(cfg.model.head),
+            "classes": list(classes),
+            "positive": positive,
+            "preprocessing": preprocessing.to_plain(),
+            "manifest": manifest.fingerprint(),
+            "run": run,
+            "stamps": list(manifest.stamps),
+        },
+    )
+    classifier.check_monitor(cfg.monitor, cfg.monitor_mode)
+    compiled = cfg.get("compile", False)  # a run from before there was this setting goes on without
+    if compiled:
+        classifier.compile_network()
+    return classifier, freezing, account
+
+
+def make_trainer(
+    cfg: DictConfig,
+    run: RunFolder,
+    data: ImageDataModule,
+    freezing: FreezeSchedule,
+    machine: Hardware,
+    others: Sequence[lightning.Callback],
+) -> lightning.Trainer:
+    """Lightning's trainer with what happens around the epochs, `others` last."""
+    from lightning.pytorch.callbacks import EarlyStopping, EMAWeightAveraging, LearningRateMonitor, RichProgressBar
+
+    from medcls.learning.callbacks import ExactBatchNorm, SeedEachEpoch
+    from medcls.learning.checkpoints import AtomicCheckpointIO, checkpoints
+    from medcls.learning.features import FrozenFeatures
+    from medcls.workflow import terminal
+
+    features = FrozenFeatures(
+        data.rows_of, data.views, data.without_images, len(data.manifest), machine.memory_for_images
+    )
+    callbacks = [SeedEachEpoch(cfg.seed), freezing, features]
+    if cfg.ema is not None:
+        callbacks.append(EMAWeightAveraging(decay=cfg.ema))
+    if cfg.exact_batch_norm:
+        callbacks.append(ExactBatchNorm(data.unaugmented_training()))
+    callbacks += checkpoints(run.checkpoints, cfg.monitor, cfg.monitor_mode)
+    if cfg.early_stopping is not None:
+        callbacks.append(
+            EarlyStopping(cfg.monitor, mode=cfg.monitor_mode, patience=cfg.early_stopping, check_finite=False)
+        )
+    callbacks += [LearningRateMonitor(), *others]
+    if cfg.trainer.get("enable_progress_bar") is not False:
+        callbacks.append(RichProgressBar(console_kwargs=terminal.width()))
+    return build(
+        cfg.trainer,
+        callbacks=callbacks,
+        logger=[build(logger, save_dir=str(run.path)) for logger in cfg.logger.values()],
+        plugins=[AtomicCheckpointIO()],
+        default_root_dir=str(run.path),
+    )
+
+
+def settle_batch_norm(cfg: DictConfig, classifier: Classifier, steps: int) -> None:
+    """Decide on exact batch-norm statistics where nobody has, and write it down for a resumed run."""
+    from medcls.learning.callbacks import FEW_STEPS, lags_behind
+
+    if cfg.exact_batch_norm is not None:
+        return
+    cfg.exact_batch_norm = lags_behind(classifier.network, steps)
+    if cfg.exact_batch_norm:
+        log.debug(
+            "exact_batch_norm: true, for this training has %d steps, fewer than %d: running statistics would lag "
+            "behind the weights (a pass over the training images before each validation; exact_batch_norm=false "
+            "does without)",
+            steps,
+            FEW_STEPS,
+        )
+
+
+def say_learning_rates(cfg: DictConfig, data: ImageDataModule) -> int:
+    """Walk through the learning-rate schedule before anything is trained, and say how it begins and ends.
+
+    Returns
+    -------
+    int
+        The steps of the whole training.
+    """
+    from medcls.learning.schedulers import learning_rates
+    from medcls.learning.trainer_settings import batches_an_epoch
+
+    whole = len(data.train_dataloader())
+    batches = batches_an_epoch(whole, cfg.trainer.get("limit_train_batches"))
+    if batches < whole:
+        log.warning(
+            "trainer.limit_train_batches=%s: each epoch trains on %d of the %d images in training",
+            cfg.trainer.limit_train_batches,
+            batches * cfg.data.batch_size,
+            len(data.manifest.indices("train")),
+        )
+    steps = -(-batches // (cfg.trainer.accumulate_grad_batches or 1))
+    rates = learning_rates(
+        build(cfg.optimizer), build(cfg.scheduler), steps=steps * cfg.trainer.max_epochs, steps_per_epoch=steps
+    )
+    log.debug(
+        "learning rate: %.3g at the first of %d steps, %.3g at its highest, %.3g at the last",
+        rates[0, 0],
+        len(rates),
+        rates.max(),
+        rates[-1, 0],
+    )
+    return len(rates)
