@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from refusals import refused_command
 from scipy.stats import norm
 
 from medcls import compare
@@ -48,6 +49,14 @@ class Door:
         self.out, self.err = self.capsys.readouterr()
         assert "Traceback" not in self.err
         return code
+
+    def refuses(self, kind: str, names: tuple[str, ...], *arguments: str) -> str:
+        """It ends with exit code 2, by an error of a kind that names each of these; gives the message."""
+        self.monkeypatch.chdir(self.home)
+        error = refused_command(kind, names, compare.main, *arguments)
+        self.out, self.err = self.capsys.readouterr()
+        assert f"medcls: {error}" in self.err and "Traceback" not in self.err
+        return str(error)
 
     def record(self, folder: str = "out") -> dict:
         return json.loads((self.home / folder / "comparison.json").read_text(encoding="utf-8"))
@@ -205,7 +214,7 @@ def test_more_classes_have_no_threshold(door, tmp_path):
     assert record["metrics"] == ["auroc", "accuracy", "average_precision", "f1", "mcc", "brier"]
     assert [one["operating_point"] for one in record["classifiers"]] == [None, None]
     assert "threshold" not in door.page()
-    assert door("runs=sweep", "metric=sensitivity") == 2 and "no one sensitivity" in door.err
+    door.refuses("not_binary", ("3", "sensitivity", "auroc"), "runs=sweep", "metric=sensitivity")
 
 
 # --- thresholds
@@ -256,15 +265,14 @@ def test_another_tools_table_learns_groups_split_and_class_from_the_run(door, tm
     assert told["rows"] == "120 images from 60 groups"
     assert (told["a"], told["b"]) == ("their tool.csv", "run")
     assert door.record()["split"] == "test"
-    assert door("runs=[run,their tool.csv]", "positive_class=benign") == 2
-    assert "looks for 'malignant', and positive_class is 'benign'" in door.err
+    names = ("run", "'malignant'", "positive_class", "'benign'")
+    door.refuses("different_positive_class", names, "runs=[run,their tool.csv]", "positive_class=benign")
 
 
 def test_tables_alone_need_the_positive_class(door, tmp_path):
     for name, seed in (("x.csv", 1), ("y.csv", 2)):
         table(1.5, seed).drop(columns=["group", "split", "checkpoint"]).to_csv(tmp_path / name, index=False)
-    assert door("runs=x.csv,y.csv") == 2
-    assert "positive_class" in door.err
+    door.refuses("no_positive_class", ("x.csv", "positive_class", "'benign'", "'malignant'"), "runs=x.csv,y.csv")
     assert door("runs=x.csv,y.csv", "positive_class=malignant", "hydra.run.dir=out") == 0
     assert "unnamed split, n = 120" in door.page()
 
@@ -273,11 +281,10 @@ def test_p42_hard_labels_have_no_auroc_to_compare(door, pair, tmp_path):
     hard = table(1.5, 3).assign(prob_benign=lambda t: (t["prob_benign"] > 0.5) * 1.0)
     hard["prob_malignant"] = 1 - hard["prob_benign"]
     hard.to_csv(tmp_path / "hard.csv", index=False)
-    assert door("runs=[runs/breast-large-20260101,hard.csv]", "positive_class=malignant") == 2
-    assert "AUROC needs scores" in door.err
+    hard_run = "runs=[runs/breast-large-20260101,hard.csv]"
+    door.refuses("hard_labels", ("'malignant'",), hard_run, "positive_class=malignant")
     # Its calls are calls all the same.
-    arguments = ("runs=[runs/breast-large-20260101,hard.csv]", "metric=accuracy", "hydra.run.dir=out")
-    assert door(*arguments) == 0
+    assert door(hard_run, "metric=accuracy", "hydra.run.dir=out") == 0
     (told,) = door.record()["comparisons"]
     right = (hard["prob_malignant"] == 1) == (hard["label"] == "malignant")
     assert told["second"] == pytest.approx(right.mean()) and told["method"].startswith("McNemar")
@@ -318,9 +325,8 @@ def test_p09_val_is_compared_with_its_caution(door, tmp_path):
 
 def test_runs_that_were_not_evaluated_show_the_commands_to_type(door, pair, tmp_path):
     make_run(tmp_path / "runs" / "odd run", table(split="val"))
-    assert door("runs=runs") == 2
-    assert "1 of 3 were not evaluated on test (but on val)" in door.err
-    (line,) = [line for line in door.err.splitlines() if "medcls.evaluate" in line]
+    error = door.refuses("not_evaluated", ("1", "3", "test", "val"), "runs=runs")
+    (line,) = [line for line in error.splitlines() if "medcls.evaluate" in line]
     words = shlex.split(line)
     assert words[:3] == ["python", "-m", "medcls.evaluate"] and words[-1] == "split=test"
     assert not (door.home / "comparisons").exists()
@@ -343,19 +349,18 @@ def other_groups(rows):
 
 
 @pytest.mark.parametrize(
-    ("change", "message"),
+    ("change", "kind", "names"),
     [
-        (other_images, "120 images: a\n  120 images: b\n(a and b share 0.)"),
-        (other_labels, "another label in a than in b"),
-        (other_classes, "only the same classes can be compared"),
-        (other_groups, "another group in a than in b"),
+        (other_images, "different_images", ("120 images: a\n", "120 images: b\n", " 0.)")),
+        (other_labels, "rows_disagree", ("120", "label", "'0000.png'", "'benign'", "'malignant'")),
+        (other_classes, "different_classes", ("benign, malignant", "healthy, malignant")),
+        (other_groups, "rows_disagree", ("120", "group", "'0000.png'", "'one'")),
     ],
 )
-def test_what_cannot_be_paired_is_refused_and_leaves_nothing(door, tmp_path, change, message):
+def test_what_cannot_be_paired_is_refused_and_leaves_nothing(door, tmp_path, change, kind, names):
     make_run(tmp_path / "s" / "a", table(1.5, 1))
     make_run(tmp_path / "s" / "b", change(table(1.5, 2)))
-    assert door("runs=s") == 2
-    assert message in door.err
+    door.refuses(kind, names, "runs=s")
     assert sorted(path.name for path in door.home.iterdir()) == ["s"]
 
 
@@ -363,72 +368,83 @@ def test_runs_of_different_seeds_are_sorted_by_what_they_share(door, tmp_path):
     for k in range(4):
         rows = table(1.5, k)
         make_run(tmp_path / "s" / str(k), rows.iloc[:100] if k % 2 else rows.iloc[10:])
-    assert door("runs=s") == 2
-    assert "110 images: run 0, run 2" in door.err and "100 images: run 1, run 3" in door.err
-    assert "(run 0 and run 1 share 90.)" in door.err and "another seed" in door.err
+    names = ("110 images: run 0, run 2", "100 images: run 1, run 3", "run 0", "run 1", " 90")
+    door.refuses("different_images", names, "runs=s")
 
 
 def test_one_split_is_compared_at_a_time(door, tmp_path):
     table(1.5, 1, split="val").to_csv(tmp_path / "a.csv", index=False)
     table(1.5, 2, split="test").to_csv(tmp_path / "b.csv", index=False)
-    assert door("runs=[a.csv,b.csv]", "positive_class=malignant") == 2
-    assert "val of a.csv, test of b.csv" in door.err
+    names = ("val", "a.csv", "test", "b.csv")
+    door.refuses("different_splits", names, "runs=[a.csv,b.csv]", "positive_class=malignant")
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("arguments", "kind", "names"),
     [
-        ((), "two runs or more"),
-        (("runs=[]",), "two runs or more"),
-        (("runs=[runs/breast-large-20260101]",), "alone cannot be compared"),
-        (("runs=[runs/breast-large-20260101,./runs/breast-large-20260101]",), "was named twice"),
-        (("runs=[runs,runs/breast-large-20260101]",), "was named twice"),
+        ((), "nothing_to_compare", ("runs=",)),
+        (("runs=[]",), "nothing_to_compare", ("runs=",)),
+        (("runs=[runs/breast-large-20260101]",), "too_few_runs", ("runs/breast-large-20260101",)),
+        (
+            ("runs=[runs/breast-large-20260101,./runs/breast-large-20260101]",),
+            "run_given_twice",
+            ("runs/breast-large-20260101",),
+        ),
+        (("runs=[runs,runs/breast-large-20260101]",), "run_given_twice", ("runs/breast-large-20260101",)),
         (
             ("runs=[runs/breast-large-20260101,runs/breast-large-20260101/predictions/test.csv]",),
-            "was named twice, also as runs/breast-large-20260101",
+            "run_given_twice",
+            ("runs/breast-large-20260101/predictions/test.csv", " runs/breast-large-20260101:"),
         ),
-        (("runs=[runs/breast-large-20260101,runs/breast-smal-20260102]",), "Did you mean breast-small-20260102"),
-        (("runs=[.,runs]",), "holds no run"),
-        (("runs=runs", "metric=acuracy"), "Did you mean accuracy"),
-        (("runs=runs", "metric=[auroc,acuracy]"), "Did you mean accuracy"),
-        (("runs=runs", "metric=[]"), "metric"),
-        (("runs=runs", "metric=net_benefit"), "threshold_probability=0.1"),
-        (("runs=runs", "threshold_probability=1"), "without 1"),
-        (("runs=runs", "margin=0"), "margin is 0"),
-        (("runs=runs", "margin=high"), "margin is 'high'"),
-        (("runs=runs", "cross_validations=runs"), "were both given"),
-        (("cross_validations=runs",), "splits.csv"),
-        (("runs=runs", "resamples=3"), "resamples is 3"),
-        (("runs=runs", "seed=-1"), "seed is -1"),
-        (("runs=runs", "split=../x"), "split is '../x'"),
-        (("runs=runs", "splt=val"), "splt"),
+        (
+            ("runs=[runs/breast-large-20260101,runs/breast-smal-20260102]",),
+            "no_such_file",
+            ("runs/breast-smal-20260102", " breast-small-20260102"),
+        ),
+        (("runs=[.,runs]",), "no_run", ("config.yaml", "predictions/")),
+        (("runs=runs", "metric=acuracy"), "unknown_metric", ("'acuracy'", " accuracy")),
+        (("runs=runs", "metric=[auroc,acuracy]"), "unknown_metric", ("'acuracy'", " accuracy")),
+        (("runs=runs", "metric=[]"), "bad_value", ("metric", "[]")),
+        (("runs=runs", "metric=net_benefit"), "missing_setting", ("threshold_probability=",)),
+        (("runs=runs", "threshold_probability=1"), "bad_value", ("threshold_probability", "1")),
+        (("runs=runs", "margin=0"), "bad_value", ("margin", "0")),
+        (("runs=runs", "margin=high"), "bad_value", ("margin", "'high'")),
+        (("runs=runs", "cross_validations=runs"), "conflicting_settings", ("runs=", "cross_validations=")),
+        (("cross_validations=runs",), "no_fold", ("splits.csv",)),
+        (("runs=runs", "resamples=3"), "bad_value", ("resamples", "3")),
+        (("runs=runs", "seed=-1"), "bad_value", ("seed", "-1")),
+        (("runs=runs", "split=../x"), "bad_value", ("split", "'../x'")),
     ],
 )
-def test_bad_input_is_answered_in_a_sentence_and_leaves_nothing(door, pair, arguments, message):
-    assert door(*arguments) == 2
-    assert message in door.err
+def test_bad_input_is_answered_in_a_sentence_and_leaves_nothing(door, pair, arguments, kind, names):
+    door.refuses(kind, names, *arguments)
+    assert sorted(path.name for path in door.home.iterdir()) == ["runs"]
+
+
+def test_an_unknown_setting_is_named_and_leaves_nothing(door, pair):
+    assert door("runs=runs", "splt=val") == 2
+    assert "splt" in door.err
     assert sorted(path.name for path in door.home.iterdir()) == ["runs"]
 
 
 @pytest.mark.parametrize("content", ["{", "[1]", '{"operating_point": {"policy": 1}}', "{}"])
 def test_damaged_policies_are_named(door, pair, content):
     (pair[0] / "policies.json").write_text(content)
-    assert door("runs=runs") == 2
-    assert "policies.json holds no operating point that can be read" in door.err
+    door.refuses("damaged_operating_point", ("breast-large-20260101/policies.json",), "runs=runs")
 
 
 @pytest.mark.parametrize("content", ["a: [", "- 1\n", "text"])
 def test_a_damaged_configuration_is_named(door, pair, content):
     (pair[0] / "config.yaml").write_text(content)
-    assert door("runs=runs") == 2
-    assert "config.yaml" in door.err
+    door.refuses("damaged_configuration", ("breast-large-20260101/config.yaml",), "runs=runs")
 
 
 def test_a_folder_with_a_comparison_is_not_written_over(door, pair):
     assert door("runs=runs", "hydra.run.dir=out") == 0
     before = door.page()
-    assert door("runs=runs", "metric=accuracy", "hydra.run.dir=out") == 2
-    assert "already holds a comparison" in door.err and door.page() == before
+    names = (str(door.home / "out"), "hydra.run.dir")
+    door.refuses("folder_taken", names, "runs=runs", "metric=accuracy", "hydra.run.dir=out")
+    assert door.page() == before
 
 
 # --- a margin, and several metrics
@@ -449,7 +465,7 @@ def test_a_margin_is_asked_of_the_first_against_the_second(door, pair):
 def test_a_margin_with_more_than_two_is_refused(door, tmp_path):
     for k in range(3):
         make_run(tmp_path / "s" / str(k), table(1.0, k))
-    assert door("runs=s", "margin=0.05") == 2 and "name two" in door.err
+    door.refuses("not_two_runs", ("margin=0.05", "3", "run 0, run 1, run 2"), "runs=s", "margin=0.05")
 
 
 def test_a_net_benefit_is_compared_where_a_person_would_act(door, pair):
@@ -531,8 +547,7 @@ def test_one_sweep_over_two_settings_holds_two_cross_validations(door, tmp_path)
 
 def test_one_cross_validation_has_nothing_to_be_compared_with(door, tmp_path):
     make_folds(tmp_path / "sweep", 1.0, 0, (0, 1))
-    assert door("cross_validations=sweep") == 2
-    assert "there is one cross-validation: name two" in door.err
+    door.refuses("too_few_runs", ("sweep", "cross_validations="), "cross_validations=sweep")
     # The same settings twice are two ways of training that happen to be the same.
     make_folds(tmp_path / "again", 1.0, 1, (0, 1))
     assert door("cross_validations=[sweep,again]") == 0
@@ -544,29 +559,27 @@ def test_folds_that_were_not_evaluated_show_the_commands_to_type(door, tmp_path)
     for run in ("a/00", "b/01"):
         (csv,) = (tmp_path / run / "predictions").iterdir()
         csv.unlink()
-    assert door("cross_validations=[a,b]") == 2
-    assert "2 run(s) were not evaluated" in door.err
-    typed = [shlex.split(line)[3:] for line in door.err.splitlines() if "medcls.evaluate" in line]
+    error = door.refuses("not_evaluated", ("2", "evaluate_test=true"), "cross_validations=[a,b]")
+    typed = [shlex.split(line)[3:] for line in error.splitlines() if "medcls.evaluate" in line]
     assert typed == [["run='a/00'", "split=test"], ["run='b/01'", "split=held_out"]]
 
 
 @pytest.mark.parametrize(
-    ("spoil", "message"),
+    ("spoil", "names"),
     [
-        (lambda run: (run / "splits.csv").unlink(), "does not say how many images this run was trained on"),
-        (lambda run: (run / "splits.csv").write_text("split,images\ntest,3\n"), "counts no training image"),
-        (lambda run: (run / "splits.csv").write_text("split,images\ntest,many\n"), "does not say how many"),
-        (lambda run: (run / "config.yaml").unlink(), "no config.yaml"),
-        (lambda run: (run / "config.yaml").write_text("positive_class: malignant\n"), "no seed"),
+        (lambda run: (run / "splits.csv").unlink(), ("a/00/splits.csv", "FileNotFoundError")),
+        (lambda run: (run / "splits.csv").write_text("split,images\ntest,3\n"), ("a/00", "splits.csv")),
+        (lambda run: (run / "splits.csv").write_text("split,images\ntest,many\n"), ("a/00/splits.csv", "'many'")),
+        (lambda run: (run / "config.yaml").unlink(), ("a/00", "config.yaml")),
+        (lambda run: (run / "config.yaml").write_text("positive_class: malignant\n"), ("a/00", "config.yaml", "seed")),
     ],
 )
-def test_a_run_that_says_too_little_of_itself_is_no_fold(door, tmp_path, spoil, message):
+def test_a_run_that_says_too_little_of_itself_is_no_fold(door, tmp_path, spoil, names):
     for name, noise in (("a", 0), ("b", 1)):
         make_folds(tmp_path / name, 1.0, noise)
         for run in (tmp_path / name).iterdir():
             spoil(run)
-    assert door("cross_validations=[a,b]") == 2
-    assert message in door.err, door.err
+    door.refuses("no_fold", names, "cross_validations=[a,b]")
 
 
 # --- names

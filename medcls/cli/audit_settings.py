@@ -67,7 +67,7 @@ def read_images(cfg: DictConfig) -> Manifest:
         raise MedclsError(
             f"None of {len(manifest.unreadable)} files can be read:\n"
             + "\n".join(f"  {failure}" for failure in manifest.unreadable),
-            kind="unreadable_images",
+            kind="unreadable_image",
         )
     return manifest
 

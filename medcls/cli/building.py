@@ -122,7 +122,7 @@ def build_own_network(described: Mapping[str, Any], own: DictConfig) -> Any:  # 
         raise MedclsError(
             f"The best checkpoint is of another network ({settings}) than the run ({plain(own)}): it is of another "
             "run. Bring the run's own checkpoints/best.ckpt back.",
-            kind="checkpoint_of_another_run",
+            kind="of_another_run",
         )
     return build(own, num_classes=described.get("num_classes"))
 

@@ -65,7 +65,7 @@ def entries(cfg: DictConfig) -> list[Path]:
     """
     if cfg.runs is not None and cfg.cross_validations is not None:
         raise MedclsError(
-            "runs=... and cross_validations=... were both given: compare one or the other.", kind="nothing_to_compare"
+            "runs=... and cross_validations=... were both given: compare one or the other.", kind="conflicting_settings"
         )
     named = plain(cfg.runs if cfg.cross_validations is None else cfg.cross_validations)
     named = [named] if isinstance(named, str) else named

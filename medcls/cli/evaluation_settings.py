@@ -111,7 +111,7 @@ def check_split(split: str, opened: OpenedRun) -> None:
     """
     there = [name for name in ("test", "held_out", "val", "calibration") if name in opened.splits]
     if split not in there:
-        raise MedclsError(f"split={split}: this run has {', '.join(there)} to evaluate.", kind="no_such_split")
+        raise MedclsError(f"split={split}: this run has {', '.join(there)} to evaluate.", kind="unknown_split")
 
 
 def read_telling(cfg: DictConfig, own: DictConfig | None = None) -> tuple[Telling, tuple[str, ...]]:

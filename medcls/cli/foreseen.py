@@ -81,5 +81,5 @@ def _check_switches(cfg: Any) -> None:  # noqa: ANN401
         raise MedclsError(
             f"trainer.gradient_clip_val with trainer.precision={cfg.trainer.precision} needs gradients that a fused "
             "optimizer does not show: add optimizer.fused=false.",
-            kind="settings_do_not_go_together",
+            kind="conflicting_settings",
         )

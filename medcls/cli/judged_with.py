@@ -130,7 +130,7 @@ def fitted_for_table(
         except (KeyError, TypeError, AttributeError) as error:
             raise MedclsError(
                 f"{policies} is not what a run fitted ({error!r}): bring it back, or move the table elsewhere.",
-                kind="damaged_record",
+                kind="damaged_file",
             ) from error
         if fitted.images.checkpoint and fitted.images.checkpoint == table.checkpoint:
             log.info("judged by what its run fitted with the same checkpoint: %s", policies)

@@ -52,7 +52,7 @@ def other_images(cfg: DictConfig, opened: OpenedRun) -> tuple[Manifest, int]:
         raise MedclsError(
             f"{len(manifest.unreadable)} of the images cannot be read:\n"
             + "\n".join(f"  {failure}" for failure in manifest.unreadable[:20]),
-            kind="unreadable_images",
+            kind="unreadable_image",
         )
     known = read_rows(opened.folder.manifest)
     exclude_file = own.get("exclude_file")

@@ -107,6 +107,7 @@ def choose_preprocessing(cfg: DictConfig) -> Preprocessing:
             "one grey channel: mean %g and deviation %g, the averages over the three colours",
             preprocessing.mean[0],
             preprocessing.std[0],
+            extra={"rule": "grey_averages"},
         )
     if channels != preprocessing.channels:
         raise MedclsError(

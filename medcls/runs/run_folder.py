@@ -119,7 +119,7 @@ class RunFolder:
         if self.last.exists():
             raise MedclsError(
                 f"{self.path} already holds a run. Go on with it by resume={self.path}, or give another hydra.run.dir.",
-                kind="folder_in_use",
+                kind="folder_taken",
             )
         if (self.config.exists() or self.checkpoints.exists() or self.figures.exists()) and not (
             by_training and self.was_left_in_its_first_epoch()
@@ -127,13 +127,13 @@ class RunFolder:
             what = "an evaluation" if self.report.exists() or self.predictions.exists() else "a run"
             raise MedclsError(
                 f"{self.path} holds what is left of {what}. Remove it, or give another hydra.run.dir.",
-                kind="folder_in_use",
+                kind="folder_taken",
             )
         if self.audit_page.exists():
-            raise MedclsError(f"{self.path} already holds an audit. Give another hydra.run.dir.", kind="folder_in_use")
+            raise MedclsError(f"{self.path} already holds an audit. Give another hydra.run.dir.", kind="folder_taken")
         if self.comparison_page.exists():
             raise MedclsError(
-                f"{self.path} already holds a comparison. Give another hydra.run.dir.", kind="folder_in_use"
+                f"{self.path} already holds a comparison. Give another hydra.run.dir.", kind="folder_taken"
             )
 
     def was_left_in_its_first_epoch(self) -> bool:
