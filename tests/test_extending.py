@@ -1,5 +1,6 @@
 """The recipes of docs/extending.md, written into an empty folder and used from there."""
 
+import json
 import re
 import sys
 from pathlib import Path
@@ -8,8 +9,9 @@ import pandas as pd
 import pytest
 from doors import run_door
 from made_sets import SMOKE, noise
+from refusals import refused_command
 
-from medcls import evaluate, train
+from medcls import audit, evaluate, train
 
 PAGE = (Path(__file__).parents[1] / "docs" / "extending.md").read_text(encoding="utf-8")
 FILES = re.compile(r"^```(?:python|yaml)\n# (\S+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
@@ -31,11 +33,32 @@ def study(tmp_path, monkeypatch):
         del sys.modules[name]
 
 
+def typed(module: str) -> list[str]:
+    """The arguments of the page's command."""
+    (command,) = [line for line in PAGE.splitlines() if line.startswith(f"python -m medcls.{module}")]
+    return command.split()[3:]
+
+
+def test_every_file_of_the_page_is_written():
+    assert len(FILES.findall(PAGE)) == len(re.findall(r"^```(?:python|yaml)", PAGE, re.MULTILINE)) > 5
+
+
 def test_a_network_a_source_and_a_loss_of_ones_own_train_to_the_report(study):
-    assert len(FILES.findall(PAGE)) == 6
-    command = next(line for line in PAGE.splitlines() if line.startswith("python -m medcls.train"))
-    run_door(train.main, *command.split()[3:], *SMOKE, "hydra.run.dir=run")
+    run_door(train.main, *typed("train"), *SMOKE, "hydra.run.dir=run")
     table = pd.read_csv("run/manifest.csv")
     assert set(table["label"]) == {"ill", "well"} and len(table) == 28
     run_door(evaluate.main, "run=run", "trust=true", "resamples=100")
     assert Path("run/report.html").is_file()
+
+
+def test_a_check_of_ones_own_is_a_finding_of_the_audit(study):
+    run_door(audit.main, *typed("audit"), "hydra.run.dir=audit")
+    found = json.loads(Path("audit/audit.json").read_text(encoding="utf-8"))["findings"]
+    (own,) = [one for one in found if one["check"] == "low_resolution"]
+    assert (own["level"], own["title"].split()[0]) == ("good", "No")
+    assert "low_resolution" in Path("audit/audit.html").read_text(encoding="utf-8")
+
+
+def test_a_name_that_is_no_function_is_refused(study):
+    names = ("audit.checks", "mine.checks.nowhere")
+    refused_command("unknown_target", names, audit.main, *typed("audit")[:-1], "audit.checks=[mine.checks.nowhere]")
