@@ -174,7 +174,7 @@ class ImageStore:
         raise MedclsError(
             f"{self._root / self._paths[row]} no longer shows what it did when this run looked at it first: "
             "leave the images alone while they are read, and start again.",
-            kind="image_changed",
+            kind="images_changed",
         )
 
     def _resized(self, decoded: images.Decoded) -> np.ndarray:

@@ -330,7 +330,7 @@ class Classifier(lightning.LightningModule):
             raise MedclsError(
                 f"The checkpoint knows the classes {', '.join(saved)}; the data has {', '.join(self.classes)}. "
                 "Go on with the data it was trained on, or train anew.",
-                kind="other_classes",
+                kind="different_classes",
             )
         for state in checkpoint.get("lr_schedulers", []):
             forget_length(state)

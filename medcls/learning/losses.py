@@ -219,7 +219,7 @@ def _weights(class_weights: ClassWeights, class_counts: Sequence[int]) -> tuple[
         if min(class_counts) < 1:
             raise MedclsError(
                 f"loss.class_weights=balanced needs training images of each class; there are {list(class_counts)}.",
-                kind="class_missing",
+                kind="class_without_images",
             )
         return tuple(sum(class_counts) / (len(class_counts) * count) for count in class_counts)
     if (

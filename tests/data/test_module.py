@@ -259,7 +259,7 @@ def test_p15_an_image_that_changed_under_the_run_is_not_kept_under_its_old_name(
     data = module(manifest, cache=True)
     path = manifest.root / manifest.rows["path"][int(manifest.indices("train")[0])]
     Image.fromarray(np.full((24, 20, 3), 7, np.uint8)).save(path)
-    with refused("image_changed", path.name):
+    with refused("images_changed", path.name):
         data.setup("fit")
 
 
@@ -276,7 +276,7 @@ def test_p15_a_test_image_replaced_during_training_is_not_scored_under_its_old_n
     replacement.replace(path)
     os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
     # Of what a worker raised torch brings the sentence alone.
-    with refused("image_changed", path.name) if workers == 0 else pytest.raises(MedclsError, match=path.name):
+    with refused("images_changed", path.name) if workers == 0 else pytest.raises(MedclsError, match=path.name):
         list(data.rows_of("test"))
 
 

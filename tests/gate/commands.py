@@ -8,7 +8,7 @@ from pathlib import Path
 TOP = Path(__file__).parents[2]
 PAGES = (TOP / "README.md", *sorted((TOP / "docs").glob("*.md")))
 
-FENCE = re.compile(r"^```[^\n]*\n(.*?)^```", re.MULTILINE | re.DOTALL)
+FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 INLINE = re.compile(r"(?<!`)`([^`\n]+)`(?!`)")
 MEDCLS = re.compile(r"(?:\.venv/bin/)?python -m medcls\.(\w+)\b")
 
@@ -17,9 +17,12 @@ TO_TYPE = re.compile(r"^\| to \| type \|$")
 
 
 def blocks() -> list[tuple[str, str]]:
-    """Each fenced block, with the page that it is on."""
+    """Each fenced block that is of no other language, with the page that it is on."""
     return [
-        (page.name, block.rstrip("\n")) for page in PAGES for block in FENCE.findall(page.read_text(encoding="utf-8"))
+        (page.name, block.rstrip("\n"))
+        for page in PAGES
+        for language, block in FENCE.findall(page.read_text(encoding="utf-8"))
+        if not language
     ]
 
 

@@ -332,7 +332,7 @@ def test_a_checkpoint_of_other_classes_is_refused(tmp_path: Path) -> None:
     tiny_run.run(tmp_path, epochs=1)
     other = classifier(classes=("benign", "normal"))
     trainer = tiny_run.trainer(tmp_path, 2, [], enable_checkpointing=False)
-    with refused("other_classes", "benign, malignant", "benign, normal"):
+    with refused("different_classes", "benign, malignant", "benign, normal"):
         trainer.fit(other, datamodule=TinyData(), ckpt_path=tmp_path / "checkpoints" / "last.ckpt")
 
 

@@ -66,7 +66,7 @@ def test_p39_balanced_weights_come_from_the_counts() -> None:
 
 
 def test_p39_counts_that_cannot_be_balanced() -> None:
-    with refused("class_missing", "loss.class_weights=balanced", "[30, 0]"):
+    with refused("class_without_images", "loss.class_weights=balanced", "[30, 0]"):
         cross_entropy([30, 0], "balanced")
 
 

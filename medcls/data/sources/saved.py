@@ -68,7 +68,7 @@ def reopen(
         raise MedclsError(
             f"{counted(len(changed), 'image')} no longer show what they did when the run was made: "
             f"{enumerated(changed, 5)}. Figures of other images are not this run's. Bring them back. {moved}",
-            kind="image_changed",
+            kind="images_changed",
         )
     return Manifest(root, tuple(classes), rows, positive, stamps, facts=facts)
 

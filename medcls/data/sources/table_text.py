@@ -82,7 +82,7 @@ def read_table(path: Path, setting: str = "data.csv") -> tuple[pd.DataFrame, lis
         )
     twice = [name for name, count in Counter(header).items() if count > 1 and name]
     if twice:
-        raise MedclsError(f"{path} has more than one column named {shown(twice)}: rename them.", kind="repeated_column")
+        raise MedclsError(f"{path} has more than one column named {shown(twice)}: rename them.", kind="column_twice")
     cells = pd.DataFrame(rows, columns=header, index=pd.Index(lines, name="line"), dtype=str)
     notes = []
     if separator != ",":

@@ -384,7 +384,7 @@ def refuse_repeated_paths(rows: pd.DataFrame) -> None:
         f"{len(faults):,} image(s) stand in more than one row:\n"
         + listed([line for _, line in sorted(faults)])
         + "\nKeep one row an image, or choose rows by data.where.",
-        kind="repeated_image",
+        kind="image_twice",
     )
 
 
@@ -445,7 +445,7 @@ def own_columns(cells: pd.DataFrame, consumed: Collection[str]) -> tuple[pd.Data
     if taken := sorted(set(renamed.values()) & set(own.columns)):
         raise MedclsError(
             f"medcls would rename a column of the table to {', '.join(taken)}, which is there: rename it.",
-            kind="repeated_column",
+            kind="column_twice",
         )
     notes = (
         [f"the table's own column(s) {', '.join(renamed)} are kept as {', '.join(renamed.values())}"] if renamed else []

@@ -264,7 +264,7 @@ def check_splits(manifest: Manifest, near: np.ndarray | None = None, required: S
         if missing:
             raise MedclsError(
                 f"The {name} split has no image of {', '.join(map(repr, missing))}. {_remedy(rows, name, missing)}",
-                kind="class_missing",
+                kind="class_without_images",
             )
     known = scored[scored["content"] != ""]  # of images whose pixels nobody knows, none is another's
     by_content = known.groupby("content")["split"].nunique()

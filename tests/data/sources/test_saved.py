@@ -26,7 +26,7 @@ def test_changed_and_missing_images_stop_it(saved, picture):
     manifest, table = saved
     tested = manifest.rows.query("split == 'test'")["path"].tolist()
     picture(manifest.root / tested[0], 12345)
-    with refused("image_changed", "1 image", tested[0]):
+    with refused("images_changed", "1 image", tested[0]):
         reopen(table, manifest.root, manifest.classes, "a", splits=["test"])
     reopen(table, manifest.root, manifest.classes, "a", splits=["val"])  # what is not asked for may change
     (manifest.root / tested[1]).unlink()

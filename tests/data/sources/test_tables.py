@@ -111,7 +111,7 @@ def test_columns_that_medcls_writes_itself_are_kept_under_another_name(root):
     assert rows["label"].tolist() == ["a", "a", "b", "b"]
     assert rows["given_split"].eq("").all()
     assert "csv_label, csv_split, csv_content, csv_checkpoint, csv_prob_a" in notes[-1]
-    with refused("repeated_column", "csv_split"):
+    with refused("column_twice", "csv_split"):
         rows_of(
             root, GOOD.replace("label", "label,split,csv_split", 1).replace(".png,", ".png,1,2,"), label_column="label"
         )
@@ -166,7 +166,7 @@ def test_no_cell_is_read_as_a_number_or_as_missing(root):
         ("path,label\n", "no_rows", ()),
         (GOOD.replace("b1.png,b", "b1.png,b,c"), "ragged_rows", ("(path, label)", "line 4: 3")),
         (GOOD.replace("b1.png,b", "b1.png"), "ragged_rows", ("line 4: 1",)),
-        (GOOD.replace("\n", ",x\n").replace("label,x", "label,label"), "repeated_column", ("label",)),
+        (GOOD.replace("\n", ",x\n").replace("label,x", "label,label"), "column_twice", ("label",)),
         (GOOD.replace("b1.png", '"b1.png'), "unreadable_table", ("line 5",)),
         (GOOD.replace(",a", ",bösartig").encode("latin-1"), "not_utf8", ("data.csv", "line 2")),
         (b"PK\x03\x04 and so on", "unreadable_table", ("data.csv",)),
@@ -465,11 +465,11 @@ def test_p03_rows_without_a_group_are_counted(root):
 
 
 def test_one_row_an_image_else_the_lines_are_named(root):
-    with refused("repeated_image", "1 image", "\n  a1.png: lines 2, 6", " a\n"):
+    with refused("image_twice", "1 image", "\n  a1.png: lines 2, 6", " a\n"):
         rows_of(root, GOOD + "a1.png,a\n")
-    with refused("repeated_image", "2 image", "\n  b1.png: lines 4, 7", "(b, a)\n  a1.png"):
+    with refused("image_twice", "2 image", "\n  b1.png: lines 4, 7", "(b, a)\n  a1.png"):
         rows_of(root, GOOD + "./a1.png,a\nb1.png,a\n")
-    with refused("repeated_image", "lines 2, 6"):  # two spellings, one file
+    with refused("image_twice", "lines 2, 6"):  # two spellings, one file
         rows_of(root, GOOD + "A1.PNG,b\n")
 
 

@@ -521,7 +521,7 @@ def test_a_calibration_part_without_a_class_is_refused():
     manifest = split(manifest_of(["a", "b"] * 50), calibration_fraction=0.2)
     rows = manifest.rows.copy()
     rows.loc[(rows["split"] == "calibration") & (rows["label"] == "b"), "split"] = "train"
-    with refused("class_missing", "calibration ", "'b'", "data.calibration_fraction"):
+    with refused("class_without_images", "calibration ", "'b'", "data.calibration_fraction"):
         check_splits(manifest.with_rows(rows), required=("calibration",))
     with refused("too_few_images", "'b'", " 1 ", " calibration "):
         split(manifest_of(["a"] * 50 + ["b"] * 2), calibration_fraction=0.2)
@@ -619,12 +619,12 @@ def test_of_a_given_split_without_a_class_the_advice_can_be_followed():
     labels = ["a", "b"] * 40 + ["a"] * 20
     came = ["train"] * 60 + ["val"] * 20 + ["test"] * 20
     settings_that_help = ("data.label_map", "data.leave_out_unmapped=true", "data.pool_splits=true")
-    with refused("class_missing", " test ", "'b'", *settings_that_help) as found:
+    with refused("class_without_images", " test ", "'b'", *settings_that_help) as found:
         split(manifest_of(labels, given_split=came))
     for useless in ("test_fraction", "seed.", "recut_val"):
         assert useless not in str(found.value)
     assert split(manifest_of(labels, given_split=came), pool_splits=True).indices("test").size
     came = ["train"] * 60 + ["test"] * 20 + ["val"] * 20
-    with refused("class_missing", " val ", "'b'", "data.recut_val=true"):
+    with refused("class_without_images", " val ", "'b'", "data.recut_val=true"):
         split(manifest_of(labels, given_split=came))
     assert split(manifest_of(labels, given_split=came), recut_val=True).indices("val").size
