@@ -52,7 +52,8 @@ def run(cfg: DictConfig) -> None:
     now = datetime.datetime.now().astimezone()
     chosen = [kept for kept in cache.everything() if now - kept.used >= datetime.timedelta(days=days)]
     if not chosen:
-        log.info("nothing%s is kept at %s", f" unused for {days} day(s)" if days else "", places.cache_folder())
+        unused = f" unused for {days} day(s)" if days else ""
+        log.info("nothing%s is kept at %s", unused, places.cache_folder(), extra={"rule": "nothing_cached"})
         return
     show(chosen)
     if clear:
@@ -82,7 +83,8 @@ def remove(chosen: list[Kept]) -> None:
     from medcls.data import cache
 
     freed = [kept for kept in chosen if cache.clear(kept)]
-    log.info("removed %d of %d: %.1f MiB freed", len(freed), len(chosen), sum(kept.bytes for kept in freed) / MIB)
+    size, extra = sum(kept.bytes for kept in freed) / MIB, {"rule": "cache_cleared"}
+    log.info("removed %d of %d: %.1f MiB freed", len(freed), len(chosen), size, extra=extra)
     for kept in chosen:
         if kept not in freed:
             log.warning("still there, because another process is using it just now: %s (%s)", kept.place, kept.what)

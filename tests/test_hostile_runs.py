@@ -167,12 +167,12 @@ def test_p60_a_pickle_is_no_checkpoint(run, marker, capsys):
         content = torch.load(path, weights_only=True)
         torch.save(content | {"harm": Harm()}, path)
     root = ["data.root=x", "positive_class=a"]
-    for main, argument, more, kind, name in (
-        (evaluate.main, "run", [], "unsafe_file", "best.ckpt"),
-        (train.main, "resume", [], "damaged_checkpoint", "last.ckpt"),
-        (train.main, "model.weights", root, "unsafe_file", "best.ckpt"),
+    for main, argument, name, more in (
+        (evaluate.main, "run", "best.ckpt", []),
+        (train.main, "resume", "last.ckpt", []),
+        (train.main, "model.weights", "best.ckpt", root),
     ):
-        refused_command(kind, (name,), main, f"{argument}={run}", *more)
+        refused_command("unsafe_file", (name,), main, f"{argument}={run}", *more)
         assert "Traceback" not in capsys.readouterr().err
     assert not marker.exists()
 

@@ -65,11 +65,16 @@ def other_images(cfg: DictConfig, opened: OpenedRun) -> tuple[Manifest, int]:
     for line in manifest.notes:
         log.warning(line)
     if missing := [name for name in classes if name not in set(rows["label"])]:
-        log.warning("no image of %s here: what needs one is undefined", enumerated(missing))
+        extra = {"rule": "class_missing"}
+        log.warning("no image of %s here: what needs one is undefined", enumerated(missing), extra=extra)
     seen = known[known["split"].isin(("train", "val", "calibration"))]
     copies = int(rows["content"].isin(set(seen["content"]) - {""}).sum())
     if copies:
-        log.warning("%d of these images are also among those that the run learned or selected by", copies)
+        log.warning(
+            "%d of these images are also among those that the run learned or selected by",
+            copies,
+            extra={"rule": "images_of_the_training"},
+        )
     manifest = with_kept_together(manifest, near_copies=cfg.data.keep_near_copies_together)
     rows = manifest.rows.assign(split="external")
     return dataclasses.replace(manifest, classes=classes, positive=opened.loaded.positive, rows=rows), copies

@@ -23,6 +23,11 @@ from medcls.wording import counted, enumerated
 # Of more classifiers only the pairs with the first are shown; all are tested, corrected for, and in the CSV.
 SHOWN_IN_FULL = 10
 
+CHOSE_THE_BEST = (
+    "The same images chose the best and give its figure, which flatters it: confirm it on images that chose nothing."
+)
+NO_GROUPS = "No groups (patients) are known of these images: each counts as one of its own."
+
 AT_A_THRESHOLD = (*SHARES, "f1", "mcc")
 
 
@@ -348,13 +353,12 @@ def _notes(contestants: Sequence[Contestant], question: Question) -> tuple[str, 
         notes.append(f"Fewer than {FEW_CASES} images of {', '.join(few)}: read the intervals, not the figures.")
     if len(contestants) > 2:
         notes += [
-            "The same images chose the best and give its figure, which flatters it: confirm it on images that chose "
-            "nothing.",
+            CHOSE_THE_BEST,
             "This is said of these trained networks and of images like these, not of other trainings or other sites.",
         ]
         notes += [f"Mind: {TOOK_PART[table.split]}."] if table.split in TOOK_PART else []
     if (table.rows["group"] == "").all():
-        notes.append("No groups (patients) are known of these images: each counts as one of its own.")
+        notes.append(NO_GROUPS)
     same: dict[str, list[str]] = {}
     for one in contestants:
         if one.table.checkpoint:

@@ -526,7 +526,7 @@ def check_may_fit(table: Predictions, what: str) -> tuple[str, ...]:
         raise MedclsError(
             f"{at_start(what)} was to be fitted on the split {table.split!r}, whose figures would then be judged by "
             "their own answers. Fit it on val, or on a part cut off for it (data.calibration_fraction).",
-            kind="fitted_on_test",
+            kind="fitted_on_the_result",
         )
     if len(table) == 0:
         raise MedclsError(f"{at_start(what)} was to be fitted on a table without rows.", kind="no_rows")

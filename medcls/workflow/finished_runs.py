@@ -89,7 +89,12 @@ def runs_in(folder: Path) -> list[Path]:
         )
     unfinished = [path.name for path in below if path not in found and (path / "config.yaml").exists()]
     if unfinished:
-        log.warning("left out, because they never finished: %s in %s", ", ".join(unfinished), folder)
+        log.warning(
+            "left out, because they never finished: %s in %s",
+            ", ".join(unfinished),
+            folder,
+            extra={"rule": "unfinished_runs"},
+        )
     return found
 
 
@@ -334,6 +339,7 @@ def operating_point(place: Path, table: Predictions) -> OperatingPoint | None:
             "%s: its operating point was fitted with checkpoint %s for %r; the predictions come from %s and look for "
             "%r. Instead 0.5 is used, not fitted.",
             place, point.checkpoint or "(none)", point.positive_class, table.checkpoint or "(none)", table.positive,
+            extra={"rule": "different_checkpoints"},
         )  # fmt: skip
         return not_fitted(table)
     return point

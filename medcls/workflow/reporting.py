@@ -546,7 +546,7 @@ def show(results: Results, readings: Readings | None, of: str = "Best checkpoint
     for one in results.splits:
         log.info("%s", one.table.caption())
         if (alike := too_alike(one.table)) is not None:
-            log.warning(alike)
+            log.warning(alike, extra={"rule": "one_answer"})
         undefined = [name for name in one.metrics.reasons if "/" not in name]
         if undefined:
             reasons = one.metrics.why(undefined)
@@ -556,7 +556,7 @@ def show(results: Results, readings: Readings | None, of: str = "Best checkpoint
     if (needed := results.headline.cases_needed) is not None:
         log.info("%s", needed.sentence())
     if readings is not None:
-        log.info("%s", readings.sentence())
+        log.info("%s", readings.sentence(), extra={"rule": "test_readings"})
 
 
 def _with_interval(one: Assessment, name: str) -> str:

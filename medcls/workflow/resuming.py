@@ -55,6 +55,7 @@ def say_how_it_ended(run: RunFolder, patience: int | None, monitor: str) -> int:
         log.info(
             "early stopping ended the training after %s: %s without a better %s (early_stopping=%d)",
             counted(epochs, "epoch"), counted(patience or 0, "epoch"), monitor, patience,
+            extra={"rule": "stopped_early"},
         )  # fmt: skip
     return epochs
 
@@ -115,7 +116,11 @@ def start_over(run: RunFolder, config: str) -> None:
             "hydra.run.dir, or remove it.",
             kind="folder_taken",
         )
-    log.warning("%s holds what is left of a run that never finished an epoch: it is begun anew", run.path)
+    log.warning(
+        "%s holds what is left of a run that never finished an epoch: it is begun anew",
+        run.path,
+        extra={"rule": "started_over"},
+    )
 
 
 def identity(settings: Mapping[str, Any], manifest: Manifest) -> str:

@@ -111,7 +111,7 @@ def test_probabilities_stand_in_where_there_are_no_logits(classes):
 
 @pytest.mark.parametrize("split", ["test", "Test", "held_out", "external"])
 def test_p44_a_temperature_is_not_fitted_on_test(split):
-    with refused("fitted_on_test", f"'{split}'"):
+    with refused("fitted_on_the_result", f"'{split}'"):
         fit_temperature(drawn(60, split=split))
 
 
@@ -335,7 +335,7 @@ def test_the_same_prevalence_changes_nothing():
     ("trained", "deployed", "wrong"),
     [
         ({"malignant": 0.5}, {"malignent": 0.1}, ("unknown_class", "deployed", "'malignent'", "malignant")),
-        ({}, {"malignant": 0.1}, ("missing_class", "trained", "benign, malignant")),
+        ({}, {"malignant": 0.1}, ("class_missing", "trained", "benign, malignant")),
         ({"malignant": 0.5}, {"malignant": 1.2}, ("bad_value", "benign -0.2, malignant 1.2")),
         ({"malignant": 0.5}, {"malignant": float("nan")}, ("bad_value", "malignant nan")),
         ({"malignant": 0.5}, {"malignant": 0.4, "benign": 0.4}, ("bad_value", "benign 0.4, malignant 0.4")),

@@ -47,7 +47,7 @@ def test_they_come_back_from_json_as_they_were(classes):
 
 def test_p44_no_split_that_is_the_result_fits_them():
     for split in ("test", "held_out", "external"):
-        with refused("fitted_on_test", "temperature", f"'{split}'"):
+        with refused("fitted_on_the_result", "temperature", f"'{split}'"):
             fit_policies(predictions(split, 100))
 
 

@@ -300,7 +300,7 @@ def test_other_probabilities_leave_the_logits_and_the_first_table():
 
 @pytest.mark.parametrize("split", ["test", "Test", " TEST ", "held_out", "external"])
 def test_p44_nothing_is_fitted_on_rows_that_are_the_result(split):
-    with refused("fitted_on_test", "temperature", repr(split)):
+    with refused("fitted_on_the_result", "temperature", repr(split)):
         check_may_fit(predict(split=split), "a temperature")
 
 

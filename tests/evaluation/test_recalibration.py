@@ -135,5 +135,5 @@ def test_none_is_none():
 
 
 def test_p44_it_is_not_fitted_on_test():
-    with refused("fitted_on_test", "'test'"):
+    with refused("fitted_on_the_result", "'test'"):
         fit_logistic(measured("test", (0.5, 0.5), 60))

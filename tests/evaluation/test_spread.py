@@ -75,7 +75,7 @@ def test_no_threshold_of_what_a_temperature_at_its_end_leaves():
 
 
 def test_p44_test_may_not_fit_it_either():
-    with refused("fitted_on_test"):
+    with refused("fitted_on_the_result"):
         fit_policies(shrunk(predictions("test", 100), 1e-6))
 
 

@@ -341,7 +341,8 @@ def test_p51_an_accuracy_stands_beside_the_majority_and_a_banner_above_a_worthle
     banner = next(notice for notice in notices(worthless) if notice.rule == "majority_baseline")
     assert page.index(banner.title) < page.index('class="keys"')
     assert banner.title in card
-    assert re.search(r"benign\W+would be right for 99\.", read(page).text)
+    assert "99." in plain_words(worthless)[-1] and "benign" in plain_words(worthless)[-1]
+    assert plain_words(worthless)[-1] in read(page).text
     for text in (page, card):
         assert text.index("Accuracy") < text.index("Majority baseline")
     good = assess(table, not_fitted(table), resamples=100)
@@ -429,7 +430,7 @@ def test_folds_stand_beside_their_mean_and_the_pooled_figure(headline):
 
 def test_calibration_before_and_after(headline):
     sheet = calibration_sheet(headline)
-    assert sheet.columns == ("", "As the network gives them", "With the temperature")
+    assert len(sheet.columns) == 3 and sheet.columns[2].endswith("temperature")
     rows = {row[0].text: [cell.text for cell in row[1:]] for row in sheet.rows}
     low = f"{headline.calibration['low'][0]:.3f}".replace("-", "\N{MINUS SIGN}")
     assert sheet.rows[0][0].text == "Slope" and sheet.rows[0][2].note.startswith(f"{low}\xa0to")
@@ -437,7 +438,7 @@ def test_calibration_before_and_after(headline):
     assert rows["Slope"][1] == f"{line.slope:.3f}"
     assert float(rows["Slope"][0]) == pytest.approx(line.slope / headline.policies.calibration.temperature, abs=6e-4)
     as_it_is = assess(predictions(), not_fitted(predictions()), resamples=100)
-    assert calibration_sheet(as_it_is).columns == ("", "As they are")
+    assert len(calibration_sheet(as_it_is).columns) == 2
 
 
 def test_calibration_of_several_classes_names_the_class_of_each_line():
@@ -445,15 +446,17 @@ def test_calibration_of_several_classes_names_the_class_of_each_line():
     sheet = calibration_sheet(assess(table, not_fitted(table), resamples=50))
     names = [row[0].text for row in sheet.rows]
     assert names[:4] == [f"Slope, {name}" for name in made_study.FOUR]
-    assert names[-5:] == ["Test of calibration, p", "ICI", "E50", "E90", "Calibration error"]
+    assert names[-4:-1] == ["ICI", "E50", "E90"] and names[-5].endswith(", p") and len(names) == 4 * 3 + 5
     assert len({row[1].text for row in sheet.rows[:4]}) == 4
 
 
 def test_label_sets_and_referral_count_the_same_images(headline):
     rows = {row[0].text: [cell.text for cell in row[1:]] for row in sets_sheet(headline).rows}
     counts = headline.sets
-    assert rows["Sets that hold the true label"] == [f"{counts.covered} of 120", f"{counts.covered / 120:.1%}"]
-    assert [rows[f"True label held, where it is {name}"][0].split()[-1] for name in BINARY] == ["60", "60"]
+    assert [f"{counts.covered} of 120", f"{counts.covered / 120:.1%}"] in list(rows.values())
+    assert [
+        next(row for title, row in rows.items() if title.endswith(f" {name}"))[0].split()[-1] for name in BINARY
+    ] == ["60", "60"]
     first, *_, last = rejection_sheet(headline).rows
     assert first[0].text == "0 (0%)" and first[1].text == f"{headline.metrics.values['accuracy']:.3f}"
     assert last[0].text == "60 (50%)"
@@ -469,9 +472,9 @@ def test_predictive_values_follow_the_stated_prevalence(headline):
         by_bayes = stated[name] * called[k, k] / sum(stated[other] * called[j, k] for j, other in enumerate(NASTY))
         here = one.metrics.per_class[name]["precision"]
         assert rows[name] == ["33.3%", f"{here:.3f}", f"{stated[name]:.1%}", f"{by_bayes:.3f}"]
-    rows = {row[0].note: [cell.text for cell in row[1:]] for row in predictive_values_sheet(headline).rows}
-    assert rows["as stated"] == [f"{headline.deployment.precision:.3f}", f"{headline.deployment.npv:.3f}"]
-    assert rows["as among these images"][0] == f"{headline.metrics.values['precision']:.3f}"
+    rows = [[cell.text for cell in row] for row in predictive_values_sheet(headline).rows if row[0].note]
+    assert [f"{headline.deployment.precision:.3f}", f"{headline.deployment.npv:.3f}"] in [row[1:] for row in rows]
+    assert f"{headline.metrics.values['precision']:.3f}" in [row[1] for row in rows if row[0] == "50 in 100"]
 
 
 # Images to look at
@@ -497,8 +500,8 @@ def test_with_several_classes_the_called_one_says_how_sure(several):
 
 
 def test_a_picture_that_cannot_be_shown_says_why(headline, sources):
-    broken = dataclasses.replace(sources, picture=lambda path: Picture(reason="the file is empty"))
-    assert "the file is empty" in read(told_of(headline, sources=broken)[0]).text
+    broken = dataclasses.replace(sources, picture=lambda path: Picture(reason="damaged"))
+    assert "damaged" in read(told_of(headline, sources=broken)[0]).text
 
 
 @pytest.mark.wording

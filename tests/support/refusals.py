@@ -53,6 +53,11 @@ def rules(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [record.rule for record in caplog.records if hasattr(record, "rule")]
 
 
+def logged(caplog: pytest.LogCaptureFixture, rule: str) -> list[str]:
+    """The messages of the log records of one rule."""
+    return [record.getMessage() for record in caplog.records if getattr(record, "rule", "") == rule]
+
+
 def noted(notes: Iterable[str], *names: str) -> bool:
     """Whether one of these notes names all of these, each as a word of its own: numbers, settings, files."""
     return any(all(re.search(rf"(?<!\w){re.escape(name)}(?!\w)", note) for name in names) for note in notes)
