@@ -27,23 +27,6 @@ BUILT_BY_RULE = ("Limitation", "Notice")
 ASKED_OF_TEXT = ("startswith", "endswith", "count", "index", "find", "search", "match", "fullmatch", "findall")
 """Methods of a text, and functions of `re`, that are asked for words."""
 
-NOT_YET: tuple[str, ...] = (
-    "test_benchmarks_core.py",
-    "test_benchmarks_peers.py",
-    "test_benchmarks_start.py",
-    "test_cache_door.py",
-    "test_classes_through_a_run.py",
-    "test_copies_in_runs.py",
-    "test_endings.py",
-    "test_evaluate.py",
-    "test_evaluate_other_sites.py",
-    "test_hardware.py",
-    "test_interruptions.py",
-    "test_packaging.py",
-    "test_train.py",
-)
-"""Files whose tests still pin sentences: they become fewer, and none is added."""
-
 
 def trees(folder: Path) -> Iterator[tuple[str, ast.Module]]:
     for file in sorted(folder.rglob("*.py")):
@@ -125,14 +108,9 @@ def test_identifiers_are_snake_case():
 
 
 def test_no_test_pins_a_sentence():
-    found = {name: pinning(tree) for name, tree in trees(TESTS) if name not in NOT_YET}
+    found = {name: pinning(tree) for name, tree in trees(TESTS)}
     listed = [f"{name}: {one}" for name, tests in found.items() for one in tests]
     assert not listed, "ask for a kind, a rule, a name or a number, or mark the test wording:\n" + "\n".join(listed)
-
-
-def test_files_that_are_done_are_not_excused():
-    there = dict(trees(TESTS))
-    assert not [name for name in NOT_YET if name not in there or not pinning(there[name])]
 
 
 @pytest.mark.parametrize(
