@@ -75,9 +75,9 @@ def test_a_fused_optimizer_cannot_clip_scaled_gradients(refused, root):
 
 def test_class_empty_or_missing_in_one_split(refused, folder):
     root = folder({"train/a": 5, "train/b": 5, "test/a": 2})
-    refused("class_missing", ("test:", "'b'", str(root)), f"data.root={root}", "positive_class=a")
+    refused("missing_class", ("test:", "'b'", str(root)), f"data.root={root}", "positive_class=a")
     (root / "test" / "b").mkdir()
-    refused("class_missing", ("test:", "'b'", str(root)), f"data.root={root}", "positive_class=a")
+    refused("missing_class", ("test:", "'b'", str(root)), f"data.root={root}", "positive_class=a")
 
 
 def test_unreadable_images_are_all_listed(refused, root):
