@@ -16,10 +16,11 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from medcls.cli.audit_settings import asked_decoding, check_settings, read_images, try_to_split
-from medcls.cli.building import named_functions
+from medcls.cli.building import plain
 from medcls.cli.data_source import settle_paths, source_settings, split_settings
 from medcls.cli.entry_point import run_command
 from medcls.errors import typed
+from medcls.fitting import named_functions
 from medcls.runs.run_folder import RunFolder
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ def audit(cfg: DictConfig, folder: RunFolder) -> int:
 
     check_settings(cfg)
     half_width = check_half_width(cfg.precision_of_sensitivity)
-    others = named_functions(cfg.audit.checks, "audit.checks")
+    others = named_functions(plain(cfg.audit.checks), "audit.checks")
     # Shown in 8 bits, whatever the network will get.
     decoding = dataclasses.replace(asked_decoding(cfg), bits=8)
     terminal.start_log()

@@ -1,6 +1,7 @@
 """Whether settings fit what they are given to: the names and types that a signature takes, and who is to blame."""
 
 import inspect
+import pkgutil
 import types
 from collections.abc import Callable, Collection, Mapping, Sequence
 from os import PathLike
@@ -142,3 +143,29 @@ def _signature(target: Callable[..., Any]) -> inspect.Signature | None:
 def _words(annotation: object) -> str:
     text = inspect.formatannotation(annotation)
     return text.replace("typing.", "").replace("collections.abc.", "").replace("NoneType", "None")
+
+
+def named_functions(names: object, setting: str) -> tuple[Callable[..., Any], ...]:
+    """Functions by their dotted names, as a setting lists them.
+
+    Raises
+    ------
+    MedclsError
+        No list of names, or one that names no function.
+    """
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise MedclsError(
+            f"{setting} is {names!r}: list dotted names, as {setting}=[mine.module.name].", kind="bad_value"
+        )
+    found = []
+    for name in names:
+        try:
+            function = pkgutil.resolve_name(name)
+        except (ImportError, AttributeError, ValueError) as error:
+            raise MedclsError(
+                f"{setting} names {name}, which cannot be imported: {error}.", kind="unknown_target"
+            ) from error
+        if not callable(function):
+            raise MedclsError(f"{setting} names {name}, which is no function.", kind="unknown_target")
+        found.append(function)
+    return tuple(found)

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import sys
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pandas as pd
 import pytest
 from doors import run_door
 from made_sets import SMOKE, noise
+from omegaconf import OmegaConf
 from refusals import refused_command
 
 from medcls import audit, evaluate, train
@@ -44,11 +46,14 @@ def test_every_file_of_the_page_is_written():
 
 
 def test_a_network_a_source_and_a_loss_of_ones_own_train_to_the_report(study):
-    run_door(train.main, *typed("train"), *SMOKE, "hydra.run.dir=run")
-    table = pd.read_csv("run/manifest.csv")
+    run_door(train.main, *typed("train"), *SMOKE)
+    table = pd.read_csv("runs/own/manifest.csv")
     assert set(table["label"]) == {"ill", "well"} and len(table) == 28
-    run_door(evaluate.main, "run=run", "trust=true", "resamples=100")
-    assert Path("run/report.html").is_file()
+    # With a limitation rule and a plot of one's own.
+    run_door(evaluate.main, *typed("evaluate"), "resamples=100")
+    page = Path("runs/own/report.html").read_text(encoding="utf-8")
+    assert "one hospital" in page and "Sorted probabilities" in page
+    assert Path("runs/own/figures/sorted_probabilities_test.svg").is_file()
 
 
 def test_a_check_of_ones_own_is_a_finding_of_the_audit(study):
@@ -62,3 +67,13 @@ def test_a_check_of_ones_own_is_a_finding_of_the_audit(study):
 def test_a_name_that_is_no_function_is_refused(study):
     names = ("audit.checks", "mine.checks.nowhere")
     refused_command("unknown_target", names, audit.main, *typed("audit")[:-1], "audit.checks=[mine.checks.nowhere]")
+
+
+@pytest.mark.parametrize("setting", ["report.rules", "report.plots"])
+def test_p60_a_stored_configuration_names_no_function_unless_trusted(finished, tmp_path, setting):
+    shutil.copytree(finished, tmp_path / "run")
+    config = OmegaConf.load(tmp_path / "run" / "config.yaml")
+    OmegaConf.update(config, setting, ["os.getcwd"])
+    OmegaConf.save(config, tmp_path / "run" / "config.yaml")
+    for main, arguments in ((train.main, ("resume=", "trainer.max_epochs=9")), (evaluate.main, ("run=",))):
+        refused_command("foreign_target", ("os.getcwd", setting), main, f"{arguments[0]}{tmp_path}/run", *arguments[1:])

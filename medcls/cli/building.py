@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from hydra.errors import InstantiationException
-from hydra.utils import get_method, get_object, instantiate
+from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from medcls.cli.shipped import shipped_targets
@@ -59,30 +59,6 @@ def build(node: DictConfig, **values: Any) -> Any:  # noqa: ANN401 - builds what
     if node.get("_partial_") and (found := _misfits(plain(node), _key(node), values)):
         raise MedclsError("\n".join(found), kind="bad_value")
     return built
-
-
-def named_functions(names: Any, setting: str) -> list[Callable[..., Any]]:  # noqa: ANN401 - what a person typed
-    """Functions by their dotted names, as a setting lists them.
-
-    Raises
-    ------
-    MedclsError
-        No list of names, or one that names no function.
-    """
-    listed = plain(names)
-    if not isinstance(listed, list) or not all(isinstance(name, str) for name in listed):
-        raise MedclsError(
-            f"{setting} is {listed!r}: list dotted names, as {setting}=[mine.module.name].", kind="bad_value"
-        )
-    found = []
-    for name in listed:
-        try:
-            found.append(get_method(name))
-        except (ImportError, ValueError, InstantiationException) as error:
-            raise MedclsError(
-                f"{setting} names {name}, which is no function that can be imported: {error}", kind="unknown_target"
-            ) from error
-    return found
 
 
 def _misfits(settings: Mapping[str, Any], name: str, values: Mapping[str, Any]) -> list[str]:

@@ -1,8 +1,9 @@
 """Which figures an assessment gets, and what each of them shows, in words."""
 
 import hashlib
+import inspect
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -30,8 +31,18 @@ _Plan = tuple[str, str, str, Callable[[], Figure]]
 """Name, title and text of a figure, and what makes it."""
 
 
+Plot = Callable[[Assessment], Figure]
+"""A plot of one's own. Its name is the function's; the first line of its docstring says what it shows."""
+
+
 def draw(
-    one: Assessment, folder: Path, stamp: str | None, *, seed: int = 0, only: Collection[str] | None = None
+    one: Assessment,
+    folder: Path,
+    stamp: str | None,
+    *,
+    seed: int = 0,
+    only: Collection[str] | None = None,
+    plots: Sequence[Plot] = (),
 ) -> list[Drawn]:
     """Draw an assessment's figures into a folder, as PNG and SVG.
 
@@ -46,6 +57,8 @@ def draw(
     only : collection of str, optional
         Which of `confusion`, `scores`, `roc`, `precision_recall`, `reliability`, `decision`, `rejection`; without it
         all that the task has, and one for each subgroup column. A binary task alone has `scores` and `decision`.
+    plots : sequence of Plot
+        Plots beside these, after them.
 
     Returns
     -------
@@ -54,10 +67,16 @@ def draw(
     """
     split = one.table.name
     drawn = []
-    for name, title, text, make in _figures(one, stamp, seed):
+    for name, title, text, make in [*_figures(one, stamp, seed), *(_of_ones_own(plot, one) for plot in plots)]:
         if only is None or name in only:
             drawn.append(Drawn(f"{name}_{split}", title, text, save(make(), folder / f"{name}_{split}")[1]))
     return drawn
+
+
+def _of_ones_own(plot: Plot, one: Assessment) -> _Plan:
+    name = _as_a_file_name(plot.__name__)
+    said = (inspect.getdoc(plot) or "").partition("\n")[0]
+    return name, name.replace("_", " ").capitalize(), said, lambda: plot(one)
 
 
 def _figures(one: Assessment, stamp: str | None, seed: int) -> list[_Plan]:

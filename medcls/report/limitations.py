@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
 import numpy as np
@@ -77,7 +77,13 @@ class Limitation:
     level: Level
 
 
-def limitations(headline: Assessment, others: Sequence[Assessment], sources: Sources) -> list[Limitation]:
+Rule = Callable[[Assessment, Sequence[Assessment], Sources], list[Limitation]]
+"""A rule of one's own: the split that opens the report, the other splits, what is known of the run; what it found."""
+
+
+def limitations(
+    headline: Assessment, others: Sequence[Assessment], sources: Sources, rules: Sequence[Rule] = ()
+) -> list[Limitation]:
     """Find what limits the figures, worst first.
 
     Parameters
@@ -88,6 +94,8 @@ def limitations(headline: Assessment, others: Sequence[Assessment], sources: Sou
         The other splits of the same checkpoint, as val.
     sources : Sources
         What is known of the run.
+    rules : sequence of Rule
+        Rules beside these.
     """
     found = [
         *_training_copies(headline, sources),
@@ -112,6 +120,7 @@ def limitations(headline: Assessment, others: Sequence[Assessment], sources: Sou
         *_groups(headline),
         *_one_site(headline, others),
         *_trainings(headline, sources),
+        *(one for rule in rules for one in rule(headline, others, sources)),
     ]
     return sorted(found, key=lambda one: one.level != "serious")
 

@@ -88,8 +88,14 @@ def kind(place: str) -> str:
     return "logger.*" if first == "logger" and rest and "." not in rest else place
 
 
+NAMED = ("report.rules", "report.plots")
+"""Settings that list functions by their dotted names."""
+
+
 def targets(node: object, place: str = "") -> Iterator[tuple[str, str]]:
-    """Every `_target_` of plain data, with the place of the node that it stands in."""
+    """Every function or class that plain data names (`_target_`, or a list of names), with its place."""
+    if place in NAMED and isinstance(node, list | tuple):
+        yield from ((place, str(name)) for name in node)
     if isinstance(node, Mapping):
         if "_target_" in node:
             yield place, str(node["_target_"])

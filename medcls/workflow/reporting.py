@@ -23,11 +23,12 @@ from medcls.evaluation.recalibration import METHODS
 from medcls.evaluation.spread import too_alike
 from medcls.evaluation.subgroups import Bands
 from medcls.evaluation.thresholds import chosen_beforehand, parse_policy
+from medcls.fitting import named_functions
 from medcls.inference.load import Loaded
 from medcls.preprocessing import Decoding
 from medcls.report.checklists import claim_2024, tripod_ai
-from medcls.report.figures import draw
-from medcls.report.limitations import LEAK, limitations
+from medcls.report.figures import Plot, draw
+from medcls.report.limitations import LEAK, Rule, limitations
 from medcls.report.pages.parts import Picture
 from medcls.report.report import numbers, report, without_names
 from medcls.report.sources import Drawn, Sources
@@ -82,6 +83,8 @@ class Telling:
         What the classifier is for.
     images, paths : bool
         Whether pictures, and names of files, may stand in the report.
+    rules, plots : tuple of callable
+        Limitation rules and plots of the reader's own.
     """
 
     operating_point: str
@@ -97,6 +100,8 @@ class Telling:
     purpose: str | None
     images: bool
     paths: bool
+    rules: tuple[Rule, ...] = ()
+    plots: tuple[Plot, ...] = ()
 
     @classmethod
     def read(cls, settings: Mapping[str, Any]) -> "Telling":
@@ -147,6 +152,9 @@ class Telling:
             purpose=asked["purpose"],
             images=asked["images"],
             paths=asked["paths"] == "shown",
+            # Runs of earlier versions do not state them.
+            rules=named_functions(asked.get("rules", []), "report.rules"),
+            plots=named_functions(asked.get("plots", []), "report.plots"),
         )
 
 
@@ -319,13 +327,13 @@ def write_report(
         names = numbers([one.table for one in (told[-1], *told[:-1])], sources)
         told = tuple(without_names(one, names) for one in told)
     headline, others = told[-1], told[:-1]
-    limits = limitations(headline, others, sources)
+    limits = limitations(headline, others, sources, telling.rules)
     checklists = [*claim_2024(headline, others, sources), *tripod_ai(headline, others, sources)]
     stamp = " · ".join(sources.stamps) or None
     with terminal.progress("drawing and writing the report"):
         for one in others:
             draw(one, folder.figures, stamp, seed=telling.seed, only=("confusion", "roc"))
-        figures = draw(headline, folder.figures, stamp, seed=telling.seed)
+        figures = draw(headline, folder.figures, stamp, seed=telling.seed, plots=telling.plots)
         page, card = report(
             headline,
             others,
