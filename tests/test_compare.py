@@ -15,7 +15,7 @@ import yaml
 from scipy.stats import norm
 
 from medcls import compare
-from medcls.evaluation.comparing import METRICS
+from medcls.evaluation.comparing import COMPARED
 from medcls.evaluation.comparing import compare as compare_two
 from medcls.evaluation.decision_curve import decision_curve
 from medcls.evaluation.predictions import read_csv
@@ -137,7 +137,7 @@ def test_own_figures_are_those_of_the_report(door, pair):
     rows = read_csv(pair[0] / "predictions" / "test.csv", "malignant")
     wanted = intervals(rows.labels(), rows.probabilities(), rows.classes, "malignant").set_index("metric")
     figures = {told["metric"]: told for told in door.record()["classifiers"][0]["figures"]}
-    assert list(figures) == [metric for metric in METRICS if metric != "net_benefit"]
+    assert list(figures) == [metric for metric in COMPARED if metric != "net_benefit"]
     for metric, told in figures.items():
         for name in ("estimate", "low", "high"):
             assert told[name] == pytest.approx(wanted.loc[metric, name], rel=1e-2), metric  # other resamples

@@ -13,7 +13,7 @@ import pandas as pd
 from scipy.sparse import csr_array
 
 from medcls.errors import MedclsError
-from medcls.statistics.metrics import Floats, Integers
+from medcls.statistics.arrays import Floats, Integers
 
 Statistic = Callable[[Floats], Floats]
 """From weights `(resamples, n)` to figures `(resamples, figures)`."""
