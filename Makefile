@@ -4,10 +4,12 @@ BIN := .venv/bin
 # Where the real image sets lie, for the tests that need them; they are skipped without.
 MEDCLS_REAL_DATA ?= $(wildcard ../shared/data)
 export MEDCLS_REAL_DATA
+# Of mkdocs-material, at each build: that it ends in 2027 (docs/decisions.md).
+export NO_MKDOCS_2_WARNING := 1
 # A test process a core; neighbouring tests stay together, for what they share, until one process runs out of them.
 AT_ONCE := --numprocesses auto --dist worksteal
 
-.PHONY: help train test test-all check bench bench-all bench-gpu clean
+.PHONY: help train test test-all check docs bench bench-all bench-gpu clean
 .DEFAULT_GOAL := help
 
 help:  ## List what can be made
@@ -36,6 +38,10 @@ test: check  ## Lint, types and all tests not marked slow, on all cores
 test-all: check  ## The slow tests too
 	$(BIN)/python -m pytest -q $(AT_ONCE)
 
+docs: .venv/installed-dev  ## Build the pages of docs/ into site/; a broken link ends it
+	$(BIN)/mkdocs build --strict --quiet
+	@echo site/index.html
+
 bench: .venv/installed-dev  ## Measure the core: step, training, frozen phase, prediction, start-up (10 minutes)
 	$(BIN)/python -m benchmarks.step
 	$(BIN)/python -m benchmarks.training
@@ -58,5 +64,5 @@ bench-gpu: .venv/installed-dev  ## Measure training on a GPU; without one the ta
 	$(BIN)/python -m benchmarks.gpu
 
 clean:  ## Remove what was made here, but no run and no data
-	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
+	rm -rf .venv build dist site .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -16,6 +16,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from medcls.cli.audit_settings import asked_decoding, check_settings, read_images, try_to_split
+from medcls.cli.building import named_functions
 from medcls.cli.data_source import settle_paths, source_settings, split_settings
 from medcls.cli.entry_point import run_command
 from medcls.errors import typed
@@ -62,6 +63,7 @@ def audit(cfg: DictConfig, folder: RunFolder) -> int:
 
     check_settings(cfg)
     half_width = check_half_width(cfg.precision_of_sensitivity)
+    others = named_functions(cfg.audit.checks, "audit.checks")
     # Shown in 8 bits, whatever the network will get.
     decoding = dataclasses.replace(asked_decoding(cfg), bits=8)
     terminal.start_log()
@@ -71,7 +73,13 @@ def audit(cfg: DictConfig, folder: RunFolder) -> int:
     met = earlier_tests(divided, settings | source_settings(cfg))
     with terminal.progress("looking for faults") as progress:
         findings += check(
-            manifest, divided, resize=cfg.data.resize or "squash", met=met, half_width=half_width, progress=progress
+            manifest,
+            divided,
+            resize=cfg.data.resize or "squash",
+            met=met,
+            half_width=half_width,
+            others=others,
+            progress=progress,
         )
     findings += foretold(manifest, findings)
     known = manifest if divided is None else divided

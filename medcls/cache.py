@@ -41,9 +41,9 @@ def run(cfg: DictConfig) -> None:
     """
     clear, days = cfg["clear"], cfg["older_than_days"]  # cfg.clear is a method of every mapping
     if not isinstance(clear, bool):
-        raise MedclsError(f"clear is {clear!r}: give true or false.")
+        raise MedclsError(f"clear is {clear!r}: give true or false.", kind="bad_value")
     if isinstance(days, bool) or not isinstance(days, int | float) or days < 0:
-        raise MedclsError(f"older_than_days is {days!r}: give a number of days, at least 0.")
+        raise MedclsError(f"older_than_days is {days!r}: give a number of days, at least 0.", kind="bad_value")
 
     from medcls.data import cache
     from medcls.workflow import terminal
@@ -52,7 +52,8 @@ def run(cfg: DictConfig) -> None:
     now = datetime.datetime.now().astimezone()
     chosen = [kept for kept in cache.everything() if now - kept.used >= datetime.timedelta(days=days)]
     if not chosen:
-        log.info("nothing%s is kept at %s", f" unused for {days} day(s)" if days else "", places.cache_folder())
+        unused = f" unused for {days} day(s)" if days else ""
+        log.info("nothing%s is kept at %s", unused, places.cache_folder(), extra={"rule": "nothing_cached"})
         return
     show(chosen)
     if clear:
@@ -82,7 +83,8 @@ def remove(chosen: list[Kept]) -> None:
     from medcls.data import cache
 
     freed = [kept for kept in chosen if cache.clear(kept)]
-    log.info("removed %d of %d: %.1f MiB freed", len(freed), len(chosen), sum(kept.bytes for kept in freed) / MIB)
+    size, extra = sum(kept.bytes for kept in freed) / MIB, {"rule": "cache_cleared"}
+    log.info("removed %d of %d: %.1f MiB freed", len(freed), len(chosen), size, extra=extra)
     for kept in chosen:
         if kept not in freed:
             log.warning("still there, because another process is using it just now: %s (%s)", kept.place, kept.what)

@@ -35,13 +35,16 @@ def run(cfg: DictConfig) -> None:
         if len(named) != 1:
             raise MedclsError(
                 f"{' and '.join(named) or 'Nothing'} given to evaluate: name one of run=RUN, runs=[A,B,...] (the folds "
-                "of a cross-validation) and predictions=FILE.csv."
+                "of a cross-validation) and predictions=FILE.csv.",
+                kind="nothing_to_evaluate",
             )
         settings.refuse_idle_settings(named[0])
         if not folder.holds_unfinished_evaluation():
             folder.refuse_if_taken()
         if folder.report.exists():
-            raise MedclsError(f"{folder.path} already holds an evaluation. Give another hydra.run.dir.")
+            raise MedclsError(
+                f"{folder.path} already holds an evaluation. Give another hydra.run.dir.", kind="folder_taken"
+            )
         if named[0] == "run":
             find_run(str(cfg.run))  # before anything large is loaded
         terminal.start_log(cfg.verbose)

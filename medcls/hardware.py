@@ -118,7 +118,8 @@ def check_compiler() -> None:
     if "CXX" not in os.environ and not any(map(shutil.which, COMPILERS)):
         raise MedclsError(
             f"compile=true needs a C++ compiler, and none is found ({', '.join(COMPILERS)}): install one, or leave "
-            "compile out."
+            "compile out.",
+            kind="no_compiler",
         )
 
 

@@ -42,18 +42,20 @@ class Decoding:
 
     def __post_init__(self) -> None:
         if self.channels not in (1, 3):
-            raise MedclsError(f"preprocessing.channels is {self.channels}: 3 (RGB) or 1 (grey).")
+            raise MedclsError(f"preprocessing.channels is {self.channels}: 3 (RGB) or 1 (grey).", kind="bad_value")
         if self.bits not in (8, 16):
-            raise MedclsError(f"data.bits is {self.bits!r}: 8 or 16.")
+            raise MedclsError(f"data.bits is {self.bits!r}: 8 or 16.", kind="bad_value")
         if isinstance(self.frame, bool) or not isinstance(self.frame, int) or self.frame < 0:
-            raise MedclsError(f"data.frame is {self.frame!r}: give the number of a frame, from 0.")
+            raise MedclsError(f"data.frame is {self.frame!r}: give the number of a frame, from 0.", kind="bad_value")
         if isinstance(self.window, list | tuple):
             ends = tuple(self.window)
             if len(ends) != 2 or not all(isinstance(end, int | float) for end in ends) or not ends[0] < ends[1]:
-                raise MedclsError(f"data.window is {list(ends)}: give two values, black first, such as [-160, 240].")
+                raise MedclsError(
+                    f"data.window is {list(ends)}: give two values, black first, such as [-160, 240].", kind="bad_value"
+                )
             object.__setattr__(self, "window", (float(ends[0]), float(ends[1])))
         elif self.window not in (None, "full"):
-            raise MedclsError(f"data.window is {self.window!r}: give [black, white], full, or null.")
+            raise MedclsError(f"data.window is {self.window!r}: give [black, white], full, or null.", kind="bad_value")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,21 +101,30 @@ class Preprocessing:
         for field in ("mean", "std", "range"):
             object.__setattr__(self, field, tuple(float(value) for value in getattr(self, field)))
         if len(self.size) != 2 or min(self.size) < 1:
-            raise MedclsError(f"preprocessing.size is {self.size}: give a height and a width, each at least 1.")
+            raise MedclsError(
+                f"preprocessing.size is {self.size}: give a height and a width, each at least 1.", kind="bad_value"
+            )
         if len(self.mean) != len(self.std) or len(self.mean) not in (1, 3):
             raise MedclsError(
                 f"preprocessing.mean has {len(self.mean)} values and preprocessing.std {len(self.std)}: "
-                "give one for each channel, 3 (RGB) or 1 (grey)."
+                "give one for each channel, 3 (RGB) or 1 (grey).",
+                kind="bad_value",
             )
         if min(self.std) <= 0:
-            raise MedclsError(f"preprocessing.std is {self.std}: each value must be above 0.")
+            raise MedclsError(f"preprocessing.std is {self.std}: each value must be above 0.", kind="bad_value")
         if not self.range[0] < self.range[1]:
-            raise MedclsError(f"preprocessing.range is {self.range}: black must come out below white.")
+            raise MedclsError(
+                f"preprocessing.range is {self.range}: black must come out below white.", kind="bad_value"
+            )
         if self.resize not in RESIZE_POLICIES:
-            raise MedclsError(f"preprocessing.resize is {self.resize!r}: choose one of {', '.join(RESIZE_POLICIES)}.")
+            raise MedclsError(
+                f"preprocessing.resize is {self.resize!r}: choose one of {', '.join(RESIZE_POLICIES)}.",
+                kind="bad_value",
+            )
         if self.interpolation not in INTERPOLATIONS:
             raise MedclsError(
-                f"preprocessing.interpolation is {self.interpolation!r}: choose one of {', '.join(INTERPOLATIONS)}."
+                f"preprocessing.interpolation is {self.interpolation!r}: choose one of {', '.join(INTERPOLATIONS)}.",
+                kind="bad_value",
             )
         object.__setattr__(self, "window", self.decoding.window)
 

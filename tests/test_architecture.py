@@ -1,6 +1,7 @@
 """The directions that the design fixes: who may import whom, and what stays light."""
 
 import ast
+import importlib.util
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 import medcls
 
 PACKAGE = Path(medcls.__file__).parent
+DOCS = Path(__file__).parents[1] / "docs"
 COMMANDS = {"train", "audit", "cache", "compare", "evaluate"}
 SOURCES = sorted(path for path in PACKAGE.rglob("*.py") if "configurations" not in path.parts)
 
@@ -31,11 +33,16 @@ MAY_IMPORT["cli"] = set(MAY_IMPORT)
 ROOMS = frozenset(MAY_IMPORT)
 
 MENDED_NEXT = {
-    "plots/curves.py": {"medcls.evaluation.thresholds", "medcls.evaluation.thresholds.OperatingPoint"},
     "runs/ledger.py": {"medcls.evaluation.predictions", "medcls.evaluation.predictions.Predictions"},
     "runs/test_readings.py": {"medcls.evaluation.predictions", "medcls.evaluation.predictions.Predictions"},
     "runs/locked.py": {"medcls.data.manifest", "medcls.data.manifest.Manifest"},
 }
+
+# What rooms share, and no room can own.
+SHARED = {
+    "__init__", "archives", "cells", "cores", "errors", "fitting", "hardware", "places", "preprocessing", "randomness",
+    "wording", "writing",
+}  # fmt: skip
 
 WITHOUT_TORCH = ("statistics", "evaluation", "plots", "report")
 KNOW_HYDRA = ("cli",)
@@ -95,3 +102,22 @@ def test_importing_medcls_is_light():
     code = "import sys, medcls, medcls.train; print([m for m in ('torch', 'lightning', 'numpy') if m in sys.modules])"
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert answer.stdout.strip() == "[]"
+
+
+def test_the_drawing_of_the_rooms_is_of_today():
+    drawing = DOCS / "images" / "rooms.svg"
+    spec = importlib.util.spec_from_file_location("draw_rooms", DOCS / "draw_rooms.py")
+    draw_rooms = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(draw_rooms)
+    assert set(draw_rooms.WORDS) == ROOMS | {draw_rooms.COMMANDS}
+    assert set(draw_rooms.WORDS[draw_rooms.COMMANDS].split(", ")) == COMMANDS
+    assert drawing.read_text(encoding="utf-8") == draw_rooms.draw(), "run python docs/draw_rooms.py"
+
+
+@pytest.mark.parametrize("command", sorted(COMMANDS))
+def test_a_command_is_read_in_one_sitting(command):
+    assert len((PACKAGE / f"{command}.py").read_text(encoding="utf-8").splitlines()) <= 150
+
+
+def test_nothing_lies_loose_at_the_top_but_commands_and_what_is_shared():
+    assert {path.stem for path in PACKAGE.glob("*.py")} - COMMANDS == SHARED

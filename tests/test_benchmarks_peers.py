@@ -1,6 +1,7 @@
 """Benchmarks against others: what is counted, who is missing, and that each program runs at a tiny size."""
 
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -59,7 +60,7 @@ def test_report_prints_a_table_and_writes_the_same(tmp_path, capsys) -> None:
 
 def test_timm_is_read_from_the_end_of_each_epoch_but_the_first() -> None:
     assert peers.timm_told("", TIMM_LOG) == 40.0
-    with pytest.raises(PeerFailed, match="no images/s"):
+    with pytest.raises(PeerFailed, match="images/s"):
         peers.timm_told("", "\n".join(TIMM_LOG.splitlines()[:4]))
 
 
@@ -74,11 +75,12 @@ def test_all_that_is_tried_runs_once_and_then_the_fastest() -> None:
 
 
 def test_who_is_missing_or_fails_has_a_row_without_a_figure() -> None:
-    fails = Peer("fails", {"": [sys.executable, "-c", "raise SystemExit('no such weights')"]}, peers.told)
+    why = "no such weights"
+    fails = Peer("fails", {"": [sys.executable, "-c", f"raise SystemExit({why!r})"]}, peers.told)
     found = peers.measure([peer("medcls", one=0.1), peer("gone", missing="not installed"), fails], 2, {})
     rows = {row["what"]: row for row in peers.rows_of(found)}
     assert rows["gone"] == {"what": "gone", "note": "not installed"}
-    assert rows["fails"] == {"what": "fails", "note": "failed: no such weights"}
+    assert set(rows["fails"]) == {"what", "note"} and rows["fails"]["note"].endswith(why)
     assert rows["medcls"]["figure"] == pytest.approx(10)
 
 
@@ -107,10 +109,9 @@ def test_without_timm_and_fastai_the_others_can_still_be_run(folder, tmp_path, a
     vars(given).update(epochs=2, most=10, timm_train=None)
     missing = {one.name: one.missing for one in peers.peers(given, manifest, tmp_path)}
     assert "--timm-train" in missing["timm"]
-    assert "not installed" in missing["fastai, channels_last"]
-    assert missing["hand-written loop"] == missing["plain Lightning loop"] == missing["medcls"] == ""
+    assert {name for name, why in missing.items() if why} == {"timm", "timm, channels_last", "fastai, channels_last"}
     given.timm_train = Path("nowhere/train.py")
-    assert "no file nowhere" in next(p for p in peers.peers(given, manifest, tmp_path) if p.name == "timm").missing
+    assert "nowhere/train.py" in next(p for p in peers.peers(given, manifest, tmp_path) if p.name == "timm").missing
 
 
 @pytest.mark.parametrize("program", [peers, gpu])
@@ -146,7 +147,7 @@ def test_without_cuda_the_table_says_so(as_told, tmp_path, monkeypatch, capsys) 
     gpu.main()
     rows = json.loads((tmp_path / "gpu.json").read_text())["rows"]
     assert {(row["network"], row["batch"]) for row in rows} == {(name, b) for name in gpu.NETWORKS for b in (32, 64)}
-    assert {row["figure"] for row in rows} == {"not measured: no CUDA device"}
+    assert all("CUDA" in row["figure"] for row in rows)
 
 
 @pytest.mark.slow
@@ -163,7 +164,7 @@ def test_the_gpu_benchmark_runs_on_a_cpu(folder, as_told, tmp_path, capsys) -> N
         assert of[gpu.WHOLE, what]["ratio"] > 0
     assert sum(row["unit"].startswith("% of") for row in rows if "unit" in row) == 2
     (too_large,) = (row for row in rows if row["batch"] == 512)
-    assert "less than two batches" in too_large["note"]
+    assert "figure" not in too_large and int(re.findall(r"\d+", too_large["note"])[0]) < 2 * 512
 
 
 def test_memory_that_runs_out_is_a_row(folder, as_told, tmp_path, monkeypatch, capsys) -> None:
@@ -175,7 +176,8 @@ def test_memory_that_runs_out_is_a_row(folder, as_told, tmp_path, monkeypatch, c
     as_told("--device", "cpu", "--images", images, "--positive", "a", "--networks", "efficientnet_b0", "--batches", 4,
             "--matmul", 64, "--copy-mib", 1, "--out", tmp_path / "gpu.json")  # fmt: skip
     gpu.main()
-    assert json.loads((tmp_path / "gpu.json").read_text())["rows"][0]["note"] == "out of memory"
+    row = json.loads((tmp_path / "gpu.json").read_text())["rows"][0]
+    assert "memory" in row["note"] and "figure" not in row
 
 
 def test_operations_are_those_of_the_paper() -> None:

@@ -8,6 +8,7 @@ import sys
 import numpy as np
 import pytest
 from PIL import Image
+from refusals import noted, refused_command
 
 from benchmarks import decoding, growth, linked_images, memory, start_up, watched
 from medcls import audit
@@ -32,7 +33,7 @@ def test_a_watched_training_says_when_its_first_step_came(tmp_path):
     )
     assert 0 < seen["start"] < 60 and 0 < seen["imports"] < 60
     assert abs(sum(seen["stages"].values()) - seen["start"]) < 1e-6
-    assert set(seen["stages"]) == {"medcls's own modules", *watched.STAGES, "the rest"}
+    assert set(watched.STAGES) < set(seen["stages"])
     assert len(seen["resident"]) == 4 and 0 < max(seen["resident"]) < seen["peak"]
     assert list((tmp_path / "place").glob("run */figures/training_images.png"))
 
@@ -40,12 +41,12 @@ def test_a_watched_training_says_when_its_first_step_came(tmp_path):
 def test_a_training_that_fails_is_no_measurement(tmp_path, monkeypatch):
     monkeypatch.setattr("sys.executable", "false")
     (tmp_path / "answer.json").write_text("{}")  # of an earlier one
-    with pytest.raises(RuntimeError, match=r"the training failed \(exit code 1\)"):
+    with pytest.raises(RuntimeError, match=r"\b1\b"):
         watched.watch([], tmp_path, until="first step", environment={})
 
 
 def test_a_door_that_answers_otherwise_is_no_measurement():
-    with pytest.raises(RuntimeError, match="ended with 2, not 0"):
+    with pytest.raises(RuntimeError, match=r"\b2\b.*\b0\b"):
         start_up.answer("cache", "cleer=true", 0)
 
 
@@ -67,7 +68,8 @@ def test_what_grows_too_much_is_said_and_what_does_not_is_not():
         {"what": "growth over images", "figure": 30.5, "most": 30.0},
         {"what": "growth over epochs", "figure": -3.0, "most": 8.0},
     ]
-    assert memory.too_much(rows) == ["growth over images: 30.5 MiB, and 30.0 MiB are allowed"]
+    (said,) = memory.too_much(rows)
+    assert noted([said], rows[1]["what"], "30.5 MiB", "30.0 MiB")
 
 
 def test_the_memory_benchmark_fails_where_too_much_is_kept(tmp_path, monkeypatch, capsys):
@@ -75,9 +77,9 @@ def test_the_memory_benchmark_fails_where_too_much_is_kept(tmp_path, monkeypatch
     monkeypatch.setattr(memory, "watch", lambda *_, **__: {"resident": resident})
     out = tmp_path / "memory.json"
     monkeypatch.setattr("sys.argv", ["memory", "--parts", "epochs", "--epochs", "4", "--out", str(out)])
-    with pytest.raises(SystemExit, match="growth from epoch 2 to 4: 100.0 MiB"):
+    with pytest.raises(SystemExit, match=r"\b2\b.*\b4\b.*100\.0 MiB"):
         memory.main()
-    assert "growth from epoch 2 to 4" in capsys.readouterr().out and out.is_file()
+    assert noted(capsys.readouterr().out.splitlines(), "2", "4", "100.00") and out.is_file()
     resident[-1] = 602.0
     memory.main()
 
@@ -91,11 +93,11 @@ def test_growth_compares_each_number_of_images_with_the_smallest(monkeypatch):
 
     monkeypatch.setattr(growth, "watch", watch)
     rows = {row["what"]: row for row in growth.more_images([10, 40], size=32, batch=8, turns=2)}
-    assert rows["40 images: to the first step"] == {
-        "what": "40 images: to the first step", "figure": 4.0, "unit": "s", "against": "10 images: to the first step",
-        "ratio": 4.0, "smallest": 4.0, "largest": 4.0,
+    few, many, each = "10 images: to the first step", "40 images: to the first step", "40 images: of it an image"
+    assert rows[many] == {
+        "what": many, "figure": 4.0, "unit": "s", "against": few, "ratio": 4.0, "smallest": 4.0, "largest": 4.0,
     }  # fmt: skip
-    assert rows["40 images: of it an image"]["figure"] == pytest.approx(1e5)
+    assert rows[each]["figure"] == pytest.approx(1e5)
 
 
 def test_decoding_compares_the_same_work(tmp_path, monkeypatch):
@@ -154,18 +156,16 @@ def test_a_mistyped_place_is_answered_before_anything_large_is_loaded(door, type
     assert loaded_by(door, typed) == "LOADED []"
 
 
-def test_a_mistyped_folder_is_told_its_neighbours_name(tmp_path, monkeypatch, capsys):
+def test_a_mistyped_folder_is_told_its_neighbours_name(tmp_path):
     (tmp_path / "chest_xray").mkdir()
-    monkeypatch.setattr("sys.argv", ["audit", f"data.root={tmp_path}/chest_xry", f"hydra.run.dir={tmp_path}/run"])
-    with pytest.raises(SystemExit) as end:
-        audit.main()
-    assert end.value.code == 2 and "Did you mean chest_xray?" in capsys.readouterr().err
+    arguments = (f"data.root={tmp_path}/chest_xry", f"hydra.run.dir={tmp_path}/run")
+    refused_command("no_such_folder", ("chest_xry", " chest_xray?"), audit.main, *arguments)
 
 
 def test_large_imports_leave_the_collector_as_it_was():
     code = (
         "import atexit, gc, sys; from medcls.cli.importing import import_large\n"
-        "atexit.register(lambda: print('frozen at the end:', gc.get_freeze_count()))\n"
+        "atexit.register(lambda: print(gc.get_freeze_count()))\n"
         "frozen = gc.get_freeze_count(); import_large('sqlite3'); assert gc.isenabled()\n"
         "assert gc.get_freeze_count() > frozen and 'sqlite3' in sys.modules\n"
         "gc.unfreeze(); import_large('sqlite3'); assert gc.get_freeze_count() == 0\n"
@@ -177,4 +177,4 @@ def test_large_imports_leave_the_collector_as_it_was():
         "else: raise AssertionError"
     )
     ended = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
-    assert ended.stdout == "frozen at the end: 0\n"
+    assert ended.stdout == "0\n", "frozen at the end"

@@ -1,7 +1,6 @@
 """Class names through whole runs: what merged classes were called, the order of numbers, patients not known."""
 
 import json
-import re
 from pathlib import Path
 
 import pandas as pd
@@ -9,6 +8,7 @@ import pytest
 import torch
 from doors import FAST, run_door
 from omegaconf import OmegaConf
+from refusals import noted
 
 from medcls import evaluate, train
 from medcls.cli.shipped import configurations
@@ -83,8 +83,7 @@ def test_s11_the_terminal_says_whether_patients_are_known(folder, tmp_path, capf
     )
     said = capfd.readouterr()
     said = said.out + said.err
-    assert ("not known" in said) == (not known)
-    assert ("patients are not known" in re.sub(r"\s+", " ", said)) == (not known)
+    assert ("(groups)" in said) == ("data.group_pattern" in said) == (not known)
 
 
 def test_class_weights_and_the_order_of_classes_are_logged_by_name(caplog):
@@ -97,5 +96,5 @@ def test_class_weights_and_the_order_of_classes_are_logged_by_name(caplog):
         made = make_loss(cfg, manifest)
     n = len(rows)
     assert made.weights == pytest.approx([n / (12 * (k + 1)) for k in range(12)])
-    assert "of lists of weights: '0', '1', '2', '3', '4', '5', '6', '7', '8', '9', '10', '11'" in caplog.text
-    assert f"1 {n / 24:.3g}, 2 {n / 36:.3g}, 3 {n / 48:.3g}" in caplog.text and f"10 {n / 132:.3g}" in caplog.text
+    assert noted(caplog.messages, "'0', '1', '2', '3', '4', '5', '6', '7', '8', '9', '10', '11'")
+    assert noted(caplog.messages, f"1 {n / 24:.3g}, 2 {n / 36:.3g}, 3 {n / 48:.3g}", f"10 {n / 132:.3g}")

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from doors import FAST, run_door
 from PIL import Image
+from refusals import logged, noted, refused_command
 
 from medcls import evaluate, train
 
@@ -55,8 +56,8 @@ def test_the_runs_own_label_map_reads_the_raw_names_of_another_site(merged, tmp_
     table = judged(merged, root, tmp_path / "out")
     assert table["label"].value_counts().to_dict() == {"other": 11, "malignant": 7}
     assert table.set_index("path").loc["Benign/00.png", "label"] == "other"
-    assert "the run's own data.label_map applies: Benign to other, normal to other" in caplog.text
-    assert "upper and lower case alone are taken as the same: MALIGNANT as malignant" in caplog.text
+    assert noted(caplog.messages, "data.label_map", "Benign", "normal", "other")
+    assert noted(caplog.messages, "MALIGNANT", "malignant")
     # What it left out by path is another image here.
     assert written(tmp_path / "out")["external"]["values"]["n"] == 18
 
@@ -65,7 +66,7 @@ def test_the_runs_own_label_map_reads_the_raw_names_of_another_site(merged, tmp_
 def test_what_the_run_excluded_is_excluded_where_its_own_images_lie(merged, tmp_path, caplog):
     table = judged(merged, merged.parent / "images", tmp_path / "out")
     assert len(table) == 41 and "benign/00.png" not in set(table["path"])
-    assert "left out 1 path of the run's data.exclude: benign/00.png" in caplog.text
+    assert noted(caplog.messages, "1 path", "data.exclude", "benign/00.png")
 
 
 @pytest.mark.slow
@@ -76,16 +77,11 @@ def test_a_label_map_that_is_typed_rules_over_the_runs(merged, tmp_path, picture
 
 
 @pytest.mark.slow
-def test_what_is_offered_for_a_class_that_the_run_does_not_know_can_be_typed(
-    merged, tmp_path, picture, monkeypatch, capsys
-):
+def test_what_is_offered_for_a_class_that_the_run_does_not_know_can_be_typed(merged, tmp_path, picture, monkeypatch):
     root = tree(tmp_path / "site", picture, {"normal": 5, "MALIGNANT": 5, "wart": 3}, start=6500)
-    monkeypatch.setattr("sys.argv", ["medcls.evaluate", f"run={merged}", f"data.root={root}"])
-    with pytest.raises(SystemExit) as end:
-        evaluate.main()
-    said = capsys.readouterr().err
-    assert end.value.code == 2 and "What wart means is for you to say" in said
-    (offered,) = (line.strip().partition("    ")[0] for line in said.splitlines() if "to leave them out" in line)
+    error = refused_command("unknown_class", ("wart",), evaluate.main, f"run={merged}", f"data.root={root}")
+    lines = [line for line in str(error).splitlines() if "data.leave_out_unmapped=true" in line]
+    (offered,) = (line.strip().partition("    ")[0] for line in lines)
     monkeypatch.setattr("medcls.workflow.reporting.draw", lambda *_, **__: [])
     table = judged(merged, root, tmp_path / "out", *shlex.split(offered))
     assert table["label"].value_counts().to_dict() == {"malignant": 5, "other": 5}
@@ -102,7 +98,7 @@ def test_a_site_of_one_class_gets_what_can_be_said(merged, tmp_path, picture, ca
     assert 0 <= told["values"][there] <= 1
     for name in ("auroc", undefined):
         assert told["values"][name] is None and told["reasons"][name]
-    assert "no image of" in caplog.text
+    assert noted(logged(caplog, "class_missing"), "other" if only == "malignant" else "malignant")
     assert "undefined" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
 
 
@@ -113,7 +109,7 @@ def test_splits_of_another_site_need_not_hold_every_class(merged, tmp_path, pict
 
 
 @pytest.mark.slow
-def test_the_frame_that_the_run_learned_from_is_the_frame_that_is_judged(tmp_path, monkeypatch, capsys):
+def test_the_frame_that_the_run_learned_from_is_the_frame_that_is_judged(tmp_path):
     def stacks(root: Path, seed: int) -> Path:
         """Files of two pages: the first black in all, the second an image."""
         draw = np.random.default_rng(seed)
@@ -135,7 +131,5 @@ def test_the_frame_that_the_run_learned_from_is_the_frame_that_is_judged(tmp_pat
     site = stacks(tmp_path / "site", 2)
     table = judged(tmp_path / "run", site, tmp_path / "out")
     assert len(table) == 24 and table["prob_b"].nunique() > 1
-    monkeypatch.setattr("sys.argv", ["medcls.evaluate", f"run={tmp_path}/run", f"data.root={site}", "data.frame=0"])
-    with pytest.raises(SystemExit) as end:
-        evaluate.main()
-    assert end.value.code == 2 and "with data.frame=1. Leave it out" in capsys.readouterr().err
+    arguments = (f"run={tmp_path}/run", f"data.root={site}", "data.frame=0")
+    refused_command("other_preprocessing", ("data.frame=0", "data.frame=1"), evaluate.main, *arguments)

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import pytest
 from omegaconf import OmegaConf
+from refusals import refused
 
 from medcls.cli.building import build
 from medcls.errors import MedclsError
@@ -59,36 +60,36 @@ def node(_target_: str = "outside.target", **settings: Any):
 
 @pytest.mark.parametrize("of", ["outside.target", "medcls.inside.target"])
 @pytest.mark.parametrize(
-    ("settings", "says"),
+    ("settings", "names"),
     [
-        ({"rate": 1, "stepps": 2}, "optimizer.stepps: .*target takes no 'stepps'. Did you mean steps"),
-        ({}, "optimizer.rate is missing"),
-        ({"rate": "abc"}, "optimizer.rate is 'abc': .*target takes float"),
-        ({"rate": None}, "optimizer.rate is None"),
-        ({"rate": [1.0]}, "optimizer.rate is "),
+        ({"rate": 1, "stepps": 2}, ("optimizer.stepps", "target", " steps")),
+        ({}, ("optimizer.rate", "target")),
+        ({"rate": "abc"}, ("optimizer.rate", "'abc'", "target", "float")),
+        ({"rate": None}, ("optimizer.rate", "None")),
+        ({"rate": [1.0]}, ("optimizer.rate", "[1.0]")),
     ],
 )
-def test_what_does_not_fit_the_signature_is_the_settings_fault(of, settings, says):
-    with pytest.raises(MedclsError, match=says):
+def test_what_does_not_fit_the_signature_is_the_settings_fault(of, settings, names):
+    with refused("bad_value", of, *names):
         build(node(of, **settings))
 
 
 def test_settings_of_what_is_called_later_are_held_against_the_signature_at_once():
-    for settings, says in (
-        ({"mode": "most"}, "mode is 'most'"),
-        ({"names": "a"}, "names is 'a'"),
-        ({"table": {"a": "b"}, "nmes": []}, "takes no 'nmes'"),
-        ({"steps": 1.5}, "steps is 1.5: .* takes int"),
-        ({"on": 1}, "on is 1"),
+    for settings, names in (
+        ({"mode": "most"}, ("optimizer.mode", "'most'")),
+        ({"names": "a"}, ("optimizer.names", "'a'")),
+        ({"table": {"a": "b"}, "nmes": []}, ("optimizer.nmes",)),
+        ({"steps": 1.5}, ("optimizer.steps", "1.5", " int")),
+        ({"on": 1}, ("optimizer.on", "1")),
     ):
-        with pytest.raises(MedclsError, match=says):
+        with refused("bad_value", *names):
             build(node(_partial_=True, **settings))
     later = build(node(_partial_=True, names=["a"], place="/x", table={"a": 1.0}, steps=2, on=True, mode="max"))
     assert later(rate=1) == "built"
 
 
 def test_a_value_that_a_library_refuses_itself_is_the_settings_fault():
-    with pytest.raises(MedclsError, match=r"outside\.target does not take its settings: rate is -1"):
+    with refused("bad_value", "outside.target", "rate is -1"):
         build(node(rate=-1))
 
 
@@ -107,18 +108,9 @@ def test_a_programming_error_within_keeps_its_kind_and_its_stack_trace(of, rate,
     assert any(frame.name == "target" for frame in caught.traceback)
 
 
-@pytest.mark.parametrize(
-    ("name", "says"),
-    [
-        ("outside.targt", "outside.targt cannot be built"),
-        ("no_such_package.thing", "no_such_package"),
-        ("outside.value", "callable"),
-        ("no_dots", "no_dots"),
-        ("", "_target_"),
-    ],
-)
-def test_a_target_that_is_not_there_is_the_settings_fault(name, says):
-    with pytest.raises(MedclsError, match=says):
+@pytest.mark.parametrize("name", ["outside.targt", "no_such_package.thing", "outside.value", "no_dots", ""])
+def test_a_target_that_is_not_there_is_the_settings_fault(name):
+    with refused("unknown_target", f"optimizer._target_={name}"):
         build(node(name))
 
 
@@ -130,11 +122,11 @@ def test_a_module_that_breaks_when_it_is_loaded_is_a_fault_of_the_program(tmp_pa
 
 
 def test_what_comes_from_the_run_cannot_be_set():
-    with pytest.raises(MedclsError, match=r"optimizer\.rate comes from the run itself"):
+    with refused("setting_of_the_run", "optimizer.rate"):
         build(node(rate=1), rate=2)
-    with pytest.raises(MedclsError, match="names nothing to build"):
+    with refused("bad_value", "optimizer", "_target_"):
         build(OmegaConf.create({"optimizer": {"lr": 1}}).optimizer)
-    with pytest.raises(MedclsError, match="head.poolin: .*takes no 'poolin'"):
+    with refused("unfit_setting", "head.poolin", "target"):
         check_fits(target, {"rate": 1.0, "poolin": 3}, "head")
 
 

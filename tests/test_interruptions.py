@@ -52,9 +52,7 @@ def test_an_interrupted_training_says_how_to_go_on_and_is_not_scored(folder, tmp
     code, said = interrupted(process, (run / "checkpoints" / "last.ckpt").exists, how)
     assert code == 128 + how, said
     assert "Traceback" not in said
-    assert "of the training can be gone on with" in said and f"python -m medcls.train resume='{run}'" in said.replace(
-        '"', ""
-    )
+    assert f"python -m medcls.train resume='{run}'" in said.replace('"', "")
     assert not (run / "predictions").exists()
     assert not list(run.rglob("*.tmp"))
 

@@ -54,12 +54,16 @@ def test_the_wheel_trains_from_another_folder(wheel, folder, tmp_path):
     assert (elsewhere / "run" / "metrics.json").exists()
 
 
+@pytest.mark.wording
+def test_readme_says_what_medcls_is_not():
+    assert "not a medical device" in README
+
+
 def test_readme_names_what_is_there():
     for target in re.findall(r"^make ([a-z-]+)", README, flags=re.MULTILINE):
         assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(encoding="utf-8"), flags=re.MULTILINE)
     for link in re.findall(r"\]\(([^)h#][^)]*)\)", README):
         assert (ROOT / link).exists(), link
-    assert "not a medical device" in README
 
 
 # Commands of the README, and settings of training that stand alone in its tables: the door, and what is typed.

@@ -10,6 +10,9 @@ from medcls.auditing.shortcuts import shortcuts
 from medcls.data.manifest import Manifest
 from medcls.runs.locked import Meeting
 
+Check = Callable[[Manifest], list[Finding]]
+"""A check of one's own: from the manifest, split where it can be, to what it found; nothing found is a finding too."""
+
 
 def check(
     manifest: Manifest,
@@ -18,6 +21,7 @@ def check(
     resize: str = "squash",
     met: Sequence[Meeting] | None = None,
     half_width: float = 0.05,
+    others: Sequence[Check] = (),
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Finding]:
     """Look at a data set in every way that a table of its files allows; no image is opened.
@@ -34,6 +38,8 @@ def check(
         Earlier runs' test images that are coming into training; None where nobody looked.
     half_width : float
         How closely a sensitivity is to be known, as half the width of its interval.
+    others : sequence of Check
+        Checks beside these, after them.
     progress : callable, optional
         Called with checks done and checks in all.
 
@@ -64,6 +70,7 @@ def check(
         partial(images.outliers, facts),
         partial(images.endings, facts),
         partial(images.reading, facts),
+        *(partial(other, manifest if divided is None else divided) for other in others),
     ]
     findings = []
     for done, look in enumerate(checks):

@@ -43,7 +43,8 @@ def audit_quickly(
     findings = [_as_settled(finding) if settled(finding, in_run) else finding for finding in found]
     for finding in findings:
         if finding.level in LOUDNESS:
-            log.log(LOUDNESS[finding.level], "audit: %s (%s)", " ".join(finding.title.split()), finding.check)
+            told, extra = " ".join(finding.title.split()), {"rule": finding.check}
+            log.log(LOUDNESS[finding.level], "audit: %s (%s)", told, finding.check, extra=extra)
         elif finding.check == "small_test":  # what the test can tell is worth a line before anything is trained
             log.info("audit: %s", " ".join(finding.title.split()))
     return findings
@@ -53,6 +54,7 @@ def _as_settled(finding: Finding) -> Finding:
     """The same as a note."""
     if finding.level not in LOUDNESS:
         return finding
-    log.info("audit: %s: settled in this run's splits (%s)", " ".join(finding.title.split()), finding.check)
+    told, extra = " ".join(finding.title.split()), {"rule": finding.check}
+    log.info("audit: %s: settled in this run's splits (%s)", told, finding.check, extra=extra)
     text = f"Of the images as they came; in this run's splits nothing is left of it. {finding.text}"
     return dataclasses.replace(finding, level="information", text=text)

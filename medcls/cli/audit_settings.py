@@ -29,12 +29,14 @@ def check_settings(cfg: DictConfig) -> None:
     from medcls.preprocessing import RESIZE_POLICIES
 
     if cfg.audit.fix not in (None, "exclude"):
-        raise MedclsError(f"audit.fix is {cfg.audit.fix!r}: give exclude, or null to change nothing.")
+        raise MedclsError(f"audit.fix is {cfg.audit.fix!r}: give exclude, or null to change nothing.", kind="bad_value")
     for name in ("pictures", "paths"):
         if not isinstance(cfg.audit[name], bool):
-            raise MedclsError(f"audit.{name} is {cfg.audit[name]!r}: give true or false.")
+            raise MedclsError(f"audit.{name} is {cfg.audit[name]!r}: give true or false.", kind="bad_value")
     if cfg.data.resize not in (None, *RESIZE_POLICIES):
-        raise MedclsError(f"data.resize is {cfg.data.resize!r}: choose one of {', '.join(RESIZE_POLICIES)}.")
+        raise MedclsError(
+            f"data.resize is {cfg.data.resize!r}: choose one of {', '.join(RESIZE_POLICIES)}.", kind="bad_value"
+        )
 
 
 def asked_decoding(cfg: DictConfig) -> Decoding:
@@ -64,7 +66,8 @@ def read_images(cfg: DictConfig) -> Manifest:
     if not len(manifest):
         raise MedclsError(
             f"None of {len(manifest.unreadable)} files can be read:\n"
-            + "\n".join(f"  {failure}" for failure in manifest.unreadable)
+            + "\n".join(f"  {failure}" for failure in manifest.unreadable),
+            kind="unreadable_image",
         )
     return manifest
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from hydra.errors import InstantiationException
-from hydra.utils import get_object, instantiate
+from hydra.utils import get_method, get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from medcls.cli.shipped import shipped_targets
@@ -28,9 +28,14 @@ def build(node: DictConfig, **values: Any) -> Any:  # noqa: ANN401 - builds what
         What the built function objected to; or that its settings do not fit.
     """
     if not OmegaConf.is_dict(node) or "_target_" not in node:
-        raise MedclsError(f"{_key(node) or 'A setting'} is {plain(node)!r}, which names nothing to build (_target_).")
+        raise MedclsError(
+            f"{_key(node) or 'A setting'} is {plain(node)!r}, which names nothing to build (_target_).",
+            kind="bad_value",
+        )
     if both := [key for key in values if key in node]:
-        raise MedclsError(f"{_key(node)}.{both[0]} comes from the run itself, and cannot be set.")
+        raise MedclsError(
+            f"{_key(node)}.{both[0]} comes from the run itself, and cannot be set.", kind="setting_of_the_run"
+        )
     try:
         built = instantiate(node, **values, _convert_="all")
     except InstantiationException as error:
@@ -43,15 +48,41 @@ def build(node: DictConfig, **values: Any) -> Any:  # noqa: ANN401 - builds what
             if root is not None and not isinstance(root, ImportError | AttributeError | ValueError):
                 raise root from None
             lines = " ".join(line for line in str(cause or error).splitlines() if line.strip())
-            raise MedclsError(f"{_key(node)}._target_={node['_target_']} cannot be built: {lines}") from error
+            raise MedclsError(
+                f"{_key(node)}._target_={node['_target_']} cannot be built: {lines}", kind="unknown_target"
+            ) from error
         if found := _misfits(plain(node), _key(node), values):
-            raise MedclsError("\n".join(found)) from error
+            raise MedclsError("\n".join(found), kind="bad_value") from error
         if is_value_check(cause, [target for _, target in stored.targets(plain(node))]):
-            raise MedclsError(f"{node['_target_']} does not take its settings: {cause}") from error
+            raise MedclsError(f"{node['_target_']} does not take its settings: {cause}", kind="bad_value") from error
         raise cause from None
     if node.get("_partial_") and (found := _misfits(plain(node), _key(node), values)):
-        raise MedclsError("\n".join(found))
+        raise MedclsError("\n".join(found), kind="bad_value")
     return built
+
+
+def named_functions(names: Any, setting: str) -> list[Callable[..., Any]]:  # noqa: ANN401 - what a person typed
+    """Functions by their dotted names, as a setting lists them.
+
+    Raises
+    ------
+    MedclsError
+        No list of names, or one that names no function.
+    """
+    listed = plain(names)
+    if not isinstance(listed, list) or not all(isinstance(name, str) for name in listed):
+        raise MedclsError(
+            f"{setting} is {listed!r}: list dotted names, as {setting}=[mine.module.name].", kind="bad_value"
+        )
+    found = []
+    for name in listed:
+        try:
+            found.append(get_method(name))
+        except (ImportError, ValueError, InstantiationException) as error:
+            raise MedclsError(
+                f"{setting} names {name}, which is no function that can be imported: {error}", kind="unknown_target"
+            ) from error
+    return found
 
 
 def _misfits(settings: Mapping[str, Any], name: str, values: Mapping[str, Any]) -> list[str]:
@@ -114,7 +145,8 @@ def build_own_network(described: Mapping[str, Any], own: DictConfig) -> Any:  # 
     if settings != plain(own):
         raise MedclsError(
             f"The best checkpoint is of another network ({settings}) than the run ({plain(own)}): it is of another "
-            "run. Bring the run's own checkpoints/best.ckpt back."
+            "run. Bring the run's own checkpoints/best.ckpt back.",
+            kind="of_another_run",
         )
     return build(own, num_classes=described.get("num_classes"))
 

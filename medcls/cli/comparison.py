@@ -36,7 +36,7 @@ def question(cfg: DictConfig, classes: Sequence[str]) -> Question:
         asked = [metric for metric in metrics_of(classes) if metric != "net_benefit" or acted_at is not None]
     metrics = dict.fromkeys(asked if isinstance(asked, list) else [asked])
     if not metrics:
-        raise MedclsError("metric is []: name at least one, as metric=auroc, or leave it out.")
+        raise MedclsError("metric is []: name at least one, as metric=auroc, or leave it out.", kind="bad_value")
     return Question(tuple(metrics), acted_at, check_margin(plain(cfg.margin)), cfg.resamples, cfg.seed)
 
 
@@ -50,9 +50,9 @@ def check_settings(cfg: DictConfig) -> None:
     """
     for name, least in (("resamples", 100), ("seed", 0)):
         if isinstance(cfg[name], bool) or not isinstance(cfg[name], int) or cfg[name] < least:
-            raise MedclsError(f"{name} is {cfg[name]!r}: give a whole number, at least {least}.")
+            raise MedclsError(f"{name} is {cfg[name]!r}: give a whole number, at least {least}.", kind="bad_value")
     if not isinstance(cfg.split, str) or not re.fullmatch(r"\w+", cfg.split):
-        raise MedclsError(f"split is {cfg.split!r}: give the name of a split, such as test or val.")
+        raise MedclsError(f"split is {cfg.split!r}: give the name of a split, such as test or val.", kind="bad_value")
 
 
 def entries(cfg: DictConfig) -> list[Path]:
@@ -64,18 +64,23 @@ def entries(cfg: DictConfig) -> list[Path]:
         Nothing, or what is not there.
     """
     if cfg.runs is not None and cfg.cross_validations is not None:
-        raise MedclsError("runs=... and cross_validations=... were both given: compare one or the other.")
+        raise MedclsError(
+            "runs=... and cross_validations=... were both given: compare one or the other.", kind="conflicting_settings"
+        )
     named = plain(cfg.runs if cfg.cross_validations is None else cfg.cross_validations)
     named = [named] if isinstance(named, str) else named
     if not isinstance(named, list) or not named:
         raise MedclsError(
-            'Name what to compare, two runs or more: "runs=[runs/A,runs/B]", or a sweep: runs=runs/SWEEP.'
+            'Name what to compare, two runs or more: "runs=[runs/A,runs/B]", or a sweep: runs=runs/SWEEP.',
+            kind="nothing_to_compare",
         )
     found = [Path(str(entry)).expanduser() for entry in named]
     for path in found:
         if not path.exists():
             there = [one.name for one in path.parent.iterdir()] if path.parent.is_dir() else []
-            raise MedclsError(f"There is no run folder, and no file, {path}.{nearest(path.name, there)}")
+            raise MedclsError(
+                f"There is no run folder, and no file, {path}.{nearest(path.name, there)}", kind="no_such_file"
+            )
     return found
 
 

@@ -36,7 +36,9 @@ def settle_paths(cfg: DictConfig) -> None:
 
 def _check_root(cfg: DictConfig) -> None:
     if cfg.data.root is None:
-        raise MedclsError("Nothing says where the images are: add data.root=/path/to/images to the command.")
+        raise MedclsError(
+            "Nothing says where the images are: add data.root=/path/to/images to the command.", kind="no_images_named"
+        )
     root = Path(cfg.data.root)
     phantoms_at = cfg.data.source.get("phantoms_at")
     made = cfg.data.download or (phantoms_at is not None and root == Path(phantoms_at).absolute())
@@ -44,7 +46,8 @@ def _check_root(cfg: DictConfig) -> None:
         there = [entry.name for entry in root.parent.iterdir()] if root.parent.is_dir() else []
         raise MedclsError(
             f"There is no folder {root} (data.root).{nearest(root.name, there)} Give the folder that holds one "
-            "sub-folder a class, or the images of a table."
+            "sub-folder a class, or the images of a table.",
+            kind="no_such_folder",
         )
 
 
@@ -69,7 +72,8 @@ def read_source(cfg: DictConfig, *, strict: bool, judged_by: MatchClasses | None
         if not Path(str(cfg.data.root)).is_dir():
             raise MedclsError(
                 f"The images of the run are not in {cfg.data.root}. Where they lie elsewhere now, say where by adding "
-                "data.root=/new/place."
+                "data.root=/new/place.",
+                kind="no_such_folder",
             )
     elif cfg.data.download:
         with terminal.progress("fetching images") as progress:

@@ -80,7 +80,9 @@ def refuse_idle_settings(judged: str) -> None:
     meant = {name: why for name, why in IDLE[what].items() if name in given()}
     if meant:
         reasons = "; ".join(dict.fromkeys(meant.values()))
-        raise MedclsError(f"{', '.join(meant)} would change nothing beside {what}: {reasons}. Leave it out.")
+        raise MedclsError(
+            f"{', '.join(meant)} would change nothing beside {what}: {reasons}. Leave it out.", kind="idle_setting"
+        )
 
 
 def check_has_threshold(classes: Sequence[str], positive: str | None, anew: Sequence[str]) -> None:
@@ -94,7 +96,8 @@ def check_has_threshold(classes: Sequence[str], positive: str | None, anew: Sequ
     if positive is None and "operating_point" in anew:
         raise MedclsError(
             f"operating_point means nothing with {len(classes)} classes, of which the most probable is called: "
-            "leave it out."
+            "leave it out.",
+            kind="idle_setting",
         )
 
 
@@ -108,7 +111,7 @@ def check_split(split: str, opened: OpenedRun) -> None:
     """
     there = [name for name in ("test", "held_out", "val", "calibration") if name in opened.splits]
     if split not in there:
-        raise MedclsError(f"split={split}: this run has {', '.join(there)} to evaluate.")
+        raise MedclsError(f"split={split}: this run has {', '.join(there)} to evaluate.", kind="unknown_split")
 
 
 def read_telling(cfg: DictConfig, own: DictConfig | None = None) -> tuple[Telling, tuple[str, ...]]:
@@ -119,7 +122,7 @@ def read_telling(cfg: DictConfig, own: DictConfig | None = None) -> tuple[Tellin
     from medcls.workflow.reporting import Telling
 
     if isinstance(cfg.views, bool) or not isinstance(cfg.views, int) or cfg.views < 1:
-        raise MedclsError(f"views is {cfg.views!r}: give a whole number, 1 for each image alone.")
+        raise MedclsError(f"views is {cfg.views!r}: give a whole number, 1 for each image alone.", kind="bad_value")
     asked = plain(cfg)
     anew = tuple(name for name in STORED if asked[name] is not None)
     default = plain(OmegaConf.load(configurations() / "conf" / "evaluation" / "default.yaml"))

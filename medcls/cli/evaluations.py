@@ -61,7 +61,9 @@ def evaluate_folds(cfg: DictConfig, folder: RunFolder) -> None:
 
     telling, anew = settings.read_telling(cfg)
     if anew or cfg.views > 1 or settings.names_other_images():
-        raise MedclsError("runs=[...] are judged as each was stored: leave out operating points, views and data.")
+        raise MedclsError(
+            "runs=[...] are judged as each was stored: leave out operating points, views and data.", kind="idle_setting"
+        )
     members = open_folds(cfg)
     telling, _ = settings.read_telling(cfg, members[0].config)
     fold_split = "held_out" if "held_out" in members[0].splits else "test"

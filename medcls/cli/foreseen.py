@@ -63,18 +63,23 @@ def check_settings(
 
 def _check_switches(cfg: Any) -> None:  # noqa: ANN401
     if cfg.ema is not None and not (isinstance(cfg.ema, float) and 0 < cfg.ema < 1):
-        raise MedclsError(f"ema is {cfg.ema}: give a decay above 0 and below 1, such as 0.99, or null for none.")
+        raise MedclsError(
+            f"ema is {cfg.ema}: give a decay above 0 and below 1, such as 0.99, or null for none.", kind="bad_value"
+        )
     if cfg.early_stopping is not None and not (isinstance(cfg.early_stopping, int) and cfg.early_stopping > 0):
-        raise MedclsError(f"early_stopping is {cfg.early_stopping}: give a number of epochs, or null for none.")
+        raise MedclsError(
+            f"early_stopping is {cfg.early_stopping}: give a number of epochs, or null for none.", kind="bad_value"
+        )
     if cfg.exact_batch_norm not in (None, True, False):
-        raise MedclsError(f"exact_batch_norm is {cfg.exact_batch_norm!r}: give true, false or null.")
+        raise MedclsError(f"exact_batch_norm is {cfg.exact_batch_norm!r}: give true, false or null.", kind="bad_value")
     compiled = cfg.get("compile", False)  # a run from before there was this setting goes on without
     if not isinstance(compiled, bool):
-        raise MedclsError(f"compile is {compiled!r}: give true or false.")
+        raise MedclsError(f"compile is {compiled!r}: give true or false.", kind="bad_value")
     if compiled:
         check_compiler()
     if cfg.optimizer.get("fused") and cfg.trainer.gradient_clip_val and "mixed" in str(cfg.trainer.precision):
         raise MedclsError(
             f"trainer.gradient_clip_val with trainer.precision={cfg.trainer.precision} needs gradients that a fused "
-            "optimizer does not show: add optimizer.fused=false."
+            "optimizer does not show: add optimizer.fused=false.",
+            kind="conflicting_settings",
         )

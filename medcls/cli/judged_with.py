@@ -119,7 +119,8 @@ def fitted_for_table(
     if to_fit:
         raise MedclsError(
             f"{', '.join(to_fit)}: fitted, and never on the result. Add val=FILE.csv, the same tool's predictions of "
-            "images that are not the result; or give a threshold chosen beforehand alone: operating_point=fixed=0.3."
+            "images that are not the result; or give a threshold chosen beforehand alone: operating_point=fixed=0.3.",
+            kind="nothing_to_fit_on",
         )
     policies = path.parent.parent / "policies.json"
     as_stored = not set(anew) - {"aggregate"}
@@ -128,7 +129,8 @@ def fitted_for_table(
             fitted = reporting.Fitted.from_plain(stored)
         except (KeyError, TypeError, AttributeError) as error:
             raise MedclsError(
-                f"{policies} is not what a run fitted ({error!r}): bring it back, or move the table elsewhere."
+                f"{policies} is not what a run fitted ({error!r}): bring it back, or move the table elsewhere.",
+                kind="damaged_file",
             ) from error
         if fitted.images.checkpoint and fitted.images.checkpoint == table.checkpoint:
             log.info("judged by what its run fitted with the same checkpoint: %s", policies)
@@ -158,5 +160,6 @@ def check_are_other_images(val: Predictions, table: Predictions) -> None:
         raise MedclsError(
             f"{counted(len(shared), 'image')} of val are also among those to be judged: {enumerated(shared, 3)}. They "
             "would be judged by their own answers. Leave them out of val; where other images have the same names, "
-            "write their folders before these."
+            "write their folders before these.",
+            kind="fitted_on_the_result",
         )

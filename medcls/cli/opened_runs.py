@@ -172,7 +172,8 @@ def find_run(path: str) -> RunFolder:
     if not (place / "config.yaml").is_file() or not (place / "checkpoints" / "best.ckpt").is_file():
         raise MedclsError(
             f"{path or 'An empty name'} is no run folder that can be evaluated: it needs config.yaml and "
-            "checkpoints/best.ckpt."
+            "checkpoints/best.ckpt.",
+            kind="not_a_run",
         )
     folder = RunFolder(place)
     folder.close()  # it is read here, and has nothing to log
@@ -194,7 +195,10 @@ def open_run(path: str, cfg: DictConfig) -> OpenedRun:
     folder = find_run(path)
     config = read_own(folder.path, trust=check_trust(cfg))
     if missing := [name for name in ("data", "model", "schedule", "seed") if name not in config]:
-        raise MedclsError(f"{folder.config} is no configuration of a run: it has no {', '.join(missing)}.")
+        raise MedclsError(
+            f"{folder.config} is no configuration of a run: it has no {', '.join(missing)}.",
+            kind="damaged_configuration",
+        )
     rows = read_rows(folder.manifest)
     loaded = load(folder.best, partial(build_network, trust=cfg.trust))
     environment = read_json(folder.path / "environment.json")
@@ -223,16 +227,23 @@ def open_folds(cfg: DictConfig) -> list[OpenedRun]:
     named = [named] if isinstance(named, str) else list(named)
     folders = [Path(str(name)).expanduser() for name in named]
     if not_there := [str(path) for path in folders if not path.is_dir()]:
-        raise MedclsError(f"There is no folder {', '.join(not_there)}: name run folders, or the folder of a sweep.")
+        raise MedclsError(
+            f"There is no folder {', '.join(not_there)}: name run folders, or the folder of a sweep.",
+            kind="no_such_folder",
+        )
     paths = [path for folder in folders for path in runs_in(folder)]
     if len(paths) < 2:
-        raise MedclsError(f"runs={', '.join(map(str, named))}: a cross-validation has two runs or more.")
+        raise MedclsError(
+            f"runs={', '.join(map(str, named))}: a cross-validation has two runs or more.",
+            kind="not_a_cross_validation",
+        )
     members = [open_run(str(path), cfg) for path in paths]
     for member in members:
         if member.config.data.folds is None:
             raise MedclsError(
                 f"{member.folder.path} is no fold of a cross-validation: train with -m data.folds=5 "
-                "data.fold=0,1,2,3,4. Single runs are compared by medcls.compare."
+                "data.fold=0,1,2,3,4. Single runs are compared by medcls.compare.",
+                kind="not_a_cross_validation",
             )
     members.sort(key=lambda member: member.config.data.fold)
     counts = {member.config.data.folds for member in members}
@@ -240,7 +251,8 @@ def open_folds(cfg: DictConfig) -> list[OpenedRun]:
     if len(counts) > 1 or len(set(folds)) < len(folds):
         raise MedclsError(
             f"These runs are folds {', '.join(map(str, folds))} of {', '.join(map(str, sorted(counts)))}: give the "
-            "runs of one cross-validation, each fold once."
+            "runs of one cross-validation, each fold once.",
+            kind="not_a_cross_validation",
         )
     check_differ_in_fold_alone(members)
     if missing := sorted(set(range(counts.pop())) - set(folds)):
@@ -263,4 +275,7 @@ def check_differ_in_fold_alone(members: Sequence[OpenedRun]) -> None:
         one["data"].pop("fold")
     if any(told := differences(settings)):
         listed = "\n".join(f"  {member.folder.path}: {words}" for member, words in zip(members, told, strict=True))
-        raise MedclsError(f"Runs of one cross-validation differ in data.fold alone; these differ in more:\n{listed}")
+        raise MedclsError(
+            f"Runs of one cross-validation differ in data.fold alone; these differ in more:\n{listed}",
+            kind="not_a_cross_validation",
+        )

@@ -51,7 +51,8 @@ def other_images(cfg: DictConfig, opened: OpenedRun) -> tuple[Manifest, int]:
     if manifest.unreadable:
         raise MedclsError(
             f"{len(manifest.unreadable)} of the images cannot be read:\n"
-            + "\n".join(f"  {failure}" for failure in manifest.unreadable[:20])
+            + "\n".join(f"  {failure}" for failure in manifest.unreadable[:20]),
+            kind="unreadable_image",
         )
     known = read_rows(opened.folder.manifest)
     exclude_file = own.get("exclude_file")
@@ -64,11 +65,16 @@ def other_images(cfg: DictConfig, opened: OpenedRun) -> tuple[Manifest, int]:
     for line in manifest.notes:
         log.warning(line)
     if missing := [name for name in classes if name not in set(rows["label"])]:
-        log.warning("no image of %s here: what needs one is undefined", enumerated(missing))
+        extra = {"rule": "class_missing"}
+        log.warning("no image of %s here: what needs one is undefined", enumerated(missing), extra=extra)
     seen = known[known["split"].isin(("train", "val", "calibration"))]
     copies = int(rows["content"].isin(set(seen["content"]) - {""}).sum())
     if copies:
-        log.warning("%d of these images are also among those that the run learned or selected by", copies)
+        log.warning(
+            "%d of these images are also among those that the run learned or selected by",
+            copies,
+            extra={"rule": "images_of_the_training"},
+        )
     manifest = with_kept_together(manifest, near_copies=cfg.data.keep_near_copies_together)
     rows = manifest.rows.assign(split="external")
     return dataclasses.replace(manifest, classes=classes, positive=opened.loaded.positive, rows=rows), copies
@@ -93,5 +99,6 @@ def refuse_other_preparation(cfg: DictConfig, opened: OpenedRun) -> None:
         if name in typed and asked is not None and asked != own[name]:
             raise MedclsError(
                 f"data.{name}={plain(cfg.data[name])}: images are prepared as the run's network was trained on them, "
-                f"with data.{name}={own[name]}. Leave it out."
+                f"with data.{name}={own[name]}. Leave it out.",
+                kind="other_preprocessing",
             )

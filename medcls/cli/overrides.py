@@ -74,7 +74,8 @@ def _readable_override(argument: str, multirun: bool) -> str:
             return hydra_override(key, value)
         raise MedclsError(
             f"The value of {key} has characters that mean something to Hydra: {value}\n"
-            f"Type it in quotes within quotes:\n  {typed(key, value)}"
+            f"Type it in quotes within quotes:\n  {typed(key, value)}",
+            kind="needs_quotes",
         ) from error
     if parsed.is_sweep_override():
         if multirun:
@@ -83,7 +84,8 @@ def _readable_override(argument: str, multirun: bool) -> str:
             return hydra_override(key, value)
         raise MedclsError(
             f"{argument} reads as several values. For one run each, add -m. If the comma belongs to the value, "
-            f"type:\n  {typed(key, value)}"
+            f"type:\n  {typed(key, value)}",
+            kind="several_values",
         )
     read = parsed.value()
     meant = read is None or read == value or isinstance(read, list) or "${" in value or value[:1] in ("'", '"')
@@ -134,7 +136,8 @@ def with_groups(arguments: Sequence[str], config_name: str) -> list[str]:
             options = sorted(path.stem for path in (conf / group).glob("*.yaml"))
             raise MedclsError(
                 f"{argument}: nothing would be left of {group}, and every command that has it needs one. Leave it out "
-                f"for the usual one, or choose among {', '.join(f'{group}={name}' for name in options)}."
+                f"for the usual one, or choose among {', '.join(f'{group}={name}' for name in options)}.",
+                kind="no_such_choice",
             )
         kept.append(argument)
     return kept

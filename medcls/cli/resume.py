@@ -37,21 +37,24 @@ def resume_into_the_same_folder(argv: list[str]) -> None:
         raise MedclsError(
             f"resume={folder}: this run was stopped before its first epoch was finished, and there is nothing to go on "
             f"with. Give the command that began it once more; with {typed('hydra.run.dir', str(folder))} it starts "
-            "over in the same folder."
+            "over in the same folder.",
+            kind="nothing_to_resume",
         )
     if not begun or not last:
         raise MedclsError(
             f"resume={folder}: this folder holds no run that can go on (it needs config.yaml and "
-            "checkpoints/last.ckpt)."
+            "checkpoints/last.ckpt).",
+            kind="nothing_to_resume",
         )
     if any(argument in ("-m", "--multirun") for argument in argv):
-        raise MedclsError("resume goes on with one run: leave out -m.")
+        raise MedclsError("resume goes on with one run: leave out -m.", kind="resume_of_a_sweep")
     refused = [key for key in given if key != "resume" and key not in MAY_CHANGE_ON_RESUME]
     if refused:
         raise MedclsError(
             f"resume={folder} goes on with that run's own settings, so {', '.join(refused)} cannot change. What can: "
             f"{', '.join(MAY_CHANGE_ON_RESUME)}. For other settings, start a new run from its weights: "
-            f"model.weights={folder}"
+            f"model.weights={folder}",
+            kind="not_changed_on_resume",
         )
     inner = str(folder).replace("'", "\\'")
     argv.append(f"hydra.run.dir='{inner}'")
@@ -64,7 +67,8 @@ def resumed(cfg: DictConfig, overrides: Sequence[str]) -> DictConfig:
     if missing := [name for name in ("data", "model", "schedule", "trainer", "seed") if name not in own]:
         raise MedclsError(
             f"{cfg.resume}/config.yaml is no configuration of a run: it has no {', '.join(missing)}. Bring it back as "
-            "the training wrote it."
+            "the training wrote it.",
+            kind="damaged_configuration",
         )
     changed = {override.key_or_group for override in OverridesParser.create().parse_overrides(list(overrides))}
     former = str(own.data.root)

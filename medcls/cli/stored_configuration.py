@@ -27,7 +27,7 @@ def check_trust(cfg: DictConfig) -> bool:
     """
     trust = cfg.get("trust", False)
     if not isinstance(trust, bool):
-        raise MedclsError(f"trust is {trust!r}: give true or false.")
+        raise MedclsError(f"trust is {trust!r}: give true or false.", kind="bad_value")
     return trust
 
 
@@ -50,9 +50,11 @@ def read_own(folder: Path, *, trust: bool) -> DictConfig:
     try:
         own = OmegaConf.load(path)
     except (OSError, UnicodeDecodeError, yaml.YAMLError, OmegaConfBaseException) as error:
-        raise MedclsError(f"{path} cannot be read as a configuration ({error}).") from error
+        raise MedclsError(
+            f"{path} cannot be read as a configuration ({error}).", kind="damaged_configuration"
+        ) from error
     if not isinstance(own, DictConfig):
-        raise MedclsError(f"{path} is not a configuration.")
+        raise MedclsError(f"{path} is not a configuration.", kind="damaged_configuration")
     described = stored.renamed(OmegaConf.to_container(own, resolve=False))
     stored.refuse_references(described, str(path))
     if not trust:

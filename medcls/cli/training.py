@@ -46,7 +46,7 @@ def seed(value: int) -> None:
     from lightning import seed_everything
 
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 2**32:
-        raise MedclsError(f"seed is {value!r}: give a whole number from 0 to {2**32 - 1}.")
+        raise MedclsError(f"seed is {value!r}: give a whole number from 0 to {2**32 - 1}.", kind="bad_value")
     seed_everything(value, workers=True, verbose=False)
 
 
@@ -92,7 +92,9 @@ def choose_preprocessing(cfg: DictConfig) -> Preprocessing:
     preprocessing: Preprocessing = build(cfg.model.preprocessing)
     if (size := plain(cfg.data.image_size)) is not None:
         if not all(isinstance(side, int) and side > 0 for side in (size if isinstance(size, list) else [size])):
-            raise MedclsError(f"data.image_size is {size}: give pixels, such as 224, or [height, width].")
+            raise MedclsError(
+                f"data.image_size is {size}: give pixels, such as 224, or [height, width].", kind="bad_value"
+            )
         preprocessing = dataclasses.replace(preprocessing, size=size)
     asked = {name: plain(cfg.data[name]) for name in ("resize", "bits", "window", "frame")}
     preprocessing = dataclasses.replace(preprocessing, **{k: v for k, v in asked.items() if v is not None})
@@ -105,11 +107,13 @@ def choose_preprocessing(cfg: DictConfig) -> Preprocessing:
             "one grey channel: mean %g and deviation %g, the averages over the three colours",
             preprocessing.mean[0],
             preprocessing.std[0],
+            extra={"rule": "grey_averages"},
         )
     if channels != preprocessing.channels:
         raise MedclsError(
             f"model.network.in_chans is {channels}, but model.preprocessing has {preprocessing.channels} mean(s) and "
-            "std(s): it takes 3 channels, or 1 (grey), for which three means are averaged."
+            "std(s): it takes 3 channels, or 1 (grey), for which three means are averaged.",
+            kind="channels_do_not_fit",
         )
     # Written down, so that whoever loads the checkpoint builds the same network.
     if cfg.model.network.get("img_size", 0) is None:
@@ -183,7 +187,10 @@ def make_classifier(
     new_head = None
     if cfg.model.head:
         if not OmegaConf.is_dict(cfg.model.head):
-            raise MedclsError(f"model.head is {plain(cfg.model.head)!r}: give its settings, as model.head.hidden=64.")
+            raise MedclsError(
+                f"model.head is {plain(cfg.model.head)!r}: give its settings, as model.head.hidden=64.",
+                kind="bad_value",
+            )
         check_fits(replace_head, plain(cfg.model.head), "model.head", given=("network", "num_outputs"))
         new_head = replace_head(network, outputs, **plain(cfg.model.head))
     freezing = FreezeSchedule(plain(cfg.schedule.phases), head=new_head or head_name(network))

@@ -188,7 +188,12 @@ class PixelCache:
             with self._alone():
                 self._fill(contents, read)
         except OSError as error:
-            log.warning("cache: %s: %s; images are decoded whenever they are asked for", self.folder, error)
+            log.warning(
+                "cache: %s: %s; images are decoded whenever they are asked for",
+                self.folder,
+                error,
+                extra={"rule": "cache_not_written"},
+            )
 
     def _fill(self, contents: Sequence[str] | np.ndarray, read: Callable[[int], np.ndarray]) -> None:
         names = _names(contents)
@@ -203,7 +208,7 @@ class PixelCache:
                 "cache: %d images would take %.0f MiB of the %.0f MiB that are free at %s, more than half: none is "
                 "kept, and images are decoded whenever they are asked for. MEDCLS_CACHE names another place; "
                 "python -m medcls.cache clear=true makes room.",
-                len(missing), size / MIB, free / MIB, self.folder,
+                len(missing), size / MIB, free / MIB, self.folder, extra={"rule": "cache_too_large"},
             )  # fmt: skip
             return
         log.debug("cache: %d images, %.0f MiB, at %s", len(missing), size / MIB, self.folder)
@@ -246,7 +251,9 @@ class PixelCache:
     def _begin(self) -> str:
         """Start empty files; whoever has the former ones open may go on reading them."""
         if (self.folder / "key.json").exists():
-            log.warning("cache: %s was damaged or cut short, and is made anew", self.folder)
+            log.warning(
+                "cache: %s was damaged or cut short, and is made anew", self.folder, extra={"rule": "cache_damaged"}
+            )
         _empty(self.folder)
         places.private(self.folder)
         generation = uuid.uuid4().hex
@@ -276,7 +283,11 @@ class PixelCache:
         try:
             lock.acquire(timeout=0)
         except filelock.Timeout:
-            log.info("cache: another process is filling %s; waiting until it is done", self.folder)
+            log.info(
+                "cache: another process is filling %s; waiting until it is done",
+                self.folder,
+                extra={"rule": "cache_waits"},
+            )
             lock.acquire()
         try:
             yield

@@ -152,10 +152,10 @@ def read_rows(path: Path) -> pd.DataFrame:
     try:
         rows = unescaped(pd.read_csv(path, dtype=str, keep_default_na=False))
     except (OSError, ValueError) as error:
-        raise MedclsError(f"{path} cannot be read as a manifest ({error}).") from error
+        raise MedclsError(f"{path} cannot be read as a manifest ({error}).", kind="unreadable_table") from error
     missing = [column for column in COLUMNS if column not in rows.columns]
     if missing:
-        raise MedclsError(f"{path} is no manifest: it has no column {', '.join(missing)}.")
+        raise MedclsError(f"{path} is no manifest: it has no column {', '.join(missing)}.", kind="missing_column")
     return rows
 
 
@@ -193,7 +193,8 @@ def check_distinct(labels: Sequence[str]) -> None:
     raise MedclsError(
         f"Classes that differ only in case or blanks: {'; '.join(said)}. To make one of them, rename the folders, mend "
         f"the table, or add:\n  {typed_label_map(joined)}\nIf they are classes of their own, give them other names in "
-        "this way."
+        "this way.",
+        kind="class_names_alike",
     )
 
 
@@ -239,20 +240,23 @@ def check_task(labels: Sequence[str]) -> None:
             "(multi-label) are out of scope for medcls. If this is one, give the image one label, or leave it out:\n"
             f"  {typed_label_map({one: [one] for one in names if one not in several})} data.leave_out_unmapped=true\n"
             "If it is a class of its own, say so by another name for it:\n"
-            f"  {typed_label_map({one: [one] for one in names})}"
+            f"  {typed_label_map({one: [one] for one in names})}",
+            kind="out_of_scope",
         )
     if sum(bool(re.fullmatch(r"[+-]?\d+[.,]\d+(e[+-]?\d+)?", name)) for name in names) > len(names) / 2 or (
         len(names) > 50 and all(re.fullmatch(r"[+-]?\d+", name) for name in names)
     ):
         raise MedclsError(
             f"The labels are numbers ({quoted(names[:5])}, ...): predicting a measured number (regression) is out "
-            "of scope for medcls. Give each image a class name."
+            "of scope for medcls. Give each image a class name.",
+            kind="out_of_scope",
         )
     if len(names) < 2:
         raise MedclsError(
             f"Every image has the same label ({names[0]!r}): a classifier needs at least two classes."
             if names
-            else "There are no labelled images."
+            else "There are no labelled images.",
+            kind="one_class" if names else "no_images",
         )
 
 
@@ -278,7 +282,8 @@ def check_label_map(
     if not isinstance(label_map, Mapping):
         raise MedclsError(
             f"data.label_map is {label_map!r}: give it as {{new class: [folder names]}}, such as "
-            "{malignant: [malignant], other: [benign, normal]}."
+            "{malignant: [malignant], other: [benign, normal]}.",
+            kind="bad_value",
         )
     mapping: dict[str, str] = {}
     # YAML reads the folder name 0 as a number.
@@ -287,16 +292,20 @@ def check_label_map(
         if old not in found:
             raise MedclsError(
                 f"data.label_map puts {old!r} under {new!r}, but the data has no class {old!r}: "
-                f"it has {quoted(found)}.{nearest(old, found)}"
+                f"it has {quoted(found)}.{nearest(old, found)}",
+                kind="unknown_class",
             )
         if old in mapping:
-            raise MedclsError(f"data.label_map names {old!r} twice, under {mapping[old]!r} and under {new!r}.")
+            raise MedclsError(
+                f"data.label_map names {old!r} twice, under {mapping[old]!r} and under {new!r}.", kind="bad_value"
+            )
         mapping[old] = new
     forgotten = [name for name in found if name not in mapping]
     if forgotten and not leave_out_unmapped:
         raise MedclsError(
             f"data.label_map says nothing of {', '.join(map(repr, forgotten))}: name every class of the data "
-            f"({quoted(found)}), or leave those out by data.leave_out_unmapped=true."
+            f"({quoted(found)}), or leave those out by data.leave_out_unmapped=true.",
+            kind="unmapped_class",
         )
     return mapping
 
@@ -324,7 +333,9 @@ def groups_from_paths(paths: Sequence[str], pattern: str) -> list[str]:
     try:
         expression = re.compile(pattern)
     except re.error as error:
-        raise MedclsError(f"data.group_pattern is no regular expression ({error}): {pattern}") from error
+        raise MedclsError(
+            f"data.group_pattern is no regular expression ({error}): {pattern}", kind="bad_value"
+        ) from error
     groups = []
     for path in paths:
         match = expression.search(path)
@@ -332,7 +343,8 @@ def groups_from_paths(paths: Sequence[str], pattern: str) -> list[str]:
         groups.append("-".join(caught))
     if not any(groups):
         raise MedclsError(
-            f"data.group_pattern {pattern!r} matches none of the {len(groups)} paths; the first is {paths[0]!r}."
+            f"data.group_pattern {pattern!r} matches none of the {len(groups)} paths; the first is {paths[0]!r}.",
+            kind="pattern_matches_nothing",
         )
     return groups
 
@@ -348,18 +360,21 @@ def check_positive(classes: Sequence[str], positive: str | None) -> None:
     if positive is not None and positive not in classes:
         raise MedclsError(
             f"positive_class is {positive!r}, which is not among the classes: {quoted(classes)}."
-            f"{nearest(positive, classes)}"
+            f"{nearest(positive, classes)}",
+            kind="unknown_class",
         )
     if positive is None and len(classes) == 2:
         raise MedclsError(
             f"Two classes, {classes[0]!r} and {classes[1]!r}, and nothing says which one is looked for. Sensitivity "
             f"and precision would mean nothing. Add one of these to the command:\n"
-            + "\n".join(f"  {typed('positive_class', name)}" for name in classes)
+            + "\n".join(f"  {typed('positive_class', name)}" for name in classes),
+            kind="missing_setting",
         )
     if positive is not None and len(classes) > 2:
         raise MedclsError(
             f"positive_class={positive} with {len(classes)} classes ({quoted(classes)}): a positive class belongs "
-            f"to a binary task. Leave it out, or merge the others with data.label_map."
+            f"to a binary task. Leave it out, or merge the others with data.label_map.",
+            kind="not_binary",
         )
 
 
@@ -390,7 +405,10 @@ def check_one_label_per_image(root: Path, rows: pd.DataFrame) -> None:
         way = f"Correct the labels, or leave the images out: data.exclude='[{paths}]'"
     else:
         way = f"Correct the labels, or leave the images out. {audit_lists_all(root)}"
-    raise MedclsError(f"{len(lines):,} picture(s) stand under more than one label:\n{listed(lines, FEW_LISTED)}\n{way}")
+    raise MedclsError(
+        f"{len(lines):,} picture(s) stand under more than one label:\n{listed(lines, FEW_LISTED)}\n{way}",
+        kind="image_under_two_labels",
+    )
 
 
 def audit_lists_all(root: Path) -> str:
@@ -461,5 +479,5 @@ def read_exclusions(path: str | Path | None) -> list[str]:
     try:
         lines = Path(path).expanduser().read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise MedclsError(f"data.exclude_file={path} cannot be read: {error}.") from error
+        raise MedclsError(f"data.exclude_file={path} cannot be read: {error}.", kind="unreadable_file") from error
     return [line for line in lines if line.strip() and not line.startswith("# ")]

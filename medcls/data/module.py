@@ -92,6 +92,7 @@ class ImageStore:
                         "cache: kept images do not bear their checksums, first that of %s: each is dropped, and its "
                         "file is read again",
                         self._paths[row],
+                        extra={"rule": "cached_images_damaged"},
                     )
                 self._said_damaged = True
                 self._place[row] = -1
@@ -167,11 +168,13 @@ class ImageStore:
         if forgotten(self._root, self._paths[row], known.decode(), frame=self._preprocessing.frame):
             raise MedclsError(
                 f"The cache was wrong about {self._root / self._paths[row]}, which has not changed: what it "
-                "said of this file is forgotten. Start again, and the file is read anew."
+                "said of this file is forgotten. Start again, and the file is read anew.",
+                kind="wrong_cache",
             )
         raise MedclsError(
             f"{self._root / self._paths[row]} no longer shows what it did when this run looked at it first: "
-            "leave the images alone while they are read, and start again."
+            "leave the images alone while they are read, and start again.",
+            kind="images_changed",
         )
 
     def _resized(self, decoded: images.Decoded) -> np.ndarray:
@@ -327,15 +330,15 @@ def check_loading(batch_size: object, sampler: object, workers: object, cache: o
         Names the setting.
     """
     if views is not None and (isinstance(views, bool) or not isinstance(views, int) or views < 1):
-        raise MedclsError(f"data.views is {views!r}: give a whole number, at least 1, or null.")
+        raise MedclsError(f"data.views is {views!r}: give a whole number, at least 1, or null.", kind="bad_value")
     if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
-        raise MedclsError(f"data.batch_size is {batch_size!r}: give a whole number, at least 1.")
+        raise MedclsError(f"data.batch_size is {batch_size!r}: give a whole number, at least 1.", kind="bad_value")
     if sampler not in ("shuffle", "balanced"):
-        raise MedclsError(f"data.sampler is {sampler!r}: choose shuffle or balanced.")
+        raise MedclsError(f"data.sampler is {sampler!r}: choose shuffle or balanced.", kind="bad_value")
     if isinstance(workers, bool) or not isinstance(workers, int) or workers < 0:
-        raise MedclsError(f"data.workers is {workers!r}: give a whole number, at least 0.")
+        raise MedclsError(f"data.workers is {workers!r}: give a whole number, at least 0.", kind="bad_value")
     if not isinstance(cache, bool):
-        raise MedclsError(f"data.cache is {cache!r}: give true or false.")
+        raise MedclsError(f"data.cache is {cache!r}: give true or false.", kind="bad_value")
 
 
 class ImageDataModule(lightning.LightningDataModule):
@@ -555,7 +558,7 @@ class ImageDataModule(lightning.LightningDataModule):
     ) -> DataLoader:
         rows = self.manifest.indices(split)
         if not len(rows):
-            raise MedclsError(f"The manifest has no image in the {split} split.")
+            raise MedclsError(f"The manifest has no image in the {split} split.", kind="empty_split")
         if images is None:
             # What a fit does not read is never on the device, nor left out.
             images = self._images if split in ("train", "val") else ImageBatches(self._store, self._labels)

@@ -92,7 +92,9 @@ class Augmentation:
         for name, (low, high, unit) in ranges.items():
             value = getattr(self, name)
             if not low <= value <= high:
-                raise MedclsError(f"data.augmentation.{name} is {value}: it is {unit}, from {low} to {high}.")
+                raise MedclsError(
+                    f"data.augmentation.{name} is {value}: it is {unit}, from {low} to {high}.", kind="bad_value"
+                )
 
     def check_size(self, size: tuple[int, int]) -> None:
         """Refuse quarter turns of images that are not square.
@@ -107,7 +109,8 @@ class Augmentation:
             raise MedclsError(
                 f"data.augmentation.quarter_turns is {self.quarter_turns}, but the images are {height} x {width} "
                 "pixels: only a square fits its own place when turned. Give one data.image_size, or "
-                "data.augmentation.quarter_turns=0."
+                "data.augmentation.quarter_turns=0.",
+                kind="conflicting_settings",
             )
 
     def augment(self, images: torch.Tensor, draws: torch.Tensor) -> torch.Tensor:

@@ -201,7 +201,7 @@ def assess(
         A table without rows or of another checkpoint; a prevalence or column that makes no sense.
     """
     if len(table) == 0:
-        raise MedclsError("There are no predictions to judge: the table has no rows.")
+        raise MedclsError("There are no predictions to judge: the table has no rows.", kind="no_rows")
     calibrated = policies.calibrate(table)
     labels, probabilities = calibrated.labels(), calibrated.probabilities()
     judged = (labels, probabilities, table.classes, table.positive)
@@ -250,7 +250,8 @@ def read_bands(asked: Mapping[str, Any] | Sequence[str]) -> dict[str, Bands | No
     """
     if not isinstance(asked, Mapping | Sequence) or isinstance(asked, str):
         raise MedclsError(
-            f"subgroups is {asked!r}: list the columns, as '[{asked}]' or '{{sex: null, age: [40, 60]}}'."
+            f"subgroups is {asked!r}: list the columns, as '[{asked}]' or '{{sex: null, age: [40, 60]}}'.",
+            kind="bad_value",
         )
     by_column = dict(asked) if isinstance(asked, Mapping) else {str(column): None for column in asked}
     return {str(column): _bands(str(column), how) for column, how in by_column.items()}
@@ -269,7 +270,8 @@ def _bands(column: str, how: Any) -> Bands | None:  # noqa: ANN401 - what a pers
             return quantiles(number)
     raise MedclsError(
         f"subgroups: the bands of {column!r} are {how!r}. Give null (each value is a group), edges such as [40, 60], "
-        "{every: 10} or {quantiles: 4}."
+        "{every: 10} or {quantiles: 4}.",
+        kind="bad_value",
     )
 
 
@@ -290,20 +292,23 @@ def _deployment(
         if table.positive is None:
             raise MedclsError(
                 f"prevalence={prevalence} with {len(table.classes)} classes: name each class's share, as "
-                f"prevalence='{{{table.classes[0]}: 0.7, ...}}'."
+                f"prevalence='{{{table.classes[0]}: 0.7, ...}}'.",
+                kind="bad_value",
             )
         prevalence = {table.positive: prevalence}
     if not policies.stands_for:
         raise MedclsError(
             "A prevalence was stated, but nothing was fitted that says which prevalence the probabilities stand for. "
             "It needs rows that are not the result: val=FILE.csv beside a table; for several views or folds, runs "
-            "trained with data.calibration_fraction."
+            "trained with data.calibration_fraction.",
+            kind="prevalence_without_calibration",
         )
     if policies.prior is None:
         raise MedclsError(
             "A prevalence was stated, and an earlier medcls fitted this run, without an intercept: the probabilities "
             "would be shifted from a prevalence that they do not stand for. Have it fitted anew, by adding "
-            "calibrate=temperature (or logistic)."
+            "calibrate=temperature (or logistic).",
+            kind="fitted_by_earlier_version",
         )
     shifted = shift_prior(policies.prior.apply(table), policies.stands_for, prevalence)
     rest = 1 - sum(prevalence.values())

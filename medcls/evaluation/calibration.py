@@ -16,7 +16,8 @@ from sklearn.linear_model import LogisticRegression
 from medcls.errors import MedclsError, nearest
 from medcls.evaluation.predictions import Predictions, check_fitted_with, check_may_fit, probabilities_of
 from medcls.evaluation.spread import NEARLY_SAME
-from medcls.statistics.analytic import Interval, undefined, wilson_limits
+from medcls.statistics import causes
+from medcls.statistics.analytic import BOOTSTRAP_OVER, Interval, undefined, wilson_limits
 from medcls.statistics.arrays import Floats, Integers
 from medcls.statistics.calibration_curve import CalibrationCurve, calibration_curve
 from medcls.statistics.intervals import bootstrap_limits
@@ -277,9 +278,9 @@ def scores_and_events(table: Predictions) -> tuple[Floats, Integers]:
 
 def _check_bins(bins: int, binning: str) -> None:
     if bins < 1:
-        raise MedclsError(f"{bins} bins: give at least one.")
+        raise MedclsError(f"{bins} bins: give at least one.", kind="bad_value")
     if binning not in ("equal_mass", "equal_width"):
-        raise MedclsError(f"Bins are equal_mass or equal_width, not {binning!r}.")
+        raise MedclsError(f"Bins are equal_mass or equal_width, not {binning!r}.", kind="bad_value")
 
 
 def _bins(predicted: Floats, bins: int, binning: Binning) -> tuple[Integers, list[tuple[float, float]]]:
@@ -336,12 +337,12 @@ def calibration_line(predicted: Floats, events: Integers) -> CalibrationLine:
     """
     nan = float("nan")
     if not 0 < events.sum() < len(events):
-        return CalibrationLine(nan, nan, nan, "only one class has rows" if len(events) else "there are no rows")
+        return CalibrationLine(nan, nan, nan, causes.ONE_CLASS if len(events) else causes.NO_ROWS)
     odds = logit(np.clip(predicted, _EDGE, 1 - _EDGE))
     large = _in_the_large(odds, events)
     cases, others = odds[events == 1], odds[events == 0]
     if odds.min() == odds.max():
-        return CalibrationLine(nan, nan, large, "every row has the same probability")
+        return CalibrationLine(nan, nan, large, causes.SAME_PROBABILITY)
     if odds.std() < NEARLY_SAME:
         return CalibrationLine(nan, nan, large, "every row has nearly the same probability")
     if cases.min() >= others.max() or others.min() >= cases.max():
@@ -414,7 +415,7 @@ def calibration_test(table: Predictions) -> CalibrationTest:
     groups = group_numbers(table.clusters, len(table))
     count, nan = len(np.unique(groups)), float("nan")
     if not len(table):
-        return CalibrationTest(nan, nan, "the split has no images")
+        return CalibrationTest(nan, nan, causes.NO_IMAGES)
     logs = np.log(np.maximum(probabilities, _EDGE))
     residual = -probabilities
     residual[np.arange(len(labels)), labels] += 1
@@ -483,7 +484,7 @@ def calibration_figures(table: Predictions, resamples: int = 2000, seed: int = 0
     if not len(table):
         names = [(metric, name) for name in _judged(table) for metric in LINE]
         names += [(metric, whole) for metric in (*DISTANCES, ERROR, TEST)]
-        return _frame({name: undefined("the split has no images") for name in names})
+        return _frame({name: undefined(causes.NO_IMAGES) for name in names})
     lines = {}
     for name in _judged(table):
         k = table.classes.index(name)
@@ -495,7 +496,7 @@ def calibration_figures(table: Predictions, resamples: int = 2000, seed: int = 0
 
     drawn = bootstrap(figures, labels, groups, resamples, seed).values
     count = len(np.unique(groups)) if any_repeated(groups) else None
-    method = f"bootstrap over {'rows' if count is None else 'groups'}, one Newton step"
+    method = f"{BOOTSTRAP_OVER} {'rows' if count is None else 'groups'}, one Newton step"
     found = {}
     for place, (name, one) in enumerate(lines.items()):
         for column, (metric, value) in enumerate(zip(LINE, one.line.figures, strict=True)):
@@ -629,11 +630,17 @@ def shift_prior(table: Predictions, trained: Mapping[str, float], deployed: Mapp
     )
     if (before == 0).any():
         name = table.classes[int(np.argmin(before))]
-        raise MedclsError(f"The trained share of {name!r} is 0: a class that was never seen cannot be re-weighted.")
+        raise MedclsError(
+            f"The trained share of {name!r} is 0: a class that was never seen cannot be re-weighted.",
+            kind="class_without_images",
+        )
     weighted = table.probabilities() * (after / before)
     total = weighted.sum(axis=1, keepdims=True)
     if (total == 0).any():
-        raise MedclsError("A row gives all its probability to classes that are said not to occur where it is deployed.")
+        raise MedclsError(
+            "A row gives all its probability to classes that are said not to occur where it is deployed.",
+            kind="class_without_images",
+        )
     return table.with_probabilities(weighted / total)
 
 
@@ -644,11 +651,14 @@ def _shares(classes: tuple[str, ...], given: Mapping[str, float], what: str) -> 
         wrong = f"names {unknown[0]!r}" if unknown else f"says nothing of {', '.join(missing)}"
         raise MedclsError(
             f"The {what} prevalence {wrong}; the classes are {', '.join(classes)}, of which one may be left out."
-            f"{nearest(unknown[0], classes) if unknown else ''}"
+            f"{nearest(unknown[0], classes) if unknown else ''}",
+            kind="unknown_class" if unknown else "class_missing",
         )
     rest = 1 - sum(given.values())
     shares = np.array([given.get(name, rest) for name in classes], np.float64)
     if not (np.isfinite(shares).all() and (shares >= 0).all() and abs(shares.sum() - 1) <= _ROUNDED):
         listed = ", ".join(f"{name} {share:g}" for name, share in zip(classes, shares, strict=True))
-        raise MedclsError(f"The {what} prevalence is {listed}: shares from 0 to 1 that sum to one are wanted.")
+        raise MedclsError(
+            f"The {what} prevalence is {listed}: shares from 0 to 1 that sum to one are wanted.", kind="bad_value"
+        )
     return shares / shares.sum()

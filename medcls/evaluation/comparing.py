@@ -10,7 +10,7 @@ import dataclasses
 import functools
 import itertools
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -45,7 +45,9 @@ NET_BENEFIT = "net_benefit"  # not in the table of metrics: it takes a probabili
 COMPARED = (*(metric.identifier for metric in METRICS if metric.compared), NET_BENEFIT)
 WORDS = NAMES | {NET_BENEFIT: "net benefit"}
 ALPHA = 0.05
-BY_GROUP = "permutation of groups"
+BY_ROW, BY_GROUP = "permutation of rows", "permutation of groups"
+DELONG_PAIRED = "DeLong, paired"
+Verdict = Literal["better", "worse", "undecided", "undefined"]
 
 NO_SPREAD = 1e-12  # what is less comes of the last digits
 _CELLS = 2**18  # signs held at once: 2 MiB of float64
@@ -74,6 +76,9 @@ class Comparison:
         Rows behind it: of a sensitivity the cases alone.
     rows : str
         The same in words, with the number of groups where those count.
+    verdict : {"better", "worse", "undecided", "undefined"}
+        What the sentence concludes of the first: `undecided` where interval and test do not both tell the two
+        apart, `undefined` where a value is.
     sentence : str
         What can and what cannot be concluded.
     """
@@ -89,6 +94,7 @@ class Comparison:
     freedom: float
     n: int
     rows: str
+    verdict: Verdict
     sentence: str
 
 
@@ -124,7 +130,7 @@ class _Seen:
     @property
     def unit(self) -> str:
         """What changes sides in a permutation."""
-        return BY_GROUP if any_repeated(self.groups) else "permutation of rows"
+        return BY_GROUP if any_repeated(self.groups) else BY_ROW
 
     @property
     def freedom(self) -> float:
@@ -280,6 +286,7 @@ def compare_all(
                 freedom=result.freedom,
                 n=seen.n,
                 rows=seen.words,
+                verdict="undecided",
                 sentence="",
             )
             found.append((names[one], names[other], difference))
@@ -289,9 +296,10 @@ def compare_all(
     for (a, b, told), p in zip(found, corrected.tolist(), strict=True):
         pair, limits = (told.first, told.second), (told.low, told.high)
         sentence = conclusion(told.metric, (a, b), pair, limits, p, told.rows, split, count)
-        rows.append({"a": a, "b": b, **dataclasses.asdict(told), "p_holm": p, "sentence": sentence})
+        concluded = {"verdict": verdict(told.metric, pair, limits, p), "sentence": sentence}
+        rows.append({"a": a, "b": b, **dataclasses.asdict(told), "p_holm": p, **concluded})
     fields = [field.name for field in dataclasses.fields(Comparison)]
-    return pd.DataFrame(rows, columns=["a", "b", *fields[:-1], "p_holm", fields[-1]])
+    return pd.DataFrame(rows, columns=["a", "b", *fields[:-2], "p_holm", *fields[-2:]])
 
 
 def metrics_of(classes: Sequence[str]) -> tuple[str, ...]:
@@ -323,10 +331,14 @@ def check_metric(metric: str, classes: Sequence[str]) -> None:
         There is no such metric, or not with so many classes.
     """
     if metric not in COMPARED:
-        raise MedclsError(f"Compared can be {', '.join(COMPARED)}, not {metric!r}.{nearest(str(metric), COMPARED)}")
+        raise MedclsError(
+            f"Compared can be {', '.join(COMPARED)}, not {metric!r}.{nearest(str(metric), COMPARED)}",
+            kind="unknown_metric",
+        )
     if metric not in metrics_of(classes):
         raise MedclsError(
-            f"With {len(classes)} classes there is no one {WORDS[metric]}: compare {enumerated(metrics_of(classes))}."
+            f"With {len(classes)} classes there is no one {WORDS[metric]}: compare {enumerated(metrics_of(classes))}.",
+            kind="not_binary",
         )
 
 
@@ -341,7 +353,8 @@ def check_paired(first: Predictions, second: Predictions, names: tuple[str, str]
     if (set(first.classes), first.positive) != (set(second.classes), second.positive):
         raise MedclsError(
             f"{names[0]} has the classes {', '.join(first.classes)} (positive: {first.positive}), {names[1]} has "
-            f"{', '.join(second.classes)} (positive: {second.positive}): only the same classes can be compared."
+            f"{', '.join(second.classes)} (positive: {second.positive}): only the same classes can be compared.",
+            kind="different_classes",
         )
     mine, theirs = first.rows.set_index("path"), second.rows.set_index("path")
     for here, there, name in ((mine, theirs, names[0]), (theirs, mine, names[1])):
@@ -349,7 +362,8 @@ def check_paired(first: Predictions, second: Predictions, names: tuple[str, str]
         if len(only):
             raise MedclsError(
                 f"{len(only)} image(s) were predicted by {name} alone, as {only[0]!r}: two classifiers are compared on "
-                f"the same images. {names[0]} has {len(mine)}, {names[1]} has {len(theirs)}."
+                f"the same images. {names[0]} has {len(mine)}, {names[1]} has {len(theirs)}.",
+                kind="different_images",
             )
     theirs = theirs.loc[mine.index]
     for column in ("label", "group"):
@@ -357,8 +371,25 @@ def check_paired(first: Predictions, second: Predictions, names: tuple[str, str]
         if len(differ):
             raise MedclsError(
                 f"{len(differ)} image(s) have another {column} in {names[0]} than in {names[1]}, as {differ[0]!r} "
-                f"({mine.loc[differ[0], column]!r} and {theirs.loc[differ[0], column]!r}): mend the tables first."
+                f"({mine.loc[differ[0], column]!r} and {theirs.loc[differ[0], column]!r}): mend the tables first.",
+                kind="rows_disagree",
             )
+
+
+def verdict(metric: str, values: tuple[float, float], limits: tuple[float, float], p: float) -> Verdict:
+    """What is concluded of the first of two; better or worse only where interval and test both say so.
+
+    Parameters
+    ----------
+    values, limits, p
+        As of `conclusion`.
+    """
+    if np.isnan(values).any():
+        return "undefined"
+    low, high = limits
+    if not (p < ALPHA and (low > 0 or high < 0)):
+        return "undecided"
+    return "better" if (low > 0) is not (metric in LOWER_IS_BETTER) else "worse"
 
 
 def conclusion(
@@ -409,7 +440,7 @@ def conclusion(
     )
     gain, loss = (-low, high) if lower else (high, -low)
     better, worse = names if (difference > 0) is not lower else names[::-1]
-    if p < ALPHA and (low > 0 or high < 0):
+    if verdict(metric, values, limits, p) != "undecided":
         return (
             f"On these {rows} {better} is better than {worse}: {figures}. This is said of these two trained networks "
             f"and of images like these, not of other trainings or other sites.{caution}"
@@ -651,7 +682,7 @@ def _delong_results(seen: _Seen, values: list[float], pairs: list[_Pair]) -> dic
             error = float(np.sqrt(variance))
             p = float(2 * norm.sf(abs(difference) / error))
             limits = difference - Z * error, difference + Z * error
-            results[one, other] = _Result(limits, p, "DeLong, paired")
+            results[one, other] = _Result(limits, p, DELONG_PAIRED)
     return results
 
 

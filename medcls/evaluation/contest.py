@@ -33,6 +33,11 @@ from medcls.wording import counted, enumerated
 # Of more classifiers only the pairs with the first are shown; all are tested, corrected for, and in the CSV.
 SHOWN_IN_FULL = 10
 
+CHOSE_THE_BEST = (
+    "The same images chose the best and give its figure, which flatters it: confirm it on images that chose nothing."
+)
+NO_GROUPS = "No groups (patients) are known of these images: each counts as one of its own."
+
 
 @dataclasses.dataclass(frozen=True)
 class Contestant:
@@ -228,7 +233,8 @@ def check_two_for_a_margin(margin: float | None, names: Sequence[str]) -> None:
     if margin is not None and len(names) > 2:
         raise MedclsError(
             f"margin={margin:g} asks whether one is not inferior to another: name two, the one in question first and "
-            f"what it is held against second. Here are {len(names)}: {enumerated(names)}."
+            f"what it is held against second. Here are {len(names)}: {enumerated(names)}.",
+            kind="not_two_runs",
         )
 
 
@@ -249,7 +255,8 @@ def check_same_images(contestants: Sequence[Contestant]) -> None:
             listed = ", ".join(f"{one.table.split or '(none)'} of {one.name}" for one in splits.values())
             raise MedclsError(
                 f"The same images are of different splits ({listed}): what chose a checkpoint flatters it, and what "
-                "was held back does not. Compare the same split of each."
+                "was held back does not. Compare the same split of each.",
+                kind="different_splits",
             )
         return
     (mine, here), (theirs, there) = list(sets.items())[:2]
@@ -257,7 +264,8 @@ def check_same_images(contestants: Sequence[Contestant]) -> None:
     raise MedclsError(
         "Classifiers are compared on the same images, and these saw different ones:\n" + "\n".join(lines) + "\n"
         f"({here[0]} and {there[0]} share {len(mine & theirs)}.) Runs with another seed, or other settings of the "
-        "split, hold other images back: compare those that share theirs, or evaluate all on the same images."
+        "split, hold other images back: compare those that share theirs, or evaluate all on the same images.",
+        kind="different_images",
     )
 
 
@@ -353,13 +361,12 @@ def _notes(contestants: Sequence[Contestant], question: Question) -> tuple[str, 
         notes.append(f"Fewer than {FEW_CASES} images of {', '.join(few)}: read the intervals, not the figures.")
     if len(contestants) > 2:
         notes += [
-            "The same images chose the best and give its figure, which flatters it: confirm it on images that chose "
-            "nothing.",
+            CHOSE_THE_BEST,
             "This is said of these trained networks and of images like these, not of other trainings or other sites.",
         ]
         notes += [f"Mind: {TOOK_PART[table.split]}."] if table.split in TOOK_PART else []
     if (table.rows["group"] == "").all():
-        notes.append("No groups (patients) are known of these images: each counts as one of its own.")
+        notes.append(NO_GROUPS)
     same: dict[str, list[str]] = {}
     for one in contestants:
         if one.table.checkpoint:

@@ -16,7 +16,7 @@ import pandas as pd
 from scipy.stats import t as student
 
 from medcls.errors import MedclsError
-from medcls.evaluation.comparing import ALPHA, NET_BENEFIT, WORDS, check_metric, check_paired, judges, split_of
+from medcls.evaluation.comparing import NET_BENEFIT, WORDS, check_metric, check_paired, judges, split_of, verdict
 from medcls.evaluation.contest import Question, caution, check_two_for_a_margin, stamps
 from medcls.evaluation.decision_curve import acting_from, decision_curve
 from medcls.evaluation.non_inferiority import against_margin
@@ -98,7 +98,7 @@ class Repeated:
         `name, metric, seed, fold, estimate, n`: of each run; the fold in text, empty where there is none.
     pairs : DataFrame
         `metric, a, b, first, second` (means over the folds), `difference, low, high, p, p_holm, freedom, method`,
-        `sd` (of the folds' differences), `correlation` (that the test takes them to have), and `sentence`.
+        `sd` (of the folds' differences), `correlation` (that the test takes them to have), `verdict` and `sentence`.
     margins : DataFrame or None
         As of `non_inferiority.against_margin`.
     conclusions, notes : tuple of str
@@ -252,6 +252,10 @@ def compare_cross_validations(contestants: Sequence[CrossValidation], question: 
     pairs = pd.DataFrame(rows)
     pairs["p_holm"] = holm(pairs["p"].to_numpy(np.float64))
     count = int(pairs["p"].notna().sum())
+    pairs["verdict"] = [
+        verdict(row["metric"], (row["first"], row["second"]), (row["low"], row["high"]), row["p_holm"])
+        for row in pairs.to_dict("records")
+    ]
     pairs["sentence"] = [_conclusion(row, len(first.folds), count) for row in pairs.to_dict("records")]
     margins = None if question.margin is None else against_margin(pairs, question.margin)
     conclusions = (*pairs["sentence"], *(() if margins is None else margins["sentence"]))
@@ -272,24 +276,31 @@ def check_same_folds(contestants: Sequence[CrossValidation]) -> None:
     for one in contestants:
         twice = [f"{fold.name}" for fold in one.folds if Counter(each.key for each in one.folds)[fold.key] > 1]
         if twice:
-            raise MedclsError(f"{one.name} has {twice[0]} more than once: give each run of a cross-validation once.")
+            raise MedclsError(
+                f"{one.name} has {twice[0]} more than once: give each run of a cross-validation once.",
+                kind="run_given_twice",
+            )
     for one in contestants[1:]:
         mine, theirs = ({fold.key: fold for fold in each.folds} for each in (first, one))
         for here, there, name in ((mine, theirs, first.name), (theirs, mine, one.name)):
             if alone := [fold.name for key, fold in here.items() if key not in there]:
                 raise MedclsError(
                     f"{counted(len(alone), 'run')} of {name} alone: {enumerated(alone)}. Cross-validations are "
-                    f"compared fold by fold: {first.name} has {len(mine)}, {one.name} has {len(theirs)}."
+                    f"compared fold by fold: {first.name} has {len(mine)}, {one.name} has {len(theirs)}.",
+                    kind="different_folds",
                 )
         for key, fold in mine.items():
             check_paired(fold.table, theirs[key].table, (f"{first.name}, {fold.name},", f"{one.name}, {fold.name},"))
     if len(first.folds) < 2:
-        raise MedclsError(f"{first.name} has one run alone: a cross-validation has two folds, or seeds, or more.")
+        raise MedclsError(
+            f"{first.name} has one run alone: a cross-validation has two folds, or seeds, or more.", kind="too_few_runs"
+        )
     if len({frozenset(fold.table.rows["path"]) for fold in first.folds}) == 1:
         raise MedclsError(
             f"All {len(first.folds)} runs of {first.name} are judged on the same images, as where a test split came "
             "with the data: how much the figures owe to these very images, their spread does not show. Train folds "
-            "(-m data.folds=5 data.fold=0,1,2,3,4), or compare single runs with runs=[A,B]."
+            "(-m data.folds=5 data.fold=0,1,2,3,4), or compare single runs with runs=[A,B].",
+            kind="same_test_images",
         )
 
 
@@ -328,7 +339,7 @@ def _conclusion(row: dict[Any, Any], folds: int, comparisons: int) -> str:
         f"{chance})"
     )
     better, worse = (a, b) if (row["difference"] > 0) is not lower else (b, a)
-    if row["p_holm"] < ALPHA and (row["low"] > 0 or row["high"] < 0):
+    if row["verdict"] != "undecided":
         return (
             f"Over these {runs} {better} is better than {worse}: {means}. This is said of training with these settings "
             "on so many images like these, not of any one trained network."

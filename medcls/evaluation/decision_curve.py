@@ -55,13 +55,17 @@ def decision_curve(table: Predictions, thresholds: Sequence[float] = DEFAULT_THR
         More than two classes, no rows, or a threshold outside that range.
     """
     if table.positive is None:
-        raise MedclsError(f"A decision curve belongs to a binary task; there are {len(table.classes)} classes.")
+        raise MedclsError(
+            f"A decision curve belongs to a binary task; there are {len(table.classes)} classes.", kind="not_binary"
+        )
     if len(table) == 0:
-        raise MedclsError("A decision curve needs rows, and the table has none.")
+        raise MedclsError("A decision curve needs rows, and the table has none.", kind="no_rows")
     at = np.asarray(thresholds, np.float64)
     outside = at[~((at >= 0) & (at < 1))]
     if len(outside):
-        raise MedclsError(f"A decision curve has thresholds from 0 up to but without 1; {outside[0]:g} is none.")
+        raise MedclsError(
+            f"A decision curve has thresholds from 0 up to but without 1; {outside[0]:g} is none.", kind="bad_value"
+        )
     index = table.classes.index(table.positive)
     scores, case = table.probabilities()[:, index], table.labels() == index
     n, odds = len(case), at / (1 - at)
@@ -131,10 +135,13 @@ def acting_from(asked: Any) -> float:  # noqa: ANN401 - what a person typed
     if asked is None:
         raise MedclsError(
             "A net benefit belongs to the probability from which a person would act: state it, as "
-            "threshold_probability=0.1, where a missed case weighs nine needless treatments."
+            "threshold_probability=0.1, where a missed case weighs nine needless treatments.",
+            kind="missing_setting",
         )
     if isinstance(asked, bool) or not isinstance(asked, int | float) or not 0 <= asked < 1:
-        raise MedclsError(f"threshold_probability is {asked!r}: give a probability, from 0 up to but without 1.")
+        raise MedclsError(
+            f"threshold_probability is {asked!r}: give a probability, from 0 up to but without 1.", kind="bad_value"
+        )
     return float(asked)
 
 

@@ -35,7 +35,7 @@ def mean_of(tables: Sequence[Predictions], checkpoint: str) -> Predictions:
         No table, or tables of other images or classes.
     """
     if not tables:
-        raise MedclsError("There are no predictions to average.")
+        raise MedclsError("There are no predictions to average.", kind="no_predictions")
     first = tables[0]
     for number, table in enumerate(tables[1:], start=2):
         check_paired(first, table, ("the first member", f"member {number}"))

@@ -120,17 +120,20 @@ def _mean(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
 def _check(folds: Sequence[Predictions], points: Sequence[float | None]) -> None:
     if len(folds) < 2 or len(points) != len(folds):
         raise MedclsError(
-            f"{len(folds)} folds and {len(points)} thresholds: give two folds or more, and a threshold for each."
+            f"{len(folds)} folds and {len(points)} thresholds: give two folds or more, and a threshold for each.",
+            kind="bad_number_of_folds",
         )
     for number, fold in enumerate(folds):
         if (fold.classes, fold.positive) != (folds[0].classes, folds[0].positive):
             raise MedclsError(
                 f"Fold {number} has the classes {', '.join(fold.classes)} (positive: {fold.positive}), fold 0 has "
-                f"{', '.join(folds[0].classes)} (positive: {folds[0].positive}): they are no folds of one task."
+                f"{', '.join(folds[0].classes)} (positive: {folds[0].positive}): they are no folds of one task.",
+                kind="different_classes",
             )
     paths = pd.concat([fold.rows["path"] for fold in folds])
     twice = paths[paths.duplicated()]
     if len(twice):
         raise MedclsError(
-            f"{len(twice)} image(s) are in two folds, as {twice.iloc[0]!r}: every image is held out by one fold alone."
+            f"{len(twice)} image(s) are in two folds, as {twice.iloc[0]!r}: every image is held out by one fold alone.",
+            kind="image_in_two_folds",
         )

@@ -1,7 +1,7 @@
 """Whether a classifier is worse than another by no more than a margin that was stated beforehand."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -13,6 +13,9 @@ from medcls.statistics.analytic import LEVEL, holm
 from medcls.statistics.metric_table import LOWER_IS_BETTER
 
 ALPHA_ONE_SIDED = (1 - LEVEL) / 2
+
+Verdict = Literal["not_inferior", "inferior", "not_shown", "no_interval"]
+"""What is concluded of the first of two."""
 
 
 def check_margin(margin: Any) -> float | None:  # noqa: ANN401 - what a person typed
@@ -28,7 +31,8 @@ def check_margin(margin: Any) -> float | None:  # noqa: ANN401 - what a person t
     if isinstance(margin, bool) or not isinstance(margin, int | float) or not 0 < margin < 1:
         raise MedclsError(
             f"margin is {margin!r}: give how much worse the first may be and still serve, above 0 and below 1, as "
-            "margin=0.05."
+            "margin=0.05.",
+            kind="bad_value",
         )
     return float(margin)
 
@@ -51,7 +55,8 @@ def against_margin(pairs: pd.DataFrame, margin: float) -> pd.DataFrame:
     -------
     DataFrame
         `metric, a, b, margin, gain, worst, best`: the difference and its limits, turned so that what is above 0 is
-        in favour of the first; `p, p_holm` (one-sided, NaN where there is no interval); and a `sentence`.
+        in favour of the first; `p, p_holm` (one-sided, NaN where there is no interval); `verdict`, a `Verdict`; and a
+        `sentence`.
     """
     turned = np.where(pairs["metric"].isin(LOWER_IS_BETTER), -1.0, 1.0)
     gain = pairs["difference"].to_numpy(np.float64) * turned
@@ -64,8 +69,8 @@ def against_margin(pairs: pd.DataFrame, margin: float) -> pd.DataFrame:
     p = student.sf(errors * student.ppf(0.5 + LEVEL / 2, freedom), freedom)
     found = pairs[["metric", "a", "b"]].assign(margin=margin, gain=gain, worst=worst, best=best, p=p, p_holm=holm(p))
     count = int(np.isfinite(p).sum())
-    sentences = [_sentence(row, count) for row in found.to_dict("records")]
-    return found.assign(sentence=sentences)
+    found = found.assign(verdict=[_verdict(row) for row in found.to_dict("records")])
+    return found.assign(sentence=[_sentence(row, count) for row in found.to_dict("records")])
 
 
 def sentences(found: pd.DataFrame) -> Sequence[str]:
@@ -73,20 +78,28 @@ def sentences(found: pd.DataFrame) -> Sequence[str]:
     return tuple(found["sentence"])
 
 
+def _verdict(row: dict[Any, Any]) -> Verdict:
+    if np.isnan(row["p"]):
+        return "no_interval"
+    if row["worst"] > -row["margin"] and row["p_holm"] < ALPHA_ONE_SIDED:
+        return "not_inferior"
+    return "inferior" if row["best"] < -row["margin"] else "not_shown"
+
+
 def _sentence(row: dict[Any, Any], count: int) -> str:
     first, second, margin, worst = row["a"], row["b"], row["margin"], row["worst"]
     asked = f"Non-inferiority, {WORDS[row['metric']]}, margin {margin:g}"
-    if np.isnan(row["p"]):
+    if row["verdict"] == "no_interval":
         return f"{asked}: it cannot be told whether {first} is inferior to {second}, because there is no interval."
     chance = "p < 0.001" if row["p_holm"] < 0.001 else f"p = {row['p_holm']:.3f}"
     chance = f"one-sided {chance}" + (f" after Holm's correction for {count} claims" if count > 1 else "")
-    if worst > -margin and row["p_holm"] < ALPHA_ONE_SIDED:
+    if row["verdict"] == "not_inferior":
         least = f"is worse by at most {-worst:.3f}" if worst < 0 else f"is better by at least {worst:.3f}"
         return (
             f"{asked}: {first} is not inferior to {second}. By the 95% interval of their difference it {least} "
             f"({chance}). This holds if the margin was chosen before these figures were seen."
         )
-    if row["best"] < -margin:
+    if row["verdict"] == "inferior":
         return (
             f"{asked}: {first} is inferior to {second} by more than the margin: by the 95% interval of their "
             f"difference it is worse by at least {-row['best']:.3f}."

@@ -95,25 +95,32 @@ class Predictions:
         if missing:
             raise MedclsError(
                 f"The predictions have no column {', '.join(missing)}; they have {', '.join(self.rows.columns)}."
-                f"{nearest(missing[0], self.rows.columns)}"
+                f"{nearest(missing[0], self.rows.columns)}",
+                kind="missing_column",
             )
         unknown = sorted(set(self.rows["label"]) - set(self.classes))
         if unknown:
             first = self.rows.loc[self.rows["label"] == unknown[0], "path"].iloc[0]
             raise MedclsError(
                 f"The predictions hold the label(s) {', '.join(map(repr, unknown))}, as that of {first!r}, and the "
-                f"classes are {', '.join(self.classes)}.{nearest(unknown[0], self.classes)}"
+                f"classes are {', '.join(self.classes)}.{nearest(unknown[0], self.classes)}",
+                kind="unknown_label",
             )
         check_probabilities(self.probabilities(), len(self.classes), self.rows["path"].tolist())
         if (self.rows["path"] == "").any():
-            raise MedclsError(f"{(self.rows['path'] == '').sum()} row(s) have no path: name the image of each.")
+            raise MedclsError(
+                f"{(self.rows['path'] == '').sum()} row(s) have no path: name the image of each.", kind="missing_path"
+            )
         if self.has_logits and not np.isfinite(self.logits()).all():
-            raise MedclsError("The predictions hold logits that are not finite: the network's output has diverged.")
+            raise MedclsError(
+                "The predictions hold logits that are not finite: the network's output has diverged.", kind="not_finite"
+            )
         twice = self.rows.loc[self.rows["path"].duplicated(), "path"]
         if len(twice):
             raise MedclsError(
                 f"{len(twice)} row(s) stand for an image that has one already, as {twice.iloc[0]!r}: leave one row an "
-                "image."
+                "image.",
+                kind="image_twice",
             )
         for column, what in (("checkpoint", "checkpoints"), ("split", "splits")):
             found = Counter(self.rows[column].tolist())
@@ -121,7 +128,8 @@ class Predictions:
                 listed = ", ".join(f"{name or '(none)'}: {count}" for name, count in found.items())
                 raise MedclsError(
                     f"The predictions mix {len(found)} {what} ({listed} rows): a figure speaks of one. Evaluate each "
-                    "apart."
+                    "apart.",
+                    kind="mixed_predictions",
                 )
 
     def __len__(self) -> int:
@@ -192,7 +200,9 @@ class Predictions:
             The table came without logits.
         """
         if not self.has_logits:
-            raise MedclsError("These predictions hold no logits (columns logit_<class>), only probabilities.")
+            raise MedclsError(
+                "These predictions hold no logits (columns logit_<class>), only probabilities.", kind="no_logits"
+            )
         return self.rows[[LOGIT + name for name in self.classes]].to_numpy(np.float64)
 
     def with_probabilities(self, probabilities: ArrayLike) -> "Predictions":
@@ -205,7 +215,9 @@ class Predictions:
         """
         scores = check_probabilities(probabilities, len(self.classes))
         if len(scores) != len(self):
-            raise MedclsError(f"{len(scores)} rows of probabilities for the {len(self)} rows of the predictions.")
+            raise MedclsError(
+                f"{len(scores)} rows of probabilities for the {len(self)} rows of the predictions.", kind="wrong_shape"
+            )
         made = {PROB + name: scores[:, k] for k, name in enumerate(self.classes)}
         return dataclasses.replace(self, rows=self.rows.assign(**made))
 
@@ -220,7 +232,8 @@ class Predictions:
         if sorted(classes) != sorted(self.classes):
             raise MedclsError(
                 f"The classes in their order are {', '.join(classes)}, and the predictions know "
-                f"{', '.join(self.classes)}: name each once."
+                f"{', '.join(self.classes)}: name each once.",
+                kind="different_classes",
             )
         return dataclasses.replace(self, classes=tuple(classes))
 
@@ -233,14 +246,15 @@ class Predictions:
             Images without a prediction, or predictions of images that are not in the split.
         """
         here, wanted = set(self.rows["path"]), set(paths)
-        for names, fault in (
-            (sorted(wanted - here), "have no prediction"),
-            (sorted(here - wanted), "were predicted, but are not in the manifest's split"),
+        for names, kind, fault in (
+            (sorted(wanted - here), "missing_predictions", "have no prediction"),
+            (sorted(here - wanted), "not_in_the_manifest", "were predicted, but are not in the manifest's split"),
         ):
             if names:
                 raise MedclsError(
                     f"{len(names)} image(s) {fault}: {', '.join(names[:5])}{', ...' if len(names) > 5 else ''}. "
-                    f"(Split {self.split or 'unknown'}: {len(wanted)} images in the manifest, {len(here)} predicted.)"
+                    f"(Split {self.split or 'unknown'}: {len(wanted)} images in the manifest, {len(here)} predicted.)",
+                    kind=kind,
                 )
 
     def caption(self) -> str:
@@ -323,19 +337,26 @@ def from_logits(
     taken = [name for name in rows.columns if name in MADE_HERE or name.startswith((LOGIT, PROB))]
     if taken:
         raise MedclsError(
-            f"The manifest has the column(s) {', '.join(taken)}, which the predictions write themselves: rename them."
+            f"The manifest has the column(s) {', '.join(taken)}, which the predictions write themselves: rename them.",
+            kind="reserved_column",
         )
     scores, order = np.asarray(logits, np.float64), np.asarray(indices)
     if scores.ndim != 2 or scores.shape != (order.size, len(classes)):
         raise MedclsError(
             f"{order.size} rows of {len(classes)} classes need logits of shape ({order.size}, {len(classes)}); these "
-            f"have {scores.shape}."
+            f"have {scores.shape}.",
+            kind="wrong_shape",
         )
     if order.size and (order.min() < 0 or order.max() >= len(rows)):
-        raise MedclsError(f"Row numbers from {order.min()} to {order.max()}, and the manifest has {len(rows)} rows.")
+        raise MedclsError(
+            f"Row numbers from {order.min()} to {order.max()}, and the manifest has {len(rows)} rows.",
+            kind="row_out_of_range",
+        )
     if not np.isfinite(scores).all():
         first = rows["path"].iloc[order[np.flatnonzero(~np.isfinite(scores).all(1))[0]]]
-        raise MedclsError(f"The network's output is not finite, first for {first!r}: its training has diverged.")
+        raise MedclsError(
+            f"The network's output is not finite, first for {first!r}: its training has diverged.", kind="not_finite"
+        )
     ascending = np.argsort(order, kind="stable")
     order, scores = order[ascending], scores[ascending]
     table = rows.iloc[order].reset_index(drop=True)
@@ -374,24 +395,29 @@ def read_csv(path: Path, positive: str | None) -> Predictions:
     except (OSError, ValueError, csv.Error, pd.errors.ParserWarning) as error:
         raise MedclsError(
             f"{path} cannot be read as a table of predictions ({error}). Wanted is UTF-8 text with commas between "
-            "cells, and as many of these in each row as in the header."
+            "cells, and as many of these in each row as in the header.",
+            kind="unreadable_table",
         ) from error
     repeated = [name for name, count in Counter(header).items() if count > 1]
     if repeated:
-        raise MedclsError(f"{path} has the column {', '.join(repeated)} more than once.")
+        raise MedclsError(f"{path} has the column {', '.join(repeated)} more than once.", kind="column_twice")
     classes = tuple(name.removeprefix(PROB) for name in table.columns if name.startswith(PROB))
     missing = [name for name in ("path", "label") if name not in table.columns]
     if missing or not classes:
         raise MedclsError(
             f"{path} is no table of predictions: it has no column {', '.join(missing) or 'prob_<class>'}. Wanted are "
-            f"path, label and prob_<class> for each class; it has {', '.join(map(repr, table.columns))}."
+            f"path, label and prob_<class> for each class; it has {', '.join(map(repr, table.columns))}.",
+            kind="missing_column",
         )
     if "" in classes:
-        raise MedclsError(f"{path} has a column {PROB!r} that names no class: call it {PROB}<class>.")
+        raise MedclsError(
+            f"{path} has a column {PROB!r} that names no class: call it {PROB}<class>.", kind="bad_column_name"
+        )
     if len(classes) == 1:
         raise MedclsError(
             f"{path} has probabilities of {classes[0]!r} alone: with two classes add prob_<the other class>, which is "
-            f"1 - {PROB}{classes[0]}."
+            f"1 - {PROB}{classes[0]}.",
+            kind="missing_column",
         )
     for name in ("group", "split", "checkpoint"):
         if name not in table:
@@ -404,7 +430,7 @@ def read_csv(path: Path, positive: str | None) -> Predictions:
         made = Predictions(table, classes, positive)
         check_scores_agree(made)
     except MedclsError as error:
-        raise MedclsError(f"{path}: {error}") from error
+        raise MedclsError(f"{path}: {error}", kind=error.kind) from error
     return made
 
 
@@ -435,14 +461,18 @@ def check_scores_agree(table: Predictions) -> None:
         raise MedclsError(
             f"Probabilities, logits and ood contradict each other, first for {table.rows['path'].iloc[off.argmax()]!r} "
             f"({counted(int((off > SCORES_AGREE).sum()), 'row')} in all): the table was changed. Make it anew from its "
-            "run, by medcls.evaluate."
+            "run, by medcls.evaluate.",
+            kind="scores_disagree",
         )
 
 
 def _check_commas(header: Sequence[str], path: Path) -> None:
     mark = next((mark for mark in ";\t|" if len(header) == 1 and mark in header[0]), None)
     if mark is not None:
-        raise MedclsError(f"{path} has {mark!r} between its cells: save it with commas, and with points in numbers.")
+        raise MedclsError(
+            f"{path} has {mark!r} between its cells: save it with commas, and with points in numbers.",
+            kind="wrong_delimiter",
+        )
 
 
 def _split_names(splits: pd.Series, path: Path) -> pd.Series:
@@ -451,7 +481,8 @@ def _split_names(splits: pd.Series, path: Path) -> pd.Series:
     for name in named.values():
         if not SPLIT_NAME.fullmatch(name):
             raise MedclsError(
-                f"{path}: the split {name!r} cannot be part of a file's name: call it by letters and digits, as test."
+                f"{path}: the split {name!r} cannot be part of a file's name: call it by letters and digits, as test.",
+                kind="bad_split_name",
             )
     return splits.map(
         {cell: name.casefold() if name.casefold() in OWN_SPLITS else name for cell, name in named.items()}
@@ -471,7 +502,8 @@ def check_one_checkpoint(*tables: Predictions) -> str:
         listed = ", ".join(f"{table.split or 'unnamed split'}: {table.checkpoint or '(none)'}" for table in tables)
         raise MedclsError(
             f"These predictions come from different checkpoints ({listed}), and one report speaks of one. Evaluate "
-            "every split with the same checkpoint."
+            "every split with the same checkpoint.",
+            kind="different_checkpoints",
         )
     return found.pop() if found else ""
 
@@ -493,14 +525,16 @@ def check_may_fit(table: Predictions, what: str) -> tuple[str, ...]:
     if table.split.strip().casefold() in NEVER_FITTED_ON:
         raise MedclsError(
             f"{at_start(what)} was to be fitted on the split {table.split!r}, whose figures would then be judged by "
-            "their own answers. Fit it on val, or on a part cut off for it (data.calibration_fraction)."
+            "their own answers. Fit it on val, or on a part cut off for it (data.calibration_fraction).",
+            kind="fitted_on_the_result",
         )
     if len(table) == 0:
-        raise MedclsError(f"{at_start(what)} was to be fitted on a table without rows.")
+        raise MedclsError(f"{at_start(what)} was to be fitted on a table without rows.", kind="no_rows")
     if are_hard_labels(table.probabilities()):
         raise MedclsError(
             f"{at_start(what)} was to be fitted on hard labels: every value is exactly 0 or 1. Give each class's "
-            "probability."
+            "probability.",
+            kind="hard_labels",
         )
     weak = []
     if len(table) < FEW_ROWS:
@@ -523,7 +557,8 @@ def check_fitted_with(table: Predictions, checkpoint: str, what: str) -> None:
     if checkpoint and table.checkpoint and checkpoint != table.checkpoint:
         raise MedclsError(
             f"The {what} was fitted with checkpoint {checkpoint}, and these predictions come from {table.checkpoint}: "
-            "it says nothing about them. Fit it again on val with the same checkpoint."
+            "it says nothing about them. Fit it again on val with the same checkpoint.",
+            kind="different_checkpoints",
         )
 
 
@@ -557,9 +592,11 @@ def aggregate(table: Predictions, how: Literal["mean", "max", "median"], by: str
         that spans several groups; a unit with the name of another's image.
     """
     if how not in ("mean", "max", "median"):
-        raise MedclsError(f"Predictions are aggregated by mean, max or median, not {how!r}.")
+        raise MedclsError(f"Predictions are aggregated by mean, max or median, not {how!r}.", kind="bad_value")
     if by not in table.rows.columns:
-        raise MedclsError(f"There is no column {by!r} to aggregate by.{nearest(by, table.rows.columns)}")
+        raise MedclsError(
+            f"There is no column {by!r} to aggregate by.{nearest(by, table.rows.columns)}", kind="unknown_column"
+        )
     names = table.rows[by].where(table.rows[by] != "", table.rows["path"])
     # A row that stands alone must not fall into a unit that happens to bear its path as a name.
     keys = [names.rename("unit"), (table.rows[by] == "").rename("alone")]
@@ -599,13 +636,15 @@ def _check_units(table: Predictions, first: pd.DataFrame, agreed: pd.DataFrame, 
         if len(mixed):
             raise MedclsError(
                 f"The unit {mixed[0][0]!r} of column {by!r} {fault}. So do {len(mixed)} unit(s) in all. Aggregate by "
-                "another column, or not at all."
+                "another column, or not at all.",
+                kind="mixed_unit",
             )
     names = first.index.get_level_values("unit")
     if names.has_duplicates:
         raise MedclsError(
             f"{names[names.duplicated()][0]!r} is a unit of column {by!r}, and also the path of an image that stands "
-            "alone: name one of them otherwise."
+            "alone: name one of them otherwise.",
+            kind="ambiguous_name",
         )
 
 
@@ -616,5 +655,7 @@ def _numbers(cells: pd.Series, path: Path) -> NDArray[np.float64]:
         try:
             numbers[row] = float(cell)
         except ValueError as error:
-            raise MedclsError(f"{path}, line {row + 2}, column {cells.name}: {cell!r} is no number.") from error
+            raise MedclsError(
+                f"{path}, line {row + 2}, column {cells.name}: {cell!r} is no number.", kind="not_a_number"
+            ) from error
     return numbers

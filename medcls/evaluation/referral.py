@@ -123,7 +123,9 @@ def fit_conformal_sets(val: Predictions, coverage: float = 0.9, *, seed: int = 0
         The test split, no rows, or a coverage that is none.
     """
     if not 0 < coverage < 1:
-        raise MedclsError(f"The coverage of the label sets is {coverage}: give a share between 0 and 1, as 0.9.")
+        raise MedclsError(
+            f"The coverage of the label sets is {coverage}: give a share between 0 and 1, as 0.9.", kind="bad_value"
+        )
     warnings = check_may_fit(val, "a conformal rule")
     of_truth = val.probabilities()[np.arange(len(val)), val.labels()]
     groups = group_numbers(val.clusters, len(val))

@@ -38,14 +38,17 @@ IntervalTable = Callable[[Predictions], pd.DataFrame]
 def at_edges(*edges: float) -> Bands:
     """Bands between stated edges: `at_edges(40, 60)` is under 40, 40 to under 60, 60 and over."""
     if not edges or not all(math.isfinite(edge) for edge in edges) or sorted(set(edges)) != list(edges):
-        raise MedclsError(f"The edges are {', '.join(map(str, edges)) or 'none'}: give numbers, each above the last.")
+        raise MedclsError(
+            f"The edges are {', '.join(map(str, edges)) or 'none'}: give numbers, each above the last.",
+            kind="bad_value",
+        )
     return lambda values: np.asarray(edges, np.float64)
 
 
 def every(width: float) -> Bands:
     """Bands of one width, at its multiples: `every(10)` cuts ages into decades."""
     if not (math.isfinite(width) and width > 0):
-        raise MedclsError(f"The width of the bands is {width}: give a number above 0.")
+        raise MedclsError(f"The width of the bands is {width}: give a number above 0.", kind="bad_value")
 
     def edges(values: Floats) -> Floats:
         first, last = math.floor(values.min() / width), math.floor(values.max() / width)
@@ -58,7 +61,7 @@ def every(width: float) -> Bands:
 def quantiles(count: int) -> Bands:
     """As many bands with about as many rows each; edges are values that occur, and where many are equal, fewer."""
     if isinstance(count, bool) or not isinstance(count, int) or count < 2:
-        raise MedclsError(f"The number of bands is {count}: give a whole number, at least 2.")
+        raise MedclsError(f"The number of bands is {count}: give a whole number, at least 2.", kind="bad_value")
 
     def edges(values: Floats) -> Floats:
         found = np.unique(np.quantile(values, np.arange(1, count) / count, method="inverted_cdf"))
@@ -323,7 +326,8 @@ class Subgroups:
         if metric not in names:
             raise MedclsError(
                 f"{metric!r} is no metric by which one group is better than another.{nearest(metric, names)} There "
-                f"are: {', '.join(names)}."
+                f"are: {', '.join(names)}.",
+                kind="unknown_metric",
             )
 
 
@@ -367,10 +371,11 @@ def subgroups(
     if column not in predictions.rows.columns:
         raise MedclsError(
             f"The predictions have no column {column!r} to make groups of; they have "
-            f"{', '.join(map(str, predictions.rows.columns))}.{nearest(column, map(str, predictions.rows.columns))}"
+            f"{', '.join(map(str, predictions.rows.columns))}.{nearest(column, map(str, predictions.rows.columns))}",
+            kind="unknown_column",
         )
     if isinstance(least, bool) or not isinstance(least, int) or least < 1:
-        raise MedclsError(f"A group is ranked from {least} rows on: give a whole number, at least 1.")
+        raise MedclsError(f"A group is ranked from {least} rows on: give a whole number, at least 1.", kind="bad_value")
     overall = _metrics(predictions, threshold)
     cells = predictions.rows[column]
     text = cells.astype(object).where(cells.notna(), "").astype(str).str.strip()
@@ -413,7 +418,8 @@ def _bands(text: pd.Series, bands: Bands, column: str) -> tuple[list[str], NDArr
     if bad.any():
         raise MedclsError(
             f"Column {column} is to be cut into bands, and {bad.sum()} of its cells hold no number, as "
-            f"{text[bad].iloc[0]!r}. Leave cells empty where the value is unknown, or ask for no bands."
+            f"{text[bad].iloc[0]!r}. Leave cells empty where the value is unknown, or ask for no bands.",
+            kind="not_a_number",
         )
     if not there.any():
         return _with_missing([], np.full(len(numbers), -1), column)
@@ -433,7 +439,7 @@ def _band_names(edges: Floats) -> list[str]:
 
 def _with_missing(names: Sequence[str], codes: NDArray[Any], column: str) -> tuple[list[str], NDArray[Any]]:
     if not names:
-        raise MedclsError(f"Column {column} is empty in every row, so it makes no groups.")
+        raise MedclsError(f"Column {column} is empty in every row, so it makes no groups.", kind="empty_column")
     missing = codes == -1
     return [*names, *([MISSING] if missing.any() else [])], np.where(missing, len(names), codes)
 
@@ -451,7 +457,8 @@ def _check_number_of_groups(count: int, what: str) -> None:
     if count > MOST_GROUPS:
         raise MedclsError(
             f"There are {count} groups by {what}, more than the {MOST_GROUPS} that can be read: give wider bands of "
-            "numbers (at_edges, every, quantiles), or a column with fewer values."
+            "numbers (at_edges, every, quantiles), or a column with fewer values.",
+            kind="too_many_groups",
         )
 
 

@@ -240,7 +240,8 @@ class OperatingPoint:
         if table.positive != self.positive_class:
             raise MedclsError(
                 f"The operating point is a probability of {self.positive_class!r}, and these predictions look for "
-                f"{table.positive!r}."
+                f"{table.positive!r}.",
+                kind="different_positive_class",
             )
         return predicted_classes(table.probabilities(), table.classes, table.positive, self.threshold)
 
@@ -275,14 +276,19 @@ def parse_policy(text: str) -> Policy:
             value, confidence = _number(match[1]), _number(match[2].removesuffix("%")) / 100
             if match[2].endswith("%") and 0 < value < 1 and 0.5 <= confidence < 1:
                 return Policy(asked, kind, value, confidence)
-            raise MedclsError(f"The operating point's policy is {text!r}: after >= it should be {wanted}.")
+            raise MedclsError(
+                f"The operating point's policy is {text!r}: after >= it should be {wanted}.", kind="bad_value"
+            )
         value = _number(match[1])
         low_enough = value <= 1 or (kind == "cost" and value < np.inf)
         if low_enough and (value > 0 or (kind == "fixed" and value == 0)):
             return Policy(asked, kind, value)
-        raise MedclsError(f"The operating point's policy is {text!r}: {match[1]!r} should be {wanted}.")
+        raise MedclsError(
+            f"The operating point's policy is {text!r}: {match[1]!r} should be {wanted}.", kind="bad_value"
+        )
     raise MedclsError(
-        f"There is no operating point policy {text!r}. They are typed {', '.join(_TYPED)}.{nearest(asked, _TYPED)}"
+        f"There is no operating point policy {text!r}. They are typed {', '.join(_TYPED)}.{nearest(asked, _TYPED)}",
+        kind="bad_value",
     )
 
 
@@ -356,7 +362,8 @@ def fit_operating_point(val: Predictions, policy: str, *, resamples: int = 1000,
         missing = "of" if point.positives == 0 else "of any class but"
         raise MedclsError(
             f"The {point.n} rows of {val.split or 'this table'} hold no image {missing} {positive!r}: the policy "
-            f"{policy!r} cannot be fitted on them. Use policy fixed, or a val split with both classes."
+            f"{policy!r} cannot be fitted on them. Use policy fixed, or a val split with both classes.",
+            kind="class_without_images",
         )
     scores = val.probabilities()[:, val.classes.index(positive)]
     independent = len(np.unique(groups[labels == (1 if asked.kind == "sensitivity" else 0)]))
@@ -401,7 +408,8 @@ def _positive_class(table: Predictions) -> str:
     if table.positive is None:
         raise MedclsError(
             f"An operating point belongs to a binary task. With {len(table.classes)} classes the most probable one is "
-            "called, and there is no threshold to fit."
+            "called, and there is no threshold to fit.",
+            kind="not_binary",
         )
     return table.positive
 

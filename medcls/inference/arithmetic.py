@@ -45,9 +45,9 @@ class Arithmetic:
 
     def __post_init__(self) -> None:
         if self.precision not in ("exact", "bf16"):
-            raise MedclsError(f"precision is {self.precision!r}: choose exact or bf16.")
+            raise MedclsError(f"precision is {self.precision!r}: choose exact or bf16.", kind="bad_value")
         if not isinstance(self.compile, bool):
-            raise MedclsError(f"compile is {self.compile!r}: give true or false.")
+            raise MedclsError(f"compile is {self.compile!r}: give true or false.", kind="bad_value")
         if self.compile:
             check_compiler()
 

@@ -98,22 +98,30 @@ def load(checkpoint: Path, build: Callable[[Mapping[str, Any]], nn.Module]) -> L
         No such file, one that is damaged or no checkpoint of medcls, or weights that do not fit what it describes.
     """
     if not checkpoint.is_file():
-        raise MedclsError(f"There is no checkpoint {checkpoint}.")
+        raise MedclsError(f"There is no checkpoint {checkpoint}.", kind="no_such_file")
     state, described = read_state(checkpoint)
     kinds = {"network": Mapping, "classes": list, "preprocessing": Mapping}
     wrong = [name for name, kind in kinds.items() if not isinstance(described.get(name), kind)]
     if wrong:
-        raise MedclsError(f"{checkpoint} is no checkpoint that medcls trained: it does not say its {', '.join(wrong)}.")
+        raise MedclsError(
+            f"{checkpoint} is no checkpoint that medcls trained: it does not say its {', '.join(wrong)}.",
+            kind="damaged_checkpoint",
+        )
     classes, positive = tuple(described["classes"]), described.get("positive")
     if positive is not None and positive not in classes:
-        raise MedclsError(f"{checkpoint} looks for {positive!r}, and its classes are {', '.join(map(str, classes))}.")
+        raise MedclsError(
+            f"{checkpoint} looks for {positive!r}, and its classes are {', '.join(map(str, classes))}.",
+            kind="damaged_checkpoint",
+        )
     network = build(described["network"])
     if described.get("head"):
         replace_head(network, described["network"]["num_classes"], **described["head"])
     try:
         network.load_state_dict(state)
     except RuntimeError as error:
-        raise MedclsError(f"{checkpoint} does not fit the network that it describes: {error}") from error
+        raise MedclsError(
+            f"{checkpoint} does not fit the network that it describes: {error}", kind="damaged_checkpoint"
+        ) from error
     wrapped = ClassLogits(network, len(classes), None if positive is None else classes.index(positive))
     return Loaded(
         network=wrapped.to(memory_format=torch.channels_last).eval(),
@@ -151,12 +159,14 @@ def check_is_of(checkpoint: Path, described: tuple[str, str], manifest: str, run
         raise MedclsError(
             f"{checkpoint} was trained on another manifest ({its_manifest}) than the manifest.csv of its run folder "
             f"({manifest}): either was changed, cut, or is another run's. Numbers of it would say nothing. Bring the "
-            "run's own file back."
+            "run's own file back.",
+            kind="of_another_run",
         )
     if its_run and run and its_run != run:
         raise MedclsError(
             f"{checkpoint} is of another training ({its_run}) than its run folder ({run}, in environment.json). Bring "
-            "the run's own checkpoint back."
+            "the run's own checkpoint back.",
+            kind="of_another_run",
         )
 
 

@@ -158,11 +158,14 @@ class InParts:
                 if self._most == 1:
                     raise MedclsError(
                         f"{images.device} has no memory left for one image of {images.shape[-2]} x {images.shape[-1]} "
-                        "pixels: end other programs that use it."
+                        "pixels: end other programs that use it.",
+                        kind="out_of_memory",
                     ) from error
             # Not while the error is handled, which holds on to what the failed pass had made.
             self._most = self._most // 2
-            log.warning("memory ran out: from here on %d image(s) at a time", self._most)
+            log.warning(
+                "memory ran out: from here on %d image(s) at a time", self._most, extra={"rule": "memory_ran_out"}
+            )
             torch.cuda.empty_cache()
 
     def _part(self, images: Tensor) -> Tensor:

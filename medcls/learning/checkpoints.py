@@ -50,7 +50,7 @@ def checkpoints(folder: Path, monitor: str, mode: Literal["min", "max"]) -> list
         A mode other than min and max.
     """
     if mode not in ("min", "max"):
-        raise MedclsError(f"monitor_mode is {mode!r}: choose min or max.")
+        raise MedclsError(f"monitor_mode is {mode!r}: choose min or max.", kind="bad_value")
     best = RunCheckpoint(
         folder,
         "best",
@@ -106,7 +106,8 @@ class AtomicCheckpointIO(CheckpointIO):
             kept = f"The {path.name} of an earlier epoch is intact. " if path.exists() else ""
             raise MedclsError(
                 f"{path} could not be written ({len(content.getbuffer()) / 2**20:.1f} MiB): {error.strerror}. {kept}"
-                f"Free some space and go on with resume={path.parent.parent}."
+                f"Free some space and go on with resume={path.parent.parent}.",
+                kind="cannot_write",
             ) from error
 
     def load_checkpoint(
@@ -126,22 +127,24 @@ class AtomicCheckpointIO(CheckpointIO):
         """
         path = Path(path)
         if not path.is_file():
-            raise MedclsError(f"There is no checkpoint {path}.")
+            raise MedclsError(f"There is no checkpoint {path}.", kind="no_such_file")
         again = "Bring it back from a copy, or train anew."
         if (why := damage(path)) is not None:
-            raise MedclsError(f"{path} is damaged or no checkpoint: {why}. {again}")
+            raise MedclsError(f"{path} is damaged or no checkpoint: {why}. {again}", kind="damaged_checkpoint")
         try:
             content = torch.load(path, map_location=map_location, weights_only=True)
         except pickle.UnpicklingError as error:
             raise MedclsError(
-                f"{path} holds more than tensors and plain data. It is not read, because such a file can run code."
+                f"{path} holds more than tensors and plain data. It is not read, because such a file can run code.",
+                kind="unsafe_file",
             ) from error
         except (RuntimeError, EOFError, ValueError, KeyError, AttributeError) as error:
             raise MedclsError(
-                f"{path} is damaged or no checkpoint: {error or type(error).__name__}. {again}"
+                f"{path} is damaged or no checkpoint: {error or type(error).__name__}. {again}",
+                kind="damaged_checkpoint",
             ) from error
         if not isinstance(content, dict):
-            raise MedclsError(f"{path} is no checkpoint of a training. {again}")
+            raise MedclsError(f"{path} is no checkpoint of a training. {again}", kind="damaged_checkpoint")
         return content
 
     def remove_checkpoint(self, path: str | Path) -> None:

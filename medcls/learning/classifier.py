@@ -78,7 +78,9 @@ class Classifier(lightning.LightningModule):
     ) -> None:
         super().__init__()
         if loss.outputs(len(classes)) == 1 and positive is None:
-            raise MedclsError("A network with one logit needs to know whose: name the positive_class.")
+            raise MedclsError(
+                "A network with one logit needs to know whose: name the positive_class.", kind="missing_setting"
+            )
         self.network = network.to(memory_format=torch.channels_last)
         self.classes = tuple(classes)
         self.loss = loss
@@ -128,21 +130,24 @@ class Classifier(lightning.LightningModule):
         names = self.metric_names()
         if monitor not in names:
             raise MedclsError(
-                f"monitor={monitor} is not logged.{nearest(monitor, names)} The names there are: {', '.join(names)}."
+                f"monitor={monitor} is not logged.{nearest(monitor, names)} The names there are: {', '.join(names)}.",
+                kind="unknown_metric",
             )
         ends = {f"val/{name}": end for name, end in better.items()} | {"train/loss": "lower", "val/loss": "lower"}
         if ends.get(monitor) == "neither":
             raise MedclsError(
                 f"monitor={monitor} is the same after each epoch, so no epoch would be the best by it. Give one that "
-                f"training moves: {', '.join(name for name in names if ends.get(name) != 'neither')}."
+                f"training moves: {', '.join(name for name in names if ends.get(name) != 'neither')}.",
+                kind="constant_metric",
             )
         if mode not in ("min", "max"):
-            raise MedclsError(f"monitor_mode is {mode!r}: choose min or max.")
+            raise MedclsError(f"monitor_mode is {mode!r}: choose min or max.", kind="bad_value")
         right, end = ("min", "lower") if ends.get(monitor) == "lower" else ("max", "higher")
         if mode != right:
             raise MedclsError(
                 f"monitor={monitor} is better the {end} it is, and monitor_mode={mode} would keep the worst epoch as "
-                f"the best. Give monitor_mode={right}."
+                f"the best. Give monitor_mode={right}.",
+                kind="conflicting_settings",
             )
 
     # ------------------------------------------------------------------ the network
@@ -190,14 +195,16 @@ class Classifier(lightning.LightningModule):
             if not isinstance(multiplier, int | float) or not 0 < multiplier < math.inf:
                 raise MedclsError(
                     f"schedule.learning_rate_multipliers: {pattern} has {multiplier!r}; give a number above 0. What "
-                    "must not train at all is frozen by schedule.phases."
+                    "must not train at all is frozen by schedule.phases.",
+                    kind="bad_value",
                 )
             matched = names_matching(self.network, pattern, self.head)
             taken = {name: waiting.pop(name) for name in list(waiting) if name in matched}
             if not taken:
                 raise MedclsError(
                     f"learning_rate_multipliers: all that {pattern!r} matches is taken by a pattern before it. "
-                    "The first match counts: put the narrower pattern first."
+                    "The first match counts: put the narrower pattern first.",
+                    kind="pattern_matches_nothing",
                 )
             groups.append({"params": list(taken.values()), "name": pattern})
         if waiting:
@@ -304,7 +311,8 @@ class Classifier(lightning.LightningModule):
         raise MedclsError(
             f"The loss is {loss.item()} at {when}, with learning rate {rates}: training stopped. "
             + (f"What was saved before is kept: {', '.join(saved)}. " if saved else "No checkpoint had been written. ")
-            + "Lower the learning rate (optimizer.lr), lengthen its warm-up, or set trainer.gradient_clip_val."
+            + "Lower the learning rate (optimizer.lr), lengthen its warm-up, or set trainer.gradient_clip_val.",
+            kind="loss_not_finite",
         )
 
     # ------------------------------------------------------------------ checkpoints
@@ -325,7 +333,8 @@ class Classifier(lightning.LightningModule):
         if saved is not None and tuple(saved) != self.classes:
             raise MedclsError(
                 f"The checkpoint knows the classes {', '.join(saved)}; the data has {', '.join(self.classes)}. "
-                "Go on with the data it was trained on, or train anew."
+                "Go on with the data it was trained on, or train anew.",
+                kind="different_classes",
             )
         for state in checkpoint.get("lr_schedulers", []):
             forget_length(state)

@@ -86,7 +86,10 @@ class FrozenFeatures(lightning.Callback):
         """Run the frozen part over a view; False where it cannot stand in for the long way, with the reason logged."""
         self._without_images(False)
         if averages_what_trained(trainer, module):
-            log.debug("the frozen part runs anew each epoch: weights are averaged, and it trained before it was frozen")
+            log.debug(
+                "the frozen part runs anew each epoch: weights are averaged, and it trained before it was frozen",
+                extra={"rule": "weights_averaged"},
+            )
             return False
         device = trainer.strategy.root_device
         training = self._run(trainer, module, self._rows_of("train", view, device))
@@ -99,14 +102,17 @@ class FrozenFeatures(lightning.Callback):
         if self._too_large((self._views or 1) * (of_training + of_validation) + of_validation):
             return False
         if not self._without_images(True):
-            log.debug("loader processes go on bringing images that are not needed: they cannot be told")
+            log.debug(
+                "loader processes go on bringing images that are not needed: they cannot be told",
+                extra={"rule": "loaders_go_on"},
+            )
         features, rows = (torch.cat(parts) for parts in zip(training, self._of_validation, strict=True))
         self._place = self._place.to(rows.device)
         self._place[rows] = torch.arange(len(rows), device=rows.device)
         self._of_view[view] = features
         log.debug(
             "only the head trains: what enters it is computed once (view %d of %d, %.1f MiB), and epochs run on that",
-            view + 1, self._views, features.nbytes / 2**20,
+            view + 1, self._views, features.nbytes / 2**20, extra={"rule": "features_computed"},
         )  # fmt: skip
         return True
 
@@ -124,7 +130,11 @@ class FrozenFeatures(lightning.Callback):
                     few = images[:4]
                     self._before = dropout_before_head(module, few)
                     if (reason := why_not(module, few, self._before)) is not None:
-                        log.debug("the frozen part runs anew each epoch: %s", reason)
+                        log.debug(
+                            "the frozen part runs anew each epoch: %s",
+                            reason,
+                            extra={"rule": "features_cannot_stand_in"},
+                        )
                         return None
                 found.append(enters(module.network, module.head, images, self._before)[0])
             rows.append(numbers)
@@ -136,7 +146,9 @@ class FrozenFeatures(lightning.Callback):
     def _too_large(self, size: int) -> bool:
         if size > self._memory:
             log.debug(
-                "the frozen part runs anew each epoch: its features would take more than %d MiB", self._memory // 2**20
+                "the frozen part runs anew each epoch: its features would take more than %d MiB",
+                self._memory // 2**20,
+                extra={"rule": "features_too_large"},
             )
         return size > self._memory
 

@@ -76,7 +76,10 @@ def names_matching(network: nn.Module, pattern: str, head: str) -> set[str]:
     names = [name for name, _ in (*network.named_parameters(), *network.named_buffers()) if name in saved]
     in_head = {name for name in names if name.startswith(head + ".")}
     if not in_head:
-        raise MedclsError(f"The network has no parameter under its head, {head!r}.{nearest(head, _prefixes(names))}")
+        raise MedclsError(
+            f"The network has no parameter under its head, {head!r}.{nearest(head, _prefixes(names))}",
+            kind="unknown_head",
+        )
     if pattern == "head":
         return in_head
     if pattern == "backbone":
@@ -96,7 +99,8 @@ def names_matching(network: nn.Module, pattern: str, head: str) -> set[str]:
         children = ", ".join(f"{name}.*" for name, _ in network.named_children())
         raise MedclsError(
             f"The pattern {pattern!r} matches no parameter of the network.{nearest(pattern, known)} Its parts are "
-            f"{children}; the words head, backbone and backbone[:0.5] (its first half) serve for any network."
+            f"{children}; the words head, backbone and backbone[:0.5] (its first half) serve for any network.",
+            kind="pattern_matches_nothing",
         )
     return matched
 
@@ -130,18 +134,20 @@ class FreezeSchedule(lightning.Callback):
         self._network: nn.Module | None = None
         self._frozen: list[set[str]] = []
         if not self.phases:
-            raise MedclsError("schedule.phases is empty: give at least {epochs: null, freeze: []}.")
+            raise MedclsError("schedule.phases is empty: give at least {epochs: null, freeze: []}.", kind="bad_value")
         for number, phase in enumerate(self.phases, start=1):
             is_last = number == len(self.phases)
             if is_last and phase.epochs is not None:
                 raise MedclsError(
                     f"schedule.phases: the last phase has epochs: {phase.epochs}, and nothing says what trains after "
-                    "it. Give it epochs: null, or add a phase {epochs: null, freeze: []}."
+                    "it. Give it epochs: null, or add a phase {epochs: null, freeze: []}.",
+                    kind="bad_value",
                 )
             if not is_last and (not isinstance(phase.epochs, int) or phase.epochs < 1):
                 raise MedclsError(
                     f"schedule.phases: phase {number} of {len(self.phases)} has epochs: {phase.epochs}; each but the "
-                    "last needs a whole number of at least 1."
+                    "last needs a whole number of at least 1.",
+                    kind="bad_value",
                 )
 
     @property
@@ -187,7 +193,10 @@ class FreezeSchedule(lightning.Callback):
                 count[kind] += 1
                 count[kind + 1] += parameter.numel()
             if not any(count[0] for count in counts.values()):
-                raise MedclsError(f"schedule.phases: phase {index + 1} freezes the whole network, so nothing trains.")
+                raise MedclsError(
+                    f"schedule.phases: phase {index + 1} freezes the whole network, so nothing trains.",
+                    kind="nothing_trains",
+                )
             rows += [PhaseRow(index, first, last, child, *count) for child, count in counts.items()]
         return rows
 
@@ -225,6 +234,7 @@ class FreezeSchedule(lightning.Callback):
                         index + 1,
                         self.starts()[index],
                         trainer.max_epochs,
+                        extra={"rule": "phase_never_reached"},
                     )
 
     def on_train_epoch_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
@@ -263,7 +273,8 @@ def _phase(number: int, phase: Mapping[str, Any]) -> Phase:
     ):
         raise MedclsError(
             f"schedule.phases: phase {number} is {phase}; write each as {{epochs: NUMBER or null, "
-            "freeze: [PATTERN, ...]}."
+            "freeze: [PATTERN, ...]}.",
+            kind="bad_value",
         )
     return Phase(phase["epochs"], list(phase["freeze"]))
 

@@ -48,12 +48,14 @@ class Loss:
         if self.single_logit and num_classes != 2:
             raise MedclsError(
                 f"loss=binary_cross_entropy tells two classes apart, and there are {num_classes}: "
-                "use loss=cross_entropy, or merge classes with data.label_map."
+                "use loss=cross_entropy, or merge classes with data.label_map.",
+                kind="not_binary",
             )
         if self.weights is not None and len(self.weights) != num_classes:
             raise MedclsError(
                 f"loss.class_weights has {len(self.weights)} values and there are {num_classes} classes: give one for "
-                "each, in the order of the class names, or balanced."
+                "each, in the order of the class names, or balanced.",
+                kind="bad_value",
             )
         return 1 if self.single_logit else num_classes
 
@@ -156,7 +158,9 @@ def focal(
         At least 0, where it is the cross-entropy.
     """
     if not isinstance(gamma, int | float) or not 0 <= gamma < float("inf"):
-        raise MedclsError(f"loss.gamma is {gamma!r}: give a number of at least 0 (0 is the cross-entropy).")
+        raise MedclsError(
+            f"loss.gamma is {gamma!r}: give a number of at least 0 (0 is the cross-entropy).", kind="bad_value"
+        )
     smoothing = _smoothing(label_smoothing)
 
     def per_image(logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
@@ -183,19 +187,24 @@ def in_class_order(class_weights: object, classes: Sequence[str]) -> object:
         if name not in classes:
             raise MedclsError(
                 f"loss.class_weights names {name!r}, which is not among the classes: {', '.join(classes)}."
-                f"{nearest(name, classes)}"
+                f"{nearest(name, classes)}",
+                kind="unknown_class",
             )
     if missing := [name for name in classes if name not in given]:
         raise MedclsError(
             f"loss.class_weights gives no weight for {', '.join(missing)}: name each of the classes "
-            f"{', '.join(classes)}, or give balanced."
+            f"{', '.join(classes)}, or give balanced.",
+            kind="bad_value",
         )
     return [given[name] for name in classes]
 
 
 def _smoothing(label_smoothing: float) -> float:
     if not isinstance(label_smoothing, int | float) or not 0 <= label_smoothing < 1:
-        raise MedclsError(f"loss.label_smoothing is {label_smoothing!r}: give a share from 0 up to, not including, 1.")
+        raise MedclsError(
+            f"loss.label_smoothing is {label_smoothing!r}: give a share from 0 up to, not including, 1.",
+            kind="bad_value",
+        )
     return label_smoothing
 
 
@@ -204,10 +213,13 @@ def _weights(class_weights: ClassWeights, class_counts: Sequence[int]) -> tuple[
         return None
     if isinstance(class_weights, str):
         if class_weights != "balanced":
-            raise MedclsError(f"loss.class_weights is {class_weights!r}: give null, balanced or one number a class.")
+            raise MedclsError(
+                f"loss.class_weights is {class_weights!r}: give null, balanced or one number a class.", kind="bad_value"
+            )
         if min(class_counts) < 1:
             raise MedclsError(
-                f"loss.class_weights=balanced needs training images of each class; there are {list(class_counts)}."
+                f"loss.class_weights=balanced needs training images of each class; there are {list(class_counts)}.",
+                kind="class_without_images",
             )
         return tuple(sum(class_counts) / (len(class_counts) * count) for count in class_counts)
     if (
@@ -217,6 +229,7 @@ def _weights(class_weights: ClassWeights, class_counts: Sequence[int]) -> tuple[
     ):
         raise MedclsError(
             f"loss.class_weights is {class_weights!r}: give {len(class_counts)} positive numbers, one for each class "
-            "in the order of the class names, or by name as '{a: 1, b: 5}', or balanced."
+            "in the order of the class names, or by name as '{a: 1, b: 5}', or balanced.",
+            kind="bad_value",
         )
     return tuple(float(weight) for weight in class_weights)

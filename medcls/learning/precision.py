@@ -40,5 +40,6 @@ def check_half_precision(precision: str, optimizer: Callable[..., Any]) -> None:
         raise MedclsError(
             f"trainer.precision=16-true with {getattr(kind, '__name__', kind)}, whose eps is {eps:g}: in 16 bits small "
             "squared gradients are 0, and steps are divided by that eps alone until the loss is not a number. Give "
-            "trainer.precision=bf16-true or 16-mixed, or +optimizer.eps=1e-4."
+            "trainer.precision=bf16-true or 16-mixed, or +optimizer.eps=1e-4.",
+            kind="conflicting_settings",
         )

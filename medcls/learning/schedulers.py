@@ -64,7 +64,7 @@ def exponential(optimizer: Optimizer, steps: int, steps_per_epoch: int, gamma: f
         A gamma that is no number in (0, 1].
     """
     if not isinstance(gamma, int | float) or not 0 < gamma <= 1:
-        raise MedclsError(f"scheduler.gamma is {gamma!r}: give a factor above 0 and up to 1.")
+        raise MedclsError(f"scheduler.gamma is {gamma!r}: give a factor above 0 and up to 1.", kind="bad_value")
     return {"scheduler": lr_scheduler.ExponentialLR(optimizer, gamma), "interval": "epoch"}
 
 
@@ -90,9 +90,11 @@ def plateau(
     _check_share("factor", factor)
     _check_share("floor", floor)
     if mode not in ("min", "max"):
-        raise MedclsError(f"scheduler.mode is {mode!r}: choose min or max.")
+        raise MedclsError(f"scheduler.mode is {mode!r}: choose min or max.", kind="bad_value")
     if not isinstance(patience, int) or patience < 0:
-        raise MedclsError(f"scheduler.patience is {patience!r}: give a whole number of epochs, at least 0.")
+        raise MedclsError(
+            f"scheduler.patience is {patience!r}: give a whole number of epochs, at least 0.", kind="bad_value"
+        )
     scheduler = lr_scheduler.ReduceLROnPlateau(
         optimizer,
         mode=mode,
@@ -128,7 +130,8 @@ def one_cycle(
     for name, value in (("start", start), ("floor", floor)):
         if not isinstance(value, int | float) or not 0 < value <= 1:
             raise MedclsError(
-                f"scheduler.{name} is {value!r}: give a fraction of the learning rate, above 0 and up to 1."
+                f"scheduler.{name} is {value!r}: give a fraction of the learning rate, above 0 and up to 1.",
+                kind="bad_value",
             )
     scheduler = lr_scheduler.OneCycleLR(
         optimizer,
@@ -222,7 +225,9 @@ def build_optimizer(
         ):
             raise  # they are of the types that it takes: the fault is within it
         settings = " ".join(f"optimizer.{name}={value}" for name, value in keywords.items())
-        raise MedclsError(f"The optimizer does not take its settings, {settings}: {error}.") from error
+        raise MedclsError(
+            f"The optimizer does not take its settings, {settings}: {error}.", kind="unfit_setting"
+        ) from error
     for group, multiplier in zip(built.param_groups, multipliers, strict=True):
         group["lr"] *= multiplier
     return built
@@ -230,4 +235,6 @@ def build_optimizer(
 
 def _check_share(name: str, value: float) -> None:
     if not isinstance(value, int | float) or not 0 <= value < 1:
-        raise MedclsError(f"scheduler.{name} is {value!r}: give a share from 0 up to, not including, 1.")
+        raise MedclsError(
+            f"scheduler.{name} is {value!r}: give a share from 0 up to, not including, 1.", kind="bad_value"
+        )

@@ -59,18 +59,18 @@ def check_trainer(settings: Mapping[str, Any]) -> None:
         value = settings.get(name)
         # True is 1, and 1 is 1.0 but not the same to Lightning: one batch, or all of them.
         if value is not None and not any(value == one and type(value) is type(one) for one in possible):
-            raise MedclsError(f"trainer.{name} is {value!r}: {why}. {instead}.")
+            raise MedclsError(f"trainer.{name} is {value!r}: {why}. {instead}.", kind="bad_value")
     epochs = settings.get("max_epochs")
     if not _whole(epochs) or epochs < 1:
-        raise MedclsError(f"trainer.max_epochs is {epochs!r}: give a number of epochs, at least 1.")
+        raise MedclsError(f"trainer.max_epochs is {epochs!r}: give a number of epochs, at least 1.", kind="bad_value")
     for name, least in LEAST.items():
         value = settings.get(name)
         null = value is None and (name not in settings or name != "accumulate_grad_batches")
         if not null and (not _whole(value) or value < least):
-            raise MedclsError(f"trainer.{name} is {value!r}: give a whole number, at least {least}.")
+            raise MedclsError(f"trainer.{name} is {value!r}: give a whole number, at least {least}.", kind="bad_value")
     clip = settings.get("gradient_clip_val")
     if clip is not None and (isinstance(clip, bool) or not isinstance(clip, int | float) or clip < 0):
-        raise MedclsError(f"trainer.gradient_clip_val is {clip!r}: give a number, at least 0.")
+        raise MedclsError(f"trainer.gradient_clip_val is {clip!r}: give a number, at least 0.", kind="bad_value")
     # Lightning does not look at all of them: it takes `deterministic=maybe` for a yes.
     if settings.get("_target_", "lightning.Trainer") == "lightning.Trainer":
         own = {name: value for name, value in settings.items() if not name.startswith("_")}
@@ -101,7 +101,8 @@ def batches_an_epoch(batches: int, limit: float | None) -> int:
             return left
     raise MedclsError(
         f"trainer.limit_train_batches is {limit!r}, which leaves nothing of the {batches} batch(es) of an epoch: give "
-        "a whole number from 1 on, or a share of at least one batch."
+        "a whole number from 1 on, or a share of at least one batch.",
+        kind="bad_value",
     )
 
 

@@ -218,7 +218,8 @@ class MobileNetV3(nn.Module):
         if width <= 0 or num_classes < 1 or in_chans < 1:
             raise MedclsError(
                 f"MobileNetV3 with width {width}, {num_classes} classes, {in_chans} input channels: give a "
-                "model.network.width above 0, and at least one class and one channel."
+                "model.network.width above 0, and at least one class and one channel.",
+                kind="bad_value",
             )
         super().__init__()
         self.published_as = published_as
@@ -293,7 +294,7 @@ def mobilenetv3_large(
             bn_eps=1e-5, squeeze_bias=False, squeeze_rounded=False,
         )  # fmt: skip
     if variant != "paper":
-        raise MedclsError(f"model.network.variant is {variant!r}: choose paper or tutorial.")
+        raise MedclsError(f"model.network.variant is {variant!r}: choose paper or tutorial.", kind="bad_value")
     published_as = ("torchvision", "mobilenet_v3_large") if width == 1 else None
     return MobileNetV3(
         LARGE, 1280, num_classes, in_chans, width, dropout, bn_momentum, published_as=published_as

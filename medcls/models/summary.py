@@ -62,7 +62,8 @@ def summarise(network: nn.Module, input_shape: Sequence[int]) -> str:
     except (RuntimeError, AssertionError, ValueError) as error:
         raise MedclsError(
             f"{root} cannot take an input of {' x '.join(map(str, shape))} (channels, height, width): {error}. "
-            "Choose another data.image_size, or check model.network.in_chans."
+            "Choose another data.image_size, or check model.network.in_chans.",
+            kind="unfit_input_size",
         ) from error
     finally:
         torch.backends.mha.set_fastpath_enabled(fast)

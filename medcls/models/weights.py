@@ -218,7 +218,8 @@ def refuse_frozen_unloaded(account: Account, frozen: Iterable[str]) -> None:
         raise MedclsError(
             f"{len(unloaded)} frozen tensors were never loaded and would stay random: {_some(unloaded)}. "
             f"Weights: {account}. Give weights that have them (model.weights=default, =/path/to/file or "
-            "=/path/to/run), or do not freeze them (schedule=none)."
+            "=/path/to/run), or do not freeze them (schedule=none).",
+            kind="frozen_at_random",
         )
 
 
@@ -303,7 +304,8 @@ def _default(network: nn.Module) -> tuple[Path, dict[str, Tensor]]:
     if published_as is None:
         raise MedclsError(
             f"model.weights=default: nobody publishes weights for this {type(network).__name__} (its width or "
-            "variant). Give model.weights=/path/to/file or =/path/to/run, or null to start at random."
+            "variant). Give model.weights=/path/to/file or =/path/to/run, or null to start at random.",
+            kind="nothing_published",
         )
     library, name = published_as
     weights = published(library, name)
@@ -350,7 +352,8 @@ def _not_fetched(name: str, url: str, error: Exception) -> MedclsError:
     return MedclsError(
         f"model.weights=default wants {name}, which could not be fetched from {url}: "
         f"{str(error).strip() or type(error).__name__}. Nothing half-written was left; the same command tries again. "
-        "Without a network, bring the file by hand and name it: model.weights=/path/to/file."
+        "Without a network, bring the file by hand and name it: model.weights=/path/to/file.",
+        kind="download_failed",
     )
 
 
@@ -366,11 +369,13 @@ def find_weights(source: str | os.PathLike[str]) -> Path:
     best = path / "checkpoints" / "best.ckpt"
     if path.is_dir() and not best.is_file():
         raise MedclsError(
-            f"model.weights={path} is a folder without checkpoints/best.ckpt: name a run folder or a file."
+            f"model.weights={path} is a folder without checkpoints/best.ckpt: name a run folder or a file.",
+            kind="no_such_file",
         )
     if not path.exists():
         raise MedclsError(
-            f"model.weights={path}: there is no such file or folder. Give null, default, a file, or a run folder."
+            f"model.weights={path}: there is no such file or folder. Give null, default, a file, or a run folder.",
+            kind="no_such_file",
         )
     return best if path.is_dir() else path
 
@@ -385,12 +390,15 @@ def read_state(path: Path) -> tuple[dict[str, Tensor], Mapping[str, Any]]:
     """
     content: Any
     if not path.is_file():
-        raise MedclsError(f"There is no file {path}. Bring it back, or name another.")
+        raise MedclsError(f"There is no file {path}. Bring it back, or name another.", kind="no_such_file")
     if (what := no_weights(path)) is not None:
-        raise MedclsError(f"{path} is refused as weights: it is {what}.")
+        raise MedclsError(f"{path} is refused as weights: it is {what}.", kind="not_weights")
     # An archive of torch; its older files, which are none, carry no checksums.
     if (path.suffix == ".ckpt" or zipfile.is_zipfile(path)) and (why := damage(path)) is not None:
-        raise MedclsError(f"{path} cannot be read as weights: {why}. Bring it back from a copy, or fetch it again.")
+        raise MedclsError(
+            f"{path} cannot be read as weights: {why}. Bring it back from a copy, or fetch it again.",
+            kind="damaged_weights",
+        )
     try:
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file
@@ -401,11 +409,13 @@ def read_state(path: Path) -> tuple[dict[str, Tensor], Mapping[str, Any]]:
     except pickle.UnpicklingError as error:
         raise MedclsError(
             f"{path} is refused: it is no plain table of tensors, and to open it would run code out of the file. "
-            "Save it again where you trust it: torch.save(model.state_dict(), ...)."
+            "Save it again where you trust it: torch.save(model.state_dict(), ...).",
+            kind="unsafe_file",
         ) from error
     except Exception as error:
         raise MedclsError(
-            f"{path} cannot be read as weights ({type(error).__name__}: {error}). Fetch it again."
+            f"{path} cannot be read as weights ({type(error).__name__}: {error}). Fetch it again.",
+            kind="damaged_weights",
         ) from error
     description = {}
     if isinstance(content, dict) and isinstance(content.get("medcls"), dict):
@@ -420,7 +430,8 @@ def read_state(path: Path) -> tuple[dict[str, Tensor], Mapping[str, Any]]:
             log.warning("weights: taken from %s of %s%s", ".".join(keys), path, average)
     if not isinstance(content, dict) or not content or not all(isinstance(t, Tensor) for t in content.values()):
         raise MedclsError(
-            f"{path} holds no state dict (a table of tensors by name). Save one: torch.save(model.state_dict(), ...)."
+            f"{path} holds no state dict (a table of tensors by name). Save one: torch.save(model.state_dict(), ...).",
+            kind="not_weights",
         )
     return dict(content), description
 
@@ -494,7 +505,8 @@ def _fold_into_grey(
                 raise MedclsError(
                     "Colour weights for a network with one grey channel: medcls must know the mean and deviation "
                     "that these weights were trained with, and those of the grey pictures (one value each in "
-                    "model.preprocessing.mean and .std). Set model.network.in_chans=3 where they are not known."
+                    "model.preprocessing.mean and .std). Set model.network.in_chans=3 where they are not known.",
+                    kind="missing_setting",
                 )
             (colour_factor, colour_constant), (factor, constant) = _scaling(colour), _scaling(grey)
             ratio = (colour_factor / factor).view(1, 3, 1, 1)
@@ -539,7 +551,8 @@ def _refuse_misfit(
         + (f" Missing: {_some(missing)}." if missing else "")
         + (f" Of another shape: {_some(shapes)}." if shapes else "")
         + (f" Left over: {_some(unknown)}." if unknown else "")
-        + " Choose the model (and model.head) that these weights belong to, or other model.weights."
+        + " Choose the model (and model.head) that these weights belong to, or other model.weights.",
+        kind="weights_of_another_network",
     )
 
 

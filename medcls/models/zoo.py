@@ -173,7 +173,8 @@ def published(library: str, name: str) -> PublishedWeights:
         tagged = timm.list_pretrained(f"{name.split('.')[0]}*")
         raise MedclsError(
             f"timm publishes no weights for {name!r}, so model.weights=default has nothing to load."
-            + (f" It has some for {', '.join(tagged[:3])}." if tagged else "")
+            + (f" It has some for {', '.join(tagged[:3])}." if tagged else ""),
+            kind="nothing_published",
         )
     url = cfg.url
     if cfg.hf_hub_id:
@@ -198,7 +199,10 @@ def head_name(network: nn.Module) -> str:
         return _timm_classifier(network).split(".")[0]
     names = [name for name, child in network.named_children() if any(True for _ in child.parameters())]
     if not names:
-        raise MedclsError(f"{type(network).__name__} has no child with parameters, so it has no head to name.")
+        raise MedclsError(
+            f"{type(network).__name__} has no child with parameters, so it has no head to name.",
+            kind="unsupported_head",
+        )
     return names[-1]
 
 
@@ -211,7 +215,10 @@ def last_layer(network: nn.Module) -> str:
         if isinstance(module, nn.Linear | nn.Conv2d)
     ]
     if not names:
-        raise MedclsError(f"The head {head!r} of {type(network).__name__} has no linear layer to make the logits.")
+        raise MedclsError(
+            f"The head {head!r} of {type(network).__name__} has no linear layer to make the logits.",
+            kind="unsupported_head",
+        )
     return names[-1]
 
 
@@ -275,11 +282,12 @@ def replace_head(
         A value outside its range, or a network whose pooling cannot be changed from outside.
     """
     if pooling not in ("avg", "max"):
-        raise MedclsError(f"model.head.pooling is {pooling!r}: choose avg or max.")
+        raise MedclsError(f"model.head.pooling is {pooling!r}: choose avg or max.", kind="bad_value")
     if not 0 <= dropout < 1 or (hidden is not None and hidden < 1):
         raise MedclsError(
             f"model.head has dropout {dropout} and hidden {hidden}: give a dropout of at least 0 and below 1, and "
-            "null or at least 1 hidden unit."
+            "null or at least 1 hidden unit.",
+            kind="bad_value",
         )
     if hasattr(network, "pretrained_cfg"):
         name = _timm_classifier(network)
@@ -298,10 +306,13 @@ def replace_head(
 def _known(name: str | None, names: Iterable[str], library: str, example: str) -> None:
     """Stop at a missing or mistyped name."""
     if name is None:
-        raise MedclsError(f"model={library} needs a network's name: add model.name=..., for example {example}.")
+        raise MedclsError(
+            f"model={library} needs a network's name: add model.name=..., for example {example}.",
+            kind="missing_setting",
+        )
     names = list(names)
     if name not in names:
-        raise MedclsError(f"{library} has no network named {name!r}.{nearest(name, names)}")
+        raise MedclsError(f"{library} has no network named {name!r}.{nearest(name, names)}", kind="unknown_network")
 
 
 def _timm(name: str | None) -> ModuleType:
@@ -313,7 +324,8 @@ def _timm(name: str | None) -> ModuleType:
     if name is not None and "." in name and name not in timm.list_pretrained(f"{name.split('.')[0]}.*"):
         raise MedclsError(
             f"timm has no weights tagged {name!r}.{nearest(name, timm.list_pretrained())} Without a tag, "
-            f"model.name={name.split('.')[0]}, the network is the same."
+            f"model.name={name.split('.')[0]}, the network is the same.",
+            kind="unknown_weights",
         )
     return timm
 
@@ -360,7 +372,8 @@ def _timm_classifier(network: nn.Module) -> str:
     if not isinstance(name, str):
         raise MedclsError(
             f"{type(network).__name__} has {'no head' if not name else 'two heads, ' + ' and '.join(name)}: "
-            "medcls trains networks with one. Choose another model.name."
+            "medcls trains networks with one. Choose another model.name.",
+            kind="unsupported_head",
         )
     return name
 
@@ -404,5 +417,6 @@ def _pool(network: nn.Module, pooling: str) -> int:
 def _pooling_fixed(network: nn.Module) -> MedclsError:
     return MedclsError(
         f"model.head cannot be set on {type(network).__name__}: how it pools is part of the network. Leave "
-        "model.head=null, which keeps its published head, or choose another model.name."
+        "model.head=null, which keeps its published head, or choose another model.name.",
+        kind="unsupported_head",
     )

@@ -6,6 +6,7 @@ of scores is computed by `bands`.
 """
 
 from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
 import pandas as pd
@@ -20,7 +21,6 @@ from numpy.typing import ArrayLike
 from sklearn.metrics import average_precision_score
 
 from medcls.errors import MedclsError
-from medcls.evaluation.thresholds import OperatingPoint
 from medcls.plots.drawing import COLOURS, GREY, LINES, REPORT_WIDTH, Drawing, new_figure, styled
 from medcls.statistics.arrays import Floats
 from medcls.statistics.bands import (
@@ -45,6 +45,25 @@ _CHANCE = (0, (2, 2))
 _KEPT = (("accuracy", "kept"), ("sensitivity", "cases"), ("specificity", "others"))  # and the rows behind each
 
 
+class MarkedThreshold(Protocol):
+    """What a plot must know of an operating point to mark it, as `medcls.evaluation.thresholds.OperatingPoint` does."""
+
+    @property
+    def threshold(self) -> float:
+        """A row is predicted positive where its probability is at least this."""
+
+    @property
+    def positive_class(self) -> str:
+        """Of which class the probability is."""
+
+    @property
+    def is_fitted(self) -> bool:
+        """Whether it was chosen, and does not stand in where nobody chose."""
+
+    def label(self) -> str:
+        """In a few words, for the key."""
+
+
 def roc_figure(
     labels: ArrayLike,
     probabilities: ArrayLike,
@@ -53,7 +72,7 @@ def roc_figure(
     caption: str,
     stamp: str | None = None,
     *,
-    operating_point: OperatingPoint | None = None,
+    operating_point: MarkedThreshold | None = None,
     groups: Sequence[str] | None = None,
     resamples: int = 1000,
     seed: int = 0,
@@ -73,7 +92,7 @@ def roc_figure(
         As in `metrics.classification_metrics`.
     caption, stamp
         As in `plots.confusion_matrix_figure`.
-    operating_point : OperatingPoint, optional
+    operating_point : MarkedThreshold, optional
         Marked with what it reaches on these rows. Only for a binary task.
     groups : sequence of str, optional
         As in `resampling.group_numbers`.
@@ -123,7 +142,7 @@ def precision_recall_figure(
     caption: str,
     stamp: str | None = None,
     *,
-    operating_point: OperatingPoint | None = None,
+    operating_point: MarkedThreshold | None = None,
     groups: Sequence[str] | None = None,
     resamples: int = 1000,
     seed: int = 0,
@@ -181,7 +200,7 @@ def scores_figure(
     caption: str,
     stamp: str | None = None,
     *,
-    operating_point: OperatingPoint | None = None,
+    operating_point: MarkedThreshold | None = None,
 ) -> Figure:
     """Draw how the probability of the positive class is spread among its images, and among the others.
 
@@ -245,7 +264,10 @@ def reliability_figure(
     """
     shown = before if after is None else after
     if shown is None:
-        raise MedclsError("A reliability diagram needs the table before calibration, after it, or both; it has none.")
+        raise MedclsError(
+            "A reliability diagram needs the table before calibration, after it, or both; it has none.",
+            kind="nothing_to_draw",
+        )
     calibrated = before is not None and after is not None
     with styled([positive or "", caption], stamp) as draw:
         figure = new_figure(REPORT_WIDTH, 6.6)
@@ -407,7 +429,9 @@ def forest_figure(rows: pd.DataFrame, metric: str, overall: float, caption: str,
         No rows.
     """
     if rows.empty:
-        raise MedclsError(f"A forest plot of {metric} needs at least one subgroup, and there is none.")
+        raise MedclsError(
+            f"A forest plot of {metric} needs at least one subgroup, and there is none.", kind="nothing_to_draw"
+        )
     names = rows["name"].astype(str).tolist()
     with styled([*names, metric, caption], stamp) as draw:
         labels = [draw.name(name, width=18, lines=2) for name in names]
@@ -564,7 +588,7 @@ def _with_limits(axes: Axes, bins: pd.DataFrame) -> ErrorbarContainer:
     )
 
 
-def _mark(axes: Axes, key: _Key, point: OperatingPoint, x: float, y: float, reached: str) -> None:
+def _mark(axes: Axes, key: _Key, point: MarkedThreshold, x: float, y: float, reached: str) -> None:
     """Mark the operating point: hollow where nobody chose it."""
     inside = "white" if not point.is_fitted else COLOURS[1]
     mark = axes.plot(x, y, "o", color=COLOURS[1], markerfacecolor=inside, markersize=8, clip_on=False, zorder=5)[0]
@@ -581,11 +605,12 @@ def _draw_band(axes: Axes, key: _Key, one: OneClass, band: tuple[Floats, Floats]
     key.add(shade, f"95% band, point by point (bootstrap over {one.group_count} {unit})")
 
 
-def _check_point(point: OperatingPoint | None, positive: str | None) -> None:
+def _check_point(point: MarkedThreshold | None, positive: str | None) -> None:
     if point is not None and point.positive_class != positive:
         raise MedclsError(
             f"The operating point is a probability of {point.positive_class!r}, and the figure is of "
-            f"{'several classes' if positive is None else repr(positive)}."
+            f"{'several classes' if positive is None else repr(positive)}.",
+            kind="different_positive_class",
         )
 
 

@@ -58,7 +58,8 @@ def confusion_matrix_figure(
     if counts.shape != (len(classes), len(classes)) or counts.dtype.kind not in "iu" or (counts < 0).any():
         raise MedclsError(
             f"A confusion matrix of {len(classes)} classes has {len(classes)} x {len(classes)} counts; this one has "
-            f"the shape {counts.shape} and the type {counts.dtype}."
+            f"the shape {counts.shape} and the type {counts.dtype}.",
+            kind="wrong_shape",
         )
     k, support = len(classes), counts.sum(axis=1)
     side = min(1.0 + 1.15 * k, 16.0)
@@ -283,11 +284,15 @@ def images_figure(
         No images, not one title an image, or arrays that are no 8-bit images.
     """
     if not len(images) or len(images) != len(titles):
-        raise MedclsError(f"{len(images)} images and {len(titles)} titles: give at least one image, each with a title.")
+        raise MedclsError(
+            f"{len(images)} images and {len(titles)} titles: give at least one image, each with a title.",
+            kind="images_without_titles",
+        )
     for place, image in enumerate(images):
         if image.dtype != np.uint8 or image.ndim not in (2, 3) or image.shape[2:] not in ((), (3,)):
             raise MedclsError(
-                f"Image {place} is {image.dtype} of shape {image.shape}: 8-bit grey (H, W) or RGB (H, W, 3) is wanted."
+                f"Image {place} is {image.dtype} of shape {image.shape}: 8-bit grey (H, W) or RGB (H, W, 3) is wanted.",
+                kind="wrong_shape",
             )
     columns = min(len(images), 6)
     rows = -(-len(images) // columns)
@@ -336,7 +341,9 @@ def data_figure(
     for what, has in (("counts", counts.columns), ("before", intensities_before), ("after", intensities_after)):
         lacking = [name for name in classes if name not in has]
         if lacking:
-            raise MedclsError(f"The data figure's {what} lack the class(es) {', '.join(lacking)}.")
+            raise MedclsError(
+                f"The data figure's {what} lack the class(es) {', '.join(lacking)}.", kind="class_missing"
+            )
     splits = [str(name) for name in counts.index]
     with styled([*classes, *splits, caption], stamp) as draw:
         names = [draw.name(name) for name in classes]
@@ -428,6 +435,9 @@ def _line(axes: Axes, table: pd.DataFrame, column: str, colour: str, label: str,
 def _by_epoch(history: pd.DataFrame) -> pd.DataFrame:
     """Bring a history to one row an epoch: a logger writes several, each with gaps where another has values."""
     if "epoch" not in history.columns:
-        raise MedclsError(f"The training history has no column 'epoch'; it has {', '.join(map(str, history.columns))}.")
+        raise MedclsError(
+            f"The training history has no column 'epoch'; it has {', '.join(map(str, history.columns))}.",
+            kind="missing_column",
+        )
     rows = history.dropna(subset="epoch")
     return rows.assign(epoch=rows["epoch"].astype(int)).groupby("epoch").last().sort_index()

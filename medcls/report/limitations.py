@@ -62,6 +62,8 @@ class Limitation:
 
     Parameters
     ----------
+    rule : str
+        A stable identifier of the rule that found it, as `few_cases`; of an audit's finding, its check.
     title : str
         What was found, with its figure.
     text : str
@@ -70,6 +72,7 @@ class Limitation:
         See `Level`.
     """
 
+    rule: str
     title: str
     text: str
     level: Level
@@ -124,7 +127,7 @@ def _leaks(headline: Assessment, sources: Sources) -> list[Limitation]:
             continue
         of = finding["check"].removeprefix(LEAK)
         serious = finding["level"] == "error" and (of == split or of_folds)
-        said.append(Limitation(finding["title"], finding["text"], "serious" if serious else "mind"))
+        said.append(Limitation(finding["check"], finding["title"], finding["text"], "serious" if serious else "mind"))
     return sorted(said, key=lambda one: one.level != "serious")
 
 
@@ -139,7 +142,7 @@ def _one_answer(headline: Assessment) -> list[Limitation]:
         "batch norm, whose running statistics lag behind the weights: train anew with exact_batch_norm=true, or for "
         "more epochs."
     )
-    return [Limitation(title, text, "serious")]
+    return [Limitation("one_answer", title, text, "serious")]
 
 
 def _no_test(headline: Assessment) -> list[Limitation]:
@@ -149,14 +152,14 @@ def _no_test(headline: Assessment) -> list[Limitation]:
     if split in TOOK_PART:
         title = f"The figures are of {split} ({images}), which is no test"
         text = f"{at_start(TOOK_PART[split])}. New images will be called less well. Report figures of a test split."
-        return [Limitation(title, text, "serious")]
+        return [Limitation("no_test", title, text, "serious")]
     if not split:
         title = f"Nothing says which {images} these are"
         text = (
             "If the classifier was trained on them, or chosen by them, the figures are too good. Name the split in a "
             "column `split`, and make sure that none of these images took part in training."
         )
-        return [Limitation(title, text, "serious")]
+        return [Limitation("unnamed_split", title, text, "serious")]
     return []
 
 
@@ -178,6 +181,7 @@ def _unknown_origin(sources: Sources) -> list[Limitation]:
     if sources.config is None and sources.audit is None:
         return [
             Limitation(
+                "unknown_origin",
                 "Nothing is known of how this classifier was made",
                 f"Not provided: {', '.join(missing)}. Whether images of one patient stand in both training and test, "
                 "and whether the test images chose anything, cannot be told from predictions alone. Whoever trained "
@@ -186,12 +190,12 @@ def _unknown_origin(sources: Sources) -> list[Limitation]:
             )
         ]
     text = "A section of this report that needs them reads as not provided."
-    return [Limitation(f"Missing from the run's record: {', '.join(missing)}", text, "mind")]
+    return [Limitation("incomplete_record", f"Missing from the run's record: {', '.join(missing)}", text, "mind")]
 
 
 def _stamps(sources: Sources) -> list[Limitation]:
     text = "It stands on every page and figure made from these images. Leave it there when you show them."
-    return [Limitation(stamp, text, "serious") for stamp in sources.stamps]
+    return [Limitation("watermark", stamp, text, "serious") for stamp in sources.stamps]
 
 
 def _training_copies(headline: Assessment, sources: Sources) -> list[Limitation]:
@@ -205,7 +209,7 @@ def _training_copies(headline: Assessment, sources: Sources) -> list[Limitation]
         "They have the same pixels, so the classifier may know them, and the set is not wholly another site's. Remove "
         "them from the external set and evaluate again."
     )
-    return [Limitation(title, text, "serious")]
+    return [Limitation("training_images_in_external_set", title, text, "serious")]
 
 
 def _overfitting(sources: Sources) -> list[Limitation]:
@@ -213,7 +217,7 @@ def _overfitting(sources: Sources) -> list[Limitation]:
     if alarm is None:
         return []
     title, _, remedy = alarm.partition(". ")
-    return [Limitation(title, remedy, "serious")]
+    return [Limitation("overfitting", title, remedy, "serious")]
 
 
 def _audit(sources: Sources) -> list[Limitation]:
@@ -223,7 +227,7 @@ def _audit(sources: Sources) -> list[Limitation]:
     # Older runs did not count what their splits left in training: of those the data as they came must do.
     counted_in_run = any(finding["check"].startswith("leak") for finding in found)
     return [
-        Limitation(finding["title"], finding["text"], levels[finding["level"]])
+        Limitation(finding["check"], finding["title"], finding["text"], levels[finding["level"]])
         for finding in found
         if finding["level"] in levels
         and finding["check"] not in _SPOKEN_OF
@@ -260,7 +264,7 @@ def _shift_between(assessment: Assessment, before: Assessment, pairs: int) -> Li
         "from where the classifier is to be used, and test it on others from there."
     )
     title = f"{at_start(here)} is shifted against {there}: {enumerated([one.brief() for one in found], 4)}"
-    return Limitation(title, text, "serious" if any(one.of_calls for one in found) else "mind")
+    return Limitation("shift", title, text, "serious" if any(one.of_calls for one in found) else "mind")
 
 
 def _shift_of_classes(headline: Assessment, sources: Sources) -> Limitation | None:
@@ -274,7 +278,9 @@ def _shift_of_classes(headline: Assessment, sources: Sources) -> Limitation | No
         f"{'; '.join(map(str, found))}. Probabilities, PPV and NPV carry the prevalence that training had: state the "
         "one where the classifier is to be used (prevalence=...)."
     )
-    return Limitation(f"{at_start(here)} is shifted against train: {found[0].brief()}", at_start(text), "mind")
+    return Limitation(
+        "shift_of_classes", f"{at_start(here)} is shifted against train: {found[0].brief()}", at_start(text), "mind"
+    )
 
 
 def _training_shares(headline: Assessment, sources: Sources) -> dict[str, Estimate] | None:
@@ -310,7 +316,7 @@ def _undefined(headline: Assessment) -> list[Limitation]:
         f"{at_start(headline.metrics.why(missing))}. What cannot be told of these images is not known to be good: "
         "evaluate images of each class."
     )
-    return [Limitation(title, text, "serious")]
+    return [Limitation("undefined_metrics", title, text, "serious")]
 
 
 def _chance(headline: Assessment) -> list[Limitation]:
@@ -318,12 +324,12 @@ def _chance(headline: Assessment) -> list[Limitation]:
     found = []
     accuracy, baseline = estimate(headline, "accuracy"), headline.metrics.values["majority_baseline"]
     area = estimate(headline, "auroc")
-    if (reversed_order := worse_than_chance(headline)) is not None:
-        found.append(Limitation(*reversed_order, "serious"))
+    if (notice := worse_than_chance(headline)) is not None:
+        found.append(Limitation(notice.rule, notice.title, notice.text, "serious"))
     elif area.low <= UNFITTED_THRESHOLD:
         title = f"Not shown to be better than chance: AUROC {area}, and 0.5 is a toss of a coin"
         text = "The order in which the classifier puts the images may be luck. Take more images, or another approach."
-        found.append(Limitation(title, text, "serious"))
+        found.append(Limitation("no_better_than_chance", title, text, "serious"))
     if headline.metrics.of_one_class:  # always naming it is right by construction
         return found
     if accuracy.value <= baseline:
@@ -334,14 +340,14 @@ def _chance(headline: Assessment) -> list[Limitation]:
             "Always naming one class takes no image. Read AUROC, sensitivity and specificity instead, and choose the "
             "operating point for what an error costs."
         )
-        found.append(Limitation(title, text, "serious"))
+        found.append(Limitation("accuracy_below_baseline", title, text, "serious"))
     elif accuracy.low <= baseline:
         title = f"The accuracy, {accuracy}, is not shown to beat always naming one class, {baseline:.3f}"
         text = (
             "What always naming the most frequent class reaches lies within its interval. Read AUROC, sensitivity and "
             "specificity instead."
         )
-        found.append(Limitation(title, text, "mind"))
+        found.append(Limitation("accuracy_near_baseline", title, text, "mind"))
     return found
 
 
@@ -368,13 +374,15 @@ def _small(headline: Assessment) -> list[Limitation]:
             f"by up to {1 / fewest:.0%}. With 95% certainty the figures lie in these ranges: {told(headline, *names)}. "
             f"Read the ranges, not the figures. {_more_cases(headline)}"
         )
-        return [Limitation(f"Fewer than {FEW_CASES} cases of a class: {', '.join(few)}", text, "serious")]
+        return [Limitation("few_cases", f"Fewer than {FEW_CASES} cases of a class: {', '.join(few)}", text, "serious")]
     if wide:
         text = (
             f"The ranges are 95% intervals; one wider than {WIDE} leaves open whether the classifier is good or poor. "
             f"{_more_cases(headline)}"
         )
-        return [Limitation(f"Figures that are known only roughly: {told(headline, *wide)}", text, "mind")]
+        return [
+            Limitation("wide_intervals", f"Figures that are known only roughly: {told(headline, *wide)}", text, "mind")
+        ]
     return []
 
 
@@ -393,12 +401,12 @@ def _readings(sources: Sources) -> list[Limitation]:
     )
     if readings.checkpoints == 1:
         text = "Nothing was chosen between them, unless settings changed in the meantime because of what was seen."
-        return [Limitation(title, text, "mind")]
+        return [Limitation("repeated_readings", title, text, "mind")]
     text = (
         f"{readings.sentence()} The best of several on the same images is too good by chance. Confirm the one you "
         "choose on images that none of them has seen."
     )
-    return [Limitation(title, text, "serious")]
+    return [Limitation("repeated_readings", title, text, "serious")]
 
 
 def _calibration(headline: Assessment) -> list[Limitation]:
@@ -417,15 +425,18 @@ def _calibration(headline: Assessment) -> list[Limitation]:
     shifted = _class_off(headline)
     if off and whole.is_off:
         direction = "high" if whole.surplus.value > 0 else "low"
+        rule = "probabilities_off"
         title = (
             f"Probabilities are too {direction} on the whole: {whole.predicted:.3f} in the mean, and "
             f"{whole.came_true} came true"
         )
     elif off and tilted:
+        rule = "calibration_slope"
         title = f"{_tilt(slope, positive)}: the calibration slope is {slope}, where 1 is right"
     elif off and shifted:
-        title = shifted
+        rule, title = "class_probabilities_off", shifted
     elif uneven:
+        rule = "uneven_probabilities"
         title = f"Probabilities miss what came true in {missed} of {len(headline.reliability)} ranges"
     else:
         return []
@@ -440,7 +451,7 @@ def _calibration(headline: Assessment) -> list[Limitation]:
         f"reliability figure shows where. {use} Where only the mix of classes differs, prevalence=... re-weights "
         "them; otherwise fit them on images from where the classifier is used."
     )
-    return [Limitation(title, text, "mind")]
+    return [Limitation(rule, title, text, "mind")]
 
 
 def _class_off(headline: Assessment) -> str | None:
@@ -490,13 +501,17 @@ def _sets(headline: Assessment) -> list[Limitation]:
             f"{split_name(rule.split)}, and these are unlike them. Do not rely on it here: fit the sets again on "
             "images from where the classifier is used."
         )
-        found.append(Limitation(f"{promised} {share:.1%}", text, "serious"))
+        found.append(Limitation("label_sets_miss", f"{promised} {share:.1%}", text, "serious"))
     elif wilson_limits(by_class[worst][0], by_class[worst][2])[1] < rule.coverage - GAP:
         text = (
             f"They hold it in {listed}. The promise is kept over all classes together, at the cost of this one, of "
             "which an image has no such promise."
         )
-        found.append(Limitation(f"{promised} {by_class[worst][0]:.1%} of {named(worst)}", text, "serious"))
+        found.append(
+            Limitation(
+                "label_sets_miss_a_class", f"{promised} {by_class[worst][0]:.1%} of {named(worst)}", text, "serious"
+            )
+        )
     if sets.single < sets.n / 2:
         text = (
             f"The others hold several labels ({sets.several:,}) or none ({sets.empty:,}), which both say 'I do not "
@@ -504,7 +519,11 @@ def _sets(headline: Assessment) -> list[Limitation]:
         )
         single = "None" if sets.single == 0 else f"Only {sets.single:,}"
         name = "names" if sets.single < 2 else "name"
-        found.append(Limitation(f"{single} of {counted(sets.n, 'label set')} {name} one label", text, "mind"))
+        found.append(
+            Limitation(
+                "label_sets_undecided", f"{single} of {counted(sets.n, 'label set')} {name} one label", text, "mind"
+            )
+        )
     return found
 
 
@@ -522,7 +541,14 @@ def _of_column(headline: Assessment, column: Subgroups) -> list[Limitation]:
             f"The groups are {listed}. A rank asks for {column.least} {behind} behind each figure. Whether the "
             "classifier serves all alike is not shown."
         )
-        return [Limitation(f"Too few images to compare {len(column.groups)} groups by {column.column}", text, "mind")]
+        return [
+            Limitation(
+                "subgroups_too_small",
+                f"Too few images to compare {len(column.groups)} groups by {column.column}",
+                text,
+                "mind",
+            )
+        ]
     return [_of_gap(column, gap) for gap in gaps if gap.beyond_chance and gap.difference > GAP]
 
 
@@ -540,7 +566,7 @@ def _of_gap(column: Subgroups, gap: Gap) -> Limitation:
         f"The difference is {Estimate(gap.difference, gap.low, gap.high)}. {gap.verdict()} Say so wherever the figures "
         "of all are told, and train on more images of the group that fares worse."
     )
-    return Limitation(title, text, "serious")
+    return Limitation("subgroup_gap", title, text, "serious")
 
 
 def _threshold(headline: Assessment) -> list[Limitation]:
@@ -559,7 +585,7 @@ def _threshold(headline: Assessment) -> list[Limitation]:
             "Nobody chose it: sensitivity and specificity are those of an accident. Fit one on val "
             "(operating_point=youden, or sensitivity>=0.95), never on test."
         )
-    return [Limitation(title, text, "mind")]
+    return [Limitation("unfitted_threshold", title, text, "mind")]
 
 
 _TO_PREVALENCE = "shift to the stated prevalence"
@@ -583,14 +609,14 @@ def _fits(headline: Assessment) -> list[Limitation]:
         weak = [line for line in part.warnings if took_part is None or took_part not in line]
         if weak:
             title = f"Weakly founded: the {name}, fitted on {_fitted_on(name, part.n)} of {split_name(part.split)}"
-            found.append(Limitation(title, " ".join(weak), "mind"))
+            found.append(Limitation("weak_fit", title, " ".join(weak), "mind"))
         if len(weak) < len(part.warnings) and name != _TO_PREVALENCE:  # named by the others
             twice[name] = part.split
     for split in dict.fromkeys(twice.values()):
         names = [name for name, of in twice.items() if of == split]
         on = _fitted_on(names[0], fitted[names[0]].n)  # the label sets come last: images, where anything counts them
         title = f"Fitted on images that were used before ({split}, {on}): {', '.join(names)}"
-        found.append(Limitation(title, f"{at_start(FITTED_TWICE[split])}.", "mind"))
+        found.append(Limitation("fitted_twice", title, f"{at_start(FITTED_TWICE[split])}.", "mind"))
     return found
 
 
@@ -613,7 +639,7 @@ def _prevalence(headline: Assessment) -> list[Limitation]:
             "Where a disease is rarer than here, a larger share of the positive predictions is false. State the "
             f"prevalence where it is to be used (prevalence={example}), and the report re-weights to it."
         )
-        return [Limitation(title, text, "mind")]
+        return [Limitation("prevalence_of_the_sample", title, text, "mind")]
     if all(abs(here[name] - share) <= 0.01 for name, share in deployed.prevalence.items()):
         return []
     precision, npv = deployed.precision, deployed.npv
@@ -622,7 +648,14 @@ def _prevalence(headline: Assessment) -> list[Limitation]:
         f"The images here are {_listed(here)}, and {_predictive_values(headline)} hold for those. That sensitivity and "
         "specificity stay the same elsewhere is an assumption: cases that are rarer are often also milder."
     )
-    return [Limitation(f"The stated prevalence is another, {_listed(deployed.prevalence)}{there}", text, "mind")]
+    return [
+        Limitation(
+            "another_prevalence",
+            f"The stated prevalence is another, {_listed(deployed.prevalence)}{there}",
+            text,
+            "mind",
+        )
+    ]
 
 
 def _predictive_values(headline: Assessment) -> str:
@@ -663,7 +696,7 @@ def _duplicates(n: int, lone: int, groups: int, cases: int, positive: str) -> li
         "Among them are duplicates or near duplicates of each other, which the split kept on one side: they are no "
         f"further cases, and the intervals allow for it. Report {cases:,} independent ones{positive}."
     )
-    return [Limitation(f"{of}, but only {counted(cases, 'independent case')}", text, "mind")]
+    return [Limitation("duplicates", f"{of}, but only {counted(cases, 'independent case')}", text, "mind")]
 
 
 def _patients(n: int, lone: int, groups: int, positive: str) -> list[Limitation]:
@@ -680,7 +713,7 @@ def _patients(n: int, lone: int, groups: int, positive: str) -> list[Limitation]
             "data.group_pattern, data.groups or, in a table, data.group_column; if each image is of "
             "another patient, all is well."
         )
-        found.append(Limitation(title, text, "mind"))
+        found.append(Limitation("unknown_patients", title, text, "mind"))
     named_groups, grouped = groups - lone, n - lone
     if named_groups < grouped:
         title = f"{counted(grouped, 'image')} of only {counted(named_groups, 'group')}"
@@ -689,7 +722,7 @@ def _patients(n: int, lone: int, groups: int, positive: str) -> list[Limitation]
             "Images of one patient or lesion resemble each other, and count for less than as many of different ones. "
             f"The intervals allow for it. Report the number of groups, {named_groups:,}{report}."
         )
-        found.append(Limitation(title, text, "mind"))
+        found.append(Limitation("several_images_of_a_group", title, text, "mind"))
     return found
 
 
@@ -704,7 +737,7 @@ def _one_site(headline: Assessment, others: Sequence[Assessment]) -> list[Limita
         "Classifiers often do worse on another hospital's devices and patients, and nothing here shows by how much. "
         "Evaluate images from elsewhere: python -m medcls.evaluate run=RUN data.root=/other/site"
     )
-    return [Limitation("No images of another site were evaluated", text, "mind")]
+    return [Limitation("one_site", "No images of another site were evaluated", text, "mind")]
 
 
 def _trainings(headline: Assessment, sources: Sources) -> list[Limitation]:
@@ -715,7 +748,7 @@ def _trainings(headline: Assessment, sources: Sources) -> list[Limitation]:
             "set against each other. Read each fold's figures and their mean first. None of these networks is the one "
             "that will be used."
         )
-        return [Limitation(f"The figures mix {headline.table.checkpoint}", text, "mind")]
+        return [Limitation("mixed_networks", f"The figures mix {headline.table.checkpoint}", text, "mind")]
     if sources.config is None or headline.table.checkpoint == ENSEMBLE:
         return []
     folds, seed = sources.config["data"].get("folds"), sources.config.get("seed")
@@ -724,7 +757,7 @@ def _trainings(headline: Assessment, sources: Sources) -> list[Limitation]:
         "Another seed gives other figures, by more than the intervals say: these are of the images alone. Train with "
         "several seeds (-m seed=0,1,2) before you call one setting better than another."
     )
-    return [Limitation(f"One training, with seed {seed}{of}", text, "mind")]
+    return [Limitation("one_training", f"One training, with seed {seed}{of}", text, "mind")]
 
 
 def _opening(headline: Assessment) -> tuple[str, ...]:

@@ -40,8 +40,8 @@ from medcls.report.pages.layout import day_and_time, environment, markdown_envir
 from medcls.report.pages.names import Names
 from medcls.report.pages.parts import Cell, Picture, Sheet, figures_sheet, splits_sheet
 from medcls.report.sources import Drawn, Sources
-from medcls.report.telling import figures as figures_of
 from medcls.report.telling import (
+    Notice,
     isolated,
     key_metrics,
     meaning,
@@ -53,6 +53,7 @@ from medcls.report.telling import (
     unsure_target,
     worse_than_chance,
 )
+from medcls.report.telling import figures as figures_of
 from medcls.statistics.digits import of_probabilities
 from medcls.statistics.metrics import UNFITTED_THRESHOLD, predicted_classes
 from medcls.wording import counted
@@ -123,14 +124,6 @@ class Shown:
     name: str
     picture: Picture
     caption: str
-
-
-@dataclasses.dataclass(frozen=True)
-class Notice:
-    """What must be read before the figures, or beside them."""
-
-    title: str
-    text: str
 
 
 @dataclasses.dataclass(frozen=True)
@@ -308,14 +301,11 @@ def keys(one: Assessment) -> list[Key]:
 
 def notices(one: Assessment) -> list[Notice]:
     """What must stand above the figures of a split."""
-    found = []
-    found += [
-        Notice(*said) for said in (worse_than_chance(one), missed_target(one), unsure_target(one)) if said is not None
-    ]
+    found = [said for said in (worse_than_chance(one), missed_target(one), unsure_target(one)) if said is not None]
     if (part := TOOK_PART.get(one.table.split)) is not None:
-        found.append(Notice("Not a test", f"These are figures of {one.table.split}: {part}."))
+        found.append(Notice("no_test", "Not a test", f"These are figures of {one.table.split}: {part}."))
     if (note := one.metrics.majority_note()) is not None:
-        found.append(Notice("No better than always giving the same answer", note))
+        found.append(Notice("majority_baseline", "No better than always giving the same answer", note))
     return found
 
 

@@ -27,6 +27,15 @@ FEW_FOR_DIGITS = 100
 
 
 @dataclasses.dataclass(frozen=True)
+class Notice:
+    """What must be read before the figures, or beside them; `rule` is a stable identifier of what found it."""
+
+    rule: str
+    title: str
+    text: str
+
+
+@dataclasses.dataclass(frozen=True)
 class Meaning:
     """What a metric is called in a task, and what it says there."""
 
@@ -155,8 +164,8 @@ def operating_point(one: Assessment) -> str:
     return f"{said} Nobody chose this threshold; on other images than these, one can be fitted."
 
 
-def missed_target(one: Assessment) -> tuple[str, str] | None:
-    """Say, in a title and a text, where the target of the operating point was not reached on these images."""
+def missed_target(one: Assessment) -> Notice | None:
+    """Say where the target of the operating point was not reached on these images."""
     point = one.policies.operating_point
     target = None if point is None else point.target
     if point is None or target is None:
@@ -169,29 +178,29 @@ def missed_target(one: Assessment) -> tuple[str, str] | None:
     judged_by = _independent(one, target.kind)
     chance = target.chance_of(1 - reached.value, judged_by, point.cases)
     if reached.high < target.value and chance < BY_CHANCE:
-        title = f"The target was missed: {asked}"
+        rule, title = "target_missed", f"The target was missed: {asked}"
         text = f"The threshold met it on {fitted_on}, where it was fitted, and chance alone does not explain the rest."
     elif reached.high < target.value:
-        title = f"The target was missed: {asked}"
+        rule, title = "target_missed_by_few_cases", f"The target was missed: {asked}"
         few = counted(point.cases, "independent case") if point.cases else "the few cases"
         text = (
             f"The threshold met it on {fitted_on}, where it was fitted. With {few} of "
             f"{target.of(isolated(point.positive_class))} there, chance may explain the rest."
         )
     else:
-        title = f"The target was not reached on these images: {asked}"
+        rule, title = "target_not_reached", f"The target was not reached on these images: {asked}"
         text = f"The threshold met it on {fitted_on}, where it was fitted. Its interval holds the target: maybe luck."
-    return title, text if target.confidence is not None else f"{text} {point.promise}"
+    return Notice(rule, title, text if target.confidence is not None else f"{text} {point.promise}")
 
 
-def unsure_target(one: Assessment) -> tuple[str, str] | None:
-    """Say, in a title and a text, where a target asked for more confidence than its cases on val allow."""
+def unsure_target(one: Assessment) -> Notice | None:
+    """Say where a target asked for more confidence than its cases on val allow."""
     point = one.policies.operating_point
     target = None if point is None else point.target
     if point is None or target is None or not point.is_unsure:
         return None
     text = f"{point.promise} It takes {counted(target.cases_it_takes, 'independent case')}."
-    return f"The confidence that was asked for cannot be had ({target.text})", text
+    return Notice("unsure_target", f"The confidence that was asked for cannot be had ({target.text})", text)
 
 
 def _independent(one: Assessment, kind: str) -> int:
@@ -201,8 +210,8 @@ def _independent(one: Assessment, kind: str) -> int:
     return len(np.unique(groups[positive if kind == "sensitivity" else ~positive]))
 
 
-def worse_than_chance(one: Assessment) -> tuple[str, str] | None:
-    """Say, in a title and a text, that scores are the wrong way round; of chance once in a thousand times."""
+def worse_than_chance(one: Assessment) -> Notice | None:
+    """Say that scores are the wrong way round; of chance once in a thousand times."""
     area = figures(one)["auroc"]
     if not area.value < area.high < UNFITTED_THRESHOLD:  # nor where it is undefined
         return None
@@ -214,7 +223,7 @@ def worse_than_chance(one: Assessment) -> tuple[str, str] | None:
         "the columns of the probabilities, are probably swapped. Look at a few images and their scores before anything "
         "else."
     )
-    return f"Worse than chance: AUROC {area.both}, and 0.5 is a toss of a coin", text
+    return Notice("worse_than_chance", f"Worse than chance: AUROC {area.both}, and 0.5 is a toss of a coin", text)
 
 
 def threshold_shown(one: Assessment) -> str:

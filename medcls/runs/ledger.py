@@ -147,7 +147,10 @@ def _write(path: Path, record: Mapping[str, object]) -> bool:
         with whole(path) as temporary:
             temporary.write_text(json.dumps(record) + "\n", encoding="utf-8")
     except OSError as error:
-        log.warning("this evaluation of test images could not be written down in %s: %s", path.parent, error)
+        extra = {"rule": "reading_not_recorded"}
+        log.warning(
+            "this evaluation of test images could not be written down in %s: %s", path.parent, error, extra=extra
+        )
         return False
     return True
 
@@ -160,7 +163,10 @@ def _read(folder: Path) -> Iterator[tuple[str, str, str]]:
             datetime.datetime.fromisoformat(record["time"])
             yield path.name, record["time"], str(record["checkpoint"])
         except (OSError, ValueError, KeyError, TypeError) as error:
-            log.warning("the record %s of a test evaluation cannot be read (%s): it is not counted", path, error)
+            extra = {"rule": "damaged_record"}
+            log.warning(
+                "the record %s of a test evaluation cannot be read (%s): it is not counted", path, error, extra=extra
+            )
 
 
 def _key(table: Predictions) -> str:

@@ -78,7 +78,8 @@ def remember_images(contents: Iterable[str], run: str, settings: Mapping[str, ob
         with whole(path) as temporary:
             temporary.write_text(json.dumps(record) + "\n", encoding="utf-8")
     except OSError as error:
-        log.warning("the test images of this run could not be remembered in %s: %s", path.parent, error)
+        extra = {"rule": "test_not_recorded"}
+        log.warning("the test images of this run could not be remembered in %s: %s", path.parent, error, extra=extra)
 
 
 def _known(folder: Path, tested: list[str]) -> bool:
@@ -118,7 +119,10 @@ def met_in_training(manifest: Manifest, settings: Mapping[str, object]) -> list[
             run, date, test = (record[key] for key in ("run", "date", "test"))
             same_settings = _plain(record["settings"]) == _plain(settings)
         except (OSError, ValueError, KeyError, TypeError) as error:
-            log.warning("the record %s of an earlier test cannot be read (%s): it is passed over", path, error)
+            extra = {"rule": "damaged_record"}
+            log.warning(
+                "the record %s of an earlier test cannot be read (%s): it is passed over", path, error, extra=extra
+            )
             continue
         paths = tuple(learning.loc[learning["content"].isin(test), "path"])
         if paths:

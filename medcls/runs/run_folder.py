@@ -93,7 +93,8 @@ class RunFolder:
                 return
             self._made, self._was_empty = [], False  # it is the other's
             raise MedclsError(
-                f"Another command is writing into {self.path} just now. Wait for it, or give another hydra.run.dir."
+                f"Another command is writing into {self.path} just now. Wait for it, or give another hydra.run.dir.",
+                kind="run_in_progress",
             ) from error
         self._claim = descriptor
 
@@ -117,17 +118,23 @@ class RunFolder:
         """
         if self.last.exists():
             raise MedclsError(
-                f"{self.path} already holds a run. Go on with it by resume={self.path}, or give another hydra.run.dir."
+                f"{self.path} already holds a run. Go on with it by resume={self.path}, or give another hydra.run.dir.",
+                kind="folder_taken",
             )
         if (self.config.exists() or self.checkpoints.exists() or self.figures.exists()) and not (
             by_training and self.was_left_in_its_first_epoch()
         ):
             what = "an evaluation" if self.report.exists() or self.predictions.exists() else "a run"
-            raise MedclsError(f"{self.path} holds what is left of {what}. Remove it, or give another hydra.run.dir.")
+            raise MedclsError(
+                f"{self.path} holds what is left of {what}. Remove it, or give another hydra.run.dir.",
+                kind="folder_taken",
+            )
         if self.audit_page.exists():
-            raise MedclsError(f"{self.path} already holds an audit. Give another hydra.run.dir.")
+            raise MedclsError(f"{self.path} already holds an audit. Give another hydra.run.dir.", kind="folder_taken")
         if self.comparison_page.exists():
-            raise MedclsError(f"{self.path} already holds a comparison. Give another hydra.run.dir.")
+            raise MedclsError(
+                f"{self.path} already holds a comparison. Give another hydra.run.dir.", kind="folder_taken"
+            )
 
     def was_left_in_its_first_epoch(self) -> bool:
         """Whether there is nothing of a training here but what it wrote before its first epoch was finished."""
@@ -159,7 +166,8 @@ class RunFolder:
         if images is not None and self.path.resolve().is_relative_to(Path(images).resolve()):
             raise MedclsError(
                 f"The run folder {self.path} lies within the folder of images (data.root={images}), where its figures "
-                "would be taken for images. Start from another folder, or give hydra.run.dir a place outside."
+                "would be taken for images. Start from another folder, or give hydra.run.dir a place outside.",
+                kind="run_folder_among_images",
             )
 
     def write_into(self, path: Path) -> None:
@@ -284,7 +292,9 @@ def read_json(path: Path) -> Any:  # noqa: ANN401 - plain data of any shape
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, OSError) as error:
-        raise MedclsError(f"{path} cannot be read ({error}): a run folder's files belong together.") from error
+        raise MedclsError(
+            f"{path} cannot be read ({error}): a run folder's files belong together.", kind="unreadable_file"
+        ) from error
 
 
 def without_nan(content: Any) -> Any:  # noqa: ANN401

@@ -51,7 +51,8 @@ def refuse_references(node: object, where: str) -> None:
         raise MedclsError(
             f"{where} has references ({REFERENCE}...}}) at {', '.join(dict.fromkeys(found))}. medcls saves every value "
             "in its place, so somebody else put them there, and a reference can run code: it is not read. Put the "
-            "values in their places."
+            "values in their places.",
+            kind="reference_in_configuration",
         )
 
 
@@ -76,7 +77,8 @@ def check_targets(node: object, shipped: Mapping[str, Collection[str]], where: s
     if foreign:
         raise MedclsError(
             f"{where} asks to build {', '.join(sorted(set(foreign)))}, which medcls does not ship for that. Whatever "
-            "is named so is run: if you trust where the run folder comes from, add trust=true."
+            "is named so is run: if you trust where the run folder comes from, add trust=true.",
+            kind="foreign_target",
         )
 
 
@@ -123,7 +125,8 @@ def refuse_ways_out(loggers: Mapping[str, object]) -> None:
         parts = {part for path in (PurePosixPath(text), PureWindowsPath(text)) for part in path.parts}
         if ".." in parts or PurePosixPath(text).is_absolute() or PureWindowsPath(text).anchor:
             raise MedclsError(
-                f"{place} is {text!r}, which leads out of the run folder, where loggers write: give a plain name."
+                f"{place} is {text!r}, which leads out of the run folder, where loggers write: give a plain name.",
+                kind="outside_the_run_folder",
             )
 
 
@@ -142,7 +145,8 @@ def refuse_links_out(folder: Path, *, trust: bool) -> None:
         if path.is_symlink() and not path.resolve().is_relative_to(root):
             raise MedclsError(
                 f"{path} is a link to {path.resolve()}, out of the run folder that is written into. Put the file or "
-                "folder itself in its place, or, if you trust where the run folder comes from, add trust=true."
+                "folder itself in its place, or, if you trust where the run folder comes from, add trust=true.",
+                kind="outside_the_run_folder",
             )
 
 

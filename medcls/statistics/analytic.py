@@ -19,6 +19,9 @@ DELONG = "DeLong, on the logit scale"
 NEWCOMBE = "Newcombe's method 5 for the AUROC"
 SIMEL = "Simel's log method"
 MOVER_RATIO = f"MOVER for a ratio, of {WILSON}'s limits of both rates"
+ORDER_STATISTICS = f"order statistics of the threshold, with {WILSON}"
+BOOTSTRAP_OVER = "bootstrap over"
+ONCE = ", each group counted once"
 OF_BOTH_RATES = f"at {WILSON}'s limits of both rates"
 
 # With 20 rows of one class against 200 of the other DeLong covers 0.90 to 0.94, and Newcombe 0.95 to 0.98 (1,500

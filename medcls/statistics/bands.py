@@ -8,6 +8,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 from scipy.sparse import csr_array
 
+from medcls.statistics import causes
 from medcls.statistics.analytic import LEVEL, wilson_limits
 from medcls.statistics.arrays import Floats, Integers
 from medcls.statistics.metrics import check_classes, check_labels, check_probabilities
@@ -195,7 +196,7 @@ def precision_steps(one: OneClass) -> tuple[Floats, Floats]:
 def why_no_band(one: OneClass) -> str:
     """Say why a curve has no band, because too few rows stand behind it; empty where it has one."""
     if one.group_count == 1:
-        return "all images belong to one group"
+        return causes.ONE_GROUP
     counts = {"of the class": one.independent_cases(), "of the others": one.independent_others()}
     few = [f"{number} {which}" for which, number in counts.items() if number < FEW_FOR_BAND]
     unit = "groups" if one.is_grouped else "images"

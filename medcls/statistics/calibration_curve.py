@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 from scipy.special import expit, logit
 from sklearn.linear_model import LogisticRegression
 
+from medcls.statistics import causes
 from medcls.statistics.analytic import Z
 from medcls.statistics.arrays import Floats, Integers
 
@@ -76,10 +77,10 @@ def calibration_curve(predicted: Floats, events: Integers, groups: Integers) -> 
         As of `resampling.group_numbers`.
     """
     if not 0 < events.sum() < len(events):
-        return _none("only one class has rows" if len(events) else "there are no rows")
+        return _none(causes.ONE_CLASS if len(events) else causes.NO_ROWS)
     odds = logit(np.clip(predicted, _EDGE, 1 - _EDGE))
     if np.ptp(odds) == 0:
-        return _none("every row has the same probability")
+        return _none(causes.SAME_PROBABILITY)
     if len(np.unique(groups)) < 2:
         return _none("all rows are of one group")
     rarer = min(len(np.unique(groups[events == which])) for which in (0, 1))

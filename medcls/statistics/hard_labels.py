@@ -87,5 +87,6 @@ def _refusal(labels: NDArray[np.int64], called: NDArray[np.float64], name: str |
         )
     return MedclsError(
         f"{message}. Give each class's probability. If these did come from a network, its outputs are so large that "
-        "they all round to 0 or 1: lower the learning rate, and take the softmax in float64."
+        "they all round to 0 or 1: lower the learning rate, and take the softmax in float64.",
+        kind="hard_labels",
     )

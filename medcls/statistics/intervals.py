@@ -12,10 +12,14 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import expit, logit
 
+from medcls.statistics import causes
 from medcls.statistics.analytic import (
+    BOOTSTRAP_OVER,
     MOVER_RATIO,
     NEWCOMBE,
     OF_BOTH_RATES,
+    ONCE,
+    ORDER_STATISTICS,
     SIMEL,
     WILSON,
     Interval,
@@ -34,7 +38,6 @@ from medcls.statistics.arrays import Floats
 from medcls.statistics.metric_table import (
     BY_IDENTIFIER,
     MACRO,
-    NO_IMAGES,
     Metric,
     estimates,
     kappa_of,
@@ -125,7 +128,7 @@ def split_intervals(split: Split, resamples: int, seed: int) -> pd.DataFrame:
             judged = _Judged(split, metric, name, estimate, of_resamples, drawn.redrawn)
             found[metric.identifier, name] = _interval(judged, found)
     else:
-        found = {(metric.identifier, name): undefined(NO_IMAGES) for metric, name in keys}
+        found = {(metric.identifier, name): undefined(causes.NO_IMAGES) for metric, name in keys}
     rows = [(*key, *dataclasses.astuple(interval)) for key, interval in found.items()]
     return pd.DataFrame(rows, columns=["metric", "class", *(field.name for field in dataclasses.fields(Interval))])
 
@@ -220,7 +223,7 @@ class _Judged:
     @property
     def once(self) -> str:
         """What a formula does with several rows of a group: as if they said nothing beyond the first."""
-        return ", each group counted once" if self.split.clustered else ""
+        return ONCE if self.split.clustered else ""
 
     @property
     def bounds(self) -> tuple[float, float]:
@@ -286,7 +289,7 @@ def _interval(judged: _Judged, found: dict[tuple[str, str], Interval]) -> Interv
     limits = None if certain else _resampled_limits(judged)
     if limits is not None:
         scale = "log" if np.isinf(judged.bounds).any() else "logit"
-        return Interval(estimate, *limits, f"bootstrap over {split.unit}, {scale} scale", n, "; ".join(notes))
+        return Interval(estimate, *limits, f"{BOOTSTRAP_OVER} {split.unit}, {scale} scale", n, "; ".join(notes))
     if certain:
         notes.append("a rate of 0 or 1, whose resamples are all alike")
     elif 2 * lost > len(values):
@@ -423,8 +426,7 @@ def _from_few(judged: _Judged) -> Interval | None:
     high = estimate + float(np.hypot(max(rates[1] - estimate, 0), given[1] - estimate))
     unit = counted(groups, "group" if split.clustered else "image")
     note = f"{unit} set the threshold: fewer than {FEW_FOR_HELD_RATE} are too few for the bootstrap"
-    method = f"order statistics of the threshold, with {WILSON}"
-    return Interval(estimate, max(low, 0.0), min(high, 1.0), method, len(split.labels), note)
+    return Interval(estimate, max(low, 0.0), min(high, 1.0), ORDER_STATISTICS, len(split.labels), note)
 
 
 def _mean_over_classes(judged: _Judged, found: dict[tuple[str, str], Interval]) -> Interval | None:

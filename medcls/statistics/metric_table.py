@@ -13,12 +13,12 @@ from typing import Any, Literal
 
 import numpy as np
 
+from medcls.statistics import causes
 from medcls.statistics.arrays import Floats
 from medcls.statistics.resampling import ratio
 from medcls.statistics.split import AllClasses, OneClass, Split
 
 MACRO = "(macro)"  # in the column `class`: the unweighted mean over classes; a class may well be named "macro"
-NO_IMAGES = "the split has no images"
 INFINITE = math.inf
 
 Counted = AllClasses | OneClass
@@ -110,7 +110,7 @@ class Metric:
     def why(self, counted: Counted) -> str:
         """The reason why it is undefined; empty text where it is not. Of rows counted once."""
         if not counted.n[0]:
-            return NO_IMAGES
+            return causes.NO_IMAGES
         return next((reason for need in self.needs if (reason := need(counted))), "")
 
     def bounds(self, split: Split, of_class: str) -> tuple[float, float]:
@@ -135,12 +135,12 @@ def show_share(value: float, decimals: int) -> str:
 
 def a_case(one: OneClass) -> str:
     """An image of the class."""
-    return "" if one.cases[0] else f"no image of class {one.name!r}"
+    return "" if one.cases[0] else causes.no_image_of(one.name)
 
 
 def another_class(one: OneClass) -> str:
     """An image of any other class."""
-    return "" if one.others[0] else f"no image of any class but {one.name!r}"
+    return "" if one.others[0] else causes.no_image_but_of(one.name)
 
 
 def both_classes(counted: Counted) -> str:
@@ -148,7 +148,7 @@ def both_classes(counted: Counted) -> str:
     if isinstance(counted, OneClass):
         return a_case(counted) or another_class(counted)
     there = counted.support[0] > 0
-    return f"every image is of class {counted.split.classes[int(there.argmax())]!r}" if there.sum() == 1 else ""
+    return causes.all_images_of(counted.split.classes[int(there.argmax())]) if there.sum() == 1 else ""
 
 
 def every_class(whole: AllClasses) -> str:
@@ -160,12 +160,12 @@ def every_class(whole: AllClasses) -> str:
 
 def a_positive(one: OneClass) -> str:
     """An image predicted as the class."""
-    return "" if one.positives[0] else f"no image was called {one.name!r}"
+    return "" if one.positives[0] else causes.none_called(one.name)
 
 
 def a_negative(one: OneClass) -> str:
     """An image predicted as another class."""
-    return "" if one.negatives[0] else f"every image was called {one.name!r}"
+    return "" if one.negatives[0] else causes.all_called(one.name)
 
 
 def both_decisions(counted: Counted) -> str:
@@ -173,17 +173,17 @@ def both_decisions(counted: Counted) -> str:
     if isinstance(counted, OneClass):
         return a_positive(counted) or a_negative(counted)
     called = counted.matrix[0].any(axis=0)
-    return f"every image was called {counted.split.classes[int(called.argmax())]!r}" if called.sum() == 1 else ""
+    return causes.all_called(counted.split.classes[int(called.argmax())]) if called.sum() == 1 else ""
 
 
 def a_false_positive(one: OneClass) -> str:
     """An image of another class predicted as the class."""
-    return "" if one.fp[0] else f"no image of another class was called {one.name!r}, so it is infinite"
+    return "" if one.fp[0] else causes.no_other_called(one.name)
 
 
 def a_true_negative(one: OneClass) -> str:
     """An image of another class that was not predicted as the class."""
-    return "" if one.tn[0] else f"every image of another class was called {one.name!r}"
+    return "" if one.tn[0] else causes.all_others_called(one.name)
 
 
 # ------------------------------------------------------------------ how metrics are computed

@@ -9,9 +9,10 @@ from numpy.typing import ArrayLike
 from sklearn.metrics import roc_curve
 
 from medcls.errors import MedclsError, nearest
+from medcls.statistics import causes
 from medcls.statistics.arrays import Floats, Integers
 from medcls.statistics.hard_labels import check_scores, check_table
-from medcls.statistics.metric_table import METRICS, NO_IMAGES, Counted, Metric, of_whole
+from medcls.statistics.metric_table import METRICS, Counted, Metric, of_whole
 from medcls.statistics.resampling import Ranking
 from medcls.statistics.split import OneClass, Split
 
@@ -127,19 +128,24 @@ def check_classes(classes: Sequence[str], positive: str | None) -> int | None:
         class that does not exist, or one named where there are more than two classes.
     """
     if len(classes) < 2 or len(set(classes)) < len(classes):
-        raise MedclsError(f"The classes are {list(classes)}: give at least two, each once.")
+        raise MedclsError(f"The classes are {list(classes)}: give at least two, each once.", kind="bad_classes")
     if positive is not None and positive not in classes:
         raise MedclsError(
             f"positive_class is {positive!r}, which is not among the classes: {', '.join(classes)}."
-            f"{nearest(positive, classes)}"
+            f"{nearest(positive, classes)}",
+            kind="unknown_class",
         )
     if len(classes) == 2 and positive is None:
         raise MedclsError(
             f"Two classes, {classes[0]!r} and {classes[1]!r}, and nothing says which one is looked for: sensitivity "
-            "and precision would mean nothing. Name it with positive_class."
+            "and precision would mean nothing. Name it with positive_class.",
+            kind="no_positive_class",
         )
     if len(classes) > 2 and positive is not None:
-        raise MedclsError(f"positive_class={positive} with {len(classes)} classes: leave it out, or merge the others.")
+        raise MedclsError(
+            f"positive_class={positive} with {len(classes)} classes: leave it out, or merge the others.",
+            kind="not_binary",
+        )
     return None if positive is None else list(classes).index(positive)
 
 
@@ -164,28 +170,40 @@ def check_probabilities(probabilities: ArrayLike, num_classes: int, names: Seque
         raise MedclsError(
             f"Probabilities are wanted, one for each class, and these are of type {scores.dtype}: predicted class "
             "numbers or hard labels cannot stand in for scores, because the AUROC of hard labels is only the balanced "
-            "accuracy. Give the softmax (or sigmoid) of the network's output."
+            "accuracy. Give the softmax (or sigmoid) of the network's output.",
+            kind="hard_labels",
         )
     if scores.ndim != 2 or scores.shape[1] != num_classes:
         raise MedclsError(
-            f"Probabilities of {num_classes} classes have the shape (n, {num_classes}); these have {scores.shape}."
+            f"Probabilities of {num_classes} classes have the shape (n, {num_classes}); these have {scores.shape}.",
+            kind="wrong_shape",
         )
     scores = scores.astype(np.float64)
     faults = (
-        ("is not finite (the network's output has diverged, or the table is damaged)", ~np.isfinite(scores).all(1)),
-        ("has a value outside 0..1 (logits or percentages?)", ((scores < 0) | (scores > 1)).any(1)),
         (
+            "not_finite",
+            "is not finite (the network's output has diverged, or the table is damaged)",
+            ~np.isfinite(scores).all(1),
+        ),
+        (
+            "not_probabilities",
+            "has a value outside 0..1 (logits or percentages?)",
+            ((scores < 0) | (scores > 1)).any(1),
+        ),
+        (
+            "not_summing_to_one",
             "does not sum to one (independent sigmoids of several labels a picture?)",
             np.abs(scores.sum(1) - 1) > ROUNDING * num_classes,
         ),
     )
-    for fault, rows in faults:
+    for kind, fault, rows in faults:
         if rows.any():
             first = int(np.flatnonzero(rows)[0])
             shown = ", ".join(f"{value:.4g}" for value in scores[first])
             of = "" if names is None else f" ({names[first]})"
             raise MedclsError(
-                f"Row {first} of the probabilities{of} {fault}: {shown}. So do {rows.sum()} row(s) in all."
+                f"Row {first} of the probabilities{of} {fault}: {shown}. So do {rows.sum()} row(s) in all.",
+                kind=kind,
             )
     return scores
 
@@ -204,13 +222,15 @@ def check_labels(labels: ArrayLike, num_classes: int, n: int) -> Integers:
     if indices.dtype.kind not in "iu" or indices.shape != (n,):
         raise MedclsError(
             f"True classes are wanted as {n} whole numbers, one for each row; these have the type {indices.dtype} and "
-            f"the shape {indices.shape}."
+            f"the shape {indices.shape}.",
+            kind="bad_labels",
         )
     outside = (indices < 0) | (indices >= num_classes)
     if outside.any():
         first = int(np.flatnonzero(outside)[0])
         raise MedclsError(
-            f"Row {first} has the class number {indices[first]}, and there are {num_classes} classes, counted from 0."
+            f"Row {first} has the class number {indices[first]}, and there are {num_classes} classes, counted from 0.",
+            kind="bad_labels",
         )
     return indices.astype(np.int64)
 
@@ -311,7 +331,10 @@ def predictive_values_at(prevalence: float, sensitivity: float, specificity: flo
     """
     _check_share("prevalence", prevalence)
     if prevalence in (0, 1):
-        raise MedclsError(f"The prevalence is {prevalence}: where all are cases, or none, there is nothing to predict.")
+        raise MedclsError(
+            f"The prevalence is {prevalence}: where all are cases, or none, there is nothing to predict.",
+            kind="bad_value",
+        )
     found, missed = sensitivity * prevalence, (1 - sensitivity) * prevalence
     cleared, alarmed = specificity * (1 - prevalence), (1 - specificity) * (1 - prevalence)
     return _divide(found, found + alarmed), _divide(cleared, cleared + missed)
@@ -347,12 +370,15 @@ def predicted_classes(
     index = check_classes(classes, positive)
     if index is None:
         if threshold is not None:
-            raise MedclsError(f"A threshold ({threshold}) belongs to a binary task; there are {len(classes)} classes.")
+            raise MedclsError(
+                f"A threshold ({threshold}) belongs to a binary task; there are {len(classes)} classes.",
+                kind="not_binary",
+            )
         return probabilities.argmax(axis=1).astype(np.int64)
     if threshold is None:  # asked in so many words: 0.0 is a threshold too
         threshold = UNFITTED_THRESHOLD
     if isinstance(threshold, bool) or not 0.0 <= threshold <= 1.0:
-        raise MedclsError(f"The threshold is {threshold}: give a probability, from 0 to 1.")
+        raise MedclsError(f"The threshold is {threshold}: give a probability, from 0 to 1.", kind="bad_value")
     return np.where(probabilities[:, index] >= threshold, index, 1 - index).astype(np.int64)
 
 
@@ -442,7 +468,7 @@ def _of_class(one: OneClass) -> dict[str, Value]:
 def _value(metric: Metric, counted: Counted) -> Value:
     """One metric of rows that count once; NaN with the reason where it is undefined, or infinite."""
     if not counted.n[0]:
-        return float("nan"), NO_IMAGES
+        return float("nan"), causes.NO_IMAGES
     value = float(metric.function(counted)[0])
     return (value, "") if np.isfinite(value) else (float("nan"), metric.why(counted))
 
@@ -463,7 +489,7 @@ def _mean(values: Sequence[Value], weights: Iterable[float]) -> Value:
     counted = [(value, reason, weight) for (value, reason), weight in zip(values, weights, strict=True) if weight]
     reasons = dict.fromkeys(reason for _, reason, _ in counted if reason)
     if not counted:
-        return float("nan"), NO_IMAGES
+        return float("nan"), causes.NO_IMAGES
     value = np.average([value for value, _, _ in counted], weights=[weight for _, _, weight in counted])
     return float(value), "; ".join(reasons)
 
@@ -474,4 +500,4 @@ def _divide(above: float, below: float) -> float:
 
 def _check_share(name: str, value: float) -> None:
     if isinstance(value, bool) or not 0.0 <= value <= 1.0:
-        raise MedclsError(f"The {name} is {value}: give a share, from 0 to 1.")
+        raise MedclsError(f"The {name} is {value}: give a share, from 0 to 1.", kind="bad_value")

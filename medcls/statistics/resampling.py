@@ -34,7 +34,9 @@ def group_numbers(groups: Sequence[str] | None, n: int) -> Integers:
     if groups is None:
         return np.arange(n)
     if len(groups) != n:
-        raise MedclsError(f"{n} rows need {n} groups (empty text where unknown); there are {len(groups)}.")
+        raise MedclsError(
+            f"{n} rows need {n} groups (empty text where unknown); there are {len(groups)}.", kind="wrong_shape"
+        )
     names = pd.Series(list(groups), dtype=object)
     # A tuple is no text, so that no name of a group can be taken for a row that stands alone.
     names = pd.Series([name if name else (row,) for row, name in enumerate(names)], dtype=object)
@@ -82,7 +84,9 @@ def bootstrap(statistic: Statistic, labels: Integers, groups: Integers, resample
         No rows, or no resamples.
     """
     if resamples < 2 or not len(labels):
-        raise MedclsError(f"{resamples} resamples of {len(labels)} rows are no bootstrap: ask for 1000 or more.")
+        raise MedclsError(
+            f"{resamples} resamples of {len(labels)} rows are no bootstrap: ask for 1000 or more.", kind="bad_value"
+        )
     redrawn = 0
     parts = [statistic(np.ones((1, len(labels))))[:0]]  # where all draws lose a class, the width of what was asked
     for weights, lost in _resamples(labels, groups, resamples, np.random.default_rng(seed)):

@@ -85,7 +85,8 @@ def check_half_width(value: Any) -> float:  # noqa: ANN401 - what a person typed
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 0.5:
         raise MedclsError(
             f"precision_of_sensitivity is {value!r}: give half the width that its 95% interval may have, above 0 and "
-            "below 0.5, as 0.05."
+            "below 0.5, as 0.05.",
+            kind="bad_value",
         )
     return float(value)
 

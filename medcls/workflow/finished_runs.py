@@ -51,9 +51,12 @@ def find_runs(named: Sequence[Path], split: str) -> list[Path]:
     seen: dict[Path, Path] = {}
     for place in places:
         if (twin := seen.setdefault(table_of(place, split).resolve(), place)) is not place:
-            raise MedclsError(f"{place} was named twice{'' if twin == place else f', also as {twin}'}: name each once.")
+            raise MedclsError(
+                f"{place} was named twice{'' if twin == place else f', also as {twin}'}: name each once.",
+                kind="run_given_twice",
+            )
     if len(places) < 2:
-        raise MedclsError(f"{places[0]} alone cannot be compared: name two runs or more.")
+        raise MedclsError(f"{places[0]} alone cannot be compared: name two runs or more.", kind="too_few_runs")
     missing = [place for place in places if not table_of(place, split).is_file()]
     if missing:
         there = sorted({path.stem for place in missing for path in (place / "predictions").glob("*.csv")})
@@ -61,7 +64,8 @@ def find_runs(named: Sequence[Path], split: str) -> list[Path]:
             f"{len(missing)} of {len(places)} were not evaluated on {split}"
             + (f" (but on {', '.join(there)})" if there else "")
             + f": they have no predictions/{split}.csv. Make it:\n"
-            + "\n".join(f"  python -m medcls.evaluate {typed('run', str(place))} split={split}" for place in missing)
+            + "\n".join(f"  python -m medcls.evaluate {typed('run', str(place))} split={split}" for place in missing),
+            kind="not_evaluated",
         )
     return places
 
@@ -80,11 +84,17 @@ def runs_in(folder: Path) -> list[Path]:
     found = [path for path in below if (path / "predictions").is_dir()]
     if not found:
         raise MedclsError(
-            f"{folder} holds no run: a run folder has config.yaml and predictions/, a folder of runs such folders."
+            f"{folder} holds no run: a run folder has config.yaml and predictions/, a folder of runs such folders.",
+            kind="no_run",
         )
     unfinished = [path.name for path in below if path not in found and (path / "config.yaml").exists()]
     if unfinished:
-        log.warning("left out, because they never finished: %s in %s", ", ".join(unfinished), folder)
+        log.warning(
+            "left out, because they never finished: %s in %s",
+            ", ".join(unfinished),
+            folder,
+            extra={"rule": "unfinished_runs"},
+        )
     return found
 
 
@@ -140,7 +150,8 @@ def check_against_manifest(table: Predictions, path: Path, run: Path) -> None:
         raise MedclsError(
             f"{path} does not fit the run's manifest.csv ({len(table)} rows, and {counted(len(rows), 'image')} in "
             f"{table.split}): {', '.join(said)}. It was cut or changed. Make it anew:\n"
-            f"  python -m medcls.evaluate {typed('run', str(run))} split={table.split}"
+            f"  python -m medcls.evaluate {typed('run', str(run))} split={table.split}",
+            kind="not_the_manifest",
         )
 
 
@@ -163,9 +174,11 @@ def read_configuration(place: Path) -> dict[str, Any] | None:
     try:
         settings = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise MedclsError(f"{path} cannot be read as a configuration ({error}).") from error
+        raise MedclsError(
+            f"{path} cannot be read as a configuration ({error}).", kind="damaged_configuration"
+        ) from error
     if not isinstance(settings, dict):
-        raise MedclsError(f"{path} is not a configuration.")
+        raise MedclsError(f"{path} is not a configuration.", kind="damaged_configuration")
     return settings
 
 
@@ -187,7 +200,10 @@ def own_positive(settings: Mapping[str, Any] | None, place: Path, asked: str | N
     """
     own = None if settings is None else settings.get("positive_class")
     if asked is not None and own is not None and str(own) != asked:
-        raise MedclsError(f"{place} looks for {str(own)!r}, and positive_class is {asked!r}: leave it out for runs.")
+        raise MedclsError(
+            f"{place} looks for {str(own)!r}, and positive_class is {asked!r}: leave it out for runs.",
+            kind="different_positive_class",
+        )
     return None if own is None else str(own)
 
 
@@ -207,7 +223,10 @@ def cross_validations(named: Sequence[Path], positive: str | None) -> list[Cross
     found: list[tuple[Path, list[Path]]] = []
     for folder in named:
         if not folder.is_dir():
-            raise MedclsError(f"{folder} is a file: name the folder of a cross-validation's runs, as of a sweep.")
+            raise MedclsError(
+                f"{folder} is a file: name the folder of a cross-validation's runs, as of a sweep.",
+                kind="no_such_folder",
+            )
         alike: dict[str, list[Path]] = {}
         for place in runs_in(folder):
             alike.setdefault(_but_for_fold_and_seed(place), []).append(place)
@@ -215,7 +234,8 @@ def cross_validations(named: Sequence[Path], positive: str | None) -> list[Cross
     if len(found) < 2:
         raise MedclsError(
             f"{', '.join(map(str, named))}: the runs there differ in nothing but fold and seed, so there is one "
-            'cross-validation: name two, as "cross_validations=[runs/sweepA,runs/sweepB]".'
+            'cross-validation: name two, as "cross_validations=[runs/sweepA,runs/sweepB]".',
+            kind="too_few_runs",
         )
     missing = [(place, split) for _, places in found for place in places for split in [held_out_split(place)]]
     missing = [(place, split) for place, split in missing if not table_of(place, split).is_file()]
@@ -223,7 +243,8 @@ def cross_validations(named: Sequence[Path], positive: str | None) -> list[Cross
         commands = [f"  python -m medcls.evaluate {typed('run', str(place))} split={split}" for place, split in missing]
         raise MedclsError(
             f"{len(missing)} run(s) were not evaluated on the images that they held out. Evaluate them (a sweep with "
-            "evaluate_test=true does so itself):\n" + "\n".join(commands)
+            "evaluate_test=true does so itself):\n" + "\n".join(commands),
+            kind="not_evaluated",
         )
     configurations = [read_configuration(places[0]) for _, places in found]
     told = differences([None if one is None else _without_fold_and_seed(one) for one in configurations])
@@ -253,7 +274,9 @@ def _fold(place: Path, positive: str | None) -> Fold:
     fold = (settings.get("data") or {}).get("fold")
     others = sum(sizes.get(name, 0) for name in ("train", "val", "calibration"))
     if not others or not isinstance(settings.get("seed"), int):
-        raise MedclsError(f"{place}: splits.csv counts no training image, or config.yaml has no seed: it is no fold.")
+        raise MedclsError(
+            f"{place}: splits.csv counts no training image, or config.yaml has no seed: it is no fold.", kind="no_fold"
+        )
     threshold = None if point is None else point.threshold
     return Fold(settings["seed"], fold, table, threshold, others, leak(place, held_out_split(place)))
 
@@ -267,7 +290,8 @@ def _images_of_splits(place: Path) -> dict[str, int]:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise MedclsError(
             f"{path} does not say how many images this run was trained on ({error!r}): a cross-validation is compared "
-            "from the folders that its trainings wrote."
+            "from the folders that its trainings wrote.",
+            kind="no_fold",
         ) from error
 
 
@@ -275,7 +299,7 @@ def _but_for_fold_and_seed(place: Path) -> str:
     """A run's settings without what differs between the runs of one cross-validation."""
     settings = read_configuration(place)
     if settings is None:
-        raise MedclsError(f"{place} has no config.yaml, which says of which fold and seed it is.")
+        raise MedclsError(f"{place} has no config.yaml, which says of which fold and seed it is.", kind="no_fold")
     flat = _flat(_without_fold_and_seed(settings))
     kept = {key: value for key, value in flat.items() if not _is_not_told(key)}
     return json.dumps(kept, sort_keys=True, default=str)
@@ -305,7 +329,9 @@ def operating_point(place: Path, table: Predictions) -> OperatingPoint | None:
         stored = json.loads(path.read_text(encoding="utf-8"))["operating_point"]
         point = None if stored is None else OperatingPoint.from_plain(stored)
     except (ValueError, KeyError, TypeError) as error:
-        raise MedclsError(f"{path} holds no operating point that can be read ({error!r}).") from error
+        raise MedclsError(
+            f"{path} holds no operating point that can be read ({error!r}).", kind="damaged_operating_point"
+        ) from error
     if point is None or not point.is_fitted:
         return not_fitted(table)
     if point.checkpoint != table.checkpoint or point.positive_class != table.positive:
@@ -313,6 +339,7 @@ def operating_point(place: Path, table: Predictions) -> OperatingPoint | None:
             "%s: its operating point was fitted with checkpoint %s for %r; the predictions come from %s and look for "
             "%r. Instead 0.5 is used, not fitted.",
             place, point.checkpoint or "(none)", point.positive_class, table.checkpoint or "(none)", table.positive,
+            extra={"rule": "different_checkpoints"},
         )  # fmt: skip
         return not_fitted(table)
     return point

@@ -106,6 +106,7 @@ def of_data(data: ImageDataModule) -> dict[str, Figure]:
             "%d of %d training images drawn at random are of one value throughout: does data.window=%s lie where the "
             "values are that these files store?",
             flat, drawn, preprocessing.to_plain()["window"],
+            extra={"rule": "flat_images"},
         )  # fmt: skip
     columns = {f"{name}: images": name for name in manifest.classes}
     table = split_table(manifest).set_index("split")[list(columns)].rename(columns=columns)
@@ -178,7 +179,7 @@ def of_training(
     if history.empty:
         return
     if (alarm := plots.overfitting_alarm(history)) is not None:
-        log.warning(alarm)
+        log.warning(alarm, extra={"rule": "overfitting"})
     scores = history.dropna(subset=monitor).groupby("epoch")[monitor].last()
     caption = f"{len(scores)} epochs, checkpoint chosen by {monitor}"
     drawing.save(

@@ -96,22 +96,29 @@ class Telling:
         """
         asked = settings["report"]
         if not isinstance(asked, Mapping):
-            raise MedclsError(f"report is {asked!r}: give its settings one by one, as report.images=false.")
+            raise MedclsError(
+                f"report is {asked!r}: give its settings one by one, as report.images=false.", kind="bad_value"
+            )
         if not isinstance(asked["images"], bool):
-            raise MedclsError(f"report.images is {asked['images']!r}: give true or false.")
+            raise MedclsError(f"report.images is {asked['images']!r}: give true or false.", kind="bad_value")
         if asked["paths"] not in ("shown", "hidden"):
-            raise MedclsError(f"report.paths is {asked['paths']!r}: choose shown or hidden.")
+            raise MedclsError(f"report.paths is {asked['paths']!r}: choose shown or hidden.", kind="bad_value")
         if not isinstance(settings["ordered"], list | None):
-            raise MedclsError(f"ordered is {settings['ordered']!r}: list the classes, as '[mild, moderate, severe]'.")
+            raise MedclsError(
+                f"ordered is {settings['ordered']!r}: list the classes, as '[mild, moderate, severe]'.",
+                kind="bad_value",
+            )
         if settings["aggregate"] not in (None, "mean", "max", "median"):
-            raise MedclsError(f"aggregate is {settings['aggregate']!r}: choose mean, max or median, or null.")
+            raise MedclsError(
+                f"aggregate is {settings['aggregate']!r}: choose mean, max or median, or null.", kind="bad_value"
+            )
         coverage, resamples, seed = settings["coverage"], settings["resamples"], settings["seed"]
         if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
-            raise MedclsError(f"seed is {seed!r}: give a whole number, at least 0.")
+            raise MedclsError(f"seed is {seed!r}: give a whole number, at least 0.", kind="bad_value")
         if isinstance(coverage, bool) or not isinstance(coverage, int | float) or not 0 < coverage < 1:
-            raise MedclsError(f"coverage is {coverage!r}: give a share above 0 and below 1, as 0.9.")
+            raise MedclsError(f"coverage is {coverage!r}: give a share above 0 and below 1, as 0.9.", kind="bad_value")
         if isinstance(resamples, bool) or not isinstance(resamples, int) or resamples < 100:
-            raise MedclsError(f"resamples is {resamples!r}: give a whole number, at least 100.")
+            raise MedclsError(f"resamples is {resamples!r}: give a whole number, at least 100.", kind="bad_value")
         return cls(
             operating_point=parse_policy(str(settings["operating_point"])).text,
             calibrate=_calibrate(settings["calibrate"]),
@@ -373,7 +380,8 @@ def sources_of_run(
     except (ValueError, KeyError) as error:
         raise MedclsError(
             f"{run.path}: the metrics in logs, splits.csv or model.txt are damaged ({error!r}). Bring them back as the "
-            "training wrote them, or remove them: the report then goes without."
+            "training wrote them, or remove them: the report then goes without.",
+            kind="damaged_file",
         ) from error
     return Sources(
         name=named[0],
@@ -436,9 +444,11 @@ def _read_record(path: Path, wanted: Sequence[str]) -> dict[str, Any] | None:
     try:
         record = read_json(path)
     except MedclsError as error:
-        raise MedclsError(f"{error} {way_out}") from error
+        raise MedclsError(f"{error} {way_out}", kind=error.kind) from error
     if record is not None and not (isinstance(record, dict) and set(wanted) <= set(record)):
-        raise MedclsError(f"{path} is not what a training wrote: it should hold {', '.join(wanted)}. {way_out}")
+        raise MedclsError(
+            f"{path} is not what a training wrote: it should hold {', '.join(wanted)}. {way_out}", kind="damaged_file"
+        )
     return record
 
 
@@ -510,7 +520,8 @@ def show(results: Results, readings: Readings | None, of: str = "Best checkpoint
     """Print what each split says of a classifier, side by side; and what is undefined, or worthless, and why."""
     for said in (worse_than_chance(results.headline), missed_target(results.headline)):
         if said is not None:
-            log.warning("%s: %s. %s", results.headline.table.name, *said)
+            name = results.headline.table.name
+            log.warning("%s: %s. %s", name, said.title, said.text, extra={"rule": said.rule})
     columns: dict[str, list[str]] = {}
     names = [name for name in SHOWN if name in results.headline.metrics.values]
     for one in results.splits:
@@ -523,7 +534,7 @@ def show(results: Results, readings: Readings | None, of: str = "Best checkpoint
     for one in results.splits:
         log.info("%s", one.table.caption())
         if (alike := too_alike(one.table)) is not None:
-            log.warning(alike)
+            log.warning(alike, extra={"rule": "one_answer"})
         undefined = [name for name in one.metrics.reasons if "/" not in name]
         if undefined:
             reasons = one.metrics.why(undefined)
@@ -533,7 +544,7 @@ def show(results: Results, readings: Readings | None, of: str = "Best checkpoint
     if (needed := results.headline.cases_needed) is not None:
         log.info("%s", needed.sentence())
     if readings is not None:
-        log.info("%s", readings.sentence())
+        log.info("%s", readings.sentence(), extra={"rule": "test_readings"})
 
 
 def _with_interval(one: Assessment, name: str) -> str:
@@ -552,7 +563,9 @@ def _calibrate(value: Any) -> str:  # noqa: ANN401 - what a person typed
     """The method; true and false stand for the temperature and none, as they did before there were several."""
     method = ("temperature" if value else "none") if isinstance(value, bool) else value
     if method not in METHODS:
-        raise MedclsError(f"calibrate is {value!r}: choose {', '.join(METHODS[:-1])} or {METHODS[-1]}.")
+        raise MedclsError(
+            f"calibrate is {value!r}: choose {', '.join(METHODS[:-1])} or {METHODS[-1]}.", kind="bad_value"
+        )
     return str(method)
 
 
@@ -560,7 +573,10 @@ def _prevalence(value: Any) -> float | dict[str, float] | None:  # noqa: ANN401 
     shares = value if isinstance(value, Mapping) else {"": value}
     for share in shares.values():
         if value is not None and (isinstance(share, bool) or not isinstance(share, int | float) or not 0 < share < 1):
-            raise MedclsError(f"prevalence is {value!r}: give shares above 0 and below 1, as 0.02 or '{{ill: 0.02}}'.")
+            raise MedclsError(
+                f"prevalence is {value!r}: give shares above 0 and below 1, as 0.02 or '{{ill: 0.02}}'.",
+                kind="bad_value",
+            )
     if value is None:
         return None
     return {str(name): float(share) for name, share in value.items()} if isinstance(value, Mapping) else float(value)

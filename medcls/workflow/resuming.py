@@ -42,7 +42,8 @@ def has_ended(run: RunFolder, wanted: int, formerly: int) -> bool:
     if wanted < epochs:
         raise MedclsError(
             f"{run.path} has {counted(epochs, 'epoch')} behind it, and trainer.max_epochs={wanted} is fewer. To train "
-            f"on, give more than {epochs}; to take it as it is, leave trainer.max_epochs out."
+            f"on, give more than {epochs}; to take it as it is, leave trainer.max_epochs out.",
+            kind="fewer_epochs",
         )
     return wanted == epochs or (stopped and wanted == formerly)
 
@@ -54,6 +55,7 @@ def say_how_it_ended(run: RunFolder, patience: int | None, monitor: str) -> int:
         log.info(
             "early stopping ended the training after %s: %s without a better %s (early_stopping=%d)",
             counted(epochs, "epoch"), counted(patience or 0, "epoch"), monitor, patience,
+            extra={"rule": "stopped_early"},
         )  # fmt: skip
     return epochs
 
@@ -111,9 +113,14 @@ def start_over(run: RunFolder, config: str) -> None:
     if run.best.is_file() and (not run.config.is_file() or run.config.read_text(encoding="utf-8") != config):
         raise MedclsError(
             f"{run.path} holds a checkpoints/best.ckpt of other settings, and no last.ckpt to go on with. Give another "
-            "hydra.run.dir, or remove it."
+            "hydra.run.dir, or remove it.",
+            kind="folder_taken",
         )
-    log.warning("%s holds what is left of a run that never finished an epoch: it is begun anew", run.path)
+    log.warning(
+        "%s holds what is left of a run that never finished an epoch: it is begun anew",
+        run.path,
+        extra={"rule": "started_over"},
+    )
 
 
 def identity(settings: Mapping[str, Any], manifest: Manifest) -> str:
@@ -168,11 +175,13 @@ def _check_images(run: RunFolder, manifest: Manifest) -> None:
     old_classes, new_classes = sorted(set(before["label"])), sorted(set(now["label"]))
     if old_classes != new_classes:
         raise MedclsError(
-            f"The run was made with the classes {', '.join(old_classes)}; the data now has {', '.join(new_classes)}."
+            f"The run was made with the classes {', '.join(old_classes)}; the data now has {', '.join(new_classes)}.",
+            kind="classes_changed",
         )
     both = before.merge(now, how="outer", indicator=True)
     changed = sorted(set(both.loc[both["_merge"] != "both", "path"]))
     raise MedclsError(
         f"{len(changed)} image(s) differ from those the run began with, such as {changed[0]}: resuming would mix two "
-        "experiments. Bring the data back, or start a new run."
+        "experiments. Bring the data back, or start a new run.",
+        kind="images_changed",
     )

@@ -59,7 +59,7 @@ def start_log(verbose: bool = False) -> None:
         `verbose` is neither true nor false.
     """
     if not isinstance(verbose, bool):
-        raise MedclsError(f"verbose is {verbose!r}: give true or false.")
+        raise MedclsError(f"verbose is {verbose!r}: give true or false.", kind="bad_value")
     log = logging.getLogger("medcls")
     log.setLevel(logging.DEBUG)
     log.propagate = False

@@ -16,6 +16,8 @@ from medcls.auditing.findings import LEVELS, Finding, Pair
 from medcls.auditing.page import ROWS_SHOWN, page
 from medcls.auditing.record import record
 from medcls.data.manifest import Manifest, read_exclusions
+from medcls.data.reading.images import UnreadableImage
+from medcls.data.reading.thumbnails import thumbnail
 from medcls.data.sources.folders import from_folders
 from medcls.data.splits.split import split
 from medcls.preprocessing import Decoding
@@ -53,7 +55,12 @@ def test_every_finding_is_there_with_its_level_under_an_anchor_of_its_own(manife
     for item in findings:
         assert item.title in reader.text
     assert "2 errors and 1 warning" in reader.text
-    assert "research" in reader.text and "not a medical device" in reader.text
+
+
+@pytest.mark.wording
+def test_the_page_says_what_medcls_is_for(manifest):
+    text = read(laid_out(manifest, [])).text
+    assert "research" in text and "not a medical device" in text
 
 
 def test_names_cannot_become_tags(manifest):
@@ -87,8 +94,9 @@ def test_a_picture_keeps_its_aspect_and_is_small(manifest, picture):
 
 def test_a_file_that_cannot_be_shown_says_why(manifest):
     (manifest.root / "cut.png").write_bytes(b"")
-    reader = read(laid_out(manifest, [finding(images=("cut.png",))]))
-    assert "the file is empty" in reader.text
+    with pytest.raises(UnreadableImage) as refused:
+        thumbnail(manifest.root / "cut.png", Decoding())
+    assert refused.value.reason in read(laid_out(manifest, [finding(images=("cut.png",))])).text
 
 
 def test_without_pictures(manifest):
@@ -121,7 +129,7 @@ def test_without_names(manifest):
 
 def test_long_tables_say_how_much_is_left(manifest):
     table = pd.DataFrame({"n": range(ROWS_SHOWN + 7)})
-    assert "7 more in audit.json" in read(laid_out(manifest, [finding(table=table)])).text
+    assert "7 more" in read(laid_out(manifest, [finding(table=table)])).text
 
 
 def test_cells_read_as_figures(manifest):
@@ -173,5 +181,5 @@ def test_the_list_of_exclusions_is_read_back(tmp_path):
     assert read_exclusions(Path(tmp_path / "exclude.txt")) == kept
     assert listed == len(kept)
     assert unlisted == ["two\nlines.png", "# comment.png"]
-    assert "# second: 3 of 25 images are second" in text
+    assert f"# second: {findings[1].title}" in text
     assert exclusions([finding()]) == ("", 0, [])

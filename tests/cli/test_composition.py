@@ -12,6 +12,7 @@ from hydra._internal.utils import get_args_parser
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
+from refusals import refused
 
 from medcls.cli import entry_point, overrides, resume, shipped
 from medcls.errors import MedclsError
@@ -55,9 +56,15 @@ def test_a_value_with_odd_characters_works_or_the_exact_form_is_shown(value):
         assert read_as(f"data.name={value}") == value
 
 
-@pytest.mark.parametrize("value", ["/images/乳腺癌", "/a=b", "/a,b", "/a[1]/b"])
-def test_the_form_is_shown_where_hydra_would_balk(value):
-    with pytest.raises(MedclsError, match="data.name"):
+@pytest.mark.parametrize(
+    ("value", "kind"),
+    [
+        ("/images/乳腺癌", "needs_quotes"), ("/a=b", "needs_quotes"), ("/a,b", "several_values"),
+        ("/a[1]/b", "needs_quotes"),
+    ],
+)  # fmt: skip
+def test_the_form_is_shown_where_hydra_would_balk(value, kind):
+    with refused(kind, f"data.name='{value}'"):
         overrides.readable([f"data.name={value}"])
 
 
@@ -87,7 +94,7 @@ def test_what_hydra_reads_as_it_was_meant_is_left_to_it(argument):
 def test_several_values_of_a_text_setting_are_a_sweep_with_m_alone():
     assert overrides.readable(["-m", "data.root=/a,/b"]) == ["-m", "data.root=/a,/b"]
     assert read_as("data.root=/a,/b") == "/a,/b"
-    with pytest.raises(MedclsError, match="quotes within quotes"):
+    with refused("needs_quotes", "data.path_template='{a}.jpg,{b}.jpg'"):
         overrides.readable(["-m", "data.path_template={a}.jpg,{b}.jpg"])
 
 
@@ -107,7 +114,7 @@ def test_a_template_reaches_the_configuration_as_typed_at_a_shell():
 
 def test_a_sweep_needs_no_help():
     overrides.readable(["-m", "model=mobilenetv3,mobilenetv2", "seed=0,1"])
-    with pytest.raises(MedclsError, match="add -m"):
+    with refused("several_values", "model=mobilenetv3,mobilenetv2", " -m"):
         overrides.readable(["model=mobilenetv3,mobilenetv2"])
 
 
@@ -228,7 +235,7 @@ def test_shipped_targets_are_what_the_files_name():
     targets = shipped.shipped_targets()
     assert targets["trainer"] == {"lightning.Trainer"}
     assert "medcls.models.mobilenetv3.mobilenetv3_large" in targets["model.network"]
-    with pytest.raises(MedclsError, match=r"os\.system.*trust=true"):
+    with refused("foreign_target", "os.system", "optimizer", "trust=true"):
         stored.check_targets({"optimizer": {"_target_": "os.system"}}, targets, "The configuration")
     stored.check_targets(OmegaConf.to_container(composed(), resolve=False), targets, "The configuration")
 
@@ -248,25 +255,21 @@ def test_help_names_the_command_and_lists_our_groups_and_no_others(monkeypatch, 
 
 
 @pytest.mark.parametrize(
-    ("argument", "says"),
+    ("argument", "names"),
     [
-        (
-            "logger=null",
-            "logger=null: nothing would be left of logger, and every command that has it needs one",
-        ),
-        ("model=null", "choose among model=efficientnet_b0, model=inception_resnet_v2, "),
-        ("data=null", "nothing would be left of data"),
-        ("~logger", "~logger: nothing would be left of logger"),
-        ("~data", "~data: nothing would be left of data"),
-        ("trainer=null", "choose among trainer=default."),
-        ("data/augmentation=null", "choose among data/augmentation="),
-        ("model=mobilenetv3,null", "nothing would be left of model"),
+        ("logger=null", ("logger=csv",)),
+        ("model=null", ("model=efficientnet_b0, model=inception_resnet_v2, ",)),
+        ("data=null", ("data=folder",)),
+        ("~logger", ("logger=csv",)),
+        ("~data", ("data=folder",)),
+        ("trainer=null", ("trainer=default",)),
+        ("data/augmentation=null", ("data/augmentation=",)),
+        ("model=mobilenetv3,null", ("model=efficientnet_b0",)),
     ],
 )
-def test_a_group_that_is_taken_away_is_a_sentence(argument, says):
-    with pytest.raises(MedclsError) as refused:
+def test_a_group_that_is_taken_away_is_a_sentence(argument, names):
+    with refused("no_such_choice", f"{argument}:", *names):
         overrides.with_groups(["-m", "data.root=/a", argument, "seed=null"], "train")
-    assert says in str(refused.value)
 
 
 def test_a_group_that_is_none_by_default_may_be_null():

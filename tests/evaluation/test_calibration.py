@@ -1,17 +1,21 @@
 import json
+import re
 
 import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from refusals import refused
 from scipy.optimize import minimize
 from scipy.special import expit, logit, softmax
 from scipy.stats import norm
 from sklearn.metrics import log_loss
 
-from medcls.errors import MedclsError
 from medcls.evaluation.calibration import (
+    COLDEST,
+    ERROR_GROUPS,
+    HOTTEST,
     LINE,
     Calibration,
     _ResampledLine,
@@ -24,8 +28,9 @@ from medcls.evaluation.calibration import (
     reliability_table,
     shift_prior,
 )
-from medcls.evaluation.predictions import Predictions, from_logits
-from medcls.statistics.analytic import wilson_limits
+from medcls.evaluation.predictions import FEW_ROWS, FITTED_TWICE, Predictions, from_logits
+from medcls.statistics import causes
+from medcls.statistics.analytic import BOOTSTRAP_OVER, wilson_limits
 from medcls.statistics.intervals import intervals
 
 BINARY = ("benign", "malignant")
@@ -106,15 +111,15 @@ def test_probabilities_stand_in_where_there_are_no_logits(classes):
 
 @pytest.mark.parametrize("split", ["test", "Test", "held_out", "external"])
 def test_p44_a_temperature_is_not_fitted_on_test(split):
-    with pytest.raises(MedclsError, match=f"temperature was to be fitted on the split '{split}'"):
+    with refused("fitted_on_the_result", f"'{split}'"):
         fit_temperature(drawn(60, split=split))
 
 
 def test_p44_a_temperature_keeps_its_origin_and_goes_nowhere_else():
     calibration = fit_temperature(drawn(40, split="val"))
-    assert "fewer than 50" in calibration.warnings[0] and "chose the checkpoint" in calibration.warnings[1]
+    assert str(FEW_ROWS) in calibration.warnings[0] and FITTED_TWICE["val"] in calibration.warnings[1]
     assert Calibration.from_plain(json.loads(json.dumps(calibration.to_plain()))) == calibration
-    with pytest.raises(MedclsError, match="temperature was fitted with checkpoint abc"):
+    with refused("different_checkpoints", "temperature", "abc", "def"):
         calibration.apply(drawn(40, split="test", checkpoint="def"))
 
 
@@ -124,7 +129,7 @@ def test_separated_rows_show_nothing_of_calibration():
     table = from_logits(rows.assign(group="", split="val"), np.arange(60), logits, BINARY, "malignant", "abc")
     calibration = fit_temperature(table)
     assert calibration.temperature == 1.0 and calibration.before == calibration.after
-    assert "called wrongly" in calibration.warnings[-1]
+    assert "temperature" in calibration.warnings[-1] and "1." in calibration.warnings[-1]
 
 
 def test_the_end_of_the_range_is_told():
@@ -132,7 +137,7 @@ def test_the_end_of_the_range_is_told():
     noise = table.rows.assign(label=np.array(BINARY)[1 - table.logits().argmax(1)])  # worse than chance
     calibration = fit_temperature(Predictions(noise, BINARY, "malignant"))
     assert calibration.temperature == pytest.approx(100, rel=0.001)
-    assert "end of the range" in calibration.warnings[-1]
+    assert f"{COLDEST:g} to {HOTTEST:g}" in calibration.warnings[-1]
 
 
 def test_reliability_counts_every_row_once():
@@ -227,7 +232,7 @@ def test_the_calibration_error_agrees_with_its_formula():
     assert error(scores, events) == pytest.approx(np.sqrt(by_hand), rel=1e-9)
     assert error(np.full(40, 0.5), np.arange(40) % 2) == 0
     assert np.isnan(error([], []))
-    with pytest.raises(MedclsError, match="at least one"):
+    with refused("bad_value", "0 bins"):
         error(scores, events, bins=0)
 
 
@@ -248,11 +253,9 @@ def test_a_calibration_error_of_few_of_the_rows_is_undefined_with_the_reason():
     assert np.isnan(error(scores, events, groups))
     found = calibration_figures(of_scores(scores, events, groups.astype(str)), resamples=20)
     said = found.set_index("metric").loc["calibration_error"]
-    assert (
-        np.isnan(said["estimate"]) and said["note"] == "too many images of one group have nearly the same probability"
-    )
+    assert np.isnan(said["estimate"]) and "group" in said["note"]
     few = calibration_figures(of_scores(scores[:19], np.arange(19) % 2), resamples=20).set_index("metric")
-    assert few.loc["calibration_error", "note"] == "of fewer than 20 independent cases it would be noise"
+    assert str(ERROR_GROUPS) in few.loc["calibration_error", "note"]
 
 
 @settings(max_examples=25, deadline=None)
@@ -288,14 +291,14 @@ def test_the_calibration_line_finds_what_made_the_events():
 
 def test_a_line_through_nothing_is_nan_with_the_reason():
     scores = np.array([0.1, 0.2, 0.6, 0.9])
-    for events, said in (([0, 0, 0, 0], "one class"), ([0, 0, 1, 1], "separated"), ([1, 1, 0, 0], "separated")):
+    for events, said in (([0, 0, 0, 0], causes.ONE_CLASS), ([0, 0, 1, 1], "separated"), ([1, 1, 0, 0], "separated")):
         line = calibration_line(scores, np.array(events))
         assert np.isnan(line.slope) and np.isnan(line.intercept) and said in line.reason
     flat = calibration_line(np.full(4, 0.5), np.array([1, 0, 0, 0]))
-    assert "same probability" in flat.reason and flat.in_the_large == pytest.approx(logit(0.25))
+    assert flat.reason == causes.SAME_PROBABILITY and flat.in_the_large == pytest.approx(logit(0.25))
     nearly = calibration_line(0.3 + 1e-9 * np.arange(4), np.array([1, 0, 0, 1]))
-    assert "nearly the same probability" in nearly.reason and np.isnan([nearly.slope, nearly.intercept]).all()
-    assert "no rows" in calibration_line(np.zeros(0), np.zeros(0, np.int64)).reason
+    assert "nearly" in nearly.reason and np.isnan([nearly.slope, nearly.intercept]).all()
+    assert calibration_line(np.zeros(0), np.zeros(0, np.int64)).reason == causes.NO_ROWS
     assert calibration_line(np.array([0.0, 1.0, 0.0, 1.0, 0.5]), np.array([1, 1, 0, 0, 1])).slope == pytest.approx(
         0, abs=1e-6
     )
@@ -329,18 +332,18 @@ def test_the_same_prevalence_changes_nothing():
 
 
 @pytest.mark.parametrize(
-    ("trained", "deployed", "said"),
+    ("trained", "deployed", "wrong"),
     [
-        ({"malignant": 0.5}, {"malignent": 0.1}, "deployed prevalence names 'malignent'.*Did you mean malignant"),
-        ({}, {"malignant": 0.1}, "trained prevalence says nothing of benign, malignant"),
-        ({"malignant": 0.5}, {"malignant": 1.2}, "benign -0.2, malignant 1.2"),
-        ({"malignant": 0.5}, {"malignant": float("nan")}, "shares from 0 to 1"),
-        ({"malignant": 0.5}, {"malignant": 0.4, "benign": 0.4}, "sum to one"),
-        ({"malignant": 0.0}, {"malignant": 0.1}, "trained share of 'malignant' is 0"),
+        ({"malignant": 0.5}, {"malignent": 0.1}, ("unknown_class", "deployed", "'malignent'", "malignant")),
+        ({}, {"malignant": 0.1}, ("class_missing", "trained", "benign, malignant")),
+        ({"malignant": 0.5}, {"malignant": 1.2}, ("bad_value", "benign -0.2, malignant 1.2")),
+        ({"malignant": 0.5}, {"malignant": float("nan")}, ("bad_value", "malignant nan")),
+        ({"malignant": 0.5}, {"malignant": 0.4, "benign": 0.4}, ("bad_value", "benign 0.4, malignant 0.4")),
+        ({"malignant": 0.0}, {"malignant": 0.1}, ("class_without_images", "trained", "'malignant'")),
     ],
 )
-def test_a_prevalence_that_is_none_is_refused_in_words(trained, deployed, said):
-    with pytest.raises(MedclsError, match=said):
+def test_a_prevalence_that_is_none_is_refused(trained, deployed, wrong):
+    with refused(*wrong):
         shift_prior(drawn(10), trained, deployed)
 
 
@@ -363,7 +366,7 @@ def test_calibration_figures_are_those_of_their_functions_in_the_columns_of_the_
     assert set(found["class"]) == {table.positive}
     of_line = found[:3]
     assert (of_line["low"] < of_line["estimate"]).all() and (of_line["estimate"] < of_line["high"]).all()
-    assert of_line["method"].str.startswith("bootstrap over rows").all() and (found["n"] == 400).all()
+    assert of_line["method"].str.startswith(f"{BOOTSTRAP_OVER} rows").all() and (found["n"] == 400).all()
     assert calibration_figures(table, resamples=200).equals(found)
     assert not calibration_figures(table, resamples=200, seed=1).equals(found)
 
@@ -372,7 +375,7 @@ def test_what_is_never_below_0_has_no_interval_that_could_not_hold_0():
     found = calibration_figures(drawn(300), resamples=50).set_index("metric")
     for metric in ("ici", "e50", "e90", "calibration_error", "calibration_test"):
         assert np.isnan(found.loc[metric, ["low", "high"]].astype(float)).all(), metric
-    assert "perfectly calibrated model would show" in found.loc["ici", "note"]
+    assert re.search(r"0\.0\d\d", found.loc["ici", "note"]), "what a perfectly calibrated model would show"
     assert "chi-squared" in found.loc["calibration_test", "method"]
 
 
@@ -401,7 +404,7 @@ def test_copies_in_one_group_do_not_narrow_calibration_figures():
     groups = [f"p{row // 4}" for row in range(600)]
     often = calibration_figures(of_scores(np.repeat(scores, 4), np.repeat(events, 4), groups), resamples=500)
     np.testing.assert_allclose(often["high"] - often["low"], once["high"] - once["low"], rtol=0.02)
-    assert often["method"][:3].str.startswith("bootstrap over groups").all()
+    assert often["method"][:3].str.startswith(f"{BOOTSTRAP_OVER} groups").all()
     p = [found.set_index("metric").loc["calibration_test", "estimate"] for found in (once, often)]
     assert p[1] == pytest.approx(p[0], rel=0.35), "copies of rows are no evidence"
 
@@ -437,7 +440,7 @@ def test_the_test_of_calibration_is_raos_score_test():
     information = (columns * (predicted * (1 - predicted))[:, None]).T @ columns
     test = calibration_test(table)
     assert test.statistic == pytest.approx(float(score @ np.linalg.solve(information, score)), rel=1e-9)
-    assert test.method == f"score test of slope 1 and intercept 0: chi-squared {test.statistic:.2f}, df 2"
+    assert test.method.endswith(f"chi-squared {test.statistic:.2f}, df 2")
 
 
 @pytest.mark.slow
@@ -464,13 +467,13 @@ def test_p50_calibration_figures_without_a_class_are_nan_with_the_reason():
     found = calibration_figures(of_scores(np.linspace(0.1, 0.9, 30), np.zeros(30)), resamples=20).set_index("metric")
     for metric in LINE:
         assert np.isnan(found.loc[metric, ["estimate", "low", "high"]].astype(float)).all()
-        assert found.loc[metric, "note"] == "only one class has rows"
+        assert found.loc[metric, "note"] == causes.ONE_CLASS
     assert found.loc["calibration_error", "estimate"] > 0
-    assert np.isnan(found.loc["ici", "estimate"]) and found.loc["ici", "note"] == "only one class has rows"
+    assert np.isnan(found.loc["ici", "estimate"]) and found.loc["ici", "note"] == causes.ONE_CLASS
     separated = calibration_figures(of_scores(np.linspace(0.1, 0.9, 30), np.arange(30) > 14), resamples=20)
     assert "separated" in separated["note"][0] and not np.isnan(separated["low"][2])
     empty = calibration_figures(of_scores([], []))
-    assert empty["estimate"].isna().all() and (empty["note"] == "the split has no images").all()
+    assert empty["estimate"].isna().all() and (empty["note"] == causes.NO_IMAGES).all()
 
 
 def test_with_more_classes_each_has_its_line():

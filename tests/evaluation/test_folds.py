@@ -1,8 +1,8 @@
 import numpy as np
 import pandas as pd
 import pytest
+from refusals import refused
 
-from medcls.errors import MedclsError
 from medcls.evaluation.folds import MEAN, POOLED, over_folds
 from medcls.evaluation.predictions import Predictions
 from medcls.statistics.intervals import intervals
@@ -44,14 +44,16 @@ def test_each_fold_then_the_mean_then_the_pooled_rows():
 def test_a_standard_deviation_over_folds_is_no_interval():
     found = over_folds([fold(0), fold(1)], resamples=100).set_index("fold")
     assert found.loc[MEAN, ["low", "high"]].isna().all(axis=None)
-    assert (found.loc[MEAN, "note"] == "sd over folds, which is no interval").all()
+    assert (
+        found.loc[MEAN, "method"].str.contains("2 folds").all() and found.loc[MEAN, "note"].str.startswith("sd").all()
+    )
     assert found.loc[MEAN, "sd"].notna().all() and found.drop(MEAN)["sd"].isna().all()
 
 
 def test_pooled_rows_are_marked_as_mixing_models():
     found = over_folds([fold(0), fold(1, shift=2.0)], resamples=100)
     pooled = found[found["fold"] == POOLED]
-    assert pooled["note"].str.startswith("mixes models: one ranking of the scores of 2 networks").all()
+    assert pooled["note"].str.contains("2 networks").all()
     assert (pooled.set_index("metric")["n"].loc[["accuracy", "auroc"]] == 160).all()
 
 
@@ -70,14 +72,14 @@ def test_groups_that_repeat_in_any_fold_rule_the_pooled_rows():
 
 
 @pytest.mark.parametrize(
-    ("folds", "points", "message"),
+    ("folds", "points", "kind"),
     [
-        ([fold(0)], None, "two folds or more"),
-        ([fold(0), fold(1)], [0.5], "a threshold for each"),
-        ([fold(0), fold(0)], None, "in two folds"),
-        ([fold(0), Predictions(fold(1).rows, CLASSES, "benign")], None, "no folds of one task"),
+        ([fold(0)], None, "bad_number_of_folds"),
+        ([fold(0), fold(1)], [0.5], "bad_number_of_folds"),
+        ([fold(0), fold(0)], None, "image_in_two_folds"),
+        ([fold(0), Predictions(fold(1).rows, CLASSES, "benign")], None, "different_classes"),
     ],
 )
-def test_what_is_no_cross_validation_is_refused(folds, points, message):
-    with pytest.raises(MedclsError, match=message):
+def test_what_is_no_cross_validation_is_refused(folds, points, kind):
+    with refused(kind):
         over_folds(folds, points, resamples=100)

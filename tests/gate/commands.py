@@ -2,13 +2,15 @@
 
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 TOP = Path(__file__).parents[2]
-PAGES = (TOP / "README.md", *sorted((TOP / "docs").glob("*.md")))
+# Its commands go on from one another: test_tutorial.py runs them in their order.
+TUTORIAL = TOP / "docs" / "tutorial.md"
+PAGES = (TOP / "README.md", *(page for page in sorted((TOP / "docs").glob("*.md")) if page != TUTORIAL))
 
-FENCE = re.compile(r"^```[^\n]*\n(.*?)^```", re.MULTILINE | re.DOTALL)
+FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 INLINE = re.compile(r"(?<!`)`([^`\n]+)`(?!`)")
 MEDCLS = re.compile(r"(?:\.venv/bin/)?python -m medcls\.(\w+)\b")
 
@@ -16,10 +18,13 @@ MEDCLS = re.compile(r"(?:\.venv/bin/)?python -m medcls\.(\w+)\b")
 TO_TYPE = re.compile(r"^\| to \| type \|$")
 
 
-def blocks() -> list[tuple[str, str]]:
-    """Each fenced block, with the page that it is on."""
+def blocks(pages: Sequence[Path] = PAGES) -> list[tuple[str, str]]:
+    """Each fenced block that is of no other language, with the page that it is on."""
     return [
-        (page.name, block.rstrip("\n")) for page in PAGES for block in FENCE.findall(page.read_text(encoding="utf-8"))
+        (page.name, block.rstrip("\n"))
+        for page in pages
+        for language, block in FENCE.findall(page.read_text(encoding="utf-8"))
+        if not language
     ]
 
 

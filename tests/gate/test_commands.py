@@ -28,6 +28,7 @@ MAINS: dict[str, Callable[[], None]] = {
 SHOWN = {
     "Best checkpoint, with 95% intervals": "what a training prints",
     "runs/NAME/": "what a run folder holds",
+    "study/": "what a reader's own package and configurations are",
 }
 
 # What is written to be typed and is not run here, and why.
@@ -38,6 +39,10 @@ NOT_RUN = {
     ".venv/bin/python -m pip install --constraint constraints.txt --editable '.[dev]'": "installs from the network",
     ".venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/mypy && "
     ".venv/bin/python -m pytest -q -m 'not slow'": "is `make test` by hand",
+    "python -m medcls.train --config-dir conf model=two_layers data=names loss=absolute data.root=images "
+    "positive_class=ill": "is run by tests/test_extending.py, with the files that it names",
+    "python -m medcls.audit --config-dir conf data=names data.root=images "
+    "audit.checks=[mine.checks.low_resolution]": "is run by tests/test_extending.py too",
     "python -m medcls.evaluate": "is named; its forms stand in docs/evaluation.md",
     "python -m medcls.audit ...": "stands for an audit of whatever images; docs/audit.md has a whole one",
     "python -m benchmarks.leakage DATA --root ...": "a benchmark of hours, on images that are not here",

@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 import torch
+from refusals import noted, refused, rules
 
 from medcls.data.module import ImageDataModule
 from medcls.data.sources.folders import from_folders
 from medcls.data.splits.split import split
 from medcls.data.transforms import normalise
-from medcls.errors import MedclsError
 from medcls.inference import predict as module_under_test
 from medcls.inference.load import ClassLogits
 from medcls.inference.predict import InParts, Predictor, batch_size
@@ -103,11 +103,11 @@ def test_where_memory_runs_out_batches_are_halved_and_stay_so(caplog):
     network.seen.clear()
     in_parts(images[:6])
     assert network.seen == [4, 2]
-    assert "4 image(s) at a time" in caplog.text
+    assert rules(caplog)[-1] == "memory_ran_out" and noted(caplog.messages[-1:], "4")
 
 
 def test_no_room_for_one_image_is_said():
-    with pytest.raises(MedclsError, match="no memory left for one image of 4 x 4 pixels"):
+    with refused("out_of_memory", "cpu", "4 x 4"):
         InParts(Small(0), 4, same_size=False)(torch.randn(4, 3, 4, 4))
 
 

@@ -8,10 +8,10 @@ import tiny_run
 import torch
 from lightning.pytorch.callbacks import EMAWeightAveraging, LearningRateMonitor
 from lightning.pytorch.loggers import CSVLogger
+from refusals import refused
 from tiny_run import BATCH, TRAIN_ROWS, VAL_ROWS, TinyData, TinyNet, classifier
 from torch import nn
 
-from medcls.errors import MedclsError
 from medcls.learning.checkpoints import checkpoints
 from medcls.learning.losses import binary_cross_entropy, cross_entropy
 from medcls.statistics.metric_table import BETTER
@@ -29,11 +29,8 @@ def fit(folder: Path, module, callbacks=(), epochs: int = 1, data=None, **settin
 def test_p31_an_unknown_monitor_is_refused_with_the_names_there_are() -> None:
     """The tutorial's early stopping watches val_acc, which nothing logs."""
     module = classifier()
-    with pytest.raises(
-        MedclsError, match=r"monitor=val_acc is not logged. Did you mean .*val/accuracy.*val/loss"
-    ) as told:
+    with refused("unknown_metric", "monitor=val_acc", *module.metric_names()):
         module.check_monitor("val_acc", "max", BETTER)
-    assert all(name in str(told.value) for name in module.metric_names())
     module.check_monitor("val/accuracy", "max", BETTER)
     module.check_monitor("val/loss", "min", BETTER)
 
@@ -49,7 +46,7 @@ def test_p31_an_unknown_monitor_is_refused_with_the_names_there_are() -> None:
 )
 def test_p32_the_wrong_end_of_a_metric_is_refused_with_the_line_to_type(monitor: str, mode: str, line: str) -> None:
     """monitor=val/loss beside the mode of another metric would score the worst epoch as the best."""
-    with pytest.raises(MedclsError, match=rf"Give {line}\."):
+    with refused("conflicting_settings", f"monitor={monitor}", f" {line}."):
         classifier().check_monitor(monitor, mode, BETTER)
 
 
@@ -57,13 +54,13 @@ def test_p32_the_wrong_end_of_a_metric_is_refused_with_the_line_to_type(monitor:
 @pytest.mark.parametrize("mode", ["min", "max"])
 def test_p32_a_constant_cannot_select(name: str, mode: str) -> None:
     module = classifier(metrics=lambda labels, probabilities: {name: 0.5, "accuracy": 0.5})
-    with pytest.raises(MedclsError, match=rf"monitor=val/{name} is the same.*val/loss, val/accuracy\."):
+    with refused("constant_metric", f"monitor=val/{name}", "val/loss, val/accuracy"):
         module.check_monitor(f"val/{name}", mode, BETTER)
 
 
 @pytest.mark.parametrize("mode", ["lowest", None, True])
 def test_a_mode_that_does_not_exist_is_refused(mode) -> None:
-    with pytest.raises(MedclsError, match=rf"monitor_mode is {mode!r}: choose min or max"):
+    with refused("bad_value", "monitor_mode", repr(mode)):
         classifier().check_monitor("val/loss", mode, BETTER)
 
 
@@ -95,7 +92,7 @@ def test_training_on_one_logit_learns_the_right_way_round(tmp_path: Path, positi
 
 
 def test_one_logit_without_a_positive_class_is_refused() -> None:
-    with pytest.raises(MedclsError, match="positive_class"):
+    with refused("missing_setting", "positive_class"):
         classifier(network=TinyNet(1), loss=binary_cross_entropy([11, 11]), positive=None)
 
 
@@ -198,19 +195,19 @@ def test_all_parameters_enter_once_in_named_groups(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("multipliers", "said"),
+    ("multipliers", "kind", "names"),
     [
-        ({"stam.*": 0.1}, "Did you mean stem"),
-        ({"backbone": 0.0}, "above 0"),
-        ({"backbone": "abc"}, "learning_rate_multipliers: backbone has 'abc'"),
-        ({"backbone": "0.1"}, "learning_rate_multipliers: backbone has '0.1'"),
-        ({"backbone": None}, "learning_rate_multipliers: backbone has None"),
-        ({"backbone": float("inf")}, "learning_rate_multipliers: backbone has inf"),
-        ({"backbone": 0.1, "stem.*": 0.5}, "narrower"),
+        ({"stam.*": 0.1}, "pattern_matches_nothing", ("'stam.*'", " stem.*,")),
+        ({"backbone": 0.0}, "bad_value", ("schedule.learning_rate_multipliers", "backbone", "0.0")),
+        ({"backbone": "abc"}, "bad_value", ("schedule.learning_rate_multipliers", "backbone", "'abc'")),
+        ({"backbone": "0.1"}, "bad_value", ("schedule.learning_rate_multipliers", "backbone", "'0.1'")),
+        ({"backbone": None}, "bad_value", ("schedule.learning_rate_multipliers", "backbone", "None")),
+        ({"backbone": float("inf")}, "bad_value", ("schedule.learning_rate_multipliers", "backbone", "inf")),
+        ({"backbone": 0.1, "stem.*": 0.5}, "pattern_matches_nothing", ("learning_rate_multipliers", "'stem.*'")),
     ],
 )
-def test_multipliers_that_do_nothing_are_refused(multipliers: dict, said: str) -> None:
-    with pytest.raises(MedclsError, match=said):
+def test_multipliers_that_do_nothing_are_refused(multipliers: dict, kind: str, names: tuple[str, ...]) -> None:
+    with refused(kind, *names):
         classifier(learning_rate_multipliers=multipliers)
 
 
@@ -237,12 +234,11 @@ def test_a_loss_that_is_not_a_number_stops_the_run_and_keeps_the_checkpoint(tmp_
             if trainer.current_epoch == 1:
                 before.append(best.read_bytes())
 
-    with pytest.raises(MedclsError) as told:
+    saved = (str(best), str(best.with_name("last.ckpt")))
+    with refused("loss_not_finite", "nan", "epoch 1", "step 7", " 0.02", *saved):
         fit(tmp_path, module, [Poison(1), Read(), *kept], epochs=3, enable_checkpointing=True)
     assert [best.read_bytes()] == before
     tiny_run.classifier().load_state_dict(torch.load(best, weights_only=True)["state_dict"])
-    for part in ("nan", "epoch 1", "step 7", "learning rate 0.02", str(best), str(best.with_name("last.ckpt"))):
-        assert part in str(told.value)
     state = torch.load(best, weights_only=True)["state_dict"]
     assert all(torch.isfinite(tensor).all() for tensor in state.values())
     # Nor did any of it reach the weights.
@@ -251,8 +247,9 @@ def test_a_loss_that_is_not_a_number_stops_the_run_and_keeps_the_checkpoint(tmp_
 
 def test_a_loss_that_is_not_a_number_at_once_says_that_nothing_was_written(tmp_path: Path) -> None:
     kept = checkpoints(tmp_path / "checkpoints", "val/loss", "min")
-    with pytest.raises(MedclsError, match="No checkpoint had been written"):
+    with refused("loss_not_finite", "epoch 0", "step 1") as caught:
         fit(tmp_path, classifier(), [Poison(0), *kept], enable_checkpointing=True)
+    assert ".ckpt" not in str(caught.value)
 
 
 def test_weights_that_went_bad_in_the_last_step_do_not_reach_a_checkpoint(tmp_path: Path) -> None:
@@ -263,7 +260,7 @@ def test_weights_that_went_bad_in_the_last_step_do_not_reach_a_checkpoint(tmp_pa
         def on_validation_start(self, trainer, pl_module) -> None:
             nn.init.constant_(pl_module.network.classifier[1].weight, float("nan"))
 
-    with pytest.raises(MedclsError, match="in validation"):
+    with refused("loss_not_finite", "validation"):
         fit(tmp_path, classifier(), [Break()])
 
 
@@ -336,7 +333,7 @@ def test_a_checkpoint_of_other_classes_is_refused(tmp_path: Path) -> None:
     tiny_run.run(tmp_path, epochs=1)
     other = classifier(classes=("benign", "normal"))
     trainer = tiny_run.trainer(tmp_path, 2, [], enable_checkpointing=False)
-    with pytest.raises(MedclsError, match=r"benign, malignant.*benign, normal"):
+    with refused("different_classes", "benign, malignant", "benign, normal"):
         trainer.fit(other, datamodule=TinyData(), ckpt_path=tmp_path / "checkpoints" / "last.ckpt")
 
 

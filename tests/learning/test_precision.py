@@ -6,13 +6,13 @@ import pytest
 import tiny_run
 import torch
 from doors import FAST, run_door
+from refusals import refused
 
 from medcls import train
 from medcls.data.module import ImageDataModule
 from medcls.data.sources.folders import from_folders
 from medcls.data.splits.split import split
 from medcls.data.transforms import Augmentation
-from medcls.errors import MedclsError
 from medcls.learning import losses
 from medcls.learning.callbacks import ExactBatchNorm
 from medcls.learning.features import FrozenFeatures
@@ -63,7 +63,7 @@ def test_each_trains_to_its_report(folder, tmp_path, precision):
 
 def test_an_eps_that_is_nothing_in_16_bits_is_refused():
     adam = functools.partial(torch.optim.AdamW, lr=0.001)
-    with pytest.raises(MedclsError, match=r"AdamW, whose eps is 1e-08.*bf16-true.*optimizer\.eps"):
+    with refused("conflicting_settings", "trainer.precision", "AdamW", "1e-08", "bf16-true", "optimizer.eps"):
         check_half_precision("16-true", adam)
     for precision in ("bf16-true", "16-mixed", "32-true"):
         check_half_precision(precision, adam)

@@ -5,16 +5,16 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.text import Text
+from refusals import refused
 from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 
-from medcls.errors import MedclsError
 from medcls.evaluation.calibration import curve_of, fit_temperature, reliability_table
 from medcls.evaluation.decision_curve import decision_curve
 from medcls.evaluation.predictions import Predictions, from_logits
 from medcls.evaluation.referral import rejection_curve
-from medcls.evaluation.thresholds import OperatingPoint, fit_operating_point, not_fitted
+from medcls.evaluation.thresholds import NOT_FITTED, OperatingPoint, fit_operating_point, not_fitted
 from medcls.plots import curves, drawing
-from medcls.statistics import bands
+from medcls.statistics import bands, causes
 
 pytestmark = pytest.mark.usefixtures("drawn_figures")
 
@@ -134,7 +134,7 @@ def test_p43_a_curve_of_hard_labels_is_refused():
     labels = np.arange(40) % 2
     called = np.where(np.arange(40) % 5 == 0, 1 - labels, labels)
     for draw in (curves.roc_figure, curves.precision_recall_figure):
-        with pytest.raises(MedclsError, match=r"single corner.*balanced accuracy"):
+        with refused("hard_labels"):
             draw(labels, np.eye(2)[called], BINARY, "malignant", CAPTION)
 
 
@@ -143,10 +143,10 @@ def test_p50_classes_without_cases_are_named(draw):
     some = made_up(classes=("covid", "normal", "tb"))
     labels, probabilities = np.where(some.labels() == 2, 1, some.labels()), some.probabilities()
     figure = draw(labels, probabilities, some.classes, None, CAPTION)
-    assert "undefined: no image of tb" in words(figure)
+    assert re.search(r"undefined: .*\btb\b", words(figure))
     assert ["covid" in entry or "normal" in entry for entry in entries(figure)] == [True, True, False]
     shown = words(draw([1] * 40, made_up().probabilities(), BINARY, "malignant", CAPTION))
-    assert "undefined: every image is malignant" in shown
+    assert re.search(r"undefined: .*malignant", shown)
 
 
 def test_several_classes_have_a_line_each_and_no_band():
@@ -173,13 +173,13 @@ def test_the_band_drawn_is_the_one_computed(draw, of):
     figure = draw(*arguments(some), groups=patients, resamples=50, seed=3)
     for drawn, computed in zip(band(figure), of(one, 50, 3), strict=True):
         assert drawn == pytest.approx(computed)
-    assert "95% band, point by point (bootstrap over 40 groups)" in entries(figure)
-    assert "(bootstrap over 80 images)" in words(draw(*arguments(some), resamples=10))
+    assert any("95%" in entry and "40 groups" in entry for entry in entries(figure))
+    assert "80 images" in words(draw(*arguments(some), resamples=10))
 
 
 def test_one_group_has_no_band_and_says_so():
     figure = curves.roc_figure(*arguments(made_up()), groups=["one patient"] * 40)
-    assert "no band: all images belong to one group" in entries(figure)
+    assert any(causes.ONE_GROUP in entry for entry in entries(figure))
     assert not figure.axes[0].collections
 
 
@@ -194,8 +194,8 @@ def test_the_operating_point_stands_where_its_threshold_leads():
     sensitivity, specificity, precision = called[case == 1].mean(), (~called)[case == 0].mean(), case[called].mean()
     roc = curves.roc_figure(*arguments(some), operating_point=point, resamples=10)
     assert marker(roc) == pytest.approx((1 - specificity, sensitivity))
-    said = f"operating point: sensitivity {sensitivity:.2f}, specificity {specificity:.2f}, at the threshold"
-    assert f"{said} {point.label()}" in entries(roc)
+    said = f"sensitivity {sensitivity:.2f}, specificity {specificity:.2f}"
+    assert any(said in entry and entry.endswith(point.label()) for entry in entries(roc))
     recall = curves.precision_recall_figure(*arguments(some), operating_point=point, resamples=10)
     assert marker(recall) == pytest.approx((sensitivity, precision))
     assert f"sensitivity {sensitivity:.2f}, precision {precision:.2f}" in words(recall)
@@ -210,7 +210,7 @@ def test_a_row_at_the_threshold_is_called():
 def test_p44_a_threshold_that_nobody_fitted_is_said_to_be_so_and_drawn_hollow():
     some = made_up()
     figure = curves.roc_figure(*arguments(some), operating_point=not_fitted(some), resamples=10)
-    assert "at the threshold 0.5 (not fitted)" in words(figure)
+    assert f"0.5 ({NOT_FITTED})" in words(figure)
     line = next(line for line in figure.axes[0].lines if line.get_marker() == "o")
     assert line.get_markerfacecolor() == "white"
 
@@ -226,10 +226,10 @@ def test_p45_thresholds_of_0_and_1_are_marked(draw):
 
 def test_p48_an_operating_point_of_another_class_is_refused():
     some = made_up()
-    with pytest.raises(MedclsError, match=r"probability of 'benign'.*'malignant'"):
+    with refused("different_positive_class", "'benign'", "'malignant'"):
         curves.roc_figure(*arguments(some), operating_point=OperatingPoint("fixed", 0.5, "benign"))
     several = made_up(classes=("covid", "normal", "tb"))
-    with pytest.raises(MedclsError, match="several classes"):
+    with refused("different_positive_class", "'tb'"):
         curves.roc_figure(*arguments(several), operating_point=OperatingPoint("fixed", 0.5, "tb"))
 
 
@@ -261,8 +261,9 @@ def test_scores_are_counted_by_true_class_with_the_threshold_in_both():
     assert of_others == [2] + [0] * 11 + [1] + [0] * 12
     assert [axes.get_title() for axes in figure.axes] == ["malignant, n = 2", "benign, n = 3"]
     assert [set(axes.lines[0].get_xdata()) for axes in figure.axes] == [{0.5}] * 2
-    assert entries(figure) == ["called malignant from here on: 0.5 (not fitted)"]
-    with pytest.raises(MedclsError, match="Two classes"):
+    (entry,) = entries(figure)
+    assert "malignant" in entry and entry.endswith(f"0.5 ({NOT_FITTED})")
+    with refused("no_positive_class", "'benign'", "'malignant'"):
         curves.scores_figure(some.labels(), some.probabilities(), BINARY, None, CAPTION)
 
 
@@ -287,20 +288,17 @@ def test_reliability_draws_what_the_tables_and_the_curves_say():
     assert limits == pytest.approx(after[["low", "high"]].to_numpy())
     assert [bar.get_height() for bar in lower.patches] == after["n"].tolist()
     assert lower.get_yscale() == "linear"
-    assert (lower.get_xlabel(), upper.get_ylabel()) == ("Predicted probability of malignant", "Observed share")
+    assert "malignant" in lower.get_xlabel() and upper.get_ylabel() == "Observed share"
     told = f"(ICI {smooth['curve'].ici:.3f}, E50 {smooth['curve'].e50:.3f}, E90 {smooth['curve'].e90:.3f})"
-    assert entries(figure)[1:] == [
-        "before calibration",
-        f"after calibration {told}",
-        "its 95% band, point by point",
-        "in bins, with Wilson's 95% limits",
-    ]
+    _, first, second, of_band, in_bins = entries(figure)
+    assert first.startswith("before") and second.startswith("after") and second.endswith(told)
+    assert "95%" in of_band and "Wilson" in in_bins
 
 
 def test_a_curve_that_there_is_not_is_named():
     flat = table([0, 1] * 20, [0.3] * 40)
     figure = curves.reliability_figure(None, reliability_table(flat), "malignant", CAPTION, curve=curve_of(flat))
-    assert "no smooth curve: every row has the same probability" in entries(figure)
+    assert any(causes.SAME_PROBABILITY in entry for entry in entries(figure))
 
 
 def test_reliability_of_several_classes_and_of_one_table_alone():
@@ -309,10 +307,10 @@ def test_reliability_of_several_classes_and_of_one_table_alone():
     assert (counted["n"] == 0).any()
     figure = curves.reliability_figure(counted, None, None, CAPTION)
     assert "Confidence" in figure.axes[1].get_xlabel()
-    assert figure.axes[0].get_ylabel() == "Share called rightly"
+    assert figure.axes[0].get_ylabel() != "Observed share"
     assert "calibration" not in words(figure)
     assert sum(bar.get_height() for bar in figure.axes[1].patches) == 60
-    with pytest.raises(MedclsError, match="needs the table"):
+    with refused("nothing_to_draw"):
         curves.reliability_figure(None, None, "malignant", CAPTION)
 
 
@@ -322,7 +320,7 @@ def test_reliability_of_no_rows_says_so():
     for empty in (nothing, nothing.head(0)):
         figure = curves.reliability_figure(None, empty, "malignant", CAPTION)
         figure.canvas.draw()
-        assert "No image to draw" in words(figure)
+        assert len(figure.axes[0].texts) == 1 and not figure.axes[0].collections
 
 
 # --- decision curve
@@ -340,7 +338,7 @@ def test_the_decision_curve_is_drawn_as_computed_and_cut_where_treating_all_runs
     drawn = {tuple(point) for point in band.get_paths()[0].vertices.tolist()}
     for name in ("low", "high"):
         assert set(curve[["threshold", name]].itertuples(index=False, name=None)) <= drawn
-    assert "its 95% band, point by point" in entries(figure)
+    assert any("95% band" in entry for entry in entries(figure))
     assert curve["treat_all"].min() < -40
     bottom, top = axes.get_ylim()
     assert -0.5 < bottom < 0 < curve["model"].max() < top < 1
@@ -348,12 +346,12 @@ def test_the_decision_curve_is_drawn_as_computed_and_cut_where_treating_all_runs
     assert marker(figure) == pytest.approx((0.3, benefit))
     (row,) = curve[np.isclose(curve["threshold"], 0.3)].to_dict("records")
     limits = f"{benefit:.3f} ({row['low']:.3f} to {row['high']:.3f})"
-    assert f"operating point: net benefit {limits} at 0.3" in entries(figure)
+    assert any(entry.endswith(f"{limits} at 0.3") for entry in entries(figure))
 
 
 def test_p45_an_operating_point_beyond_the_decision_curve_is_said_and_not_drawn():
     figure = curves.decision_curve_figure(decision_curve(made_up()), "malignant", CAPTION, threshold=0.0)
-    assert "The operating point, 0, lies beyond the curve's ends." in entries(figure)
+    assert re.search(r"operating point, 0,", words(figure))
     assert len(figure.axes[0].lines) == 3
 
 
@@ -375,8 +373,8 @@ def test_rejection_draws_each_share_and_lightly_where_few_images_are_left():
         assert drawn == pytest.approx(enough[column].to_numpy(), abs=0.01)
         assert light.get_xdata()[0] == enough["share"].iloc[-1], "the two parts meet"
         assert (light.get_linestyle(), light.get_alpha()) == (":", 0.5)
-    assert entries(figure)[0] == f"accuracy, {curve['accuracy'].iloc[0]:.3f} without referral"
-    assert entries(figure)[-1] == "lighter: fewer than 30 images behind the share"
+    assert entries(figure)[0].startswith(f"accuracy, {curve['accuracy'].iloc[0]:.3f} ")
+    assert "30 images" in entries(figure)[-1]
 
 
 def test_rejection_of_several_classes_has_the_accuracy_alone():
@@ -387,7 +385,7 @@ def test_rejection_of_several_classes_has_the_accuracy_alone():
 
 def test_rejection_without_others_says_that_there_are_none():
     figure = curves.rejection_figure(rejection_curve(table([1] * 40, np.linspace(0.1, 0.9, 40))), CAPTION)
-    assert "specificity: no such image" in entries(figure)
+    assert any(entry.startswith("specificity: ") for entry in entries(figure))
     assert not re.search(r"\bnan\b", words(figure))
 
 
@@ -404,9 +402,9 @@ def test_the_forest_has_a_row_a_subgroup_from_the_top_down():
             "high": [0.95, 0.93, np.nan],
         }
     )
-    figure = curves.forest_figure(rows, "AUROC of malignant", 0.9, CAPTION)
+    figure = curves.forest_figure(rows, "AUROC (ill)", 0.9, CAPTION)
     axes = figure.axes[0]
-    assert axes.get_xlabel() == "AUROC of malignant"
+    assert axes.get_xlabel() == "AUROC (ill)"
     assert [label.get_text() for label in axes.get_yticklabels()] == rows["name"].tolist()
     assert axes.get_ylim()[0] > axes.get_ylim()[1], "the first row is at the top"
     for row, line in enumerate(axes.lines[:2]):
@@ -415,7 +413,7 @@ def test_the_forest_has_a_row_a_subgroup_from_the_top_down():
     assert dots.get_xydata()[:2] == pytest.approx(np.array([[0.91, 0], [0.88, 1]]))
     assert [text.get_text() for text in axes.texts] == ["n = 120", "n = 99", "n = 3\nundefined"]
     assert "all rows: 0.900" in entries(figure)
-    with pytest.raises(MedclsError, match="at least one subgroup"):
+    with refused("nothing_to_draw", "AUROC"):
         curves.forest_figure(rows.head(0), "AUROC", 0.9, CAPTION)
 
 

@@ -9,7 +9,7 @@ PLAIN = Drawing(frozenset(), None)
 
 def test_a_short_text_stays_and_a_long_one_loses_its_middle():
     assert PLAIN.short("benign", 10) == "benign"
-    assert PLAIN.short("two\nlines  here", 20) == "two lines here"
+    assert PLAIN.short("two\nlines ", 20) == "two lines"
     short = PLAIN.short("abcdefghijklmnopqrstuvwxyz", 12)
     assert short == "abcdefgh…xyz"
     assert len(short) == 12

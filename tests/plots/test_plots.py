@@ -6,9 +6,9 @@ import pytest
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 from PIL import Image
+from refusals import refused
 
-from medcls.errors import MedclsError
-from medcls.evaluation.predictions import from_logits
+from medcls.evaluation.predictions import TOOK_PART, from_logits
 from medcls.plots import curves, drawing, plots
 
 pytestmark = pytest.mark.usefixtures("drawn_figures")
@@ -103,7 +103,7 @@ def test_p54_a_class_without_a_case_is_said_to_have_none(recwarn):
 
 @pytest.mark.parametrize("matrix", [np.eye(3, dtype=int), np.eye(2), -np.eye(2, dtype=int)])
 def test_what_is_no_confusion_matrix_is_refused(matrix):
-    with pytest.raises(MedclsError, match="confusion matrix"):
+    with refused("wrong_shape", "2 x 2", str(matrix.shape)):
         plots.confusion_matrix_figure(matrix, BINARY, CAPTION)
 
 
@@ -111,7 +111,7 @@ def test_p09_the_selection_split_is_written_into_the_figure():
     rows = pd.DataFrame({"path": ["a", "b"], "label": BINARY, "group": "", "split": "val"})
     table = from_logits(rows, [0, 1], [[1.0, 0.0], [0.0, 1.0]], BINARY, "malignant", "abc")
     shown = words(plots.confusion_matrix_figure(np.eye(2, dtype=int), BINARY, table.caption()))
-    assert "also chose the checkpoint" in shown.replace("\n", " ")
+    assert TOOK_PART["val"] in shown.replace("\n", " ")
 
 
 def test_training_figure_shows_phases_gap_rate_and_best_epoch():
@@ -148,7 +148,7 @@ def test_training_figure_takes_a_logger_table_with_gaps_and_no_rates():
     figure = plots.training_figure(gappy, [], "val/loss", None, CAPTION)
     assert len(figure.axes) == 2
     assert len(figure.axes[0].lines[0].get_xdata()) == 2
-    with pytest.raises(MedclsError, match="epoch"):
+    with refused("missing_column", "'epoch'"):
         plots.training_figure(table.drop(columns="epoch"), [], "val/loss", None, CAPTION)
 
 
@@ -158,7 +158,7 @@ def test_p37_losses_as_in_the_tutorial_raise_the_alarm_in_the_figure():
     table["val/loss"] = np.concatenate([np.linspace(0.8, 0.5, 6), np.linspace(0.5, 2.7, 24)])
     alarm = plots.overfitting_alarm(table)
     assert alarm.startswith("Overfitting")
-    assert "has risen from 0.56 (epoch 4) to 2.51" in alarm
+    assert all(said in alarm for said in ("0.56", "epoch 4", "2.51"))
     shown = words(plots.training_figure(table, [], "val/auroc", 3, CAPTION))
     assert alarm in shown.replace("\n", " ")
 
@@ -167,7 +167,7 @@ def test_p37_memorised_images_raise_it_without_a_rise():
     table = history()
     table["train/loss"] = np.geomspace(0.7, 1e-6, 30)
     table["val/loss"] = np.linspace(2.7, 2.5, 30)
-    assert "stays at 2.5" in plots.overfitting_alarm(table)
+    assert "2.5" in plots.overfitting_alarm(table)
 
 
 @pytest.mark.parametrize(
@@ -200,13 +200,13 @@ def test_p37_needs_five_epochs_and_both_losses():
 
 
 def test_images_are_refused_when_they_are_no_8_bit_images():
-    for images, titles in (
-        ([np.zeros((4, 4, 3))], ["a"]),
-        ([np.zeros((3, 4, 4), np.uint8)], ["a"]),
-        ([np.zeros((4, 4), np.uint8)], []),
-        ([], []),
+    for images, titles, kind in (
+        ([np.zeros((4, 4, 3))], ["a"], "wrong_shape"),
+        ([np.zeros((3, 4, 4), np.uint8)], ["a"], "wrong_shape"),
+        ([np.zeros((4, 4), np.uint8)], [], "images_without_titles"),
+        ([], [], "images_without_titles"),
     ):
-        with pytest.raises(MedclsError):
+        with refused(kind):
             plots.images_figure(images, titles, CAPTION)
 
 
@@ -215,7 +215,7 @@ def test_data_figure_names_a_class_that_is_missing():
     pixels = {name: np.arange(9) for name in BINARY}
     shown = words(plots.data_figure(counts, pixels, pixels, BINARY, CAPTION))
     assert "train (n = 3)" in shown
-    with pytest.raises(MedclsError, match=r"after lack the class.*malignant"):
+    with refused("class_missing", "after", "malignant"):
         plots.data_figure(counts, pixels, {"benign": np.arange(9)}, BINARY, CAPTION)
 
 

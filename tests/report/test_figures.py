@@ -110,8 +110,7 @@ def test_scores_are_drawn_as_they_were_calibrated_with_the_threshold_that_was_fi
     probability = binary.table.probabilities()[binary.table.labels() == 1, 1]
     heights = [bar.get_height() for bar in cases.patches]
     assert heights == np.histogram(probability, np.linspace(0, 1, 26))[0].tolist()
-    assert drawn.title == "Scores by class"
-    assert "dashed line is the threshold" in drawn.text
+    assert "threshold" in drawn.text
 
 
 def test_p44_without_a_threshold_none_is_spoken_of(unsaved, tmp_path):
@@ -137,7 +136,8 @@ def test_each_subgroup_column_has_a_figure_of_its_groups(unsaved, tmp_path):
     one = assessment(table, bands={"sex": None, "age": at_edges(40)})
     drawn = draw(one, tmp_path, None)[-2:]
     assert names(drawn) == ["subgroups_sex_test", "subgroups_age_test"]
-    assert [figure.title for figure in drawn] == ["AUROC by sex", "AUROC by age"]
+    assert all("AUROC" in figure.title for figure in drawn)
+    assert drawn[0].title.endswith("sex") and drawn[1].title.endswith("age")
     axes = unsaved["subgroups_sex_test"].axes[0]
     assert [label.get_text() for label in axes.get_yticklabels()] == ["female", "male"]
     told = one.subgroups[0].table()

@@ -1,5 +1,6 @@
 """Every look at the test images is counted, whoever looks and whatever becomes of the ledger."""
 
+import dataclasses
 import datetime
 import json
 import logging
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from refusals import rules
 
 from medcls import places
 from medcls.evaluation.predictions import Predictions, aggregate
@@ -45,16 +47,13 @@ def records() -> list[Path]:
 def test_p53_a_test_consulted_after_each_of_three_trainings_says_so():
     first = record_reading(predictions(checkpoint="one"), "runs/1", "train")
     assert (first.total, first.ordinal, first.checkpoints, first.n, first.written) == (1, 1, 1, 40, True)
-    assert first.sentence() == "These 40 test images have been evaluated once: the first reading on this machine."
     record_reading(predictions(checkpoint="two"), "runs/2", "train")
     third = record_reading(predictions(checkpoint="three"), "runs/3", "train")
     assert (third.total, third.ordinal, third.checkpoints, third.key) == (3, 3, 3, first.key)
     today = pd.Timestamp.now("UTC").date().isoformat()
     assert first.first <= third.first <= third.last <= today
-    assert third.sentence() == (
-        f"These 40 test images have been evaluated 3 times, of 3 checkpoints, since {third.first} (this machine's "
-        "ledger): a figure that was looked at and then improved upon is no longer a test."
-    )
+    assert "40" in first.sentence()
+    assert all(said in third.sentence() for said in ("40", "3 times", "3 checkpoints", third.first))
 
 
 def test_p53_the_same_images_are_known_again_however_they_are_told():
@@ -73,9 +72,10 @@ def test_p53_the_same_images_are_known_again_however_they_are_told():
 
 def test_one_checkpoint_read_again_is_no_improvement():
     record_reading(predictions(), "a")
-    sentence = record_reading(predictions(), "a").sentence()
-    assert "2 times, always of one checkpoint, since" in sentence
-    assert "no longer a test" not in sentence
+    again = record_reading(predictions(), "a")
+    assert (again.total, again.checkpoints) == (2, 1) and "2 times" in again.sentence()
+    improved = record_reading(predictions(checkpoint="other"), "b").sentence()
+    assert improved.rpartition(":")[2] not in again.sentence(), "an answer to what was seen is no test"
 
 
 def test_p53_tables_of_other_tools_are_counted_by_path_and_label_and_told_apart_by_their_scores():
@@ -86,7 +86,7 @@ def test_p53_tables_of_other_tools_are_counted_by_path_and_label_and_told_apart_
     assert record_reading(theirs(range(39, -1, -1)), "table.csv").checkpoints == 1
     better = record_reading(theirs(score=0.3), "better.csv")
     assert (better.key, better.total, better.checkpoints) == (first.key, 3, 2)
-    assert better.sentence().startswith("These 40 images have been evaluated 3 times, of 2 checkpoints")
+    assert all(said in better.sentence() for said in ("40 images", "3 times", "2 checkpoints"))
     relabelled = theirs()
     relabelled = Predictions(relabelled.rows.assign(label="a"), ("a", "b"), "b")
     assert record_reading(relabelled, "other.csv").total == 1
@@ -115,6 +115,7 @@ def test_what_judges_is_counted(split, words):
     assert words in record_reading(predictions(split=split), "a").sentence()
 
 
+@pytest.mark.wording
 def test_one_image_is_told_in_the_singular():
     assert record_reading(predictions([3]), "a").sentence().startswith("This 1 test image has been evaluated once")
 
@@ -173,8 +174,7 @@ def test_a_damaged_record_is_said_and_passed_over(damage, caplog):
     with caplog.at_level(logging.WARNING):
         readings = record_reading(predictions(), "b")
     assert (readings.total, readings.first) == (2, readings.last)
-    assert caplog.text.count("cannot be read") == 1
-    assert "20000101.json" in caplog.text
+    assert rules(caplog) == ["damaged_record"] and "20000101.json" in caplog.text
 
 
 def test_a_place_that_cannot_be_written_is_said_and_the_evaluation_goes_on(tmp_path, monkeypatch, caplog):
@@ -182,9 +182,9 @@ def test_a_place_that_cannot_be_written_is_said_and_the_evaluation_goes_on(tmp_p
     monkeypatch.setenv("MEDCLS_STATE", str(tmp_path / "file"))
     with caplog.at_level(logging.WARNING):
         readings = record_reading(predictions(), "a")
-    assert "could not be written down" in caplog.text
+    assert rules(caplog) == ["reading_not_recorded"]
     assert (readings.total, readings.written) == (1, False)
-    assert "the next will not know of it" in readings.sentence()
+    assert readings.sentence() != dataclasses.replace(readings, written=True).sentence()
 
 
 def test_a_full_disk_still_tells_of_earlier_readings(monkeypatch):

@@ -41,7 +41,7 @@ def test_p14_a_test_that_evaluate_or_compare_read_is_met_in_a_later_training(
         picture(root / "a" / f"0{number:02d}_new.png", 5_000 + number, level=90)
     run_door(train.main, *ONE_EPOCH, f"data.root={root}", f"hydra.run.dir={tmp_path}/grown", "data.val_fraction=0.2")
     assert finding(tmp_path / "grown")["level"] == "error"
-    assert f"the run {tmp_path}/run0" in finding(tmp_path / "grown")["title"]
+    assert f"{tmp_path}/run0" in finding(tmp_path / "grown")["title"]
     assert "(locked_test)" in (tmp_path / "grown" / "train.log").read_text(encoding="utf-8")
     # What is compared is read, too: of a table that only compare has seen.
     table = pd.read_csv(tmp_path / "run0" / "predictions" / "test.csv", dtype={"content": str})
@@ -52,7 +52,7 @@ def test_p14_a_test_that_evaluate_or_compare_read_is_met_in_a_later_training(
         compare.main, f"runs=[{tmp_path}/one.csv,{tmp_path}/two.csv]", "positive_class=b",
         f"hydra.run.dir={tmp_path}/compared",
     )  # fmt: skip
-    assert "have been evaluated 2 times" in (tmp_path / "compared" / "comparison.md").read_text(encoding="utf-8")
+    assert " 2 times" in (tmp_path / "compared" / "comparison.md").read_text(encoding="utf-8")
     manifest = split(from_folders(root, positive="b"))
     seen = manifest.rows["content"].where(manifest.rows["split"] != "train", f"{0:032x}")
     (met, *_) = [one for one in met_in_training(manifest.with_rows(manifest.rows.assign(content=seen)), {})

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy.special import expit, logit
 
+from medcls.statistics import causes
 from medcls.statistics.calibration_curve import calibration_curve
 
 
@@ -72,7 +73,7 @@ def test_separated_rows_and_equal_scores_have_a_finite_curve_or_none():
     apart = calibration_curve(np.linspace(0.01, 0.99, 60), (np.arange(60) > 29).astype(np.int64), np.arange(60))
     assert np.isfinite(apart.observed).all() and np.isfinite(apart.ici)
     flat = calibration_curve(np.full(30, 0.4), np.arange(30) % 2, np.arange(30))
-    assert flat.reason == "every row has the same probability" and np.isnan(flat.ici) and not len(flat.predicted)
+    assert flat.reason == causes.SAME_PROBABILITY and np.isnan(flat.ici) and not len(flat.predicted)
     ends = calibration_curve(np.array([0.0, 1.0, 0.0, 1.0, 0.5, 0.3]), np.array([0, 1, 1, 0, 1, 0]), np.arange(6))
     assert np.isfinite(ends.observed).all()
     for events, groups, said in (
@@ -82,7 +83,7 @@ def test_separated_rows_and_equal_scores_have_a_finite_curve_or_none():
         none = calibration_curve(np.linspace(0.1, 0.9, 9), events.astype(np.int64), groups.astype(np.int64))
         assert said in none.reason
     nothing = np.zeros(0, np.int64)
-    assert calibration_curve(np.zeros(0), nothing, nothing).reason == "there are no rows"
+    assert calibration_curve(np.zeros(0), nothing, nothing).reason == causes.NO_ROWS
 
 
 def test_a_hundred_thousand_rows_take_seconds():

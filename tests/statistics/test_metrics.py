@@ -7,8 +7,9 @@ import warnings
 import numpy as np
 import pytest
 import sklearn.metrics as sk
+from refusals import refused
 
-from medcls.errors import MedclsError
+from medcls.statistics import causes
 from medcls.statistics.metrics import (
     classification_metrics,
     confusion_matrix,
@@ -64,12 +65,12 @@ def test_p45_no_threshold_is_said_to_be_unfitted():
 
 @pytest.mark.parametrize("threshold", [-0.1, 1.1, float("nan"), True])
 def test_p45_what_is_no_threshold_is_refused(threshold):
-    with pytest.raises(MedclsError, match="threshold"):
+    with refused("bad_value", "threshold"):
         classification_metrics([0, 1], [[0.9, 0.1], [0.2, 0.8]], BINARY, "malignant", threshold)
 
 
 def test_a_threshold_for_several_classes_is_refused():
-    with pytest.raises(MedclsError, match="binary"):
+    with refused("not_binary", "threshold", "4"):
         classification_metrics(*random_split(FOUR, 10), FOUR, None, 0.5)
 
 
@@ -90,9 +91,9 @@ def test_p48_the_positive_class_is_named_and_may_stand_first():
     assert asked["sensitivity"] == pytest.approx(recall)
     assert other["specificity"] == pytest.approx(recall)
     assert asked["sensitivity"] != asked["specificity"]
-    with pytest.raises(MedclsError, match="positive_class"):
+    with refused("no_positive_class", "positive_class", "'cancer'"):
         classification_metrics(labels, probabilities, ("cancer", "healthy"), None)
-    with pytest.raises(MedclsError, match="Did you mean cancer"):
+    with refused("unknown_class", "'cancr'", "cancer"):
         classification_metrics(labels, probabilities, ("cancer", "healthy"), "cancr")
 
 
@@ -122,7 +123,7 @@ def test_p50_one_class_gives_nan_and_a_reason(only):
 def test_p50_no_call_of_the_positive_class_leaves_precision_undefined():
     metrics = classification_metrics([0, 1, 1], [[0.9, 0.1], [0.8, 0.2], [0.7, 0.3]], BINARY, "malignant")
     assert np.isnan(metrics.values["precision"])
-    assert "called 'malignant'" in metrics.reasons["precision"]
+    assert metrics.reasons["precision"] == causes.none_called("malignant")
     assert metrics.values["f1"] == 0.0, "cases were there and none was found"
 
 
@@ -131,7 +132,7 @@ def test_p50_an_empty_split_is_all_nan(classes, positive):
     metrics = classification_metrics([], np.zeros((0, len(classes))), classes, positive)
     assert metrics.values["n"] == 0
     assert all(np.isnan(value) for name, value in metrics.values.items() if name != "n")
-    assert all("no images" in metrics.reasons[name] for name in metrics.values if name != "n")
+    assert all(metrics.reasons[name] == causes.NO_IMAGES for name in metrics.values if name != "n")
     assert metrics.majority_note() is None
 
 
@@ -140,7 +141,7 @@ def test_p51_an_accuracy_under_the_majority_is_called_out():
     always = np.tile([0.6, 0.4], (10, 1))
     metrics = classification_metrics(labels, always, BINARY, "malignant")
     assert metrics.values["accuracy"] == metrics.values["majority_baseline"] == 0.8
-    assert "does not beat 0.800" in metrics.majority_note()
+    assert "0.800" in metrics.majority_note()
     better = np.where(labels[:, None] == np.arange(2), 0.9, 0.1)
     assert classification_metrics(labels, better, BINARY, "malignant").majority_note() is None
 
@@ -151,30 +152,30 @@ def test_p52_classes_of_few_cases_are_named_with_their_counts(classes, positive)
     labels[-2] = 0  # the last class is left with 29, the first has 32
     probabilities = np.full((len(labels), len(classes)), 1 / len(classes))
     note = classification_metrics(labels, probabilities, classes, positive).few_cases_note(classes)
-    assert note.startswith(f"Fewer than 30 images of {classes[-1]} (29):")
+    assert f"{classes[-1]} (29)" in note and f"{classes[0]} (" not in note
     labels[-2:] = len(classes) - 1
     assert classification_metrics(labels, probabilities, classes, positive).few_cases_note(classes) is None
 
 
 @pytest.mark.parametrize(
-    ("probabilities", "said"),
+    ("probabilities", "wrong"),
     [
-        ([[0.2, 0.9]], "sum to one"),
-        ([[1.5, -0.5]], "outside 0..1"),
-        ([[float("nan"), 0.5]], "not finite"),
-        ([[0.2, 0.3, 0.5]], r"\(n, 2\)"),
-        ([0.2], r"\(n, 2\)"),
-        ([[True, False]], "bool"),
+        ([[0.2, 0.9]], ("not_summing_to_one", "0.2, 0.9")),
+        ([[1.5, -0.5]], ("not_probabilities", "1.5, -0.5")),
+        ([[float("nan"), 0.5]], ("not_finite", "nan, 0.5")),
+        ([[0.2, 0.3, 0.5]], ("wrong_shape", "(n, 2)", "(1, 3)")),
+        ([0.2], ("wrong_shape", "(n, 2)", "(1,)")),
+        ([[True, False]], ("hard_labels", "bool")),
     ],
 )
-def test_what_is_no_probability_is_refused(probabilities, said):
-    with pytest.raises(MedclsError, match=said):
+def test_what_is_no_probability_is_refused(probabilities, wrong):
+    with refused(*wrong):
         classification_metrics([0], probabilities, BINARY, "malignant")
 
 
 @pytest.mark.parametrize("labels", [[2], [-1], [0.0], ["benign"], [0, 1], [[0]]])
 def test_what_is_no_label_is_refused(labels):
-    with pytest.raises(MedclsError):
+    with refused("bad_labels"):
         classification_metrics(labels, [[0.2, 0.8]], BINARY, "malignant")
 
 
@@ -225,7 +226,7 @@ def test_p50_weighted_leaves_out_a_class_without_a_case_but_not_one_never_called
     assert metrics.weighted["sensitivity"] == pytest.approx((2 * 1 + 1 * 1 + 1 * 0) / 4)
     assert "weighted/sensitivity" not in metrics.reasons
     assert np.isnan(metrics.weighted["precision"])
-    assert metrics.reasons["weighted/precision"] == "no image was called 'none'"
+    assert metrics.reasons["weighted/precision"] == causes.none_called("none")
 
 
 @pytest.mark.parametrize(
@@ -287,7 +288,7 @@ def test_p50_a_fixed_point_of_one_class_is_undefined(at):
     assert np.isnan(at(np.array([1, 1]), np.array([0.2, 0.3]), 0.9))
     assert np.isnan(at(np.array([], np.int64), np.array([]), 0.9))
     for share in (-0.1, 1.1, float("nan"), True):
-        with pytest.raises(MedclsError, match="from 0 to 1"):
+        with refused("bad_value", str(share)):
             at(np.array([0, 1]), np.array([0.2, 0.3]), share)
 
 
@@ -305,7 +306,7 @@ def test_predictive_values_follow_the_stated_prevalence():
     assert np.isnan(predictive_values_at(0.2, 0.0, 1.0)[0])
     assert np.isnan(predictive_values_at(0.2, float("nan"), 1.0)).all()
     for prevalence in (0, 1, -0.1, 1.2, float("nan"), True):
-        with pytest.raises(MedclsError, match="prevalence"):
+        with refused("bad_value", "prevalence"):
             predictive_values_at(prevalence, 0.9, 0.9)
 
 

@@ -3,7 +3,7 @@ import pytest
 from scipy.special import expit, logit
 from scipy.stats import norm
 
-from medcls.statistics.analytic import Z
+from medcls.statistics.analytic import BOOTSTRAP_OVER, WILSON, Z
 from medcls.statistics.intervals import intervals
 from medcls.statistics.metrics import predictive_values_at
 from medcls.statistics.predictive_values import MERCALDO, predictive_values
@@ -37,7 +37,7 @@ def test_limits_are_those_of_mercaldo():
 def test_where_no_call_is_false_the_limits_of_both_rates_stand_in():
     found = predictive_values(0.1, made(18, 20, 30, 30), "ill")
     assert (found.precision.estimate, found.precision.high) == (1, 1)
-    assert 0.3 < found.precision.low < 0.6 and "both rates" in found.precision.method
+    assert 0.3 < found.precision.low < 0.6 and WILSON in found.precision.method
     everything_found = predictive_values(0.1, made(20, 20, 25, 30), "ill").npv
     assert everything_found.estimate == everything_found.high == 1 and everything_found.low < 0.99
 
@@ -53,7 +53,7 @@ def test_rows_of_one_patient_are_resampled_together():
     groups = [f"p{row // 3}" for row in range(90)]
     found = predictive_values(0.1, made(24, 30, 45, 60, groups=groups, resamples=400), "ill")
     alone = predictive_values(0.1, made(24, 30, 45, 60), "ill")
-    assert "bootstrap over groups" in found.precision.method and len(labels) == 90
+    assert f"{BOOTSTRAP_OVER} groups" in found.precision.method and len(labels) == 90
     assert found.precision.estimate == pytest.approx(alone.precision.estimate)
     assert found.precision.high - found.precision.low > 1.3 * (alone.precision.high - alone.precision.low)
 

@@ -8,11 +8,13 @@ import pytest
 FAST = ("model=mobilenetv3_small", "data.image_size=32", "data.batch_size=8", "data.workers=0")
 
 
-def run_door(main: Callable[[], None], *arguments: str) -> None:
-    """Go through a door as the command line does; the exit code must be 0."""
+def run_door(main: Callable[[], None], *arguments: str, exit_code: int = 0) -> None:
+    """Go through a door as the command line does, to this exit code."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("sys.argv", [main.__module__, *arguments])
+        ended = 0
         try:
             main()
         except SystemExit as end:
-            assert not end.code, f"exit code {end.code}"
+            ended = end.code or 0
+        assert ended == exit_code, f"exit code {ended}"

@@ -1,7 +1,8 @@
 """What is refused is asked for by its kind; how the sentence is worded is nobody's business but the reader's."""
 
 import contextlib
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Iterable, Iterator
 
 import pytest
 
@@ -45,3 +46,18 @@ def check(error: MedclsError, kind: str, *names: str) -> None:
     assert error.kind == kind, f"{error.kind!r} instead of {kind!r}: {error}"
     for name in names:
         assert name in str(error), f"{name!r} is not named: {error}"
+
+
+def rules(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """The identifiers of the log records that bear one, in their order."""
+    return [record.rule for record in caplog.records if hasattr(record, "rule")]
+
+
+def logged(caplog: pytest.LogCaptureFixture, rule: str) -> list[str]:
+    """The messages of the log records of one rule."""
+    return [record.getMessage() for record in caplog.records if getattr(record, "rule", "") == rule]
+
+
+def noted(notes: Iterable[str], *names: str) -> bool:
+    """Whether one of these notes names all of these, each as a word of its own: numbers, settings, files."""
+    return any(all(re.search(rf"(?<!\w){re.escape(name)}(?!\w)", note) for name in names) for note in notes)

@@ -5,9 +5,9 @@ import logging
 
 import pandas as pd
 import pytest
+from refusals import refused
 from rich.console import Console
 
-from medcls.errors import MedclsError
 from medcls.workflow import terminal
 
 PATH = "/a/" + "long/" * 40 + "run/report.html"
@@ -50,7 +50,7 @@ def test_on_a_terminal_lines_end_where_it_ends(said):
 
 def test_verbose_shows_the_rest(said):
     assert said(verbose=True)[0] == "DEBUG    threads: 2"
-    with pytest.raises(MedclsError, match="verbose is 'very': give true or false"):
+    with refused("bad_value", "verbose", "'very'"):
         said(verbose="very")
 
 

@@ -29,11 +29,13 @@ class UnreadableImage(MedclsError):
         The file; None where there were only bytes.
     reason : str
         What is wrong with it, without the path and without a full stop.
+    kind : str
+        As of every `MedclsError`: `damaged_image`, `not_an_image`, `unsupported_image`.
     """
 
     # One text argument suffices, so that a data loader's worker can raise it again in the main process.
-    def __init__(self, reason: str, path: Path | None = None) -> None:
-        super().__init__(reason if path is None else f"{printable(path)} cannot be read as an image: {reason}.")
+    def __init__(self, reason: str, path: Path | None = None, kind: str = "unreadable_image") -> None:
+        super().__init__(reason if path is None else f"{printable(path)} cannot be read as an image: {reason}.", kind)
         self.reason = reason
         self.path = path
 
@@ -110,9 +112,9 @@ def check_size(width: int, height: int) -> None:
         More than `most_pixels()`, or none at all.
     """
     if width < 1 or height < 1:
-        raise UnreadableImage(f"it claims {width:,} x {height:,} pixels: none at all")
+        raise UnreadableImage(f"it claims {width:,} x {height:,} pixels: none at all", kind="damaged_image")
     if width * height > (most := most_pixels()):
-        raise UnreadableImage(f"it claims {width:,} x {height:,} pixels, {too_many(most)}")
+        raise UnreadableImage(f"it claims {width:,} x {height:,} pixels, {too_many(most)}", kind="too_many_pixels")
 
 
 def too_many(most: int) -> str:
@@ -130,7 +132,9 @@ def most_pixels() -> int:
     """
     text = os.environ.get(LIMIT) or str(MOST_PIXELS)
     if not text.isdecimal() or not int(text):
-        raise MedclsError(f"{LIMIT} is {text!r}: give a whole number of pixels, such as {MOST_PIXELS}.")
+        raise MedclsError(
+            f"{LIMIT} is {text!r}: give a whole number of pixels, such as {MOST_PIXELS}.", kind="bad_value"
+        )
     return int(text)
 
 
@@ -143,7 +147,7 @@ def check_frame(frame: int, frames: int) -> tuple[str, ...]:
         There are not so many.
     """
     if frame >= frames:
-        raise UnreadableImage(f"frame {frame} was asked for, counted from 0, but it has {frames}")
+        raise UnreadableImage(f"frame {frame} was asked for, counted from 0, but it has {frames}", kind="no_such_frame")
     if frames == 1:
         return ()
     return (f"first of {frames} frames" if frame == 0 else f"frame {frame} of {frames}, counted from 0",)
@@ -152,4 +156,6 @@ def check_frame(frame: int, frames: int) -> tuple[str, ...]:
 def damaged(data: bytes, library: str, error: Exception) -> UnreadableImage:
     """What to say of bytes on which a library gave up."""
     said = " ".join(str(error).split()) or type(error).__name__
-    return UnreadableImage(f"damaged or cut short ({len(data):,} bytes; {library} says: {said[:300]})")
+    return UnreadableImage(
+        f"damaged or cut short ({len(data):,} bytes; {library} says: {said[:300]})", kind="damaged_image"
+    )

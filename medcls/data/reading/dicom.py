@@ -169,7 +169,8 @@ def installation_salt() -> bytes:
     if len(salt) != SALT_BYTES:
         raise MedclsError(
             f"{path} holds {len(salt)} bytes and not the {SALT_BYTES} of a salt: restore it, or remove it "
-            "(patients are then named anew, and groups of former manifests no longer match)."
+            "(patients are then named anew, and groups of former manifests no longer match).",
+            kind="damaged_salt",
         )
     return salt
 
@@ -177,11 +178,11 @@ def installation_salt() -> bytes:
 def _header(path: Path, keywords: tuple[str, ...]) -> Dataset:
     """Some elements of a file's header."""
     if not is_dicom(path):
-        raise UnreadableImage("it is no DICOM file, or cannot be read", path)
+        raise UnreadableImage("it is no DICOM file, or cannot be read", path, "not_an_image")
     try:
         return pydicom.dcmread(path, force=True, stop_before_pixels=True, specific_tags=list(keywords))
     except Exception as error:
-        raise UnreadableImage(f"its DICOM header is damaged (pydicom says: {error})", path) from error
+        raise UnreadableImage(f"its DICOM header is damaged (pydicom says: {error})", path, "damaged_image") from error
 
 
 def _text(value: object) -> str:
@@ -202,7 +203,9 @@ def _check_deflated(data: bytes) -> None:
         size += len(inflater.decompress(rest, 2**20))
         rest = inflater.unconsumed_tail
     if size > MOST_BYTES:
-        raise UnreadableImage(f"deflated, it holds more than {MOST_BYTES:,} bytes (a decompression bomb?)")
+        raise UnreadableImage(
+            f"deflated, it holds more than {MOST_BYTES:,} bytes (a decompression bomb?)", kind="file_too_large"
+        )
 
 
 def _decode(dataset: Dataset, decoding: Decoding) -> Decoded:
@@ -211,7 +214,9 @@ def _decode(dataset: Dataset, decoding: Decoding) -> Decoded:
     notes = _settle_transfer_syntax(dataset)
     kind = str(dataset.get("PhotometricInterpretation", ""))
     if kind not in (*GREY, *COLOUR, "PALETTE COLOR"):
-        raise UnreadableImage(f"its photometric interpretation is {kind!r}, which medcls does not know")
+        raise UnreadableImage(
+            f"its photometric interpretation is {kind!r}, which medcls does not know", kind="unsupported_image"
+        )
     check_size(int(dataset.Columns), int(dataset.Rows))
     frames = int(dataset.get("NumberOfFrames") or 1)
     notes += check_frame(decoding.frame, frames)
@@ -311,10 +316,12 @@ def _check_pixels(dataset: Dataset) -> None:
     modality = f" (modality {dataset.Modality})" if dataset.get("Modality") else ""
     # Of a file cut within compressed pixels pydicom keeps nothing at all.
     if what == str(uid):
-        raise UnreadableImage(f"it is a DICOM file of no known class{modality} and without pixel data: cut short?")
+        raise UnreadableImage(
+            f"it is a DICOM file of no known class{modality} and without pixel data: cut short?", kind="damaged_image"
+        )
     if "Image Storage" in what:
-        raise UnreadableImage(f"it is a DICOM {what}{modality} without its pixel data: cut short")
-    raise UnreadableImage(f"it is a DICOM file without a picture: {what}{modality}")
+        raise UnreadableImage(f"it is a DICOM {what}{modality} without its pixel data: cut short", kind="damaged_image")
+    raise UnreadableImage(f"it is a DICOM file without a picture: {what}{modality}", kind="not_an_image")
 
 
 def _settle_transfer_syntax(dataset: Dataset) -> tuple[str, ...]:
@@ -333,7 +340,9 @@ def _settle_transfer_syntax(dataset: Dataset) -> tuple[str, ...]:
         implicit, little = dataset.original_encoding
         syntax = ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian if little else ExplicitVRBigEndian
         if dataset.get("PixelData", b"")[:4] == b"\xfe\xff\x00\xe0":
-            raise UnreadableImage("its pixels are compressed, and it does not say how (no transfer syntax)")
+            raise UnreadableImage(
+                "its pixels are compressed, and it does not say how (no transfer syntax)", kind="unsupported_image"
+            )
         dataset.file_meta.TransferSyntaxUID = syntax
         notes = (f"without a transfer syntax, taken for {syntax.name}",)
     if syntax.is_encapsulated:
@@ -347,9 +356,11 @@ def _check_decoder(syntax: UID) -> None:
     try:
         decoder = get_decoder(syntax)
     except NotImplementedError:
-        raise UnreadableImage(f"{named}, which medcls does not read") from None
+        raise UnreadableImage(f"{named}, which medcls does not read", kind="unsupported_image") from None
     if not decoder.is_available:
-        raise UnreadableImage(f"{named}, and no decoder for it is installed: pip install 'medcls[dicom]'")
+        raise UnreadableImage(
+            f"{named}, and no decoder for it is installed: pip install 'medcls[dicom]'", kind="missing_extra"
+        )
 
 
 def _lay_out_frame(dataset: Dataset, frame: int) -> None:

@@ -81,7 +81,7 @@ def decode(data: bytes, decoding: Decoding) -> Decoded:
         Not an image, cut short, too large, without so many frames, or with values that are not finite.
     """
     if not data:
-        raise UnreadableImage("the file is empty (0 bytes)")
+        raise UnreadableImage("the file is empty (0 bytes)", kind="not_an_image")
     # First, because a DICOM file may begin as a TIFF: its first 128 bytes are anybody's.
     return dicom.decode(data, decoding) if dicom.begins_as_dicom(data[: dicom.HEAD]) else raster.decode(data, decoding)
 
@@ -96,28 +96,30 @@ def read(path: Path, decoding: Decoding) -> Decoded:
     """
     path = Path(path)
     if "\0" in str(path):
-        raise UnreadableImage("its name holds a null byte", path)
+        raise UnreadableImage("its name holds a null byte", path, "no_such_file")
     try:
         status = path.stat()
         if stat.S_ISDIR(status.st_mode):
-            raise UnreadableImage("it is a folder", path)
+            raise UnreadableImage("it is a folder", path, "not_a_file")
         if not stat.S_ISREG(status.st_mode):  # to open a pipe would wait for ever
-            raise UnreadableImage("it is not a regular file", path)
+            raise UnreadableImage("it is not a regular file", path, "not_a_file")
         if status.st_size > MOST_BYTES:
-            raise UnreadableImage(f"the file has {status.st_size:,} bytes, more than {MOST_BYTES:,}", path)
+            raise UnreadableImage(
+                f"the file has {status.st_size:,} bytes, more than {MOST_BYTES:,}", path, "file_too_large"
+            )
         data = path.read_bytes()
     except FileNotFoundError:
         reason = "it is a link that leads nowhere" if path.is_symlink() else "there is no such file"
-        raise UnreadableImage(reason, path) from None
+        raise UnreadableImage(reason, path, "no_such_file") from None
     except PermissionError:
-        raise UnreadableImage("no permission to read it", path) from None
+        raise UnreadableImage("no permission to read it", path, "unreadable_file") from None
     except OSError as error:
         reason = "it is a link that leads to itself" if error.errno == errno.ELOOP else f"{error.strerror or error}"
-        raise UnreadableImage(reason, path) from error
+        raise UnreadableImage(reason, path, "unreadable_file") from error
     try:
         decoded = decode(data, decoding)
     except UnreadableImage as error:
-        raise UnreadableImage(error.reason, path) from error
+        raise UnreadableImage(error.reason, path, error.kind) from error
     promised = ENDINGS.get(path.suffix.lower())
     if promised is not None and promised != SAME_FORMAT.get(decoded.format, decoded.format):
         note = f"named {path.suffix}, but a {decoded.format} file"
@@ -151,9 +153,13 @@ def resize(pixels: np.ndarray, size: tuple[int, int], policy: str, interpolation
         A policy or interpolation that does not exist.
     """
     if policy not in RESIZE_POLICIES:
-        raise MedclsError(f"The resize policy is {policy!r}: choose one of {', '.join(RESIZE_POLICIES)}.")
+        raise MedclsError(
+            f"The resize policy is {policy!r}: choose one of {', '.join(RESIZE_POLICIES)}.", kind="bad_value"
+        )
     if interpolation not in FILTERS:
-        raise MedclsError(f"The interpolation is {interpolation!r}: choose one of {', '.join(INTERPOLATIONS)}.")
+        raise MedclsError(
+            f"The interpolation is {interpolation!r}: choose one of {', '.join(INTERPOLATIONS)}.", kind="bad_value"
+        )
     if pixels.dtype == np.uint8:
         image = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
         return np.array(_resized(image, size, policy, FILTERS[interpolation])).reshape(*size, -1)

@@ -103,12 +103,14 @@ def decode(data: bytes, decoding: Decoding) -> Decoded:
     except UnreadableImage:
         raise
     except UnidentifiedImageError:
-        raise UnreadableImage(tiff.refusal(data, decoding.frame) or _looks_like(data)) from None
+        unknown = tiff.refusal(data, decoding.frame)
+        raise (UnreadableImage(unknown, kind="unsupported_image") if unknown else _no_image(data)) from None
     except Image.DecompressionBombError:
-        raise UnreadableImage(f"its pixels are {too_many(most_pixels())}") from None
+        raise UnreadableImage(f"its pixels are {too_many(most_pixels())}", kind="too_many_pixels") from None
     except Exception as error:  # on damaged bytes Pillow's readers raise nearly every type there is
-        unknown = isinstance(error, KeyError | SyntaxError) and tiff.refusal(data, decoding.frame)
-        raise (UnreadableImage(unknown) if unknown else damaged(data, "Pillow", error)) from error
+        unknown = tiff.refusal(data, decoding.frame) if isinstance(error, KeyError | SyntaxError) else None
+        refusal = UnreadableImage(unknown, kind="unsupported_image") if unknown else damaged(data, "Pillow", error)
+        raise refusal from error
 
 
 def _check_sums(data: bytes) -> None:
@@ -156,10 +158,12 @@ def _checked_tiff(image: Image.Image) -> tuple[str, ...]:
     """Refuse a page of a TIFF that Pillow would misread; what is not shown of it is noted."""
     tags = image.tag_v2  # type: ignore[attr-defined]
     if (reason := tiff.misread(tags)) is not None:
-        raise UnreadableImage(reason)
+        raise UnreadableImage(reason, kind="unsupported_image")
     claimed = tags[tiff.WIDTH], tags[tiff.LENGTH]
     if sorted(image.size) != sorted(claimed):
-        raise UnreadableImage(f"it claims {claimed[0]} x {claimed[1]} pixels, and Pillow makes {image.size} of it")
+        raise UnreadableImage(
+            f"it claims {claimed[0]} x {claimed[1]} pixels, and Pillow makes {image.size} of it", kind="damaged_image"
+        )
     return tiff.left_out(tags)
 
 
@@ -179,7 +183,9 @@ def _eight_bits(image: Image.Image, layout: Layout) -> tuple[np.ndarray, tuple[s
     notes: tuple[str, ...] = ("16 bits to 8: Pillow kept the high byte",) if layout.is_wide else ()
     image.load()
     if image.mode not in EIGHT_BIT_MODES:
-        raise UnreadableImage(f"its pixels are of a kind that medcls does not know ({image.mode})")
+        raise UnreadableImage(
+            f"its pixels are of a kind that medcls does not know ({image.mode})", kind="unsupported_image"
+        )
     if image.has_transparency_data:
         image = image.convert("RGBA")
         if image.getchannel("A").getextrema()[0] != 255:
@@ -258,7 +264,9 @@ def _deep_pnm(image: Image.Image, layout: Layout, data: bytes) -> Deep | None:
         count = image.width * image.height * channels
         values = np.frombuffer(data, ">u2", count, layout.offset).astype(np.uint16)
         if values.max() > most:
-            raise UnreadableImage(f"it holds the value {values.max()} and claims that {most} is the largest")
+            raise UnreadableImage(
+                f"it holds the value {values.max()} and claims that {most} is the largest", kind="damaged_image"
+            )
     elif channels == 1:
         values = np.rint(np.asarray(image) * (most / 65535)).astype(np.uint16)  # exactly undone
     else:
@@ -294,8 +302,18 @@ def _orientation(image: Image.Image) -> tuple[int, list[str]]:
         return 1, ["its EXIF block is damaged: orientation unknown, taken as upright"]
 
 
-def _looks_like(data: bytes) -> str:
+def _no_image(data: bytes) -> UnreadableImage:
     """Say what bytes are that no image reader knows."""
+    if data.startswith((b"\xff\xd8", b"\x89PNG", b"GIF8", b"BM", *tiff.BEGINNINGS, b"RIFF")):
+        return UnreadableImage(
+            f"it begins as an image, but its header is damaged or cut short ({len(data):,} bytes), or its kind unknown",
+            kind="damaged_image",
+        )
+    return UnreadableImage(_looks_like(data), kind="not_an_image")
+
+
+def _looks_like(data: bytes) -> str:
+    """What bytes are that do not begin as an image."""
     start = data[:1024].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if not data.strip(b"\0"):
         return f"it holds {len(data):,} zero bytes and nothing else"
@@ -315,10 +333,6 @@ def _looks_like(data: bytes) -> str:
             return f"it is {what}"
     if data[4:8] == b"ftyp":
         return "it is a HEIC, AVIF or video file, which medcls does not read"
-    if data.startswith((b"\xff\xd8", b"\x89PNG", b"GIF8", b"BM", *tiff.BEGINNINGS, b"RIFF")):
-        return (
-            f"it begins as an image, but its header is damaged or cut short ({len(data):,} bytes), or its kind unknown"
-        )
     try:
         text = data[:200].decode()
     except UnicodeDecodeError:

@@ -69,7 +69,8 @@ def choose(
     if window == "full":
         if full is None:
             raise UnreadableImage(
-                "its values are floating-point numbers, which have no full range: state data.window=[black, white]"
+                "its values are floating-point numbers, which have no full range: state data.window=[black, white]",
+                kind="bad_value",
             )
         return Window(*full, "the full range")
     counted = values if padding is None or padding.all() else values[~padding]
@@ -116,7 +117,9 @@ def check_finite(values: np.ndarray) -> None:
     """
     if values.dtype.kind == "f" and not np.isfinite(values).all():
         missing, infinite = int(np.isnan(values).sum()), int(np.isinf(values).sum())
-        raise UnreadableImage(f"{missing:,} of its values are not a number (NaN) and {infinite:,} are infinite")
+        raise UnreadableImage(
+            f"{missing:,} of its values are not a number (NaN) and {infinite:,} are infinite", kind="not_finite"
+        )
 
 
 def spread(values: np.ndarray, black: float, white: float, bits: int) -> np.ndarray:

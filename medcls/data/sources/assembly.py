@@ -128,7 +128,8 @@ def assemble(
     if failures and strict:
         raise MedclsError(
             f"{len(failures):,} of {len(rows):,} images cannot be read:\n{listed([str(one) for one in failures])}\n"
-            f"Mend or remove them, or leave them out by data.exclude. {audit_lists_all(root)}"
+            f"Mend or remove them, or leave them out by data.exclude. {audit_lists_all(root)}",
+            kind="unreadable_image",
         )
     rows = rows[rows["path"].isin(facts.index)]
     check_masks(masks)
@@ -172,16 +173,21 @@ def group_by_patient(root: Path, rows: pd.DataFrame, is_dicom: np.ndarray, *, as
     if asked_otherwise:
         raise MedclsError(
             "data.dicom_patients=true groups images by patient, and data.group_pattern, data.groups or "
-            "data.group_column does so too: keep one of them."
+            "data.group_column does so too: keep one of them.",
+            kind="conflicting_settings",
         )
     if not is_dicom.any():
-        raise MedclsError("data.dicom_patients=true, but not one of the images is a DICOM file: set it to false.")
+        raise MedclsError(
+            "data.dicom_patients=true, but not one of the images is a DICOM file: set it to false.",
+            kind="no_patient_ids",
+        )
     salt = dicom.installation_salt()
     groups = of_dicom(root, rows["path"].tolist(), is_dicom, lambda path: dicom.patient_group(path, salt), "")
     if not any(groups):
         raise MedclsError(
             "data.dicom_patients=true, but no DICOM file here holds a patient id (was it removed to make them "
-            "anonymous?): name the patient by data.group_pattern, or set it to false."
+            "anonymous?): name the patient by data.group_pattern, or set it to false.",
+            kind="no_patient_ids",
         )
     return rows.assign(group=groups)
 
@@ -216,7 +222,8 @@ def map_labels(
         if leave_out_unmapped:
             raise MedclsError(
                 "data.leave_out_unmapped=true leaves out the classes that data.label_map does not name, and there is "
-                "no data.label_map."
+                "no data.label_map.",
+                kind="missing_setting",
             )
         return rows, []
     mapping = check_label_map(label_map, sorted(set(rows["label"])), leave_out_unmapped=leave_out_unmapped)

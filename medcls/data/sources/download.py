@@ -58,11 +58,13 @@ class PublishedFile:
     def __post_init__(self) -> None:
         algorithm, _, digest = self.checksum.partition(":")
         if algorithm not in ALGORITHMS or len(digest) != hashlib.new(algorithm, usedforsecurity=False).digest_size * 2:
-            raise MedclsError(f"{self.name}: the checksum is {self.checksum!r}; give sha256:... or md5:... in full.")
+            raise MedclsError(
+                f"{self.name}: the checksum is {self.checksum!r}; give sha256:... or md5:... in full.", kind="bad_value"
+            )
         if not self.url.startswith(("https://", "http://")):
-            raise MedclsError(f"{self.name}: {self.url} is no address of the web (https://...).")
+            raise MedclsError(f"{self.name}: {self.url} is no address of the web (https://...).", kind="bad_value")
         if PurePosixPath(self.name).name != self.name or "\\" in self.name:
-            raise MedclsError(f"{self.name}: give the name of a file, without folders.")
+            raise MedclsError(f"{self.name}: give the name of a file, without folders.", kind="bad_value")
 
 
 def fetch(
@@ -103,16 +105,19 @@ def fetch(
         published, or an archive that holds more than it should or writes outside its folder.
     """
     if target is None:
-        raise MedclsError("data.download=true, but nothing says where to: add data.root=/path/to/images.")
+        raise MedclsError(
+            "data.download=true, but nothing says where to: add data.root=/path/to/images.", kind="missing_setting"
+        )
     target = Path(target)
     if not files:
         by_hand = f"Get it by hand at {page}" if page else "Get the images by hand"
         raise MedclsError(
             f"data.download=true, but medcls knows no address with a published checksum for this set. {by_hand}, "
-            f"unpack it to {target}, and leave data.download out."
+            f"unpack it to {target}, and leave data.download out.",
+            kind="nothing_published",
         )
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        log.info("%s is there already: nothing is downloaded", target)
+        log.info("%s is there already: nothing is downloaded", target, extra={"rule": "already_downloaded"})
         return
     wanted = [PublishedFile(**file) for file in files]  # type: ignore[arg-type]
     check_room(wanted, unpacked_bytes, target)
@@ -138,7 +143,10 @@ def fetch(
             else:
                 fetched.rename(made / file.name)
         if within is not None and not (made / within).is_dir():
-            raise MedclsError(f"The archive from {wanted[0].url} has no folder {within}: it is not what was published.")
+            raise MedclsError(
+                f"The archive from {wanted[0].url} has no folder {within}: it is not what was published.",
+                kind="not_as_published",
+            )
         with contextlib.suppress(FileNotFoundError):
             target.rmdir()  # empty, as was seen above
         (made / (within or "")).rename(target)
@@ -181,7 +189,8 @@ def check_room(files: Sequence[PublishedFile], unpacked_bytes: int, target: Path
     if needed > free:
         raise MedclsError(
             f"The download needs {megabytes(needed)} of disk, unpacked, but {there} has {megabytes(free)} left: make "
-            "room, or give another data.root."
+            "room, or give another data.root.",
+            kind="disk_full",
         )
 
 
@@ -206,22 +215,27 @@ def fetch_file(file: PublishedFile, path: Path, progress: Callable[[int], None])
                 out.write(chunk)
                 progress(received)
     except urllib.error.HTTPError as error:
-        raise MedclsError(f"{file.url} answers {error.code} {error.reason}: the set may have moved.") from error
+        raise MedclsError(
+            f"{file.url} answers {error.code} {error.reason}: the set may have moved.", kind="download_failed"
+        ) from error
     except (urllib.error.URLError, http.client.HTTPException, ssl.SSLError, TimeoutError, ConnectionError) as error:
         reason = getattr(error, "reason", error)
         raise MedclsError(
             f"{file.url} could not be fetched, after {received:,} of {file.bytes:,} bytes: {reason}. Nothing was kept; "
-            "try again."
+            "try again.",
+            kind="download_failed",
         ) from error
     if received != file.bytes:
         told = "more" if received > file.bytes else f"{received:,}"
         raise MedclsError(
-            f"{file.url} was published with {file.bytes:,} bytes, but {told} came. Nothing was kept; try again."
+            f"{file.url} was published with {file.bytes:,} bytes, but {told} came. Nothing was kept; try again.",
+            kind="not_as_published",
         )
     if digest.hexdigest() != expected.lower():
         raise MedclsError(
             f"{file.url} is not what was published: its {algorithm} is {digest.hexdigest()}, not {expected}. Nothing "
-            "was kept."
+            "was kept.",
+            kind="not_as_published",
         )
 
 
@@ -253,7 +267,7 @@ def unpack(archive: Path, into: Path, most_bytes: int) -> None:
                 check_members(archive, tar_members(tarred), most_bytes)
                 tarred.extractall(into, filter="data")
     except (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
-        raise MedclsError(f"{archive.name} cannot be unpacked: {error}.") from error
+        raise MedclsError(f"{archive.name} cannot be unpacked: {error}.", kind="damaged_archive") from error
 
 
 def zip_members(archive: zipfile.ZipFile) -> Iterator[Member]:
@@ -292,11 +306,13 @@ def check_members(archive: Path, members: Iterable[Member], most_bytes: int) -> 
             fault = f"is a {member.kind}"
         if fault:
             raise MedclsError(
-                f"{archive.name} is refused: its entry {printable(member.name)} {fault}. Nothing was kept."
+                f"{archive.name} is refused: its entry {printable(member.name)} {fault}. Nothing was kept.",
+                kind="unsafe_archive",
             )
         total += member.size
         if total > most_bytes:
             raise MedclsError(
                 f"{archive.name} is refused: it unpacks to more than the {megabytes(most_bytes)} that were stated "
-                f"(reached at {printable(member.name)}). Nothing was kept."
+                f"(reached at {printable(member.name)}). Nothing was kept.",
+                kind="unsafe_archive",
             )

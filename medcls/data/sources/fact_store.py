@@ -101,6 +101,7 @@ class FactStore:
                 "cache: what %s says of %d file(s) was damaged: they are read again",
                 self.path,
                 len(found) - len(facts),
+                extra={"rule": "facts_damaged"},
             )
         return {path: facts[key] for path, key in self._keys.items() if key in facts}
 
@@ -179,9 +180,19 @@ class FactStore:
         """Make a damaged store anew, once; for any other reason go on without."""
         self._close()
         if not _is_damage(error) or self._made_anew:
-            log.warning("cache: what is known of files is not kept (%s: %s); the run goes on without", self.path, error)
+            log.warning(
+                "cache: what is known of files is not kept (%s: %s); the run goes on without",
+                self.path,
+                error,
+                extra={"rule": "facts_not_kept"},
+            )
             return
-        log.warning("cache: %s was damaged (%s) and is made anew: files are read again", self.path, error)
+        log.warning(
+            "cache: %s was damaged (%s) and is made anew: files are read again",
+            self.path,
+            error,
+            extra={"rule": "fact_store_damaged"},
+        )
         self._made_anew = True
         try:
             # Another process may have found the damage too, and have begun a new store in the meantime.

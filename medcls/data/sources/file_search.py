@@ -37,7 +37,8 @@ def below_root(paths: "pd.Series[str]", root: Path) -> "pd.Series[str]":
         raise MedclsError(
             f"{len(outside)} row(s) name a file outside {root} (data.root): "
             + enumerated([f"line {line}: {printable(paths[line])}" for line in outside.index], most=5)
-            + ". Give the folder above them as data.root, or a data.path_template of the file names alone."
+            + ". Give the folder above them as data.root, or a data.path_template of the file names alone.",
+            kind="file_outside_root",
         )
     return found
 
@@ -210,7 +211,8 @@ def refuse_different(root: Path, several: Mapping[str, Sequence[str]], wanted: "
                 f"  {lines_of(wanted.index[wanted == path])}: {printable(path)} may be {enumerated(hits)}"
                 for path, hits in list(unclear.items())[:5]
             )
-            + "\nGive the folder of the right ones as data.root, or name it in data.path_template."
+            + "\nGive the folder of the right ones as data.root, or name it in data.path_template.",
+            kind="ambiguous_file",
         )
 
 
@@ -224,5 +226,6 @@ def no_such_files(root: Path, missing: "pd.Series[str]") -> MedclsError:
         + ", and where all these ids are numbers, "
         + BY_NUMBER.words
         + ". Mend data.root or data.path_template, choose rows by data.where, or name the paths in "
-        f"data.exclude. {audit_lists_all(root)}"
+        f"data.exclude. {audit_lists_all(root)}",
+        kind="no_such_file",
     )

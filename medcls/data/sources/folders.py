@@ -53,10 +53,11 @@ def find_layout(root: Path) -> dict[str, Path]:
     if not root.exists():
         raise MedclsError(
             f"There is no folder {root} (data.root). Give the folder that holds one sub-folder a class, or "
-            "train/val/test folders that do."
+            "train/val/test folders that do.",
+            kind="no_such_folder",
         )
     if not root.is_dir():
-        raise MedclsError(f"{root} (data.root) is a file. Give the folder that holds the images.")
+        raise MedclsError(f"{root} (data.root) is a file. Give the folder that holds the images.", kind="not_a_folder")
     names = subfolders(root)
     if not names:
         loose = len(loose_images(root))
@@ -64,12 +65,14 @@ def find_layout(root: Path) -> dict[str, Path]:
             f"{root} (data.root) holds {loose} image(s) but no class folders: put the images of each class into a "
             f"folder of its name. {UNLABELLED}"
             if loose
-            else f"{root} (data.root) is empty: it needs one sub-folder a class, or train/val/test folders."
+            else f"{root} (data.root) is empty: it needs one sub-folder a class, or train/val/test folders.",
+            kind="no_class_folders" if loose else "no_images",
         )
     if (copy := second_copy(root, names)) is not None:
         raise MedclsError(
             f"{root} holds {', '.join(name for name in names if name != copy)}, and in {copy} all of these again: a "
-            f"second copy, as some archives bring it? Give data.root={root / copy}, or move {copy} away."
+            f"second copy, as some archives bring it? Give data.root={root / copy}, or move {copy} away.",
+            kind="ambiguous_folders",
         )
     splits: dict[str, Path] = {}
     others: list[str] = []
@@ -78,7 +81,10 @@ def find_layout(root: Path) -> dict[str, Path]:
         if split is None:
             others.append(name)
         elif split in splits:
-            raise MedclsError(f"{root} has two folders for one split: {splits[split].name} and {name}. Keep one.")
+            raise MedclsError(
+                f"{root} has two folders for one split: {splits[split].name} and {name}. Keep one.",
+                kind="ambiguous_folders",
+            )
         else:
             splits[split] = root / name
     if not splits:
@@ -86,10 +92,13 @@ def find_layout(root: Path) -> dict[str, Path]:
     if others := [name for name in others if holds_image(root, name)]:
         raise MedclsError(
             f"{root} mixes split folders ({', '.join(path.name for path in splits.values())}) with others that hold "
-            f"images ({', '.join(others)}): are these classes or splits? Move the others away."
+            f"images ({', '.join(others)}): are these classes or splits? Move the others away.",
+            kind="ambiguous_folders",
         )
     if "train" not in splits:
-        raise MedclsError(f"{root} has {', '.join(p.name for p in splits.values())} but no folder named train.")
+        raise MedclsError(
+            f"{root} has {', '.join(p.name for p in splits.values())} but no folder named train.", kind="no_train_split"
+        )
     return splits
 
 
@@ -147,11 +156,14 @@ def list_images(root: Path, *, masks: str | None = None, to_be_judged: bool = Fa
     if volumes:
         raise MedclsError(
             f"{len(volumes)} file(s) hold volumes, such as {shown_first(volumes)}: 3-D images are out of scope for "
-            "medcls. Save the slices that matter as pictures."
+            "medcls. Save the slices that matter as pictures.",
+            kind="out_of_scope",
         )
     rows = as_rows(found)
     if rows.empty:
-        raise MedclsError(f"{root} (data.root) has folders but no image in them ({', '.join(subfolders(root))}).")
+        raise MedclsError(
+            f"{root} (data.root) has folders but no image in them ({', '.join(subfolders(root))}).", kind="no_images"
+        )
     rows, notes = leave_out_masks(rows) if masks is None else (rows, [])
     if "" not in layout:
         used = {folder.name for folder in layout.values()}
@@ -217,7 +229,8 @@ def check_names(names: Iterable[str]) -> None:
         raise MedclsError(
             f"{len(broken)} file or folder name(s) are not UTF-8 and cannot stand in a table:\n"
             + "\n".join(f"  {name!a}" for name in broken)
-            + "\nRename them."
+            + "\nRename them.",
+            kind="not_utf8",
         )
 
 
@@ -251,7 +264,8 @@ def check_classes_agree(root: Path, rows: pd.DataFrame, classes: Mapping[str, Se
         only = everywhere[0]
         raise MedclsError(
             f"{root} has one class folder, {only!r}: a classifier needs at least two. If {only!r} itself holds the "
-            f"class folders, give data.root={shlex.quote(str(root / only))}\n{UNLABELLED}"
+            f"class folders, give data.root={shlex.quote(str(root / only))}\n{UNLABELLED}",
+            kind="one_class",
         )
     faults: list[str] = []
     for split, names in classes.items():
@@ -265,7 +279,8 @@ def check_classes_agree(root: Path, rows: pd.DataFrame, classes: Mapping[str, Se
         raise MedclsError(
             f"The class folders under {root} do not agree, and a missing one would shift every label after it:\n"
             + "\n".join(faults)
-            + f"\nThe classes are: {quoted(everywhere)}. Add the missing images, or remove what is no class.{hint}"
+            + f"\nThe classes are: {quoted(everywhere)}. Add the missing images, or remove what is no class.{hint}",
+            kind="class_missing",
         )
 
 
@@ -315,7 +330,9 @@ def from_folders(
         says what, where, and what to do. Unreadable images are all listed.
     """
     if root is None:
-        raise MedclsError("Nothing says where the images are: add data.root=/path/to/images to the command.")
+        raise MedclsError(
+            "Nothing says where the images are: add data.root=/path/to/images to the command.", kind="missing_setting"
+        )
     root = Path(str(root))
     if phantoms_at is not None and root.absolute() == Path(phantoms_at).absolute() and not root.exists():
         log.warning(
@@ -323,6 +340,7 @@ def from_folders(
             "measured on them says anything about patients. For images of your own: data.root=/path/to/images",
             root.absolute(),
             PHANTOMS_MADE,
+            extra={"rule": "phantoms_made"},
         )
         phantoms.ensure_phantoms(root)
     stamps: tuple[str, ...] = ()
@@ -335,7 +353,8 @@ def from_folders(
     if groups is not None:
         if group_pattern is not None:
             raise MedclsError(
-                "Groups come from data.groups or from data.group_pattern, not from both: set one to null."
+                "Groups come from data.groups or from data.group_pattern, not from both: set one to null.",
+                kind="conflicting_settings",
             )
         names, said = read_groups(groups, root, rows["path"].tolist())
         rows, notes = rows.assign(group=names), [*notes, *said]

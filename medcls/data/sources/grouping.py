@@ -77,12 +77,13 @@ def read_groups(table: str | Path, root: Path, paths: Sequence[str]) -> tuple[li
     """
     file = Path(table).expanduser()
     if not file.is_file():
-        raise MedclsError(f"There is no table {file} (data.groups).")
+        raise MedclsError(f"There is no table {file} (data.groups).", kind="no_such_file")
     cells, notes = read_table(file, "data.groups")
     if absent := [name for name in ("path", "group") if name not in cells]:
         raise MedclsError(
             f"{file.name} (data.groups) has no column {' and no column '.join(absent)}: it needs path and group, and "
-            f"has {shown(cells.columns)}."
+            f"has {shown(cells.columns)}.",
+            kind="missing_column",
         )
     rows = pd.DataFrame({"path": below_root(cells["path"], root), "group": cells["group"]})
     named, groups = rows["path"], rows["group"]
@@ -91,7 +92,8 @@ def read_groups(table: str | Path, root: Path, paths: Sequence[str]) -> tuple[li
         lines = [f"{printable(str(path))}: {lines_of(same.index)}" for path, same in torn.groupby("path")]
         raise MedclsError(
             f"{file.name} (data.groups) puts {counted(len(lines), 'image')} into several groups:\n{listed(lines)}\n"
-            "Keep one row an image."
+            "Keep one row an image.",
+            kind="image_in_two_groups",
         )
     known = set(paths)
     strange = named[[path not in known and not (root / path).is_file() for path in named]]
@@ -100,14 +102,15 @@ def read_groups(table: str | Path, root: Path, paths: Sequence[str]) -> tuple[li
             f"{file.name} (data.groups) names {counted(len(strange), 'file')} not to be found below {root} "
             "(data.root):\n"
             + listed([f"line {line}: {printable(path)}" for line, path in strange.items()])
-            + "\nWrite each path as it stands below data.root, with its ending, or take the row out."
+            + "\nWrite each path as it stands below data.root, with its ending, or take the row out.",
+            kind="no_such_file",
         )
     if named.duplicated().any():
         notes.append(f"{file.name} names {counted(int(named.duplicated().sum()), 'image')} again, in the same group")
     by_path = dict(zip(named, groups, strict=True))
     found = [by_path.get(path, "") for path in paths]
     if not any(found):
-        raise MedclsError(f"{file.name} (data.groups) gives no image of {root} (data.root) a group.")
+        raise MedclsError(f"{file.name} (data.groups) gives no image of {root} (data.root) a group.", kind="no_groups")
     if missing := [path for path in paths if path not in by_path]:
         notes.append(
             f"{file.name} (data.groups) does not name {counted(len(missing), 'image')}, such as {printable(missing[0])}"

@@ -165,7 +165,9 @@ def scan(folder: str | Path) -> list[os.DirEntry[str]]:
         with os.scandir(folder) as entries:
             return list(entries)
     except OSError as error:
-        raise MedclsError(f"The folder {printable(folder)} cannot be listed: {error.strerror}.") from error
+        raise MedclsError(
+            f"The folder {printable(folder)} cannot be listed: {error.strerror}.", kind="unreadable_folder"
+        ) from error
 
 
 def is_hidden(name: str) -> bool:

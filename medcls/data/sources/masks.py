@@ -185,7 +185,7 @@ def check_masks(masks: str | None) -> None:
         It is neither of the two.
     """
     if masks not in (None, "keep"):
-        raise MedclsError(f"data.masks is {masks!r}: choose keep, or null to leave them out.")
+        raise MedclsError(f"data.masks is {masks!r}: choose keep, or null to leave them out.", kind="bad_value")
 
 
 def note_on_masks(found: Mapping[str, str]) -> list[str]:
@@ -239,7 +239,8 @@ def refuse_classes_of_masks(root: Path, rows: pd.DataFrame, *, frame: int, remem
         f"and those of {', '.join(map(repr, others))} have more:\n"
         + "\n".join(said)
         + "\nMasks are no class. Move them away, or add one of these to the command:\n"
-        + "\n".join(ways)
+        + "\n".join(ways),
+        kind="masks_as_class",
     )
 
 

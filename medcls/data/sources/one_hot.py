@@ -24,7 +24,9 @@ def one_hot_labels(cells: pd.DataFrame, columns: Sequence[str]) -> "pd.Series[st
     for name in columns:
         check_column(cells, name, "data.label_column")
     if len(set(columns)) < 2:
-        raise MedclsError(f"data.label_column is {list(columns)}: give one column, or one for each of the classes.")
+        raise MedclsError(
+            f"data.label_column is {list(columns)}: give one column, or one for each of the classes.", kind="bad_value"
+        )
     ones = pd.DataFrame({name: _ones(cells[name]) for name in columns})
     counts = ones.sum(axis=1)
     if (several := counts.index[counts > 1]).size:
@@ -33,12 +35,14 @@ def one_hot_labels(cells: pd.DataFrame, columns: Sequence[str]) -> "pd.Series[st
             f"{len(several):,} row(s) have 1 in more than one of the columns {shown(columns)} (data.label_column): "
             f"{lines_of(several)}, the first in {' and '.join(example)}. Several labels a picture (multi-label) are "
             "out of scope for medcls: leave these images out by data.where, or train one class against the rest, a "
-            "run for each."
+            "run for each.",
+            kind="out_of_scope",
         )
     if (none := counts.index[counts == 0]).size:
         raise MedclsError(
             f"{len(none):,} row(s) have 1 in none of the columns {shown(columns)} (data.label_column): "
-            f"{lines_of(none)}. Name the column of their class too, or leave them out by data.where."
+            f"{lines_of(none)}. Name the column of their class too, or leave them out by data.where.",
+            kind="no_label",
         )
     return ones.idxmax(axis=1).astype(str)
 
@@ -56,6 +60,7 @@ def _ones(cells: "pd.Series[str]") -> "pd.Series[bool]":
         wrong = [f"line {line}: {cells[line]!r}" for line in cells.index[~known]]
         raise MedclsError(
             f"The column {cells.name} (data.label_column) holds what is neither 0 nor 1:\n{listed(wrong)}\n"
-            "Of several columns each stands for a class. A column that names the classes stands alone."
+            "Of several columns each stands for a class. A column that names the classes stands alone.",
+            kind="bad_cell",
         )
     return cells.str.startswith("1")

@@ -62,7 +62,8 @@ def match_classes(
         raise MedclsError(
             f"The label {label!r} of these images could be {' or '.join(map(repr, meant[label]))}: it is a class of "
             "the run, and the run's own data.label_map puts it under another. "
-            + _asked([*ambiguous, *unknown], classes, mapping)
+            + _asked([*ambiguous, *unknown], classes, mapping),
+            kind="ambiguous_class",
         )
     mapped, other_case = [], []
     for label in mapping:
@@ -75,7 +76,8 @@ def match_classes(
         raise MedclsError(
             f"These images have the class(es) {enumerated(unknown)}; the run knows {', '.join(classes)}"
             + (f", and by its data.label_map {', '.join(own)}" if own else "")
-            + f". {_asked(unknown, classes, mapping)}"
+            + f". {_asked(unknown, classes, mapping)}",
+            kind="unknown_class",
         )
     notes = []
     if mapped:

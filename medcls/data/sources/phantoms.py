@@ -148,7 +148,9 @@ def ensure_phantoms(root: Path, images: int = 600, seed: int = 0, threads: int |
     if root.exists():
         return
     if root.is_symlink():
-        raise MedclsError(f"{root} is a link that leads nowhere. Remove it, or make the folder it names.")
+        raise MedclsError(
+            f"{root} is a link that leads nowhere. Remove it, or make the folder it names.", kind="no_such_folder"
+        )
     building = root.with_name(f".{root.name}-{secrets.token_hex(4)}")
     try:
         for label in SHARES:
@@ -173,7 +175,9 @@ def ensure_phantoms(root: Path, images: int = 600, seed: int = 0, threads: int |
             if not (root / MARKER_NAME).exists():  # otherwise another process was faster, with the same set
                 raise
     except OSError as error:
-        raise MedclsError(f"The phantoms cannot be written to {root}: {error.strerror or error}.") from error
+        raise MedclsError(
+            f"The phantoms cannot be written to {root}: {error.strerror or error}.", kind="cannot_write"
+        ) from error
     finally:
         shutil.rmtree(building, ignore_errors=True)
 
@@ -206,7 +210,8 @@ def read_marker(root: Path) -> Marker | None:
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise MedclsError(
             f"{path} marks this folder as phantoms, but cannot be read ({type(error).__name__}: {error}). "
-            f"Remove the whole folder {root}; medcls makes it anew."
+            f"Remove the whole folder {root}; medcls makes it anew.",
+            kind="damaged_phantoms",
         ) from error
     sizes = dict(_sizes(Path(root)))
     wrong = [f"strange: {name}" for name in sorted(sizes.keys() - marker.files.keys())]
@@ -230,7 +235,7 @@ def verify(root: Path) -> None:
     """
     marker = read_marker(root)
     if marker is None:
-        raise MedclsError(f"{root} holds no {MARKER_NAME}: these are not phantoms made by medcls.")
+        raise MedclsError(f"{root} holds no {MARKER_NAME}: these are not phantoms made by medcls.", kind="not_phantoms")
     _refuse(
         Path(root),
         [
@@ -539,5 +544,6 @@ def _refuse(root: Path, wrong: list[str]) -> None:
         raise MedclsError(
             f"{root} is marked as phantoms made by medcls ({MARKER_NAME}), but is not as medcls left it:\n"
             + "\n".join(f"  {line}" for line in shown)
-            + "\nPut your own images into another folder; to have the phantoms made anew, remove the whole folder."
+            + "\nPut your own images into another folder; to have the phantoms made anew, remove the whole folder.",
+            kind="phantoms_changed",
         )

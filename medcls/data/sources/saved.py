@@ -47,7 +47,9 @@ def reopen(
     for split in splits:
         if not (every["split"] == split).any():
             there = sorted(set(every["split"]) - {"unused", "left_out"})
-            raise MedclsError(f"The run has no image in the split {split!r}: it has {', '.join(there)}.")
+            raise MedclsError(
+                f"The run has no image in the split {split!r}: it has {', '.join(there)}.", kind="empty_split"
+            )
     rows = every[every["split"].isin(splits)].reset_index(drop=True)
     facts, failures = survey(root, rows["path"].tolist(), frame=frame, remember=remember, progress=progress)
     moved = f"They were looked for in {root}: where they lie elsewhere now, name the folder by images=/new/place."
@@ -55,7 +57,8 @@ def reopen(
         raise MedclsError(
             f"{len(failures)} of {counted(len(rows), 'image')} cannot be read:\n"
             + "\n".join(f"  {failure}" for failure in failures[:20])
-            + f"\n{moved}"
+            + f"\n{moved}",
+            kind="unreadable_image",
         )
     changed = _changed(rows, facts)
     if changed:
@@ -64,7 +67,8 @@ def reopen(
     if changed:
         raise MedclsError(
             f"{counted(len(changed), 'image')} no longer show what they did when the run was made: "
-            f"{enumerated(changed, 5)}. Figures of other images are not this run's. Bring them back. {moved}"
+            f"{enumerated(changed, 5)}. Figures of other images are not this run's. Bring them back. {moved}",
+            kind="images_changed",
         )
     return Manifest(root, tuple(classes), rows, positive, stamps, facts=facts)
 

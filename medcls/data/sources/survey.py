@@ -101,7 +101,7 @@ def survey(
             )
         except UnreadableImage as error:
             # Its cause holds frames, and so the bytes of the file; a long list of failures must not.
-            return UnreadableImage(error.reason, error.path)
+            return UnreadableImage(error.reason, error.path, error.kind)
 
     table = FactsTable()
     failures: list[UnreadableImage] = []
@@ -155,7 +155,10 @@ def looked_at_again(
     if wrong.empty:
         return facts
     log.warning(
-        "cache: of %d file(s), such as %s, it said what they do not show: they were read again", len(wrong), wrong[0]
+        "cache: of %d file(s), such as %s, it said what they do not show: they were read again",
+        len(wrong),
+        wrong[0],
+        extra={"rule": "facts_wrong"},
     )
     if remember:
         with FactStore(root, frame, COLUMNS) as store:

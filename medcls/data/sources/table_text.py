@@ -61,25 +61,28 @@ def read_table(path: Path, setting: str = "data.csv") -> tuple[pd.DataFrame, lis
     except comma_separated.Error as error:
         raise MedclsError(
             f"{path}, line {max(1, reader.line_num)}, cannot be read as a table: {error}. Is a quote opened there or "
-            "before, and not closed?"
+            "before, and not closed?",
+            kind="unreadable_table",
         ) from error
     if len(header) < 2:
         raise MedclsError(
             f"The {'second' if stated else 'first'} line of {path} names {len(header)} column(s): "
             f"{shown(header) or 'it is empty'}. It must name the columns, separated by "
-            f"{', '.join(SEPARATORS.values())}."
+            f"{', '.join(SEPARATORS.values())}.",
+            kind="unreadable_table",
         )
     if not rows:
-        raise MedclsError(f"{path} names its columns and holds no row.")
+        raise MedclsError(f"{path} names its columns and holds no row.", kind="no_rows")
     ragged = [f"line {line}: {len(row)}" for line, row in zip(lines, rows, strict=True) if len(row) != len(header)]
     if ragged:
         raise MedclsError(
             f"{len(ragged)} row(s) of {path} have more or fewer cells than the {len(header)} columns "
-            f"({shown(header)}): {enumerated(ragged)}. A cell that holds the separator must stand in quotes."
+            f"({shown(header)}): {enumerated(ragged)}. A cell that holds the separator must stand in quotes.",
+            kind="ragged_rows",
         )
     twice = [name for name, count in Counter(header).items() if count > 1 and name]
     if twice:
-        raise MedclsError(f"{path} has more than one column named {shown(twice)}: rename them.")
+        raise MedclsError(f"{path} has more than one column named {shown(twice)}: rename them.", kind="column_twice")
     cells = pd.DataFrame(rows, columns=header, index=pd.Index(lines, name="line"), dtype=str)
     notes = []
     if separator != ",":
@@ -115,20 +118,27 @@ def read_text(path: Path, setting: str) -> str:
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise MedclsError(f"{path} ({setting}) cannot be read: {error.strerror}.") from error
+        raise MedclsError(f"{path} ({setting}) cannot be read: {error.strerror}.", kind="unreadable_file") from error
     if data.startswith((b"PK\x03\x04", b"\xd0\xcf\x11\xe0")):
-        raise MedclsError(f"{path} ({setting}) is a spreadsheet or an archive. Save the table as CSV in UTF-8.")
+        raise MedclsError(
+            f"{path} ({setting}) is a spreadsheet or an archive. Save the table as CSV in UTF-8.",
+            kind="unreadable_table",
+        )
     try:
         text = data.decode("utf-16" if data.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise MedclsError(
-            f"{path} ({setting}) is not UTF-8 (line {line}: {error.reason}). Save the table as CSV in UTF-8."
+            f"{path} ({setting}) is not UTF-8 (line {line}: {error.reason}). Save the table as CSV in UTF-8.",
+            kind="not_utf8",
         ) from error
     for mark, what in NO_TEXT.items():
         if mark in text:
             line = text.count("\n", 0, text.index(mark)) + 1
-            raise MedclsError(f"{path} ({setting}), line {line}, holds {what}? Save the table as CSV in UTF-8.")
+            raise MedclsError(
+                f"{path} ({setting}), line {line}, holds {what}? Save the table as CSV in UTF-8.",
+                kind="unreadable_table",
+            )
     return text if "\n" in text else text.replace("\r", "\n")  # how an old Macintosh ended its lines
 
 
@@ -141,9 +151,10 @@ def check_column(cells: pd.DataFrame, name: object, setting: str) -> None:
         Names the columns there are, and the nearest; or it is no single name.
     """
     if not isinstance(name, str):
-        raise MedclsError(f"{setting} is {name}: give the name of one column.")
+        raise MedclsError(f"{setting} is {name}: give the name of one column.", kind="bad_value")
     if name not in cells.columns:
         raise MedclsError(
             f"{setting} names the column {name!r}, and the table has {shown(cells.columns)}."
-            f"{nearest(name, cells.columns)}"
+            f"{nearest(name, cells.columns)}",
+            kind="unknown_column",
         )

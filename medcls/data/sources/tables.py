@@ -81,21 +81,31 @@ def from_csv(
         line, and what to do.
     """
     if csv is None:
-        raise MedclsError("Nothing says which table lists the images: add data.csv=/path/to/table.csv to the command.")
+        raise MedclsError(
+            "Nothing says which table lists the images: add data.csv=/path/to/table.csv to the command.",
+            kind="missing_setting",
+        )
     if root is None:
-        raise MedclsError("Nothing says where the images are: add data.root=/path/to/images to the command.")
+        raise MedclsError(
+            "Nothing says where the images are: add data.root=/path/to/images to the command.", kind="missing_setting"
+        )
     root = Path(str(root))
     if not root.is_dir():
-        raise MedclsError(f"{root} (data.root) is no folder. Give the folder that holds the images of the table.")
+        raise MedclsError(
+            f"{root} (data.root) is no folder. Give the folder that holds the images of the table.",
+            kind="no_such_folder",
+        )
     if group_column is not None and group_pattern is not None:
         raise MedclsError(
             f"Groups come from data.group_column={group_column} or from data.group_pattern, not from both: set one "
-            "of them to null."
+            "of them to null.",
+            kind="conflicting_settings",
         )
     if groups is not None:
         raise MedclsError(
             f"data.groups={groups} is for images in folders. A table names the patient in a column of its own: "
-            "data.group_column."
+            "data.group_column.",
+            kind="conflicting_settings",
         )
     table, found = find_table(csv, root)
     cells, unusual = read_table(table)
@@ -156,7 +166,8 @@ def find_table(csv: str | Path | Sequence[str | Path], root: Path) -> tuple[Path
     near = sorted(path.name for path in root.iterdir() if path.suffix.lower() in (".csv", ".tsv", ".tab"))
     raise MedclsError(
         f"There is no table {' or '.join(map(str, names))} (data.csv), from here or from {root} (data.root)."
-        + (f" That folder holds {enumerated(near)}." if near else "")
+        + (f" That folder holds {enumerated(near)}." if near else ""),
+        kind="no_such_file",
     )
 
 
@@ -242,7 +253,8 @@ def check_label_column(cells: pd.DataFrame, name: str) -> None:
     listing = ", ".join(hydra_override("", column).removeprefix("=") for column in columns)
     raise MedclsError(
         f"data.label_column names the column {name!r}, and the table has {shown(cells.columns)}. Of these "
-        f'{shown(columns)} hold one 1 a row: if each stands for a class, add:\n  "data.label_column=[{listing}]"'
+        f'{shown(columns)} hold one 1 a row: if each stands for a class, add:\n  "data.label_column=[{listing}]"',
+        kind="unknown_column",
     )
 
 
@@ -257,22 +269,25 @@ def template_columns(template: str, columns: Collection[str]) -> list[str]:
     try:
         parts = [part for part in string.Formatter().parse(template) if part[1] is not None]
     except ValueError as error:
-        raise MedclsError(f"data.path_template={template}: {error}.") from error
+        raise MedclsError(f"data.path_template={template}: {error}.", kind="bad_value") from error
     for _, name, form, conversion in parts:
         if form or conversion or not name:
             raise MedclsError(
                 f"data.path_template={template}: between braces stands the name of a column and nothing else, as in "
-                "{image_id}.jpg."
+                "{image_id}.jpg.",
+                kind="bad_value",
             )
         if name not in columns:
             raise MedclsError(
                 f"data.path_template={template} names the column {name!r}, and the table has {shown(columns)}."
-                f"{nearest(name, columns)}"
+                f"{nearest(name, columns)}",
+                kind="unknown_column",
             )
     if not parts:
         raise MedclsError(
             f"data.path_template={template} names no column, so that every row would have the same image. Put the "
-            "column of the file names in braces, as in {image_id}.jpg."
+            "column of the file names in braces, as in {image_id}.jpg.",
+            kind="bad_value",
         )
     return [str(name) for _, name, _, _ in parts]
 
@@ -296,7 +311,9 @@ def keep_where(cells: pd.DataFrame, where: Mapping[str, object] | None) -> tuple
     if not where:
         return cells, []
     if not isinstance(where, Mapping):
-        raise MedclsError(f"data.where is {where!r}: give it as {{column: [values]}}, such as {{sex: [female]}}.")
+        raise MedclsError(
+            f"data.where is {where!r}: give it as {{column: [values]}}, such as {{sex: [female]}}.", kind="bad_value"
+        )
     kept = cells
     trail = []
     for column, allowed in where.items():
@@ -307,13 +324,15 @@ def keep_where(cells: pd.DataFrame, where: Mapping[str, object] | None) -> tuple
             if value not in present:
                 raise MedclsError(
                     f"data.where asks for {value!r} in the column {column}, which has "
-                    f"{shown([one or '(empty)' for one in present])}.{nearest(value, present)}"
+                    f"{shown([one or '(empty)' for one in present])}.{nearest(value, present)}",
+                    kind="unknown_value",
                 )
         kept = kept[kept[column].isin(values)]
         trail.append(f"{column} {' or '.join(value or '(empty)' for value in values)}: {len(kept):,}")
         if kept.empty:
             raise MedclsError(
-                f"data.where leaves no row of {len(cells):,}. Rows left after each condition: {'; '.join(trail)}."
+                f"data.where leaves no row of {len(cells):,}. Rows left after each condition: {'; '.join(trail)}.",
+                kind="no_rows",
             )
     return kept, [f"kept {len(kept):,} of {len(cells):,} rows by data.where ({'; '.join(trail)})"]
 
@@ -339,7 +358,8 @@ def refuse_empty_cells(cells: pd.DataFrame, column: str) -> None:
     if len(empty):
         raise MedclsError(
             f"{len(empty)} of {len(cells)} rows have nothing in the column {column}: {lines_of(empty)}. Fill them in, "
-            "or choose rows by data.where."
+            "or choose rows by data.where.",
+            kind="empty_cell",
         )
 
 
@@ -363,7 +383,8 @@ def refuse_repeated_paths(rows: pd.DataFrame) -> None:
     raise MedclsError(
         f"{len(faults):,} image(s) stand in more than one row:\n"
         + listed([line for _, line in sorted(faults)])
-        + "\nKeep one row an image, or choose rows by data.where."
+        + "\nKeep one row an image, or choose rows by data.where.",
+        kind="image_twice",
     )
 
 
@@ -381,10 +402,14 @@ def splits_of(cells: "pd.Series[str]") -> "pd.Series[str]":
         raise MedclsError(
             f"The column {cells.name} (data.split_column) holds {tallied([printable(cell) for cell in unknown])}, "
             f"which name no split: known are {', '.join(SPLIT_SPELLINGS)}. To have the splits made, set "
-            "data.split_column=null."
+            "data.split_column=null.",
+            kind="unknown_split",
         )
     if "train" not in set(splits):
-        raise MedclsError(f"The column {cells.name} (data.split_column) has {shown(sorted(set(cells)))} but no train.")
+        raise MedclsError(
+            f"The column {cells.name} (data.split_column) has {shown(sorted(set(cells)))} but no train.",
+            kind="no_train_split",
+        )
     return splits
 
 
@@ -398,7 +423,7 @@ def ungrouped(cells: "pd.Series[str]") -> list[str]:
     """
     empty = int((cells == "").sum())
     if empty == len(cells):
-        raise MedclsError(f"The column {cells.name} (data.group_column) is empty.")
+        raise MedclsError(f"The column {cells.name} (data.group_column) is empty.", kind="no_groups")
     return [f"{empty:,} row(s) have no {cells.name}: each stands for itself"] if empty else []
 
 
@@ -419,7 +444,8 @@ def own_columns(cells: pd.DataFrame, consumed: Collection[str]) -> tuple[pd.Data
     renamed = {name: f"csv_{name}" for name in own.columns if name in OWN_COLUMNS or SCORES.fullmatch(name)}
     if taken := sorted(set(renamed.values()) & set(own.columns)):
         raise MedclsError(
-            f"medcls would rename a column of the table to {', '.join(taken)}, which is there: rename it."
+            f"medcls would rename a column of the table to {', '.join(taken)}, which is there: rename it.",
+            kind="column_twice",
         )
     notes = (
         [f"the table's own column(s) {', '.join(renamed)} are kept as {', '.join(renamed.values())}"] if renamed else []

@@ -62,7 +62,8 @@ def assign_fold(
         raise MedclsError(
             f"data.folds={folds} needs {folds} independent images (or groups) of each class; {label!r} has {smallest} "
             "left to cut them from. Copies of one picture and images of one patient count once. Take fewer folds, or "
-            "merge classes with data.label_map."
+            "merge classes with data.label_map.",
+            kind="too_few_images",
         )
     chosen = np.zeros(len(rows), dtype=bool)
     chosen[np.flatnonzero(free)[_folds(rows, free, folds, units, seed) == fold]] = True
@@ -90,7 +91,8 @@ def choose(
         raise MedclsError(
             f"Class {label!r} has {smallest} independent image(s) (or groups) left to cut the {name} split from: it "
             "needs at least 2. Copies of one picture and images of one patient count once. Add images, leave the class "
-            "out, or merge it with another with data.label_map."
+            "out, or merge it with another with data.label_map.",
+            kind="too_few_images",
         )
     share = Fraction(fraction).limit_denominator(100)
     if 2 <= share.denominator <= smallest and share.numerator > 0:

@@ -45,12 +45,16 @@ def lock_test(rows: pd.DataFrame, manifest: str | Path, units: np.ndarray) -> li
     former = read_rows(path)
     locked = set(former.loc[former["split"] == "test", "content"]) - {""}
     if not locked:
-        raise MedclsError(f"data.locked_test={path} has no test images: name the manifest.csv of a run that had some.")
+        raise MedclsError(
+            f"data.locked_test={path} has no test images: name the manifest.csv of a run that had some.",
+            kind="empty_split",
+        )
     here = locked & set(rows["content"])
     if not here:
         raise MedclsError(
             f"None of the {len(locked)} test images of data.locked_test={path} is among the images: is it a run on the "
-            "same data?"
+            "same data?",
+            kind="no_common_images",
         )
     # Copies of what is given as test come under data.copies, as without a lock.
     given = rows["split"] == "test"
@@ -92,7 +96,8 @@ def leave_out_copies(rows: pd.DataFrame, copies: str, near: np.ndarray | None = 
             if copies == "error":
                 raise MedclsError(
                     f"{found}, such as {rows.loc[twins, 'path'].iloc[0]}. With data.copies=drop_from_train they are "
-                    "left out of training."
+                    "left out of training.",
+                    kind="duplicates_across_splits",
                 )
             rows.loc[twins, "split"] = "left_out"
             notes.append(f"{found}: the latter are left out (data.copies=drop_from_train)")

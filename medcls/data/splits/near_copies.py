@@ -135,7 +135,8 @@ def near_sets(rows: pd.DataFrame, facts: pd.DataFrame) -> np.ndarray:
     if facts.empty:
         raise MedclsError(
             "data.keep_near_copies_together=true compares the pictures' hashes, which this manifest does not carry: it "
-            "was not made by reading the images. Make it from a folder or a CSV, or set it to false."
+            "was not made by reading the images. Make it from a folder or a CSV, or set it to false.",
+            kind="no_image_hashes",
         )
     near = near_pairs(facts[facts.index.isin(rows["path"])])
     known = rows[rows["content"] != ""]

@@ -253,7 +253,9 @@ def check_splits(manifest: Manifest, near: np.ndarray | None = None, required: S
     rows = manifest.rows
     strays = sorted(set(rows["split"]) - set(SPLITS))
     if strays:
-        raise MedclsError(f"The manifest has rows in unknown splits {strays}: known are {', '.join(SPLITS)}.")
+        raise MedclsError(
+            f"The manifest has rows in unknown splits {strays}: known are {', '.join(SPLITS)}.", kind="unknown_split"
+        )
     scored = rows[rows["split"].isin(SCORED_SPLITS)]
     for name in required:
         missing = [
@@ -261,7 +263,8 @@ def check_splits(manifest: Manifest, near: np.ndarray | None = None, required: S
         ]
         if missing:
             raise MedclsError(
-                f"The {name} split has no image of {', '.join(map(repr, missing))}. {_remedy(rows, name, missing)}"
+                f"The {name} split has no image of {', '.join(map(repr, missing))}. {_remedy(rows, name, missing)}",
+                kind="class_without_images",
             )
     known = scored[scored["content"] != ""]  # of images whose pixels nobody knows, none is another's
     by_content = known.groupby("content")["split"].nunique()
@@ -269,7 +272,8 @@ def check_splits(manifest: Manifest, near: np.ndarray | None = None, required: S
     if (by_content > 1).any():
         shared = known[known["content"] == by_content.idxmax()]
         raise MedclsError(
-            f"The same picture stands in two splits: {', '.join(shared['path'] + ' (' + shared['split'] + ')')}."
+            f"The same picture stands in two splits: {', '.join(shared['path'] + ' (' + shared['split'] + ')')}.",
+            kind="duplicates_across_splits",
         )
     if near is not None:
         sets = pd.Series(near, index=rows.index)[scored.index]
@@ -278,7 +282,8 @@ def check_splits(manifest: Manifest, near: np.ndarray | None = None, required: S
             alike = scored[sets == by_set.idxmax()]
             raise MedclsError(
                 f"Pictures that look almost the same stand in two splits: "
-                f"{', '.join(alike['path'] + ' (' + alike['split'] + ')')}."
+                f"{', '.join(alike['path'] + ' (' + alike['split'] + ')')}.",
+                kind="near_duplicates_across_splits",
             )
     grouped = scored[scored["group"] != ""]
     by_group = grouped.groupby("group")["split"].nunique()
@@ -287,7 +292,8 @@ def check_splits(manifest: Manifest, near: np.ndarray | None = None, required: S
         raise MedclsError(
             f"{len(names)} group(s) stand in more than one split, such as {names[0]!r}: the splits that came with the "
             "data part the images of one patient. Check data.group_pattern; to cut the data anew, "
-            "data.pool_splits=true."
+            "data.pool_splits=true.",
+            kind="group_across_splits",
         )
 
 
@@ -310,7 +316,8 @@ def _val_share(val_fraction: float, calibration_fraction: float) -> float:
     if val_fraction + calibration_fraction >= 1:
         raise MedclsError(
             f"data.val_fraction={val_fraction} and data.calibration_fraction={calibration_fraction} leave nothing to "
-            "train on: both are shares of the images that are not test, so together they must stay below 1."
+            "train on: both are shares of the images that are not test, so together they must stay below 1.",
+            kind="bad_value",
         )
     return val_fraction / (1 - calibration_fraction)
 
@@ -346,23 +353,33 @@ def check_split_settings(
         shares["calibration_fraction"] = calibration_fraction
     for name, value in shares.items():
         if isinstance(value, bool) or not isinstance(value, int | float):
-            raise MedclsError(f"data.{name} is {value!r}: give a number.")
+            raise MedclsError(f"data.{name} is {value!r}: give a number.", kind="bad_value")
     for name, count in (("folds", folds), ("fold", fold)):
         if count is not None and (isinstance(count, bool) or not isinstance(count, int)):
-            raise MedclsError(f"data.{name} is {count!r}: give a whole number, or null.")
+            raise MedclsError(f"data.{name} is {count!r}: give a whole number, or null.", kind="bad_value")
     for name, value in shares.items():
         if name != "train_fraction" and not 0 < value < 1:
-            raise MedclsError(f"data.{name} is {value}: give a share above 0 and below 1, such as 0.2.")
+            raise MedclsError(
+                f"data.{name} is {value}: give a share above 0 and below 1, such as 0.2.", kind="bad_value"
+            )
     if not 0 < train_fraction <= 1:
-        raise MedclsError(f"data.train_fraction is {train_fraction}: give a share above 0, at most 1.")
+        raise MedclsError(
+            f"data.train_fraction is {train_fraction}: give a share above 0, at most 1.", kind="bad_value"
+        )
     if copies not in ("drop_from_train", "error"):
-        raise MedclsError(f"data.copies is {copies!r}: choose drop_from_train or error.")
+        raise MedclsError(f"data.copies is {copies!r}: choose drop_from_train or error.", kind="bad_value")
     if folds is None:
         if fold is not None:
-            raise MedclsError(f"data.fold is {fold} but data.folds is not set: say how many folds there are.")
+            raise MedclsError(
+                f"data.fold is {fold} but data.folds is not set: say how many folds there are.", kind="missing_setting"
+            )
     elif folds < 2:
-        raise MedclsError(f"data.folds is {folds}: cross-validation needs at least 2.")
+        raise MedclsError(f"data.folds is {folds}: cross-validation needs at least 2.", kind="bad_value")
     elif fold is None:
-        raise MedclsError(f"data.folds is {folds} but data.fold is not set: say which one, 0 to {folds - 1}.")
+        raise MedclsError(
+            f"data.folds is {folds} but data.fold is not set: say which one, 0 to {folds - 1}.", kind="missing_setting"
+        )
     elif not 0 <= fold < folds:
-        raise MedclsError(f"data.fold is {fold}: with data.folds={folds} it runs from 0 to {folds - 1}.")
+        raise MedclsError(
+            f"data.fold is {fold}: with data.folds={folds} it runs from 0 to {folds - 1}.", kind="bad_value"
+        )

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 from made_files import deep_file, png, saved, tiff
 from PIL import Image, ImageFile
+from refusals import check, noted, refused
 
-from medcls.data.reading import images
+from medcls.data.reading import images, raster
 from medcls.data.reading.images import (
     UnreadableImage,
     content_hash,
@@ -23,7 +24,6 @@ from medcls.data.reading.images import (
     read,
     resize,
 )
-from medcls.errors import MedclsError
 from medcls.preprocessing import Decoding
 
 RED, GREEN, BLUE = (200, 30, 10), (20, 180, 40), (15, 25, 220)
@@ -125,7 +125,7 @@ def test_p18_grey_modes(kind: str) -> None:
     assert np.abs(got.pixels[..., 0].astype(int) - want).max() <= (1 if kind == "L-JPEG" else 0), got.mode
     three = decode(data, Decoding(3, window="full")).pixels
     assert (three == got.pixels).all()
-    assert ("16" in kind) == any("16 bits" in note for note in got.notes)
+    assert ("16" in kind) == noted(got.notes, "16 bits")
 
 
 @pytest.mark.parametrize("kind", ["PNG", "TIFF", "PGM", "text PGM", "PPM", "RGB PNG", "RGB TIFF", "RGB LZW TIFF"])
@@ -138,13 +138,13 @@ def test_16_bits_are_stored_whole_and_shown_by_a_stated_window(kind: str) -> Non
     want = np.rint((values.astype(float) - 1000).clip(0, 1000) / 1000 * 255)
     assert np.array_equal(got.pixels, want)
     most = 12 if kind in ("PGM", "text PGM", "PPM") else 16
-    assert got.notes == (f"{most} bits to 8 by the stated window: 1000 to 2000",)
+    assert len(got.notes) == 1 and noted(got.notes, f"{most} bits", "8", "1000 to 2000")
 
 
 def test_the_images_own_percentiles_are_the_window_where_none_is_stated() -> None:
     values = np.arange(1000, 2000, dtype=np.uint16).reshape(20, 50, 1)
     got = decode(deep_file(values, "PNG"), Decoding(1))
-    assert got.notes == ("16 bits to 8 by the image's own percentiles 0.5 and 99.5: 1004 to 1994",)
+    assert len(got.notes) == 1 and noted(got.notes, "16 bits", "8", "0.5", "99.5", "1004 to 1994")
     assert np.array_equal(got.pixels, np.rint((values.astype(float) - 1004).clip(0, 990) / 990 * 255))
     assert len(np.unique(got.pixels)) == 256, "12-bit values in a 16-bit file keep all greys"
     assert decode(deep_file(values, "PNG"), Decoding(1, window="full")).pixels.max() == round(1999 / 257)
@@ -178,8 +178,7 @@ def test_8_bits_are_spread_over_16_and_no_window_touches_them() -> None:
 def test_equal_values_are_black_and_said(value: int, bits: int) -> None:
     got = decode(saved(Image.fromarray(np.full((8, 8), value, np.uint16)), "PNG"), Decoding(1, bits=bits))
     assert got.pixels.max() == 0
-    assert "all values being equal" in got.notes[0]
-    assert f"{value} to {value}" in got.notes[0]
+    assert noted(got.notes[:1], f"{value} to {value}")
 
 
 def test_a_speck_on_a_flat_picture_is_not_lost() -> None:
@@ -187,7 +186,7 @@ def test_a_speck_on_a_flat_picture_is_not_lost() -> None:
     values[5, 5] = 900
     got = decode(saved(Image.fromarray(values), "PNG"), Decoding(1))
     assert (got.pixels[5, 5, 0], np.count_nonzero(got.pixels)) == (255, 1)
-    assert "smallest and largest" in got.notes[0]
+    assert noted(got.notes[:1], "300 to 900")
 
 
 def test_white_is_zero_tiff() -> None:
@@ -204,7 +203,7 @@ def test_wide_values_that_count_from_white_are_turned_round_or_refused(kind: str
     try:
         pixels = decode(tiff(values, photometric=0), Decoding(1, window=(200, 299))).pixels
     except UnreadableImage as error:
-        assert "1 channel of" in error.reason and "(PhotometricInterpretation 0)" in error.reason  # Pillow reads few
+        check(error, "unsupported_image", "1 channel", "(PhotometricInterpretation 0)")  # Pillow reads few
     else:
         assert np.array_equal(pixels, 255 - np.rint((values.astype(float) - 200) / 99 * 255))
 
@@ -219,7 +218,7 @@ def test_wide_tiff_values_are_read_as_they_are(kind: str) -> None:
     assert np.corrcoef(got.pixels.reshape(-1), values.reshape(-1))[0, 1] > 0.999
     assert len(got.notes) == 1
     if kind.startswith("float"):
-        with pytest.raises(UnreadableImage, match="no full range"):
+        with refused("bad_value", "data.window="):
             decode(tiff(values), Decoding(1, window="full"))
     else:
         full = decode(tiff(values), Decoding(1, bits=16, window="full")).pixels / 65535
@@ -263,38 +262,37 @@ def test_the_byte_order_of_a_tiff_changes_nothing(kind: str, compression: int) -
 
 
 def test_a_big_endian_bigtiff_is_named() -> None:
-    with pytest.raises(UnreadableImage, match="BigTIFF in big-endian byte order"):
+    with refused("unsupported_image", "BigTIFF"):
         decode(b"MM\0+" + bytes(60), Decoding(1))
 
 
 FORMS = [
-    (some(3, "uint16"), {"planar": True}, "3 channels of 16-bit whole numbers that lie in planes"),
-    (some(3, "uint16"), {"planar": True, "compression": 8}, "3 channels of 16-bit whole numbers that lie in planes"),
-    (some(4, "uint16"), {"planar": True, "extra": (2,)}, "4 channels of 16-bit whole numbers that lie in planes"),
-    (some(1, "float64"), {}, "1 channel of 64-bit floating-point numbers"),
-    (some(1, "float16"), {}, "1 channel of 16-bit floating-point numbers"),
-    (some(3, "float32"), {}, "3 channels of 32-bit floating-point numbers"),
-    (some(1, "uint64"), {}, "1 channel of 64-bit whole numbers"),
-    (some(1, "complex64"), {}, "1 channel of 64-bit complex numbers"),
-    (some(3, "int8"), {}, "3 channels of 8-bit signed whole numbers"),
-    (some(3, "int16"), {}, "3 channels of 16-bit signed whole numbers"),
-    (some(3), {"photometric": 1, "extra": (0, 0)}, "3 channels of 8-bit whole numbers"),
-    (some(3), {"photometric": 1, "extra": (0, 0), "planar": True}, "3 channels of 8-bit whole numbers"),
-    (some(2), {"photometric": 1, "extra": (0,)}, "2 channels of 8-bit whole numbers, and what they stand for is not"),
-    (some(5), {"extra": (0, 0)}, "5 channels of 8-bit whole numbers, and what they stand for is not said"),
-    (some(6), {"photometric": 1, "extra": (0,) * 5}, "6 channels of 8-bit whole numbers"),
-    (some(1), {"compression": 34712}, "compressed in a way that Pillow does not know (number 34712)"),
+    (some(3, "uint16"), {"planar": True}, ("3 channels", "16-bit", "PlanarConfiguration 2")),
+    (some(3, "uint16"), {"planar": True, "compression": 8}, ("3 channels", "16-bit", "PlanarConfiguration 2")),
+    (some(4, "uint16"), {"planar": True, "extra": (2,)}, ("4 channels", "16-bit", "PlanarConfiguration 2")),
+    (some(1, "float64"), {}, ("1 channel", "64-bit", "floating-point")),
+    (some(1, "float16"), {}, ("1 channel", "16-bit", "floating-point")),
+    (some(3, "float32"), {}, ("3 channels", "32-bit", "floating-point")),
+    (some(1, "uint64"), {}, ("1 channel", "64-bit")),
+    (some(1, "complex64"), {}, ("1 channel", "64-bit", "complex")),
+    (some(3, "int8"), {}, ("3 channels", "8-bit", "signed")),
+    (some(3, "int16"), {}, ("3 channels", "16-bit", "signed")),
+    (some(3), {"photometric": 1, "extra": (0, 0)}, ("3 channels", "8-bit")),
+    (some(3), {"photometric": 1, "extra": (0, 0), "planar": True}, ("3 channels", "8-bit")),
+    (some(2), {"photometric": 1, "extra": (0,)}, ("2 channels", "8-bit")),
+    (some(5), {"extra": (0, 0)}, ("5 channels", "8-bit")),
+    (some(6), {"photometric": 1, "extra": (0,) * 5}, ("6 channels", "8-bit")),
+    (some(1), {"compression": 34712}, ("34712",)),
 ]
 
 
-@pytest.mark.parametrize(("values", "form", "says"), FORMS, ids=[says[:30] for _, _, says in FORMS])
+@pytest.mark.parametrize(("values", "form", "names"), FORMS, ids=[" ".join(names) for _, _, names in FORMS])
 def test_a_tiff_that_pillow_would_misread_or_not_read_is_refused_for_what_it_is(
-    values: np.ndarray, form: dict, says: str
+    values: np.ndarray, form: dict, names: tuple[str, ...]
 ) -> None:
     for channels in (1, 3):
-        with pytest.raises(UnreadableImage) as refused:
+        with refused("unsupported_image", *names):
             decode(tiff(values, **form), Decoding(channels))
-        assert says in refused.value.reason and "damaged" not in refused.value.reason
 
 
 def test_a_second_page_of_another_kind_is_refused_for_what_it_is() -> None:
@@ -306,7 +304,7 @@ def test_a_second_page_of_another_kind_is_refused_for_what_it_is() -> None:
     count = struct.unpack("<H", head[start : start + 2])[0]
     link = start + 2 + 12 * count
     both = head[:link] + struct.pack("<I", len(head)) + head[link + 4 :] + second[8:]
-    with pytest.raises(UnreadableImage, match="1 channel of 64-bit floating-point numbers"):
+    with refused("unsupported_image", "1 channel", "64-bit", "floating-point"):
         decode(both, Decoding(1, frame=1))
 
 
@@ -314,7 +312,7 @@ def test_a_fourth_channel_of_no_meaning_is_left_out_and_noted() -> None:
     values = some(4)
     got = decode(tiff(values, extra=(0,)), Decoding(3))
     assert np.array_equal(got.pixels, values[..., :3])
-    assert "a fourth channel, of no stated meaning, is left out" in got.notes
+    assert len(got.notes) == 1 and noted(got.notes, "channel")
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
@@ -322,7 +320,7 @@ def test_values_that_are_no_numbers_are_refused(bad: float) -> None:
     values = np.ones((4, 4, 1), np.float32)
     values[1, 1] = bad
     for window in (None, (0.0, 1.0)):
-        with pytest.raises(UnreadableImage, match="not a number" if np.isnan(bad) else "1 are infinite"):
+        with refused("not_finite", "1 of" if np.isnan(bad) else "0 of"):
             decode(tiff(values), Decoding(1, window=window))
 
 
@@ -356,7 +354,7 @@ def test_transparent_is_black_and_said(mode: str) -> None:
         got = decode(data, Decoding(channels, window="full"))
         assert got.pixels[clear].max() == 0
         assert (got.pixels[4:] == 90).all()
-    assert any("transparent" in note for note in got.notes)
+    assert raster.TRANSPARENT in got.notes
 
 
 def test_half_transparent_is_half_as_bright() -> None:
@@ -390,7 +388,7 @@ def test_exif_orientation_all_stand_upright(kind: str, orientation: int) -> None
     off = np.abs(got.pixels.astype(int) - thirds())
     assert (off[4:20, 4:28].max() <= 6) if kind == "JPEG" else (off.max() == 0)
     if orientation > 1:
-        assert any(f"orientation {orientation}" in note for note in got.notes)
+        assert noted(got.notes, f"EXIF orientation {orientation}")
     else:
         assert got.notes == ()
 
@@ -399,7 +397,7 @@ def test_damaged_exif_does_not_cost_the_picture() -> None:
     data = saved(Image.fromarray(thirds()), "PNG", exif=b"Exif\0\0" + b"nonsense" * 3)
     got = decode(data, Decoding(3))
     assert (got.pixels == thirds()).all()
-    assert any("EXIF block is damaged" in note for note in got.notes)
+    assert noted(got.notes, "EXIF")
 
 
 @pytest.mark.parametrize("kind", ["GIF", "TIFF", "PNG", "WEBP"])
@@ -411,13 +409,13 @@ def test_the_frame_that_is_asked_for(kind: str, frame: int) -> None:
     got = decode(data, Decoding(1, frame=frame))
     assert (got.pixels == (40, 90, 200)[frame]).all()
     assert got.frames == 3
-    assert got.notes == ("first of 3 frames" if frame == 0 else f"frame {frame} of 3, counted from 0",)
-    with pytest.raises(UnreadableImage, match="frame 3 was asked for, counted from 0, but it has 3"):
+    assert len(got.notes) == 1 and noted(got.notes, "first" if frame == 0 else f"frame {frame}", "3")
+    with refused("no_such_frame", "frame 3", " 3"):
         decode(data, Decoding(1, frame=3))
 
 
 def test_a_still_picture_has_one_frame() -> None:
-    with pytest.raises(UnreadableImage, match="it has 1"):
+    with refused("no_such_frame", "frame 1", " 1"):
         decode(saved(noise(), "JPEG"), Decoding(3, frame=1))
 
 
@@ -453,14 +451,14 @@ def test_a_png_with_one_wrong_bit_is_refused() -> None:
     for place in np.linspace(data.index(b"IDAT") + 4, len(data) - 17, 50, dtype=int):
         bad = bytearray(data)
         bad[place] ^= 1
-        with pytest.raises(UnreadableImage, match="damaged"):
+        with refused("damaged_image"):
             decode(bytes(bad), Decoding(3))
 
 
 def test_cut_is_refused_even_where_another_library_asked_for_leniency(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
     data = saved(noise(), "JPEG")
-    with pytest.raises(UnreadableImage, match="damaged or cut short"):
+    with refused("damaged_image"):
         decode(data[: len(data) // 2], Decoding(3))
 
 
@@ -485,42 +483,40 @@ def test_flipped_bytes_never_crash() -> None:
 
 
 NOT_IMAGES = {
-    "empty": (b"", "empty"),
-    "zeros": (bytes(500), "zero bytes and nothing else"),
-    "html": (b"\n <!DOCTYPE html><html><body>404</body></html>", "HTML"),
-    "text": (b"Not found", "it is text"),
-    "json": (json.dumps({"error": "no"}).encode(), "it is text"),
-    "pdf": (b"%PDF-1.7 ...", "PDF"),
-    "zip": (b"PK\x03\x04rest", "ZIP"),
-    "lfs": (b"version https://git-lfs.github.com/spec/v1\noid sha256:0", "git lfs pull"),
-    "dicom": (bytes(128) + b"DICM" + b"\x02\0\0\0", "DICOM"),
-    "svg": (b"<svg xmlns='x'></svg>", "SVG"),
-    "heic": (b"\0\0\0\x18ftypheic\0\0\0\0", "HEIC"),
-    "random": (b"\x81\x92\xa3\xb4\xc5\xd6\xe7\xf8\x09", "no image format"),
-    "png header": (b"\x89PNG\r\n\x1a\n", "header is damaged or cut short"),
-    "eps": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "it is text"),
+    "empty": (b"", "not_an_image", "0 bytes"),
+    "zeros": (bytes(500), "not_an_image", "500"),
+    "html": (b"\n <!DOCTYPE html><html><body>404</body></html>", "not_an_image", "HTML"),
+    "text": (b"Not found", "not_an_image", "'Not found'"),
+    "json": (json.dumps({"error": "no"}).encode(), "not_an_image", '{"error": "no"}'),
+    "pdf": (b"%PDF-1.7 ...", "not_an_image", "PDF"),
+    "zip": (b"PK\x03\x04rest", "not_an_image", "ZIP"),
+    "lfs": (b"version https://git-lfs.github.com/spec/v1\noid sha256:0", "not_an_image", "git lfs pull"),
+    "dicom": (bytes(128) + b"DICM" + b"\x02\0\0\0", "damaged_image", "DICOM"),
+    "svg": (b"<svg xmlns='x'></svg>", "not_an_image", "SVG"),
+    "heic": (b"\0\0\0\x18ftypheic\0\0\0\0", "not_an_image", "HEIC"),
+    "random": (b"\x81\x92\xa3\xb4\xc5\xd6\xe7\xf8\x09", "not_an_image", "81 92 a3 b4"),
+    "png header": (b"\x89PNG\r\n\x1a\n", "damaged_image", "8 bytes"),
+    "eps": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "not_an_image", "'%!PS-Adobe"),
 }
 
 
 @pytest.mark.parametrize("kind", NOT_IMAGES)
 def test_what_is_not_an_image_is_named(kind: str, tmp_path: Path) -> None:
-    data, words = NOT_IMAGES[kind]
+    data, what, name = NOT_IMAGES[kind]
     path = tmp_path / "picture.jpg"
     path.write_bytes(data)
-    with pytest.raises(UnreadableImage, match=words) as caught:
+    with refused(what, str(path), name) as caught:
         read(path, Decoding(3))
-    assert str(path) in str(caught.value)
-    assert caught.value.path == path
-    assert isinstance(caught.value, MedclsError)
+    assert isinstance(caught.value, UnreadableImage) and caught.value.path == path
 
 
 def test_decompression_bombs_are_refused_before_they_unfold() -> None:
     header = struct.pack(">IIBBBBB", 60_000, 60_000, 1, 0, 0, 0, 0)
     chunk = b"\0\0\0\x0dIHDR" + header + struct.pack(">I", zlib.crc32(b"IHDR" + header))
-    with pytest.raises(UnreadableImage, match="bomb"):
+    with refused("too_many_pixels"):
         decode(b"\x89PNG\r\n\x1a\n" + chunk + b"\0\0\0\0IDAT", Decoding(3))
     # Between Pillow's warning and its error.
-    with pytest.warns(Image.DecompressionBombWarning), pytest.raises(UnreadableImage, match=r"bomb"):
+    with pytest.warns(Image.DecompressionBombWarning), refused("too_many_pixels", "12,000 x 9,000"):
         decode(b"P5\n12000 9000\n255\n", Decoding(3))
 
 
@@ -528,14 +524,14 @@ def test_the_limit_of_pixels_can_be_set(monkeypatch: pytest.MonkeyPatch) -> None
     picture = io.BytesIO()
     Image.new("L", (40, 30)).save(picture, "PNG")
     monkeypatch.setenv("MEDCLS_MOST_PIXELS", "1199")
-    said = pytest.raises(UnreadableImage, match=r"40 x 30 pixels, more than 1,199 .*MEDCLS_MOST_PIXELS=N")
-    with pytest.warns(Image.DecompressionBombWarning), said:
+    refusal = refused("too_many_pixels", "40 x 30", "1,199", "MEDCLS_MOST_PIXELS=N")
+    with pytest.warns(Image.DecompressionBombWarning), refusal:
         decode(picture.getvalue(), Decoding(3))
     monkeypatch.setenv("MEDCLS_MOST_PIXELS", "1200")
     assert decode(picture.getvalue(), Decoding(3)).pixels.shape == (30, 40, 3)
     for wrong in ("0", "many", "-1", "1e9"):
         monkeypatch.setenv("MEDCLS_MOST_PIXELS", wrong)
-        with pytest.raises(MedclsError, match=f"MEDCLS_MOST_PIXELS is '{wrong}': give a whole number"):
+        with refused("bad_value", "MEDCLS_MOST_PIXELS", repr(wrong)):
             decode(picture.getvalue(), Decoding(3))
 
 
@@ -544,18 +540,18 @@ def test_paths_that_are_no_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     (tmp_path / "loop.png").symlink_to(tmp_path / "loop.png")
     (tmp_path / "folder.png").mkdir()
     os.mkfifo(tmp_path / "pipe.png")
-    for name, words in (
-        ("missing.png", "no such file"),
-        ("dangling.png", "leads nowhere"),
-        ("loop.png", "leads to itself"),
-        ("folder.png", "is a folder"),
-        ("pipe.png", "not a regular file"),
+    for name, kind in (
+        ("missing.png", "no_such_file"),
+        ("dangling.png", "no_such_file"),
+        ("loop.png", "unreadable_file"),
+        ("folder.png", "not_a_file"),
+        ("pipe.png", "not_a_file"),
     ):
-        with pytest.raises(UnreadableImage, match=words):
+        with refused(kind, name):
             read(tmp_path / name, Decoding(3))
     (tmp_path / "long.png").write_bytes(bytes(100))
     monkeypatch.setattr(images, "MOST_BYTES", 99)
-    with pytest.raises(UnreadableImage, match="100 bytes"):
+    with refused("file_too_large", "long.png", "100 bytes", "99"):
         read(tmp_path / "long.png", Decoding(3))
 
 
@@ -567,7 +563,7 @@ def test_no_permission(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(Path, "read_bytes", refuse)
-    with pytest.raises(UnreadableImage, match="no permission"):
+    with refused("unreadable_file", "locked.png"):
         read(path, Decoding(3))
 
 
@@ -577,7 +573,7 @@ def test_odd_names_are_read_and_shown_on_one_line(name: str, tmp_path: Path) -> 
     path.write_bytes(saved(noise(), "PNG"))
     assert read(path, Decoding(3)).pixels.shape == (40, 60, 3)
     path.write_bytes(b"")
-    with pytest.raises(UnreadableImage) as caught:
+    with refused("not_an_image") as caught:
         read(path, Decoding(3))
     assert "\n" not in str(caught.value)
 
@@ -585,16 +581,17 @@ def test_odd_names_are_read_and_shown_on_one_line(name: str, tmp_path: Path) -> 
 def test_an_ending_that_lies_is_read_and_noted(tmp_path: Path) -> None:
     path = tmp_path / "really_png.JPG"
     path.write_bytes(saved(noise(), "PNG"))
-    assert read(path, Decoding(3)).notes == ("named .JPG, but a PNG file",)
+    notes = read(path, Decoding(3)).notes
+    assert len(notes) == 1 and noted(notes, ".JPG", "PNG")
     path = tmp_path / "honest.jpeg"
     path.write_bytes(saved(noise(), "JPEG"))
     assert read(path, Decoding(3)).notes == ()
 
 
 def test_error_survives_the_way_out_of_a_worker(tmp_path: Path) -> None:
-    error = UnreadableImage("cut short", tmp_path / "x.png")
+    error = UnreadableImage("cut short", tmp_path / "x.png", "damaged_image")
     again = pickle.loads(pickle.dumps(error))
-    assert (str(again), again.path, again.reason) == (str(error), error.path, error.reason)
+    assert (str(again), again.path, again.reason, again.kind) == (str(error), error.path, error.reason, error.kind)
 
 
 def test_content_hash_knows_the_picture_not_the_file() -> None:
@@ -629,7 +626,7 @@ def test_content_hash_of_deep_values() -> None:
     one_off[0, 0, 0] += 1
     assert content_hash(one_off) != content_hash(values.astype("u2"))
     for bad in (values[..., 0], values.astype(complex), np.zeros((4, 6, 2), np.uint8)):
-        with pytest.raises(ValueError, match="takes numbers"):
+        with pytest.raises(ValueError, match="content_hash"):
             content_hash(bad)
 
 
@@ -667,9 +664,9 @@ def test_resize_shapes(policy: str, interpolation: str) -> None:
             assert got.dtype == np.uint8
             assert 7 in got
             assert got.flags.writeable
-    with pytest.raises(MedclsError, match="choose one of"):
+    with refused("bad_value", "'stretch'", policy):
         resize(pixels, (8, 8), "stretch", interpolation)
-    with pytest.raises(MedclsError, match="choose one of"):
+    with refused("bad_value", "'cubic'", interpolation):
         resize(pixels, (8, 8), policy, "cubic")
 
 

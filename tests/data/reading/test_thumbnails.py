@@ -2,10 +2,9 @@ import base64
 import io
 
 import numpy as np
-import pytest
 from PIL import Image
+from refusals import refused
 
-from medcls.data.reading.images import UnreadableImage
 from medcls.data.reading.thumbnails import thumbnail
 from medcls.preprocessing import Decoding
 
@@ -32,5 +31,5 @@ def test_a_small_picture_stays_as_it_is_and_grey_becomes_colour(tmp_path):
 
 def test_what_cannot_be_read_says_why(tmp_path):
     (tmp_path / "no.png").write_bytes(b"nothing")
-    with pytest.raises(UnreadableImage):
+    with refused("not_an_image", "no.png"):
         thumbnail(tmp_path / "no.png", Decoding())

@@ -5,10 +5,10 @@ import shlex
 import pandas as pd
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from refusals import noted, refused
 
 from medcls.data.manifest import check_label_map
 from medcls.data.sources.other_sites import leave_out_again, match_classes
-from medcls.errors import MedclsError
 
 BUSI = {"malignant": ["malignant"], "other": ["benign", "normal"]}
 
@@ -16,7 +16,7 @@ BUSI = {"malignant": ["malignant"], "other": ["benign", "normal"]}
 def test_raw_names_go_through_the_runs_own_map_and_merged_ones_stay():
     mapping, notes = match_classes(["benign", "malignant", "normal"], ["malignant", "other"], BUSI)
     assert mapping == {"benign": "other", "malignant": "malignant", "normal": "other"}
-    assert notes == ["the run's own data.label_map applies: benign to other, normal to other"]
+    assert len(notes) == 1 and noted(notes, "data.label_map", "benign to other, normal to other")
     assert match_classes(["malignant", "other"], ["malignant", "other"], BUSI) == (
         {"malignant": "malignant", "other": "other"},
         [],
@@ -26,26 +26,25 @@ def test_raw_names_go_through_the_runs_own_map_and_merged_ones_stay():
 def test_names_that_differ_in_case_alone_are_the_same_and_that_is_told():
     mapping, notes = match_classes(["BENIGN", "Malignant"], ["malignant", "other"], BUSI)
     assert mapping == {"BENIGN": "other", "Malignant": "malignant"}
-    assert any("upper and lower case alone" in note and "Malignant as malignant" in note for note in notes)
+    assert noted(notes, "Malignant as malignant")
     # An exact name comes before one of another case.
     assert match_classes(["a"], ["A", "a"])[0] == {"a": "a"}
 
 
 @pytest.mark.parametrize(
-    ("found", "classes", "label_map", "says"),
+    ("found", "classes", "label_map", "kind", "names"),
     [
-        (["tumor"], ["normal", "tumour"], None, "tumor; the run knows normal, tumour"),
-        (["x", "y"], ["a", "b"], None, 'data.label_map={b: [x, y]}"    if they are all b'),
-        (["cyst"], ["malignant", "other"], BUSI, "by its data.label_map malignant, benign, normal"),
-        (["AB"], ["Ab", "aB"], None, "could be 'Ab' or 'aB'"),
+        (["tumor"], ["normal", "tumour"], None, "unknown_class", ("tumor", "normal, tumour")),
+        (["x", "y"], ["a", "b"], None, "unknown_class", ("x, y", '"data.label_map={b: [x, y]}"')),
+        (["cyst"], ["malignant", "other"], BUSI, "unknown_class", ("cyst", "data.label_map malignant, benign, normal")),
+        (["AB"], ["Ab", "aB"], None, "ambiguous_class", ("'AB'", "'Ab' or 'aB'")),
         # A map that swaps names: nothing tells which of the two is meant.
-        (["a", "b"], ["a", "b"], {"a": ["b"], "b": ["a"]}, "could be 'a' or 'b'"),
+        (["a", "b"], ["a", "b"], {"a": ["b"], "b": ["a"]}, "ambiguous_class", ("'a' or 'b'",)),
     ],
 )
-def test_what_no_name_decides_is_asked(found, classes, label_map, says):
-    with pytest.raises(MedclsError) as caught:
+def test_what_no_name_decides_is_asked(found, classes, label_map, kind, names):
+    with refused(kind, *names):
         match_classes(found, classes, label_map)
-    assert says in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -53,7 +52,7 @@ def test_what_no_name_decides_is_asked(found, classes, label_map, says):
 )
 def test_every_setting_that_is_offered_gives_each_label_a_class_when_it_is_typed(found):
     own = {"malignant": ["melanoma"], "other": ["nevus", "keratosis"]}
-    with pytest.raises(MedclsError) as caught:
+    with refused("unknown_class") as caught:
         match_classes(found, ["malignant", "other"], own)
     offered = [line.partition("    ")[0].strip() for line in str(caught.value).splitlines()[1:]]
     assert len(offered) == 3
@@ -70,8 +69,9 @@ def test_every_setting_that_is_offered_gives_each_label_a_class_when_it_is_typed
 
 
 def test_classes_that_cannot_be_typed_are_offered_no_setting():
-    with pytest.raises(MedclsError, match="Name it as the run's classes are named"):
+    with refused("unknown_class", "x;", "得病, b") as caught:
         match_classes(["x"], ["得病", "b"])
+    assert "data.label_map=" not in str(caught.value)
 
 
 def test_a_name_that_is_both_is_what_all_the_others_are():
@@ -90,10 +90,10 @@ def test_what_the_run_left_out_is_left_out_again_and_only_then():
     some = {"malignant": ["mel"], "benign": ["nv"]}
     mapping, notes = match_classes(["mel", "nv", "vasc"], ["benign", "malignant"], some, leave_out_unmapped=True)
     assert mapping == {"mel": "malignant", "nv": "benign"}
-    assert notes[-1] == "left out, as the run's data.leave_out_unmapped has it: vasc"
-    with pytest.raises(MedclsError, match="vasc"):
+    assert noted(notes[-1:], "data.leave_out_unmapped", "vasc")
+    with refused("unknown_class", "vasc"):
         match_classes(["mel", "vasc"], ["benign", "malignant"], some)
-    with pytest.raises(MedclsError, match="vasc"):
+    with refused("unknown_class", "vasc"):
         match_classes(["vasc"], ["benign", "malignant"], some, leave_out_unmapped=True)
 
 
@@ -101,8 +101,8 @@ def test_exclusions_by_path_hold_only_where_the_runs_images_lie():
     known = pd.DataFrame({"path": ["a/1.png", "a/2.png"], "content": ["one", "two"]})
     same = pd.DataFrame({"path": ["a/1.png", "a/2.png", "a/3.png"], "content": ["one", "two", "three"]})
     rows, notes = leave_out_again(same, {"a/3.png"}, known)
-    assert rows["path"].tolist() == ["a/1.png", "a/2.png"] and notes[0].startswith("left out 1 path")
+    assert rows["path"].tolist() == ["a/1.png", "a/2.png"] and noted(notes, "1", "data.exclude", "a/3.png")
     elsewhere = same.assign(content=["four", "five", "six"])
     rows, notes = leave_out_again(elsewhere, {"a/3.png"}, known)
-    assert len(rows) == 3 and "others of the same name" in notes[0]
+    assert len(rows) == 3 and noted(notes, "1", "data.exclude", "a/3.png")
     assert leave_out_again(same, {"b/9.png"}, known)[1] == []

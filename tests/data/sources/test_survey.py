@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from refusals import noted, refused, rules
 
 from medcls.data.module import ImageStore
 from medcls.data.reading import images
@@ -23,7 +24,6 @@ from medcls.data.sources.folders import from_folders
 from medcls.data.sources.saved import reopen
 from medcls.data.sources.survey import survey
 from medcls.data.splits.split import split
-from medcls.errors import MedclsError
 from medcls.preprocessing import Preprocessing
 
 
@@ -227,10 +227,9 @@ def test_a_damaged_store_is_made_anew_and_said(tmp_path, own_cache, opened, capl
     with caplog.at_level(logging.WARNING):
         assert survey(root, paths)[0].equals(first)
     assert len(opened) == 60
-    assert [
-        record.message for record in caplog.records if "damaged" in record.message and "made anew" in record.message
-    ]
-    assert len(caplog.records) == 1 + ("VIEW" in damage)  # its rows are none of ours, and then it cannot be written
+    # Of a view the rows are none of ours, and then it cannot be written.
+    assert rules(caplog) == ["facts_damaged"] * ("VIEW" in damage) + ["fact_store_damaged"]
+    assert len(caplog.records) == len(rules(caplog))
     opened.clear()
     assert survey(root, paths)[0].equals(first)
     assert opened == []
@@ -265,7 +264,8 @@ def test_a_damaged_row_is_said_and_its_file_alone_read_again(tmp_path, own_cache
         assert survey(root, paths)[0].equals(first)
     damaged = 1 if row is not None else 6
     assert len(opened) == damaged
-    assert [record.message.count(f"{damaged} file(s) was damaged") for record in caplog.records] == [1]
+    assert rules(caplog) == ["facts_damaged"] and noted(caplog.messages, str(damaged), str(store))
+    assert len(caplog.records) == 1
     opened.clear()
     assert survey(root, paths)[0].equals(first)
     assert opened == []
@@ -299,8 +299,7 @@ def test_what_the_store_says_is_checked_against_the_file_before_a_run_is_refused
     assert (
         from_folders(root, positive="a").fingerprint() == from_folders(root, positive="a", remember=False).fingerprint()
     )
-    assert "of 2 file(s), such as a/000.png" not in caplog.text
-    assert "of 1 file(s), such as a/000.png, it said what they do not show" in caplog.text
+    assert rules(caplog) == ["facts_wrong"] and noted(caplog.messages, "1", "a/000.png")
     caplog.clear()
     from_folders(root, positive="a")  # it was read anew above, and is known again
     assert caplog.text == ""
@@ -308,7 +307,7 @@ def test_what_the_store_says_is_checked_against_the_file_before_a_run_is_refused
     # Another picture than the run had, says the store.
     lying(store, one, "0" * 32)
     reopen(tmp_path / "manifest.csv", root, manifest.classes, "a", splits=["train", "val", "test"])
-    assert "it said what they do not show" in caplog.text
+    assert rules(caplog) == ["facts_wrong"]
 
     # Nothing looks wrong until the image is decoded: the reason is the right one, and the next run goes through.
     from_folders(root, positive="a")
@@ -316,7 +315,7 @@ def test_what_the_store_says_is_checked_against_the_file_before_a_run_is_refused
     wrong = split(from_folders(root, positive="a"))
     rows = np.flatnonzero((wrong.rows["content"] == "0" * 32).to_numpy())
     preprocessing = Preprocessing(size=(24, 24), mean=(0.5,) * 3, std=(0.5,) * 3)
-    with pytest.raises(MedclsError, match="The cache was wrong about .*a/000.png, which has not changed.*Start again"):
+    with refused("wrong_cache", "a/000.png"):
         ImageStore(wrong, preprocessing, cache=True).cache(rows)
     again = split(from_folders(root, positive="a"))
     assert again.fingerprint() == manifest.fingerprint()
@@ -339,10 +338,8 @@ def test_a_store_that_cannot_be_written_stops_no_run(tmp_path, own_cache, caplog
     monkeypatch.setattr(survey_module, "BATCH", 4)
     monkeypatch.setattr(fact_store.sqlite3, "connect", full_disk)
     assert len(survey(root, paths)[0]) == 60
-    messages = [record.message for record in caplog.records]
-    assert len(messages) == 2  # once each, not once a file
-    assert "goes on without" in messages[0]
-    assert "full" in messages[1]
+    assert rules(caplog) == ["facts_not_kept"] * 2  # once each, not once a file
+    assert len(caplog.records) == 2 and "full" in caplog.messages[1]
 
 
 KILLED = """

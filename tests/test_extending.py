@@ -1,0 +1,64 @@
+"""The recipes of docs/extending.md, written into an empty folder and used from there."""
+
+import json
+import re
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from doors import run_door
+from made_sets import SMOKE, noise
+from refusals import refused_command
+
+from medcls import audit, evaluate, train
+
+PAGE = (Path(__file__).parents[1] / "docs" / "extending.md").read_text(encoding="utf-8")
+FILES = re.compile(r"^```(?:python|yaml)\n# (\S+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+
+
+@pytest.fixture
+def study(tmp_path, monkeypatch):
+    for name, content in FILES.findall(PAGE):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content, encoding="utf-8")
+    (tmp_path / "mine" / "__init__.py").touch()
+    for number in range(28):
+        noise(tmp_path / "images" / f"{('well', 'ill')[number % 2]}_{number:03d}.png", number, 80 + 80 * (number % 2))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    yield tmp_path
+    for name in [name for name in sys.modules if name.split(".")[0] == "mine"]:
+        del sys.modules[name]
+
+
+def typed(module: str) -> list[str]:
+    """The arguments of the page's command."""
+    (command,) = [line for line in PAGE.splitlines() if line.startswith(f"python -m medcls.{module}")]
+    return command.split()[3:]
+
+
+def test_every_file_of_the_page_is_written():
+    assert len(FILES.findall(PAGE)) == len(re.findall(r"^```(?:python|yaml)", PAGE, re.MULTILINE)) > 5
+
+
+def test_a_network_a_source_and_a_loss_of_ones_own_train_to_the_report(study):
+    run_door(train.main, *typed("train"), *SMOKE, "hydra.run.dir=run")
+    table = pd.read_csv("run/manifest.csv")
+    assert set(table["label"]) == {"ill", "well"} and len(table) == 28
+    run_door(evaluate.main, "run=run", "trust=true", "resamples=100")
+    assert Path("run/report.html").is_file()
+
+
+def test_a_check_of_ones_own_is_a_finding_of_the_audit(study):
+    run_door(audit.main, *typed("audit"), "hydra.run.dir=audit")
+    found = json.loads(Path("audit/audit.json").read_text(encoding="utf-8"))["findings"]
+    (own,) = [one for one in found if one["check"] == "low_resolution"]
+    assert (own["level"], own["title"].split()[0]) == ("good", "No")
+    assert "low_resolution" in Path("audit/audit.html").read_text(encoding="utf-8")
+
+
+def test_a_name_that_is_no_function_is_refused(study):
+    names = ("audit.checks", "mine.checks.nowhere")
+    refused_command("unknown_target", names, audit.main, *typed("audit")[:-1], "audit.checks=[mine.checks.nowhere]")
