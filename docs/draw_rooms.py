@@ -17,22 +17,23 @@ PACKAGE = TOP / "medcls"
 DRAWING = Path(__file__).parent / "images" / "rooms.svg"
 
 COMMANDS = "commands"
-WIDTH, HEIGHT, GAP, RISE = 148, 64, 22, 62
+WIDTH, HEIGHT, GAP, RISE = 148, 64, 22, 46
 
-WORDS = {
-    COMMANDS: "train, evaluate, compare, audit, cache",
-    "cli": "Hydra, building, exit codes",
-    "workflow": "the steps that commands share",
-    "auditing": "what is wrong with a data set",
-    "inference": "a checkpoint in, predictions out",
-    "report": "words, tables, pages",
-    "plots": "every plot, one style",
-    "evaluation": "what predictions say",
-    "statistics": "metrics and intervals",
-    "learning": "loss, schedules, freezing",
-    "models": "networks and weights",
-    "data": "files to batches",
-    "runs": "the run folder",
+# Column and row of each room, and what it holds. Where arrows run, and that they run downwards, is the code's doing.
+ROOMS = {
+    COMMANDS: (2.2, 0, "train, evaluate, compare, audit, cache"),
+    "cli": (2.2, 1, "Hydra, building, exit codes"),
+    "workflow": (2.2, 2, "the steps that commands share"),
+    "auditing": (2.2, 3, "what is wrong with a data set"),
+    "inference": (4.2, 3, "a checkpoint in, predictions out"),
+    "report": (0.45, 4, "words, tables, pages"),
+    "plots": (0.95, 5, "every plot, one style"),
+    "evaluation": (2.0, 5, "what predictions say"),
+    "runs": (0.05, 6, "the run folder"),
+    "statistics": (1.5, 6, "metrics and intervals"),
+    "data": (3.1, 6, "files to batches"),
+    "models": (4.2, 6, "networks and weights"),
+    "learning": (5.3, 6, "loss, schedules, freezing"),
 }
 
 
@@ -41,7 +42,7 @@ def room_of(path: Path) -> str:
     parts = path.relative_to(PACKAGE).parts
     if len(parts) > 1:
         return parts[0]
-    return COMMANDS if parts[0].removesuffix(".py") in WORDS[COMMANDS].split(", ") else ""
+    return COMMANDS if parts[0].removesuffix(".py") in ROOMS[COMMANDS][2].split(", ") else ""
 
 
 def imported(path: Path) -> set[str]:
@@ -52,14 +53,14 @@ def imported(path: Path) -> set[str]:
             found.add(str(node.module).split(".")[1])
         elif isinstance(node, ast.ImportFrom) and node.module == "medcls":
             found |= {alias.name for alias in node.names}
-    return found & set(WORDS)
+    return found & set(ROOMS)
 
 
 def imports() -> dict[str, set[str]]:
     """Each room, and the rooms that it imports from."""
-    found: dict[str, set[str]] = {room: set() for room in WORDS}
+    found: dict[str, set[str]] = {room: set() for room in ROOMS}
     for path in PACKAGE.rglob("*.py"):
-        if (room := room_of(path)) in WORDS:
+        if (room := room_of(path)) in ROOMS:
             found[room] |= imported(path) - {room}
     return found
 
@@ -74,35 +75,23 @@ def without_detours(edges: Mapping[str, set[str]]) -> dict[str, set[str]]:
     return {room: {end for end in ends if not any(end in below(mid) for mid in ends)} for room, ends in edges.items()}
 
 
-def levels(edges: Mapping[str, set[str]]) -> list[list[str]]:
-    """Rooms by how much stands on nothing below them; the last level imports no other."""
-
-    @functools.cache
-    def depth(room: str) -> int:
-        return 1 + max((depth(other) for other in edges[room]), default=-1)
-
-    return [[room for room in WORDS if depth(room) == level] for level in range(depth(COMMANDS), -1, -1)]
-
-
 def draw() -> str:
     """The drawing as SVG."""
     edges = imports()
-    rows = levels(edges)
-    width = max(len(row) for row in rows) * (WIDTH + GAP) + GAP
-    height = len(rows) * (HEIGHT + RISE) - RISE + 2 * GAP
+    left = min(column for column, _, _ in ROOMS.values())
+    width = (max(column for column, _, _ in ROOMS.values()) - left + 1) * (WIDTH + GAP) + GAP
+    height = (max(row for _, row, _ in ROOMS.values()) + 1) * (HEIGHT + RISE) - RISE + 2 * GAP
     places = {
-        room: (
-            (width - len(row) * (WIDTH + GAP) + GAP) / 2 + number * (WIDTH + GAP),
-            GAP + level * (HEIGHT + RISE),
-        )
-        for level, row in enumerate(rows)
-        for number, room in enumerate(row)
+        room: (GAP + (column - left) * (WIDTH + GAP), GAP + row * (HEIGHT + RISE))
+        for room, (column, row, _) in ROOMS.items()
     }
     lines = []
     for room, ends in without_detours(edges).items():
         x, y = places[room]
         for end in sorted(ends, key=lambda one: places[one]):
             to, at = places[end]
+            if at <= y:
+                raise ValueError(f"{room} imports {end}, which is drawn beside or above it: give them other rows.")
             start, stop = x + WIDTH / 2, to + WIDTH / 2
             top, bottom = y + HEIGHT, at - 6
             bend = (bottom - top) / 2
@@ -112,7 +101,7 @@ def draw() -> str:
             )
     boxes = []
     for room, (x, y) in places.items():
-        first, second = _in_two(WORDS[room])
+        first, second = _in_two(ROOMS[room][2])
         boxes.append(
             f'<rect x="{x:.0f}" y="{y:.0f}" width="{WIDTH}" height="{HEIGHT}" rx="8" class="room"/>'
             f'<text x="{x + WIDTH / 2:.0f}" y="{y + 21:.0f}" class="name">{escape(room)}</text>'

@@ -79,7 +79,7 @@ def compare(cfg: DictConfig, folder: RunFolder) -> None:
     from medcls.evaluation.contest import contest
     from medcls.evaluation.cross_validations import compare_cross_validations
     from medcls.report.contest_text import markdown
-    from medcls.runs.test_readings import read_test
+    from medcls.runs.registry import read_test
     from medcls.workflow import finished_runs, terminal
 
     terminal.start_log()

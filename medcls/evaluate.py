@@ -70,7 +70,7 @@ def evaluate_run(cfg: DictConfig, folder: RunFolder) -> None:
     from medcls.cli.other_images import other_images
     from medcls.inference.arithmetic import Arithmetic
     from medcls.inference.load import add_policies
-    from medcls.runs.test_readings import read_test
+    from medcls.runs.registry import read_test
     from medcls.workflow import reporting
 
     settings.read_telling(cfg)  # a setting that makes no sense is answered before anything is loaded

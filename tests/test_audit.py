@@ -16,7 +16,7 @@ from medcls.cli.shipped import configurations
 from medcls.data.sources.folders import from_folders
 from medcls.data.sources.phantoms import PHANTOM_STAMP, ensure_phantoms
 from medcls.data.splits.split import split
-from medcls.runs.locked import remember_test
+from medcls.runs.registry import remember_test
 
 
 class Door:

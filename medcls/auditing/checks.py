@@ -8,7 +8,7 @@ from medcls.auditing.findings import Finding
 from medcls.auditing.locked import locked_test
 from medcls.auditing.shortcuts import shortcuts
 from medcls.data.manifest import Manifest
-from medcls.runs.locked import Meeting
+from medcls.runs.registry import Meeting
 
 Check = Callable[[Manifest], list[Finding]]
 """A check of one's own: from the manifest, split where it can be, to what it found; nothing found is a finding too."""

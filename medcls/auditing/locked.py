@@ -6,7 +6,7 @@ import pandas as pd
 
 from medcls.auditing.findings import MOST_SHOWN, Finding, Level
 from medcls.data.manifest import Manifest
-from medcls.runs.locked import Meeting, met_in_training
+from medcls.runs.registry import Meeting, met_in_training
 from medcls.wording import counted
 
 

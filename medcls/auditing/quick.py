@@ -27,7 +27,7 @@ def audit_quickly(
     manifest, divided : Manifest
         As it was read, and split.
     settings : mapping
-        What it was split by, as `medcls.runs.locked.remember_test` takes it.
+        What it was split by, as `medcls.runs.registry.remember_test` takes it.
     resize : str
         The policy by which the network will see the images.
     half_width : float

@@ -24,7 +24,7 @@ def evaluate_table(cfg: DictConfig, folder: RunFolder) -> None:
     from medcls.cli.judged_with import fitted_for_table
     from medcls.evaluation.predictions import read_csv
     from medcls.report.sources import Sources
-    from medcls.runs.test_readings import read_test
+    from medcls.runs.registry import read_test
     from medcls.workflow import reporting
     from medcls.workflow.finished_runs import check_against_manifest, root_of
 
@@ -56,7 +56,7 @@ def evaluate_folds(cfg: DictConfig, folder: RunFolder) -> None:
     from medcls.cli.judged_with import fitted_for
     from medcls.evaluation.ensembles import ENSEMBLE, mean_of
     from medcls.evaluation.folds import over_folds, pooled
-    from medcls.runs.test_readings import read_test
+    from medcls.runs.registry import read_test
     from medcls.workflow import reporting
 
     telling, anew = settings.read_telling(cfg)

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from medcls.report.pages.parts import Picture
-from medcls.runs.ledger import Readings
+from medcls.runs.registry import Readings
 
 
 @dataclasses.dataclass(frozen=True)

@@ -31,7 +31,7 @@ from medcls.report.limitations import LEAK, limitations
 from medcls.report.report import numbers, report, without_names
 from medcls.report.sources import Drawn, Picture, Sources
 from medcls.report.telling import missed_target, worse_than_chance
-from medcls.runs.ledger import Readings
+from medcls.runs.registry import Readings
 from medcls.runs.run_folder import RunFolder, read_json
 from medcls.statistics.metric_table import MACRO, METRICS
 from medcls.statistics.metrics import classification_metrics, predicted_classes

@@ -18,8 +18,7 @@ from medcls.evaluation.predictions import Predictions
 from medcls.inference.load import Loaded, add_policies
 from medcls.inference.predict import Predictor, predict_split
 from medcls.models.weights import Account
-from medcls.runs.ledger import record_reading
-from medcls.runs.locked import remember_test
+from medcls.runs.registry import record_reading, remember_test
 from medcls.runs.run_folder import RunFolder
 from medcls.workflow import reporting
 from medcls.workflow.reporting import Telling

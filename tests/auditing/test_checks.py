@@ -21,7 +21,7 @@ from medcls.data.reading.images import UnreadableImage
 from medcls.data.sources.folders import from_folders
 from medcls.data.splits.near_copies import PHASH_DISTANCE
 from medcls.data.splits.split import split
-from medcls.runs.locked import Meeting
+from medcls.runs.registry import Meeting
 
 
 def manifest_of(labels, *, unreadable=(), facts=None, **columns) -> Manifest:

@@ -10,7 +10,7 @@ from medcls.evaluation.policies import fit_policies, not_fitted
 from medcls.evaluation.predictions import TOOK_PART, Predictions
 from medcls.report import report
 from medcls.report.checklists import claim_2024, tripod_ai
-from medcls.runs.ledger import Readings
+from medcls.runs.registry import Readings
 
 STANDARDS = [claim_2024, tripod_ai]
 NUMBERS = {

@@ -27,7 +27,7 @@ from medcls.report.limitations import Limitation, limitations
 from medcls.report.report import notices
 from medcls.report.sources import Sources
 from medcls.report.telling import operating_point, plain_words
-from medcls.runs.ledger import Readings
+from medcls.runs.registry import Readings
 
 ALWAYS = "one_training"
 

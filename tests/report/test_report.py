@@ -36,7 +36,7 @@ from medcls.report.pages.parts import Picture
 from medcls.report.report import LOOKED_AT, keys, look_at, metric_sections, notices, report
 from medcls.report.sources import Drawn, Sources
 from medcls.report.telling import figures, isolated, operating_point, plain_words, told
-from medcls.runs.ledger import Readings
+from medcls.runs.registry import Readings
 from medcls.statistics.intervals import MACRO
 
 pytestmark = pytest.mark.usefixtures("drawn_figures")

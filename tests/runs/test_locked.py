@@ -12,7 +12,7 @@ from refusals import rules
 from medcls import places
 from medcls.data.manifest import Manifest
 from medcls.data.splits.split import split
-from medcls.runs.locked import met_in_training, remember_images, remember_test
+from medcls.runs.registry import met_in_training, remember_images, remember_test
 
 SETTINGS = {"seed": 0, "test_fraction": 0.2, "folds": None}
 

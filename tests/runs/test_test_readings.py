@@ -11,7 +11,7 @@ from doors import FAST, run_door
 from medcls import compare, evaluate, train
 from medcls.data.sources.folders import from_folders
 from medcls.data.splits.split import split
-from medcls.runs.locked import met_in_training
+from medcls.runs.registry import met_in_training
 
 ONE_EPOCH = (*FAST, "positive_class=b", "trainer.max_epochs=1", "evaluate_test=false")
 

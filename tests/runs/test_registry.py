@@ -1,4 +1,4 @@
-"""Every look at the test images is counted, whoever looks and whatever becomes of the ledger."""
+"""Every look at the test images is counted, whoever looks and whatever becomes of the registry."""
 
 import dataclasses
 import datetime
@@ -13,8 +13,8 @@ from refusals import rules
 
 from medcls import places
 from medcls.evaluation.predictions import Predictions, aggregate
-from medcls.runs import ledger
-from medcls.runs.ledger import record_reading
+from medcls.runs import registry
+from medcls.runs.registry import record_reading
 
 
 @pytest.fixture(autouse=True)
@@ -159,7 +159,7 @@ def test_two_readings_of_the_same_microsecond_are_two(monkeypatch):
         def now(cls, tz=None):
             return cls(2026, 11, 21, 12, 0, 0, 5, tz)
 
-    monkeypatch.setattr(ledger.datetime, "datetime", Still)
+    monkeypatch.setattr(registry.datetime, "datetime", Still)
     assert [record_reading(predictions(), "a").total for _ in range(3)] == [1, 2, 3]
 
 
