@@ -13,6 +13,7 @@ import medcls
 from medcls.statistics.intervals import FORMULAS, intervals
 from medcls.statistics.metric_table import BY_IDENTIFIER, MACRO, METRICS, estimates, with_interval
 from medcls.statistics.metrics import classification_metrics
+from medcls.statistics.resampling import Ranking
 from medcls.statistics.split import Split
 
 PACKAGE = Path(medcls.__file__).parent
@@ -112,6 +113,22 @@ def test_every_metric_is_scikit_learns_with_any_weights(metric, k, positive):
 def test_every_metric_has_a_counterpart_and_every_counterpart_a_metric():
     assert sorted([*OF_DECISIONS, *OF_SCORES]) == sorted(BY_IDENTIFIER)
     assert len(BY_IDENTIFIER) == len(METRICS)
+
+
+@pytest.mark.parametrize("share", [0.05, 0.1, 0.3, 0.9])
+def test_the_area_up_to_a_share_of_false_positives_is_scikit_learns_among_ties(share):
+    for seed in range(50):
+        rng = np.random.default_rng(seed)
+        n = int(rng.integers(4, 60))
+        labels, weights = np.arange(n) % 2, rng.integers(0, 4, n).astype(np.float64)
+        weights[:2] += 1
+        scores = np.round(rng.normal(size=n) + labels, int(rng.integers(0, 3)))
+        area = Ranking.of(labels, scores).count(weights[None]).areas_up_to(share)[0]
+        least = share**2 / 2
+        standardised = (1 + (area - least) / (share - least)) / 2
+        drawn = weights > 0
+        known = sk.roc_auc_score(labels[drawn], scores[drawn], max_fpr=share, sample_weight=weights[drawn])
+        assert standardised == pytest.approx(known, abs=1e-12)
 
 
 @pytest.mark.parametrize(("k", "positive"), [(2, 0), (4, None)])
