@@ -457,6 +457,17 @@ METRICS = (
         short=True,
     ),
     Metric(
+        "f2",
+        "F2",
+        "As F1, with sensitivity twice as important as PPV.",
+        better="higher",
+        judges="decisions",
+        of=("class", "mean"),
+        function=functools.partial(f_score, 2),
+        needs=(a_case,),
+        rows="cases and positives",
+    ),
+    Metric(
         "balanced_accuracy",
         "balanced accuracy",
         "Mean of the shares called rightly in each class, whatever its size.",

@@ -41,6 +41,7 @@ OF_DECISIONS = {
     "precision": lambda y, d, **w: sk.precision_score(y, d, **w),
     "npv": lambda y, d, **w: sk.precision_score(y, d, pos_label=0, **w),
     "f1": lambda y, d, **w: sk.f1_score(y, d, **w),
+    "f2": lambda y, d, **w: sk.fbeta_score(y, d, beta=2, **w),
     "accuracy": sk.accuracy_score,
     "balanced_accuracy": sk.balanced_accuracy_score,
     "majority_baseline": lambda y, d, **w: sk.accuracy_score(y, most_frequent(y, **w), **w),
