@@ -321,6 +321,13 @@ def squared_errors(counted: Counted) -> Floats:
     return counted.squared_errors
 
 
+def scaled_brier(counted: Counted) -> Floats:
+    """1 - Brier / Brier of the prevalence (Steyerberg et al., Epidemiology 21:128, 2010); scikit-learn's D2 of it."""
+    by_prevalence = 1 - (counted.shares**2).sum(axis=1)  # summed over two classes twice that of one probability
+    of_one = isinstance(counted, OneClass) or counted.split.binary
+    return 1 - ratio(brier(counted), by_prevalence / 2 if of_one else by_prevalence)
+
+
 def log_loss(counted: Counted) -> Floats:
     """Mean of minus the natural logarithm of the true class's probability.
 
@@ -582,6 +589,17 @@ METRICS = (
         of_row=squared_errors,
         short=True,
         range_of_all=(0.0, 2.0),
+    ),
+    Metric(
+        "scaled_brier",
+        "scaled Brier score",
+        "By how much the Brier score is below that of always giving the prevalence: 0 is no better, 1 is perfect.",
+        better="higher",
+        judges="probabilities",
+        of=("class", "all"),
+        function=scaled_brier,
+        range=(-INFINITE, 1.0),
+        needs=(both_classes,),
     ),
     Metric(
         "log_loss",

@@ -60,12 +60,19 @@ OF_SCORES = {
     "specificity_at_sensitivity_0.9": at("specificity", "sensitivity", 0.9),
     "specificity_at_sensitivity_0.95": at("specificity", "sensitivity", 0.95),
     "brier": sk.brier_score_loss,
+    "scaled_brier": lambda y, s, **w: 1 - sk.brier_score_loss(y, s, **w) / sk.brier_score_loss(y, shares(y, **w), **w),
     "log_loss": sk.log_loss,
 }
 
 
 def most_frequent(labels, sample_weight):
     return np.full_like(labels, np.bincount(labels, weights=sample_weight).argmax())
+
+
+def shares(labels, sample_weight):
+    """The prevalence for every row: of two classes of the second."""
+    of_each = np.bincount(labels, weights=sample_weight) / sample_weight.sum()
+    return np.full(len(labels), of_each[1]) if len(of_each) == 2 else np.tile(of_each, (len(labels), 1))
 
 
 def made(k, positive, *, n=90, seed=0):
