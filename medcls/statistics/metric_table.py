@@ -291,6 +291,12 @@ def auroc(one: OneClass) -> Floats:
     return one.ranking.areas()
 
 
+def auroc_up_to(rate: float, one: OneClass) -> Floats:
+    """Area up to a false-positive rate, 0.5 for chance and 1 for perfect (McClish, Med. Decis. Making 9:190, 1989)."""
+    least = rate**2 / 2
+    return (1 + (one.ranking.areas_up_to(rate) - least) / (rate - least)) / 2
+
+
 def average_precision(one: OneClass) -> Floats:
     """The step-wise sum of scikit-learn, not the trapezoidal area under the precision-recall curve."""
     return one.ranking.average_precisions()
@@ -376,6 +382,18 @@ METRICS = (
         compared="DeLong",
         short=True,
         opens=("binary", "several"),
+    ),
+    Metric(
+        "auroc_up_to_fpr_0.1",
+        "AUROC up to a false-positive rate of 0.1",
+        "The part of the ROC curve with at most 1 in 10 others called {of}, on a scale of its own: 0.5 is chance, 1 is "
+        "perfect.",
+        better="higher",
+        judges="ranking",
+        of=("class", "mean"),
+        function=functools.partial(auroc_up_to, 0.1),
+        range=(0.5 - 0.05 / 1.9, 1.0),  # without any true positive up to there
+        needs=(both_classes,),
     ),
     Metric(
         "average_precision",

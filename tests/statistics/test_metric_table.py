@@ -54,6 +54,7 @@ OF_DECISIONS = {
 }
 OF_SCORES = {
     "auroc": sk.roc_auc_score,
+    "auroc_up_to_fpr_0.1": lambda y, s, **w: sk.roc_auc_score(y, s, max_fpr=0.1, **w),
     "average_precision": sk.average_precision_score,
     "sensitivity_at_specificity_0.9": at("sensitivity", "specificity", 0.9),
     "sensitivity_at_specificity_0.95": at("sensitivity", "specificity", 0.95),
