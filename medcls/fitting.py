@@ -69,7 +69,7 @@ def check_fits(target: Callable[..., Any], settings: Mapping[str, Any], name: st
         Names each.
     """
     if found := misfits(target, settings, name, given):
-        raise MedclsError("\n".join(found), kind="unfit_setting")
+        raise MedclsError("\n".join(found), kind="bad_value")
 
 
 def is_value_check(error: BaseException, targets: Sequence[str]) -> bool:

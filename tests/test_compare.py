@@ -407,7 +407,7 @@ def test_one_split_is_compared_at_a_time(door, tmp_path):
             "no_such_file",
             ("runs/breast-smal-20260102", " breast-small-20260102"),
         ),
-        (("runs=[.,runs]",), "no_run", ("config.yaml", "predictions/")),
+        (("runs=[.,runs]",), "not_a_run", ("config.yaml", "predictions/")),
         (("runs=runs", "metric=acuracy"), "unknown_metric", ("'acuracy'", " accuracy")),
         (("runs=runs", "metric=[auroc,acuracy]"), "unknown_metric", ("'acuracy'", " accuracy")),
         (("runs=runs", "metric=[]"), "bad_value", ("metric", "[]")),

@@ -98,7 +98,7 @@ def test_a_site_of_one_class_gets_what_can_be_said(merged, tmp_path, picture, ca
     assert 0 <= told["values"][there] <= 1
     for name in ("auroc", undefined):
         assert told["values"][name] is None and told["reasons"][name]
-    assert noted(logged(caplog, "class_missing"), "other" if only == "malignant" else "malignant")
+    assert noted(logged(caplog, "missing_class"), "other" if only == "malignant" else "malignant")
     assert "undefined" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
 
 

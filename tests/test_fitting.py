@@ -126,7 +126,7 @@ def test_what_comes_from_the_run_cannot_be_set():
         build(node(rate=1), rate=2)
     with refused("bad_value", "optimizer", "_target_"):
         build(OmegaConf.create({"optimizer": {"lr": 1}}).optimizer)
-    with refused("unfit_setting", "head.poolin", "target"):
+    with refused("bad_value", "head.poolin", "target"):
         check_fits(target, {"rate": 1.0, "poolin": 3}, "head")
 
 

@@ -65,7 +65,7 @@ def other_images(cfg: DictConfig, opened: OpenedRun) -> tuple[Manifest, int]:
     for line in manifest.notes:
         log.warning(line)
     if missing := [name for name in classes if name not in set(rows["label"])]:
-        extra = {"rule": "class_missing"}
+        extra = {"rule": "missing_class"}
         log.warning("no image of %s here: what needs one is undefined", enumerated(missing), extra=extra)
     seen = known[known["split"].isin(("train", "val", "calibration"))]
     copies = int(rows["content"].isin(set(seen["content"]) - {""}).sum())

@@ -270,11 +270,11 @@ class NoLonelyBatch(BatchSampler):
     Batch norm cannot train on one value a channel, and dropping the image would leave a row unused.
     """
 
-    def __iter__(self) -> Iterator[list]:
+    def __iter__(self) -> Iterator[list[Any]]:
         if self.batch_size == 1:  # all are alone, as asked
             yield from super().__iter__()
             return
-        waiting: list | None = None
+        waiting: list[Any] | None = None
         for batch in super().__iter__():
             if waiting is not None and len(batch) == 1:
                 yield waiting + batch
@@ -309,7 +309,7 @@ class Prepared:
         Where batches are brought first: as they are stored, they are a quarter of the bytes.
     """
 
-    def __init__(self, loader: DataLoader, prepare: Callable[[Batch], Batch], device: torch.device) -> None:
+    def __init__(self, loader: DataLoader[Any], prepare: Callable[[Batch], Batch], device: torch.device) -> None:
         self._loader, self._prepare, self._device = loader, prepare, device
 
     def __len__(self) -> int:
@@ -445,11 +445,11 @@ class ImageDataModule(lightning.LightningDataModule):
     def _rows_of_a_fit(self) -> np.ndarray:
         return np.concatenate([self.manifest.indices("train"), self.manifest.indices("val")])
 
-    def train_dataloader(self) -> DataLoader:
+    def train_dataloader(self) -> DataLoader[Any]:
         """Training batches, shuffled anew each epoch; augmented when they are on the device."""
         return self._loader("train", self._sampler)
 
-    def val_dataloader(self) -> DataLoader:
+    def val_dataloader(self) -> DataLoader[Any]:
         """Validation rows in manifest order, each once."""
         return self._loader("val", "in_order")
 
@@ -486,7 +486,7 @@ class ImageDataModule(lightning.LightningDataModule):
         self._images.without_images = not self._wanted or self._on_device is not None
         return not self._wanted
 
-    def unaugmented_training(self) -> DataLoader:
+    def unaugmented_training(self) -> DataLoader[Any]:
         """Training batches in a fixed shuffled order, not augmented, for exact batch-norm statistics.
 
         Not normalised either: whoever brings them to the device by Lightning's way has that done there.
@@ -555,7 +555,7 @@ class ImageDataModule(lightning.LightningDataModule):
         images: ImageBatches | None = None,
         batch_size: int | None = None,
         device: torch.device | None = None,
-    ) -> DataLoader:
+    ) -> DataLoader[Any]:
         rows = self.manifest.indices(split)
         if not len(rows):
             raise MedclsError(f"The manifest has no image in the {split} split.", kind="empty_split")

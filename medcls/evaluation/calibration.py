@@ -652,7 +652,7 @@ def _shares(classes: tuple[str, ...], given: Mapping[str, float], what: str) -> 
         raise MedclsError(
             f"The {what} prevalence {wrong}; the classes are {', '.join(classes)}, of which one may be left out."
             f"{nearest(unknown[0], classes) if unknown else ''}",
-            kind="unknown_class" if unknown else "class_missing",
+            kind="unknown_class" if unknown else "missing_class",
         )
     rest = 1 - sum(given.values())
     shares = np.array([given.get(name, rest) for name in classes], np.float64)

@@ -30,8 +30,8 @@ def fit_calibration(val: Predictions, method: str) -> Calibration | None:
     MedclsError
         As `calibration.fit_temperature`.
     """
-    fits = {"temperature": fit_temperature, "logistic": fit_logistic, "none": lambda table: None}
-    return fits[method](val)
+    fits = {"temperature": fit_temperature, "logistic": fit_logistic}
+    return None if method == "none" else fits[method](val)
 
 
 def fit_logistic(val: Predictions) -> Calibration:

@@ -113,7 +113,7 @@ class AtomicCheckpointIO(CheckpointIO):
     def load_checkpoint(
         self,
         path: str | Path,
-        map_location: str | torch.device | Callable | None = "cpu",
+        map_location: str | torch.device | Callable[..., Any] | None = "cpu",
         weights_only: bool | None = True,
     ) -> dict[str, Any]:
         """Read a checkpoint, onto the CPU unless told otherwise.

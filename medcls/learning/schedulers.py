@@ -226,7 +226,7 @@ def build_optimizer(
             raise  # they are of the types that it takes: the fault is within it
         settings = " ".join(f"optimizer.{name}={value}" for name, value in keywords.items())
         raise MedclsError(
-            f"The optimizer does not take its settings, {settings}: {error}.", kind="unfit_setting"
+            f"The optimizer does not take its settings, {settings}: {error}.", kind="bad_value"
         ) from error
     for group, multiplier in zip(built.param_groups, multipliers, strict=True):
         group["lr"] *= multiplier

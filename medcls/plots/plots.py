@@ -342,7 +342,7 @@ def data_figure(
         lacking = [name for name in classes if name not in has]
         if lacking:
             raise MedclsError(
-                f"The data figure's {what} lack the class(es) {', '.join(lacking)}.", kind="class_missing"
+                f"The data figure's {what} lack the class(es) {', '.join(lacking)}.", kind="missing_class"
             )
     splits = [str(name) for name in counts.index]
     with styled([*classes, *splits, caption], stamp) as draw:

@@ -85,7 +85,7 @@ def runs_in(folder: Path) -> list[Path]:
     if not found:
         raise MedclsError(
             f"{folder} holds no run: a run folder has config.yaml and predictions/, a folder of runs such folders.",
-            kind="no_run",
+            kind="not_a_run",
         )
     unfinished = [path.name for path in below if path not in found and (path / "config.yaml").exists()]
     if unfinished:

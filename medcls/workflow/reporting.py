@@ -28,8 +28,9 @@ from medcls.preprocessing import Decoding
 from medcls.report.checklists import claim_2024, tripod_ai
 from medcls.report.figures import draw
 from medcls.report.limitations import LEAK, limitations
+from medcls.report.pages.parts import Picture
 from medcls.report.report import numbers, report, without_names
-from medcls.report.sources import Drawn, Picture, Sources
+from medcls.report.sources import Drawn, Sources
 from medcls.report.telling import missed_target, worse_than_chance
 from medcls.runs.registry import Readings
 from medcls.runs.run_folder import RunFolder, read_json

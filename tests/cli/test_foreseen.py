@@ -39,7 +39,7 @@ OTHERWISE_WRONG = {
     "+trainer.profiler=watch": ("bad_value", "lightning.Trainer", "profiler"),
     "+trainer.max_time=soon": ("bad_value", "lightning.Trainer", "'soon'"),
     "trainer.precision=16-true": ("conflicting_settings", "trainer.precision=16-true", "optimizer.eps"),
-    "optimizer.lr=-1": ("unfit_setting", "optimizer.lr=-1"),
+    "optimizer.lr=-1": ("bad_value", "optimizer.lr=-1"),
     "model.weights=/no/such/file": ("no_such_file", "model.weights=/no/such/file"),
 }
 

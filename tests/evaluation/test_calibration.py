@@ -335,7 +335,7 @@ def test_the_same_prevalence_changes_nothing():
     ("trained", "deployed", "wrong"),
     [
         ({"malignant": 0.5}, {"malignent": 0.1}, ("unknown_class", "deployed", "'malignent'", "malignant")),
-        ({}, {"malignant": 0.1}, ("class_missing", "trained", "benign, malignant")),
+        ({}, {"malignant": 0.1}, ("missing_class", "trained", "benign, malignant")),
         ({"malignant": 0.5}, {"malignant": 1.2}, ("bad_value", "benign -0.2, malignant 1.2")),
         ({"malignant": 0.5}, {"malignant": float("nan")}, ("bad_value", "malignant nan")),
         ({"malignant": 0.5}, {"malignant": 0.4, "benign": 0.4}, ("bad_value", "benign 0.4, malignant 0.4")),

@@ -105,7 +105,7 @@ def test_what_is_no_number_is_refused_by_its_name(make, names, value) -> None:
 def test_an_optimizers_settings_are_shown_where_it_does_not_take_them(setting: dict) -> None:
     wrong = functools.partial(torch.optim.AdamW, **setting)
     name, value = list(setting.items())[-1]
-    with refused("unfit_setting", f"optimizer.{name}={value}"):
+    with refused("bad_value", f"optimizer.{name}={value}"):
         learning_rates(wrong, schedulers.constant, steps=10, steps_per_epoch=5)
 
 

@@ -215,7 +215,7 @@ def test_data_figure_names_a_class_that_is_missing():
     pixels = {name: np.arange(9) for name in BINARY}
     shown = words(plots.data_figure(counts, pixels, pixels, BINARY, CAPTION))
     assert "train (n = 3)" in shown
-    with refused("class_missing", "after", "malignant"):
+    with refused("missing_class", "after", "malignant"):
         plots.data_figure(counts, pixels, {"benign": np.arange(9)}, BINARY, CAPTION)
 
 

@@ -280,7 +280,7 @@ def check_classes_agree(root: Path, rows: pd.DataFrame, classes: Mapping[str, Se
             f"The class folders under {root} do not agree, and a missing one would shift every label after it:\n"
             + "\n".join(faults)
             + f"\nThe classes are: {quoted(everywhere)}. Add the missing images, or remove what is no class.{hint}",
-            kind="class_missing",
+            kind="missing_class",
         )
 
 

@@ -54,7 +54,7 @@ class Samples(Sequence[tuple[str, int]]):
         return self._folder + self._paths[index][number - self._starts[index]], index
 
 
-class ClassFolders(ImageFolder):
+class ClassFolders(ImageFolder):  # type: ignore[misc]  # torchvision has no types
     """torchvision's `ImageFolder` that does not take an operating system's litter for a class, and lists a million.
 
     It lists; the pixels are read elsewhere. All paths are relative to `root`, with forward slashes: the images of

@@ -142,5 +142,5 @@ def test_classes_that_differ_in_case_or_blanks_alone_stop_and_the_line_joins_the
 
 def test_splits_whose_classes_differ_in_case_alone_say_so(folder):
     root = folder({"train/Benign": 2, "train/x": 2, "test/benign": 2, "test/x": 2})
-    with refused("class_missing", "'Benign' and 'benign'"):
+    with refused("missing_class", "'Benign' and 'benign'"):
         from_folders(root)

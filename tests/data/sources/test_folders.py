@@ -99,13 +99,13 @@ def test_p13_label_map_is_held_against_the_classes_found(folder, mapping, kind, 
 
 def test_p10_class_missing_in_one_split(folder):
     root = folder({"train/a": 2, "train/b": 2, "train/c": 2, "test/a": 2, "test/c": 2})
-    with refused("class_missing", "test: ", "class 'b'"):
+    with refused("missing_class", "test: ", "class 'b'"):
         from_folders(root)
 
 
 def test_p10_class_empty_in_one_split(folder):
     root = folder({"train/a": 2, "train/b": 2, "test/a": 2, "test/b": 0})
-    with refused("class_missing", "test: ", "class 'b'"):
+    with refused("missing_class", "test: ", "class 'b'"):
         from_folders(root, positive="a")
 
 
@@ -376,7 +376,7 @@ def test_of_many_faults_five_are_shown_a_count_and_the_command_that_lists_all(fo
         ({}, "no_images", ("data.root",)),
         ({"only": 3}, "one_class", ("'only'",)),
         ({"a": 0, "b": 0}, "no_images", ("data.root", "(a, b)")),
-        ({"a": 0, "b": 2}, "class_missing", ("class 'a'",)),
+        ({"a": 0, "b": 2}, "missing_class", ("class 'a'",)),
         ({"train/a": 2, "train/b": 2, "other/a": 2}, "ambiguous_folders", ("(train)", "(other)")),
         (
             {"train/a": 2, "train/b": 2, "Training/a": 2, "Training/b": 2},
