@@ -17,7 +17,7 @@ from refusals import logged, noted, refused_command
 from scipy.stats import norm
 
 from medcls import compare
-from medcls.evaluation.comparing import METRICS
+from medcls.evaluation.comparing import COMPARED, metrics_of
 from medcls.evaluation.comparing import compare as compare_two
 from medcls.evaluation.contest import CHOSE_THE_BEST, NO_GROUPS
 from medcls.evaluation.decision_curve import decision_curve
@@ -152,7 +152,7 @@ def test_own_figures_are_those_of_the_report(door, pair):
     rows = read_csv(pair[0] / "predictions" / "test.csv", "malignant")
     wanted = intervals(rows.labels(), rows.probabilities(), rows.classes, "malignant").set_index("metric")
     figures = {told["metric"]: told for told in door.record()["classifiers"][0]["figures"]}
-    assert list(figures) == [metric for metric in METRICS if metric != "net_benefit"]
+    assert list(figures) == [metric for metric in COMPARED if metric != "net_benefit"]
     for metric, told in figures.items():
         for name in ("estimate", "low", "high"):
             assert told[name] == pytest.approx(wanted.loc[metric, name], rel=1e-2), metric  # other resamples
@@ -215,7 +215,7 @@ def test_more_classes_have_no_threshold(door, tmp_path):
         make_run(tmp_path / "sweep" / f"m{k}", table(lift, k, classes=("a", "b", "c")), positive_class=None)
     assert door("runs=sweep", "metric=null", "hydra.run.dir=out") == 0
     record = door.record()
-    assert record["metrics"] == ["auroc", "accuracy", "average_precision", "f1", "mcc", "brier"]
+    assert record["metrics"] == list(metrics_of("abc"))
     assert [one["operating_point"] for one in record["classifiers"]] == [None, None]
     assert "threshold" not in door.page()
     door.refuses("not_binary", ("3", "sensitivity", "auroc"), "runs=sweep", "metric=sensitivity")

@@ -40,12 +40,20 @@ def today(kept: object) -> object:
     return [today(value) for value in kept] if isinstance(kept, list) else kept
 
 
+def by_metric(rows: list[dict[str, object]]) -> dict[tuple[object, ...], dict[str, object]]:
+    """The rows of a table by what they are of, whatever their order."""
+    return {tuple(row.get(name) for name in ("column", "group", "metric", "class")): row for row in rows}
+
+
 def same(found: object, expected: object, rel: float, where: str = "") -> None:
     """All that was there before is there, and equal to a relative difference; there may be more."""
     if isinstance(expected, dict):
         assert isinstance(found, dict) and set(expected) <= set(found), where
         for key, value in expected.items():
             same(found[key], value, rel, f"{where}.{key}")
+    elif isinstance(expected, list) and expected and isinstance(expected[0], dict) and "metric" in expected[0]:
+        assert isinstance(found, list), where
+        same(by_metric(found), by_metric(expected), rel, where)
     elif isinstance(expected, list):
         assert isinstance(found, list) and len(found) == len(expected), where
         for number, value in enumerate(expected):

@@ -178,6 +178,7 @@ def make_classifier(
     from medcls.learning.freezing import FreezeSchedule
     from medcls.models.weights import load_weights, refuse_frozen_unloaded
     from medcls.models.zoo import head_name, replace_head, start_small
+    from medcls.statistics.metric_table import BETTER
 
     classes, positive = manifest.classes, manifest.positive
     loss = make_loss(cfg, manifest)
@@ -229,7 +230,7 @@ def make_classifier(
             "stamps": list(manifest.stamps),
         },
     )
-    classifier.check_monitor(cfg.monitor, cfg.monitor_mode)
+    classifier.check_monitor(cfg.monitor, cfg.monitor_mode, BETTER)
     compiled = cfg.get("compile", False)  # a run from before there was this setting goes on without
     if compiled:
         classifier.compile_network()

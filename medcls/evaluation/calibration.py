@@ -18,9 +18,9 @@ from medcls.evaluation.predictions import Predictions, check_fitted_with, check_
 from medcls.evaluation.spread import NEARLY_SAME
 from medcls.statistics import causes
 from medcls.statistics.analytic import BOOTSTRAP_OVER, Interval, undefined, wilson_limits
+from medcls.statistics.arrays import Floats, Integers
 from medcls.statistics.calibration_curve import CalibrationCurve, calibration_curve
 from medcls.statistics.intervals import bootstrap_limits
-from medcls.statistics.metrics import Floats, Integers
 from medcls.statistics.resampling import any_repeated, bootstrap, group_numbers, ratio
 
 Binning = Literal["equal_mass", "equal_width"]

@@ -21,23 +21,29 @@ from scipy.stats import t as student
 
 from medcls.errors import MedclsError, nearest
 from medcls.evaluation.decision_curve import acting_from, benefit_of_rows
-from medcls.evaluation.estimates import NAMES
 from medcls.evaluation.predictions import TOOK_PART, Predictions
 from medcls.statistics.analytic import FEW_FOR_DELONG, LEVEL, Z, delong, holm, newcombe_limits, t_factor
+from medcls.statistics.arrays import Floats, Integers
 from medcls.statistics.hard_labels import check_table
-from medcls.statistics.intervals import MACRO, Split
-from medcls.statistics.metrics import LOWER_IS_BETTER, Floats, Integers, predicted_classes
+from medcls.statistics.metric_table import (
+    BY_IDENTIFIER,
+    LOWER_IS_BETTER,
+    METRICS,
+    NAMES,
+    Metric,
+    both_decisions,
+    class_of,
+    estimates,
+    with_interval,
+)
+from medcls.statistics.metrics import predicted_classes
 from medcls.statistics.resampling import Ranking, Statistic, any_repeated, bootstrap, group_numbers
+from medcls.statistics.split import Split
 from medcls.wording import enumerated
 
-SHARES = ("accuracy", "sensitivity", "specificity")
-RESAMPLED = ("average_precision", "f1", "mcc")
-METRICS = ("auroc", *SHARES, *RESAMPLED, "brier", "net_benefit")
-# Of these hard labels have none.
-BY_THE_RANK = ("auroc", "average_precision")
-# Of these there is one with two classes alone.
-BINARY_ALONE = ("sensitivity", "specificity", "net_benefit")
-WORDS = NAMES | {"net_benefit": "net benefit"}
+NET_BENEFIT = "net_benefit"  # not in the table of metrics: it takes a probability that a person states
+COMPARED = (*(metric.identifier for metric in METRICS if metric.compared), NET_BENEFIT)
+WORDS = NAMES | {NET_BENEFIT: "net benefit"}
 ALPHA = 0.05
 BY_ROW, BY_GROUP = "permutation of rows", "permutation of groups"
 DELONG_PAIRED = "DeLong, paired"
@@ -188,7 +194,7 @@ def compare(
     first, second : Predictions
         Of the same paths, in any order, with the same labels and groups.
     metric : str
-        One of `METRICS`. With more than two classes AUROC, average precision and F1 are the mean over classes of one
+        One of `COMPARED`. With more than two classes AUROC, average precision and F1 are the mean over classes of one
         against the rest, and there is no single sensitivity, specificity or net benefit.
     thresholds : pair of float or None
         Each one's operating point in a binary task; 0.5 where None.
@@ -226,7 +232,7 @@ def compare_all(
     tables : mapping of str to Predictions
         By name; all of the same images.
     metrics : sequence of str
-        Each of `METRICS`. The correction is for the comparisons of all of them.
+        Each of `COMPARED`. The correction is for the comparisons of all of them.
     thresholds : mapping of str to float, optional
         Operating points by the same names; 0.5 where one is missing.
     resamples, seed : int
@@ -256,10 +262,11 @@ def compare_all(
     splits = _Splits(list(tables.values()), points, draws)
     for metric in metrics:
         seen = _see(list(tables.values()), metric, points, threshold_probability)
-        if metric == "auroc":
+        how = "permutation" if metric == NET_BENEFIT else BY_IDENTIFIER[metric].compared
+        if how == "DeLong":
             values = _areas(seen)
             results = _compare_areas(seen, values, pairs, draws)
-        elif metric in RESAMPLED:
+        elif how == "bootstrap":
             values = splits.estimates(metric)
             results = _compare_resampled(seen, values, splits.resampled(metric), pairs)
         else:
@@ -297,7 +304,22 @@ def compare_all(
 
 def metrics_of(classes: Sequence[str]) -> tuple[str, ...]:
     """Name the metrics that a task with these classes can be compared by."""
-    return METRICS if len(classes) == 2 else tuple(metric for metric in METRICS if metric not in BINARY_ALONE)
+    return COMPARED if len(classes) == 2 else tuple(name for name in COMPARED if _is_of_several(name))
+
+
+def _is_of_several(metric: str) -> bool:
+    """Whether it exists with more than two classes: there the rows of one class alone, as cases, are many rows."""
+    return metric != NET_BENEFIT and not (_is_share(metric) and BY_IDENTIFIER[metric].rows != "all")
+
+
+def _is_share(metric: str) -> bool:
+    """Whether it is the share of right decisions among the rows that it counts."""
+    return metric in BY_IDENTIFIER and BY_IDENTIFIER[metric].compared == "McNemar"
+
+
+def judges(metrics: Sequence[str], what: str) -> list[Metric]:
+    """Those of some metrics that judge the decisions, say, or the ranking; see `Metric.judges`."""
+    return [BY_IDENTIFIER[name] for name in metrics if name in BY_IDENTIFIER and BY_IDENTIFIER[name].judges == what]
 
 
 def check_metric(metric: str, classes: Sequence[str]) -> None:
@@ -308,9 +330,9 @@ def check_metric(metric: str, classes: Sequence[str]) -> None:
     MedclsError
         There is no such metric, or not with so many classes.
     """
-    if metric not in METRICS:
+    if metric not in COMPARED:
         raise MedclsError(
-            f"Compared can be {', '.join(METRICS)}, not {metric!r}.{nearest(str(metric), METRICS)}",
+            f"Compared can be {', '.join(COMPARED)}, not {metric!r}.{nearest(str(metric), COMPARED)}",
             kind="unknown_metric",
         )
     if metric not in metrics_of(classes):
@@ -397,7 +419,8 @@ def conclusion(
     """
     word = WORDS[metric]
     if np.isnan(values).any():
-        never = ", or one of the two calls every image the same" if metric == "mcc" else ""
+        agrees = metric in BY_IDENTIFIER and both_decisions in BY_IDENTIFIER[metric].needs
+        never = ", or one of the two calls every image the same" if agrees else ""
         return f"These {rows} say nothing of the {word} of {names[0]} and {names[1]}: a class has no image here{never}."
     if np.isnan([*limits, p]).any():
         return (
@@ -447,29 +470,29 @@ def _see(
     labels = first.labels()
     index = None if positive is None else classes.index(positive)
     probabilities = [table.probabilities() for table in tables]
-    if metric in BY_THE_RANK:
+    if judges([metric], "ranking"):
         for scores in probabilities:
             check_table(labels, scores, classes, index)
-    if metric in SHARES:
+    if _is_share(metric):
         of_rows = [
             predicted_classes(scores, classes, positive, at) == labels
             for scores, at in zip(probabilities, thresholds, strict=True)
         ]
-    elif metric == "brier":
-        squares = [(scores - np.eye(len(classes))[labels]) ** 2 for scores in probabilities]
-        of_rows = [each.sum(axis=1) if index is None else each[:, index] for each in squares]
-    elif metric == "net_benefit":
+    elif metric == NET_BENEFIT:
         of_rows = [
             benefit_of_rows(labels == index, each[:, index or 0], acting_from(acted_at)) for each in probabilities
         ]
+    elif (of_row := BY_IDENTIFIER[metric].of_row) is not None:
+        of_rows = [of_row(split_of(table, at).once()) for table, at in zip(tables, thresholds, strict=True)]
     else:
         of_rows = [np.empty(len(labels))] * len(tables)
     judged = range(len(classes)) if index is None else (index,)
     of_class = labels == (index or 0)
-    kept = {"sensitivity": of_class, "specificity": ~of_class}.get(metric, np.ones(len(labels), bool))
+    of = BY_IDENTIFIER[metric].rows if metric in BY_IDENTIFIER else "all"
+    kept = {"cases": of_class, "others": ~of_class}.get(of, np.ones(len(labels), bool))
     words = f"{kept.sum()} images"
-    if positive and metric in ("sensitivity", "specificity"):
-        name = positive if metric == "sensitivity" else next(one for one in classes if one != positive)
+    if positive and of in ("cases", "others"):
+        name = positive if of == "cases" else next(one for one in classes if one != positive)
         words += f" of class {name!r}"
     groups = group_numbers(first.clusters, len(labels))
     if any_repeated(groups):  # of all rows: which method holds does not hang on the metric
@@ -508,8 +531,9 @@ class _Splits:
 
     def _places(self, metric: str) -> list[tuple[int, int]]:
         first = self._made[0]
-        over = "" if metric == "mcc" else MACRO if first.positive is None else first.classes[first.positive]
-        return [(one, split.names.index((metric, over))) for one, split in enumerate(self._made)]
+        keys = [(of_split.identifier, name) for of_split, name in with_interval(first)]
+        over = class_of(metric, None if first.positive is None else first.classes[first.positive])
+        return [(one, keys.index((metric, over))) for one in range(len(self._made))]
 
     @functools.cached_property
     def _made(self) -> list[Split]:
@@ -521,11 +545,11 @@ class _Splits:
         """All figures: of the rows `(M, figures)`, and of each resample `(r, M, figures)`."""
         first = self._made[0]
         if not len(first.labels):
-            undefined = np.full((len(self._made), len(first.names)), np.nan)
+            undefined = np.full((len(self._made), len(list(with_interval(first)))), np.nan)
             return undefined, undefined[None]
-        once = np.stack([split.figures(np.ones((1, len(split.labels))))[0] for split in self._made])
+        once = np.stack([estimates(split, np.ones((1, len(split.labels))))[0] for split in self._made])
         drawn = bootstrap(
-            lambda weights: np.concatenate([split.figures(weights) for split in self._made], axis=1),
+            lambda weights: np.concatenate([estimates(split, weights) for split in self._made], axis=1),
             first.labels,
             first.groups,
             self.draws.resamples,

@@ -10,14 +10,24 @@ import numpy as np
 import pandas as pd
 
 from medcls.errors import MedclsError
-from medcls.evaluation.comparing import ALPHA, SHARES, WORDS, check_metric, compare_all, in_order_of, split_of
+from medcls.evaluation.comparing import (
+    ALPHA,
+    NET_BENEFIT,
+    WORDS,
+    check_metric,
+    compare_all,
+    in_order_of,
+    judges,
+    split_of,
+)
 from medcls.evaluation.decision_curve import acting_from, decision_curve
 from medcls.evaluation.non_inferiority import against_margin
 from medcls.evaluation.predictions import KEPT_TOGETHER, TOOK_PART, Predictions
 from medcls.evaluation.thresholds import OperatingPoint
 from medcls.statistics.analytic import WILSON
-from medcls.statistics.intervals import MACRO, OF_ALL, split_intervals
-from medcls.statistics.metrics import FEW_CASES, LOWER_IS_BETTER
+from medcls.statistics.intervals import split_intervals
+from medcls.statistics.metric_table import LOWER_IS_BETTER, class_of
+from medcls.statistics.metrics import FEW_CASES
 from medcls.wording import counted, enumerated
 
 # Of more classifiers only the pairs with the first are shown; all are tested, corrected for, and in the CSV.
@@ -27,8 +37,6 @@ CHOSE_THE_BEST = (
     "The same images chose the best and give its figure, which flatters it: confirm it on images that chose nothing."
 )
 NO_GROUPS = "No groups (patients) are known of these images: each counts as one of its own."
-
-AT_A_THRESHOLD = (*SHARES, "f1", "mcc")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,7 +73,7 @@ class Question:
     Parameters
     ----------
     metrics : tuple of str
-        Of `comparing.METRICS`; the first puts more than two contestants in order.
+        Of `comparing.COMPARED`; the first puts more than two contestants in order.
     threshold_probability : float or None
         Of the net benefit: the probability at which a person would act.
     margin : float or None
@@ -318,20 +326,20 @@ def _own_figures(one: Contestant, question: Question) -> pd.DataFrame:
     # Not by `intervals`, which takes no hard labels: another tool's calls can be compared, though not by an AUROC.
     split = split_of(table, None if one.point is None else one.point.threshold)
     found = split_intervals(split, question.resamples, question.seed)
-    if "net_benefit" in question.metrics:
+    if NET_BENEFIT in question.metrics:
         found = pd.concat([found, _own_benefit(table, question)], ignore_index=True)
-    over = table.positive or MACRO
-    rows = [
-        found[(found["metric"] == metric) & (found["class"] == ("" if metric in OF_ALL else over))]
+    over = {
+        metric: table.positive if metric == NET_BENEFIT else class_of(metric, table.positive)
         for metric in question.metrics
-    ]
+    }
+    rows = [found[(found["metric"] == metric) & (found["class"] == name)] for metric, name in over.items()]
     return pd.concat(rows).drop(columns="class").assign(name=one.name)
 
 
 def _own_benefit(table: Predictions, question: Question) -> pd.DataFrame:
     """One line as of `intervals`, of the net benefit."""
     line: dict[str, Any] = {
-        "metric": "net_benefit",
+        "metric": NET_BENEFIT,
         "class": table.positive,
         "method": f"MOVER of {WILSON}'s limits",
         "note": "",
@@ -374,16 +382,16 @@ def _notes(contestants: Sequence[Contestant], question: Question) -> tuple[str, 
         for one, other in itertools.combinations(contestants, 2)
         if _answer_alike(one.table, other.table)
     ]
-    if "net_benefit" in question.metrics:
+    if NET_BENEFIT in question.metrics:
         notes.append(
             f"Net benefit of acting from a probability of {question.threshold_probability:g} on, in true positives for "
             "each image. It takes the probabilities at their word and holds at the prevalence of these images."
         )
-    if "brier" in question.metrics:
+    if judges(question.metrics, "probabilities"):
         notes.append(
             "The Brier score judges the probabilities themselves: better order and better calibration both lower it."
         )
-    if set(question.metrics) & set(AT_A_THRESHOLD):
+    if judges(question.metrics, "decisions"):
         unfitted = [one.name for one in contestants if one.point is not None and not one.point.is_fitted]
         if unfitted:
             notes.append(

@@ -16,15 +16,15 @@ import pandas as pd
 from scipy.stats import t as student
 
 from medcls.errors import MedclsError
-from medcls.evaluation.comparing import BY_THE_RANK, WORDS, check_metric, check_paired, split_of, verdict
+from medcls.evaluation.comparing import NET_BENEFIT, WORDS, check_metric, check_paired, judges, split_of, verdict
 from medcls.evaluation.contest import Question, caution, check_two_for_a_margin, stamps
 from medcls.evaluation.decision_curve import acting_from, decision_curve
 from medcls.evaluation.non_inferiority import against_margin
 from medcls.evaluation.predictions import Predictions
 from medcls.statistics.analytic import LEVEL, holm
+from medcls.statistics.arrays import Floats
 from medcls.statistics.hard_labels import check_table
-from medcls.statistics.intervals import MACRO, OF_ALL
-from medcls.statistics.metrics import LOWER_IS_BETTER, Floats
+from medcls.statistics.metric_table import LOWER_IS_BETTER, class_of, estimates, with_interval
 from medcls.wording import counted, enumerated
 
 METHOD = "corrected resampled t (Nadeau and Bengio 2003)"
@@ -308,16 +308,16 @@ def _figures(fold: Fold, question: Question) -> list[tuple[str, float, int]]:
     """Each metric of one fold, at its own operating point, and the images held out."""
     table = fold.table
     split = split_of(table, fold.threshold)
-    if set(question.metrics) & set(BY_THE_RANK):
+    if judges(question.metrics, "ranking"):
         check_table(split.labels, split.scores, split.classes, split.positive)
-    over = table.positive or MACRO
-    found = dict(zip(split.names, split.figures(np.ones((1, len(table))))[0].tolist(), strict=True))
+    keys = [(metric.identifier, name) for metric, name in with_interval(split)]
+    found = dict(zip(keys, estimates(split, np.ones((1, len(table))))[0].tolist(), strict=True))
     values = []
     for metric in question.metrics:
-        if metric == "net_benefit":
+        if metric == NET_BENEFIT:
             value = float(decision_curve(table, [acting_from(question.threshold_probability)]).iloc[0]["model"])
         else:
-            value = found[metric, "" if metric in OF_ALL else over]
+            value = found[metric, class_of(metric, table.positive)]
         values.append((metric, value, len(table)))
     return values
 

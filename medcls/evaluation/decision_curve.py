@@ -11,7 +11,7 @@ from scipy.stats import t as student
 from medcls.errors import MedclsError
 from medcls.evaluation.predictions import Predictions
 from medcls.statistics.analytic import LEVEL, Z, wilson_limits
-from medcls.statistics.metrics import Floats, Integers
+from medcls.statistics.arrays import Floats, Integers
 from medcls.statistics.resampling import any_repeated, group_numbers
 
 DEFAULT_THRESHOLDS = tuple(step / 100 for step in range(1, 100))

@@ -7,23 +7,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from medcls.evaluation.assessment import Assessment
-from medcls.statistics.intervals import MACRO
-
-NAMES = {
-    "accuracy": "accuracy",
-    "balanced_accuracy": "balanced accuracy",
-    "sensitivity": "sensitivity",
-    "specificity": "specificity",
-    "precision": "PPV",
-    "npv": "NPV",
-    "f1": "F1",
-    "auroc": "AUROC",
-    "average_precision": "average precision",
-    "mcc": "Matthews correlation",
-    "brier": "Brier score",
-    "log_loss": "log loss",
-}
-"""How metrics are called within a sentence."""
+from medcls.statistics.metric_table import MACRO, NAMES
 
 _SPLITS = {
     "": "the table",
@@ -61,7 +45,7 @@ class Estimate:
 
 
 def estimate(assessment: Assessment, metric: str, of_class: str | None = None) -> Estimate:
-    """Give a figure by its name in `NAMES`: of a class, or of the whole split.
+    """Give a metric by its identifier: of a class, or of the whole split.
 
     With two classes that is the positive one's, with more the mean over classes.
     """

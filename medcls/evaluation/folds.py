@@ -7,9 +7,10 @@ import pandas as pd
 
 from medcls.errors import MedclsError
 from medcls.evaluation.predictions import Predictions
-from medcls.statistics.intervals import Split, intervals, split_intervals
+from medcls.statistics.intervals import intervals, split_intervals
 from medcls.statistics.metrics import check_classes, predicted_classes
 from medcls.statistics.resampling import group_numbers
+from medcls.statistics.split import Split
 
 MEAN, POOLED = "mean", "pooled"
 

@@ -10,7 +10,7 @@ from scipy.stats import t as student
 from medcls.errors import MedclsError
 from medcls.evaluation.comparing import WORDS
 from medcls.statistics.analytic import LEVEL, holm
-from medcls.statistics.metrics import LOWER_IS_BETTER
+from medcls.statistics.metric_table import LOWER_IS_BETTER
 
 ALPHA_ONE_SIDED = (1 - LEVEL) / 2
 

@@ -8,7 +8,7 @@ from scipy.special import log_softmax
 
 from medcls.evaluation.calibration import COLDEST, HOTTEST, Calibration, at_its_bound, fit_temperature, scores_of
 from medcls.evaluation.predictions import Predictions, check_may_fit
-from medcls.statistics.metrics import Floats, Integers
+from medcls.statistics.arrays import Floats, Integers
 
 METHODS = ("temperature", "logistic", "none")
 """How probabilities may be calibrated, see `fit_calibration`."""

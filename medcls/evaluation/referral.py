@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from medcls.errors import MedclsError
 from medcls.evaluation.predictions import Predictions, check_fitted_with, check_may_fit
-from medcls.statistics.metrics import UNFITTED_THRESHOLD, Floats, Integers, predicted_classes
+from medcls.statistics.arrays import Floats, Integers
+from medcls.statistics.metrics import UNFITTED_THRESHOLD, predicted_classes
 from medcls.statistics.resampling import any_repeated, group_numbers
 
 

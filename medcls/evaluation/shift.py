@@ -9,9 +9,10 @@ from scipy.stats import norm
 
 from medcls.evaluation.assessment import Assessment
 from medcls.evaluation.calibration import reliability_table
-from medcls.evaluation.estimates import NAMES, Estimate, estimate
+from medcls.evaluation.estimates import Estimate, estimate
 from medcls.evaluation.predictions import Predictions
 from medcls.statistics.analytic import LEVEL, Z, wilson_limits
+from medcls.statistics.metric_table import NAMES
 from medcls.statistics.resampling import group_numbers
 from medcls.wording import named
 

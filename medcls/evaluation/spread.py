@@ -4,7 +4,7 @@ import numpy as np
 from scipy.special import logsumexp
 
 from medcls.evaluation.predictions import Predictions
-from medcls.statistics.metrics import Floats
+from medcls.statistics.arrays import Floats
 
 NEARLY_SAME = 0.01
 """Log odds that differ from image to image by less, in standard deviations, are called one answer for every image.

@@ -18,25 +18,15 @@ from scipy.stats import norm
 from medcls.errors import MedclsError, nearest
 from medcls.evaluation.predictions import PROB, Predictions
 from medcls.statistics.analytic import LEVEL, Z, holm
+from medcls.statistics.arrays import Floats
 from medcls.statistics.hard_labels import are_hard_labels
-from medcls.statistics.intervals import MACRO
-from medcls.statistics.metrics import (
-    FEW_CASES,
-    LOWER_IS_BETTER,
-    OF_THE_IMAGES,
-    Floats,
-    Metrics,
-    classification_metrics,
-    predicted_classes,
-)
+from medcls.statistics.metric_table import BY_IDENTIFIER, LOWER_IS_BETTER, MACRO, OF_THE_IMAGES, opening
+from medcls.statistics.metrics import FEW_CASES, Metrics, classification_metrics, predicted_classes
 from medcls.statistics.resampling import any_repeated, group_numbers
 from medcls.wording import counted, named
 
 MISSING = "(missing)"
 MOST_GROUPS = 50
-
-OF_A_CLASS, OF_SEVERAL = ("auroc", "sensitivity", "specificity"), ("auroc", "balanced_accuracy", "accuracy")
-"""By what groups are held against each other: in a binary task, and with more classes."""
 
 Bands = Callable[[Floats], Floats]
 """From the values there are, float64 `(n,)`, to the ascending edges between bands; a value at an edge lies above it."""
@@ -100,10 +90,11 @@ class Behind:
 
     def of(self, metric: str, judged: Sequence[int]) -> int:
         """How many a figure hangs on, at the class where they are fewest; see `Subgroups.is_ranked`."""
-        if metric in ("accuracy", "brier", "log_loss"):
+        rows = BY_IDENTIFIER[metric].rows
+        if rows == "all":
             return self.rows
-        of_class = {"sensitivity": self.cases, "specificity": self.others, "precision": self.called, "npv": self.left}
-        counts = of_class.get(metric)
+        of_class = {"cases": self.cases, "others": self.others, "positives": self.called, "negatives": self.left}
+        counts = of_class.get(rows)
         return int(self.cases.min() if counts is None else counts[list(judged)].min())
 
 
@@ -244,9 +235,9 @@ class Subgroups:
         return group.name != MISSING and behind >= self.least and not math.isnan(group.metrics.values[metric])
 
     @property
-    def compared_by(self) -> tuple[str, str, str]:
+    def compared_by(self) -> tuple[str, ...]:
         """The metrics by which a report holds the groups against each other."""
-        return OF_SEVERAL if self.positive is None else OF_A_CLASS
+        return opening("several" if self.positive is None else "binary")
 
     def gap(self, metric: str) -> Gap | None:
         """Give the best and the worst ranked group; None where fewer than two are ranked.

@@ -13,7 +13,8 @@ from medcls.errors import MedclsError, nearest
 from medcls.evaluation.predictions import FEW_ROWS, Predictions, check_fitted_with, check_may_fit
 from medcls.statistics import digits
 from medcls.statistics.analytic import LEVEL
-from medcls.statistics.metrics import UNFITTED_THRESHOLD, Floats, Integers, predicted_classes
+from medcls.statistics.arrays import Floats, Integers
+from medcls.statistics.metrics import UNFITTED_THRESHOLD, predicted_classes
 from medcls.statistics.resampling import bootstrap, group_numbers
 from medcls.wording import counted, named
 

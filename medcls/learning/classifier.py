@@ -24,9 +24,6 @@ Batch = tuple[Tensor, Tensor, Tensor]
 Metrics = Callable[[np.ndarray, np.ndarray], dict[str, float]]
 """`(labels (n,), probabilities (n, K)) -> name to value`, of a whole split."""
 
-_CONSTANTS = ("val/n", "val/prevalence", "val/majority_baseline")  # of the validation images, whatever is predicted
-_LOWER_IS_BETTER = ("train/loss", "val/loss", "val/brier", "val/log_loss", "val/negative_likelihood_ratio")
-
 
 class Classifier(lightning.LightningModule):
     """Trains a network to tell classes apart.
@@ -114,10 +111,16 @@ class Classifier(lightning.LightningModule):
         probe = np.full((len(labels), len(self.classes)), 1 / len(self.classes))
         return ("train/loss", "train/accuracy", "val/loss", *(f"val/{name}" for name in self._metrics(labels, probe)))
 
-    def check_monitor(self, monitor: str, mode: Literal["min", "max"]) -> None:
+    def check_monitor(self, monitor: str, mode: Literal["min", "max"], better: Mapping[str, str]) -> None:
         """Refuse to select by what cannot select: a metric that nothing logs (P31), a constant, the wrong end.
 
-        Losses and what measures an error are better the lower they are, all other metrics the higher.
+        Parameters
+        ----------
+        monitor, mode
+            As of `ModelCheckpoint`.
+        better : mapping of str to str
+            Of each metric that is not better the higher it is: `lower`, or `neither` for what is of the images alone,
+            whatever is predicted. Losses are better the lower they are.
 
         Raises
         ------
@@ -130,19 +133,20 @@ class Classifier(lightning.LightningModule):
                 f"monitor={monitor} is not logged.{nearest(monitor, names)} The names there are: {', '.join(names)}.",
                 kind="unknown_metric",
             )
-        if monitor in _CONSTANTS:
+        ends = {f"val/{name}": end for name, end in better.items()} | {"train/loss": "lower", "val/loss": "lower"}
+        if ends.get(monitor) == "neither":
             raise MedclsError(
                 f"monitor={monitor} is the same after each epoch, so no epoch would be the best by it. Give one that "
-                f"training moves: {', '.join(name for name in names if name not in _CONSTANTS)}.",
+                f"training moves: {', '.join(name for name in names if ends.get(name) != 'neither')}.",
                 kind="constant_metric",
             )
         if mode not in ("min", "max"):
             raise MedclsError(f"monitor_mode is {mode!r}: choose min or max.", kind="bad_value")
-        better, end = ("min", "lower") if monitor in _LOWER_IS_BETTER else ("max", "higher")
-        if mode != better:
+        right, end = ("min", "lower") if ends.get(monitor) == "lower" else ("max", "higher")
+        if mode != right:
             raise MedclsError(
                 f"monitor={monitor} is better the {end} it is, and monitor_mode={mode} would keep the worst epoch as "
-                f"the best. Give monitor_mode={better}.",
+                f"the best. Give monitor_mode={right}.",
                 kind="conflicting_settings",
             )
 

@@ -22,6 +22,7 @@ from sklearn.metrics import average_precision_score
 
 from medcls.errors import MedclsError
 from medcls.plots.drawing import COLOURS, GREY, LINES, REPORT_WIDTH, Drawing, new_figure, styled
+from medcls.statistics.arrays import Floats
 from medcls.statistics.bands import (
     GRID,
     OneClass,
@@ -33,7 +34,7 @@ from medcls.statistics.bands import (
     why_no_band,
 )
 from medcls.statistics.calibration_curve import CalibrationCurve
-from medcls.statistics.metrics import Floats, auroc
+from medcls.statistics.metrics import auroc
 
 # Below this many rows behind a share, a curve of shares shows chance more than the classifier.
 FEW_BEHIND = 30

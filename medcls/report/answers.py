@@ -12,19 +12,20 @@ from typing import Any
 
 from medcls.evaluation.assessment import Assessment
 from medcls.evaluation.ensembles import ENSEMBLE
-from medcls.evaluation.estimates import NAMES, pick, split_name, told
+from medcls.evaluation.estimates import pick, split_name, told
 from medcls.evaluation.folds import OUT_OF_FOLD
 from medcls.evaluation.predictions import TOOK_PART
 from medcls.evaluation.shift import differences
 from medcls.evaluation.subgroups import MISSING, Subgroups
 from medcls.report.limitations import limitations
 from medcls.report.sources import Sources
+from medcls.statistics.metric_table import METRICS, NAMES, opening
 from medcls.wording import at_start, counted, enumerated, named
 
 NOT_KNOWN = "Not provided"
 """Begins what an item also asks for and no run can know."""
 
-_AT_THE_POINT = ("sensitivity", "specificity", "precision", "npv")
+_RATES = tuple(metric.identifier for metric in METRICS if metric.interval == "Wilson" and "mean" in metric.of)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -460,7 +461,7 @@ def accuracy_estimates(study: Study) -> str | None:
     one = study.headline
     point = one.policies.operating_point
     where = "" if point is None else f" at the threshold {point.label()}"
-    return f"On {study.split}{where}: {told(one, *_AT_THE_POINT)}; {told(one, 'auroc', 'average_precision')}."
+    return f"On {study.split}{where}: {told(one, *_RATES)}; {told(one, 'auroc', 'average_precision')}."
 
 
 def failures(study: Study) -> str | None:
@@ -629,8 +630,8 @@ def specification(study: Study) -> str | None:
 
 def _performance(one: Assessment) -> str:
     if one.table.positive is None:
-        return told(one, "auroc", "accuracy", "balanced_accuracy")
-    return told(one, "auroc", "sensitivity", "specificity", "accuracy")
+        return told(one, *opening("several"))
+    return told(one, *opening("binary"), "accuracy")
 
 
 def _read(study: Study) -> str:

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 
 import pandas as pd
 
-from medcls.evaluation.comparing import WORDS
-from medcls.evaluation.contest import AT_A_THRESHOLD, Contest
+from medcls.evaluation.comparing import WORDS, judges
+from medcls.evaluation.contest import Contest
 from medcls.evaluation.cross_validations import Repeated
 from medcls.evaluation.thresholds import OperatingPoint
 
@@ -82,7 +82,7 @@ def runs_table(contest: Contest) -> pd.DataFrame:
     rows = []
     for one in contest.contestants:
         row = {"classifier": one.name, "settings": one.settings, "place": one.place, "checkpoint": one.table.checkpoint}
-        if one.point is not None and set(contest.metrics) & set(AT_A_THRESHOLD):
+        if one.point is not None and judges(contest.metrics, "decisions"):
             row["threshold"] = _origin(one.point)
         rows.append(row)
     return _without_empty(pd.DataFrame(rows))

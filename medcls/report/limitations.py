@@ -12,7 +12,7 @@ from scipy.stats import binom
 from medcls.evaluation.assessment import Assessment
 from medcls.evaluation.calibration import calibration_test
 from medcls.evaluation.ensembles import ENSEMBLE
-from medcls.evaluation.estimates import NAMES, Estimate, estimate, pick, split_name, told
+from medcls.evaluation.estimates import Estimate, estimate, pick, split_name, told
 from medcls.evaluation.folds import OUT_OF_FOLD
 from medcls.evaluation.predictions import FITTED_TWICE, TOOK_PART
 from medcls.evaluation.shift import SLIGHT, class_shares, differences, in_the_large, prevalence_differences, shares
@@ -22,6 +22,7 @@ from medcls.plots.plots import overfitting_alarm
 from medcls.report.sources import Sources
 from medcls.report.telling import worse_than_chance
 from medcls.statistics.analytic import LEVEL, holm, wilson_limits
+from medcls.statistics.metric_table import NAMES, opening
 from medcls.statistics.metrics import FEW_CASES, UNFITTED_THRESHOLD
 from medcls.statistics.resampling import group_numbers
 from medcls.wording import at_start, counted, enumerated, named
@@ -770,6 +771,4 @@ def _trainings(headline: Assessment, sources: Sources) -> list[Limitation]:
 
 def _opening(headline: Assessment) -> tuple[str, ...]:
     """The figures that open a report."""
-    if headline.table.positive is None:
-        return ("auroc", "accuracy", "balanced_accuracy")
-    return ("auroc", "sensitivity", "specificity")
+    return opening("several" if headline.table.positive is None else "binary")

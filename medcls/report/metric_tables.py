@@ -14,8 +14,6 @@ from medcls.evaluation.subgroups import Subgroup, Subgroups
 from medcls.report.pages.names import Names
 from medcls.report.pages.parts import Cell, Row, Sheet, figures_sheet
 from medcls.report.telling import (
-    AT_A_THRESHOLD,
-    MEANINGS,
     Figure,
     digits,
     figures,
@@ -25,12 +23,12 @@ from medcls.report.telling import (
     told,
 )
 from medcls.statistics.digits import of_probabilities
-from medcls.statistics.intervals import MACRO
+from medcls.statistics.metric_table import BY_IDENTIFIER, MACRO, METRICS, majority_baseline
 from medcls.statistics.predictive_values import predictive_values
 
 PREVALENCES = (0.01, 0.05, 0.1, 0.3, 0.5)
 REFERRED = (0.0, 0.1, 0.2, 0.3, 0.5)
-OF_A_CLASS = ("auroc", "sensitivity", "specificity", "precision", "npv", "f1", "average_precision")
+OF_A_CLASS = tuple(metric.identifier for metric in METRICS if metric.short and "mean" in metric.of)
 
 
 def metrics_sheet(one: Assessment) -> Sheet:
@@ -57,7 +55,7 @@ def classes_sheet(one: Assessment) -> Sheet:
     rows.append(["Mean over classes (macro)", n, *(_with_interval(found[metric]) for metric in OF_A_CLASS)])
     weighted = [told(metric, one.metrics.weighted[metric], decimals) for metric in OF_A_CLASS]
     rows.append(["Mean weighted by class size", n, *weighted])
-    return figures_sheet(["Class", "Images", *(MEANINGS[metric].title for metric in OF_A_CLASS)], rows)
+    return figures_sheet(["Class", "Images", *(BY_IDENTIFIER[metric].title for metric in OF_A_CLASS)], rows)
 
 
 def confusion_sheet(one: Assessment) -> Sheet:
@@ -81,11 +79,12 @@ def at_half_sheet(one: Assessment) -> Sheet | None:
     decimals = digits(len(one.table))
     rows: list[Row] = [
         [
-            MEANINGS[metric].title,
+            BY_IDENTIFIER[metric].title,
             told(metric, one.metrics.values[metric], decimals),
             told(metric, one.at_half.values[metric], decimals),
         ]
-        for metric in AT_A_THRESHOLD
+        for metric in _in_order(one.at_half.values)
+        if BY_IDENTIFIER[metric].judges == "decisions" or BY_IDENTIFIER[metric].function is majority_baseline
     ]
     return figures_sheet(["", f"At {threshold_shown(one)}, the operating point", "At 0.5"], rows)
 
@@ -278,7 +277,8 @@ def rejection_sheet(one: Assessment) -> Sheet:
         [f"{line['referred']:,.0f} ({line['share']:.0%})", *(told(name, line[name], decimals) for name in metrics)]
         for line in curve.iloc[list(lines)].to_dict("records")
     ]
-    return figures_sheet(["Referred to a person", *(f"{MEANINGS[name].title} of the rest" for name in metrics)], rows)
+    titles = [f"{BY_IDENTIFIER[name].title} of the rest" for name in metrics]
+    return figures_sheet(["Referred to a person", *titles], rows)
 
 
 def subgroups_sheet(groups: Subgroups, one: Assessment, names: Names) -> Sheet:
@@ -289,13 +289,13 @@ def subgroups_sheet(groups: Subgroups, one: Assessment, names: Names) -> Sheet:
         name = names.of(group.name) if groups.column in ("group", "path") else group.name
         cells = (_with_interval(_of_group(group, metric, one)) for metric in metrics)
         rows.append([name, f"{group.n:,}", *cells])
-    return figures_sheet([groups.column, "Images", *(MEANINGS[metric].title for metric in metrics)], rows)
+    return figures_sheet([groups.column, "Images", *(BY_IDENTIFIER[metric].title for metric in metrics)], rows)
 
 
 def gaps(groups: Subgroups, one: Assessment) -> list[str]:
     """Between the best and the worst group, by each of these metrics."""
     return [
-        groups.say_gap(metric, one.gap(groups, metric)).replace(metric, MEANINGS[metric].title, 1)
+        groups.say_gap(metric, one.gap(groups, metric)).replace(metric, BY_IDENTIFIER[metric].title, 1)
         for metric in groups.compared_by
     ]
 
@@ -319,14 +319,14 @@ def folds_sheet(table: pd.DataFrame, one: Assessment) -> Sheet:
     decimals = digits(len(one.table))
     baseline = f"majority baseline {told('accuracy', one.metrics.values['majority_baseline'], decimals)}"
     rows: list[Row] = []
-    for metric in [name for name in MEANINGS if (POOLED, name) in by]:
+    for metric in [name for name in BY_IDENTIFIER if (POOLED, name) in by]:
         folds = [Cell(told(metric, by[number, metric]["estimate"], decimals)) for number in numbers]
         mean, pooled = by[MEAN, metric], by[POOLED, metric]
         sd = "" if math.isnan(mean["sd"]) else f"sd {told(metric, mean['sd'], decimals)}"
         together = Figure(metric, pooled["estimate"], pooled["low"], pooled["high"], decimals, "", pooled["n"], "")
         rows.append(
             [
-                Cell(MEANINGS[metric].title, note=baseline if metric == "accuracy" else ""),
+                Cell(BY_IDENTIFIER[metric].title, note=baseline if metric == "accuracy" else ""),
                 *folds,
                 Cell(told(metric, mean["estimate"], decimals), note=sd),
                 _with_interval(together),
@@ -342,6 +342,6 @@ def _with_interval(figure: Figure) -> Cell:
     return Cell(figure.estimate, note=figure.interval.replace(" ", "\N{NO-BREAK SPACE}"))
 
 
-def _in_order(metrics: Mapping[str, Figure] | Iterable[str]) -> list[str]:
+def _in_order(metrics: Iterable[str]) -> list[str]:
     """Those that are told, in the order of the report."""
-    return [name for name in MEANINGS if name in metrics]
+    return [name for name in BY_IDENTIFIER if name in metrics]

@@ -9,7 +9,7 @@ import numpy as np
 from medcls.evaluation.assessment import Assessment
 from medcls.evaluation.thresholds import NOT_FITTED
 from medcls.statistics.analytic import Z
-from medcls.statistics.intervals import FIXED, MACRO
+from medcls.statistics.metric_table import BY_IDENTIFIER, MACRO, opening, show_share
 from medcls.statistics.metrics import UNFITTED_THRESHOLD
 from medcls.statistics.resampling import group_numbers
 from medcls.wording import counted, named
@@ -37,68 +37,10 @@ class Notice:
 
 @dataclasses.dataclass(frozen=True)
 class Meaning:
-    """What a metric is called, and what it says; `{of}` stands for the class that is looked for."""
+    """What a metric is called in a task, and what it says there."""
 
     title: str
     text: str
-
-
-MEANINGS = {
-    "auroc": Meaning(
-        "AUROC", "How often an image of {of} gets a higher score than one that is not: 0.5 is chance, 1 is perfect."
-    ),
-    "average_precision": Meaning(
-        "Average precision", "Area under the precision-recall curve: chance gives the share of {of}."
-    ),
-    "sensitivity": Meaning("Sensitivity", "Of the images of {of}, the share that is found (recall)."),
-    "specificity": Meaning("Specificity", "Of the other images, the share that is not called {of}."),
-    "precision": Meaning("PPV", "Of the images called {of}, the share that is rightly called so (precision)."),
-    "npv": Meaning("NPV", "Of the images not called {of}, the share that is rightly not called so."),
-    **{
-        f"{held}_at_{fixed}_{rate}": Meaning(
-            f"{held.capitalize()} at a {fixed} of {rate}",
-            f"The highest among thresholds that keep the {fixed} at {rate} on these images: they chose it themselves.",
-        )
-        for held, fixed in (("sensitivity", "specificity"), ("specificity", "sensitivity"))
-        for rate in FIXED
-    },
-    "f1": Meaning("F1", "Harmonic mean of sensitivity and PPV."),
-    "accuracy": Meaning("Accuracy", "The share of all images that is called rightly."),
-    "majority_baseline": Meaning("Majority baseline", "The accuracy of always naming the most frequent class."),
-    "balanced_accuracy": Meaning(
-        "Balanced accuracy", "Mean of the shares called rightly in each class, whatever its size."
-    ),
-    "mcc": Meaning("Matthews correlation", "Agreement of calls and truth: 0 is chance, 1 is perfect."),
-    "kappa": Meaning("Cohen's kappa", "Agreement beyond chance: 0 is chance, 1 is perfect."),
-    "quadratic_kappa": Meaning("Quadratic kappa", "The same, with near misses counted as lesser ones."),
-    "positive_likelihood_ratio": Meaning(
-        "Positive likelihood ratio", "By how much a positive call raises the odds of {of}."
-    ),
-    "negative_likelihood_ratio": Meaning(
-        "Negative likelihood ratio", "By how much a negative call lowers the odds of {of}: lower is better."
-    ),
-    "brier": Meaning("Brier score", "Mean squared error of the probabilities: lower is better."),
-    "log_loss": Meaning("Log loss", "How surprised the probabilities are by the truth: lower is better."),
-    "prevalence": Meaning("Prevalence", "The share of {of} among these images."),
-}
-"""In the order of the report."""
-
-OF_RATIO = ("positive_likelihood_ratio", "negative_likelihood_ratio")
-"""Without an upper bound, so told with three digits wherever these lie."""
-
-AT_A_THRESHOLD = (
-    "sensitivity",
-    "specificity",
-    "precision",
-    "npv",
-    "accuracy",
-    "majority_baseline",
-    "balanced_accuracy",
-    "f1",
-    "mcc",
-    "kappa",
-    *OF_RATIO,
-)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,7 +50,7 @@ class Figure:
     Parameters
     ----------
     metric : str
-        As in `MEANINGS`.
+        As of `metric_table.METRICS`.
     value, low, high : float
         NaN where undefined; the limits also where there is no interval.
     digits : int
@@ -154,17 +96,11 @@ def digits(n: int) -> int:
 
 
 def told(metric: str, value: float, decimals: int) -> str:
-    """Write one figure; what is not quite 0 or 1 is not rounded to it."""
+    """Write one figure; what is none of the table's metrics as a share is written."""
     if math.isnan(value):
         return UNDEFINED
-    if metric in OF_RATIO:
-        return f"{value:.3g}"
-    least = 10.0**-decimals
-    if 0 < value < least / 2:
-        return f"<{least:.{decimals}f}"
-    if 1 - least / 2 <= value < 1:
-        return f">{1 - least:.{decimals}f}"
-    return f"{value:.{decimals}f}".replace("-", "\N{MINUS SIGN}")
+    known = BY_IDENTIFIER.get(metric)
+    return show_share(value, decimals) if known is None else known.show(value, decimals)
 
 
 def figures(one: Assessment, of_class: str | None = None) -> dict[str, Figure]:
@@ -196,21 +132,19 @@ def figures(one: Assessment, of_class: str | None = None) -> dict[str, Figure]:
     return found
 
 
-def key_metrics(one: Assessment) -> tuple[str, str, str]:
+def key_metrics(one: Assessment) -> tuple[str, ...]:
     """The three figures that matter most."""
-    if one.table.positive is None:
-        return "auroc", "balanced_accuracy", "accuracy"
-    return "auroc", "sensitivity", "specificity"
+    return opening("several" if one.table.positive is None else "binary")
 
 
 def meaning(metric: str, one: Assessment) -> Meaning:
     """What a metric is called in this task, and what it says."""
-    general = MEANINGS[metric]
+    general = BY_IDENTIFIER[metric]
     if one.table.positive is not None:
-        return Meaning(general.title, general.text.format(of=isolated(one.table.positive)))
+        return Meaning(general.title, general.explanation.format(of=isolated(one.table.positive)))
     averaged = metric in one.metrics.weighted
     return Meaning(
-        f"{general.title}, mean over classes" if averaged else general.title, general.text.format(of="the class")
+        f"{general.title}, mean over classes" if averaged else general.title, general.explanation.format(of="the class")
     )
 
 

@@ -9,7 +9,7 @@ from scipy.special import expit, logit
 from scipy.stats import binom, norm, rankdata
 from scipy.stats import t as student
 
-from medcls.statistics.metrics import Floats
+from medcls.statistics.arrays import Floats
 
 LEVEL = 0.95
 Z = float(norm.ppf(0.5 + LEVEL / 2))

@@ -10,7 +10,8 @@ from scipy.sparse import csr_array
 
 from medcls.statistics import causes
 from medcls.statistics.analytic import LEVEL, wilson_limits
-from medcls.statistics.metrics import Floats, Integers, check_classes, check_labels, check_probabilities
+from medcls.statistics.arrays import Floats, Integers
+from medcls.statistics.metrics import check_classes, check_labels, check_probabilities
 from medcls.statistics.resampling import any_repeated, bootstrap, group_numbers
 
 GRID: Floats = np.linspace(0, 1, 201)

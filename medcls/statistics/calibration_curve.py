@@ -9,7 +9,7 @@ from sklearn.linear_model import LogisticRegression
 
 from medcls.statistics import causes
 from medcls.statistics.analytic import Z
-from medcls.statistics.metrics import Floats, Integers
+from medcls.statistics.arrays import Floats, Integers
 
 # Where the knots lie among the log odds, by their number: Harrell 2015, "Regression Modeling Strategies", table 2.3.
 _KNOTS = {3: (0.1, 0.5, 0.9), 4: (0.05, 0.35, 0.65, 0.95), 5: (0.05, 0.275, 0.5, 0.725, 0.95)}

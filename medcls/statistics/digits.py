@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from medcls.statistics.metrics import Floats
+from medcls.statistics.arrays import Floats
 
 LEAST, MOST = 3, 12
 CALLED_OTHERWISE = 0.01

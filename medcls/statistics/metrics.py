@@ -1,29 +1,23 @@
 """Metrics of a whole split, from labels and probabilities: the same function in training and in the report."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
-from sklearn.metrics import (
-    average_precision_score,
-    cohen_kappa_score,
-    matthews_corrcoef,
-    roc_auc_score,
-    roc_curve,
-)
-from sklearn.metrics import confusion_matrix as sklearn_confusion_matrix
+from numpy.typing import ArrayLike
+from sklearn.metrics import roc_curve
 
 from medcls.errors import MedclsError, nearest
 from medcls.statistics import causes
+from medcls.statistics.arrays import Floats, Integers
 from medcls.statistics.hard_labels import check_scores, check_table
-
-Floats = NDArray[np.float64]
-Integers = NDArray[np.int64]
+from medcls.statistics.metric_table import METRICS, Counted, Metric, of_whole
+from medcls.statistics.resampling import Ranking
+from medcls.statistics.split import OneClass, Split
 
 # A value, and where it is NaN the reason (empty elsewhere).
-Figure = tuple[float, str]
+Value = tuple[float, str]
 
 # How far each class may move the sum of a row from one. Tables of other tools hold probabilities rounded to two or
 # three decimals; what this must catch is independent sigmoids and percentages, which are off by far more.
@@ -33,14 +27,6 @@ UNFITTED_THRESHOLD = 0.5
 
 # Under so many cases a class its figures have intervals so wide that ranks and comparisons say nothing.
 FEW_CASES = 30
-
-# Better the lower they are; every other metric is better the higher it is, but for those that describe the images.
-LOWER_IS_BETTER = frozenset({"negative_likelihood_ratio", "brier", "log_loss"})
-OF_THE_IMAGES = frozenset({"n", "support", "prevalence", "majority_baseline"})
-
-# Of one class against the others: with more than two classes averaged over them.
-_RATES = ("sensitivity", "specificity", "precision", "npv", "f1", "auroc", "average_precision")
-_LIKELIHOOD_RATIOS = ("positive_likelihood_ratio", "negative_likelihood_ratio")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -271,9 +257,8 @@ def confusion_matrix(*, labels: ArrayLike, predicted: ArrayLike, num_classes: in
     predicted = np.asarray(predicted)
     labels = check_labels(labels, num_classes, predicted.size)
     predicted = check_labels(predicted, num_classes, predicted.size)
-    if labels.size == 0:  # scikit-learn refuses an empty split
-        return np.zeros((num_classes, num_classes), np.int64)
-    return sklearn_confusion_matrix(labels, predicted, labels=np.arange(num_classes)).astype(np.int64)
+    counts = np.bincount(labels * num_classes + predicted, minlength=num_classes**2)
+    return counts.reshape(num_classes, num_classes).astype(np.int64)
 
 
 def auroc(labels: Integers, scores: Floats) -> float:
@@ -282,7 +267,9 @@ def auroc(labels: Integers, scores: Floats) -> float:
     Parameters and errors are those of `hard_labels.check_scores`.
     """
     check_scores(labels, scores)
-    return _area(labels, scores)
+    if not labels.size:
+        return float("nan")
+    return float(Ranking.of(labels, scores).count(np.ones((1, labels.size))).areas()[0])
 
 
 def sensitivity_at_specificity(labels: Integers, scores: Floats, specificity: float) -> float:
@@ -350,25 +337,21 @@ def predictive_values_at(prevalence: float, sensitivity: float, specificity: flo
         )
     found, missed = sensitivity * prevalence, (1 - sensitivity) * prevalence
     cleared, alarmed = specificity * (1 - prevalence), (1 - specificity) * (1 - prevalence)
-    return _ratio(found, found + alarmed, "")[0], _ratio(cleared, cleared + missed, "")[0]
+    return _divide(found, found + alarmed), _divide(cleared, cleared + missed)
 
 
 def metric_names(classes: Sequence[str], positive: str | None, *, ordered: bool = False) -> tuple[str, ...]:
-    """List the keys of `Metrics.values` for such a task, in the order of the report.
+    """List the keys of `Metrics.values` for such a task: `n`, then metrics in the order of `metric_table.METRICS`."""
+    return ("n", *(metric.identifier for metric in _of_task(check_classes(classes, positive) is not None, ordered)))
 
-    `prevalence` and the likelihood ratios are the positive class's, so only a binary task has them at the
-    top. `quadratic_kappa` is there for classes that are said to be ordered.
-    """
-    binary = check_classes(classes, positive) is not None
-    return (
-        "n",
-        *(("prevalence",) if binary else ()),
-        *("accuracy", "majority_baseline", "balanced_accuracy", "sensitivity", "specificity", "precision", "npv", "f1"),
-        *(_LIKELIHOOD_RATIOS if binary else ()),
-        *("mcc", "kappa"),
-        *(("quadratic_kappa",) if ordered else ()),
-        *("auroc", "average_precision", "brier", "log_loss"),
-    )
+
+def _of_task(binary: bool, ordered: bool) -> list[Metric]:
+    """The metrics of which one number stands for a whole split, and stands alone."""
+    return [
+        metric
+        for metric in METRICS
+        if metric.held is None and of_whole(metric, binary) is not None and (ordered or not metric.ordered)
+    ]
 
 
 def predicted_classes(
@@ -415,16 +398,7 @@ def classification_metrics(
     *,
     ordered: bool = False,
 ) -> Metrics:
-    """Every metric of one split, all rows at once.
-
-    `precision` is the positive predictive value (PPV), `npv` the negative one. `average_precision` is the
-    step-wise sum of scikit-learn, not the trapezoidal area under the precision-recall curve.
-    `positive_likelihood_ratio` is sensitivity / (1 - specificity), `negative_likelihood_ratio`
-    (1 - sensitivity) / specificity (Deeks and Altman, BMJ 329:168, 2004). `mcc` is Matthews' correlation
-    coefficient, for several classes Gorodkin's R_K (Comput. Biol. Chem. 28:367, 2004); `kappa` is Cohen's
-    (Educ. Psychol. Meas. 20:37, 1960), `quadratic_kappa` the same with disagreements weighted by the squared
-    distance of the classes (Cohen, Psychol. Bull. 70:213, 1968). For `brier` and `log_loss` see `brier_score`
-    and `log_loss`.
+    """Every metric of one split, all rows at once: those of `metric_table.METRICS` that the task has.
 
     Parameters
     ----------
@@ -457,170 +431,46 @@ def classification_metrics(
     truth = check_labels(labels, len(classes), len(scores))
     predicted = predicted_classes(scores, classes, positive, threshold)
     check_table(truth, scores, classes, index)
-    matrix = confusion_matrix(labels=truth, predicted=predicted, num_classes=len(classes))
-    support = matrix.sum(axis=1)
-    n = len(truth)
-
-    figures = {
-        "n": (float(n), ""),
-        "accuracy": _ratio(int(np.trace(matrix)), n, causes.NO_IMAGES),
-        "majority_baseline": _ratio(int(support.max()), n, causes.NO_IMAGES),
-        "brier": (brier_score(truth, scores, index), "" if n else causes.NO_IMAGES),
-        "log_loss": (log_loss(truth, scores), "" if n else causes.NO_IMAGES),
-        **_agreement(matrix, _one_class(support, classes), _one_call(matrix, classes), ordered),
-    }
-    against_rest = {
-        classes[k]: _one_versus_rest(matrix, k, classes[k], truth, scores[:, k])
-        for k in (range(len(classes)) if index is None else (index,))
-    }
-    per_class: dict[str, dict[str, float]] = {}
-    weighted: dict[str, Figure] = {}
-    reasons: dict[str, str] = {}
-    if index is not None:
-        figures = against_rest[classes[index]] | figures  # agreement and losses have their reasons from both classes
-        # The usual definition, for two classes as for several: the mean of their sensitivities.
-        figures["balanced_accuracy"] = _mean([figures["sensitivity"], figures["specificity"]], np.ones(2))
-    else:
-        for name in _RATES:
-            column = [told[name] for told in against_rest.values()]
-            figures[name] = _mean(column, np.ones(len(classes)))
-            weighted[name] = _mean(column, support)
-        figures["balanced_accuracy"] = figures["sensitivity"]
-        for label, told in against_rest.items():
-            per_class[label] = {name: value for name, (value, _) in told.items()}
-            reasons |= {f"{name}/{label}": cause for name, (_, cause) in told.items() if cause}
-        reasons |= {f"weighted/{name}": cause for name, (_, cause) in weighted.items() if cause}
-    names = metric_names(classes, positive, ordered=ordered)
+    split = Split(truth, predicted, scores, np.arange(len(truth)), tuple(classes), index, ordered)
+    whole, metrics = split.once(), _of_task(split.binary, ordered)
+    of_each = {} if split.binary else {one.name: _of_class(one) for one in whole.judged}
+    values: dict[str, Value] = {"n": (float(len(truth)), "")}
+    weighted: dict[str, Value] = {}
+    for metric in metrics:
+        name, of = metric.identifier, of_whole(metric, split.binary)
+        if of == "mean":
+            of_classes = [found[name] for found in of_each.values()]
+            values[name] = _mean(of_classes, np.ones(len(classes)))
+            weighted[name] = _mean(of_classes, whole.support[0])
+        else:
+            values[name] = _value(metric, whole if of == "all" else whole.judged[0])
+    reasons = {name: reason for name, (_, reason) in values.items() if reason}
+    for label, found in of_each.items():
+        reasons |= {f"{name}/{label}": reason for name, (_, reason) in found.items() if reason}
+    reasons |= {f"weighted/{name}": reason for name, (_, reason) in weighted.items() if reason}
     return Metrics(
-        values={name: figures[name][0] for name in names},
-        per_class=per_class,
+        values={name: value for name, (value, _) in values.items()},
+        per_class={label: {name: value for name, (value, _) in found.items()} for label, found in of_each.items()},
         weighted={name: value for name, (value, _) in weighted.items()},
-        reasons={name: figures[name][1] for name in names if figures[name][1]} | reasons,
-        confusion=matrix,
+        reasons=reasons,
+        confusion=confusion_matrix(labels=truth, predicted=predicted, num_classes=len(classes)),
         threshold=None if index is None else (UNFITTED_THRESHOLD if threshold is None else float(threshold)),
         threshold_fitted=threshold is not None,
     )
 
 
-def brier_score(labels: Integers, probabilities: Floats, positive: int | None) -> float:
-    """Mean squared distance of the probabilities from what came true; NaN without rows.
-
-    In a binary task of the positive class's probability alone, from 0 to 1, as it is usually given; with
-    more classes summed over them, from 0 to 2, as Brier defined it (Mon. Weather Rev. 78:1, 1950). The
-    same choice as scikit-learn's.
-
-    Parameters
-    ----------
-    labels : int64 array (n,)
-        True class indices.
-    probabilities : float64 array (n, K)
-        One column a class.
-    positive : int or None
-        The index of the positive class; None with more than two classes.
-    """
-    if not labels.size:
-        return float("nan")
-    if positive is not None:
-        return float(np.square(probabilities[:, positive] - (labels == positive)).mean())
-    # sum_k (p_k - y_k)^2 = sum_k p_k^2 - 2 p_true + 1, but the latter loses the digits of a small distance.
-    distance = probabilities.copy()
-    distance[np.arange(labels.size), labels] -= 1
-    return float(np.square(distance).sum(axis=1).mean())
+def _of_class(one: OneClass) -> dict[str, Value]:
+    """The size of a class, and its metrics against all others."""
+    known = [metric for metric in METRICS if "class" in metric.of and metric.held is None]
+    return {"support": (float(one.cases[0]), ""), **{metric.identifier: _value(metric, one) for metric in known}}
 
 
-def log_loss(labels: Integers, probabilities: Floats) -> float:
-    """Mean of minus the natural logarithm of the true class's probability; NaN without rows.
-
-    A probability below 2.2e-16, float64's epsilon, counts as that, as in scikit-learn: otherwise one row of
-    0 would make the figure infinite. Parameters are those of `brier_score`.
-    """
-    if not labels.size:
-        return float("nan")
-    of_truth = probabilities[np.arange(labels.size), labels]
-    epsilon = np.finfo(np.float64).eps
-    return float(-np.log(np.clip(of_truth, epsilon, 1 - epsilon)).mean())
-
-
-def _one_class(support: Integers, classes: Sequence[str]) -> str:
-    """Say that all rows, or no rows, are of one class; empty text where there are more."""
-    if not support.any():
-        return causes.NO_IMAGES
-    return causes.all_images_of(classes[int(support.argmax())]) if (support > 0).sum() == 1 else ""
-
-
-def _one_call(matrix: Integers, classes: Sequence[str]) -> str:
-    """Say that all rows were called one class; empty text where they were not."""
-    called = matrix.any(axis=0)
-    return causes.all_called(classes[int(called.argmax())]) if called.sum() == 1 else ""
-
-
-def _agreement(matrix: Integers, one_class: str, one_call: str, ordered: bool) -> dict[str, Figure]:
-    """MCC and kappa of a confusion matrix, whose cells stand for its rows as weighted samples.
-
-    With one class alone neither exists, with one call no MCC, for the reasons given.
-    """
-    kappas = {"kappa": None} | ({"quadratic_kappa": "quadratic"} if ordered else {})
-    if one_class:
-        return dict.fromkeys(("mcc", *kappas), (float("nan"), one_class))
-    whole = np.arange(len(matrix))
-    cells = {"y_true": np.repeat(whole, len(whole)), "y_pred": np.tile(whole, len(whole))}
-    weights = matrix.ravel()
-    mcc = float("nan") if one_call else float(matthews_corrcoef(**cells, sample_weight=weights))
-    figures: dict[str, Figure] = {"mcc": (mcc, one_call)}
-    for name, kind in kappas.items():
-        value = cohen_kappa_score(*cells.values(), labels=whole, weights=kind, sample_weight=weights)
-        figures[name] = (float(value), "")
-    return figures
-
-
-def _one_versus_rest(matrix: Integers, k: int, name: str, truth: Integers, scores: Floats) -> dict[str, Figure]:
-    """One class against all others."""
-    n, hits = int(matrix.sum()), int(matrix[k, k])
-    cases, calls = int(matrix[k].sum()), int(matrix[:, k].sum())
-    others, alarms = n - cases, calls - hits
-    no_case = causes.no_image_of(name) if cases == 0 else ""
-    no_other = causes.no_image_but_of(name) if others == 0 else ""
-    one_class = causes.NO_IMAGES if n == 0 else no_case or no_other
-    none_called = causes.none_called(name)
-    no_alarm = none_called if calls == 0 else causes.no_other_called(name)
-    labels = (truth == k).astype(np.int64)
-    ratios = {
-        "prevalence": (cases, n, causes.NO_IMAGES),
-        "sensitivity": (hits, cases, no_case),
-        "specificity": (others - alarms, others, no_other),
-        # Of images of one class each call is right, or each is wrong, whatever the classifier.
-        "precision": (hits, 0 if one_class else calls, one_class or none_called),
-        "npv": (others - alarms, 0 if one_class else n - calls, one_class or causes.all_called(name)),
-        # Without a case F1 is 0 whatever is predicted, which says nothing of the classifier.
-        "f1": (2 * hits, cases + calls if cases else 0, no_case),
-        # Cross-multiplied, so that whole numbers are divided once.
-        "positive_likelihood_ratio": (hits * others, cases * alarms, one_class or no_alarm),
-        "negative_likelihood_ratio": (
-            (cases - hits) * others,
-            cases * (others - alarms),
-            one_class or causes.all_others_called(name),
-        ),
-    }
-    figures = {
-        metric: _ratio(above, below, cause if n else causes.NO_IMAGES)
-        for metric, (above, below, cause) in ratios.items()
-    }
-    figures["auroc"] = (_area(labels, scores), one_class)
-    figures["average_precision"] = (
-        float("nan") if one_class else float(average_precision_score(labels, scores)),
-        one_class,
-    )
-    of_class = np.column_stack([1 - scores, scores])
-    two = np.array([[others - alarms, alarms], [cases - hits, hits]])
-    every_called = causes.all_called(name) if calls == n else ""
-    figures |= _agreement(two, one_class, none_called if calls == 0 else every_called, ordered=False)
-    figures["brier"] = (brier_score(labels, of_class, 1), "" if n else causes.NO_IMAGES)
-    figures["log_loss"] = (log_loss(labels, of_class), "" if n else causes.NO_IMAGES)
-    return {"support": (float(cases), ""), **figures}
-
-
-def _area(labels: Integers, scores: Floats) -> float:
-    return float(roc_auc_score(labels, scores)) if 0 < labels.sum() < labels.size else float("nan")
+def _value(metric: Metric, counted: Counted) -> Value:
+    """One metric of rows that count once; NaN with the reason where it is undefined, or infinite."""
+    if not counted.n[0]:
+        return float("nan"), causes.NO_IMAGES
+    value = float(metric.function(counted)[0])
+    return (value, "") if np.isfinite(value) else (float("nan"), metric.why(counted))
 
 
 def _roc_points(labels: Integers, scores: Floats) -> tuple[Floats, Floats]:
@@ -634,18 +484,18 @@ def _roc_points(labels: Integers, scores: Floats) -> tuple[Floats, Floats]:
     return true, (negatives - np.rint(false * negatives)) / negatives
 
 
-def _mean(figures: Sequence[Figure], weights: NDArray[Any]) -> Figure:
-    """Average of the figures that weigh anything: undefined, for the same reasons, as soon as one of them is."""
-    counted = [(figure, weight) for figure, weight in zip(figures, weights, strict=True) if weight]
-    found = dict.fromkeys(cause for (_, cause), _ in counted if cause)
+def _mean(values: Sequence[Value], weights: Iterable[float]) -> Value:
+    """Average of the values that weigh anything: undefined, for the same reasons, as soon as one of them is."""
+    counted = [(value, reason, weight) for (value, reason), weight in zip(values, weights, strict=True) if weight]
+    reasons = dict.fromkeys(reason for _, reason, _ in counted if reason)
     if not counted:
         return float("nan"), causes.NO_IMAGES
-    value = np.average([value for (value, _), _ in counted], weights=[weight for _, weight in counted])
-    return float(value), "; ".join(found)
+    value = np.average([value for value, _, _ in counted], weights=[weight for _, _, weight in counted])
+    return float(value), "; ".join(reasons)
 
 
-def _ratio(above: float, below: float, cause: str) -> Figure:
-    return (above / below, "") if below else (float("nan"), cause)
+def _divide(above: float, below: float) -> float:
+    return above / below if below else float("nan")
 
 
 def _check_share(name: str, value: float) -> None:

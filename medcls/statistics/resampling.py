@@ -13,7 +13,7 @@ import pandas as pd
 from scipy.sparse import csr_array
 
 from medcls.errors import MedclsError
-from medcls.statistics.metrics import Floats, Integers
+from medcls.statistics.arrays import Floats, Integers
 
 Statistic = Callable[[Floats], Floats]
 """From weights `(resamples, n)` to figures `(resamples, figures)`."""
@@ -169,9 +169,8 @@ class Ranking:
         cases = np.zeros_like(called)
         if len(self.cases):
             cases[:, : len(self.case_starts)] = np.add.reduceat(weights[:, self.cases], self.case_starts, axis=1)
-        ties = np.einsum("rt,rt->r", weights[:, self.tied], cases[:, self.tied_with])
         hits = np.cumsum(cases, axis=1)
-        return Counts(cases, hits, np.cumsum(called, axis=1) - hits, ties)
+        return Counts(cases, hits, np.cumsum(called, axis=1) - hits, weights[:, self.tied], self.tied_with)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -186,14 +185,17 @@ class Counts:
         With exactly this score; 0 in the part after the last case.
     hits, alarms : float64 array (r, m)
         Cases and others with at least this score.
-    ties : float64 array (r,)
-        Pairs of a case and another row with the same score.
+    tied : float64 array (r, t)
+        Weights of the others that have the score of a case.
+    tied_with : int64 array (t,)
+        Of which part, ascending.
     """
 
     cases: Floats
     hits: Floats
     alarms: Floats
-    ties: Floats
+    tied: Floats
+    tied_with: Integers
 
     @property
     def all_cases(self) -> Floats:
@@ -211,8 +213,25 @@ class Counts:
         The weighted share of pairs in the right order, a tie counting half.
         """
         # Pairs in the wrong order: for each case the others above it, and half of those beside it.
-        wrong = np.einsum("rm,rm->r", self.cases, self.alarms) - self.ties / 2
+        ties = np.einsum("rt,rt->r", self.tied, self.cases[:, self.tied_with])
+        wrong = np.einsum("rm,rm->r", self.cases, self.alarms) - ties / 2
         return 1 - ratio(wrong, self.all_cases * self.all_others)
+
+    def areas_up_to(self, share: float) -> Floats:
+        """Area under the ROC curve up to a false-positive rate, `(r,)`; NaN where a class has no weight.
+
+        Each case adds how many false positives are still allowed at its score; those with the same score, which the
+        curve passes in a straight line, count half.
+        """
+        beside = np.zeros_like(self.cases)
+        parts, starts = np.unique(self.tied_with, return_index=True)
+        if len(parts):
+            beside[:, parts] = np.add.reduceat(self.tied, starts, axis=1)
+        above, allowed = self.alarms - beside, (share * self.all_others)[:, None]
+        within = np.clip(allowed - above, 0, beside)
+        triangles = np.divide(within**2, 2 * beside, out=np.zeros_like(within), where=beside > 0)
+        reached = np.einsum("rm,rm->r", self.cases, triangles + np.maximum(allowed - self.alarms, 0))
+        return ratio(reached, self.all_cases * self.all_others)
 
     def average_precisions(self) -> Floats:
         """Average precision, `(r,)`: the sum of the precision times the step in sensitivity, as in scikit-learn.

@@ -35,7 +35,7 @@ from medcls.report.sources import Drawn, Sources
 from medcls.report.telling import missed_target, worse_than_chance
 from medcls.runs.registry import Readings
 from medcls.runs.run_folder import RunFolder, read_json
-from medcls.statistics.intervals import MACRO
+from medcls.statistics.metric_table import MACRO, METRICS
 from medcls.statistics.metrics import classification_metrics, predicted_classes
 from medcls.statistics.sample_size import HALF_WIDTH, check_half_width
 from medcls.wording import counted
@@ -44,19 +44,7 @@ from medcls.workflow import pictures, terminal
 log = logging.getLogger(__name__)
 
 # What the terminal shows of each split; the report has all.
-SHOWN = (
-    "auroc",
-    "average_precision",
-    "sensitivity",
-    "specificity",
-    "precision",
-    "npv",
-    "f1",
-    "balanced_accuracy",
-    "accuracy",
-    "majority_baseline",
-    "brier",
-)
+SHOWN = tuple(metric.identifier for metric in METRICS if metric.short)
 
 
 @dataclasses.dataclass(frozen=True)

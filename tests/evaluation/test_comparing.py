@@ -14,9 +14,8 @@ from medcls.evaluation import comparing
 from medcls.evaluation.comparing import (
     BY_GROUP,
     BY_ROW,
+    COMPARED,
     DELONG_PAIRED,
-    METRICS,
-    RESAMPLED,
     compare,
     compare_all,
     conclusion,
@@ -26,6 +25,7 @@ from medcls.evaluation.comparing import (
 )
 from medcls.evaluation.predictions import TOOK_PART, Predictions
 from medcls.statistics.analytic import FEW_FOR_DELONG, delong
+from medcls.statistics.metric_table import BY_IDENTIFIER
 from medcls.statistics.resampling import Ranking, bootstrap, group_numbers
 
 CLASSES = ("malignant", "benign")
@@ -241,7 +241,7 @@ def test_more_classes_are_compared_by_their_mean_area():
     found = compare(*tables, "auroc", resamples=300)
     assert found.method.startswith(BY_ROW) and found.low > 0 and found.p < 0.01
     assert compare(*tables, "accuracy").method.startswith("McNemar")
-    with refused("not_binary", "3", "sensitivity", "auroc, accuracy, average_precision, f1, mcc, brier"):
+    with refused("not_binary", "3", "sensitivity", ", ".join(metrics_of(THREE))):
         compare(*tables, "sensitivity")
 
 
@@ -298,7 +298,7 @@ def test_several_classes_are_compared_by_what_they_have():
     for lift in (1.5, 0.7):
         raw = rng.normal(size=(n, 3)) + lift * np.eye(3)[labels]
         made.append(predictions(np.exp(raw) / np.exp(raw).sum(axis=1, keepdims=True), labels, THREE))
-    assert metrics_of(THREE) == ("auroc", "accuracy", "average_precision", "f1", "mcc", "brier")
+    assert set(COMPARED) - set(metrics_of(THREE)) == {"sensitivity", "specificity", "net_benefit"}
     found = compare_all(dict(zip("ab", made, strict=True)), metrics_of(THREE), resamples=300).set_index("metric")
     called = made[0].probabilities().argmax(axis=1)
     assert found.loc["f1", "first"] == pytest.approx(f1_score(labels, called, average="macro"))
@@ -329,7 +329,7 @@ def test_a_net_benefit_needs_the_probability_at_which_a_person_acts():
             compare(a, b, "net_benefit", threshold_probability=asked)
 
 
-@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("metric", COMPARED)
 @pytest.mark.parametrize("groups", [None, groups_of(80, 4)])
 def test_the_same_answers_twice_are_not_told_apart(metric, groups):
     a, _ = two_models(80, groups=groups)
@@ -420,7 +420,7 @@ def test_other_rows_are_refused(change, wrong):
 def test_classes_may_stand_in_another_order():
     a, b = two_models(100, second=1.0)
     turned = Predictions(b.rows, b.classes[::-1], b.positive)
-    for metric in METRICS:
+    for metric in COMPARED:
         found = compare(a, b, metric, resamples=100, threshold_probability=0.3)
         turned_round = compare(a, turned, metric, resamples=100, threshold_probability=0.3)
         assert dataclasses.asdict(found) == pytest.approx(dataclasses.asdict(turned_round)), metric
@@ -480,8 +480,11 @@ def test_sentences_of_a_sweep_stand_on_the_corrected_p_value():
 
 
 @pytest.mark.parametrize("groups", [None, groups_of(60, 3)])
-@pytest.mark.parametrize("metrics", [RESAMPLED, tuple(metric for metric in METRICS if metric not in RESAMPLED)])
-def test_a_pair_among_many_gets_what_it_gets_alone(groups, metrics):
+@pytest.mark.parametrize("resampled", [True, False])
+def test_a_pair_among_many_gets_what_it_gets_alone(groups, resampled):
+    metrics = [
+        name for name in COMPARED if (getattr(BY_IDENTIFIER.get(name), "compared", "") == "bootstrap") == resampled
+    ]
     made = [table for seed in (1, 2) for table in two_models(60, seed, second=1.0, groups=groups)][:3]
     tables = dict(zip("abc", made, strict=True))
     points, count = {"a": 0.4, "c": 0.7}, 3 * len(metrics)
@@ -535,7 +538,7 @@ def test_no_difference_is_found_as_rarely_as_promised(capsys):
             [
                 compare_all(
                     dict(zip("AB", two_models(n, seed, groups=groups), strict=True)),
-                    METRICS,
+                    COMPARED,
                     resamples=300,
                     threshold_probability=0.3,
                 )
@@ -543,7 +546,7 @@ def test_no_difference_is_found_as_rarely_as_promised(capsys):
             ]
         )
         # The sentences of each metric stand on the corrected p-value: a false one of all nine is as rare.
-        false = found.groupby(np.repeat(range(simulations), len(METRICS)))["sentence"].apply(
+        false = found.groupby(np.repeat(range(simulations), len(COMPARED)))["sentence"].apply(
             lambda told: told.str.contains("is better than").any()
         )
         lines.append(f"{name}: any of nine sentences calls one better in {false.mean():.3f}")

@@ -111,7 +111,7 @@ def test_p35_best_is_always_saved(tmp_path: Path, value: float) -> None:
 def test_a_nan_in_the_first_epoch_gives_way_to_a_number(tmp_path: Path) -> None:
     values = iter([0.0, float("nan"), 0.3, 0.2])  # the first answers metric_names' question
     module = tiny_run.classifier(metrics=lambda labels, probabilities: {"odd": next(values)})
-    module.check_monitor("val/odd", "max")
+    module.check_monitor("val/odd", "max", {})
     callbacks = checkpoints(tmp_path / "checkpoints", "val/odd", "max")
     tiny_run.trainer(tmp_path, 3, callbacks).fit(module, datamodule=tiny_run.TinyData())
     assert torch.load(tmp_path / "checkpoints" / "best.ckpt", weights_only=True)["epoch"] == 1

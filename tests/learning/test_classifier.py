@@ -14,6 +14,7 @@ from torch import nn
 
 from medcls.learning.checkpoints import checkpoints
 from medcls.learning.losses import binary_cross_entropy, cross_entropy
+from medcls.statistics.metric_table import BETTER
 
 
 def fit(folder: Path, module, callbacks=(), epochs: int = 1, data=None, **settings) -> lightning.Trainer:
@@ -29,9 +30,9 @@ def test_p31_an_unknown_monitor_is_refused_with_the_names_there_are() -> None:
     """The tutorial's early stopping watches val_acc, which nothing logs."""
     module = classifier()
     with refused("unknown_metric", "monitor=val_acc", *module.metric_names()):
-        module.check_monitor("val_acc", "max")
-    module.check_monitor("val/accuracy", "max")
-    module.check_monitor("val/loss", "min")
+        module.check_monitor("val_acc", "max", BETTER)
+    module.check_monitor("val/accuracy", "max", BETTER)
+    module.check_monitor("val/loss", "min", BETTER)
 
 
 @pytest.mark.parametrize(
@@ -46,7 +47,7 @@ def test_p31_an_unknown_monitor_is_refused_with_the_names_there_are() -> None:
 def test_p32_the_wrong_end_of_a_metric_is_refused_with_the_line_to_type(monitor: str, mode: str, line: str) -> None:
     """monitor=val/loss beside the mode of another metric would score the worst epoch as the best."""
     with refused("conflicting_settings", f"monitor={monitor}", f" {line}."):
-        classifier().check_monitor(monitor, mode)
+        classifier().check_monitor(monitor, mode, BETTER)
 
 
 @pytest.mark.parametrize("name", ["n", "prevalence", "majority_baseline"])
@@ -54,13 +55,13 @@ def test_p32_the_wrong_end_of_a_metric_is_refused_with_the_line_to_type(monitor:
 def test_p32_a_constant_cannot_select(name: str, mode: str) -> None:
     module = classifier(metrics=lambda labels, probabilities: {name: 0.5, "accuracy": 0.5})
     with refused("constant_metric", f"monitor=val/{name}", "val/loss, val/accuracy"):
-        module.check_monitor(f"val/{name}", mode)
+        module.check_monitor(f"val/{name}", mode, BETTER)
 
 
 @pytest.mark.parametrize("mode", ["lowest", None, True])
 def test_a_mode_that_does_not_exist_is_refused(mode) -> None:
     with refused("bad_value", "monitor_mode", repr(mode)):
-        classifier().check_monitor("val/loss", mode)
+        classifier().check_monitor("val/loss", mode, BETTER)
 
 
 def test_p31_what_metric_names_says_is_what_is_logged(tmp_path: Path) -> None:

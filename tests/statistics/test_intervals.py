@@ -32,7 +32,8 @@ from medcls.statistics.analytic import (
     wilson,
     wilson_limits,
 )
-from medcls.statistics.intervals import FEW_FOR_BOOTSTRAP, MACRO, bootstrap_limits, intervals
+from medcls.statistics.intervals import FEW_FOR_BOOTSTRAP, bootstrap_limits, intervals
+from medcls.statistics.metric_table import MACRO, METRICS
 from medcls.statistics.metrics import (
     classification_metrics,
     sensitivity_at_specificity,
@@ -425,14 +426,16 @@ def test_a_perfect_classifier_has_no_certain_figure(k, groups):
     probabilities[np.arange(60), labels] = 0.9
     classes = BINARY if k == 2 else THREE
     found = intervals(labels, probabilities, classes, BINARY[0] if k == 2 else None, groups, resamples=50)
-    found = found[~found["metric"].isin(["brier", "log_loss", "positive_likelihood_ratio"])]
+    graded = [metric.identifier for metric in METRICS if metric.judges == "probabilities"]
+    found = found[~found["metric"].isin([*graded, "positive_likelihood_ratio"])]
     of_errors = found["metric"] == "negative_likelihood_ratio"
     assert (found.loc[of_errors, "estimate"] == 0).all() and (found.loc[of_errors, "high"] > 0.05).all()
     found = found[~of_errors]
     assert (found["estimate"] == 1).all()
     told = found["low"].notna()
     assert (found.loc[told, "low"] < 0.97).all() and (found.loc[told, "high"] == 1).all()
-    without = {("average_precision", name) for name in found["class"] if name} | (
+    resampled = [metric.identifier for metric in METRICS if metric.interval == "bootstrap" and "class" in metric.of]
+    without = {(metric, name) for metric in set(resampled) - set(graded) for name in found["class"] if name} | (
         {("mcc", ""), ("kappa", "")} if k == 3 else set()
     )
     assert set(found.loc[~told, ["metric", "class"]].itertuples(index=False, name=None)) == without
@@ -479,7 +482,10 @@ def test_p50_of_one_class_ppv_and_npv_are_undefined_as_in_the_metrics(only):
 def test_a_class_may_be_called_macro():
     labels, probabilities = random_split(3, 60, 0)
     found = intervals(labels, probabilities, ("macro", "micro", "none"), None, resamples=50)
-    assert len(found) == len(found.drop_duplicates(["metric", "class"])) == 3 * (7 + 2 + 4 + 4) + 7 + 6
+    known = [metric for metric in METRICS if metric.interval != "none" and not metric.ordered]
+    count = {of: sum(of in metric.of for metric in known) for of in ("class", "mean", "all")}
+    rows = 3 * count["class"] + count["mean"] + count["all"]
+    assert len(found) == len(found.drop_duplicates(["metric", "class"])) == rows
     assert found.set_index(["metric", "class"]).loc[("sensitivity", "macro"), "n"] == (labels == 0).sum()
 
 
