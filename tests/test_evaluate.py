@@ -406,7 +406,7 @@ def test_images_that_have_changed_are_not_this_runs(finished, tmp_path, picture)
     moved = shutil.copytree(finished.parent / "images", tmp_path / "moved")
     tested = pd.read_csv(finished / "manifest.csv").query("split == 'test'")["path"].iloc[0]
     picture(moved / tested, 999)
-    refuses("image_changed", ("1 image", tested, str(moved)), f"run={finished}", f"images={moved}")
+    refuses("images_changed", ("1 image", tested, str(moved)), f"run={finished}", f"images={moved}")
 
 
 def test_p53_each_reading_of_the_same_test_is_counted(finished, tmp_path, monkeypatch, caplog):
