@@ -57,10 +57,14 @@ def command() -> str:
     return f"python -m medcls.evaluate {shlex.join(sys.argv[1:])}"
 
 
+def typed_keys() -> list[str]:
+    """The settings that the command line names, as `data.root`."""
+    return [override.lstrip("+~").split("=")[0] for override in HydraConfig.get().overrides.task]
+
+
 def given() -> list[str]:
     """The settings that the command line names; those of a group as the group: `data` for `data.root=...`."""
-    names = [override.lstrip("+~").split("=")[0] for override in HydraConfig.get().overrides.task]
-    return ["data" if name.startswith("data.") else name for name in names]
+    return ["data" if name.startswith("data.") else name for name in typed_keys()]
 
 
 def names_other_images() -> bool:

@@ -8,11 +8,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from medcls.cli.building import plain
 from medcls.cli.data_source import read_source, settle_paths
+from medcls.cli.evaluation_settings import typed_keys
 from medcls.cli.opened_runs import OpenedRun
 from medcls.errors import MedclsError
 
@@ -88,8 +88,7 @@ def refuse_other_preparation(cfg: DictConfig, opened: OpenedRun) -> None:
     MedclsError
         Names them, and what the run has.
     """
-    keys = [override.lstrip("+~").split("=")[0] for override in HydraConfig.get().overrides.task]
-    typed = [key.removeprefix("data.") for key in keys if key.startswith("data.")]
+    typed = [key.removeprefix("data.") for key in typed_keys() if key.startswith("data.")]
     own = opened.loaded.preprocessing.to_plain()
     own["image_size"] = own["size"]
     for name in ("image_size", "resize", "bits", "window", "frame"):

@@ -44,8 +44,8 @@ from medcls.statistics.metric_table import (
     mcc_of,
     with_interval,
 )
-from medcls.statistics.metrics import check_classes, classification_metrics, predicted_classes
-from medcls.statistics.resampling import bootstrap, group_numbers
+from medcls.statistics.metrics import checked_split
+from medcls.statistics.resampling import bootstrap
 from medcls.statistics.split import Split
 from medcls.wording import counted
 
@@ -102,18 +102,7 @@ def intervals(
     MedclsError
         As `classification_metrics`; another number of groups than of rows; fewer than two resamples.
     """
-    index = check_classes(classes, positive)
-    classification_metrics(labels, probabilities, classes, positive, threshold)  # refuses what cannot be judged
-    scores = np.asarray(probabilities, np.float64)
-    split = Split(
-        labels=np.asarray(labels, np.int64),
-        predicted=predicted_classes(scores, classes, positive, threshold),
-        scores=scores,
-        groups=group_numbers(groups, len(scores)),
-        classes=tuple(classes),
-        positive=index,
-        ordered=ordered,
-    )
+    split = checked_split(labels, probabilities, classes, positive, threshold, groups, ordered=ordered)
     return split_intervals(split, resamples, seed)
 
 

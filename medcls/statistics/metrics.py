@@ -13,7 +13,7 @@ from medcls.statistics import causes
 from medcls.statistics.arrays import Floats, Integers
 from medcls.statistics.hard_labels import check_scores, check_table
 from medcls.statistics.metric_table import METRICS, Counted, Metric, of_whole
-from medcls.statistics.resampling import Ranking
+from medcls.statistics.resampling import Ranking, group_numbers
 from medcls.statistics.split import OneClass, Split
 
 # A value, and where it is NaN the reason (empty elsewhere).
@@ -389,6 +389,31 @@ def logged_metrics(
     return classification_metrics(labels, probabilities, classes, positive).values
 
 
+def checked_split(
+    labels: ArrayLike,
+    probabilities: ArrayLike,
+    classes: Sequence[str],
+    positive: str | None,
+    threshold: float | None = None,
+    groups: Sequence[str] | None = None,
+    *,
+    ordered: bool = False,
+) -> Split:
+    """The rows of a split with their decisions, if they are what `classification_metrics` asks for.
+
+    Parameters
+    ----------
+    groups : sequence of str (n,), optional
+        As of `resampling.group_numbers`.
+    """
+    index = check_classes(classes, positive)
+    scores = check_probabilities(probabilities, len(classes))
+    truth = check_labels(labels, len(classes), len(scores))
+    predicted = predicted_classes(scores, classes, positive, threshold)
+    check_table(truth, scores, classes, index)
+    return Split(truth, predicted, scores, group_numbers(groups, len(truth)), tuple(classes), index, ordered)
+
+
 def classification_metrics(
     labels: ArrayLike,
     probabilities: ArrayLike,
@@ -426,15 +451,10 @@ def classification_metrics(
         What is no probability, no label, or no threshold; hard labels in the place of probabilities;
         a binary task whose positive class is not named.
     """
-    index = check_classes(classes, positive)
-    scores = check_probabilities(probabilities, len(classes))
-    truth = check_labels(labels, len(classes), len(scores))
-    predicted = predicted_classes(scores, classes, positive, threshold)
-    check_table(truth, scores, classes, index)
-    split = Split(truth, predicted, scores, np.arange(len(truth)), tuple(classes), index, ordered)
+    split = checked_split(labels, probabilities, classes, positive, threshold, ordered=ordered)
     whole, metrics = split.once(), _of_task(split.binary, ordered)
     of_each = {} if split.binary else {one.name: _of_class(one) for one in whole.judged}
-    values: dict[str, Value] = {"n": (float(len(truth)), "")}
+    values: dict[str, Value] = {"n": (float(len(split.labels)), "")}
     weighted: dict[str, Value] = {}
     for metric in metrics:
         name, of = metric.identifier, of_whole(metric, split.binary)
@@ -453,8 +473,8 @@ def classification_metrics(
         per_class={label: {name: value for name, (value, _) in found.items()} for label, found in of_each.items()},
         weighted={name: value for name, (value, _) in weighted.items()},
         reasons=reasons,
-        confusion=confusion_matrix(labels=truth, predicted=predicted, num_classes=len(classes)),
-        threshold=None if index is None else (UNFITTED_THRESHOLD if threshold is None else float(threshold)),
+        confusion=whole.matrix[0].astype(np.int64),
+        threshold=None if split.positive is None else (UNFITTED_THRESHOLD if threshold is None else float(threshold)),
         threshold_fitted=threshold is not None,
     )
 
