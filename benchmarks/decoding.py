@@ -6,8 +6,8 @@ Of each format and size there are a few files of one smooth, noisy picture. In o
   reads it, NumPy spreads its values over 8 bits by their smallest and largest);
 - `medcls.data.reading.images.read` and `resize`, which do so by the rules that stand there: checksums, orientation,
   windows;
-- `medcls.data.sources.survey.survey`, which reads every file once and looks at what it shows, against `read` alone in
-  as many threads.
+- `medcls.data.sources.scan.scan_images`, which reads every file once and looks at what it shows, against `read` alone
+  in as many threads.
 """
 
 import argparse
@@ -26,7 +26,7 @@ from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 from benchmarks.results import ratio, report, seconds
 from medcls import cores, hardware
 from medcls.data.reading import images
-from medcls.data.sources.survey import survey
+from medcls.data.sources.scan import scan_images
 from medcls.preprocessing import Decoding
 
 
@@ -95,7 +95,7 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=7)
     parser.add_argument("--out", type=Path, default=Path("runs/bench/decoding.json"))
     given = parser.parse_args()
-    hardware.choose()  # memory is kept, as in the doors
+    hardware.choose()  # memory is kept, as in the commands
     size = (given.wanted, given.wanted)
     rows = []
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(cores.available()) as pool:
@@ -138,7 +138,7 @@ def compare(
         return (
             each(lambda path: fully(path, size)),
             each(lambda path: bare(path, size)),
-            seconds(lambda: survey(folder, names, remember=False)),
+            seconds(lambda: scan_images(folder, names, remember=False)),
             together(lambda path: images.read(path, Decoding())),
         )
 

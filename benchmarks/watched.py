@@ -1,4 +1,4 @@
-"""A training through its door, in a process of its own, watched from within: when its first step came, what it held.
+"""A training through its command, in a process of its own, watched from within: when its first step came, what it held.
 
 The other benchmarks call `watch`; the process that it starts is `python -m benchmarks.watched REQUEST ANSWER`.
 """
@@ -40,7 +40,7 @@ STAGES = {
     "the audit": ("medcls.auditing.quick", "audit_quickly"),
     "the network": ("medcls.train", "make_classifier"),
     "its summary": ("medcls.models.summary", "summarise"),
-    "pictures of the data": ("medcls.workflow.pictures", "of_data"),
+    "pictures of the data": ("medcls.workflow.training_plots", "of_data"),
 }
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from medcls.report.pages.parts import Picture
+from medcls.report.pages.parts import Thumbnail
 from medcls.runs.registry import Readings
 
 
@@ -47,7 +47,7 @@ class Sources:
         What was typed.
     purpose : str or None
         What the classifier is for, in the user's own words.
-    stamps : tuple of str
+    watermarks : tuple of str
         What every page made from these images must say (synthetic, pooled).
     config, audit, weights, environment : mapping or None
         The files `config.yaml`, `audit.json`, `weights.json`, `environment.json`.
@@ -67,7 +67,7 @@ class Sources:
         Figures of the training, made when it ended.
     readings : Readings or None
         How often these test images have been evaluated.
-    training_copies : int or None
+    training_duplicates : int or None
         How many of an external set's images are also among the run's own.
     picture : callable, or None
         From a path of the predictions to a small picture of it.
@@ -77,7 +77,7 @@ class Sources:
     made: datetime
     command: str | None = None
     purpose: str | None = None
-    stamps: tuple[str, ...] = ()
+    watermarks: tuple[str, ...] = ()
     config: Mapping[str, Any] | None = None
     audit: Mapping[str, Any] | None = None
     weights: Mapping[str, Any] | None = None
@@ -90,8 +90,8 @@ class Sources:
     best_epoch: int | None = None
     drawn: tuple[Drawn, ...] = ()
     readings: Readings | None = None
-    training_copies: int | None = None
-    picture: Callable[[str], Picture] | None = None
+    training_duplicates: int | None = None
+    picture: Callable[[str], Thumbnail] | None = None
 
     def images_an_epoch(self) -> tuple[int, int] | None:
         """How many images each epoch trained on, of how many in training; None unless the batches were limited."""

@@ -14,7 +14,7 @@ the two classes overlap in it: that, and faint lesions, keep the task from being
 fat, small cysts and shadows stand in pictures of every class. Gain and contrast are set last, to a
 mean and a deviation drawn without regard to the class, so that brightness tells nothing.
 
-Nothing measured on phantoms says anything about patients: the marker file and `PHANTOM_STAMP` say so.
+Nothing measured on phantoms says anything about patients: the marker file and `PHANTOM_WATERMARK` say so.
 """
 
 import dataclasses
@@ -37,7 +37,7 @@ from medcls import cores
 from medcls.data.reading.images import is_junk
 from medcls.errors import MedclsError
 
-PHANTOM_STAMP = "SYNTHETIC: made by medcls, not patients"
+PHANTOM_WATERMARK = "SYNTHETIC: made by medcls, not patients"
 """What stands on everything made from phantoms."""
 
 MARKER_NAME = "SYNTHETIC.json"
@@ -167,7 +167,7 @@ def ensure_phantoms(root: Path, images: int = 600, seed: int = 0, threads: int |
 
         with ThreadPoolExecutor(threads or cores.available()) as pool:
             files = dict(sorted(pool.map(make, jobs)))
-        marker = {"stamp": PHANTOM_STAMP, "generator": GENERATOR, "version": VERSION, "seed": seed, "files": files}
+        marker = {"stamp": PHANTOM_WATERMARK, "generator": GENERATOR, "version": VERSION, "seed": seed, "files": files}
         (building / MARKER_NAME).write_text(json.dumps(marker, indent=1) + "\n", encoding="utf-8")
         try:
             building.rename(root)
