@@ -12,6 +12,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 
 import numpy as np
 import pytest
+import yaml
 from blank_figures import BlankFigures
 from entry_points import FAST, run_main
 from filelock import FileLock
@@ -23,6 +24,9 @@ gc.set_threshold(100_000, 20, 20)
 
 # Each configuration would be composed twice, the first time for hydra.mode alone, which nothing here sets.
 Hydra.get_mode = lambda *_, **__: None  # type: ignore[method-assign]
+
+# The same loader with the parser of libyaml: each command reads some thirty small files.
+yaml.SafeLoader = yaml.CSafeLoader  # type: ignore[assignment, misc]
 
 FIGURES = BlankFigures()
 FIGURES.install()

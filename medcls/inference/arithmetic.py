@@ -109,7 +109,8 @@ def folded(network: ClassLogits, images: Tensor) -> ClassLogits:
     try:
         # A shallow copy shares its table of modules with the original.
         traced = GraphModule(network.network, _Tracer().trace(network.network))
-        whole._modules = network._modules | {"network": _keeping_format(fuse(traced, no_trace=True))}
+        # In place: this changes which layers it has, not the layers, which are still the original's.
+        whole._modules = network._modules | {"network": _keeping_format(fuse(traced, inplace=True, no_trace=True))}
         expected, found = network(images), whole(images)
     except Exception as error:  # noqa: BLE001 - whatever tracing stumbles over, the network as it is gives the same
         log.debug("batch norms are not folded: %r", error)
