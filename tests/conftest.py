@@ -33,14 +33,8 @@ FIGURES.install()
 
 
 def pytest_collection_finish() -> None:
-    """What is there once all tests are known stays to the end."""
-    gc.collect()
+    """What is there once all tests are known stays to the end, and need not be looked through again."""
     gc.freeze()
-
-
-def pytest_unconfigure() -> None:
-    """At the end all may go."""
-    gc.unfreeze()
 
 
 @pytest.fixture
