@@ -1,5 +1,6 @@
 """What the tests share: where the real images are, if they are here at all."""
 
+import atexit
 import gc
 import os
 import uuid
@@ -35,6 +36,7 @@ FIGURES.install()
 def pytest_collection_finish() -> None:
     """What is there once all tests are known stays to the end, and need not be looked through again."""
     gc.freeze()
+    atexit.register(gc.unfreeze)  # else libraries tell at the end of what they leaked
 
 
 @pytest.fixture
@@ -128,7 +130,9 @@ def finish(base: Path) -> None:
             pixels = np.clip(draw.normal(level, 40, (24, 20, 3)), 0, 255).astype(np.uint8)
             Image.fromarray(pixels).save(base / "images" / name / f"{number:02d}.png")
     settings = (f"data.root={base}/images", "positive_class='得病'", "trainer.max_epochs=3")
-    run_main(train.main, *FAST, *settings, f"hydra.run.dir={base}/run")
+    # Of the many tests that read this run again, none is about the network.
+    tiny = ("model=timm", "model.name=test_efficientnet", *FAST[1:])
+    run_main(train.main, *tiny, *settings, f"hydra.run.dir={base}/run")
 
 
 @pytest.fixture
