@@ -13,24 +13,29 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 
 import numpy as np
 import pytest
-import yaml
-from blank_figures import BlankFigures
 from entry_points import FAST, run_main
 from filelock import FileLock
-from hydra._internal.hydra import Hydra
 from PIL import Image
 
 # Looking for garbage among millions of objects of libraries and tests took a fifth of the time.
 gc.set_threshold(100_000, 20, 20)
 
-# Each configuration would be composed twice, the first time for hydra.mode alone, which nothing here sets.
-Hydra.get_mode = lambda *_, **__: None  # type: ignore[method-assign]
 
-# The same loader with the parser of libyaml: each command reads some thirty small files.
-yaml.SafeLoader = yaml.CSafeLoader  # type: ignore[assignment, misc]
+def pytest_configure(config: pytest.Config) -> None:
+    """Save time in the processes that run tests; the one that only hands them out need not load any of this."""
+    if config.getoption("numprocesses", None) and "PYTEST_XDIST_WORKER" not in os.environ:
+        return
+    import yaml
+    from blank_figures import BlankFigures
+    from hydra._internal.hydra import Hydra
+    from remembered import remember_traits
 
-FIGURES = BlankFigures()
-FIGURES.install()
+    # Each configuration would be composed twice, the first time for hydra.mode alone, which nothing here sets.
+    Hydra.get_mode = lambda *_, **__: None  # type: ignore[method-assign]
+    # The same loader with the parser of libyaml: each command reads some thirty small files.
+    yaml.SafeLoader = yaml.CSafeLoader  # type: ignore[assignment, misc]
+    BlankFigures().install()
+    remember_traits()
 
 
 def pytest_collection_finish() -> None:
@@ -42,15 +47,19 @@ def pytest_collection_finish() -> None:
 @pytest.fixture
 def figures(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     """Call it to have the figures of this test drawn."""
-    return lambda: monkeypatch.setattr(FIGURES, "drawn", True)
+    from blank_figures import BlankFigures
+
+    return lambda: monkeypatch.setattr(BlankFigures, "drawn", True)
 
 
 @pytest.fixture(scope="module")
 def drawn_figures() -> Iterator[None]:
     """Figures are drawn, for the tests of a file that looks at them."""
-    FIGURES.drawn = True
+    from blank_figures import BlankFigures
+
+    BlankFigures.drawn = True
     yield
-    FIGURES.drawn = False
+    BlankFigures.drawn = False
 
 
 def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
