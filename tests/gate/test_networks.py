@@ -31,7 +31,7 @@ PLAIN_SGD = ("optimizer=sgd", "optimizer.momentum=0", "optimizer.nesterov=false"
 
 @pytest.fixture(scope="module")
 def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return class_folders(tmp_path_factory.mktemp("networks") / "images", {"well": 14, "ill": 14})
+    return class_folders(tmp_path_factory.mktemp("networks") / "images", {"well": 10, "ill": 10})
 
 
 @pytest.fixture(scope="module")
