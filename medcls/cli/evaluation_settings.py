@@ -114,6 +114,13 @@ def check_split(split: str, opened: OpenedRun) -> None:
         Lists those that can be evaluated.
     """
     there = [name for name in ("test", "held_out", "val", "calibration") if name in opened.splits]
+    if not there:
+        raise MedclsError(
+            f"{opened.folder.path} is a probe that judged all its images out of fold, and its checkpoint has seen them "
+            "all: there is no split to evaluate. Evaluate other images (data.root=/other/site), or its predictions as "
+            f"they are: predictions={opened.folder.predictions / 'out_of_fold.csv'}",
+            kind="unknown_split",
+        )
     if split not in there:
         raise MedclsError(f"split={split}: this run has {', '.join(there)} to evaluate.", kind="unknown_split")
 

@@ -181,7 +181,7 @@ def _unknown_origin(sources: Sources) -> list[Limitation]:
             ("the audit of the images", sources.audit),
             ("the splits", sources.splits),
             ("where the weights came from", sources.weights),
-            ("the course of the training", sources.history),
+            ("the course of the training", sources.history if sources.probe is None else sources.probe),
         )
         if known is None
     ]
@@ -751,6 +751,17 @@ def _one_site(headline: Assessment, others: Sequence[Assessment]) -> list[Limita
 
 def _trainings(headline: Assessment, sources: Sources) -> list[Limitation]:
     """One training says nothing of the next; several mixed in one table are no one classifier."""
+    if headline.table.split == OUT_OF_FOLD and sources.probe is not None:
+        text = (
+            "Each image is judged by regressions that had not seen it; the one in the checkpoint was fitted to all "
+            "images, and should do no worse. The intervals are those of as many images judged by one classifier: "
+            "between folds there is a little more chance than they hold. The threshold is 0.5, since whatever is fitted "
+            "here is fitted on these images; the checkpoint carries one for others."
+        )
+        folds, repeats = sources.probe["folds"], sources.probe["repeats"]
+        return [Limitation("out_of_fold", f"The figures are of {folds * repeats} regressions, by folds", text, "mind")]
+    if sources.probe is not None:  # no training: the same images give the same regression
+        return []
     if headline.table.split == OUT_OF_FOLD:
         text = (
             "Each image was called by the network that had not seen it, and here the scores of different networks are "

@@ -16,6 +16,7 @@ from medcls.data.reading.images import UnreadableImage
 from medcls.data.reading.thumbnails import thumbnail
 from medcls.errors import MedclsError
 from medcls.evaluation.assessment import Assessment, assess, read_bands
+from medcls.evaluation.folds import OUT_OF_FOLD
 from medcls.evaluation.policies import Policies, fit_policies
 from medcls.evaluation.policies import not_fitted as policies_not_fitted
 from medcls.evaluation.predictions import Predictions, aggregate, from_logits
@@ -268,6 +269,8 @@ def not_fitted(table: Predictions, telling: Telling) -> Fitted:
 def judge(tables: Sequence[Predictions], fitted: Fitted, telling: Telling) -> Results:
     """Judge each table, the result last.
 
+    Rows out of fold are judged by nothing that was fitted: what a probe fits, it fits on them.
+
     Raises
     ------
     MedclsError
@@ -281,13 +284,16 @@ def judge(tables: Sequence[Predictions], fitted: Fitted, telling: Telling) -> Re
     }
     if telling.ordered is not None:
         tables = [table.in_order(telling.ordered) for table in tables]
+    rules = [not_fitted(table, telling) if table.split == OUT_OF_FOLD else fitted for table in tables]
     splits = tuple(
-        assess(table, fitted.images, bands=telling.bands, prevalence=telling.prevalence, **settings) for table in tables
+        assess(table, rule.images, bands=telling.bands, prevalence=telling.prevalence, **settings)
+        for table, rule in zip(tables, rules, strict=True)
     )
-    units: tuple[Assessment, ...] = ()
-    if fitted.units is not None and fitted.aggregate is not None:
-        joined = [aggregate(one.table, fitted.aggregate) for one in splits]  # type: ignore[arg-type]
-        units = tuple(assess(table, fitted.units, **settings) for table in joined)
+    units = tuple(
+        assess(aggregate(one.table, rule.aggregate), rule.units, **settings)  # type: ignore[arg-type]
+        for one, rule in zip(splits, rules, strict=True)
+        if rule.units is not None and rule.aggregate is not None
+    )
     return Results(splits, units)
 
 
@@ -406,8 +412,9 @@ def sources_of_run(
         splits=splits,
         model=model,
         history=None if history.empty else history,
-        phases=tuple(pictures.phases(config["schedule"]["phases"], epochs)),
+        phases=tuple(pictures.phases(config["schedule"]["phases"], epochs)) if "schedule" in config else None,
         drawn=_drawn_in_training(run),
+        probe=_read_record(run.path / "probe.json", ("said", "difference", "folds", "repeats")),
         best_epoch=loaded.epoch,
         picture=None
         if images is None or not telling.images
