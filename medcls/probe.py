@@ -1,4 +1,4 @@
-"""The honest baseline in a minute, on frozen features: `python -m medcls.probe data.root=/my/images positive_class=ill`."""
+"""The honest baseline, on frozen features: `python -m medcls.probe data.root=/my/images positive_class=ill`."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def probe(cfg: DictConfig, run: RunFolder) -> None:
     from medcls.cli import probing as settings
     from medcls.cli import training
     from medcls.data.module import ImageDataModule
-    from medcls.inference.features import frozen_features
+    from medcls.inference.frozen_features import frozen_features
     from medcls.inference.load import load
     from medcls.models.summary import summarise
     from medcls.workflow import probing, reporting, resuming, scoring, terminal

@@ -94,12 +94,12 @@ def check_settings(cfg: DictConfig) -> None:
 
 def read_images(cfg: DictConfig) -> tuple[Manifest, Manifest]:
     """The images as they are, and the same with a given test split apart; what was done to them is said."""
-    from medcls.data.splits.split import test_apart
+    from medcls.data.splits.split import set_test_apart
 
     whole = read_source(cfg, strict=True)
     names = ("copies", "pool_splits", "keep_near_copies_together", "locked_test")
     settings = split_settings(cfg)
-    manifest = test_apart(whole, **{name: settings[name] for name in names})
+    manifest = set_test_apart(whole, **{name: settings[name] for name in names})
     say_splits(manifest)
     return whole, manifest
 
@@ -131,6 +131,7 @@ def choose_networks(cfg: DictConfig) -> list[DictConfig]:
         A name that is neither a configuration nor a run folder; the same one twice.
     """
     if cfg.models is None:
+        cfg.model.weights = _weights(cfg.model)
         return [cfg]
     named = plain(cfg.models)
     named = [str(name) for name in (named if isinstance(named, list) else [named])]
@@ -163,7 +164,17 @@ def _model_of(name: str, cfg: DictConfig) -> DictConfig:
     typed = [override.input_line or "" for override in _typed() if override.key_or_group.startswith("model.")]
     loader = GlobalHydra.instance().config_loader()
     composed = loader.load_configuration("probe", overrides=[f"model={name}", *typed], run_mode=RunMode.RUN)
-    return OmegaConf.create(plain(composed.model))
+    model = OmegaConf.create(plain(composed.model))
+    model.weights = _weights(model)
+    return model
+
+
+def _weights(model: DictConfig) -> str | None:
+    """The weights that were named; where nothing was said of them, those that come as a package for the network."""
+    from medcls.models.packaged import PACKAGED
+
+    said = any(override.key_or_group == "model.weights" for override in _typed())
+    return "default" if model.weights is None and not said and model.name in PACKAGED else plain(model.weights)
 
 
 def _typed() -> Sequence[Any]:

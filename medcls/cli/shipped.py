@@ -11,8 +11,7 @@ from omegaconf import OmegaConf
 
 from medcls.runs import stored
 
-
-# What no file of conf/ names, and a command writes into a run's configuration: the networks of `medcls.probe models=...`.
+# What no file of conf/ names, and `medcls.probe models=[...]` writes into a run's configuration.
 WRITTEN_BY_COMMANDS = (
     ("model.network", "medcls.models.joined.JoinedNetworks"),
     ("model.preprocessing", "medcls.preprocessing.Preprocessing"),

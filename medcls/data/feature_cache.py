@@ -40,7 +40,7 @@ class FeatureCache:
     """
 
     def __init__(self, network: Mapping[str, Any], preprocessing: Preprocessing) -> None:
-        self.key = {"network": dict(network), "preprocessing": preprocessing.to_plain()}
+        self.key: dict[str, Any] = {"network": dict(network), "preprocessing": preprocessing.to_plain()}
         self.key |= {"reading": reading_version(), "format": FORMAT}
         text = json.dumps(self.key, sort_keys=True, default=str)
         name = hashlib.blake2b(text.encode(), digest_size=8).hexdigest()

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from medcls.archives import damage
 from medcls.errors import MedclsError
 from medcls.models.mobilenetv3 import GreyConv2d, MobileNetV3
+from medcls.models.packaged import PACKAGED, from_efficientnet_pytorch
 from medcls.models.unwrapping import AVERAGED, no_weights, state_dict_in, without_prefixes
 from medcls.models.zoo import PublishedWeights, last_layer, published
 from medcls.preprocessing import Preprocessing
@@ -60,6 +61,10 @@ class Account:
         Tensors of the source that were not wanted, by reason: `last layer`, `head`, `auxiliary head`.
     notes
         What else a person should know, in sentences.
+    origin
+        The package, or the repository of timm's hub, that published weights came from; None of any other source.
+    licence
+        Of published weights, as their publisher states it; None where it states none.
     """
 
     source: str | None
@@ -70,6 +75,8 @@ class Account:
     reinitialised: Mapping[str, tuple[str, ...]]
     left_out: Mapping[str, tuple[str, ...]]
     notes: tuple[str, ...] = ()
+    origin: str | None = None
+    licence: str | None = None
 
     def __str__(self) -> str:
         """For example `310/312 tensors loaded, last layer re-initialised (2)`."""
@@ -85,7 +92,8 @@ class Account:
             for reason, names in self.left_out.items()
             if reason not in self.reinitialised
         ]
-        return ", ".join(parts)
+        published = " ".join(filter(None, (self.origin, self.licence and f"({self.licence})")))
+        return ", ".join(parts) + (f"; from {published}" if published else "")
 
     def to_plain(self) -> dict[str, Any]:
         """For weights.json: counts, names, the source and the hash of its file."""
@@ -93,6 +101,8 @@ class Account:
             "summary": str(self),
             "source": self.source,
             "file": self.file,
+            "origin": self.origin,
+            "licence": self.licence,
             "sha256": self.sha256,
             "tensors": len(self.names),
             "loaded": len(self.loaded),
@@ -119,7 +129,8 @@ def load_weights(
     network
         As a builder of `medcls.models` made it, with `medcls.models.zoo.replace_head` applied if it was asked for.
     source
-        None: stay random. `default`: the weights that torchvision or timm publish for this network. Else a path:
+        None: stay random. `default`: the weights that come as a package for this network
+        (`medcls.models.packaged.PACKAGED`), else those that torchvision or timm publish for it. Else a path:
         a state dict (`.pth`, `.pt`, `.safetensors`), a checkpoint of a run, or a run folder, whose
         `checkpoints/best.ckpt` is then read.
     head
@@ -139,14 +150,16 @@ def load_weights(
     ------
     MedclsError
         No such file; a file with more than tensors in it (`weights_only`); weights of another network; nothing
-        published, no network, or a wrong hash.
+        published, no package, no network, or a wrong hash.
     """
     own = network.state_dict()
     if source is None:
         return Account(None, None, None, tuple(own), (), {}, {})
+    origin: str | None = None
+    licence: str | None = None
+    description: Mapping[str, Any] = {}
     if str(source) == "default":
-        path, state = _default(network)
-        description: Mapping[str, Any] = {}
+        path, state, origin, licence = _default(network)
     else:
         path = find_weights(source)
         state, description = read_state(path)
@@ -190,7 +203,16 @@ def load_weights(
     own.update(state)
     network.load_state_dict(own)
     account = Account(
-        str(source), str(path), _sha256(path), tuple(own), tuple(wanted), reinitialised, left_out, tuple(notes)
+        str(source),
+        str(path),
+        _sha256(path),
+        tuple(own),
+        tuple(wanted),
+        reinitialised,
+        left_out,
+        tuple(notes),
+        origin,
+        licence,
     )
     for note in notes:
         log.warning("Weights of %s: %s.", path.name, note)
@@ -227,6 +249,8 @@ def joined(accounts: Sequence[Account], network: nn.Module) -> Account:
             for reason, names in one.left_out.items()
         },
         notes=tuple(note for one in accounts for note in one.notes),
+        origin=told([one.origin for one in accounts]),
+        licence=told([one.licence for one in accounts]),
     )
 
 
@@ -331,8 +355,8 @@ def download(url: str, sha256: str, target: Path) -> Path:
     return target
 
 
-def _default(network: nn.Module) -> tuple[Path, dict[str, Tensor]]:
-    """Fetch and read the weights that this network's library publishes for it."""
+def _default(network: nn.Module) -> tuple[Path, dict[str, Tensor], str | None, str | None]:
+    """Read the weights published for this network, fetched where no package brings them; whence, and the licence."""
     published_as: Any = getattr(network, "published_as", None)
     if published_as is None:
         raise MedclsError(
@@ -341,15 +365,22 @@ def _default(network: nn.Module) -> tuple[Path, dict[str, Tensor]]:
             kind="nothing_published",
         )
     library, name = published_as
+    if library == "timm" and name in PACKAGED:
+        packaged = PACKAGED[name]
+        path = packaged.find()
+        packaged.check(_sha256(path))
+        return path, read_state(path)[0], packaged.origin, packaged.licence
     weights = published(library, name)
     if library == "timm":
         return _timm_default(name, weights, getattr(network, "built_for_size", None))
     path = Path(torch.hub.get_dir(), "checkpoints", weights.url.rsplit("/", 1)[-1])
     state, _ = read_state(download(weights.url, weights.sha256, path))
-    return path, state
+    return path, state, None, None
 
 
-def _timm_default(name: str, weights: PublishedWeights, size: tuple[int, ...] | None) -> tuple[Path, dict[str, Tensor]]:
+def _timm_default(
+    name: str, weights: PublishedWeights, size: tuple[int, ...] | None
+) -> tuple[Path, dict[str, Tensor], str | None, str | None]:
     """Fetch by timm's hub, into its cache; timm then puts its older files into today's names, and to another size."""
     import huggingface_hub
     import timm
@@ -378,7 +409,7 @@ def _timm_default(name: str, weights: PublishedWeights, size: tuple[int, ...] | 
     if size is not None:
         log.info("weights: timm resamples the position embeddings to %d x %d pixels", *size)
     network = timm.create_model(name, pretrained=True, pretrained_cfg_overlay={"file": str(path)}, **sized)
-    return path, dict(network.state_dict())
+    return path, dict(network.state_dict()), cfg.hf_hub_id, cfg.license
 
 
 def _not_fetched(name: str, url: str, error: Exception) -> MedclsError:
@@ -475,6 +506,8 @@ def _renamed(
     """Put the source in the network's names; its auxiliary classifiers are taken out, and returned by name."""
     if isinstance(network, MobileNetV3) and any(name.startswith("features.") for name in state):
         state = from_torchvision(state)
+    if any(name.startswith("_blocks.") for name in state) and any(name.startswith("blocks.") for name in own):
+        state = from_efficientnet_pytorch(state, own)
     for pattern, replacement in _OLD_NAMES:
         state = {
             new if name not in own and (new := pattern.sub(replacement, name)) in own else name: tensor
@@ -525,13 +558,16 @@ def _fold_into_grey(
 ) -> dict[str, Tensor]:
     """Turn a first convolution over three channels into one over a single grey channel that gives the same.
 
-    A pixel p becomes a p + b; so channel c's input is (a[c] / a) x + b[c] - b a[c] / a of the grey input x.
+    A pixel p becomes a p + b; so channel c's input is (a[c] / a) x + b[c] - b a[c] / a of the grey input x. A plain
+    convolution has no place for the constant: it takes weights of which none is left, where mean and deviation are the
+    same for all colours.
     """
     for name, module in network.named_modules():
-        if not isinstance(module, GreyConv2d) or f"{name}.weight" not in state:
+        first = isinstance(module, nn.Conv2d) and module.in_channels == 1 and module.groups == 1
+        if not first or f"{name}.weight" not in state:
             continue
         weight = state[f"{name}.weight"].double()
-        if weight.shape[1] == 1:
+        if weight.shape[1] == 1 and isinstance(module, GreyConv2d):
             state.setdefault(f"{name}.offset", torch.zeros_like(module.offset))
         elif weight.shape[1] == 3:
             if colour is None or colour.channels != 3 or grey is None or grey.channels != 1:
@@ -544,8 +580,11 @@ def _fold_into_grey(
             (colour_factor, colour_constant), (factor, constant) = _scaling(colour), _scaling(grey)
             ratio = (colour_factor / factor).view(1, 3, 1, 1)
             rest = colour_constant.view(1, 3, 1, 1) - constant * ratio
+            if isinstance(module, GreyConv2d):
+                state[f"{name}.offset"] = (weight * rest).sum(1, keepdim=True).to(module.offset.dtype)
+            elif rest.abs().max() > 1e-6:
+                continue
             state[f"{name}.weight"] = (weight * ratio).sum(1, keepdim=True).to(module.weight.dtype)
-            state[f"{name}.offset"] = (weight * rest).sum(1, keepdim=True).to(module.offset.dtype)
             notes.append(f"{name} is folded from three colour channels to one grey channel")
     return state
 

@@ -1,4 +1,4 @@
-"""Repeated, nested cross-validation: each row judged by models that saw neither it nor what belongs together with it."""
+"""Repeated, nested cross-validation: each row judged by models that saw neither it nor what belongs with it."""
 
 import concurrent.futures
 import dataclasses

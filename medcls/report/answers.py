@@ -263,6 +263,9 @@ def initialisation(study: Study) -> str | None:
         return f"At random: all {weights['tensors']:,} tensors{'' if seed is None else f' (seed {seed})'}."
     of_library = set(weights["source"].split(", ")) == {"default"}
     origin = "the weights published for this network" if of_library else "a file of weights"
+    # Runs of earlier versions wrote down neither.
+    stated = [weights.get("origin"), f"licence {weights['licence']}" if weights.get("licence") else None]
+    origin += f" ({', '.join(filter(None, stated))})" if any(stated) else ""
     checked = f", SHA-256 {weights['sha256']}" if weights["sha256"] else ""
     afresh = ", ".join(f"{reason} ({len(names)})" for reason, names in weights["reinitialised"].items())
     rest = f" At random: {afresh}." if afresh else ""

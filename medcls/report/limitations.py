@@ -755,8 +755,8 @@ def _trainings(headline: Assessment, sources: Sources) -> list[Limitation]:
         text = (
             "Each image is judged by regressions that had not seen it; the one in the checkpoint was fitted to all "
             "images, and should do no worse. The intervals are those of as many images judged by one classifier: "
-            "between folds there is a little more chance than they hold. The threshold is 0.5, since whatever is fitted "
-            "here is fitted on these images; the checkpoint carries one for others."
+            "between folds there is more chance than they hold, above all in small sets. The threshold is 0.5, since "
+            "whatever is fitted here is fitted on these images; the checkpoint carries one for others."
         )
         folds, repeats = sources.probe["folds"], sources.probe["repeats"]
         return [Limitation("out_of_fold", f"The figures are of {folds * repeats} regressions, by folds", text, "mind")]

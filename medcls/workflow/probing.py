@@ -17,7 +17,7 @@ from medcls.evaluation.folds import OUT_OF_FOLD
 from medcls.evaluation.predictions import Predictions, from_logits
 from medcls.inference.load import Loaded, add_policies
 from medcls.learning.checkpoints import AtomicCheckpointIO
-from medcls.models.last_layer import set_last_layer
+from medcls.models.linear_probe import set_last_layer
 from medcls.probing.cross_validation import OutOfFold, cross_validate, forest_out_of_fold
 from medcls.probing.logistic import STRENGTHS, LinearLayer, fit
 from medcls.runs.registry import record_reading, remember_test
@@ -186,8 +186,8 @@ def _record(probe: Probe, out_of_fold: Predictions, shortcuts: Predictions, tell
         "said": {
             "method": f"Logistic regression on {probe.layer.weights.shape[1]:,} standardised features of each image, "
             f"which a frozen network gives. {cut}.",
-            "penalty": f"L2 penalty: C = {found.strength:g} in the checkpoint, by the log loss out of fold; within each "
-            f"fold chosen anew, {', '.join(f'{strength:g}' for strength in chosen)}.",
+            "penalty": f"L2 penalty: C = {found.strength:g} in the checkpoint, by the log loss out of fold; for each fold "
+            f"chosen anew within the others, {', '.join(f'{strength:g}' for strength in chosen)}.",
             "shortcuts": f"Against shortcuts that a network can see ({', '.join(probe.shortcut_names)}), by a random "
             f"forest on the same folds: {difference.sentence}",
         },

@@ -28,8 +28,8 @@ def model(file: Path, **network):
 
 def test_the_files_are_those_the_documentation_names():
     assert [file.stem for file in FILES] == [
-        "efficientnet_b0", "inception_resnet_v2", "inception_v3", "mobilenetv2",
-        "mobilenetv3", "mobilenetv3_small", "timm", "torchvision",
+        "efficientnet_b0", "efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2", "inception_resnet_v2",
+        "inception_v3", "mobilenetv2", "mobilenetv3", "mobilenetv3_small", "timm", "torchvision",
     ]  # fmt: skip
 
 

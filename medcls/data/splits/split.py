@@ -131,7 +131,7 @@ def split(
     return result
 
 
-def test_apart(
+def set_test_apart(
     manifest: Manifest,
     *,
     copies: Literal["drop_from_train", "error"] = "drop_from_train",

@@ -57,5 +57,6 @@ def set_last_layer(network: nn.Module, weights: Tensor, bias: Tensor) -> None:
     """Give the layer that makes the logits other weights `(K, d)` and biases `(K,)`, in place."""
     layer = network.get_submodule(last_layer(network))
     for own, new in ((layer.weight, weights), (layer.bias, bias)):
-        assert isinstance(own, Tensor)  # `features_of` has refused what has none
+        if not isinstance(own, Tensor):
+            raise TypeError("the last layer has no bias: `features_of` refuses such a network")
         own.copy_(new.reshape(own.shape))

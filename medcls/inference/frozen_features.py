@@ -12,7 +12,7 @@ from medcls.data.manifest import Manifest
 from medcls.data.module import ImageDataModule, picture_names
 from medcls.inference.load import ClassLogits, weights_hash
 from medcls.inference.predict import Predictor, batch_size
-from medcls.models.last_layer import features_of
+from medcls.models.linear_probe import features_of
 
 
 def frozen_features(
