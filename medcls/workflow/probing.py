@@ -186,8 +186,8 @@ def _record(probe: Probe, out_of_fold: Predictions, shortcuts: Predictions, tell
         "said": {
             "method": f"Logistic regression on {probe.layer.weights.shape[1]:,} standardised features of each image, "
             f"which a frozen network gives. {cut}.",
-            "penalty": f"L2 penalty: C = {found.strength:g} in the checkpoint, by the log loss out of fold; for each fold "
-            f"chosen anew within the others, {', '.join(f'{strength:g}' for strength in chosen)}.",
+            "penalty": f"L2 penalty: C = {found.strength:g} in the checkpoint, by the log loss out of fold; for each "
+            f"fold chosen anew within the others, {', '.join(f'{strength:g}' for strength in chosen)}.",
             "shortcuts": f"Against shortcuts that a network can see ({', '.join(probe.shortcut_names)}), by a random "
             f"forest on the same folds: {difference.sentence}",
         },
