@@ -191,6 +191,14 @@ def build_networks(chosen: Sequence[DictConfig], manifest: Manifest) -> Probed:
     MedclsError
         Weights that a run fitted to these very images; networks that cannot be joined.
     """
+    from medcls.models.zoo import last_layer
+
+    probed = _build_networks(chosen, manifest)
+    probed.network.requires_grad_(False).get_submodule(last_layer(probed.network)).requires_grad_(True)
+    return probed
+
+
+def _build_networks(chosen: Sequence[DictConfig], manifest: Manifest) -> Probed:
     first = choose_preprocessing(chosen[0])
     if len(chosen) == 1:
         network, account = _build(chosen[0], first, manifest)

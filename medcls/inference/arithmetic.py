@@ -140,9 +140,9 @@ class _Tracer(Tracer):
     """Follows a network's code down to convolutions and batch norms, also those of a library's own kind."""
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        """To look into those norms took most of the time for large networks of timm; into its convolutions leads no way.
+        """To look into those norms took most of the time for large networks of timm.
 
-        Those that pad by the size of their input decide by it.
+        And convolutions that pad by the size of their input decide by it, which cannot be followed.
         """
         return isinstance(m, _NormBase | nn.Conv2d) or super().is_leaf_module(m, module_qualified_name)
 

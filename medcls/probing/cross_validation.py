@@ -21,6 +21,9 @@ TREES, LEAST_IN_A_LEAF = 100, 5
 NEVER_SURER = 1e-3
 """The least share of a class that a forest is taken to give: trees that all agree are not certain."""
 
+ROUNDED = 9
+"""Decimals of logits: beyond, folds that give the same for every row would differ, and be ranked, by rounding alone."""
+
 Progress = Callable[[int, int], None]
 
 
@@ -103,7 +106,7 @@ def cross_validate(
         held = np.isin(folds[part[0]], part[1])
         shift = prior_shift(labels, ~held, num_classes)
         found = [one.logits(features[held]) for one in fit_path(features[~held], labels[~held], num_classes, strengths)]
-        return np.stack(found) + shift
+        return (np.stack(found) + shift).round(ROUNDED)
 
     single = np.empty((repeats, len(strengths), n, num_classes))
     inner = {repeat: np.zeros((int(folds[repeat].max()) + 1, len(strengths))) for repeat in range(repeats)}
@@ -141,20 +144,18 @@ def forest_out_of_fold(numbers: np.ndarray, labels: Integers, num_classes: int, 
     ndarray
         Logarithms of the shares, as logits, float64 `(R, n, K)`.
     """
-    parts = [(repeat, fold) for repeat in range(len(folds)) for fold in range(int(folds[repeat].max()) + 1)]
-
-    def held_out_logits(part: tuple[int, int]) -> Floats:
-        held = folds[part[0]] == part[1]
-        forest = RandomForestClassifier(TREES, min_samples_leaf=LEAST_IN_A_LEAF, random_state=0)
-        forest.fit(numbers[~held], labels[~held])
-        shares = np.zeros((int(held.sum()), num_classes))
-        shares[:, forest.classes_] = forest.predict_proba(numbers[held])
-        return np.log(np.maximum(shares, NEVER_SURER)) + prior_shift(labels, ~held, num_classes)
-
     logits = np.empty((*folds.shape, num_classes))
-    for (repeat, fold), found in zip(parts, in_threads(held_out_logits, parts), strict=True):
-        logits[repeat, folds[repeat] == fold] = found
-    return logits
+    for repeat, cut in enumerate(folds):
+        for fold in range(int(cut.max()) + 1):
+            held = cut == fold
+            forest = RandomForestClassifier(
+                TREES, min_samples_leaf=LEAST_IN_A_LEAF, random_state=0, n_jobs=cores.available()
+            )
+            forest.fit(numbers[~held], labels[~held])
+            shares = np.zeros((int(held.sum()), num_classes))
+            shares[:, forest.classes_] = forest.predict_proba(numbers[held])
+            logits[repeat, held] = np.log(np.maximum(shares, NEVER_SURER)) + prior_shift(labels, ~held, num_classes)
+    return logits.round(ROUNDED)
 
 
 def prior_shift(labels: Integers, trained: np.ndarray, num_classes: int) -> Floats:

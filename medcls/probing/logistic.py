@@ -14,8 +14,10 @@ from medcls.errors import MedclsError
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
-STRENGTHS = tuple(float(10 ** (step / 2)) for step in range(-10, 1))
-"""Values of scikit-learn's `C` that are tried: the smaller, the stronger the L2 penalty on standardised features."""
+STRENGTHS = (0.0, *(float(10 ** (step / 2)) for step in range(-10, 1)))
+"""Values of scikit-learn's `C` that are tried: the smaller, the stronger the L2 penalty on standardised features.
+
+At 0 no feature counts, and every image gets the shares of the classes: what is best where features tell nothing."""
 
 MOST_STEPS = 2000
 
@@ -57,7 +59,7 @@ def fit_path(
     num_classes : int
         K.
     strengths : sequence of float
-        Values of `C`, in ascending order.
+        Values of `C`, in ascending order; at 0 there are no weights, and the biases are the logarithms of the shares.
 
     Raises
     ------
@@ -75,6 +77,10 @@ def fit_path(
     mean, scale = np.asarray(scaler.mean_, np.float64), np.asarray(scaler.scale_, np.float64)
     model = LogisticRegression(max_iter=MOST_STEPS, warm_start=True)
     for strength in strengths:
+        if strength == 0:
+            shares = np.bincount(labels, minlength=num_classes) / len(labels)
+            yield LinearLayer(np.zeros((num_classes, features.shape[1])), np.log(shares))
+            continue
         model.C = strength
         model.fit(standardised, labels)
         own = np.asarray(model.coef_, np.float64)

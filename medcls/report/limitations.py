@@ -251,7 +251,7 @@ def _is_of_copies(check: str) -> bool:
 
 def _shift(headline: Assessment, others: Sequence[Assessment], sources: Sources) -> list[Limitation]:
     """A split is unlike the one before it: test unlike val, another site unlike either."""
-    fitted_on = [one for one in others if one.table.split in ("val", "calibration")]
+    fitted_on = [one for one in others if one.table.split in ("val", "calibration", OUT_OF_FOLD)]
     if headline.table.split in TOOK_PART:
         return []
     external = [one for one in others if one.table.split == "external"]

@@ -2,7 +2,7 @@
 
 import dataclasses
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from torch import nn
 
 from medcls.auditing.shortcuts import sources_seen
 from medcls.data.manifest import Manifest
-from medcls.evaluation.comparing import compare
+from medcls.evaluation.comparing import Comparison, compare
 from medcls.evaluation.folds import OUT_OF_FOLD
 from medcls.evaluation.predictions import Predictions, from_logits
 from medcls.inference.load import Loaded, add_policies
@@ -28,8 +28,8 @@ from medcls.workflow.reporting import Telling
 
 log = logging.getLogger(__name__)
 
-# How the two are called where they are compared, and the file of the latter's predictions.
-IMAGES, SHORTCUTS = "features of the images", "shortcuts"
+# The file of what shortcuts alone predict, and what stands there for the weights.
+SHORTCUTS = "shortcuts"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,11 +85,12 @@ def fit_and_judge(features: np.ndarray, manifest: Manifest, folds: np.ndarray, r
     sources = sources_seen(manifest.facts.loc[manifest.rows["path"].iloc[rows]], resize)
     numbers = pd.concat([source.numbers for source in sources], axis=1).to_numpy(np.float64)
     shortcuts = forest_out_of_fold(numbers, labels, classes, folds)
-    if found.strength in (STRENGTHS[0], STRENGTHS[-1]):
-        log.info(
-            "C = %g is the %s penalty that was tried", found.strength,
-            "strongest" if found.strength == STRENGTHS[0] else "weakest", extra={"rule": "penalty_at_its_bound"},
-        )  # fmt: skip
+    if found.strength == 0:
+        log.warning(
+            "no penalty makes the features better than giving every image the shares of the classes: they tell nothing "
+            "of the label, as far as these images show",
+            extra={"rule": "features_tell_nothing"},
+        )
     layer = fit(own, labels, classes, found.strength)
     return Probe(found, shortcuts, tuple(source.name for source in sources), layer, folds)
 
@@ -153,11 +154,38 @@ def score(
     log.info("run folder: %s", run.path)
 
 
+def what_images_add(difference: Comparison, shortcuts: Sequence[str]) -> str:
+    """Say whether features of the images tell the label better than shortcuts alone do.
+
+    Parameters
+    ----------
+    difference : Comparison
+        Of AUROC, the probe minus the shortcuts.
+    shortcuts : sequence of str
+        What these are.
+    """
+    found = {
+        "better": "The images tell more than shortcuts do",
+        "worse": "Shortcuts alone tell the label better than the features of the images do",
+        "undecided": "It is not shown that the images tell more than shortcuts do",
+        "undefined": "Images and shortcuts cannot be compared",
+    }[difference.verdict]
+    figures = f"AUROC {difference.first:.3f} against {difference.second:.3f}"
+    if difference.low == difference.low:
+        chance = "p < 0.001" if difference.p < 0.001 else f"p = {difference.p:.3f}"
+        limits = f"95% interval {difference.low:+.3f} to {difference.high:+.3f}"
+        figures += f", difference {difference.difference:+.3f} ({limits}, {chance})"
+    return (
+        f"{found}: {figures}, on {difference.rows}. Shortcuts are what a network can see of an image without looking "
+        f"at the disease ({', '.join(shortcuts)}); they were judged by a random forest on the same folds."
+    )
+
+
 def _record(probe: Probe, out_of_fold: Predictions, shortcuts: Predictions, telling: Telling) -> dict[str, Any]:
     """What `probe.json` holds: how it was fitted, how much the cut matters, and what the images add."""
     found, labels = probe.out_of_fold, out_of_fold.labels()
     difference = compare(
-        out_of_fold, shortcuts, "auroc", names=(IMAGES, SHORTCUTS), resamples=telling.resamples, seed=telling.seed
+        out_of_fold, shortcuts, "auroc", names=("probe", SHORTCUTS), resamples=telling.resamples, seed=telling.seed
     )
     areas = []
     for logits in found.logits:
@@ -188,7 +216,6 @@ def _record(probe: Probe, out_of_fold: Predictions, shortcuts: Predictions, tell
             f"which a frozen network gives. {cut}.",
             "penalty": f"L2 penalty: C = {found.strength:g} in the checkpoint, by the log loss out of fold; for each "
             f"fold chosen anew within the others, {', '.join(f'{strength:g}' for strength in chosen)}.",
-            "shortcuts": f"Against shortcuts that a network can see ({', '.join(probe.shortcut_names)}), by a random "
-            f"forest on the same folds: {difference.sentence}",
+            "shortcuts": what_images_add(difference, probe.shortcut_names),
         },
     }

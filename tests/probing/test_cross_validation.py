@@ -81,13 +81,13 @@ def test_the_same_result_again():
 
 @pytest.mark.parametrize("how", ["logistic", "forest"])
 def test_random_labels_are_not_told_apart(how):
-    """Of 15 sets without anything to find, the interval lies above 0.5 for two at most, and AUROC is 0.5 on average."""
+    """Of 8 sets without anything to find, the interval lies above 0.5 for two at most, and AUROC is 0.5 on average."""
     above, areas = 0, []
-    for seed in range(15):
-        features, labels = sample(n=100, d=150 if how == "logistic" else 4, signal=0.0, seed=seed)
+    for seed in range(8):
+        features, labels = sample(n=80, d=100 if how == "logistic" else 4, signal=0.0, seed=seed)
         folds = cut(len(labels), 5, 1, seed)
         if how == "logistic":
-            logits = cross_validate(features, labels, 2, folds, STRENGTHS).mean_logits
+            logits = cross_validate(features, labels, 2, folds, (0.0, 1e-4, 1e-2, 1.0)).mean_logits
         else:
             logits = forest_out_of_fold(features, labels, 2, folds).mean(axis=0)
         table = intervals(labels, softmax(logits, axis=1), ("a", "b"), "b", resamples=200)
@@ -103,8 +103,8 @@ def test_scores_that_know_nothing_lie_at_chance_however_unequal_the_folds_are():
     # Fold 0 holds most of class 1, so the others' models have seen few of it.
     folds = np.array([[0] * 10 + [1] * 25 + [2] * 25 + [0] * 40 + [1] * 10 + [2] * 10])
     features = np.zeros((120, 2), np.float32)
-    logits = cross_validate(features, labels, 2, folds, (1.0,)).mean_logits
-    assert roc_auc_score(labels, np.round(logits[:, 1] - logits[:, 0], 4)) == pytest.approx(0.5, abs=0.01)
+    logits = cross_validate(features, labels, 2, folds, (0.0,)).mean_logits
+    assert roc_auc_score(labels, logits[:, 1] - logits[:, 0]) == 0.5
 
 
 def test_a_forest_sees_a_band():
