@@ -59,18 +59,18 @@ def probe(cfg: DictConfig, run: RunFolder) -> None:
     training.seed(cfg.seed)
 
     # Whatever can be refused is refused before the first image goes through the network.
-    telling = reporting.Telling.read(building.plain(cfg))
+    options = reporting.ReportSettings.read(building.plain(cfg))
     settings.check_settings(cfg)
     chosen = settings.choose_networks(cfg)
     whole, manifest = settings.read_images(cfg)
     folds = settings.cut_folds(cfg, manifest)
-    probing.rehearse(manifest, telling)
+    probing.rehearse(manifest, options)
     probed = settings.build_networks(chosen, manifest)
     manifest = settings.with_stamp_of_random(manifest, probed)
     cfg.model, preprocessing = probed.settings, probed.preprocessing
     cut_by = data_source.split_settings(cfg) | data_source.source_settings(cfg)
     findings = audit_quickly(
-        whole, manifest, cut_by, resize=preprocessing.resize, half_width=telling.precision_of_sensitivity
+        whole, manifest, cut_by, resize=preprocessing.resize, half_width=options.precision_of_sensitivity
     )
 
     loaders = partial(
@@ -110,7 +110,7 @@ def probe(cfg: DictConfig, run: RunFolder) -> None:
     probing.write_checkpoint(run, probed.network, found.layer, settings.described(probed, manifest, name))
     best = load(run.best, partial(building.build_own_network, own=cfg.model.network))
     named = f"{cfg.data.name}, linear probe of {cfg.model.name}", f"python -m medcls.probe {shlex.join(sys.argv[1:])}"
-    probing.score(run, best, manifest, features, found, telling, cut_by, named)
+    probing.score(run, best, manifest, features, found, options, cut_by, named)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from doors import FAST, run_door
+from entry_points import FAST, run_main
 from made_sets import class_folders, noise
 from scipy.special import softmax
 
@@ -49,7 +49,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run_probe(name: str, base: Path, *more: str, exit_code: int = 0) -> None:
-    run_door(probe.main, *PROBE, f"data.root={base}/{name}", "positive_class=ill", *more, exit_code=exit_code)
+    run_main(probe.main, *PROBE, f"data.root={base}/{name}", "positive_class=ill", *more, exit_code=exit_code)
 
 
 def predictions(run: Path, split: str) -> pd.DataFrame:
@@ -119,7 +119,7 @@ def test_evaluate_predicts_with_the_checkpoint_what_the_probe_said(made, tmp_pat
     run = tmp_path / "run"
     shutil.copytree(made / "run_two", run)
     before = predictions(run, "test")
-    run_door(evaluate.main, f"run={run}", "split=test", "resamples=100")
+    run_main(evaluate.main, f"run={run}", "split=test", "resamples=100")
     after = predictions(run, "test")
     np.testing.assert_allclose(after["prob_ill"], before["prob_ill"], atol=1e-5)
     np.testing.assert_allclose(after["logit_ill"], before["logit_ill"], atol=1e-4)
@@ -129,14 +129,14 @@ def test_evaluate_predicts_with_the_checkpoint_what_the_probe_said(made, tmp_pat
 def test_evaluate_judges_another_site(made, tmp_path):
     class_folders(tmp_path / "site", {"ill": 8, "well": 8}, seed=9)
     out = tmp_path / "out"
-    run_door(
+    run_main(
         evaluate.main, f"run={made}/run_one", f"data.root={tmp_path}/site", "resamples=100", f"hydra.run.dir={out}"
     )
     assert {"out_of_fold", "external"} < set(json.loads((out / "metrics.json").read_text(encoding="utf-8")))
 
 
 def test_a_probe_without_a_test_has_no_split_to_evaluate(made, capsys):
-    run_door(evaluate.main, f"run={made}/run_one", "split=test", exit_code=2)
+    run_main(evaluate.main, f"run={made}/run_one", "split=test", exit_code=2)
     assert "out_of_fold.csv" in capsys.readouterr().err
 
 
@@ -144,7 +144,7 @@ def test_probes_are_compared_out_of_fold(made, tmp_path):
     group = "data.group_pattern='(p[0-9]+)_'"
     run_probe("one", made, group, "seed=1", f"hydra.run.dir={tmp_path}/other")
     out = tmp_path / "comparison"
-    run_door(
+    run_main(
         compare.main, f"runs=[{made}/run_one,{tmp_path}/other]", "split=out_of_fold", "resamples=100",
         f"hydra.run.dir={out}",
     )  # fmt: skip
@@ -152,7 +152,7 @@ def test_probes_are_compared_out_of_fold(made, tmp_path):
 
 
 def test_a_probe_is_not_resumed(made):
-    run_door(train.main, f"resume={made}/run_one", exit_code=2)
+    run_main(train.main, f"resume={made}/run_one", exit_code=2)
 
 
 def test_the_checkpoint_is_the_network_with_the_regression_as_its_last_layer(made):
@@ -176,8 +176,8 @@ def test_features_are_computed_once(made, tmp_path, caplog):
 
 
 def test_random_weights_are_said_and_stamped(made, caplog):
-    stamps = json.loads((made / "run_one" / "metrics.json").read_text(encoding="utf-8"))["stamps"]
-    assert any(stamp.startswith("RANDOM FEATURES") for stamp in stamps)
+    watermarks = json.loads((made / "run_one" / "metrics.json").read_text(encoding="utf-8"))["stamps"]
+    assert any(watermark.startswith("RANDOM FEATURES") for watermark in watermarks)
 
 
 def test_two_networks_side_by_side(made, tmp_path):
@@ -185,7 +185,7 @@ def test_two_networks_side_by_side(made, tmp_path):
     run_probe("two", made, "models=[mobilenetv3_small,mobilenetv2]", f"hydra.run.dir={out}")
     before = predictions(out, "test")
     assert json.loads((out / "probe.json").read_text(encoding="utf-8"))["features"] == 1024 + 1280
-    run_door(evaluate.main, f"run={out}", "split=test", "resamples=100")
+    run_main(evaluate.main, f"run={out}", "split=test", "resamples=100")
     np.testing.assert_allclose(predictions(out, "test")["prob_ill"], before["prob_ill"], atol=1e-5)
 
 
@@ -223,7 +223,7 @@ WRONG: dict[str, tuple[str, ...]] = {
 def test_wrong_settings_end_with_a_sentence_and_leave_nothing(made, tmp_path, capsys, settings):
     kept = [one for one in PROBE if one.split("=")[0] not in {each.split("=")[0] for each in settings}]
     out = tmp_path / "run"
-    run_door(
+    run_main(
         probe.main, *kept, f"data.root={made}/one", "positive_class=ill", *settings, f"hydra.run.dir={out}", exit_code=2
     )
     said = capsys.readouterr().err
@@ -233,7 +233,7 @@ def test_wrong_settings_end_with_a_sentence_and_leave_nothing(made, tmp_path, ca
 
 def test_features_of_a_network_that_learned_these_images_are_refused(made, tmp_path, capsys):
     run = tmp_path / "trained"
-    run_door(
+    run_main(
         train.main, *FAST, f"data.root={made}/one", "positive_class=ill", "trainer.max_epochs=1", "resamples=100",
         f"hydra.run.dir={run}",
     )  # fmt: skip
@@ -242,5 +242,5 @@ def test_features_of_a_network_that_learned_these_images_are_refused(made, tmp_p
         assert "trained with" in capsys.readouterr().err
     # Of other images it may be taken.
     run_probe("two", made, f"models=[{run}]", f"hydra.run.dir={tmp_path}/yes")
-    stamps = json.loads((tmp_path / "yes" / "metrics.json").read_text(encoding="utf-8"))["stamps"]
-    assert not any(stamp.startswith("RANDOM") for stamp in stamps)
+    watermarks = json.loads((tmp_path / "yes" / "metrics.json").read_text(encoding="utf-8"))["stamps"]
+    assert not any(watermark.startswith("RANDOM") for watermark in watermarks)

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from doors import FAST, run_door
+from entry_points import FAST, run_main
 from omegaconf import OmegaConf
 from PIL import Image
 from refusals import logged, noted, refused, refused_command, rules
@@ -99,7 +99,7 @@ def test_p44_policies_are_fitted_on_val_and_travel_in_the_checkpoint(finished):
 @pytest.mark.slow
 def test_what_fits_on_a_part_cut_off_for_it_chose_nothing(folder, tmp_path):
     images = folder({"ill": 40, "well": 40})
-    run_door(
+    run_main(
         train.main, *FAST, f"data.root={images}", "positive_class=ill", "trainer.max_epochs=1",
         "data.calibration_fraction=0.2", f"hydra.run.dir={tmp_path}/run",
     )  # fmt: skip
@@ -138,7 +138,7 @@ def test_the_log_begins_with_the_hardware(finished):
 @pytest.mark.slow
 def test_weights_of_a_finished_run_start_another(finished, tmp_path):
     root = OmegaConf.load(finished / "config.yaml").data.root
-    run_door(
+    run_main(
         train.main, *FAST, f"data.root={root}", "positive_class='得病'", "trainer.max_epochs=1", "evaluate_test=false",
         f"model.weights={finished}", "schedule=head_only", f"hydra.run.dir={tmp_path}/second",
     )  # fmt: skip
@@ -161,7 +161,7 @@ def test_a_second_run_into_the_same_folder_is_refused(finished):
 @pytest.mark.slow
 def test_preview_makes_pictures_and_trains_nothing(folder, tmp_path):
     root = folder({"a": 10, "b": 10})
-    run_door(
+    run_main(
         train.main, *FAST, f"data.root={root}", "positive_class=a", "preview=true", f"hydra.run.dir={tmp_path}/preview"
     )
     names = {path.name for path in (tmp_path / "preview").rglob("*") if path.is_file()}
@@ -175,14 +175,14 @@ def test_a_sweep_leaves_test_alone_and_returns_the_monitored_metric(folder, tmp_
     returned = []
     real = train.train
     monkeypatch.setattr(train, "train", lambda *args, **kwargs: returned.append(real(*args, **kwargs)) or returned[-1])
-    run_door(
+    run_main(
         train.main, "-m", *FAST, f"data.root={root}", "positive_class=a", "trainer.max_epochs=1", "seed=0,1",
         f"hydra.sweep.dir={tmp_path}/sweep",
     )  # fmt: skip
     runs = sorted(path.parent for path in (tmp_path / "sweep").glob("*/metrics.json"))
     assert len(runs) == 2
     # Resuming a run of a sweep does not open test either.
-    run_door(train.main, f"resume={runs[0]}")
+    run_main(train.main, f"resume={runs[0]}")
     returned.pop()
     for run, value in zip(runs, returned, strict=True):
         assert not (run / "predictions" / "test.csv").exists()
@@ -193,7 +193,7 @@ def test_a_sweep_leaves_test_alone_and_returns_the_monitored_metric(folder, tmp_
 @pytest.mark.slow
 def test_three_classes_need_no_positive_class(folder, tmp_path):
     root = folder({"train/a": 9, "train/b": 9, "train/c": 9, "test/a": 3, "test/b": 3, "test/c": 3})
-    run_door(
+    run_main(
         train.main, *FAST, f"data.root={root}", "trainer.max_epochs=1", "loss=focal", f"hydra.run.dir={tmp_path}/run"
     )
     written = json.loads((tmp_path / "run" / "metrics.json").read_text(encoding="utf-8"))
@@ -204,7 +204,7 @@ def test_three_classes_need_no_positive_class(folder, tmp_path):
 @pytest.mark.slow
 def test_one_logit_gives_two_columns(folder, tmp_path):
     root = folder({"a": 12, "b": 12})
-    run_door(
+    run_main(
         train.main, *FAST, f"data.root={root}", "positive_class=a", "trainer.max_epochs=1",
         "loss=binary_cross_entropy",
         "model.head={pooling: max, dropout: 0.4, hidden: 16}", "ema=0.9", "exact_batch_norm=true",
@@ -224,7 +224,7 @@ def test_exact_statistics_are_of_images_as_the_network_sees_them(folder, tmp_pat
     monkeypatch.setattr(
         Classifier, "forward", lambda self, images: seen.append(images.std().item()) or real(self, images)
     )
-    run_door(
+    run_main(
         train.main, *FAST, f"data.root={root}", "positive_class=a", "trainer.max_epochs=1", "exact_batch_norm=true",
         f"hydra.run.dir={tmp_path}/run",
     )  # fmt: skip
@@ -265,7 +265,7 @@ def test_resume_refuses_other_settings_and_changed_images(finished, tmp_path):
 def test_resume_from_another_folder_and_for_longer(folder, tmp_path, monkeypatch):
     root = folder({"a": 12, "[old]": 12})
     monkeypatch.chdir(root.parent)
-    run_door(
+    run_main(
         train.main, *FAST, f"data.root={root.name}", "positive_class=a", "trainer.max_epochs=1", "monitor=val/loss",
         "monitor_mode=min", f"hydra.run.dir={tmp_path}/run one",
     )  # fmt: skip
@@ -273,7 +273,7 @@ def test_resume_from_another_folder_and_for_longer(folder, tmp_path, monkeypatch
     # As a run has it that was begun before there was this setting.
     config = tmp_path / "run one" / "config.yaml"
     config.write_text(config.read_text(encoding="utf-8").replace("compile: false\n", ""), encoding="utf-8")
-    run_door(train.main, f"resume={tmp_path}/run one", "trainer.max_epochs=2")
+    run_main(train.main, f"resume={tmp_path}/run one", "trainer.max_epochs=2")
     assert OmegaConf.load(tmp_path / "run one" / "config.yaml").trainer.max_epochs == 2
     assert torch.load(tmp_path / "run one" / "checkpoints" / "last.ckpt", weights_only=True)["epoch"] == 1
 
@@ -285,7 +285,7 @@ def test_phantoms_are_announced_and_stamped(tmp_path, monkeypatch, caplog):
     real = phantoms.ensure_phantoms
     monkeypatch.setattr(phantoms, "ensure_phantoms", lambda root: real(root, images=60))
     monkeypatch.chdir(tmp_path)
-    run_door(train.main, *FAST, "data=breast_cancer", "trainer.max_epochs=1", "hydra.run.dir=run")
+    run_main(train.main, *FAST, "data=breast_cancer", "trainer.max_epochs=1", "hydra.run.dir=run")
     log_text = (tmp_path / "run" / "train.log").read_text(encoding="utf-8")
     assert "phantoms_made" in rules(caplog)
     assert "SYNTHETIC" in log_text
@@ -309,7 +309,7 @@ def test_p40_the_same_seed_gives_the_same_weights(folder, tmp_path):
     root = folder({"a": 12, "b": 12})
     states = []
     for name, seed, workers in (("one", 3, 0), ("two", 3, 1), ("other", 4, 0)):
-        run_door(
+        run_main(
             train.main, *FAST[:-1], f"data.workers={workers}", f"data.root={root}", "positive_class=a", f"seed={seed}",
             "trainer.max_epochs=1", "evaluate_test=false", f"hydra.run.dir={tmp_path}/{name}",
         )  # fmt: skip
@@ -354,15 +354,18 @@ def test_a_short_training_gets_exact_batch_norm_statistics_and_says_so(finished)
 
 def test_one_answer_for_every_image_is_said_and_nothing_is_fitted_on_it(folder, tmp_path, caplog):
     """With few steps, running statistics lag behind the weights, and the evaluated network is a constant."""
-    run_door(
+    run_main(
         train.main, *FAST, f"data.root={folder({'a': 30, 'b': 30})}", "positive_class=a", "trainer.max_epochs=2",
         "exact_batch_norm=false", f"hydra.run.dir={tmp_path}/run",
     )  # fmt: skip
     said = logged(caplog, "one_answer")
     assert noted(said, "val") and noted(said, "test")
-    policies = json.loads((tmp_path / "run" / "policies.json").read_text(encoding="utf-8"))
-    assert policies["calibration"] is None
-    assert (policies["operating_point"]["policy"], policies["operating_point"]["threshold"]) == ("not fitted", 0.5)
+    decision_rules = json.loads((tmp_path / "run" / "policies.json").read_text(encoding="utf-8"))
+    assert decision_rules["calibration"] is None
+    assert (decision_rules["operating_point"]["policy"], decision_rules["operating_point"]["threshold"]) == (
+        "not fitted",
+        0.5,
+    )
     card = (tmp_path / "run" / "report.md").read_text(encoding="utf-8")
     assert any(sentence in card for sentence in said)
 
@@ -388,7 +391,7 @@ def test_a_bright_blob_is_found_in_thirty_steps_with_exact_statistics_alone(tmp_
             pixels += 90 * np.exp(-((rows - row) ** 2 + (columns - column) ** 2) / 72)[:, :, None]
         (tmp_path / "images" / label).mkdir(parents=True, exist_ok=True)
         Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(tmp_path / "images" / label / f"{number:03d}.png")
-    run_door(
+    run_main(
         train.main, "model=mobilenetv3_small", f"data.root={tmp_path}/images", "positive_class=blob",
         "data.image_size=64", "trainer.max_epochs=5", f"exact_batch_norm={exact}", f"hydra.run.dir={tmp_path}/run",
     )  # fmt: skip

@@ -319,8 +319,8 @@ def with_stamp_of_random(manifest: Manifest, probed: Probed) -> Manifest:
         "=/path/to/run brings weights",
         len(random), len(probed.account.names), extra={"rule": "random_features"},
     )  # fmt: skip
-    stamp = "RANDOM FEATURES: the network's weights were never trained"
-    return dataclasses.replace(manifest, stamps=(*manifest.stamps, stamp))
+    watermark = "RANDOM FEATURES: the network's weights were never trained"
+    return dataclasses.replace(manifest, watermarks=(*manifest.watermarks, watermark))
 
 
 def described(probed: Probed, manifest: Manifest, run: str) -> Mapping[str, Any]:
@@ -336,5 +336,5 @@ def described(probed: Probed, manifest: Manifest, run: str) -> Mapping[str, Any]
         "preprocessing": probed.preprocessing.to_plain(),
         "manifest": manifest.fingerprint(),
         "run": run,
-        "stamps": list(manifest.stamps),
+        "stamps": list(manifest.watermarks),
     }

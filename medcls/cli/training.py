@@ -73,7 +73,7 @@ def say_splits(manifest: Manifest) -> None:
     from medcls.data.splits.split import split_table
     from medcls.workflow import terminal
 
-    for line in (*manifest.stamps, *manifest.notes):
+    for line in (*manifest.watermarks, *manifest.notes):
         log.warning(line)
     table = split_table(manifest)
     if manifest.asked:
@@ -234,7 +234,7 @@ def make_classifier(
             "preprocessing": preprocessing.to_plain(),
             "manifest": manifest.fingerprint(),
             "run": run,
-            "stamps": list(manifest.stamps),
+            "stamps": list(manifest.watermarks),
         },
     )
     classifier.check_monitor(cfg.monitor, cfg.monitor_mode, BETTER)

@@ -59,7 +59,9 @@ def differences(here: Assessment, there: Assessment, pairs: int = 1) -> list[Dif
     """
     found = [Difference(NAMES["auroc"], estimate(here, "auroc"), estimate(there, "auroc"), of_calls=True)]
     # At two thresholds the rates differ whatever the images are.
-    for name, metric, of_class in _rates(here.table) if here.policies.threshold == there.policies.threshold else []:
+    for name, metric, of_class in (
+        _rates(here.table) if here.decision_rules.threshold == there.decision_rules.threshold else []
+    ):
         found.append(
             Difference(name, estimate(here, metric, of_class), estimate(there, metric, of_class), of_calls=True)
         )

@@ -9,7 +9,7 @@ from torch import nn
 
 from medcls.data.feature_cache import FeatureCache
 from medcls.data.manifest import Manifest
-from medcls.data.module import ImageDataModule, picture_names
+from medcls.data.module import ImageDataModule, image_names
 from medcls.inference.load import ClassLogits, weights_hash
 from medcls.inference.predict import Predictor, batch_size
 from medcls.models.linear_probe import features_of
@@ -62,7 +62,7 @@ def frozen_features(
     with torch.inference_mode():
         features = np.empty((len(manifest), headless(sample).shape[1]), np.float32)
     kept = FeatureCache({**described, "weights": weights_hash(headless.state_dict())}, preprocessing)
-    names = picture_names(manifest)
+    names = image_names(manifest)
     known, place = kept.find(names) if cache else (features[:0], np.full(len(names), -1))
     missing = place < 0
     if len(known):

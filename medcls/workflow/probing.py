@@ -15,7 +15,7 @@ from medcls.data.manifest import Manifest
 from medcls.evaluation.comparing import Comparison, compare
 from medcls.evaluation.folds import OUT_OF_FOLD
 from medcls.evaluation.predictions import Predictions, from_logits
-from medcls.inference.load import Loaded, add_policies
+from medcls.inference.load import Loaded, add_decision_rules
 from medcls.learning.checkpoints import AtomicCheckpointIO
 from medcls.models.linear_probe import set_last_layer
 from medcls.probing.cross_validation import OutOfFold, cross_validate, forest_out_of_fold
@@ -24,7 +24,7 @@ from medcls.runs.registry import record_reading, remember_test
 from medcls.runs.run_folder import RunFolder
 from medcls.statistics.metrics import classification_metrics
 from medcls.workflow import reporting, terminal
-from medcls.workflow.reporting import Telling
+from medcls.workflow.reporting import ReportSettings
 
 log = logging.getLogger(__name__)
 
@@ -57,13 +57,13 @@ class Probe:
     folds: np.ndarray
 
 
-def rehearse(manifest: Manifest, telling: Telling) -> None:
+def rehearse(manifest: Manifest, options: ReportSettings) -> None:
     """Find out beforehand whether the results can be told as asked; see `reporting.rehearse`."""
     rows = manifest.rows
     train = rows[rows["split"] == "train"]
     judged = rows[rows["split"] == "test"] if (rows["split"] == "test").any() else train
     both = pd.concat([train.assign(split="val"), judged.assign(split="test")], ignore_index=True)
-    reporting.rehearse(both, manifest.classes, manifest.positive, telling)
+    reporting.rehearse(both, manifest.classes, manifest.positive, options)
 
 
 def fit_and_judge(features: np.ndarray, manifest: Manifest, folds: np.ndarray, resize: str) -> Probe:
@@ -108,7 +108,7 @@ def score(
     manifest: Manifest,
     features: np.ndarray,
     probe: Probe,
-    telling: Telling,
+    options: ReportSettings,
     cut_by: Mapping[str, Any],
     named: tuple[str, str],
 ) -> None:
@@ -133,23 +133,23 @@ def score(
     shortcuts = of_folds(probe.shortcuts.mean(axis=0), SHORTCUTS)
     run.write_predictions(OUT_OF_FOLD, out_of_fold)
     run.write_predictions(SHORTCUTS, shortcuts)
-    fitted = reporting.fit(out_of_fold, telling)
+    fitted = reporting.fit(out_of_fold, options)
     run.write_json("policies.json", fitted.to_plain())
-    add_policies(run.best, fitted.to_plain())
+    add_decision_rules(run.best, fitted.to_plain())
     tables, readings = [out_of_fold], None
     if len(test):
         remember_test(manifest, str(run.path), cut_by)
         tables.append(from_logits(rows, test, probe.layer.logits(features[test]), *described, best.checkpoint))
         run.write_predictions("test", tables[-1])
         readings = record_reading(tables[-1], str(run.path), "probe")
-    run.write_json("probe.json", _record(probe, out_of_fold, shortcuts, telling))
-    results = reporting.judge(tables, fitted, telling)
-    reporting.write_results(run, results, fitted, manifest.stamps)
+    run.write_json("probe.json", _record(probe, out_of_fold, shortcuts, options))
+    results = reporting.judge(tables, fitted, options)
+    reporting.write_results(run, results, fitted, manifest.watermarks)
     reporting.show(results, readings, "Linear probe")
-    sources = reporting.sources_of_run(run, best, telling, named, manifest.root)
+    sources = reporting.sources_of_run(run, best, options, named, manifest.root)
     for line in (sources.probe or {})["said"].values():
         log.info("%s", line, extra={"rule": "probe"})
-    reporting.write_report(run, results, dataclasses.replace(sources, readings=readings), telling)
+    reporting.write_report(run, results, dataclasses.replace(sources, readings=readings), options)
     log.info("the report: %s", run.report)
     log.info("run folder: %s", run.path)
 
@@ -181,11 +181,11 @@ def what_images_add(difference: Comparison, shortcuts: Sequence[str]) -> str:
     )
 
 
-def _record(probe: Probe, out_of_fold: Predictions, shortcuts: Predictions, telling: Telling) -> dict[str, Any]:
+def _record(probe: Probe, out_of_fold: Predictions, shortcuts: Predictions, options: ReportSettings) -> dict[str, Any]:
     """What `probe.json` holds: how it was fitted, how much the cut matters, and what the images add."""
     found, labels = probe.out_of_fold, out_of_fold.labels()
     difference = compare(
-        out_of_fold, shortcuts, "auroc", names=("probe", SHORTCUTS), resamples=telling.resamples, seed=telling.seed
+        out_of_fold, shortcuts, "auroc", names=("probe", SHORTCUTS), resamples=options.resamples, seed=options.seed
     )
     areas = []
     for logits in found.logits:
