@@ -17,8 +17,8 @@ from scipy.stats import t as student
 
 from medcls.errors import MedclsError
 from medcls.evaluation.comparing import NET_BENEFIT, WORDS, check_metric, check_paired, judges, split_of, verdict
-from medcls.evaluation.model_comparison import Question, caution, check_two_for_a_margin, watermarks
 from medcls.evaluation.decision_curve import acting_from, decision_curve
+from medcls.evaluation.model_comparison import Question, caution, check_two_for_a_margin, watermarks
 from medcls.evaluation.non_inferiority import against_margin
 from medcls.evaluation.predictions import Predictions
 from medcls.statistics.analytic import LEVEL, holm
@@ -48,7 +48,7 @@ class Fold:
     others : int
         Images that it trained and selected by.
     leak : str
-        As of `contest.Contestant`.
+        As of `model_comparison.ComparedModel`.
     """
 
     seed: int
@@ -76,7 +76,7 @@ class CrossValidation:
     Parameters
     ----------
     name, place, settings
-        As of `contest.Contestant`.
+        As of `model_comparison.ComparedModel`.
     folds : tuple of Fold
     """
 
@@ -92,9 +92,9 @@ class Repeated:
 
     Parameters
     ----------
-    contestants : tuple of CrossValidation
+    models : tuple of CrossValidation
     question : Question
-    figures : DataFrame
+    estimates : DataFrame
         `name, metric, seed, fold, estimate, n`: of each run; the fold in text, empty where there is none.
     pairs : DataFrame
         `metric, a, b, first, second` (means over the folds), `difference, low, high, p, p_holm, freedom, method`,
@@ -191,7 +191,7 @@ def compare_cross_validations(models: Sequence[CrossValidation], question: Quest
 
     Parameters
     ----------
-    contestants : sequence of CrossValidation
+    models : sequence of CrossValidation
         Two or more, of the same folds and seeds, each of the same images.
     question : Question
         By what; its resamples are not needed.

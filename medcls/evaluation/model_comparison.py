@@ -95,10 +95,10 @@ class ModelComparison:
 
     Parameters
     ----------
-    contestants : tuple of Contestant
+    models : tuple of ComparedModel
         As given; more than two from the best to the worst by the first metric.
     question : Question
-    figures : DataFrame
+    estimates : DataFrame
         `name, metric, estimate, low, high, method, n, note`: each one's own.
     pairs : DataFrame
         As of `compare_all`.
@@ -178,7 +178,7 @@ def compare_models(models: Sequence[ComparedModel], question: Question) -> Model
 
     Parameters
     ----------
-    contestants : sequence of Contestant
+    models : sequence of ComparedModel
         Two or more, of the same images.
     question : Question
         By what they are compared.
@@ -294,8 +294,8 @@ def standing(pairs: pd.DataFrame, estimates: pd.DataFrame, metric: str) -> str:
 
     Parameters
     ----------
-    pairs, figures : DataFrame
-        As of `Contest`.
+    pairs, estimates : DataFrame
+        As of `ModelComparison`.
     metric : str
     """
     word, of_metric = WORDS[metric], pairs[pairs["metric"] == metric]

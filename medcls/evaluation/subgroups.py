@@ -78,7 +78,7 @@ class Behind:
     ----------
     rows : int
         All.
-    cases, others, called, left : int64 array (K,)
+    cases, others, predicted_positive, left : int64 array (K,)
         For each class those that are of it and those that are not, those called it and those that are not.
     """
 

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 import pandas as pd
 
 from medcls.evaluation.comparing import WORDS, judges
-from medcls.evaluation.model_comparison import ModelComparison
 from medcls.evaluation.cross_validations import Repeated
+from medcls.evaluation.model_comparison import ModelComparison
 from medcls.evaluation.thresholds import OperatingPoint
 
 HOW_TO_READ = """\

@@ -10,23 +10,23 @@ from made_study import (
     assessment,
     audit,
     config,
+    decision_rules,
     finding,
     history,
-    decision_rules,
     predictions,
     sources,
     study,
 )
 
-from medcls.evaluation.estimates import Estimate
 from medcls.evaluation.decision_rules import fit_decision_rules, not_fitted
+from medcls.evaluation.estimates import Estimate
 from medcls.evaluation.predictions import FITTED_TWICE, TOOK_PART, Predictions
 from medcls.evaluation.shift import Difference, differences
 from medcls.evaluation.thresholds import chosen_beforehand
 from medcls.report.limitations import Limitation, limitations
+from medcls.report.phrases import operating_point, plain_words
 from medcls.report.report import notices
 from medcls.report.sources import Sources
-from medcls.report.phrases import operating_point, plain_words
 from medcls.runs.registry import Readings
 
 ALWAYS = "one_training"

@@ -15,8 +15,8 @@ from medcls.evaluation.calibration import Calibration
 from medcls.evaluation.decision_rules import DecisionRules
 from medcls.evaluation.thresholds import OperatingPoint, fit_operating_point, parse_criterion
 from medcls.report.pages.names import Names
-from medcls.report.report import look_at, metric_sections, notices
 from medcls.report.phrases import BY_CHANCE, missed_target, operating_point, unsure_target, worse_than_chance
+from medcls.report.report import look_at, metric_sections, notices
 from medcls.statistics.intervals import intervals
 from medcls.statistics.metrics import classification_metrics
 from medcls.workflow import reporting, terminal
