@@ -128,11 +128,16 @@ def choose_networks(cfg: DictConfig) -> list[DictConfig]:
     Raises
     ------
     MedclsError
-        A name that is neither a configuration nor a run folder; the same one twice.
+        A name that is neither a configuration nor a run folder; the same one twice; one network by `model` as well.
     """
     if cfg.models is None:
         cfg.model.weights = _weights(cfg.model)
         return [cfg]
+    if any(override.key_or_group == "model" for override in _typed()):
+        raise MedclsError(
+            "models and model were both given, and models names all networks there are to be: leave model out.",
+            kind="conflicting_settings",
+        )
     named = plain(cfg.models)
     named = [str(name) for name in (named if isinstance(named, list) else [named])]
     if not named or len(set(named)) < len(named):
@@ -289,7 +294,7 @@ def _refuse_own_images(weights: str | None, manifest: Manifest) -> None:
     if shared := int(manifest.rows["content"].isin(learned).sum()):
         raise MedclsError(
             f"{weights} was trained with {counted(shared, 'image')} of these {len(manifest)}: its features know their "
-            "labels, and figures out of fold would be of images that were seen. Take a network that was trained on "
+            "labels, and metrics out of fold would be of images that were seen. Take a network that was trained on "
             f"other images, or judge the run by its own test: python -m medcls.evaluate run={record.parent}",
             kind="trained_on_these_images",
         )
@@ -309,7 +314,7 @@ def random_tensors(account: Account, network: nn.Module) -> list[str]:
 
 
 def with_stamp_of_random(manifest: Manifest, probed: Probed) -> Manifest:
-    """Say, and stamp on every figure, that features come from random weights; nothing where they do not."""
+    """Say, and let a watermark say, that features come from random weights; nothing where they do not."""
     random = random_tensors(probed.account, probed.network)
     if not random:
         return manifest

@@ -1,6 +1,6 @@
-"""Features of frozen networks kept on disk, one row a picture: for the next probe of the same images.
+"""Features of frozen networks kept on disk, one row an image: for the next probe of the same images.
 
-One archive for each network and way of decoding, named by a hash of both, with the content hashes of its pictures and
+One archive for each network and way of decoding, named by a hash of both, with the content hashes of its images and
 their features. Its members bear checksums of their own (zip); what is damaged is made anew.
 """
 
@@ -52,7 +52,7 @@ class FeatureCache:
         Parameters
         ----------
         names : ndarray
-            Of the pictures, bytes `(n,)`: see `medcls.data.module.picture_names`.
+            Of the images, bytes `(n,)`: see `medcls.data.module.picture_names`.
 
         Returns
         -------
@@ -78,7 +78,7 @@ class FeatureCache:
         return features, np.array([place.get(name, -1) for name in names.tolist()], dtype=np.int64)
 
     def add(self, names: np.ndarray, features: np.ndarray) -> None:
-        """Keep features of more pictures, float32 `(n, d)`; where that is impossible, say so and go on."""
+        """Keep features of more images, float32 `(n, d)`; where that is impossible, say so and go on."""
         try:
             places.private(self.path.parent)
             with filelock.FileLock(f"{self.path}.lock", mode=0o600):

@@ -170,13 +170,13 @@ def what_images_add(difference: Comparison, shortcuts: Sequence[str]) -> str:
         "undecided": "It is not shown that the images tell more than shortcuts do",
         "undefined": "Images and shortcuts cannot be compared",
     }[difference.verdict]
-    figures = f"AUROC {difference.first:.3f} against {difference.second:.3f}"
+    values = f"AUROC {difference.first:.3f} against {difference.second:.3f}"
     if difference.low == difference.low:
         chance = "p < 0.001" if difference.p < 0.001 else f"p = {difference.p:.3f}"
         limits = f"95% interval {difference.low:+.3f} to {difference.high:+.3f}"
-        figures += f", difference {difference.difference:+.3f} ({limits}, {chance})"
+        values += f", difference {difference.difference:+.3f} ({limits}, {chance})"
     return (
-        f"{found}: {figures}, on {difference.rows}. Shortcuts are what a network can see of an image without looking "
+        f"{found}: {values}, on {difference.rows}. Shortcuts are what a network can see of an image without looking "
         f"at the disease ({', '.join(shortcuts)}); they were judged by a random forest on the same folds."
     )
 
