@@ -73,6 +73,25 @@ def test_without_a_test_split_every_image_is_judged_out_of_fold(made):
     assert json.loads((run / "probe.json").read_text(encoding="utf-8"))["said"]["shortcuts"] in page
 
 
+def test_flipped_labels_are_suspected_and_their_list_leaves_them_out(tmp_path):
+    draw = np.random.default_rng(0)
+    for number in range(60):
+        label, bright = ("ill", "well")[number % 2], number % 2
+        if number in (7, 20):  # labelled wrongly
+            bright = 1 - bright
+        noise(tmp_path / "some" / label / f"{number}.png", number, 90 + 80 * bright + int(draw.integers(10)))
+    run_probe("some", tmp_path, f"hydra.run.dir={tmp_path}/run")
+    found = pd.read_csv(tmp_path / "run" / "label_errors.csv")
+    assert set(found["path"].head(2)) == {"well/7.png", "ill/20.png"}
+    assert (found["label"] != found["suggested"]).all()
+    page = (tmp_path / "run" / "label_errors.html").read_text(encoding="utf-8")
+    assert all(path in page for path in found["path"].head(100))
+    leave_out = f"data.exclude_file={tmp_path}/run/label_errors.txt"
+    run_probe("some", tmp_path, leave_out, f"hydra.run.dir={tmp_path}/without")
+    rows = read_rows(tmp_path / "without" / "manifest.csv")
+    assert len(rows) == 60 - len(found) and not set(rows["path"]) & set(found["path"])
+
+
 def test_groups_stay_in_one_fold(made):
     from omegaconf import OmegaConf
 

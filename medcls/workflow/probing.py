@@ -149,6 +149,7 @@ def score(
     sources = reporting.sources_of_run(run, best, options, named, manifest.root)
     for line in (sources.probe or {})["said"].values():
         log.info("%s", line, extra={"rule": "probe"})
+    reporting.write_label_errors(run, out_of_fold, sources, options)
     reporting.write_report(run, results, dataclasses.replace(sources, readings=readings), options)
     log.info("the report: %s", run.report)
     log.info("run folder: %s", run.path)

@@ -19,6 +19,7 @@ from medcls.evaluation.assessment import Assessment, assess, read_bands
 from medcls.evaluation.decision_rules import DecisionRules, fit_decision_rules
 from medcls.evaluation.decision_rules import not_fitted as decision_rules_not_fitted
 from medcls.evaluation.folds import OUT_OF_FOLD
+from medcls.evaluation.label_errors import label_errors
 from medcls.evaluation.predictions import Predictions, aggregate, from_logits
 from medcls.evaluation.recalibration import METHODS
 from medcls.evaluation.spread import too_alike
@@ -28,6 +29,7 @@ from medcls.fitting import named_functions
 from medcls.inference.load import Loaded
 from medcls.preprocessing import Decoding
 from medcls.report.checklists import claim_2024, tripod_ai
+from medcls.report.label_page import label_list, label_page
 from medcls.report.limitations import LEAK, Rule, limitations
 from medcls.report.pages.parts import Thumbnail
 from medcls.report.phrases import missed_target, worse_than_chance
@@ -371,6 +373,32 @@ def deliver(
     show(results, sources.readings, of)
     write_report(folder, results, sources, options, folds)
     log.info("the report: %s", folder.report)
+
+
+def write_label_errors(
+    folder: RunFolder, out_of_fold: Predictions, sources: Sources, report_settings: ReportSettings
+) -> None:
+    """Write a page, a table and a list of the images whose label is probably wrong into a folder that has begun.
+
+    Parameters
+    ----------
+    out_of_fold : Predictions
+        Each row by models that had not seen it.
+    """
+    found = label_errors(out_of_fold)
+    folder.write_text("label_errors.csv", escaped(found.rows).to_csv(index=False, lineterminator="\n"))
+    folder.write_text("label_errors.txt", label_list(found))
+    with terminal.progress("drawing suspected label errors"):
+        page = label_page(
+            found,
+            name=sources.name,
+            watermarks=sources.watermarks,
+            made=sources.made,
+            thumbnail=sources.picture,
+            paths=report_settings.paths,
+        )
+    path = folder.write_text("label_errors.html", page)
+    log.info("%s See %s", found.sentence(), path, extra={"rule": "label_errors"})
 
 
 def sources_of_run(
