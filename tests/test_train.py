@@ -11,14 +11,16 @@ import pandas as pd
 import pytest
 import torch
 from doors import FAST, run_door
+from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from PIL import Image
 from refusals import logged, noted, refused, refused_command, rules
 
-from medcls import train
+from medcls import evaluate, train
 from medcls.cli import training
+from medcls.data.reading.images import read, resize
 from medcls.evaluation.predictions import FITTED_TWICE, TOOK_PART, read_csv
-from medcls.inference.load import weights_hash
+from medcls.inference.load import load, weights_hash
 from medcls.learning.classifier import Classifier
 from medcls.models.weights import read_state
 from medcls.statistics.metrics import classification_metrics
@@ -216,6 +218,30 @@ def test_one_logit_gives_two_columns(folder, tmp_path):
 
 
 @pytest.mark.slow
+def test_images_standardised_by_themselves_are_so_in_training_and_ever_after(folder, tmp_path):
+    run = tmp_path / "run"
+    root = folder({"a": 20, "b": 20})
+    run_door(
+        train.main, *FAST, f"data.root={root}", "positive_class=b", "trainer.max_epochs=1", f"hydra.run.dir={run}",
+        "model.network.in_chans=1", "model.preprocessing.standardise=true", "model.head={pooling: max, dropout: 0.4}",
+    )  # fmt: skip
+    loaded = load(run / "checkpoints" / "best.ckpt", lambda described: instantiate(dict(described)))
+    assert loaded.preprocessing.standardise
+    table = pd.read_csv(run / "predictions" / "test.csv")
+    for row in table.to_dict("records"):
+        grey = resize(read(root / row["path"], loaded.preprocessing.decoding).pixels, (32, 32), "squash", "bilinear")
+        pixels = torch.from_numpy(grey[..., 0] / 255.0)
+        pixels = ((pixels - pixels.mean()) / pixels.std(correction=0)).float()
+        with torch.no_grad():
+            logits = loaded.network(pixels[None, None])[0]
+        assert logits.tolist() == pytest.approx([row["logit_a"], row["logit_b"]], abs=1e-4)
+    before = (run / "predictions" / "test.csv").read_bytes()
+    run_door(evaluate.main, f"run={run}", "resamples=100")
+    assert (run / "predictions" / "test.csv").read_bytes() == before
+    described = (run / "report.md").read_text(encoding="utf-8")
+    assert "own mean" in described and "The same for every image" not in described
+
+
 def test_exact_statistics_are_of_images_as_the_network_sees_them(folder, tmp_path, monkeypatch):
     # Normalised twice on their way, the images would be all but constant, and the statistics worthless.
     root = folder({"a": 24, "b": 24})

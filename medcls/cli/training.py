@@ -102,7 +102,7 @@ def choose_preprocessing(cfg: DictConfig) -> Preprocessing:
     averaged = channels == 1 and (preprocessing.channels == 3 or cfg.model.preprocessing.get("in_chans") == 1)
     if channels == 1 and preprocessing.channels == 3:
         preprocessing = preprocessing.grey()
-    if averaged:
+    if averaged and not preprocessing.standardise:
         log.info(
             "one grey channel: mean %g and deviation %g, the averages over the three colours",
             preprocessing.mean[0],

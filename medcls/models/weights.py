@@ -503,6 +503,13 @@ def _scaling(preprocessing: Preprocessing) -> tuple[Tensor, Tensor]:
 
 
 def _warn_of_other_scaling(expected: Preprocessing | None, given: Preprocessing | None, notes: list[str]) -> None:
+    if expected is not None and given is not None and expected.standardise != given.standardise:
+        ways = {True: "each image standardised by itself", False: "fixed mean and deviation for all images"}
+        notes.append(
+            f"they were trained with {ways[expected.standardise]}, but model.preprocessing.standardise="
+            f"{str(given.standardise).lower()}: {ways[given.standardise]}"
+        )
+        return
     if expected is None or given is None or expected.channels != given.channels:
         return
     pairs = zip(_scaling(expected), _scaling(given), strict=True)
@@ -545,6 +552,8 @@ def _fold_into_grey(
             (colour_factor, colour_constant), (factor, constant) = _scaling(colour), _scaling(grey)
             ratio = (colour_factor / factor).view(1, 3, 1, 1)
             rest = colour_constant.view(1, 3, 1, 1) - constant * ratio
+            if colour.standardise or grey.standardise:  # no constants to fold in: what is standardised is as it is
+                ratio, rest = torch.ones_like(ratio), torch.zeros_like(rest)
             if isinstance(module, GreyConv2d):
                 state[f"{name}.offset"] = (weight * rest).sum(1, keepdim=True).to(module.offset.dtype)
             elif rest.abs().max() > 1e-6:

@@ -124,10 +124,15 @@ def preprocessing(study: Study) -> str | None:
     channels = "grey" if len(used["mean"]) == 1 else "RGB"
     window = used["window"] if isinstance(used["window"], str | None) else "{:g} to {:g}".format(*used["window"])
     bits = f"{used['bits']} bits" + (f", window {window}" if window else "")
+    scaled = (
+        f"scaled to {_listed(used['range'])}, less the mean {_listed(used['mean'])}, divided by the standard deviation "
+        f"{_listed(used['std'])}. The same for every image."
+    )
+    if used.get("standardise"):  # runs of earlier versions do not say it
+        scaled = "less the image's own mean, divided by its own standard deviation."
     return (
         f"Decoded to {channels} of {bits}; resized to {height} x {width} pixels "
-        f"({used['resize']}, {used['interpolation']}); scaled to {_listed(used['range'])}, less the mean "
-        f"{_listed(used['mean'])}, divided by the standard deviation {_listed(used['std'])}. The same for every image."
+        f"({used['resize']}, {used['interpolation']}); {scaled}"
     )
 
 

@@ -1,5 +1,6 @@
 """Weights: every tensor accounted for, files that are refused, and the real download code against a local server."""
 
+import dataclasses
 import hashlib
 import http.server
 import logging
@@ -353,6 +354,27 @@ def test_p24_other_scaling_than_the_weights_expect_is_said_aloud(large_file, cap
 def test_p24_the_same_scaling_written_otherwise_is_no_mistake(large_file):
     other_range = Preprocessing(224, [2 * m - 1 for m in IMAGENET.mean], [2 * s for s in IMAGENET.std], range=(-1, 1))
     assert load_weights(mobilenetv3_large(2), large_file, preprocessing=other_range).notes == ()
+
+
+def test_p24_weights_of_fixed_scaling_for_images_standardised_by_themselves_are_noted(tmp_path, large_file):
+    own = dataclasses.replace(IMAGENET, standardise=True)
+    account = load_weights(mobilenetv3_large(2), large_file, preprocessing=own)
+    assert len(account.notes) == 1 and noted(account.notes, "model.preprocessing.standardise=true")
+    trained = run_folder(tmp_path, mobilenetv3_small(2, width=0.35), preprocessing=own)
+    network = mobilenetv3_small(2, width=0.35)
+    assert load_weights(network, trained, preprocessing=own).notes == ()
+    assert noted(load_weights(network, trained, preprocessing=IMAGENET).notes, "model.preprocessing.standardise=false")
+
+
+def test_grey_images_that_are_standardised_stand_in_for_each_colour(large_file, pictures):
+    """There are no constants to fold in, so the weights are summed."""
+    grey, colour = mobilenetv3_large(1000, 1).eval(), mobilenetv3_large(1000).eval()
+    account = load_weights(grey, large_file, preprocessing=dataclasses.replace(GREY, standardise=True))
+    load_weights(colour, large_file)
+    assert len(account.notes) == 2 and not grey.stem.conv.offset.any()
+    images = pictures(2, 0, 1)
+    with torch.no_grad():
+        torch.testing.assert_close(grey(images), colour(images.expand(-1, 3, -1, -1)), atol=1e-4, rtol=1e-4)
 
 
 def normalised(pixels, preprocessing):
