@@ -242,6 +242,44 @@ def test_images_standardised_by_themselves_are_so_in_training_and_ever_after(fol
     assert "own mean" in described and "The same for every image" not in described
 
 
+def test_p25_a_published_protocol_without_its_weights_runs_where_its_name_is_typed_and_is_reported(folder, tmp_path):
+    """The skin-cancer tutorial: everything but a single logit frozen, RMSprop, the best by validation loss, 0.23."""
+    run = tmp_path / "run"
+    run_door(
+        train.main, *FAST, f"data.root={folder({'a': 20, 'b': 20})}", "positive_class=b", "trainer.max_epochs=2",
+        f"hydra.run.dir={run}", "schedule=head_only", "freeze_random_weights=true", "loss=binary_cross_entropy",
+        "optimizer=rmsprop", "optimizer.momentum=0", "optimizer.weight_decay=0", "monitor=val/loss",
+        "monitor_mode=min", "operating_point=fixed=0.23", "calibrate=none",
+    )  # fmt: skip
+    weights = json.loads((run / "weights.json").read_text(encoding="utf-8"))
+    frozen = weights["frozen_at_random"]
+    assert set(frozen) < set(weights["random"]) and not any(name.startswith("classifier.") for name in frozen)
+    states = [read_state(run / "checkpoints" / f"{name}.ckpt")[0] for name in ("best", "last")]
+    assert all(torch.equal(states[0][name], states[1][name]) for name in frozen)
+    report = (run / "report.md").read_text(encoding="utf-8")
+    assert f"{len(frozen)} of {weights['tensors']} tensors" in report
+    assert json.loads((run / "policies.json").read_text(encoding="utf-8"))["operating_point"]["threshold"] == 0.23
+
+
+def test_p02_pooled_splits_are_named_wherever_results_are(folder, tmp_path):
+    """The MRI tutorial: Training and Testing pooled, a tenth for test, a tenth of the rest for val."""
+    run = tmp_path / "run"
+    root = folder({f"{part}/{name}": count for part, count in (("Training", 30), ("Testing", 10)) for name in "abc"})
+    run_door(
+        train.main, *FAST, f"data.root={root}", "data.pool_splits=true", "data.test_fraction=0.1",
+        "data.val_fraction=0.1", "monitor=val/accuracy", "scheduler=plateau", "scheduler.patience=1",
+        "model.head={pooling: avg, dropout: 0.5}", "trainer.max_epochs=1", f"hydra.run.dir={run}",
+    )  # fmt: skip
+    manifest = pd.read_csv(run / "manifest.csv")
+    assert manifest["split"].value_counts().to_dict() == {"train": 97, "test": 12, "val": 11}
+    assert set(manifest.loc[manifest["split"] == "test", "path"].str.split("/").str[0]) == {"Training", "Testing"}
+    stamp = "POOLED: the test split that came with the data was cut anew"
+    assert json.loads((run / "metrics.json").read_text(encoding="utf-8"))["stamps"] == [stamp]
+    assert torch.load(run / "checkpoints" / "best.ckpt", weights_only=True)["medcls"]["stamps"] == [stamp]
+    for page in ("report.md", "report.html"):
+        assert stamp in (run / page).read_text(encoding="utf-8")
+
+
 def test_exact_statistics_are_of_images_as_the_network_sees_them(folder, tmp_path, monkeypatch):
     # Normalised twice on their way, the images would be all but constant, and the statistics worthless.
     root = folder({"a": 24, "b": 24})

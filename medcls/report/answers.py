@@ -258,9 +258,11 @@ def initialisation(study: Study) -> str | None:
     weights = study.sources.weights
     if weights is None:
         return None
+    frozen = weights.get("frozen_at_random")
+    kept = f" {len(frozen):,} of these were frozen at random." if frozen else ""
     if weights["source"] is None:
         seed = study.setting("seed")
-        return f"At random: all {weights['tensors']:,} tensors{'' if seed is None else f' (seed {seed})'}."
+        return f"At random: all {weights['tensors']:,} tensors{'' if seed is None else f' (seed {seed})'}.{kept}"
     origin = "the weights published for this network" if weights["source"] == "default" else "a file of weights"
     # Runs of earlier versions wrote down neither.
     stated = [weights.get("origin"), f"licence {weights['licence']}" if weights.get("licence") else None]
@@ -268,7 +270,7 @@ def initialisation(study: Study) -> str | None:
     checked = f", SHA-256 {weights['sha256']}" if weights["sha256"] else ""
     afresh = ", ".join(f"{reason} ({len(names)})" for reason, names in weights["reinitialised"].items())
     rest = f" At random: {afresh}." if afresh else ""
-    return f"{weights['loaded']:,} of {weights['tensors']:,} tensors from {origin}{checked}.{rest}"
+    return f"{weights['loaded']:,} of {weights['tensors']:,} tensors from {origin}{checked}.{rest}{kept}"
 
 
 def training(study: Study) -> str | None:

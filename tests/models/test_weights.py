@@ -10,13 +10,13 @@ import pytest
 import safetensors.torch
 import torch
 import torchvision
-from refusals import noted, refused
+from refusals import logged, noted, refused, rules
 from torch import nn
 
 from medcls.learning.freezing import names_matching
 from medcls.models import weights
 from medcls.models.mobilenetv3 import mobilenetv3_large, mobilenetv3_small
-from medcls.models.weights import download, load_weights, read_state, refuse_frozen_unloaded
+from medcls.models.weights import check_frozen, download, load_weights, read_state
 from medcls.models.zoo import (
     PublishedWeights,
     head_name,
@@ -216,11 +216,23 @@ def test_p25_frozen_and_never_loaded_stops_the_run(large_file):
     network = mobilenetv3_large(2)
     blocks = [name for name, _ in network.named_parameters() if name.startswith("blocks.")]
     with refused("frozen_at_random", f"{len(blocks)} ", blocks[0], "model.weights=default", "schedule=none"):
-        refuse_frozen_unloaded(load_weights(network, None), blocks)
+        check_frozen(load_weights(network, None), blocks)
     account = load_weights(network, large_file)
-    refuse_frozen_unloaded(account, blocks)
+    check_frozen(account, blocks)
     with refused("frozen_at_random", "1 ", "classifier.3.bias"):
-        refuse_frozen_unloaded(account, [*blocks, "classifier.3.bias"])
+        check_frozen(account, [*blocks, "classifier.3.bias"])
+
+
+def test_frozen_at_random_where_it_was_asked_for_is_kept_and_said(large_file, caplog):
+    network = mobilenetv3_large(2)
+    blocks = [name for name, _ in network.named_parameters() if name.startswith("blocks.")]
+    account = check_frozen(load_weights(network, None), blocks, allow_random=True)
+    assert account.frozen_at_random == tuple(blocks)
+    assert account.to_plain()["frozen_at_random"] == blocks
+    assert noted(logged(caplog, "frozen_at_random"), str(len(blocks)), "freeze_random_weights")
+    caplog.clear()
+    loaded = check_frozen(load_weights(network, large_file), blocks, allow_random=True)
+    assert loaded.frozen_at_random == () and not rules(caplog)
 
 
 @pytest.mark.slow
@@ -231,7 +243,7 @@ def test_p25_a_network_with_constants_that_no_file_holds_may_be_frozen(tmp_path)
     account = load_weights(network, tmp_path / "swin.pth")
     frozen = names_matching(network, "backbone", head_name(network))
     assert len(frozen) == len(account.names) - 2
-    refuse_frozen_unloaded(account, frozen)
+    check_frozen(account, frozen)
 
 
 class Mischief:

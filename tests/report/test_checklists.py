@@ -296,6 +296,8 @@ def test_weights_of_every_origin():
     published = weights | {"source": "default", "loaded": 310, "sha256": "abc"}
     told = answers(claim_2024, of=sources(weights=published))["24"]
     assert "310 of 312 tensors" in told and "SHA-256 abc" in told and "At random" not in told
+    kept = answers(claim_2024, of=sources(weights=published | {"frozen_at_random": ["a", "b"]}))["24"]
+    assert "2 of these were frozen at random" in kept
     packaged = published | {"origin": "a-package 0.1.0", "licence": "Apache-2.0"}
     assert "(a-package 0.1.0, licence Apache-2.0)" in answers(claim_2024, of=sources(weights=packaged))["24"]
 
