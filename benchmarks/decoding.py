@@ -6,7 +6,7 @@ Of each format and size there are a few files of one smooth, noisy picture. In o
   reads it, NumPy spreads its values over 8 bits by their smallest and largest);
 - `medcls.data.reading.images.read` and `resize`, which do so by the rules that stand there: checksums, orientation,
   windows;
-- `medcls.data.sources.survey.survey`, which reads every file once and looks at what it shows, against `read` alone in
+- `medcls.data.sources.scan.survey`, which reads every file once and looks at what it shows, against `read` alone in
   as many threads.
 """
 
@@ -26,7 +26,7 @@ from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 from benchmarks.results import ratio, report, seconds
 from medcls import cores, hardware
 from medcls.data.reading import images
-from medcls.data.sources.survey import survey
+from medcls.data.sources.scan import scan_images
 from medcls.preprocessing import Decoding
 
 
@@ -138,7 +138,7 @@ def compare(
         return (
             each(lambda path: fully(path, size)),
             each(lambda path: bare(path, size)),
-            seconds(lambda: survey(folder, names, remember=False)),
+            seconds(lambda: scan_images(folder, names, remember=False)),
             together(lambda path: images.read(path, Decoding())),
         )
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from medcls.data.splits.near_copies import DETAIL_DISTANCE, DHASH_DISTANCE, PHASH_DISTANCE, near_pairs
+from medcls.data.splits.near_duplicates import DETAIL_DISTANCE, DHASH_DISTANCE, PHASH_DISTANCE, near_pairs
 
 PLANTED = 0.01  # share of pictures that are near copies of another
 

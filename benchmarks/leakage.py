@@ -24,7 +24,7 @@ from medcls.cli.building import build
 from medcls.cli.shipped import configurations, offer_experiments
 from medcls.cli.training import choose_preprocessing, make_classifier, make_loaders
 from medcls.data.manifest import Manifest
-from medcls.data.splits.near_copies import near_sets
+from medcls.data.splits.near_duplicates import near_sets
 from medcls.data.splits.split import together
 from medcls.inference.load import ClassLogits
 from medcls.inference.predict import Predictor

@@ -30,7 +30,7 @@ TYPOS = {
 }
 
 
-def answer(door: str, typed: str, code: int) -> float:
+def answer(command: str, typed: str, code: int) -> float:
     """Seconds until a door has answered.
 
     Raises
@@ -38,7 +38,7 @@ def answer(door: str, typed: str, code: int) -> float:
     RuntimeError
         It ended with another code: what was timed was something else.
     """
-    command = [sys.executable, "-m", f"medcls.{door}", *typed.split()]
+    command = [sys.executable, "-m", f"medcls.{command}", *typed.split()]
 
     def ask() -> None:
         ended = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -68,13 +68,13 @@ def main() -> None:
     given = parser.parse_args()
     nothing()  # the first brings files into memory
     rows = []
-    for door in given.doors:
-        for typed, code in {**TYPED, TYPOS[door]: 2}.items():
-            answer(door, typed, code)
-            pairs = [(answer(door, typed, code), nothing()) for _ in range(given.turns)]
+    for command in given.entry_points:
+        for typed, code in {**TYPED, TYPOS[command]: 2}.items():
+            answer(command, typed, code)
+            pairs = [(answer(command, typed, code), nothing()) for _ in range(given.turns)]
             rows.append(
                 {
-                    "what": f"{door} {typed}",
+                    "what": f"{command} {typed}",
                     "figure": statistics.median(slow for slow, _ in pairs),
                     "unit": "s",
                     "against": NOTHING,

@@ -40,7 +40,7 @@ STAGES = {
     "the audit": ("medcls.auditing.quick", "audit_quickly"),
     "the network": ("medcls.train", "make_classifier"),
     "its summary": ("medcls.models.summary", "summarise"),
-    "pictures of the data": ("medcls.workflow.pictures", "of_data"),
+    "pictures of the data": ("medcls.workflow.training_plots", "of_data"),
 }
 
 

@@ -21,7 +21,7 @@ from medcls.runs.run_folder import RunFolder
 
 if TYPE_CHECKING:
     # Everything heavy is imported where it is used, so that a typo is answered before anything is loaded.
-    from medcls.evaluation.contest import Contest
+    from medcls.evaluation.model_comparison import ModelComparison
     from medcls.evaluation.cross_validations import Repeated
 
 # Run as a module, this file is called __main__; its log belongs to medcls all the same.
@@ -76,22 +76,22 @@ def compare(cfg: DictConfig, folder: RunFolder) -> None:
     named = entries(cfg)
 
     from medcls.cells import escaped
-    from medcls.evaluation.contest import contest
+    from medcls.evaluation.model_comparison import compare_models
     from medcls.evaluation.cross_validations import compare_cross_validations
-    from medcls.report.contest_text import markdown
+    from medcls.report.comparison_text import markdown
     from medcls.runs.registry import read_test
     from medcls.workflow import finished_runs, terminal
 
     terminal.start_log()
     positive = None if cfg.positive_class is None else str(cfg.positive_class)
-    found: Contest | Repeated
+    found: ModelComparison | Repeated
     if cfg.cross_validations is None:
-        contestants = read(finished_runs.find_runs(named, cfg.split), cfg.split, positive)
-        found = contest(contestants, question(cfg, contestants[0].table.classes))
+        models = read(finished_runs.find_runs(named, cfg.split), cfg.split, positive)
+        found = compare_models(models, question(cfg, models[0].table.classes))
         # Whoever chooses among classifiers by these images has looked at them once more.
         readings = [
             read_test(one.table, one.place, "compare", root=finished_runs.root_of(Path(one.place)))
-            for one in contestants
+            for one in models
         ]
         if (last := readings[-1]) is not None:
             found = dataclasses.replace(found, notes=(*found.notes, last.sentence()))
@@ -112,13 +112,13 @@ def compare(cfg: DictConfig, folder: RunFolder) -> None:
     log.info("the page: %s", page)
 
 
-def show(found: Contest | Repeated) -> None:
+def show(found: ModelComparison | Repeated) -> None:
     """Print the figures, the differences, and what can be concluded of them."""
-    from medcls.report.contest_text import shown_note, tables
+    from medcls.report.comparison_text import shown_note, tables
     from medcls.workflow import terminal
 
-    for stamp in found.stamps:
-        log.warning("%s", stamp)
+    for watermark in found.watermarks:
+        log.warning("%s", watermark)
     terminal.show_line(f"On {found.caption}")
     for title, table in tables(found).items():
         terminal.show_table(table.drop(columns=["place", "method", "note", "of"], errors="ignore"), title)

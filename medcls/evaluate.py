@@ -66,36 +66,36 @@ def evaluate_run(cfg: DictConfig, folder: RunFolder) -> None:
     Its own split, as the run stored its policies, goes into the run folder, as a training would have left it there;
     what is told otherwise, and what would take the place of another split's report, gets a folder of its own.
     """
-    from medcls.cli.judged_with import fitted_for, rehearse, say_what_it_changes
+    from medcls.cli.decision_rules import fitted_for, rehearse, say_what_it_changes
     from medcls.cli.other_images import other_images
     from medcls.inference.arithmetic import Arithmetic
-    from medcls.inference.load import add_policies
+    from medcls.inference.load import add_decision_rules
     from medcls.runs.registry import read_test
     from medcls.workflow import reporting
 
-    settings.read_telling(cfg)  # a setting that makes no sense is answered before anything is loaded
+    settings.read_report_settings(cfg)  # a setting that makes no sense is answered before anything is loaded
     arithmetic = Arithmetic(cfg.precision, cfg.compile)
     opened = open_run(str(cfg.run), cfg)
-    telling, anew = settings.read_telling(cfg, opened.config)
+    options, anew = settings.read_report_settings(cfg, opened.config)
     settings.check_has_threshold(opened.loaded.classes, opened.loaded.positive, anew)
     external = settings.names_other_images()
     if external:
         manifest, copies = other_images(cfg, opened)
         split = "external"
         beside = [table for split in ("val", "test") if (table := opened.stored(split)) is not None]
-        stamps, images = manifest.stamps, manifest.root
-        site = f"{cfg.data.name}: {manifest.root.name}" if telling.paths else "another site"
+        watermarks, images = manifest.watermarks, manifest.root
+        site = f"{cfg.data.name}: {manifest.root.name}" if options.paths else "another site"
         name = f"{opened.name}, on {site}"
     else:
         settings.check_split(cfg.split, opened)
         manifest, split = opened.reopen(cfg.split), cfg.split
         beside = []
-        copies, stamps, images, name = None, opened.loaded.stamps, opened.images, opened.name
-    rehearse(opened, manifest, split, beside, telling, anew=anew, views=cfg.views)
+        copies, watermarks, images, name = None, opened.loaded.watermarks, opened.images, opened.name
+    rehearse(opened, manifest, split, beside, options, anew=anew, views=cfg.views)
     if not external and split != "val":
         beside = [opened.beside("val")]
-    sources = reporting.sources_of_run(opened.folder, opened.loaded, telling, (name, settings.command()), images)
-    sources = dataclasses.replace(sources, stamps=stamps, training_copies=copies)
+    sources = reporting.sources_of_run(opened.folder, opened.loaded, options, (name, settings.command()), images)
+    sources = dataclasses.replace(sources, watermarks=watermarks, training_duplicates=copies)
     if cfg.views > 1:
         beside = []  # their probabilities are of one view
     elif arithmetic.is_exact and not external and not anew and not opened.holds_result_of_another_split(cfg.split):
@@ -106,17 +106,17 @@ def evaluate_run(cfg: DictConfig, folder: RunFolder) -> None:
     if folder.path != opened.folder.path or opened.stored(split) is None:
         # Kept if anything below fails; what a run already holds, calibrated, stays beside its metrics until all is new.
         folder.write_predictions(result.name, result)
-    fitted = fitted_for(opened, telling, anew=anew, views=cfg.views, result=result)
+    fitted = fitted_for(opened, options, anew=anew, views=cfg.views, result=result)
     if not arithmetic.is_exact:
         say_what_it_changes(opened, manifest, result, fitted, arithmetic, cfg.views)
-        sources = dataclasses.replace(sources, stamps=(*stamps, f"predicted with {arithmetic} arithmetic"))
-    results = reporting.judge([*beside, result], fitted, telling)
+        sources = dataclasses.replace(sources, watermarks=(*watermarks, f"predicted with {arithmetic} arithmetic"))
+    results = reporting.judge([*beside, result], fitted, options)
     root, cut_by = (None, None) if external else (images, opened.cut_by)
     readings = read_test(result, str(opened.folder.path), "evaluate", root=root, settings=cut_by)
-    if folder.path == opened.folder.path and opened.loaded.policies is None:  # it was stopped before it fitted any
-        add_policies(opened.folder.best, fitted.to_plain())
+    if folder.path == opened.folder.path and opened.loaded.decision_rules is None:  # it was stopped before it fitted any
+        add_decision_rules(opened.folder.best, fitted.to_plain())
     reporting.deliver(
-        folder, results, fitted, dataclasses.replace(sources, readings=readings), telling, "Best checkpoint"
+        folder, results, fitted, dataclasses.replace(sources, readings=readings), options, "Best checkpoint"
     )
 
 

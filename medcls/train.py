@@ -56,13 +56,13 @@ def train(cfg: DictConfig, run: RunFolder) -> float | None:
     from medcls import hardware
     from medcls.auditing.quick import audit_quickly
     from medcls.cli import training
-    from medcls.cli.foreseen import check_settings
+    from medcls.cli.early_checks import check_settings
     from medcls.inference.load import load
     from medcls.learning.checkpoints import best_score
     from medcls.learning.trainer_settings import check_trainer
     from medcls.models.summary import summarise
     from medcls.statistics.metrics import logged_metrics
-    from medcls.workflow import pictures, reporting, resuming, scoring, terminal
+    from medcls.workflow import training_plots as training_plots, reporting, resuming, scoring, terminal
 
     run.refuse_within(cfg.data.root)
     terminal.start_log(cfg.get("verbose", False))
@@ -83,22 +83,22 @@ def train(cfg: DictConfig, run: RunFolder) -> float | None:
             return None
 
     # Whatever can be refused is refused here, before the first epoch: settings first, then images.
-    telling = reporting.Telling.read(building.plain(cfg))
+    options = reporting.ReportSettings.read(building.plain(cfg))
     preprocessing = training.choose_preprocessing(cfg)
     split = data_source.split_settings(cfg)
     check_settings(cfg, split, preprocessing, machine)
     for line in hardware.suggestions(str(cfg.trainer.precision), cfg.data.batch_size):
         log.debug("would suit this machine better: %s", line)
     whole, manifest = training.read_images(cfg, split)
-    reporting.rehearse(manifest.rows, manifest.classes, manifest.positive, telling)
+    reporting.rehearse(manifest.rows, manifest.classes, manifest.positive, options)
     cut_by = split | data_source.source_settings(cfg)
     findings = audit_quickly(
-        whole, manifest, cut_by, resize=preprocessing.resize, half_width=telling.precision_of_sensitivity
+        whole, manifest, cut_by, resize=preprocessing.resize, half_width=options.precision_of_sensitivity
     )
     data = training.make_loaders(cfg, manifest, preprocessing, machine)
     if cfg.preview:
         run.begin()
-        pictures.write(pictures.of_data(data), run.figures)
+        training_plots.write(training_plots.of_data(data), run.figures)
         log.info("pictures of the data: %s", run.figures)
         return None
 
@@ -108,7 +108,7 @@ def train(cfg: DictConfig, run: RunFolder) -> float | None:
     classifier, freezing, account = training.make_classifier(cfg, manifest, preprocessing, metrics, name)
     training.settle_batch_norm(cfg, classifier, steps)
     summary = summarise(classifier.network, (preprocessing.channels, *preprocessing.size))
-    figures = pictures.WriteFigures({} if cfg.resume else pictures.of_data(data), run.figures)
+    figures = training_plots.WritePlots({} if cfg.resume else training_plots.of_data(data), run.figures)
     trainer = training.make_trainer(cfg, run, data, freezing, machine, [figures])
 
     # From here on the run is real, and its folder begins.
@@ -135,10 +135,10 @@ def train(cfg: DictConfig, run: RunFolder) -> float | None:
     run.written = {"checkpoints": None}
     with ending.saying_what_is_there(lambda error: scoring.what_is_there(run, manifest, cfg.evaluate_test, error)):
         best = load(run.best, partial(building.build_own_network, own=cfg.model.network))
-        pictures.of_training(run, building.plain(cfg.schedule.phases), epochs, best.epoch, cfg.monitor, manifest.stamp)
+        training_plots.of_training(run, building.plain(cfg.schedule.phases), epochs, best.epoch, cfg.monitor, manifest.watermark)
         title = f"{cfg.data.name}, {cfg.model.name}", f"python -m medcls.train {shlex.join(sys.argv[1:])}"
         device = trainer.strategy.root_device
-        scoring.score(run, best, data, device, telling, cut_by if cfg.evaluate_test else None, title)
+        scoring.score(run, best, data, device, options, cut_by if cfg.evaluate_test else None, title)
     if over:
         return None
     return best_score(trainer)

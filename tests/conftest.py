@@ -13,7 +13,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 import numpy as np
 import pytest
 from blank_figures import BlankFigures
-from doors import FAST, run_door
+from entry_points import FAST, run_main
 from filelock import FileLock
 from hydra._internal.hydra import Hydra
 from PIL import Image
@@ -130,7 +130,7 @@ def finish(base: Path) -> None:
             pixels = np.clip(draw.normal(level, 40, (24, 20, 3)), 0, 255).astype(np.uint8)
             Image.fromarray(pixels).save(base / "images" / name / f"{number:02d}.png")
     settings = (f"data.root={base}/images", "positive_class='得病'", "trainer.max_epochs=3")
-    run_door(train.main, *FAST, *settings, f"hydra.run.dir={base}/run")
+    run_main(train.main, *FAST, *settings, f"hydra.run.dir={base}/run")
 
 
 @pytest.fixture

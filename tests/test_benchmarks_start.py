@@ -120,12 +120,12 @@ def test_decoding_compares_the_same_work(tmp_path, monkeypatch):
 LARGE = ("torch", "lightning", "sklearn", "matplotlib")
 
 
-def loaded_by(door: str, *typed: str, looked_for: tuple[str, ...] = LARGE) -> str:
+def loaded_by(command: str, *typed: str, looked_for: tuple[str, ...] = LARGE) -> str:
     """Which modules a door has loaded by the time that it has answered."""
     code = (
-        f"import sys; from medcls import {door}\n"
-        f"sys.argv = ['medcls.{door}', *{typed!r}]\n"
-        f"try: {door}.main()\n"
+        f"import sys; from medcls import {command}\n"
+        f"sys.argv = ['medcls.{command}', *{typed!r}]\n"
+        f"try: {command}.main()\n"
         "except SystemExit: pass\n"
         f"print('LOADED', [name for name in {looked_for!r} if name in sys.modules])"
     )
@@ -135,8 +135,8 @@ def loaded_by(door: str, *typed: str, looked_for: tuple[str, ...] = LARGE) -> st
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("door", "typed"), [*start_up.TYPOS.items(), *(("train", typed) for typed in start_up.TYPED)])
-def test_no_door_loads_anything_large_before_its_configuration_is_known_good(door, typed):
-    assert loaded_by(door, *typed.split(), looked_for=(*LARGE, "pandas", "numpy")) == "LOADED []"
+def test_no_door_loads_anything_large_before_its_configuration_is_known_good(command, typed):
+    assert loaded_by(command, *typed.split(), looked_for=(*LARGE, "pandas", "numpy")) == "LOADED []"
 
 
 @pytest.mark.slow
@@ -150,10 +150,10 @@ def test_no_door_loads_anything_large_before_its_configuration_is_known_good(doo
         ("compare", "runs=/no/such/run"),
     ],
 )
-def test_a_mistyped_place_is_answered_before_anything_large_is_loaded(door, typed, tmp_path, monkeypatch):
+def test_a_mistyped_place_is_answered_before_anything_large_is_loaded(command, typed, tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", os.getcwd())
     monkeypatch.chdir(tmp_path)
-    assert loaded_by(door, typed) == "LOADED []"
+    assert loaded_by(command, typed) == "LOADED []"
 
 
 def test_a_mistyped_folder_is_told_its_neighbours_name(tmp_path):

@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
-from doors import FAST, run_door
+from entry_points import FAST, run_main
 from omegaconf import OmegaConf
 from refusals import noted
 
@@ -22,7 +22,7 @@ from medcls.models.weights import read_state
 def test_s10_what_merged_classes_were_called_makes_subgroups_down_to_the_report(folder, tmp_path):
     root = folder({"bcc": 16, "mel": 16, "nv": 30})
     run = tmp_path / "run"
-    run_door(
+    run_main(
         train.main, *FAST, f"data.root={root}", "positive_class=malignant", "trainer.max_epochs=1",
         "data.label_map={malignant: [bcc, mel], benign: [nv]}", "subgroups={source_label: null}",
         f"hydra.run.dir={run}",
@@ -36,11 +36,11 @@ def test_s10_what_merged_classes_were_called_makes_subgroups_down_to_the_report(
     # A run from before there was the column goes on.
     manifest = pd.read_csv(run / "manifest.csv", dtype=str, keep_default_na=False)
     manifest.drop(columns="source_label").to_csv(run / "manifest.csv", index=False)
-    run_door(train.main, f"resume={run}", "trainer.max_epochs=2")
+    run_main(train.main, f"resume={run}", "trainer.max_epochs=2")
     assert read_state(run / "checkpoints" / "last.ckpt")[1]["classes"] == ["benign", "malignant"]
     # Another site with the raw names: the run's own map applies, and the names are kept.
     site = tmp_path / "site"
-    run_door(evaluate.main, f"run={run}", "data=folder", f"data.root={root}", f"hydra.run.dir={site}")
+    run_main(evaluate.main, f"run={run}", "data=folder", f"data.root={root}", f"hydra.run.dir={site}")
     external = pd.read_csv(site / "predictions" / "external.csv")
     assert external["source_label"].value_counts().to_dict() == {"nv": 30, "bcc": 16, "mel": 16}
 
@@ -54,13 +54,13 @@ def test_classes_that_are_numbers_keep_the_order_that_an_earlier_run_gave_them(p
     run = tmp_path / "run"
     with monkeypatch.context() as patch:
         patch.setattr(assembly, "in_order", lambda labels: tuple(sorted(set(labels))))  # as it was
-        run_door(
+        run_main(
             train.main, *FAST, f"data.root={root}", "trainer.max_epochs=1", "evaluate_test=false", "monitor=val/loss",
             "monitor_mode=min", f"hydra.run.dir={run}",
         )  # fmt: skip
     before = read_state(run / "checkpoints" / "last.ckpt")[1]["classes"]
     assert before[2] == "10"
-    run_door(train.main, f"resume={run}", "trainer.max_epochs=2", "evaluate_test=true")
+    run_main(train.main, f"resume={run}", "trainer.max_epochs=2", "evaluate_test=true")
     assert read_state(run / "checkpoints" / "last.ckpt")[1]["classes"] == before
     table = pd.read_csv(run / "predictions" / "test.csv", dtype={"label": str})
     assert [name.removeprefix("prob_") for name in table if name.startswith("prob_")] == before
@@ -72,7 +72,7 @@ def test_classes_that_are_numbers_keep_the_order_that_an_earlier_run_gave_them(p
 def test_s11_the_terminal_says_whether_patients_are_known(folder, tmp_path, capfd, known):
     root = folder({"a": 20, "b": 20}, pattern="p{number:02d}_1.png")
     pattern = [r"data.group_pattern=(p\d+)"] if known else []
-    run_door(
+    run_main(
         train.main,
         *FAST,
         f"data.root={root}",

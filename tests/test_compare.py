@@ -19,7 +19,7 @@ from scipy.stats import norm
 from medcls import compare
 from medcls.evaluation.comparing import COMPARED, metrics_of
 from medcls.evaluation.comparing import compare as compare_two
-from medcls.evaluation.contest import CHOSE_THE_BEST, NO_GROUPS
+from medcls.evaluation.model_comparison import CHOSE_THE_BEST, NO_GROUPS
 from medcls.evaluation.decision_curve import decision_curve
 from medcls.evaluation.predictions import TOOK_PART, read_csv
 from medcls.evaluation.thresholds import OperatingPoint
@@ -33,7 +33,7 @@ def numbers(text: str) -> list[str]:
     return re.findall(r"\d+", text)
 
 
-class Door:
+class Command:
     """Runs the comparison as from a shell in a folder of its own; keeps what was said."""
 
     def __init__(self, home: Path, monkeypatch, capsys) -> None:
@@ -72,8 +72,8 @@ class Door:
 
 
 @pytest.fixture
-def door(tmp_path, monkeypatch, capsys) -> Door:
-    return Door(tmp_path, monkeypatch, capsys)
+def command(tmp_path, monkeypatch, capsys) -> Command:
+    return Command(tmp_path, monkeypatch, capsys)
 
 
 def table(lift=1.5, seed=0, n=120, group_size=0, split="test", classes=("benign", "malignant"), checkpoint=None):
@@ -107,8 +107,8 @@ def make_run(folder: Path, rows: pd.DataFrame, point: dict | None = None, **sett
     if point is not None:
         point = {"policy": "youden", "split": "val", "positive_class": "malignant", "n": 90} | point
         plain = OperatingPoint(**point).to_plain()
-        policies = {"calibration": None, "operating_point": plain, "conformal": None}
-        (folder / "policies.json").write_text(json.dumps(policies), encoding="utf-8")
+        decision_rules = {"calibration": None, "operating_point": plain, "conformal": None}
+        (folder / "policies.json").write_text(json.dumps(decision_rules), encoding="utf-8")
     return folder
 
 
@@ -122,12 +122,12 @@ def pair(tmp_path) -> tuple[Path, Path]:
 # --- what comes out
 
 
-def test_two_runs_are_told_apart(door, pair):
-    assert door("runs=[runs/breast-large-20260101,runs/breast-small-20260102]", "hydra.run.dir=out") == 0
-    assert {path.name for path in (door.home / "out").iterdir()} == {
+def test_two_runs_are_told_apart(command, pair):
+    assert command("runs=[runs/breast-large-20260101,runs/breast-small-20260102]", "hydra.run.dir=out") == 0
+    assert {path.name for path in (command.home / "out").iterdir()} == {
         "comparison.json", "comparison.csv", "comparison.md", "compare.log",
     }  # fmt: skip
-    record = door.record()
+    record = command.record()
     (told,) = record["comparisons"]
     tables = [read_csv(run / "predictions" / "test.csv", "malignant") for run in pair]
     expected = compare_two(*tables, "auroc", names=("large", "small"))
@@ -138,44 +138,44 @@ def test_two_runs_are_told_apart(door, pair):
     assert record["conclusions"] == [expected.sentence]
     assert told["verdict"] == "better"
     assert [one["checkpoint"] for one in record["classifiers"]] == ["hash1", "hash2"]
-    for text in (door.out, door.page()):
+    for text in (command.out, command.page()):
         assert expected.sentence in text
         assert record["images"] in text and NO_GROUPS in text
         assert "hash1" in text and "hash2" in text
     assert noted([record["images"]], "test", "120", "60 benign", "60 malignant")
-    assert "runs/breast-large-20260101" in door.page()
-    assert len(pd.read_csv(door.home / "out" / "comparison.csv")) == 1
+    assert "runs/breast-large-20260101" in command.page()
+    assert len(pd.read_csv(command.home / "out" / "comparison.csv")) == 1
 
 
-def test_own_figures_are_those_of_the_report(door, pair):
-    assert door("runs=runs", "metric=null", "hydra.run.dir=out") == 0
+def test_own_figures_are_those_of_the_report(command, pair):
+    assert command("runs=runs", "metric=null", "hydra.run.dir=out") == 0
     rows = read_csv(pair[0] / "predictions" / "test.csv", "malignant")
     wanted = intervals(rows.labels(), rows.probabilities(), rows.classes, "malignant").set_index("metric")
-    figures = {told["metric"]: told for told in door.record()["classifiers"][0]["figures"]}
+    figures = {told["metric"]: told for told in command.record()["classifiers"][0]["figures"]}
     assert list(figures) == [metric for metric in COMPARED if metric != "net_benefit"]
     for metric, told in figures.items():
         for name in ("estimate", "low", "high"):
             assert told[name] == pytest.approx(wanted.loc[metric, name], rel=1e-2), metric  # other resamples
 
 
-def test_groups_of_several_images_are_compared_by_group(door, tmp_path):
+def test_groups_of_several_images_are_compared_by_group(command, tmp_path):
     make_run(tmp_path / "sweep" / "a", table(1.5, 1, group_size=3))
     make_run(tmp_path / "sweep" / "b", table(1.2, 2, group_size=3))
-    assert door("runs=sweep", "metric=null", "hydra.run.dir=out") == 0
-    told = door.record()["comparisons"]
+    assert command("runs=sweep", "metric=null", "hydra.run.dir=out") == 0
+    told = command.record()["comparisons"]
     assert all("groups" in one["method"] for one in told) and len({one["method"] for one in told}) == 2
-    assert numbers(told[0]["rows"]) == ["120", "40"] and noted([door.out], "40 groups")
+    assert numbers(told[0]["rows"]) == ["120", "40"] and noted([command.out], "40 groups")
     # All are corrected for together.
     assert len(told) == 8 and noted([told[0]["sentence"]], "Holm", "8")
 
 
-def test_a_sweep_is_told_best_first_with_corrected_p_values(door, tmp_path, caplog):
+def test_a_sweep_is_told_best_first_with_corrected_p_values(command, tmp_path, caplog):
     for k in range(5):
         make_run(tmp_path / "sweep" / str(k), table(0.4 * k + 0.2, k), seed=k)
     (tmp_path / "sweep" / "9").mkdir()
     (tmp_path / "sweep" / "9" / "config.yaml").write_text("seed: 9\n")
-    assert door("runs=sweep", "hydra.run.dir=out") == 0
-    record = door.record()
+    assert command("runs=sweep", "hydra.run.dir=out") == 0
+    record = command.record()
     assert [one["name"] for one in record["classifiers"]] == ["run 4", "run 3", "run 2", "run 1", "run 0"]
     assert len(record["comparisons"]) == 10
     assert (record["comparisons"][0]["a"], record["comparisons"][0]["b"]) == ("run 4", "run 3")
@@ -187,155 +187,155 @@ def test_a_sweep_is_told_best_first_with_corrected_p_values(door, tmp_path, capl
     level = {"run 0", "run 1", "run 2", "run 3"} - clear
     assert sentence.index("run 4") < min(map(sentence.index, clear))
     assert max(map(sentence.index, clear)) < min(map(sentence.index, level))
-    assert CHOSE_THE_BEST in door.out
+    assert CHOSE_THE_BEST in command.out
     assert noted(logged(caplog, "unfinished_runs"), "9", "sweep")
-    assert "model=4, seed=4" in door.page()
+    assert "model=4, seed=4" in command.page()
 
 
 @pytest.mark.slow
-def test_p53_of_many_runs_all_pairs_are_corrected_for_and_the_best_ones_are_shown(door, tmp_path):
+def test_p53_of_many_runs_all_pairs_are_corrected_for_and_the_best_ones_are_shown(command, tmp_path):
     """Twenty runs with several images a patient: quick, and a clear difference outlives 190 comparisons."""
     for k in range(20):
         make_run(tmp_path / "sweep" / str(k), table(0.1 + 0.12 * k, k, n=400, group_size=2))
     began = time.perf_counter()
-    assert door("runs=sweep", "hydra.run.dir=out") == 0
+    assert command("runs=sweep", "hydra.run.dir=out") == 0
     assert time.perf_counter() - began < 30
-    record = door.record()
+    record = command.record()
     assert len(record["comparisons"]) == 190
     assert min(one["p_holm"] for one in record["comparisons"]) < 0.05
-    assert door.page().count("| run 19 | run ") == 19 and "| run 18 | run 17 |" not in door.page()
-    for text in (door.page(), door.out):
+    assert command.page().count("| run 19 | run ") == 19 and "| run 18 | run 17 |" not in command.page()
+    for text in (command.page(), command.out):
         assert noted(text.splitlines(), "run 19", "190", "comparison.csv")
     clear = sum(one["p_holm"] < 0.05 for one in record["comparisons"] if one["a"] == "run 19")
     assert 10 < clear < 19 and noted(record["conclusions"], "run 19", f"{clear - 10} more")
 
 
-def test_more_classes_have_no_threshold(door, tmp_path):
+def test_more_classes_have_no_threshold(command, tmp_path):
     for k, lift in enumerate((2.0, 0.5)):
         make_run(tmp_path / "sweep" / f"m{k}", table(lift, k, classes=("a", "b", "c")), positive_class=None)
-    assert door("runs=sweep", "metric=null", "hydra.run.dir=out") == 0
-    record = door.record()
+    assert command("runs=sweep", "metric=null", "hydra.run.dir=out") == 0
+    record = command.record()
     assert record["metrics"] == list(metrics_of("abc"))
     assert [one["operating_point"] for one in record["classifiers"]] == [None, None]
-    assert "threshold" not in door.page()
-    door.refuses("not_binary", ("3", "sensitivity", "auroc"), "runs=sweep", "metric=sensitivity")
+    assert "threshold" not in command.page()
+    command.refuses("not_binary", ("3", "sensitivity", "auroc"), "runs=sweep", "metric=sensitivity")
 
 
 # --- thresholds
 
 
-def test_each_run_has_its_own_operating_point(door, tmp_path):
+def test_each_run_has_its_own_operating_point(command, tmp_path):
     make_run(tmp_path / "s" / "a", table(1.5, 1), point={"threshold": 0.4, "checkpoint": "hash1"})
     make_run(tmp_path / "s" / "b", table(1.5, 2), point={"threshold": 0.6, "checkpoint": "hash2"})
-    assert door("runs=s", "metric=sensitivity", "hydra.run.dir=out") == 0
-    (told,) = door.record()["comparisons"]
+    assert command("runs=s", "metric=sensitivity", "hydra.run.dir=out") == 0
+    (told,) = command.record()["comparisons"]
     for name, at, rows in (("first", 0.4, table(1.5, 1)), ("second", 0.6, table(1.5, 2))):
         cases = rows[rows["label"] == "malignant"]
         assert told[name] == pytest.approx((cases["prob_malignant"] >= at).mean())
-    for threshold, text in (("0.400", door.out), ("0.600", door.page())):
+    for threshold, text in (("0.400", command.out), ("0.600", command.page())):
         assert noted(text.splitlines(), f"hash{1 + (threshold == '0.600')}", threshold, "youden", "val", "90")
-    assert not noted(door.record()["notes"], "0.5")
+    assert not noted(command.record()["notes"], "0.5")
 
 
-def test_p44_a_threshold_of_other_weights_is_not_used(door, tmp_path, caplog):
+def test_p44_a_threshold_of_other_weights_is_not_used(command, tmp_path, caplog):
     make_run(tmp_path / "s" / "a", table(1.5, 1), point={"threshold": 0.0, "checkpoint": "other"})
     make_run(tmp_path / "s" / "b", table(1.5, 2))
-    assert door("runs=s", "metric=accuracy", "hydra.run.dir=out") == 0
+    assert command("runs=s", "metric=accuracy", "hydra.run.dir=out") == 0
     (warned,) = logged(caplog, "different_checkpoints")
     assert noted([warned], "other", "hash1", "0.5")
-    assert noted(door.record()["notes"], "a, b", "0.5")
-    assert [one["operating_point"]["policy"] for one in door.record()["classifiers"]] == ["not fitted"] * 2
-    assert [one["operating_point"]["threshold"] for one in door.record()["classifiers"]] == [0.5, 0.5]
+    assert noted(command.record()["notes"], "a, b", "0.5")
+    assert [one["operating_point"]["policy"] for one in command.record()["classifiers"]] == ["not fitted"] * 2
+    assert [one["operating_point"]["threshold"] for one in command.record()["classifiers"]] == [0.5, 0.5]
 
 
-def test_p45_a_threshold_of_zero_is_one(door, tmp_path):
+def test_p45_a_threshold_of_zero_is_one(command, tmp_path):
     for name, seed in (("a", 1), ("b", 2)):
         make_run(tmp_path / "s" / name, table(1.5, seed), point={"threshold": 0.0, "checkpoint": f"hash{seed}"})
-    assert door("runs=s", "metric=sensitivity", "hydra.run.dir=out") == 0
-    assert door.record()["comparisons"][0]["first"] == 1.0
+    assert command("runs=s", "metric=sensitivity", "hydra.run.dir=out") == 0
+    assert command.record()["comparisons"][0]["first"] == 1.0
 
 
-def test_an_auroc_says_nothing_of_thresholds(door, pair):
-    assert door("runs=runs") == 0
-    assert "threshold" not in door.out
+def test_an_auroc_says_nothing_of_thresholds(command, pair):
+    assert command("runs=runs") == 0
+    assert "threshold" not in command.out
 
 
 # --- tables of other tools
 
 
-def test_another_tools_table_learns_groups_split_and_class_from_the_run(door, tmp_path):
+def test_another_tools_table_learns_groups_split_and_class_from_the_run(command, tmp_path):
     make_run(tmp_path / "run", table(2.0, 1, group_size=2))
     theirs = table(1.0, 2, group_size=2)[["path", "label", "prob_malignant", "prob_benign"]]
     theirs.sample(frac=1, random_state=0).to_csv(tmp_path / "their tool.csv", index=False)
-    assert door("runs=[their tool.csv,run]", "hydra.run.dir=out") == 0
-    (told,) = door.record()["comparisons"]
+    assert command("runs=[their tool.csv,run]", "hydra.run.dir=out") == 0
+    (told,) = command.record()["comparisons"]
     assert numbers(told["rows"]) == ["120", "60"]
     assert (told["a"], told["b"]) == ("their tool.csv", "run")
-    assert door.record()["split"] == "test"
+    assert command.record()["split"] == "test"
     names = ("run", "'malignant'", "positive_class", "'benign'")
-    door.refuses("different_positive_class", names, "runs=[run,their tool.csv]", "positive_class=benign")
+    command.refuses("different_positive_class", names, "runs=[run,their tool.csv]", "positive_class=benign")
 
 
-def test_tables_alone_need_the_positive_class(door, tmp_path):
+def test_tables_alone_need_the_positive_class(command, tmp_path):
     for name, seed in (("x.csv", 1), ("y.csv", 2)):
         table(1.5, seed).drop(columns=["group", "split", "checkpoint"]).to_csv(tmp_path / name, index=False)
-    door.refuses("no_positive_class", ("x.csv", "positive_class", "'benign'", "'malignant'"), "runs=x.csv,y.csv")
-    assert door("runs=x.csv,y.csv", "positive_class=malignant", "hydra.run.dir=out") == 0
-    assert door.record()["split"] == "" and noted(door.page().splitlines(), "120")
+    command.refuses("no_positive_class", ("x.csv", "positive_class", "'benign'", "'malignant'"), "runs=x.csv,y.csv")
+    assert command("runs=x.csv,y.csv", "positive_class=malignant", "hydra.run.dir=out") == 0
+    assert command.record()["split"] == "" and noted(command.page().splitlines(), "120")
 
 
-def test_p42_hard_labels_have_no_auroc_to_compare(door, pair, tmp_path):
+def test_p42_hard_labels_have_no_auroc_to_compare(command, pair, tmp_path):
     hard = table(1.5, 3).assign(prob_benign=lambda t: (t["prob_benign"] > 0.5) * 1.0)
     hard["prob_malignant"] = 1 - hard["prob_benign"]
     hard.to_csv(tmp_path / "hard.csv", index=False)
     hard_run = "runs=[runs/breast-large-20260101,hard.csv]"
-    door.refuses("hard_labels", ("'malignant'",), hard_run, "positive_class=malignant")
+    command.refuses("hard_labels", ("'malignant'",), hard_run, "positive_class=malignant")
     # Its calls are calls all the same.
-    assert door(hard_run, "metric=accuracy", "hydra.run.dir=out") == 0
-    (told,) = door.record()["comparisons"]
+    assert command(hard_run, "metric=accuracy", "hydra.run.dir=out") == 0
+    (told,) = command.record()["comparisons"]
     right = (hard["prob_malignant"] == 1) == (hard["label"] == "malignant")
     assert told["second"] == pytest.approx(right.mean()) and told["method"].startswith("McNemar")
-    assert door.record()["classifiers"][1]["figures"][0]["estimate"] == pytest.approx(right.mean())
+    assert command.record()["classifiers"][1]["figures"][0]["estimate"] == pytest.approx(right.mean())
 
 
-def test_a_class_without_an_image_says_nothing(door, tmp_path):
+def test_a_class_without_an_image_says_nothing(command, tmp_path):
     for k in range(3):
         rows = table(1.5, k)
         make_run(tmp_path / "s" / str(k), rows[rows["label"] == "benign"])
-    assert door("runs=s", "metric=null", "hydra.run.dir=out") == 0
-    told = dict(zip(door.record()["metrics"], door.record()["conclusions"], strict=True))
-    verdicts = {one["metric"]: one["verdict"] for one in door.record()["comparisons"]}
+    assert command("runs=s", "metric=null", "hydra.run.dir=out") == 0
+    told = dict(zip(command.record()["metrics"], command.record()["conclusions"], strict=True))
+    verdicts = {one["metric"]: one["verdict"] for one in command.record()["comparisons"]}
     assert verdicts["auroc"] == "undefined" != verdicts["specificity"]
     assert noted([told["specificity"]], "specificity", "3") and noted([told["brier"]], "Brier score", "3")
-    assert "malignant (0)" in door.page()
+    assert "malignant (0)" in command.page()
 
 
-def test_tables_without_a_row_say_nothing(door, tmp_path):
+def test_tables_without_a_row_say_nothing(command, tmp_path):
     for name in ("x.csv", "y.csv"):
         table().iloc[:0].to_csv(tmp_path / name, index=False)
-    assert door("runs=x.csv,y.csv", "positive_class=malignant", "metric=null", "hydra.run.dir=out") == 0
-    assert {one["verdict"] for one in door.record()["comparisons"]} == {"undefined"}
+    assert command("runs=x.csv,y.csv", "positive_class=malignant", "metric=null", "hydra.run.dir=out") == 0
+    assert {one["verdict"] for one in command.record()["comparisons"]} == {"undefined"}
 
 
 # --- other splits, and what cannot be compared
 
 
-def test_p09_val_is_compared_with_its_caution(door, tmp_path):
+def test_p09_val_is_compared_with_its_caution(command, tmp_path):
     for name, seed in (("a", 1), ("b", 2), ("c", 3)):
         make_run(tmp_path / "s" / name, table(1.5, seed, split="val"))
-    assert door("runs=[s/a,s/b]", "split=val", "hydra.run.dir=out") == 0
-    assert TOOK_PART["val"] in door.record()["conclusions"][0] and TOOK_PART["val"] in door.page()
-    assert door("runs=s", "split=val", "hydra.run.dir=three") == 0
-    assert TOOK_PART["val"] in door.page("three") and TOOK_PART["val"] in door.out
+    assert command("runs=[s/a,s/b]", "split=val", "hydra.run.dir=out") == 0
+    assert TOOK_PART["val"] in command.record()["conclusions"][0] and TOOK_PART["val"] in command.page()
+    assert command("runs=s", "split=val", "hydra.run.dir=three") == 0
+    assert TOOK_PART["val"] in command.page("three") and TOOK_PART["val"] in command.out
 
 
-def test_runs_that_were_not_evaluated_show_the_commands_to_type(door, pair, tmp_path):
+def test_runs_that_were_not_evaluated_show_the_commands_to_type(command, pair, tmp_path):
     make_run(tmp_path / "runs" / "odd run", table(split="val"))
-    error = door.refuses("not_evaluated", ("1", "3", "test", "val"), "runs=runs")
+    error = command.refuses("not_evaluated", ("1", "3", "test", "val"), "runs=runs")
     (line,) = [line for line in error.splitlines() if "medcls.evaluate" in line]
     words = shlex.split(line)
     assert words[:3] == ["python", "-m", "medcls.evaluate"] and words[-1] == "split=test"
-    assert not (door.home / "comparisons").exists()
+    assert not (command.home / "comparisons").exists()
 
 
 def other_images(rows):
@@ -363,26 +363,26 @@ def other_groups(rows):
         (other_groups, "rows_disagree", ("120", "group", "'0000.png'", "'one'")),
     ],
 )
-def test_what_cannot_be_paired_is_refused_and_leaves_nothing(door, tmp_path, change, kind, names):
+def test_what_cannot_be_paired_is_refused_and_leaves_nothing(command, tmp_path, change, kind, names):
     make_run(tmp_path / "s" / "a", table(1.5, 1))
     make_run(tmp_path / "s" / "b", change(table(1.5, 2)))
-    door.refuses(kind, names, "runs=s")
-    assert sorted(path.name for path in door.home.iterdir()) == ["s"]
+    command.refuses(kind, names, "runs=s")
+    assert sorted(path.name for path in command.home.iterdir()) == ["s"]
 
 
-def test_runs_of_different_seeds_are_sorted_by_what_they_share(door, tmp_path):
+def test_runs_of_different_seeds_are_sorted_by_what_they_share(command, tmp_path):
     for k in range(4):
         rows = table(1.5, k)
         make_run(tmp_path / "s" / str(k), rows.iloc[:100] if k % 2 else rows.iloc[10:])
     names = ("110 images: run 0, run 2", "100 images: run 1, run 3", "run 0", "run 1", " 90")
-    door.refuses("different_images", names, "runs=s")
+    command.refuses("different_images", names, "runs=s")
 
 
-def test_one_split_is_compared_at_a_time(door, tmp_path):
+def test_one_split_is_compared_at_a_time(command, tmp_path):
     table(1.5, 1, split="val").to_csv(tmp_path / "a.csv", index=False)
     table(1.5, 2, split="test").to_csv(tmp_path / "b.csv", index=False)
     names = ("val", "a.csv", "test", "b.csv")
-    door.refuses("different_splits", names, "runs=[a.csv,b.csv]", "positive_class=malignant")
+    command.refuses("different_splits", names, "runs=[a.csv,b.csv]", "positive_class=malignant")
 
 
 @pytest.mark.parametrize(
@@ -422,63 +422,63 @@ def test_one_split_is_compared_at_a_time(door, tmp_path):
         (("runs=runs", "split=../x"), "bad_value", ("split", "'../x'")),
     ],
 )
-def test_bad_input_is_answered_in_a_sentence_and_leaves_nothing(door, pair, arguments, kind, names):
-    door.refuses(kind, names, *arguments)
-    assert sorted(path.name for path in door.home.iterdir()) == ["runs"]
+def test_bad_input_is_answered_in_a_sentence_and_leaves_nothing(command, pair, arguments, kind, names):
+    command.refuses(kind, names, *arguments)
+    assert sorted(path.name for path in command.home.iterdir()) == ["runs"]
 
 
-def test_an_unknown_setting_is_named_and_leaves_nothing(door, pair):
-    assert door("runs=runs", "splt=val") == 2
-    assert "splt" in door.err
-    assert sorted(path.name for path in door.home.iterdir()) == ["runs"]
+def test_an_unknown_setting_is_named_and_leaves_nothing(command, pair):
+    assert command("runs=runs", "splt=val") == 2
+    assert "splt" in command.err
+    assert sorted(path.name for path in command.home.iterdir()) == ["runs"]
 
 
 @pytest.mark.parametrize("content", ["{", "[1]", '{"operating_point": {"policy": 1}}', "{}"])
-def test_damaged_policies_are_named(door, pair, content):
+def test_damaged_policies_are_named(command, pair, content):
     (pair[0] / "policies.json").write_text(content)
-    door.refuses("damaged_operating_point", ("breast-large-20260101/policies.json",), "runs=runs")
+    command.refuses("damaged_operating_point", ("breast-large-20260101/policies.json",), "runs=runs")
 
 
 @pytest.mark.parametrize("content", ["a: [", "- 1\n", "text"])
-def test_a_damaged_configuration_is_named(door, pair, content):
+def test_a_damaged_configuration_is_named(command, pair, content):
     (pair[0] / "config.yaml").write_text(content)
-    door.refuses("damaged_configuration", ("breast-large-20260101/config.yaml",), "runs=runs")
+    command.refuses("damaged_configuration", ("breast-large-20260101/config.yaml",), "runs=runs")
 
 
-def test_a_folder_with_a_comparison_is_not_written_over(door, pair):
-    assert door("runs=runs", "hydra.run.dir=out") == 0
-    before = door.page()
-    names = (str(door.home / "out"), "hydra.run.dir")
-    door.refuses("folder_taken", names, "runs=runs", "metric=accuracy", "hydra.run.dir=out")
-    assert door.page() == before
+def test_a_folder_with_a_comparison_is_not_written_over(command, pair):
+    assert command("runs=runs", "hydra.run.dir=out") == 0
+    before = command.page()
+    names = (str(command.home / "out"), "hydra.run.dir")
+    command.refuses("folder_taken", names, "runs=runs", "metric=accuracy", "hydra.run.dir=out")
+    assert command.page() == before
 
 
 # --- a margin, and several metrics
 
 
-def test_a_margin_is_asked_of_the_first_against_the_second(door, pair):
+def test_a_margin_is_asked_of_the_first_against_the_second(command, pair):
     runs = "runs=[runs/breast-large-20260101,runs/breast-small-20260102]"
-    assert door(runs, "margin=0.05", "metric=[auroc,brier]", "hydra.run.dir=out") == 0
-    held = door.record()["against_margin"]
+    assert command(runs, "margin=0.05", "metric=[auroc,brier]", "hydra.run.dir=out") == 0
+    held = command.record()["against_margin"]
     assert [one["metric"] for one in held] == ["auroc", "brier"]
     assert (held[0]["a"], held[0]["b"], held[0]["verdict"]) == ("large", "small", "not_inferior")
-    assert all(held[0]["sentence"] in text for text in (door.out, door.page()))
-    assert door.record()["settings"]["margin"] == 0.05
+    assert all(held[0]["sentence"] in text for text in (command.out, command.page()))
+    assert command.record()["settings"]["margin"] == 0.05
     turned = "runs=[runs/breast-small-20260102,runs/breast-large-20260101]"
-    assert door(turned, "margin=0.05", "hydra.run.dir=turned") == 0
-    (held,) = door.record("turned")["against_margin"]
+    assert command(turned, "margin=0.05", "hydra.run.dir=turned") == 0
+    (held,) = command.record("turned")["against_margin"]
     assert (held["a"], held["b"], held["verdict"]) == ("small", "large", "inferior")
 
 
-def test_a_margin_with_more_than_two_is_refused(door, tmp_path):
+def test_a_margin_with_more_than_two_is_refused(command, tmp_path):
     for k in range(3):
         make_run(tmp_path / "s" / str(k), table(1.0, k))
-    door.refuses("not_two_runs", ("margin=0.05", "3", "run 0, run 1, run 2"), "runs=s", "margin=0.05")
+    command.refuses("not_two_runs", ("margin=0.05", "3", "run 0, run 1, run 2"), "runs=s", "margin=0.05")
 
 
-def test_a_net_benefit_is_compared_where_a_person_would_act(door, pair):
-    assert door("runs=runs", "metric=null", "threshold_probability=0.1", "hydra.run.dir=out") == 0
-    record = door.record()
+def test_a_net_benefit_is_compared_where_a_person_would_act(command, pair):
+    assert command("runs=runs", "metric=null", "threshold_probability=0.1", "hydra.run.dir=out") == 0
+    record = command.record()
     assert record["metrics"][-1] == "net_benefit"
     own = record["classifiers"][0]["figures"][-1]
     rows = read_csv(pair[0] / "predictions" / "test.csv", "malignant")
@@ -487,22 +487,22 @@ def test_a_net_benefit_is_compared_where_a_person_would_act(door, pair):
     assert noted(record["notes"], "0.1")
 
 
-def test_two_runs_with_the_same_answers_are_said_to_have_them(door, tmp_path):
+def test_two_runs_with_the_same_answers_are_said_to_have_them(command, tmp_path):
     for k in range(2):
         make_run(tmp_path / "s" / f"m{k}", table(1.5, 1, checkpoint=f"weights{k}"))
-    assert door("runs=s", "metric=[auroc,brier]", "margin=0.05", "hydra.run.dir=out") == 0
-    assert noted(door.record()["notes"], "m0", "m1")
-    assert {one["verdict"] for one in door.record()["comparisons"]} == {"undecided"}
+    assert command("runs=s", "metric=[auroc,brier]", "margin=0.05", "hydra.run.dir=out") == 0
+    assert noted(command.record()["notes"], "m0", "m1")
+    assert {one["verdict"] for one in command.record()["comparisons"]} == {"undecided"}
 
 
-def test_two_seeds_of_the_same_settings_are_said_to_be_that(door, tmp_path):
+def test_two_seeds_of_the_same_settings_are_said_to_be_that(command, tmp_path):
     for k in range(2):
         make_run(tmp_path / "seeds" / f"m{k}", table(1.5, k), seed=k, model={"name": "m"})
         make_run(tmp_path / "models" / f"m{k}", table(1.5, k))
-    assert door("runs=seeds", "hydra.run.dir=out") == 0
-    assert noted(door.record()["notes"], "cross_validations")
-    assert door("runs=models", "hydra.run.dir=others") == 0
-    assert not noted(door.record("others")["notes"], "cross_validations")
+    assert command("runs=seeds", "hydra.run.dir=out") == 0
+    assert noted(command.record()["notes"], "cross_validations")
+    assert command("runs=models", "hydra.run.dir=others") == 0
+    assert not noted(command.record("others")["notes"], "cross_validations")
 
 
 # --- whole cross-validations
@@ -525,50 +525,50 @@ def make_folds(folder: Path, lift: float, noise: int, seeds=(0,), given=False, *
     return folder
 
 
-def test_cross_validations_are_compared_fold_by_fold(door, tmp_path):
+def test_cross_validations_are_compared_fold_by_fold(command, tmp_path):
     make_folds(tmp_path / "sweep-large", 2.5, 1, (0, 1), model={"name": "large"})
     make_folds(tmp_path / "sweep-small", 0.5, 2, (0, 1), model={"name": "small"})
-    assert door("cross_validations=[sweep-large,sweep-small]", "hydra.run.dir=out") == 0
-    record = door.record()
+    assert command("cross_validations=[sweep-large,sweep-small]", "hydra.run.dir=out") == 0
+    record = command.record()
     (sentence,) = record["conclusions"]
     assert noted([sentence], "8", "large", "small", "AUROC")
     assert [one["settings"] for one in record["cross_validations"]] == ["model=large", "model=small"]
     (told,) = record["comparisons"]
     assert told["correlation"] == pytest.approx(0.25) and told["freedom"] == 7 and told["verdict"] == "better"
     assert noted(record["notes"], "0.25")
-    for text in (" ".join(door.out.split()), door.page()):
+    for text in (" ".join(command.out.split()), command.page()):
         assert sentence in text and all(note in text for note in record["notes"])
-    assert {path.name for path in (door.home / "out").iterdir()} == {
+    assert {path.name for path in (command.home / "out").iterdir()} == {
         "comparison.json", "comparison.csv", "comparison.md", "compare.log",
     }  # fmt: skip
 
 
-def test_one_sweep_over_two_settings_holds_two_cross_validations(door, tmp_path):
+def test_one_sweep_over_two_settings_holds_two_cross_validations(command, tmp_path):
     (tmp_path / "sweep").mkdir()
     for number, name in enumerate(("large", "small")):
         make_folds(tmp_path / name, 1.5, number, given=True, model={"name": name})
         for run in list((tmp_path / name).iterdir()):
             run.rename(tmp_path / "sweep" / f"{number}{run.name}")
-    assert door("cross_validations=sweep", "hydra.run.dir=out") == 0
-    assert [one["name"] for one in door.record()["cross_validations"]] == ["model=large", "model=small"]
-    assert door.record()["comparisons"][0]["verdict"] == "undecided"
+    assert command("cross_validations=sweep", "hydra.run.dir=out") == 0
+    assert [one["name"] for one in command.record()["cross_validations"]] == ["model=large", "model=small"]
+    assert command.record()["comparisons"][0]["verdict"] == "undecided"
 
 
-def test_one_cross_validation_has_nothing_to_be_compared_with(door, tmp_path):
+def test_one_cross_validation_has_nothing_to_be_compared_with(command, tmp_path):
     make_folds(tmp_path / "sweep", 1.0, 0, (0, 1))
-    door.refuses("too_few_runs", ("sweep", "cross_validations="), "cross_validations=sweep")
+    command.refuses("too_few_runs", ("sweep", "cross_validations="), "cross_validations=sweep")
     # The same settings twice are two ways of training that happen to be the same.
     make_folds(tmp_path / "again", 1.0, 1, (0, 1))
-    assert door("cross_validations=[sweep,again]") == 0
+    assert command("cross_validations=[sweep,again]") == 0
 
 
-def test_folds_that_were_not_evaluated_show_the_commands_to_type(door, tmp_path):
+def test_folds_that_were_not_evaluated_show_the_commands_to_type(command, tmp_path):
     for name, noise in (("a", 0), ("b", 1)):
         make_folds(tmp_path / name, 1.0, noise, given=name == "b")
     for run in ("a/00", "b/01"):
         (csv,) = (tmp_path / run / "predictions").iterdir()
         csv.unlink()
-    error = door.refuses("not_evaluated", ("2", "evaluate_test=true"), "cross_validations=[a,b]")
+    error = command.refuses("not_evaluated", ("2", "evaluate_test=true"), "cross_validations=[a,b]")
     typed = [shlex.split(line)[3:] for line in error.splitlines() if "medcls.evaluate" in line]
     assert typed == [["run='a/00'", "split=test"], ["run='b/01'", "split=held_out"]]
 
@@ -583,30 +583,30 @@ def test_folds_that_were_not_evaluated_show_the_commands_to_type(door, tmp_path)
         (lambda run: (run / "config.yaml").write_text("positive_class: malignant\n"), ("a/00", "config.yaml", "seed")),
     ],
 )
-def test_a_run_that_says_too_little_of_itself_is_no_fold(door, tmp_path, spoil, names):
+def test_a_run_that_says_too_little_of_itself_is_no_fold(command, tmp_path, spoil, names):
     for name, noise in (("a", 0), ("b", 1)):
         make_folds(tmp_path / name, 1.0, noise)
         for run in (tmp_path / name).iterdir():
             spoil(run)
-    door.refuses("no_fold", names, "cross_validations=[a,b]")
+    command.refuses("no_fold", names, "cross_validations=[a,b]")
 
 
 # --- names
 
 
 @pytest.mark.parametrize("form", ["runs=[{0},{1}]", "runs={0},{1}", "runs=[{0}, {1}]"])
-def test_folders_are_named_as_typed(door, tmp_path, form):
+def test_folders_are_named_as_typed(command, tmp_path, form):
     for name, seed in (("乳腺 癌/(a=1)", 1), ("乳腺 癌/b|<i>", 2)):
         make_run(tmp_path / name, table(1.5, seed))
-    assert door(form.format("乳腺 癌/(a=1)", "乳腺 癌/b|<i>"), "hydra.run.dir=out") == 0
-    assert [one["name"] for one in door.record()["classifiers"]] == ["(a=1)", "b|<i>"]
-    assert "b\\|\\<i>" in door.page() and "<i>" not in door.page().replace("\\<i>", "").split("    python")[0]
+    assert command(form.format("乳腺 癌/(a=1)", "乳腺 癌/b|<i>"), "hydra.run.dir=out") == 0
+    assert [one["name"] for one in command.record()["classifiers"]] == ["(a=1)", "b|<i>"]
+    assert "b\\|\\<i>" in command.page() and "<i>" not in command.page().replace("\\<i>", "").split("    python")[0]
 
 
-def test_a_comma_in_a_name_is_quoted(door, tmp_path):
+def test_a_comma_in_a_name_is_quoted(command, tmp_path):
     make_run(tmp_path / "a,b", table(1.5, 1))
     make_run(tmp_path / "c", table(1.5, 2))
-    assert door("runs=['a,b','c']") == 0
+    assert command("runs=['a,b','c']") == 0
 
 
 @pytest.mark.parametrize(
@@ -646,26 +646,26 @@ def test_settings_that_differ_are_told_by_name():
     assert differences(many)[0].endswith("key5=0 and 3 more")
 
 
-def test_p52_classes_of_few_images_are_named(door, tmp_path):
+def test_p52_classes_of_few_images_are_named(command, tmp_path):
     for name, seed in (("a", 1), ("b", 2)):
         make_run(tmp_path / "s" / name, table(1.5, seed).iloc[:50])
-    assert door("runs=s", "hydra.run.dir=out") == 0
-    assert noted(door.record()["notes"], "30", "benign (25), malignant (25")
+    assert command("runs=s", "hydra.run.dir=out") == 0
+    assert noted(command.record()["notes"], "30", "benign (25), malignant (25")
 
 
-def test_synthetic_images_are_stamped(door, tmp_path):
+def test_synthetic_images_are_stamped(command, tmp_path):
     for name, seed in (("a", 1), ("b", 2)):
-        make_run(tmp_path / "s" / name, table(1.5, seed).assign(stamp="SYNTHETIC: not patients"))
-    assert door("runs=s", "hydra.run.dir=out") == 0
-    assert "SYNTHETIC: not patients" in door.out and "**SYNTHETIC: not patients**" in door.page()
-    assert door.record()["stamps"] == ["SYNTHETIC: not patients"]
+        make_run(tmp_path / "s" / name, table(1.5, seed).assign(watermark="SYNTHETIC: not patients"))
+    assert command("runs=s", "hydra.run.dir=out") == 0
+    assert "SYNTHETIC: not patients" in command.out and "**SYNTHETIC: not patients**" in command.page()
+    assert command.record()["stamps"] == ["SYNTHETIC: not patients"]
 
 
-def test_the_same_weights_twice_are_noticed(door, tmp_path):
+def test_the_same_weights_twice_are_noticed(command, tmp_path):
     for name in ("a", "b"):
         make_run(tmp_path / "s" / name, table(1.5, 1))
-    assert door("runs=s") == 0
-    assert "a, b" in door.out and noted([line for line in door.out.splitlines() if "a, b" in line], "hash1")
+    assert command("runs=s") == 0
+    assert "a, b" in command.out and noted([line for line in command.out.splitlines() if "a, b" in line], "hash1")
 
 
 # --- from a shell

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from doors import FAST, run_door
+from entry_points import FAST, run_main
 from PIL import Image
 from refusals import noted
 
@@ -66,7 +66,7 @@ def leaking(tmp_path_factory: pytest.TempPathFactory, _own_places: None) -> Path
         ("taken_out", ("data.keep_near_copies_together=true",)),
         ("exact", (f"data.root={base}/duplicates",)),
     ):
-        run_door(train.main, *ONE_EPOCH, f"data.root={root}", *settings, f"hydra.run.dir={base}/{name}")
+        run_main(train.main, *ONE_EPOCH, f"data.root={root}", *settings, f"hydra.run.dir={base}/{name}")
     return base
 
 
@@ -89,12 +89,12 @@ def test_p02_what_was_taken_out_of_training_is_a_note(leaking, name):
 
 
 def test_compare_says_it_before_it_calls_a_run_better(leaking, tmp_path, capsys):
-    run_door(compare.main, f"runs=[{leaking}/left,{leaking}/taken_out]", f"hydra.run.dir={tmp_path}/one")
+    run_main(compare.main, f"runs=[{leaking}/left,{leaking}/taken_out]", f"hydra.run.dir={tmp_path}/one")
     (caution,) = json.loads((tmp_path / "one" / "comparison.json").read_text(encoding="utf-8"))["cautions"]
     assert noted([caution], "left", "of 24")
     page = (tmp_path / "one" / "comparison.md").read_text(encoding="utf-8")
     assert page.index(caution) < page.index("auroc" if "auroc" in page else "AUROC")
-    run_door(compare.main, f"runs=[{leaking}/exact,{leaking}/taken_out]", f"hydra.run.dir={tmp_path}/two")
+    run_main(compare.main, f"runs=[{leaking}/exact,{leaking}/taken_out]", f"hydra.run.dir={tmp_path}/two")
     assert json.loads((tmp_path / "two" / "comparison.json").read_text(encoding="utf-8"))["cautions"] == []
 
 
@@ -107,7 +107,7 @@ def twins(tmp_path_factory: pytest.TempPathFactory, _own_places: None) -> Path:
         save(base / "images" / label / f"{number:03d}.png", texture(number))
         save(base / "images" / label / f"{number:03d}_again.png", 0.95 * texture(number) + 8)
     settings = (f"data.root={base}/images", "data.keep_near_copies_together=true", "evaluate_test=true")
-    run_door(train.main, *ONE_EPOCH, *settings, f"hydra.run.dir={base}/run")
+    run_main(train.main, *ONE_EPOCH, *settings, f"hydra.run.dir={base}/run")
     return base / "run"
 
 
@@ -131,15 +131,15 @@ def test_twins_kept_together_are_resampled_together_and_counted_once(twins, tmp_
     assert noted(opening(twins / "report.md").splitlines(), "32 images", "16")
     assert "8 of ill" in report  # fewer than 30 cases
     # The same from the run, from its table, and, by rows, from a table that knows nothing of it.
-    run_door(evaluate.main, f"run={twins}", f"hydra.run.dir={tmp_path}/again", "operating_point=youden")
-    run_door(evaluate.main, f"predictions={twins}/predictions/test.csv", "positive_class=ill",
+    run_main(evaluate.main, f"run={twins}", f"hydra.run.dir={tmp_path}/again", "operating_point=youden")
+    run_main(evaluate.main, f"predictions={twins}/predictions/test.csv", "positive_class=ill",
              f"hydra.run.dir={tmp_path}/table")  # fmt: skip
     shutil.copytree(twins, tmp_path / "old")
     for file in ("manifest.csv", "predictions/test.csv", "predictions/val.csv"):
         pd.read_csv(twins / file, dtype=str, keep_default_na=False).drop(columns="kept_together").to_csv(
             tmp_path / "old" / file, index=False
         )
-    run_door(evaluate.main, f"run={tmp_path}/old")
+    run_main(evaluate.main, f"run={tmp_path}/old")
     expected = the_interval(judged, "auroc")
     assert the_interval(read(tmp_path / "again"), "auroc") == expected
     assert the_interval(read(tmp_path / "table"), "auroc") == expected

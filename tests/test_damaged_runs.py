@@ -17,7 +17,7 @@ from medcls.cli.building import build_network
 from medcls.cli.opened_runs import open_run
 from medcls.data.manifest import fingerprint, read_rows
 from medcls.errors import MedclsError
-from medcls.evaluation.policies import fit_policies
+from medcls.evaluation.decision_rules import fit_decision_rules
 from medcls.evaluation.predictions import from_logits, read_csv
 from medcls.inference.load import load, weights_hash
 from medcls.learning.checkpoints import AtomicCheckpointIO
@@ -145,7 +145,7 @@ def test_p15_whatever_calibrated_them_probabilities_agree_with_their_logits(fini
         table = from_logits(rows, np.arange(200), logits, names, "a" if classes == 2 else None, "0" * 16)
         for one in (
             table,
-            fit_policies(table, "fixed=0.5" if classes == 2 else "youden", calibrate=calibrate).calibrate(table),
+            fit_decision_rules(table, "fixed=0.5" if classes == 2 else "youden", calibrate=calibrate).calibrate(table),
         ):
             one.write_csv(tmp_path / "val.csv")
             assert read_csv(tmp_path / "val.csv", table.positive).rows.equals(one.rows)

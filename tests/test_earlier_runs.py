@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from doors import run_door
+from entry_points import run_main
 
 from medcls import compare, evaluate, train
 
@@ -90,33 +90,33 @@ def test_there_is_one():
 def test_it_is_evaluated_to_the_same_numbers(here):
     kept = shutil.copytree(here / "run", here / "kept")
     shutil.rmtree(here / "run" / "predictions")
-    run_door(evaluate.main, f"run={here}/run", "resamples=100")
+    run_main(evaluate.main, f"run={here}/run", "resamples=100")
     same_tables(here / "run", kept, rel=1e-5, checkpoint=True)
     same(metrics_of(here / "run"), today(metrics_of(kept)), rel=1e-5)
 
 
 def test_it_is_compared_and_started_from(here, tmp_path):
     settings = yaml.safe_load((here / "made_by.yaml").read_text(encoding="utf-8"))
-    run_door(
+    run_main(
         train.main, *settings, f"data.root={here}/images", f"data.locked_test={here}/run/manifest.csv",
         f"model.weights={here}/run", f"hydra.run.dir={tmp_path}/next",
     )  # fmt: skip
     account = json.loads((tmp_path / "next" / "weights.json").read_text(encoding="utf-8"))
     assert account["source"] == f"{here}/run"
-    run_door(compare.main, f"runs=[{here}/run,{tmp_path}/next]", "resamples=100", f"hydra.run.dir={tmp_path}/compared")
+    run_main(compare.main, f"runs=[{here}/run,{tmp_path}/next]", "resamples=100", f"hydra.run.dir={tmp_path}/compared")
     assert (tmp_path / "compared" / "comparison.md").is_file()
 
 
 def test_it_is_trained_on(here):
     before = yaml.safe_load((here / "run" / "config.yaml").read_text(encoding="utf-8"))["trainer"]["max_epochs"]
-    run_door(train.main, f"resume={here}/run", f"trainer.max_epochs={before + 1}")
+    run_main(train.main, f"resume={here}/run", f"trainer.max_epochs={before + 1}")
     log = pd.read_csv(sorted((here / "run" / "logs").glob("version_*/metrics.csv"))[-1])
     assert log["epoch"].max() == before
 
 
 def test_the_same_training_gives_the_same_tables(here, tmp_path):
     settings = yaml.safe_load((here / "made_by.yaml").read_text(encoding="utf-8"))
-    run_door(train.main, *settings, f"data.root={here}/images", f"hydra.run.dir={tmp_path}/again")
+    run_main(train.main, *settings, f"data.root={here}/images", f"hydra.run.dir={tmp_path}/again")
     again, kept = tmp_path / "again", here / "run"
     assert (again / "manifest.csv").read_text(encoding="utf-8") == (kept / "manifest.csv").read_text(encoding="utf-8")
     assert (again / "splits.csv").read_text(encoding="utf-8") == (kept / "splits.csv").read_text(encoding="utf-8")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from _pytest.mark.structures import ParameterSet
-from doors import FAST, run_door
+from entry_points import FAST, run_main
 from omegaconf import DictConfig, OmegaConf
 from refusals import logged, noted, refused, refused_command, rules
 
@@ -26,7 +26,7 @@ from medcls.errors import MedclsError
 from medcls.inference.load import weights_hash
 from medcls.models.weights import read_state
 from medcls.runs.run_folder import RunFolder
-from medcls.workflow import pictures, reporting
+from medcls.workflow import training_plots as pictures, reporting
 from medcls.workflow.resuming import is_scored
 
 NO_SPACE = "No space left on device"
@@ -153,7 +153,7 @@ def test_the_command_that_goes_on_works_and_may_fail_itself(run, monkeypatch, ca
     if "predict" not in stage:
         assert "predictions/test.csv" in said
         assert shlex.split(goes_on(said))[2:] == command[2:]
-    run_door(evaluate.main, *command[3:])
+    run_main(evaluate.main, *command[3:])
     for name in (*JUDGED, "report.html", "report.md"):
         assert (run / name).exists()
 
@@ -216,7 +216,7 @@ def test_an_evaluation_elsewhere_keeps_its_predictions_and_can_be_made_again_in_
     assert code == 1 and "predictions/test.csv" in said
     assert (tmp_path / "views" / "predictions" / "test.csv").exists()
     assert not (run / "predictions").exists()
-    run_door(evaluate.main, *arguments)
+    run_main(evaluate.main, *arguments)
     assert (tmp_path / "views" / "report.html").exists()
 
 
@@ -230,14 +230,14 @@ def test_fewer_epochs_than_a_run_has_behind_it_are_refused_and_a_plain_resume_st
     refused_command("fewer_epochs", names, train.main, f"resume={run}", "trainer.max_epochs=1")
     assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
     # There is nothing to do, and nothing is done: test is not read once more.
-    run_door(train.main, f"resume={run}")
+    run_main(train.main, f"resume={run}")
     assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
     # An evaluation of another checkpoint, or one whose report was not written any more, is made.
     told = (run / "metrics.json").read_text(encoding="utf-8")
     (run / "metrics.json").write_text(told.replace('"checkpoint": "', '"checkpoint": "0'), encoding="utf-8")
     (run / "report.html").write_text("older", encoding="utf-8")
     monkeypatch.setattr("lightning.Trainer.fit", failing(AssertionError("it trains")))
-    run_door(train.main, f"resume={run}")
+    run_main(train.main, f"resume={run}")
     assert (run / "metrics.json").read_text(encoding="utf-8") == told
     assert (run / "report.html").read_text(encoding="utf-8") != "older"
 
@@ -266,7 +266,7 @@ def test_a_run_stopped_in_its_first_epoch_is_started_over_by_the_same_command(
     shutil.copy(finished / "checkpoints" / "best.ckpt", run / "checkpoints" / "best.ckpt")
     names = (str(run), "checkpoints/best.ckpt", "last.ckpt", "hydra.run.dir")
     refused_command("folder_taken", names, train.main, *command, "seed=1")
-    run_door(train.main, *command)
+    run_main(train.main, *command)
     assert not any(half.exists() for half in halves)
     assert (run / "report.html").exists()
     assert "started_over" in rules(caplog)
@@ -304,13 +304,13 @@ def test_half_written_files_are_swept_only_where_nobody_else_can_be_writing(tmp_
 @pytest.mark.slow
 def test_what_early_stopping_ended_is_not_trained_on_by_a_resume(folder, tmp_path, monkeypatch, caplog):
     root = folder({"a": 20, "b": 20})
-    run_door(
+    run_main(
         train.main, *FAST, f"data.root={root}", "positive_class=a", "trainer.max_epochs=9", "early_stopping=1",
         "optimizer.lr=0", "resamples=100", f"hydra.run.dir={tmp_path}/run",
     )  # fmt: skip
     (tmp_path / "run" / "report.html").unlink()
     monkeypatch.setattr("lightning.Trainer.fit", failing(AssertionError("it trains")))
-    run_door(train.main, f"resume={tmp_path}/run")
+    run_main(train.main, f"resume={tmp_path}/run")
     assert (tmp_path / "run" / "report.html").exists()
     told = logged(caplog, "stopped_early")
     assert len(told) == 2 and all(noted([one], "2", "1", "val/auroc", "early_stopping=1") for one in told)
@@ -366,7 +366,7 @@ def test_the_log_that_a_kill_left_does_not_stop_a_run_after_its_training(run, le
     history = pictures.read_history(run / "logs")
     assert set(history["epoch"].dropna()) == {0, 1, 2} and history["val/loss"].notna().sum() == 3
     if not left:  # what a run makes of it hangs on what was read alone
-        run_door(train.main, f"resume={run}")
+        run_main(train.main, f"resume={run}")
         assert (run / "report.html").exists()
 
 
@@ -407,7 +407,7 @@ def test_a_full_disk_is_said_with_the_file_and_without_a_stack_trace(run, monkey
 def test_a_log_that_cannot_be_written_any_more_ends_no_run(run, monkeypatch, capsys):
     monkeypatch.setattr("medcls.workflow.reporting.draw", lambda *_, **__: [])
     monkeypatch.setattr("medcls.runs.run_folder.LogFile.flush", failing(OSError(errno.ENOSPC, NO_SPACE)))
-    run_door(evaluate.main, f"run={run}")
+    run_main(evaluate.main, f"run={run}")
     said = capsys.readouterr()
     assert " ".join(said.out.split()).count(f"[Errno {errno.ENOSPC}] {NO_SPACE}") == 1
     assert "Logging error" not in said.err and (run / "report.html").exists()
@@ -515,7 +515,7 @@ def test_a_run_of_an_earlier_version_is_read_with_the_settings_it_went_by(finish
     assert own.exact_batch_norm is False, "there was none"
     assert own.data.frame == 0 and own.data.views is None and own.schedule.learning_rate_multipliers == {}
     assert own.data.augmentation == cfg.data.augmentation and own.data.source == cfg.data.source
-    reporting.Telling.read(OmegaConf.to_container(own))
+    reporting.ReportSettings.read(OmegaConf.to_container(own))
 
 
 def test_a_resumed_run_keeps_the_splits_that_it_began_with(folder, tmp_path):

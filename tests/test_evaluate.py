@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 import torch
 import yaml
-from doors import FAST, run_door
+from entry_points import FAST, run_main
 from refusals import logged, noted, refused_command
 
 from medcls import evaluate, train
@@ -56,7 +56,7 @@ def metrics(folder: Path) -> dict:
 @pytest.mark.slow
 def test_in_16_bits_what_it_changes_is_told_and_the_run_keeps_its_exact_results(finished, capsys):
     before = (finished / "predictions" / "test.csv").read_bytes()
-    run_door(evaluate.main, f"run={finished}", "precision=bf16", "resamples=100", "hydra.run.dir=near")
+    run_main(evaluate.main, f"run={finished}", "precision=bf16", "resamples=100", "hydra.run.dir=near")
     said = capsys.readouterr().out
     assert noted(said.splitlines(), "bf16", "12") and noted([" ".join(said.split())], "bf16", "exact", "of 12")
     assert (finished / "predictions" / "test.csv").read_bytes() == before
@@ -64,15 +64,15 @@ def test_in_16_bits_what_it_changes_is_told_and_the_run_keeps_its_exact_results(
     assert exact["path"].tolist() == near["path"].tolist()
     difference = (exact["prob_得病"] - near["prob_得病"]).abs().max()
     assert 0 < difference < 0.1
-    (stamp,) = [one for one in metrics(Path("near"))["stamps"] if "bf16" in one]
-    assert stamp in (Path("near") / "report.html").read_text(encoding="utf-8")
+    (watermark,) = [one for one in metrics(Path("near"))["stamps"] if "bf16" in one]
+    assert watermark in (Path("near") / "report.html").read_text(encoding="utf-8")
 
 
 def test_a_run_is_evaluated_into_its_own_folder_as_training_left_it(run, finished):
     (run / "predictions" / "test.csv").unlink()
     (run / "predictions" / "test_at_stated_prevalence.csv").write_text("of an earlier evaluation")
     (run / "report.html").unlink()
-    run_door(evaluate.main, f"run={run}", "split=test")
+    run_main(evaluate.main, f"run={run}", "split=test")
     for name in ("predictions/test.csv", "predictions/val.csv", "policies.json"):
         assert (run / name).read_bytes() == (finished / name).read_bytes()
     now, then = metrics(run), metrics(finished)
@@ -84,11 +84,11 @@ def test_a_run_is_evaluated_into_its_own_folder_as_training_left_it(run, finishe
 
 @pytest.mark.slow
 def test_metric_sections_from_the_csv_equal_those_from_the_run_byte_for_byte(finished, tmp_path):
-    run_door(
+    run_main(
         evaluate.main, f"predictions={finished}/predictions/test.csv", "positive_class=得病",
         f"hydra.run.dir={tmp_path}/from_csv",
     )  # fmt: skip
-    run_door(
+    run_main(
         evaluate.main, f"predictions={finished}/predictions/test.csv", f"val={finished}/predictions/val.csv",
         "positive_class=得病", f"hydra.run.dir={tmp_path}/fitted",
     )  # fmt: skip
@@ -106,14 +106,14 @@ def test_a_table_alone_is_judged_at_a_threshold_that_says_it_was_not_fitted(tmp_
     table = pd.DataFrame({"path": [f"{n}.png" for n in range(80)], "label": label})
     table['prob_a, "b"'], table["prob_<script>alert(1)</script>"] = 1 - score, score
     table.to_csv(tmp_path / "other.csv", index=False)
-    run_door(
+    run_main(
         evaluate.main, f"predictions={tmp_path}/other.csv", "positive_class='<script>alert(1)</script>'",
         f"hydra.run.dir={tmp_path}/out",
     )  # fmt: skip
     page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
     assert "<script" not in page
     assert metrics(tmp_path / "out")["predictions"]["threshold_fitted"] is False
-    run_door(
+    run_main(
         evaluate.main, f"predictions={tmp_path}/other.csv", "positive_class='<script>alert(1)</script>'",
         "operating_point=fixed=0.3", f"hydra.run.dir={tmp_path}/fixed",
     )  # fmt: skip
@@ -123,7 +123,7 @@ def test_a_table_alone_is_judged_at_a_threshold_that_says_it_was_not_fitted(tmp_
 def test_a_mean_over_a_patients_images_needs_no_fit(tmp_path):
     table = pd.read_csv(other_tool(tmp_path / "table.csv"))
     table.assign(group=[f"p{row // 2}" for row in range(len(table))]).to_csv(tmp_path / "pairs.csv", index=False)
-    run_door(
+    run_main(
         evaluate.main, f"predictions={tmp_path}/pairs.csv", "positive_class=ill", "aggregate=mean", "resamples=100",
         f"hydra.run.dir={tmp_path}/out",
     )  # fmt: skip
@@ -214,7 +214,7 @@ def test_two_evaluations_at_once_have_a_folder_each(tmp_path):
 @pytest.mark.slow
 def test_another_operating_point_gets_a_folder_of_its_own(finished):
     before = (finished / "policies.json").read_bytes()
-    run_door(evaluate.main, f"run={finished}", "operating_point=specificity>=0.9")
+    run_main(evaluate.main, f"run={finished}", "operating_point=specificity>=0.9")
     assert (finished / "policies.json").read_bytes() == before
     (made,) = Path("evaluations").iterdir()
     point = json.loads((made / "policies.json").read_text(encoding="utf-8"))["operating_point"]
@@ -235,7 +235,7 @@ def changed_copy(finished: Path, to: Path, **settings: object) -> Path:
 @pytest.mark.slow
 def test_what_is_not_fitted_otherwise_is_as_the_run_had_it(finished, tmp_path):
     run = changed_copy(finished, tmp_path / "run", coverage=0.8)
-    run_door(evaluate.main, f"run={run}", "operating_point=f1", "resamples=100")
+    run_main(evaluate.main, f"run={run}", "operating_point=f1", "resamples=100")
     (made,) = Path("evaluations").iterdir()
     fitted = json.loads((made / "policies.json").read_text(encoding="utf-8"))
     assert fitted["conformal"]["coverage"] == 0.8 and fitted["operating_point"]["policy"] == "f1"
@@ -263,7 +263,7 @@ def test_more_than_two_classes_have_no_operating_point(tmp_path):
 
 @pytest.mark.slow
 def test_views_are_averaged_and_fitted_for_themselves_or_not_at_all(finished):
-    run_door(evaluate.main, f"run={finished}", "views=3")
+    run_main(evaluate.main, f"run={finished}", "views=3")
     (made,) = Path("evaluations").iterdir()
     table = pd.read_csv(made / "predictions" / "test.csv")
     alone = pd.read_csv(finished / "predictions" / "test.csv")
@@ -276,9 +276,9 @@ def test_views_are_averaged_and_fitted_for_themselves_or_not_at_all(finished):
 @pytest.mark.slow
 def test_what_16_bits_change_is_seen_on_the_same_views(finished, monkeypatch):
     seen = []
-    monkeypatch.setattr("medcls.cli.judged_with.HELD_AGAINST_EXACT", 5)
+    monkeypatch.setattr("medcls.cli.decision_rules.HELD_AGAINST_EXACT", 5)
     monkeypatch.setattr(reporting, "show_effect", lambda *given: seen.append(given))
-    run_door(evaluate.main, f"run={finished}", "views=3", "precision=bf16", "resamples=100")
+    run_main(evaluate.main, f"run={finished}", "views=3", "precision=bf16", "resamples=100")
     ((exact, near, _, how),) = seen
     assert how == "bf16"
     assert len(exact) == 5 and exact.rows["path"].tolist() == near.rows["path"].tolist()
@@ -296,7 +296,7 @@ def test_a_folder_that_holds_no_run_is_left_where_it_is(tmp_path):
 
 def test_another_site_is_judged_by_what_was_fitted_before(finished, folder, tmp_path):
     root = folder({"正常": 12, "得病": 9}, name="ward-of-a-colleague")
-    run_door(evaluate.main, f"run={finished}", "data=folder", f"data.root={root}", "report.paths=hidden")
+    run_main(evaluate.main, f"run={finished}", "data=folder", f"data.root={root}", "report.paths=hidden")
     (made,) = Path("evaluations").iterdir()
     assert (made / "policies.json").read_bytes() == (finished / "policies.json").read_bytes()
     for page in ("report.html", "report.md"):
@@ -315,7 +315,7 @@ def test_another_site_must_know_the_same_classes(finished, folder):
 @pytest.mark.slow
 def test_images_that_the_run_learned_from_are_counted_at_another_site(finished, tmp_path, caplog):
     root = shutil.copytree(finished.parent / "images", tmp_path / "elsewhere")
-    run_door(evaluate.main, f"run={finished}", f"data.root={root}")
+    run_main(evaluate.main, f"run={finished}", f"data.root={root}")
     learned = pd.read_csv(finished / "manifest.csv")["split"].isin(("train", "val")).sum()
     assert noted(logged(caplog, "images_of_the_training"), str(learned))
 
@@ -396,7 +396,7 @@ def test_a_damaged_run_folder_is_named_and_left_as_it_is(finished, tmp_path, fil
 @pytest.mark.slow
 def test_val_does_not_take_the_place_of_the_report_on_test(finished):
     before = (finished / "report.html").read_bytes()
-    run_door(evaluate.main, f"run={finished}", "split=val", "resamples=100")
+    run_main(evaluate.main, f"run={finished}", "split=val", "resamples=100")
     assert (finished / "report.html").read_bytes() == before
     (made,) = Path("evaluations").iterdir()
     assert list(metrics(made))[-1] == "val"
@@ -409,7 +409,7 @@ def test_p37_train_is_told_beside_val_and_as_no_test(finished, tmp_path, scored)
     if scored == "val":  # as a run of a sweep leaves it
         (run / "predictions" / "test.csv").unlink()
     before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
-    run_door(evaluate.main, f"run={run}", "split=train", "resamples=100")
+    run_main(evaluate.main, f"run={run}", "split=train", "resamples=100")
     assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
     (made,) = Path("evaluations").iterdir()
     told = metrics(made)
@@ -432,7 +432,7 @@ def test_images_that_have_changed_are_not_this_runs(finished, tmp_path, picture)
 def test_p53_each_reading_of_the_same_test_is_counted(finished, tmp_path, monkeypatch, caplog):
     monkeypatch.setenv("MEDCLS_STATE", str(tmp_path / "state"))
     for n in (1, 2):
-        run_door(
+        run_main(
             evaluate.main, f"predictions={finished}/predictions/test.csv", "positive_class=得病",
             f"hydra.run.dir={tmp_path}/{n}",
         )  # fmt: skip
@@ -445,11 +445,11 @@ def test_p53_each_reading_of_the_same_test_is_counted(finished, tmp_path, monkey
 @pytest.mark.slow
 def test_a_cross_validation_is_judged_out_of_fold_and_its_ensemble_on_test(tmp_path, folder):
     root = folder({"train/a": 40, "train/b": 40, "test/a": 12, "test/b": 12})
-    run_door(
+    run_main(
         train.main, "-m", *FAST, f"data.root={root}", "positive_class=b", "trainer.max_epochs=3",
         "data.folds=3", "data.fold=0,1,2", "data.calibration_fraction=0.2", f"hydra.sweep.dir={tmp_path}/sweep",
     )  # fmt: skip
-    run_door(evaluate.main, f"runs={tmp_path}/sweep", f"hydra.run.dir={tmp_path}/out")
+    run_main(evaluate.main, f"runs={tmp_path}/sweep", f"hydra.run.dir={tmp_path}/out")
     folds = pd.read_csv(tmp_path / "out" / "folds.csv")
     assert set(folds["fold"]) == {"0", "1", "2", "mean", "pooled"}
     table = pd.read_csv(tmp_path / "out" / "predictions" / "test.csv")
@@ -531,7 +531,7 @@ def test_a_table_with_other_marks_than_commas_is_told_so(tmp_path, mark):
 
 def test_a_split_of_medcls_is_known_however_it_is_spelled(tmp_path):
     table = other_tool(tmp_path / "table.csv", split=" TRAIN")
-    run_door(
+    run_main(
         evaluate.main, f"predictions={table}", "positive_class=ill", "resamples=100", f"hydra.run.dir={tmp_path}/out"
     )
     assert TOOK_PART["train"] in metrics(tmp_path / "out")["train"]["caption"]
@@ -550,7 +550,7 @@ def test_p42_hard_labels_of_a_tutorial_are_told_what_their_auc_is(tmp_path):
 
 def test_p50_a_class_without_a_case_is_undefined_with_its_reason(tmp_path):
     other_tool(tmp_path / "table.csv", label="ill")
-    run_door(evaluate.main, f"predictions={tmp_path}/table.csv", "positive_class=ill", f"hydra.run.dir={tmp_path}/out")
+    run_main(evaluate.main, f"predictions={tmp_path}/table.csv", "positive_class=ill", f"hydra.run.dir={tmp_path}/out")
     told = metrics(tmp_path / "out")["predictions"]
     assert told["values"]["auroc"] is None and told["values"]["specificity"] is None
     assert causes.no_image_but_of("ill") in told["reasons"]["auroc"]
@@ -567,7 +567,7 @@ def test_a_run_that_was_stopped_before_it_fitted_anything_is_brought_to_its_end(
     content = torch.load(best, weights_only=True)
     del content["medcls"]["policies"]
     torch.save(content, best)
-    run_door(evaluate.main, f"run={stopped}")
+    run_main(evaluate.main, f"run={stopped}")
     assert (stopped / "policies.json").read_bytes() == (finished / "policies.json").read_bytes()
     carried = torch.load(best, weights_only=True)["medcls"]["policies"]
     assert carried == json.loads((finished / "policies.json").read_text(encoding="utf-8"))

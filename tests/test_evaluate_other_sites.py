@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from doors import FAST, run_door
+from entry_points import FAST, run_main
 from PIL import Image
 from refusals import logged, noted, refused_command
 
@@ -35,7 +35,7 @@ def merged(tmp_path_factory) -> Path:
         for number in range(14):
             pixels = np.clip(draw.normal(level, 40, (20, 20, 3)), 0, 255).astype(np.uint8)
             Image.fromarray(pixels).save(base / "images" / name / f"{number:02d}.png")
-    run_door(
+    run_main(
         train.main, *FAST, f"data.root={base}/images", "positive_class=malignant", "trainer.max_epochs=1",
         "data.label_map={malignant: [malignant], other: [benign, normal]}", "data.exclude=[benign/00.png]",
         "resamples=100", f"hydra.run.dir={base}/run",
@@ -44,7 +44,7 @@ def merged(tmp_path_factory) -> Path:
 
 
 def judged(run: Path, root: Path, out: Path, *more: str) -> pd.DataFrame:
-    run_door(
+    run_main(
         evaluate.main, f"run={run}", "data=folder", f"data.root={root}", "resamples=100", f"hydra.run.dir={out}", *more
     )
     assert (out / "report.html").is_file() and (out / "report.md").is_file()
@@ -124,7 +124,7 @@ def test_the_frame_that_the_run_learned_from_is_the_frame_that_is_judged(tmp_pat
                 first.save(root / name / f"{number:02d}.tif", save_all=True, append_images=[second])
         return root
 
-    run_door(
+    run_main(
         train.main, *FAST, f"data.root={stacks(tmp_path / 'own', 1)}", "positive_class=b", "trainer.max_epochs=1",
         "data.frame=1", "resamples=100", f"hydra.run.dir={tmp_path}/run",
     )  # fmt: skip

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from doors import run_door
+from entry_points import run_main
 from made_sets import SMOKE, noise
 from omegaconf import OmegaConf
 from refusals import refused_command
@@ -46,18 +46,18 @@ def test_every_file_of_the_page_is_written():
 
 
 def test_a_network_a_source_and_a_loss_of_ones_own_train_to_the_report(study):
-    run_door(train.main, *typed("train"), *SMOKE)
+    run_main(train.main, *typed("train"), *SMOKE)
     table = pd.read_csv("runs/own/manifest.csv")
     assert set(table["label"]) == {"ill", "well"} and len(table) == 28
     # With a limitation rule and a plot of one's own.
-    run_door(evaluate.main, *typed("evaluate"), "resamples=100")
+    run_main(evaluate.main, *typed("evaluate"), "resamples=100")
     page = Path("runs/own/report.html").read_text(encoding="utf-8")
     assert "one hospital" in page and "Sorted probabilities" in page
     assert Path("runs/own/figures/sorted_probabilities_test.svg").is_file()
 
 
 def test_a_check_of_ones_own_is_a_finding_of_the_audit(study):
-    run_door(audit.main, *typed("audit"), "hydra.run.dir=audit")
+    run_main(audit.main, *typed("audit"), "hydra.run.dir=audit")
     found = json.loads(Path("audit/audit.json").read_text(encoding="utf-8"))["findings"]
     (own,) = [one for one in found if one["check"] == "low_resolution"]
     assert (own["level"], own["title"].split()[0]) == ("good", "No")

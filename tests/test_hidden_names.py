@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from doors import run_door
+from entry_points import run_main
 
 from medcls import evaluate
 
@@ -39,7 +39,7 @@ def test_no_page_and_no_figure_names_a_patient(tmp_path: Path, groups: list[str]
     settings = ("positive_class=ill", "subgroups=[group]", "resamples=100")
     file = table(tmp_path / "theirs.csv", groups)
     for how in ("hidden", "shown"):
-        run_door(
+        run_main(
             evaluate.main, f"predictions={file}", *settings, f"report.paths={how}", f"hydra.run.dir={tmp_path}/{how}"
         )
         pages = [tmp_path / how / "report.html", tmp_path / how / "report.md", *(tmp_path / how).rglob("*.svg")]

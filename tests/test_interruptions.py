@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
-from doors import FAST
+from entry_points import FAST
 from omegaconf import OmegaConf
 
 

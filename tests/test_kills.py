@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-from doors import FAST, run_door
+from entry_points import FAST, run_main
 
 from medcls import train
 
@@ -40,7 +40,7 @@ def child(arguments: tuple[str, ...], place: Path) -> int:
     code = 1
     try:
         sys.stdout = sys.stderr = os.fdopen(quiet, "w")
-        run_door(train.main, *arguments)
+        run_main(train.main, *arguments)
         code = 0
     finally:
         os._exit(code)

@@ -77,12 +77,12 @@ COMMANDS = sorted(
 def test_the_readme_shows_commands():
     assert len(COMMANDS) >= 16
     assert ("train", "model=mobilenetv3 data=breast_cancer") in COMMANDS
-    assert {door for door, _ in COMMANDS} >= {"train", "audit", "evaluate", "compare"}
+    assert {command for command, _ in COMMANDS} >= {"train", "audit", "evaluate", "compare"}
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("door", "typed"), COMMANDS)
-def test_p61_every_command_that_the_readme_shows_composes(door, typed):
+def test_p61_every_command_that_the_readme_shows_composes(command, typed):
     from hydra import compose, initialize_config_dir
 
     from medcls.cli import overrides, shipped
@@ -93,7 +93,7 @@ def test_p61_every_command_that_the_readme_shows_composes(door, typed):
         # Of several values for a sweep, the first; a path may hold what Hydra's grammar asks to be quoted.
         settings = [overrides._readable_override(word, multirun=False) if "," not in word else word for word in words]
         choices = [word if "[" in word or "," not in word else word.split(",")[0] for word in settings]
-        assert compose(door, choices)
+        assert compose(command, choices)
 
 
 def test_ci_runs_the_readmes_test_command():

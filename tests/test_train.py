@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from doors import FAST, run_door
+from entry_points import FAST, run_main
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from PIL import Image
@@ -101,7 +101,7 @@ def test_p44_policies_are_fitted_on_val_and_travel_in_the_checkpoint(finished):
 @pytest.mark.slow
 def test_what_fits_on_a_part_cut_off_for_it_chose_nothing(folder, tmp_path):
     images = folder({"ill": 40, "well": 40})
-    run_door(
+    run_main(
         train.main, *FAST, f"data.root={images}", "positive_class=ill", "trainer.max_epochs=1",
         "data.calibration_fraction=0.2", f"hydra.run.dir={tmp_path}/run",
     )  # fmt: skip
@@ -140,7 +140,7 @@ def test_the_log_begins_with_the_hardware(finished):
 @pytest.mark.slow
 def test_weights_of_a_finished_run_start_another(finished, tmp_path):
     root = OmegaConf.load(finished / "config.yaml").data.root
-    run_door(
+    run_main(
         train.main, *FAST, f"data.root={root}", "positive_class='得病'", "trainer.max_epochs=1", "evaluate_test=false",
         f"model.weights={finished}", "schedule=head_only", f"hydra.run.dir={tmp_path}/second",
     )  # fmt: skip
@@ -163,7 +163,7 @@ def test_a_second_run_into_the_same_folder_is_refused(finished):
 @pytest.mark.slow
 def test_preview_makes_pictures_and_trains_nothing(folder, tmp_path):
     root = folder({"a": 10, "b": 10})
-    run_door(
+    run_main(
         train.main, *FAST, f"data.root={root}", "positive_class=a", "preview=true", f"hydra.run.dir={tmp_path}/preview"
     )
     names = {path.name for path in (tmp_path / "preview").rglob("*") if path.is_file()}
@@ -177,14 +177,14 @@ def test_a_sweep_leaves_test_alone_and_returns_the_monitored_metric(folder, tmp_
     returned = []
     real = train.train
     monkeypatch.setattr(train, "train", lambda *args, **kwargs: returned.append(real(*args, **kwargs)) or returned[-1])
-    run_door(
+    run_main(
         train.main, "-m", *FAST, f"data.root={root}", "positive_class=a", "trainer.max_epochs=1", "seed=0,1",
         f"hydra.sweep.dir={tmp_path}/sweep",
     )  # fmt: skip
     runs = sorted(path.parent for path in (tmp_path / "sweep").glob("*/metrics.json"))
     assert len(runs) == 2
     # Resuming a run of a sweep does not open test either.
-    run_door(train.main, f"resume={runs[0]}")
+    run_main(train.main, f"resume={runs[0]}")
     returned.pop()
     for run, value in zip(runs, returned, strict=True):
         assert not (run / "predictions" / "test.csv").exists()
@@ -195,7 +195,7 @@ def test_a_sweep_leaves_test_alone_and_returns_the_monitored_metric(folder, tmp_
 @pytest.mark.slow
 def test_three_classes_need_no_positive_class(folder, tmp_path):
     root = folder({"train/a": 9, "train/b": 9, "train/c": 9, "test/a": 3, "test/b": 3, "test/c": 3})
-    run_door(
+    run_main(
         train.main, *FAST, f"data.root={root}", "trainer.max_epochs=1", "loss=focal", f"hydra.run.dir={tmp_path}/run"
     )
     written = json.loads((tmp_path / "run" / "metrics.json").read_text(encoding="utf-8"))
@@ -206,7 +206,7 @@ def test_three_classes_need_no_positive_class(folder, tmp_path):
 @pytest.mark.slow
 def test_one_logit_gives_two_columns(folder, tmp_path):
     root = folder({"a": 12, "b": 12})
-    run_door(
+    run_main(
         train.main, *FAST, f"data.root={root}", "positive_class=a", "trainer.max_epochs=1",
         "loss=binary_cross_entropy",
         "model.head={pooling: max, dropout: 0.4, hidden: 16}", "ema=0.9", "exact_batch_norm=true",
@@ -221,7 +221,7 @@ def test_one_logit_gives_two_columns(folder, tmp_path):
 def test_images_standardised_by_themselves_are_so_in_training_and_ever_after(folder, tmp_path):
     run = tmp_path / "run"
     root = folder({"a": 20, "b": 20})
-    run_door(
+    run_main(
         train.main, *FAST, f"data.root={root}", "positive_class=b", "trainer.max_epochs=1", f"hydra.run.dir={run}",
         "model.network.in_chans=1", "model.preprocessing.standardise=true", "model.head={pooling: max, dropout: 0.4}",
     )  # fmt: skip
@@ -236,14 +236,14 @@ def test_images_standardised_by_themselves_are_so_in_training_and_ever_after(fol
             logits = loaded.network(pixels[None, None])[0]
         assert logits.tolist() == pytest.approx([row["logit_a"], row["logit_b"]], abs=1e-4)
     before = (run / "predictions" / "test.csv").read_bytes()
-    run_door(evaluate.main, f"run={run}", "resamples=100")
+    run_main(evaluate.main, f"run={run}", "resamples=100")
     assert (run / "predictions" / "test.csv").read_bytes() == before
 
 
 def test_p25_a_published_protocol_without_its_weights_runs_where_its_name_is_typed_and_is_reported(folder, tmp_path):
     """The skin-cancer tutorial: everything but a single logit frozen, RMSprop, the best by validation loss, 0.23."""
     run = tmp_path / "run"
-    run_door(
+    run_main(
         train.main, *FAST, f"data.root={folder({'a': 20, 'b': 20})}", "positive_class=b", "trainer.max_epochs=2",
         f"hydra.run.dir={run}", "schedule=head_only", "freeze_random_weights=true", "loss=binary_cross_entropy",
         "optimizer=rmsprop", "optimizer.momentum=0", "optimizer.weight_decay=0", "monitor=val/loss",
@@ -263,7 +263,7 @@ def test_p02_pooled_splits_are_named_wherever_results_are(folder, tmp_path):
     """The MRI tutorial: Training and Testing pooled, a tenth for test, a tenth of the rest for val."""
     run = tmp_path / "run"
     root = folder({f"{part}/{name}": count for part, count in (("Training", 30), ("Testing", 10)) for name in "abc"})
-    run_door(
+    run_main(
         train.main, *FAST, f"data.root={root}", "data.pool_splits=true", "data.test_fraction=0.1",
         "data.val_fraction=0.1", "monitor=val/accuracy", "scheduler=plateau", "scheduler.patience=1",
         "model.head={pooling: avg, dropout: 0.5}", "trainer.max_epochs=1", f"hydra.run.dir={run}",
@@ -271,11 +271,11 @@ def test_p02_pooled_splits_are_named_wherever_results_are(folder, tmp_path):
     manifest = pd.read_csv(run / "manifest.csv")
     assert manifest["split"].value_counts().to_dict() == {"train": 97, "test": 12, "val": 11}
     assert set(manifest.loc[manifest["split"] == "test", "path"].str.split("/").str[0]) == {"Training", "Testing"}
-    stamp = "POOLED: the test split that came with the data was cut anew"
-    assert json.loads((run / "metrics.json").read_text(encoding="utf-8"))["stamps"] == [stamp]
-    assert torch.load(run / "checkpoints" / "best.ckpt", weights_only=True)["medcls"]["stamps"] == [stamp]
+    watermark = "POOLED: the test split that came with the data was cut anew"
+    assert json.loads((run / "metrics.json").read_text(encoding="utf-8"))["stamps"] == [watermark]
+    assert torch.load(run / "checkpoints" / "best.ckpt", weights_only=True)["medcls"]["stamps"] == [watermark]
     for page in ("report.md", "report.html"):
-        assert stamp in (run / page).read_text(encoding="utf-8")
+        assert watermark in (run / page).read_text(encoding="utf-8")
 
 
 def test_exact_statistics_are_of_images_as_the_network_sees_them(folder, tmp_path, monkeypatch):
@@ -286,7 +286,7 @@ def test_exact_statistics_are_of_images_as_the_network_sees_them(folder, tmp_pat
     monkeypatch.setattr(
         Classifier, "forward", lambda self, images: seen.append(images.std().item()) or real(self, images)
     )
-    run_door(
+    run_main(
         train.main, *FAST, f"data.root={root}", "positive_class=a", "trainer.max_epochs=1", "exact_batch_norm=true",
         f"hydra.run.dir={tmp_path}/run",
     )  # fmt: skip
@@ -327,7 +327,7 @@ def test_resume_refuses_other_settings_and_changed_images(finished, tmp_path):
 def test_resume_from_another_folder_and_for_longer(folder, tmp_path, monkeypatch):
     root = folder({"a": 12, "[old]": 12})
     monkeypatch.chdir(root.parent)
-    run_door(
+    run_main(
         train.main, *FAST, f"data.root={root.name}", "positive_class=a", "trainer.max_epochs=1", "monitor=val/loss",
         "monitor_mode=min", f"hydra.run.dir={tmp_path}/run one",
     )  # fmt: skip
@@ -335,7 +335,7 @@ def test_resume_from_another_folder_and_for_longer(folder, tmp_path, monkeypatch
     # As a run has it that was begun before there was this setting.
     config = tmp_path / "run one" / "config.yaml"
     config.write_text(config.read_text(encoding="utf-8").replace("compile: false\n", ""), encoding="utf-8")
-    run_door(train.main, f"resume={tmp_path}/run one", "trainer.max_epochs=2")
+    run_main(train.main, f"resume={tmp_path}/run one", "trainer.max_epochs=2")
     assert OmegaConf.load(tmp_path / "run one" / "config.yaml").trainer.max_epochs == 2
     assert torch.load(tmp_path / "run one" / "checkpoints" / "last.ckpt", weights_only=True)["epoch"] == 1
 
@@ -347,7 +347,7 @@ def test_phantoms_are_announced_and_stamped(tmp_path, monkeypatch, caplog):
     real = phantoms.ensure_phantoms
     monkeypatch.setattr(phantoms, "ensure_phantoms", lambda root: real(root, images=60))
     monkeypatch.chdir(tmp_path)
-    run_door(train.main, *FAST, "data=breast_cancer", "trainer.max_epochs=1", "hydra.run.dir=run")
+    run_main(train.main, *FAST, "data=breast_cancer", "trainer.max_epochs=1", "hydra.run.dir=run")
     log_text = (tmp_path / "run" / "train.log").read_text(encoding="utf-8")
     assert "phantoms_made" in rules(caplog)
     assert "SYNTHETIC" in log_text
@@ -371,7 +371,7 @@ def test_p40_the_same_seed_gives_the_same_weights(folder, tmp_path):
     root = folder({"a": 12, "b": 12})
     states = []
     for name, seed, workers in (("one", 3, 0), ("two", 3, 1), ("other", 4, 0)):
-        run_door(
+        run_main(
             train.main, *FAST[:-1], f"data.workers={workers}", f"data.root={root}", "positive_class=a", f"seed={seed}",
             "trainer.max_epochs=1", "evaluate_test=false", f"hydra.run.dir={tmp_path}/{name}",
         )  # fmt: skip
@@ -416,15 +416,15 @@ def test_a_short_training_gets_exact_batch_norm_statistics_and_says_so(finished)
 
 def test_one_answer_for_every_image_is_said_and_nothing_is_fitted_on_it(folder, tmp_path, caplog):
     """With few steps, running statistics lag behind the weights, and the evaluated network is a constant."""
-    run_door(
+    run_main(
         train.main, *FAST, f"data.root={folder({'a': 30, 'b': 30})}", "positive_class=a", "trainer.max_epochs=2",
         "exact_batch_norm=false", f"hydra.run.dir={tmp_path}/run",
     )  # fmt: skip
     said = logged(caplog, "one_answer")
     assert noted(said, "val") and noted(said, "test")
-    policies = json.loads((tmp_path / "run" / "policies.json").read_text(encoding="utf-8"))
-    assert policies["calibration"] is None
-    assert (policies["operating_point"]["policy"], policies["operating_point"]["threshold"]) == ("not fitted", 0.5)
+    decision_rules = json.loads((tmp_path / "run" / "policies.json").read_text(encoding="utf-8"))
+    assert decision_rules["calibration"] is None
+    assert (decision_rules["operating_point"]["policy"], decision_rules["operating_point"]["threshold"]) == ("not fitted", 0.5)
     card = (tmp_path / "run" / "report.md").read_text(encoding="utf-8")
     assert any(sentence in card for sentence in said)
 
@@ -450,7 +450,7 @@ def test_a_bright_blob_is_found_in_thirty_steps_with_exact_statistics_alone(tmp_
             pixels += 90 * np.exp(-((rows - row) ** 2 + (columns - column) ** 2) / 72)[:, :, None]
         (tmp_path / "images" / label).mkdir(parents=True, exist_ok=True)
         Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(tmp_path / "images" / label / f"{number:03d}.png")
-    run_door(
+    run_main(
         train.main, "model=mobilenetv3_small", f"data.root={tmp_path}/images", "positive_class=blob",
         "data.image_size=64", "trainer.max_epochs=5", f"exact_batch_norm={exact}", f"hydra.run.dir={tmp_path}/run",
     )  # fmt: skip

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from medcls.auditing import classes, copies, groups, images
+from medcls.auditing import classes, duplicates as duplicates, groups, images
 from medcls.auditing.findings import Finding
 from medcls.auditing.locked import locked_test
 from medcls.auditing.shortcuts import shortcuts
@@ -53,12 +53,12 @@ def check(
     facts = manifest.facts.loc[manifest.rows["path"]]
     checks: list[Callable[[], list[Finding]]] = [
         partial(images.unreadable, manifest),
-        partial(copies.label_conflicts, manifest),
-        partial(copies.copies_across_splits, manifest),
+        partial(duplicates.label_conflicts, manifest),
+        partial(duplicates.duplicates_across_splits, manifest),
         partial(groups.groups_across_splits, manifest),
         partial(locked_test, met),
-        partial(copies.exact_copies, manifest),
-        partial(copies.near_copies, manifest, divided, facts),
+        partial(duplicates.exact_duplicates, manifest),
+        partial(duplicates.near_duplicates, manifest, divided, facts),
         partial(groups.groups, manifest, divided),
         partial(groups.shares, divided),
         partial(groups.mixed_groups, manifest),

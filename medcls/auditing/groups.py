@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from medcls.auditing.copies import RANKS, expected_leak
+from medcls.auditing.duplicates import RANKS, expected_leak
 from medcls.auditing.findings import Finding
 from medcls.data.manifest import Manifest
 from medcls.data.sources.grouping import classes_without_group, parts_without_group, suggest_pattern

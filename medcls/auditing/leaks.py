@@ -19,7 +19,7 @@ SLIGHT = 0.01
 """A share of each class up to which the images concerned cannot move a rate by more than this."""
 
 
-OF_NEAR_COPIES = ("near_copies", "near_copies_across_splits")
+OF_NEAR_DUPLICATES = ("near_copies", "near_copies_across_splits")
 
 
 def leaks(divided: Manifest | None, near: pd.DataFrame) -> list[Finding]:
@@ -61,10 +61,10 @@ def settled(finding: Finding, found: Sequence[Finding]) -> bool:
         As of `leaks`.
     """
     leaking = [one for one in found if one.level != "good"]
-    if finding.check in OF_NEAR_COPIES:
+    if finding.check in OF_NEAR_DUPLICATES:
         return not leaking
-    of_copies = finding.check == "exact_copies" or finding.check.startswith("copies_")
-    return of_copies and not any(one.values["identical"] for one in leaking)
+    of_duplicates = finding.check == "exact_copies" or finding.check.startswith("copies_")
+    return of_duplicates and not any(one.values["identical"] for one in leaking)
 
 
 def _leak(divided: Manifest, split: str, trained: pd.Series, chosen: pd.Series | None) -> Finding | None:

@@ -18,7 +18,7 @@ from medcls.data.splits.split import split_table
 from medcls.preprocessing import Decoding
 from medcls.report.pages.layout import day_and_time, environment
 from medcls.report.pages.names import Names
-from medcls.report.pages.parts import Cell, Picture, Sheet, splits_sheet
+from medcls.report.pages.parts import Cell, Thumbnail, Sheet, splits_sheet
 
 ROWS_SHOWN = 50
 """How many rows of a table the page has room for; `audit.json` has all."""
@@ -29,7 +29,7 @@ class Shown:
     """A picture and what it is called."""
 
     name: str
-    picture: Picture
+    picture: Thumbnail
 
 
 @dataclasses.dataclass(frozen=True)
@@ -161,12 +161,12 @@ def sheet(table: pd.DataFrame, names: Names) -> Sheet:
     )
 
 
-def picture(root: Path, path: str, decoding: Decoding) -> Picture:
+def picture(root: Path, path: str, decoding: Decoding) -> Thumbnail:
     """A small picture of one image; a file that cannot be read says why."""
     try:
-        return Picture(*thumbnail(root / path, decoding))
+        return Thumbnail(*thumbnail(root / path, decoding))
     except UnreadableImage as error:
-        return Picture(reason=error.reason)
+        return Thumbnail(reason=error.reason)
 
 
 def _has_groups(manifest: Manifest) -> bool:
@@ -178,7 +178,7 @@ def _entries(root: Path, findings: Sequence[Finding], names: Names, decoding: De
     entries: list[Entry] = []
 
     def shown(path: str) -> Shown:
-        return Shown(names.of(path), Picture() if decoding is None else picture(root, path, decoding))
+        return Shown(names.of(path), Thumbnail() if decoding is None else picture(root, path, decoding))
 
     for finding in sorted(findings, key=lambda finding: LEVELS.index(finding.level)):
         before = sum(entry.anchor.split(".")[0] == finding.check for entry in entries)

@@ -38,7 +38,7 @@ def record(manifest: Manifest, findings: Sequence[Finding]) -> dict[str, Any]:
             "classes": list(manifest.classes),
             "positive": manifest.positive,
             "fingerprint": manifest.fingerprint(),
-            "stamps": list(manifest.stamps),
+            "stamps": list(manifest.watermarks),
             "notes": list(manifest.notes),
             "splits": records(split_table(manifest)),
         },

@@ -29,7 +29,7 @@ on prevalence, and the intervals are narrow enough."""
 FEWEST_CASES = 10
 """Independent images that every class must have for the question to make sense."""
 
-TELLING = 0.6
+INFORMATIVE = 0.6
 """The interval's low end from which a source is said to tell the label. Chance is 0.5; what lies between is of no use
 to a network that has anything better to learn."""
 
@@ -86,7 +86,7 @@ def shortcuts(manifest: Manifest, facts: pd.DataFrame, resize: str) -> list[Find
         f"Each source alone, by a decision tree of depth 4 in {FOLDS}-fold cross-validation that keeps copies and "
         f"groups together; {'AUROC' if len(manifest.classes) == 2 else 'mean one-against-rest AUROC of the classes'} "
         f"with a 95% bootstrap interval over {ask.units:,} independent images or groups; chance is 0.50. A source is "
-        f"said to tell the label where the interval lies above {TELLING}."
+        f"said to tell the label where the interval lies above {INFORMATIVE}."
     )
     if len(kept) < len(manifest):
         how += f" Asked on {len(kept):,} of {len(manifest):,} images, at most {most:,} of a class."
@@ -295,7 +295,7 @@ def _table(sources: Sequence[Source], answers: dict[str, tuple[float, float, flo
         [
             {"source": source.name}
             | dict(zip(("AUROC", "low", "high"), answers[source.name], strict=True))
-            | {"what to do": source.advice if answers[source.name][1] > TELLING else ""}
+            | {"what to do": source.advice if answers[source.name][1] > INFORMATIVE else ""}
             for source in sources
         ]
     )
@@ -318,17 +318,17 @@ def _named(row: pd.Series) -> str:
 
 def _seen(sources: Sequence[Source], answers: dict[str, tuple[float, float, float]], how: str) -> Finding:
     table = _table(sources, answers)
-    telling = table[table["low"] > TELLING]
-    if telling.empty:
+    informative = table[table["low"] > INFORMATIVE]
+    if informative.empty:
         title = f"No shortcut that a network could see; the strongest: {_named(table.iloc[0])}"
         return Finding(
             "shortcuts_seen", "good", title, how, _values(sources, answers), table.drop(columns="what to do")
         )
-    more = f", and from {len(telling) - 1} more" if len(telling) > 1 else ""
+    more = f", and from {len(informative) - 1} more" if len(informative) > 1 else ""
     return Finding(
         "shortcuts_seen",
         "warning",
-        f"The label can be told from something trivial that the network sees: {_named(telling.iloc[0])}{more}",
+        f"The label can be told from something trivial that the network sees: {_named(informative.iloc[0])}{more}",
         "A network can see these too, and will use them where they are easier than the disease. Not every one is a "
         "fault: a disease may brighten the picture. Test on images from elsewhere, and look at what the network looks "
         f"at. {how}",
@@ -341,9 +341,9 @@ def _unseen(
     sources: Sequence[Source], answers: dict[str, tuple[float, float, float]], how: str, left_out: Sequence[str]
 ) -> Finding:
     table = _table(sources, answers)
-    telling = table[table["low"] > TELLING]
+    informative = table[table["low"] > INFORMATIVE]
     also = f" Left out, having more than {MOST_VALUES} different texts: {', '.join(left_out)}." if left_out else ""
-    if telling.empty:
+    if informative.empty:
         title = f"What the network never sees does not tell the label either; the strongest: {_named(table.iloc[0])}"
         return Finding(
             "shortcuts_unseen", "good", title, how + also, _values(sources, answers), table.drop(columns="what to do")
@@ -351,8 +351,8 @@ def _unseen(
     return Finding(
         "shortcuts_unseen",
         "information",
-        f"The classes were not collected alike: the label can be told from {_named(telling.iloc[0])}"
-        + (f", and from {len(telling) - 1} more that the network never sees" if len(telling) > 1 else ""),
+        f"The classes were not collected alike: the label can be told from {_named(informative.iloc[0])}"
+        + (f", and from {len(informative) - 1} more that the network never sees" if len(informative) > 1 else ""),
         "Nothing of this reaches the network, but it shows that the classes come from different hands or times, and "
         f"what changed with them may be in the pictures. Report figures by it. {how}{also}",
         _values(sources, answers),

@@ -14,7 +14,7 @@ from medcls.errors import MedclsError, nearest
 
 if TYPE_CHECKING:
     # Everything heavy is imported where it is used, so that a typo is answered before anything is loaded.
-    from medcls.evaluation.contest import Contestant, Question
+    from medcls.evaluation.model_comparison import ComparedModel, Question
 
 
 def question(cfg: DictConfig, classes: Sequence[str]) -> Question:
@@ -26,7 +26,7 @@ def question(cfg: DictConfig, classes: Sequence[str]) -> Question:
         A margin or a threshold probability that is none.
     """
     from medcls.evaluation.comparing import metrics_of
-    from medcls.evaluation.contest import Question
+    from medcls.evaluation.model_comparison import Question
     from medcls.evaluation.decision_curve import acting_from
     from medcls.evaluation.non_inferiority import check_margin
 
@@ -84,7 +84,7 @@ def entries(cfg: DictConfig) -> list[Path]:
     return found
 
 
-def read(places: Sequence[Path], split: str, positive: str | None) -> list[Contestant]:
+def read(places: Sequence[Path], split: str, positive: str | None) -> list[ComparedModel]:
     """Each run's predictions with its own operating point; other tools' tables learn groups and split from a run's.
 
     Raises
@@ -92,7 +92,7 @@ def read(places: Sequence[Path], split: str, positive: str | None) -> list[Conte
     MedclsError
         A table, a configuration or a threshold that cannot be used.
     """
-    from medcls.evaluation.contest import Contestant, known_from
+    from medcls.evaluation.model_comparison import ComparedModel, known_from
     from medcls.workflow import finished_runs
 
     configurations = [finished_runs.read_configuration(place) for place in places]
@@ -113,7 +113,7 @@ def read(places: Sequence[Path], split: str, positive: str | None) -> list[Conte
         ]
     told = (finished_runs.names(places), finished_runs.differences(configurations))
     return [
-        Contestant(
+        ComparedModel(
             name,
             str(place),
             table,

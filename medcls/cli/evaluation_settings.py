@@ -16,7 +16,7 @@ from medcls.cli.shipped import configurations
 from medcls.errors import MedclsError
 
 if TYPE_CHECKING:
-    from medcls.workflow.reporting import Telling
+    from medcls.workflow.reporting import ReportSettings
 
 # What a run's checkpoint already has: given here, it is fitted anew.
 STORED = ("calibrate", "operating_point", "coverage", "aggregate")
@@ -118,12 +118,12 @@ def check_split(split: str, opened: OpenedRun) -> None:
         raise MedclsError(f"split={split}: this run has {', '.join(there)} to evaluate.", kind="unknown_split")
 
 
-def read_telling(cfg: DictConfig, own: DictConfig | None = None) -> tuple[Telling, tuple[str, ...]]:
+def read_report_settings(cfg: DictConfig, own: DictConfig | None = None) -> tuple[ReportSettings, tuple[str, ...]]:
     """How results are to be told, and which of what a checkpoint stores is to be fitted anew.
 
     What is not given is as the run has it (`own`, its configuration); without a run, as a training would.
     """
-    from medcls.workflow.reporting import Telling
+    from medcls.workflow.reporting import ReportSettings
 
     if isinstance(cfg.views, bool) or not isinstance(cfg.views, int) or cfg.views < 1:
         raise MedclsError(f"views is {cfg.views!r}: give a whole number, 1 for each image alone.", kind="bad_value")
@@ -131,4 +131,4 @@ def read_telling(cfg: DictConfig, own: DictConfig | None = None) -> tuple[Tellin
     anew = tuple(name for name in STORED if asked[name] is not None)
     default = plain(OmegaConf.load(configurations() / "conf" / "evaluation" / "default.yaml"))
     as_trained = default if own is None else default | {name: plain(own[name]) for name in STORED if name in own}
-    return Telling.read(asked | {name: as_trained[name] for name in STORED if name not in anew}), anew
+    return ReportSettings.read(asked | {name: as_trained[name] for name in STORED if name not in anew}), anew

@@ -21,55 +21,55 @@ if TYPE_CHECKING:
 
 def evaluate_table(cfg: DictConfig, folder: RunFolder) -> None:
     """A table of predictions, of whatever tool."""
-    from medcls.cli.judged_with import fitted_for_table
+    from medcls.cli.decision_rules import fitted_for_table
     from medcls.evaluation.predictions import read_csv
     from medcls.report.sources import Sources
     from medcls.runs.registry import read_test
     from medcls.workflow import reporting
     from medcls.workflow.finished_runs import check_against_manifest, root_of
 
-    telling, anew = settings.read_telling(cfg)
+    options, anew = settings.read_report_settings(cfg)
     positive = None if cfg.positive_class is None else str(cfg.positive_class)
     path = Path(str(cfg.predictions)).expanduser()
     table = read_csv(path, positive)
     val = None if cfg.val is None else read_csv(Path(str(cfg.val)).expanduser(), positive)
     if path.parent.name == "predictions" and path.stem == table.split:  # a run folder's own
         check_against_manifest(table, path, path.parent.parent)
-    fitted = fitted_for_table(path, table, val, telling, anew)
-    results = reporting.judge([table] if val is None else [val, table], fitted, telling)
+    fitted = fitted_for_table(path, table, val, options, anew)
+    results = reporting.judge([table] if val is None else [val, table], fitted, options)
     readings = read_test(table, str(path), "evaluate", root=root_of(path.parent.parent))
-    stamps = sorted(set(table.rows["stamp"]) - {""}) if "stamp" in table.rows else []
+    watermarks = sorted(set(table.rows["stamp"]) - {""}) if "stamp" in table.rows else []
     sources = Sources(
-        name=f"Predictions in {path.name}" if telling.paths else "Predictions",
+        name=f"Predictions in {path.name}" if options.paths else "Predictions",
         made=datetime.now().astimezone(),
         command=settings.command(),
-        purpose=telling.purpose,
-        stamps=tuple(stamps),
+        purpose=options.purpose,
+        watermarks=tuple(watermarks),
         readings=readings,
     )
     folder.begin("evaluate.log")
-    reporting.deliver(folder, results, fitted, sources, telling, f"Predictions in {path.name}")
+    reporting.deliver(folder, results, fitted, sources, options, f"Predictions in {path.name}")
 
 
 def evaluate_folds(cfg: DictConfig, folder: RunFolder) -> None:
     """The runs of one cross-validation: each image by the network that had not seen it, and their ensemble on test."""
-    from medcls.cli.judged_with import fitted_for
+    from medcls.cli.decision_rules import fitted_for
     from medcls.evaluation.ensembles import ENSEMBLE, mean_of
     from medcls.evaluation.folds import over_folds, pooled
     from medcls.runs.registry import read_test
     from medcls.workflow import reporting
 
-    telling, anew = settings.read_telling(cfg)
+    options, anew = settings.read_report_settings(cfg)
     if anew or cfg.views > 1 or settings.names_other_images():
         raise MedclsError(
             "runs=[...] are judged as each was stored: leave out operating points, views and data.", kind="idle_setting"
         )
     members = open_folds(cfg)
-    telling, _ = settings.read_telling(cfg, members[0].config)
+    options, _ = settings.read_report_settings(cfg, members[0].config)
     fold_split = "held_out" if "held_out" in members[0].splits else "test"
-    fitted = [fitted_for(member, telling, anew=(), views=1, result=member.beside("val")).images for member in members]
+    fitted = [fitted_for(member, options, anew=(), views=1, result=member.beside("val")).images for member in members]
     tables = [one.calibrate(member.beside(fold_split)) for one, member in zip(fitted, members, strict=True)]
-    folds = over_folds(tables, [one.threshold for one in fitted], telling.resamples, telling.seed)
+    folds = over_folds(tables, [one.threshold for one in fitted], options.resamples, options.seed)
 
     def ensemble(split: str) -> Predictions:
         return mean_of([member.predict(split) for member in members], ENSEMBLE)
@@ -78,17 +78,17 @@ def evaluate_folds(cfg: DictConfig, folder: RunFolder) -> None:
     # Every network has learned or selected by the others' held-out images: only what was cut off before the folds can
     # fit the ensemble.
     if fold_split == "held_out" and "calibration" in members[0].splits:
-        judged_by = reporting.fit(ensemble("calibration"), telling)
+        judged_by = reporting.fit(ensemble("calibration"), options)
     else:
-        judged_by = reporting.not_fitted(result, telling)
-    results = reporting.judge([result], judged_by, telling)
+        judged_by = reporting.not_fitted(result, options)
+    results = reporting.judge([result], judged_by, options)
     first = members[0]
     of = ", ".join(str(member.folder.path) for member in members)
     readings = read_test(result, of, "evaluate", root=first.images, settings=first.cut_by)
     named = (f"{first.name}: {len(members)} folds", settings.command())
-    sources = reporting.sources_of_run(first.folder, first.loaded, telling, named, first.images)
+    sources = reporting.sources_of_run(first.folder, first.loaded, options, named, first.images)
     each = {int(member.config.data.fold): member.folder for member in members}
     sources = dataclasses.replace(sources, readings=readings, audit=reporting.audit_of_folds(each))
     folder.begin("evaluate.log")
     networks = "Mean of the folds' networks" if fold_split == "held_out" else "Held-out images of all folds"
-    reporting.deliver(folder, results, judged_by, sources, telling, networks, folds)
+    reporting.deliver(folder, results, judged_by, sources, options, networks, folds)

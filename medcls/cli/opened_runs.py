@@ -107,7 +107,7 @@ class OpenedRun:
                 self.loaded.classes,
                 self.loaded.positive,
                 splits=[split],
-                stamps=self.loaded.stamps,
+                watermarks=self.loaded.watermarks,
                 frame=self.loaded.preprocessing.frame,
                 remember=bool(self.config.data.cache),
                 progress=progress,

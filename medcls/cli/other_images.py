@@ -75,7 +75,7 @@ def other_images(cfg: DictConfig, opened: OpenedRun) -> tuple[Manifest, int]:
             copies,
             extra={"rule": "images_of_the_training"},
         )
-    manifest = with_kept_together(manifest, near_copies=cfg.data.keep_near_copies_together)
+    manifest = with_kept_together(manifest, near_duplicates=cfg.data.keep_near_copies_together)
     rows = manifest.rows.assign(split="external")
     return dataclasses.replace(manifest, classes=classes, positive=opened.loaded.positive, rows=rows), copies
 

@@ -65,7 +65,7 @@ def read_images(cfg: DictConfig, settings: Mapping[str, Any]) -> tuple[Manifest,
     manifest = split(whole, **settings)
     if cfg.resume:
         manifest = as_begun(manifest, Path(cfg.resume).expanduser() / "manifest.csv")
-    for line in (*manifest.stamps, *manifest.notes):
+    for line in (*manifest.watermarks, *manifest.notes):
         log.warning(line)
     table = split_table(manifest)
     if manifest.asked:
@@ -228,7 +228,7 @@ def make_classifier(
             "preprocessing": preprocessing.to_plain(),
             "manifest": manifest.fingerprint(),
             "run": run,
-            "stamps": list(manifest.stamps),
+            "stamps": list(manifest.watermarks),
         },
     )
     classifier.check_monitor(cfg.monitor, cfg.monitor_mode, BETTER)

@@ -216,23 +216,23 @@ class PixelCache:
         done, said = 0, time.monotonic()
         with concurrent.futures.ThreadPoolExecutor(cores.available()) as pool:
             for batch in np.array_split(missing, math.ceil(size / BATCH_BYTES)):
-                pictures = np.empty((len(batch), *self._shape), self._dtype)
+                images = np.empty((len(batch), *self._shape), self._dtype)
                 for place, picture in enumerate(pool.map(read, batch.tolist())):
-                    pictures[place] = picture
-                self._append(generation, pictures, names[batch])
+                    images[place] = picture
+                self._append(generation, images, names[batch])
                 done += len(batch)
                 if time.monotonic() - said > SAY_EVERY_S:
                     said = time.monotonic()
                     log.debug("cache: %d of %d images", done, len(missing))
 
-    def _append(self, generation: str, pictures: np.ndarray, contents: np.ndarray) -> None:
+    def _append(self, generation: str, images: np.ndarray, contents: np.ndarray) -> None:
         """Pictures first, then their names, each on the disk before the next; a full disk leaves neither."""
         end = len(self._kept(generation))
         entries = np.empty(len(contents), ENTRY)
         entries["name"] = contents
-        entries["sum"] = [_checksum(*pair) for pair in zip(contents, pictures, strict=True)]
+        entries["sum"] = [_checksum(*pair) for pair in zip(contents, images, strict=True)]
         try:
-            _write_at(self._images(generation), end * self._bytes, pictures)
+            _write_at(self._images(generation), end * self._bytes, images)
             _write_at(self._contents(generation), end * ENTRY.itemsize, entries)
         except OSError:
             os.truncate(self._contents(generation), end * ENTRY.itemsize)
@@ -321,7 +321,7 @@ class Kept:
 def everything() -> list[Kept]:
     """All that is kept, the latest used first."""
     found = [_store(path) for path in fact_store.folder().glob("*.sqlite")]
-    found += [_pictures(path) for path in folder().glob("*/")]
+    found += [_images_in(path) for path in folder().glob("*/")]
     return sorted((kept for kept in found if kept.bytes), key=lambda kept: kept.used, reverse=True)
 
 
@@ -349,7 +349,7 @@ def folder() -> Path:
     return places.cache_folder() / "pixels"
 
 
-def _pictures(place: Path) -> Kept:
+def _images_in(place: Path) -> Kept:
     """Describe one way of decoding."""
     sizes = {path: path.stat().st_size for path in place.iterdir() if path.is_file()}
     images = sum(size // ENTRY.itemsize for path, size in sizes.items() if path.suffix == ".contents")

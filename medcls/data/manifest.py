@@ -84,7 +84,7 @@ class Manifest:
     classes: tuple[str, ...]
     rows: pd.DataFrame
     positive: str | None = None
-    stamps: tuple[str, ...] = ()
+    watermarks: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     facts: pd.DataFrame = dataclasses.field(default_factory=pd.DataFrame, compare=False, repr=False)
     unreadable: tuple[UnreadableImage, ...] = ()
@@ -108,9 +108,9 @@ class Manifest:
         return tuple(np.bincount(self.labels[self.indices(split)], minlength=len(self.classes)).tolist())
 
     @property
-    def stamp(self) -> str | None:
+    def watermark(self) -> str | None:
         """The stamps in one line, or None."""
-        return " · ".join(self.stamps) or None
+        return " · ".join(self.watermarks) or None
 
     def indices(self, split: str) -> np.ndarray:
         """Row numbers of one split, int64, in manifest order."""

@@ -18,7 +18,7 @@ from medcls import cores
 from medcls.data.cache import DamagedImage, MappedImages, PixelCache
 from medcls.data.manifest import Manifest
 from medcls.data.reading import images
-from medcls.data.sources.survey import forgotten
+from medcls.data.sources.scan import forgotten
 from medcls.data.transforms import Augmentation, Changes, change, draws, normalise
 from medcls.errors import MedclsError
 from medcls.preprocessing import Preprocessing
@@ -64,7 +64,7 @@ class ImageStore:
         self._preprocessing = preprocessing
         self._paths = FlatTexts(manifest.rows["path"].tolist())
         self._contents = manifest.rows["content"].to_numpy(dtype="S32")
-        self._names = picture_names(manifest)
+        self._names = image_names(manifest)
         self._cache = PixelCache(preprocessing) if cache else None
         # What is in memory, what is in the cache, and where in either each manifest row's image is.
         self._kept: np.ndarray | None = None
@@ -182,7 +182,7 @@ class ImageStore:
         return images.resize(decoded.pixels, preprocessing.size, preprocessing.resize, preprocessing.interpolation)
 
 
-def picture_names(manifest: Manifest) -> np.ndarray:
+def image_names(manifest: Manifest) -> np.ndarray:
     """Name what each row's file shows, whatever the decoding: 32 digits each, bytes `(n,)`.
 
     The content hash does, but for DICOM. There, equal values may be shown through different windows of the files'
@@ -433,8 +433,8 @@ class ImageDataModule(lightning.LightningDataModule):
             return
         kept = torch.empty((len(rows), *preprocessing.size, preprocessing.channels), dtype=torch.uint8, device=device)
         for first in range(0, len(rows), 256):  # each copy is waited for: not one an image
-            pictures = np.stack([self._store.read(row) for row in rows[first : first + 256].tolist()])
-            kept[first : first + 256] = torch.from_numpy(pictures)
+            images = np.stack([self._store.read(row) for row in rows[first : first + 256].tolist()])
+            kept[first : first + 256] = torch.from_numpy(images)
         places = torch.full((len(self.manifest),), -1, device=device)
         places[torch.from_numpy(rows).to(device)] = torch.arange(len(rows), device=device)
         self._on_device = (kept, places)

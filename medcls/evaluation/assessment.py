@@ -8,9 +8,9 @@ from typing import Any
 import pandas as pd
 
 from medcls.errors import MedclsError
-from medcls.evaluation.calibration import calibration_figures, curve_of, reliability_table, shift_prior
+from medcls.evaluation.calibration import calibration_estimates, curve_of, reliability_table, shift_prior
 from medcls.evaluation.decision_curve import benefit_at, decision_curve
-from medcls.evaluation.policies import Policies
+from medcls.evaluation.decision_rules import DecisionRules
 from medcls.evaluation.predictions import Predictions, uncalibrated
 from medcls.evaluation.referral import SetCounts, count_sets, rejection_curve
 from medcls.evaluation.subgroups import Bands, Gap, Subgroups, at_edges, corrected, every, quantiles, subgroups
@@ -106,7 +106,7 @@ class Assessment:
     """
 
     table: Predictions
-    policies: Policies
+    decision_rules: DecisionRules
     metrics: Metrics
     at_half: Metrics | None
     intervals: pd.DataFrame
@@ -167,7 +167,7 @@ class Assessment:
 
 def assess(
     table: Predictions,
-    policies: Policies,
+    decision_rules: DecisionRules,
     *,
     bands: Mapping[str, Bands | None] | None = None,
     prevalence: float | Mapping[str, float] | None = None,
@@ -202,10 +202,10 @@ def assess(
     """
     if len(table) == 0:
         raise MedclsError("There are no predictions to judge: the table has no rows.", kind="no_rows")
-    calibrated = policies.calibrate(table)
+    calibrated = decision_rules.calibrate(table)
     labels, probabilities = calibrated.labels(), calibrated.probabilities()
     judged = (labels, probabilities, table.classes, table.positive)
-    threshold = policies.threshold
+    threshold = decision_rules.threshold
     metrics = classification_metrics(*judged, threshold, ordered=ordered)
     at_half = None if threshold is None else classification_metrics(*judged)
     groups = calibrated.clusters
@@ -215,16 +215,16 @@ def assess(
         subgroups(calibrated, column, bands=cut, threshold=threshold, interval_table=of_a_group)
         for column, cut in (bands or {}).items()
     )
-    before = uncalibrated(calibrated) if calibrated.has_logits and policies.calibration is not None else None
+    before = uncalibrated(calibrated) if calibrated.has_logits and decision_rules.calibration is not None else None
     found = intervals(*judged, groups, threshold, resamples, seed, ordered=ordered)
     return Assessment(
         table=calibrated,
-        policies=policies,
+        decision_rules=decision_rules,
         metrics=metrics,
         at_half=at_half,
         intervals=found,
-        calibration=calibration_figures(calibrated, resamples, seed),
-        calibration_before=None if before is None else calibration_figures(before, resamples, seed),
+        calibration=calibration_estimates(calibrated, resamples, seed),
+        calibration_before=None if before is None else calibration_estimates(before, resamples, seed),
         reliability=reliability_table(calibrated),
         reliability_before=None if before is None else reliability_table(before),
         curve=curve_of(calibrated),
@@ -232,10 +232,10 @@ def assess(
         decisions=None if table.positive is None else decision_curve(calibrated),
         benefit=None if metrics.threshold is None else benefit_at(calibrated, metrics.threshold),
         rejection=rejection_curve(calibrated, threshold),
-        sets=None if policies.conformal is None else count_sets(calibrated, policies.conformal.sets(calibrated)),
+        sets=None if decision_rules.conformal is None else count_sets(calibrated, decision_rules.conformal.sets(calibrated)),
         subgroups=by_column,
         gaps=corrected(by_column),
-        deployment=None if prevalence is None else _deployment(table, policies, found, prevalence),
+        deployment=None if prevalence is None else _deployment(table, decision_rules, found, prevalence),
         cases_needed=cases_needed(found, precision_of_sensitivity, len(calibrated), calibrated.cases_by_class()),
     )
 
@@ -285,7 +285,7 @@ def _intervals(rows: Predictions, *, threshold: float | None, resamples: int, se
 
 
 def _deployment(
-    table: Predictions, policies: Policies, found: pd.DataFrame, prevalence: float | Mapping[str, float]
+    table: Predictions, decision_rules: DecisionRules, found: pd.DataFrame, prevalence: float | Mapping[str, float]
 ) -> Deployment:
     """Re-weight to a stated prevalence."""
     if not isinstance(prevalence, Mapping):
@@ -296,21 +296,21 @@ def _deployment(
                 kind="bad_value",
             )
         prevalence = {table.positive: prevalence}
-    if not policies.stands_for:
+    if not decision_rules.stands_for:
         raise MedclsError(
             "A prevalence was stated, but nothing was fitted that says which prevalence the probabilities stand for. "
             "It needs rows that are not the result: val=FILE.csv beside a table; for several views or folds, runs "
             "trained with data.calibration_fraction.",
             kind="prevalence_without_calibration",
         )
-    if policies.prior is None:
+    if decision_rules.prior is None:
         raise MedclsError(
             "A prevalence was stated, and an earlier medcls fitted this run, without an intercept: the probabilities "
             "would be shifted from a prevalence that they do not stand for. Have it fitted anew, by adding "
             "calibrate=temperature (or logistic).",
             kind="fitted_by_earlier_version",
         )
-    shifted = shift_prior(policies.prior.apply(table), policies.stands_for, prevalence)
+    shifted = shift_prior(decision_rules.prior.apply(table), decision_rules.stands_for, prevalence)
     rest = 1 - sum(prevalence.values())
     shares = {name: float(prevalence.get(name, rest)) for name in table.classes}
     if table.positive is None:

@@ -210,11 +210,11 @@ def reliability_table(table: Predictions, bins: int = 10, binning: Binning = "eq
     rows = []
     for k, (lower, upper) in enumerate(edges):
         inside = bin_of == k
-        n, hits, independent = int(inside.sum()), int(events[inside].sum()), len(np.unique(groups[inside]))
-        share = hits / n if n else np.nan
+        n, tp, independent = int(inside.sum()), int(events[inside].sum()), len(np.unique(groups[inside]))
+        share = tp / n if n else np.nan
         low, high = wilson_limits(share, independent) if n else (np.nan, np.nan)
         mean = float(predicted[inside].mean()) if n else np.nan
-        rows.append((lower, upper, n, independent, hits, mean, share, low, high))
+        rows.append((lower, upper, n, independent, tp, mean, share, low, high))
     columns = ["lower", "upper", "n", "groups", "events", "predicted", "observed", "low", "high"]
     return pd.DataFrame(rows, columns=columns)
 
@@ -445,7 +445,7 @@ def calibration_test(table: Predictions) -> CalibrationTest:
     return CalibrationTest(statistic, p, method, df, count - 1)
 
 
-def calibration_figures(table: Predictions, resamples: int = 2000, seed: int = 0) -> pd.DataFrame:
+def calibration_estimates(table: Predictions, resamples: int = 2000, seed: int = 0) -> pd.DataFrame:
     """Calibration slope, intercept and calibration-in-the-large with 95% intervals; distances and a test without any.
 
     In a binary task all are of the positive class. With more classes slope and intercepts are of each class's

@@ -17,7 +17,7 @@ from scipy.stats import t as student
 
 from medcls.errors import MedclsError
 from medcls.evaluation.comparing import NET_BENEFIT, WORDS, check_metric, check_paired, judges, split_of, verdict
-from medcls.evaluation.contest import Question, caution, check_two_for_a_margin, stamps
+from medcls.evaluation.model_comparison import Question, caution, check_two_for_a_margin, watermarks
 from medcls.evaluation.decision_curve import acting_from, decision_curve
 from medcls.evaluation.non_inferiority import against_margin
 from medcls.evaluation.predictions import Predictions
@@ -105,9 +105,9 @@ class Repeated:
         What can and cannot be concluded; what a reader must know.
     """
 
-    contestants: tuple[CrossValidation, ...]
+    models: tuple[CrossValidation, ...]
     question: Question
-    figures: pd.DataFrame
+    estimates: pd.DataFrame
     pairs: pd.DataFrame
     margins: pd.DataFrame | None
     conclusions: tuple[str, ...]
@@ -116,27 +116,27 @@ class Repeated:
     @property
     def caption(self) -> str:
         """Over how many folds and seeds, of how many images."""
-        folds = self.contestants[0].folds
+        folds = self.models[0].folds
         seeds = len({fold.seed for fold in folds})
         images = len({path for fold in folds for path in fold.table.rows["path"]})
         return f"{counted(len(folds), 'run')} of {counted(seeds, 'seed')} each, {counted(images, 'held-out image')}"
 
     @property
-    def stamps(self) -> tuple[str, ...]:
+    def watermarks(self) -> tuple[str, ...]:
         """What figures of these images must say."""
-        return stamps(self.contestants[0].folds[0].table)
+        return watermarks(self.models[0].folds[0].table)
 
     @property
     def cautions(self) -> tuple[str, ...]:
         """What must be known before any is called better: the first run whose training held near copies."""
-        first = ((one, next((fold for fold in one.folds if fold.leak), None)) for one in self.contestants)
+        first = ((one, next((fold for fold in one.folds if fold.leak), None)) for one in self.models)
         return tuple(caution(f"{one.name}, {fold.name}", fold.leak) for one, fold in first if fold is not None)
 
     def to_plain(self) -> dict[str, Any]:
         """For comparison.json."""
         return {
             "images": self.caption,
-            "stamps": list(self.stamps),
+            "stamps": list(self.watermarks),
             "metrics": list(self.question.metrics),
             "cross_validations": [
                 {
@@ -144,9 +144,9 @@ class Repeated:
                     "place": one.place,
                     "settings": one.settings,
                     "checkpoints": {fold.name: fold.table.checkpoint for fold in one.folds},
-                    "figures": self.figures[self.figures["name"] == one.name].drop(columns="name").to_dict("records"),
+                    "figures": self.estimates[self.estimates["name"] == one.name].drop(columns="name").to_dict("records"),
                 }
-                for one in self.contestants
+                for one in self.models
             ],
             "comparisons": self.pairs.to_dict("records"),
             "against_margin": None if self.margins is None else self.margins.to_dict("records"),
@@ -184,7 +184,7 @@ def corrected_t(differences: Floats, ratio: float) -> tuple[tuple[float, float],
     return (mean - half, mean + half), float(2 * student.sf(abs(mean) / error, count - 1))
 
 
-def compare_cross_validations(contestants: Sequence[CrossValidation], question: Question) -> Repeated:
+def compare_cross_validations(models: Sequence[CrossValidation], question: Question) -> Repeated:
     """Compare each with each, paired by fold and seed.
 
     Parameters
@@ -200,16 +200,16 @@ def compare_cross_validations(contestants: Sequence[CrossValidation], question: 
         Other folds, seeds or images; fewer than two folds; all judged on the same images; a metric that the task does
         not have; a margin with more than two.
     """
-    check_same_folds(contestants)
-    contestants = [
+    check_same_folds(models)
+    models = [
         dataclasses.replace(one, folds=tuple(sorted(one.folds, key=lambda fold: (fold.seed, fold.number or 0))))
-        for one in contestants
+        for one in models
     ]
-    first = contestants[0]
+    first = models[0]
     for metric in question.metrics:
         check_metric(metric, first.folds[0].table.classes)
-    check_two_for_a_margin(question.margin, [one.name for one in contestants])
-    figures = pd.DataFrame(
+    check_two_for_a_margin(question.margin, [one.name for one in models])
+    estimates = pd.DataFrame(
         [
             {
                 "name": one.name,
@@ -219,16 +219,16 @@ def compare_cross_validations(contestants: Sequence[CrossValidation], question: 
                 "estimate": value,
                 "n": n,
             }
-            for one in contestants
+            for one in models
             for fold in one.folds
             for metric, value, n in _figures(fold, question)
         ]
     )
-    by_name = {key: of["estimate"].to_numpy(np.float64) for key, of in figures.groupby(["name", "metric"], sort=False)}
-    ratio = float(np.mean([len(fold.table) / fold.others for one in contestants for fold in one.folds]))
+    by_name = {key: of["estimate"].to_numpy(np.float64) for key, of in estimates.groupby(["name", "metric"], sort=False)}
+    ratio = float(np.mean([len(fold.table) / fold.others for one in models for fold in one.folds]))
     rows = []
     for metric in question.metrics:
-        for one, other in itertools.combinations(contestants, 2):
+        for one, other in itertools.combinations(models, 2):
             mine, theirs = by_name[one.name, metric], by_name[other.name, metric]
             undefined = bool(np.isnan([mine, theirs]).any())
             limits, p = ((np.nan, np.nan), np.nan) if undefined else corrected_t(mine - theirs, ratio)
@@ -260,11 +260,11 @@ def compare_cross_validations(contestants: Sequence[CrossValidation], question: 
     margins = None if question.margin is None else against_margin(pairs, question.margin)
     conclusions = (*pairs["sentence"], *(() if margins is None else margins["sentence"]))
     return Repeated(
-        tuple(contestants), question, figures, pairs, margins, conclusions, tuple(_notes(contestants, ratio))
+        tuple(models), question, estimates, pairs, margins, conclusions, tuple(_notes(models, ratio))
     )
 
 
-def check_same_folds(contestants: Sequence[CrossValidation]) -> None:
+def check_same_folds(models: Sequence[CrossValidation]) -> None:
     """See to it that all have the same folds of the same images, and that not every run is judged on the same ones.
 
     Raises
@@ -272,15 +272,15 @@ def check_same_folds(contestants: Sequence[CrossValidation]) -> None:
     MedclsError
         Names what is missing, or differs.
     """
-    first = contestants[0]
-    for one in contestants:
+    first = models[0]
+    for one in models:
         twice = [f"{fold.name}" for fold in one.folds if Counter(each.key for each in one.folds)[fold.key] > 1]
         if twice:
             raise MedclsError(
                 f"{one.name} has {twice[0]} more than once: give each run of a cross-validation once.",
                 kind="run_given_twice",
             )
-    for one in contestants[1:]:
+    for one in models[1:]:
         mine, theirs = ({fold.key: fold for fold in each.folds} for each in (first, one))
         for here, there, name in ((mine, theirs, first.name), (theirs, mine, one.name)):
             if alone := [fold.name for key, fold in here.items() if key not in there]:
@@ -352,9 +352,9 @@ def _conclusion(row: dict[Any, Any], folds: int, comparisons: int) -> str:
     return f"These {runs} cannot tell {a} and {b} apart: {means}. Nor do they show that the two are equal: {left_open}."
 
 
-def _notes(contestants: Sequence[CrossValidation], ratio: float) -> list[str]:
+def _notes(models: Sequence[CrossValidation], ratio: float) -> list[str]:
     """What the test assumes, and what weakens it here."""
-    folds = contestants[0].folds
+    folds = models[0].folds
     notes = [
         f"The corrected test assumes that the differences of the runs are about normal, and that any two are "
         f"correlated by {ratio / (1 + ratio):.2f}, the share of images held out, because their training images "

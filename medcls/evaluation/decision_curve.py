@@ -69,28 +69,28 @@ def decision_curve(table: Predictions, thresholds: Sequence[float] = DEFAULT_THR
     index = table.classes.index(table.positive)
     scores, case = table.probabilities()[:, index], table.labels() == index
     n, odds = len(case), at / (1 - at)
-    hits = _at_least(scores[case], at)
-    alarms = _at_least(scores[~case], at)
-    misses, quiet = case.sum() - hits, (~case).sum() - alarms
+    tp = _at_least(scores[case], at)
+    fp = _at_least(scores[~case], at)
+    fn, tn = case.sum() - tp, (~case).sum() - fp
     groups = group_numbers(table.clusters, n)
     rows = np.full((len(at), 2), float(n))
     if any_repeated(groups):
         for place, value in enumerate(at.tolist()):
             rows[place] = _rows_behind(case, scores, value, groups)
-    low, high = _limits(hits / n, alarms / n, np.ones(len(at)), odds, rows[:, 0])
-    over_low, over_high = _limits(quiet / n, misses / n, odds, np.ones(len(at)), rows[:, 1])
+    low, high = _limits(tp / n, fp / n, np.ones(len(at)), odds, rows[:, 0])
+    over_low, over_high = _limits(tn / n, fn / n, odds, np.ones(len(at)), rows[:, 1])
     return pd.DataFrame(
         {
             "threshold": at,
             "n": n,
-            "true_positives": hits,
-            "false_positives": alarms,
-            "model": (hits - alarms * odds) / n,
+            "true_positives": tp,
+            "false_positives": fp,
+            "model": (tp - fp * odds) / n,
             "treat_all": (case.sum() - (~case).sum() * odds) / n,
             "treat_none": 0.0,
             "low": low,
             "high": high,
-            "over_all": (quiet * odds - misses) / n,
+            "over_all": (tn * odds - fn) / n,
             "over_all_low": over_low,
             "over_all_high": over_high,
         }
@@ -167,8 +167,8 @@ def benefit_of_all(events: NDArray[np.bool_], threshold: float) -> Floats:
 
 def _rows_behind(events: NDArray[np.bool_], scores: Floats, threshold: float, groups: Integers) -> tuple[float, float]:
     """How many rows count at a threshold: for the net benefit, and for its difference to that of calling all."""
-    called, every = benefit_of_rows(events, scores, threshold), benefit_of_all(events, threshold)
-    return _rows_that_count(called, groups), _rows_that_count(called - every, groups)
+    acting, every = benefit_of_rows(events, scores, threshold), benefit_of_all(events, threshold)
+    return _rows_that_count(acting, groups), _rows_that_count(acting - every, groups)
 
 
 def _rows_that_count(values: Floats, groups: Integers) -> float:

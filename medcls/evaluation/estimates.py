@@ -59,7 +59,7 @@ def pick(intervals: pd.DataFrame, metric: str, of: Sequence[str]) -> Estimate:
     return Estimate(float(row["estimate"]), float(row["low"]), float(row["high"]))
 
 
-def told(assessment: Assessment, *metrics: str) -> str:
+def stated(assessment: Assessment, *metrics: str) -> str:
     """List figures with their intervals: `AUROC 0.954 (0.935 to 0.968), sensitivity ...`."""
     return ", ".join(f"{NAMES[metric]} {estimate(assessment, metric)}" for metric in metrics)
 

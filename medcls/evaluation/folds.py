@@ -67,13 +67,13 @@ def over_folds(
         for fold, point in zip(folds, points, strict=True)
     ]
     labels = np.concatenate([fold.labels() for fold in folds])
-    called = [
+    predicted = [
         predicted_classes(fold.probabilities(), fold.classes, fold.positive, point)
         for fold, point in zip(folds, points, strict=True)
     ]
     together = Split(
         labels=labels,
-        predicted=np.concatenate(called),
+        predicted=np.concatenate(predicted),
         scores=np.concatenate([fold.probabilities() for fold in folds]),
         groups=group_numbers(pooled(folds).clusters, len(labels)),
         classes=first.classes,

@@ -85,7 +85,7 @@ class Behind:
     rows: int
     cases: NDArray[np.int64]
     others: NDArray[np.int64]
-    called: NDArray[np.int64]
+    predicted_positive: NDArray[np.int64]
     left: NDArray[np.int64]
 
     def of(self, metric: str, judged: Sequence[int]) -> int:
@@ -93,7 +93,7 @@ class Behind:
         rows = BY_IDENTIFIER[metric].rows
         if rows == "all":
             return self.rows
-        of_class = {"cases": self.cases, "others": self.others, "positives": self.called, "negatives": self.left}
+        of_class = {"cases": self.cases, "others": self.others, "positives": self.predicted_positive, "negatives": self.left}
         counts = of_class.get(rows)
         return int(self.cases.min() if counts is None else counts[list(judged)].min())
 
@@ -465,7 +465,7 @@ def _check_number_of_groups(count: int, what: str) -> None:
 def _behind(table: Predictions, threshold: float | None) -> Behind:
     groups = group_numbers(table.clusters, len(table))
     labels = table.labels()
-    called = predicted_classes(table.probabilities(), table.classes, table.positive, threshold)
+    predicted_positive = predicted_classes(table.probabilities(), table.classes, table.positive, threshold)
 
     def count(found: NDArray[np.int64], *, equal: bool) -> NDArray[np.int64]:
         return np.array([len(np.unique(groups[(found == k) == equal])) for k in range(len(table.classes))], np.int64)
@@ -474,8 +474,8 @@ def _behind(table: Predictions, threshold: float | None) -> Behind:
         rows=len(np.unique(groups)),
         cases=count(labels, equal=True),
         others=count(labels, equal=False),
-        called=count(called, equal=True),
-        left=count(called, equal=False),
+        predicted_positive=count(predicted_positive, equal=True),
+        left=count(predicted_positive, equal=False),
     )
 
 

@@ -43,7 +43,7 @@ _TYPED = (
 
 
 @dataclasses.dataclass(frozen=True)
-class Policy:
+class Criterion:
     """What a threshold is to achieve, read from text by `parse_policy`.
 
     Parameters
@@ -145,7 +145,7 @@ class OperatingPoint:
         stored that did not count them.
     """
 
-    policy: str
+    criterion: str
     threshold: float
     positive_class: str
     split: str = ""
@@ -164,15 +164,15 @@ class OperatingPoint:
     @property
     def shown(self) -> str:
         """The threshold as it is shown: one that nobody fitted as it was given."""
-        if not self.is_fitted or parse_policy(self.policy).kind == "fixed":
+        if not self.is_fitted or parse_criterion(self.criterion).kind == "fixed":
             return f"{self.threshold:g}"
         return digits.probability(self.threshold, self.decimals)
 
     @property
-    def target(self) -> Policy | None:
+    def target(self) -> Criterion | None:
         """The policy, where it states what sensitivity or specificity is to reach."""
-        policy = parse_policy(self.policy) if self.is_fitted else None
-        return policy if policy is not None and policy.is_target else None
+        criterion = parse_criterion(self.criterion) if self.is_fitted else None
+        return criterion if criterion is not None and criterion.is_target else None
 
     @property
     def promise(self) -> str:
@@ -203,27 +203,27 @@ class OperatingPoint:
 
     def _useless(self) -> str:
         """Say of a threshold at an end of the scale what it does; empty for others."""
-        called = {0.0: "every image", 1.0: "no image"}.get(self.threshold)
-        if called is None:
+        predicted_positive = {0.0: "every image", 1.0: "no image"}.get(self.threshold)
+        if predicted_positive is None:
             return ""
-        return f" At a threshold of {self.shown}, {called} is called {named(self.positive_class)}."
+        return f" At a threshold of {self.shown}, {predicted_positive} is called {named(self.positive_class)}."
 
     @property
     def is_fitted(self) -> bool:
         """Whether anybody chose it, by a policy or beforehand; if not, 0.5 stands in."""
-        return self.policy != NOT_FITTED
+        return self.criterion != NOT_FITTED
 
     def label(self) -> str:
         """Say in a few words which threshold this is, for captions."""
         if not self.is_fitted:
             return f"{self.shown} ({NOT_FITTED})"
-        if parse_policy(self.policy).kind == "fixed":
+        if parse_criterion(self.criterion).kind == "fixed":
             return f"{self.shown} (fixed beforehand)"
         between = (
             "" if self.low is None or self.high is None else f", 95% interval {self._between(self.low, self.high)}"
         )
         where = f"{self.split or 'an unnamed split'}, n = {self.n}"
-        return f"{self.shown} ({self.policy}, fitted on {where}{between})"
+        return f"{self.shown} ({self.criterion}, fitted on {where}{between})"
 
     def _between(self, low: float, high: float) -> str:
         return " to ".join(digits.probability(end, self.decimals) for end in (low, high))
@@ -255,7 +255,7 @@ class OperatingPoint:
         return cls(**(plain | {"warnings": tuple(plain["warnings"])}))
 
 
-def parse_policy(text: str) -> Policy:
+def parse_criterion(text: str) -> Criterion:
     """Read `fixed`, `fixed=0.3`, `youden`, `f1`, `sensitivity>=0.95`, `sensitivity>=0.95@90%` or `cost=5`.
 
     `specificity` stands as `sensitivity` does.
@@ -271,18 +271,18 @@ def parse_policy(text: str) -> Policy:
         if not match:
             continue
         if not wanted:
-            return Policy(asked, kind, UNFITTED_THRESHOLD if kind == "fixed" else float("nan"))
+            return Criterion(asked, kind, UNFITTED_THRESHOLD if kind == "fixed" else float("nan"))
         if wanted == _SURE:
             value, confidence = _number(match[1]), _number(match[2].removesuffix("%")) / 100
             if match[2].endswith("%") and 0 < value < 1 and 0.5 <= confidence < 1:
-                return Policy(asked, kind, value, confidence)
+                return Criterion(asked, kind, value, confidence)
             raise MedclsError(
                 f"The operating point's policy is {text!r}: after >= it should be {wanted}.", kind="bad_value"
             )
         value = _number(match[1])
         low_enough = value <= 1 or (kind == "cost" and value < np.inf)
         if low_enough and (value > 0 or (kind == "fixed" and value == 0)):
-            return Policy(asked, kind, value)
+            return Criterion(asked, kind, value)
         raise MedclsError(
             f"The operating point's policy is {text!r}: {match[1]!r} should be {wanted}.", kind="bad_value"
         )
@@ -304,13 +304,13 @@ def not_fitted(table: Predictions) -> OperatingPoint:
     return OperatingPoint(NOT_FITTED, UNFITTED_THRESHOLD, _positive_class(table))
 
 
-def chosen_beforehand(table: Predictions, policy: str) -> OperatingPoint | None:
+def chosen_beforehand(table: Predictions, criterion: str) -> OperatingPoint | None:
     """Give the threshold of a policy that needs no rows to be fitted on, such as `fixed=0.3`; None for another."""
-    asked = parse_policy(policy)
+    asked = parse_criterion(criterion)
     return OperatingPoint(asked.text, asked.value, _positive_class(table)) if asked.kind == "fixed" else None
 
 
-def fit_operating_point(val: Predictions, policy: str, *, resamples: int = 1000, seed: int = 0) -> OperatingPoint:
+def fit_operating_point(val: Predictions, criterion: str, *, resamples: int = 1000, seed: int = 0) -> OperatingPoint:
     """Choose the threshold that serves a policy best on rows that are not the result.
 
     A target with a confidence (`sensitivity>=0.95@90%`) leaves so many cases under the threshold as these rows allow,
@@ -341,13 +341,13 @@ def fit_operating_point(val: Predictions, policy: str, *, resamples: int = 1000,
     MedclsError
         The test split; more than two classes; a class without a row; no such policy.
     """
-    asked = parse_policy(policy)
+    asked = parse_criterion(criterion)
     positive = _positive_class(val)
     warnings = check_may_fit(val, "an operating point")
     labels = (val.labels() == val.classes.index(positive)).astype(np.int64)
     groups = group_numbers(val.clusters, len(val))
     point = OperatingPoint(
-        policy=asked.text,
+        criterion=asked.text,
         threshold=asked.value,
         positive_class=positive,
         split=val.split,
@@ -362,7 +362,7 @@ def fit_operating_point(val: Predictions, policy: str, *, resamples: int = 1000,
         missing = "of" if point.positives == 0 else "of any class but"
         raise MedclsError(
             f"The {point.n} rows of {val.split or 'this table'} hold no image {missing} {positive!r}: the policy "
-            f"{policy!r} cannot be fitted on them. Use policy fixed, or a val split with both classes.",
+            f"{criterion!r} cannot be fitted on them. Use policy fixed, or a val split with both classes.",
             kind="class_without_images",
         )
     scores = val.probabilities()[:, val.classes.index(positive)]
@@ -388,20 +388,20 @@ def fit_operating_point(val: Predictions, policy: str, *, resamples: int = 1000,
     return dataclasses.replace(point, low=low, high=high, redrawn=drawn.redrawn, warnings=warnings)
 
 
-def _with_margin(policy: Policy, n: int, positive: str) -> tuple[Policy, tuple[str, ...]]:
+def _with_margin(criterion: Criterion, n: int, positive: str) -> tuple[Criterion, tuple[str, ...]]:
     """The share that the fitted rows must reach for new ones to meet the target with confidence; or why none does."""
-    if policy.confidence is None:
-        return policy, ()
-    held: float = policy.confidence
+    if criterion.confidence is None:
+        return criterion, ()
+    held: float = criterion.confidence
     warnings: tuple[str, ...] = ()
-    if (possible := 1 - policy.value**n) < held:
+    if (possible := 1 - criterion.value**n) < held:
         held = possible
         warnings = (
-            f"No threshold meets {policy.text} on {n} independent cases of {policy.of(positive)}: it takes "
-            f"{policy.cases_it_takes}. The one here leaves none of them on the wrong side, and meets a {policy.kind} "
-            f"of {policy.value:g} with {held:.0%} confidence.",
+            f"No threshold meets {criterion.text} on {n} independent cases of {criterion.of(positive)}: it takes "
+            f"{criterion.cases_it_takes}. The one here leaves none of them on the wrong side, and meets a {criterion.kind} "
+            f"of {criterion.value:g} with {held:.0%} confidence.",
         )
-    return dataclasses.replace(policy, value=(n - policy.wrong_of(n)) / n, confidence=held), warnings
+    return dataclasses.replace(criterion, value=(n - criterion.wrong_of(n)) / n, confidence=held), warnings
 
 
 def _positive_class(table: Predictions) -> str:
@@ -414,20 +414,20 @@ def _positive_class(table: Predictions) -> str:
     return table.positive
 
 
-def _shortfalls(policy: Policy, scores: Floats, labels: Integers, threshold: float) -> tuple[str, ...]:
+def _shortfalls(criterion: Criterion, scores: Floats, labels: Integers, threshold: float) -> tuple[str, ...]:
     """Say where the policy is not reached, or in a way that nobody wanted."""
-    called = scores >= threshold
+    predicted_positive = scores >= threshold
     if scores.min() == scores.max():
         return (f"Every row has the same score, {scores[0]:.3g}: no threshold tells the classes apart.",)
     found = []
-    if policy.kind == "specificity" and (reached := float((~called)[labels == 0].mean())) < policy.value:
+    if criterion.kind == "specificity" and (reached := float((~predicted_positive)[labels == 0].mean())) < criterion.value:
         found.append(
-            f"A specificity of {policy.value:g} is out of reach, because rows of the other class have the score "
+            f"A specificity of {criterion.value:g} is out of reach, because rows of the other class have the score "
             f"{scores.max():g}: the nearest is {reached:.3f}."
         )
-    if called.all() or not called.any():
+    if predicted_positive.all() or not predicted_positive.any():
         found.append(
-            f"The policy {policy.text} is served best by calling {'every' if called.all() else 'no'} row positive."
+            f"The policy {criterion.text} is served best by calling {'every' if predicted_positive.all() else 'no'} row positive."
         )
     return tuple(found)
 
@@ -449,12 +449,12 @@ class _Search:
     scores: Floats
     at: Integers
     labels: Integers
-    policy: Policy
+    criterion: Criterion
 
     @classmethod
-    def of(cls, scores: Floats, labels: Integers, policy: Policy) -> "_Search":
+    def of(cls, scores: Floats, labels: Integers, criterion: Criterion) -> "_Search":
         distinct, at = np.unique(scores, return_inverse=True)
-        return cls(distinct, at.astype(np.int64), labels, policy)
+        return cls(distinct, at.astype(np.int64), labels, criterion)
 
     def thresholds(self, weights: Floats) -> Floats:
         """From weights `(r, n)` to the best thresholds `(r, 1)`."""
@@ -465,10 +465,10 @@ class _Search:
         others = np.add.reduceat(rows, starts, axis=1) - cases
         occurs = cases + others > 0
         # Candidate j calls all scores from the j-th on positive; the last candidate calls none.
-        hits, alarms = _from_here_on(cases), _from_here_on(others)
+        tp, fp = _from_here_on(cases), _from_here_on(others)
         none = self.scores[_last(occurs)] < 1
         allowed = np.column_stack([occurs, none])
-        chosen = _first_best(_merit(self.policy, hits, alarms), hits, -alarms, allowed=allowed)
+        chosen = _first_best(_merit(self.criterion, tp, fp), tp, -fp, allowed=allowed)
         return self._threshold(occurs, chosen)[:, None]
 
     def _threshold(self, occurs: NDArray[np.bool_], chosen: Integers) -> Floats:
@@ -495,23 +495,23 @@ def _last(occurs: NDArray[np.bool_]) -> Integers:
     return (occurs.shape[1] - 1 - np.argmax(occurs[:, ::-1], axis=1)).astype(np.int64)
 
 
-def _merit(policy: Policy, hits: Floats, alarms: Floats) -> Floats:
+def _merit(criterion: Criterion, tp: Floats, fp: Floats) -> Floats:
     """How well each candidate serves the policy, `(r, m + 1)`: greater is better.
 
     Where it can be, of whole numbers, so that equal merit is found equal: hits are true positives, alarms false
     positives, and the first candidate calls every row.
     """
-    cases, others = hits[:, :1], alarms[:, :1]
-    if policy.kind == "youden":  # times the number of cases and of others
-        return hits * others - alarms * cases
-    if policy.kind == "f1":
-        return 2 * hits / (cases + hits + alarms)
-    if policy.kind == "cost":
-        return -(policy.value * (cases - hits) + alarms)
-    if policy.kind == "sensitivity":
-        return np.where(hits / cases >= policy.value, others - alarms, -1)
+    cases, others = tp[:, :1], fp[:, :1]
+    if criterion.kind == "youden":  # times the number of cases and of others
+        return tp * others - fp * cases
+    if criterion.kind == "f1":
+        return 2 * tp / (cases + tp + fp)
+    if criterion.kind == "cost":
+        return -(criterion.value * (cases - tp) + fp)
+    if criterion.kind == "sensitivity":
+        return np.where(tp / cases >= criterion.value, others - fp, -1)
     # Out of reach is better the nearer it is, and worse than all within.
-    return np.where((others - alarms) / others >= policy.value, hits, -1 - alarms)
+    return np.where((others - fp) / others >= criterion.value, tp, -1 - fp)
 
 
 def _first_best(*merits: Floats, allowed: NDArray[np.bool_]) -> Integers:

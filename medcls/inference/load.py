@@ -73,8 +73,8 @@ class Loaded:
     positive: str | None
     preprocessing: Preprocessing
     checkpoint: str
-    policies: Mapping[str, Any] | None
-    stamps: tuple[str, ...]
+    decision_rules: Mapping[str, Any] | None
+    watermarks: tuple[str, ...]
     manifest: str = ""
     run: str = ""
     epoch: int | None = None
@@ -129,8 +129,8 @@ def load(checkpoint: Path, build: Callable[[Mapping[str, Any]], nn.Module]) -> L
         positive=positive,
         preprocessing=Preprocessing.from_plain(described["preprocessing"]),
         checkpoint=weights_hash(state),
-        policies=described.get("policies"),
-        stamps=tuple(described.get("stamps", ())),
+        decision_rules=described.get("policies"),
+        watermarks=tuple(described.get("stamps", ())),
         manifest=str(described.get("manifest", "")),
         run=str(described.get("run", "")),
         epoch=described["epoch"],
@@ -170,11 +170,11 @@ def check_is_of(checkpoint: Path, described: tuple[str, str], manifest: str, run
         )
 
 
-def add_policies(checkpoint: Path, policies: Mapping[str, Any]) -> None:
+def add_decision_rules(checkpoint: Path, decision_rules: Mapping[str, Any]) -> None:
     """Let a checkpoint carry what was fitted with it; its weights, and so their hash, stay as they are."""
     files = AtomicCheckpointIO()
     content = files.load_checkpoint(checkpoint)
-    content["medcls"]["policies"] = dict(policies)
+    content["medcls"]["policies"] = dict(decision_rules)
     files.save_checkpoint(content, checkpoint)
 
 

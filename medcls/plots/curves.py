@@ -64,13 +64,13 @@ class MarkedThreshold(Protocol):
         """In a few words, for the key."""
 
 
-def roc_figure(
+def plot_roc(
     labels: ArrayLike,
     probabilities: ArrayLike,
     classes: Sequence[str],
     positive: str | None,
     caption: str,
-    stamp: str | None = None,
+    watermark: str | None = None,
     *,
     operating_point: MarkedThreshold | None = None,
     groups: Sequence[str] | None = None,
@@ -107,7 +107,7 @@ def roc_figure(
     """
     against = against_the_others(labels, probabilities, classes, positive, groups)
     _check_point(operating_point, positive)
-    with styled([*classes, caption], stamp) as draw:
+    with styled([*classes, caption], watermark) as draw:
         figure, axes = _square()
         key = _Key()
         for place, one in enumerate(against):
@@ -116,8 +116,8 @@ def roc_figure(
             if not one.has_both:
                 key.lack(one)
                 continue
-            hits, alarms = one.counts()
-            false, true = alarms / alarms[-1], hits / hits[-1]
+            tp, fp = one.counts()
+            false, true = fp / fp[-1], tp / tp[-1]
             key.add(_curve(axes, false, true, place), f"AUROC {area:.3f}  {name}")
             if positive is not None:
                 _draw_band(axes, key, one, sensitivity_band(one, resamples, seed))
@@ -134,13 +134,13 @@ def roc_figure(
     return figure
 
 
-def precision_recall_figure(
+def plot_precision_recall(
     labels: ArrayLike,
     probabilities: ArrayLike,
     classes: Sequence[str],
     positive: str | None,
     caption: str,
-    stamp: str | None = None,
+    watermark: str | None = None,
     *,
     operating_point: MarkedThreshold | None = None,
     groups: Sequence[str] | None = None,
@@ -158,7 +158,7 @@ def precision_recall_figure(
     """
     against = against_the_others(labels, probabilities, classes, positive, groups)
     _check_point(operating_point, positive)
-    with styled([*classes, caption], stamp) as draw:
+    with styled([*classes, caption], watermark) as draw:
         figure, axes = _square()
         key = _Key()
         for place, one in enumerate(against):
@@ -192,13 +192,13 @@ def precision_recall_figure(
     return figure
 
 
-def scores_figure(
+def plot_scores(
     labels: ArrayLike,
     probabilities: ArrayLike,
     classes: Sequence[str],
     positive: str,
     caption: str,
-    stamp: str | None = None,
+    watermark: str | None = None,
     *,
     operating_point: MarkedThreshold | None = None,
 ) -> Figure:
@@ -211,7 +211,7 @@ def scores_figure(
     (one,) = against_the_others(labels, probabilities, classes, positive)
     _check_point(operating_point, positive)
     other = next(name for name in classes if name != positive)
-    with styled([*classes, caption], stamp) as draw:
+    with styled([*classes, caption], watermark) as draw:
         figure = new_figure(REPORT_WIDTH, 4.6)
         rows = figure.subplots(2, 1, sharex=True)
         key = _Key()
@@ -233,12 +233,12 @@ def scores_figure(
     return figure
 
 
-def reliability_figure(
+def plot_reliability(
     before: pd.DataFrame | None,
     after: pd.DataFrame | None,
     positive: str | None,
     caption: str,
-    stamp: str | None = None,
+    watermark: str | None = None,
     *,
     curve: CalibrationCurve | None = None,
     curve_before: CalibrationCurve | None = None,
@@ -269,7 +269,7 @@ def reliability_figure(
             kind="nothing_to_draw",
         )
     calibrated = before is not None and after is not None
-    with styled([positive or "", caption], stamp) as draw:
+    with styled([positive or "", caption], watermark) as draw:
         figure = new_figure(REPORT_WIDTH, 6.6)
         axes, bars = figure.subplots(2, 1, sharex=True, height_ratios=[4.2, 0.9])
         key = _Key()
@@ -303,11 +303,11 @@ def reliability_figure(
     return figure
 
 
-def decision_curve_figure(
+def plot_decision_curve(
     curve: pd.DataFrame,
     positive: str,
     caption: str,
-    stamp: str | None = None,
+    watermark: str | None = None,
     *,
     threshold: float | None = None,
 ) -> Figure:
@@ -332,7 +332,7 @@ def decision_curve_figure(
     model, everybody = (curve[name].to_numpy(np.float64) for name in ("model", "treat_all"))
     top = max(float(model.max()), float(everybody.max()), 0.01)
     bottom = max(min(float(model.min()), 0.0), -0.5 * top) - 0.06 * top
-    with styled([positive, caption], stamp) as draw:
+    with styled([positive, caption], watermark) as draw:
         figure = new_figure(REPORT_WIDTH, 4.3)
         axes = figure.add_subplot()
         key = _Key()
@@ -363,7 +363,7 @@ def decision_curve_figure(
     return figure
 
 
-def rejection_figure(curve: pd.DataFrame, caption: str, stamp: str | None = None) -> Figure:
+def plot_rejection(curve: pd.DataFrame, caption: str, watermark: str | None = None) -> Figure:
     """Draw how the images that are kept fare, as more and more of the least sure are referred to a person.
 
     Where fewer than `FEW_BEHIND` images stand behind a share (all that are kept for the accuracy, its cases for the
@@ -377,7 +377,7 @@ def rejection_figure(curve: pd.DataFrame, caption: str, stamp: str | None = None
         As in `plots.confusion_matrix_figure`.
     """
     share = curve["share"].to_numpy(np.float64)
-    with styled([caption], stamp) as draw:
+    with styled([caption], watermark) as draw:
         figure = new_figure(REPORT_WIDTH, 4.3)
         axes = figure.add_subplot()
         key = _Key()
@@ -408,7 +408,7 @@ def rejection_figure(curve: pd.DataFrame, caption: str, stamp: str | None = None
     return figure
 
 
-def forest_figure(rows: pd.DataFrame, metric: str, overall: float, caption: str, stamp: str | None = None) -> Figure:
+def plot_forest(rows: pd.DataFrame, metric: str, overall: float, caption: str, watermark: str | None = None) -> Figure:
     """Draw one figure of several subgroups, each with its interval, against that of all rows.
 
     Parameters
@@ -433,7 +433,7 @@ def forest_figure(rows: pd.DataFrame, metric: str, overall: float, caption: str,
             f"A forest plot of {metric} needs at least one subgroup, and there is none.", kind="nothing_to_draw"
         )
     names = rows["name"].astype(str).tolist()
-    with styled([*names, metric, caption], stamp) as draw:
+    with styled([*names, metric, caption], watermark) as draw:
         labels = [draw.name(name, width=18, lines=2) for name in names]
         tall = max(0.3 + 0.15 * label.count("\n") for label in labels)
         figure = new_figure(REPORT_WIDTH, 1.0 + tall * len(rows))

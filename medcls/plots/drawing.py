@@ -67,8 +67,8 @@ STYLE: dict[Any, Any] = {  # what it may hold is matplotlib's to say
 class Drawing:
     """One figure being drawn: how its names are written, and what stands above and below."""
 
-    def __init__(self, missing: frozenset[str], stamp: str | None) -> None:
-        self.missing, self.stamp = missing, stamp
+    def __init__(self, missing: frozenset[str], watermark: str | None) -> None:
+        self.missing, self.watermark = missing, watermark
 
     def short(self, text: str, columns: int = 40) -> str:
         """Bring a given text to a bounded length: an ellipsis takes the place of its middle."""
@@ -120,11 +120,11 @@ class Drawing:
         figure.supxlabel("\n".join(wrapped), fontsize=9, color="#333333")
         lines = sum(part.count("\n") + 1 for part in wrapped)
         figure.set_figheight(figure.get_figheight() + (lines - 1) * 11 / 72)
-        if self.stamp:
+        if self.watermark:
             figure.text(
                 0.5,
                 1.0,
-                drawable(self.stamp, self.missing),
+                drawable(self.watermark, self.missing),
                 transform=figure.transFigure + ScaledTranslation(0, 12 / 72, figure.dpi_scale_trans),
                 ha="center",
                 va="bottom",
@@ -142,11 +142,11 @@ class Drawing:
 
 
 @contextlib.contextmanager
-def styled(texts: Iterable[str], stamp: str | None) -> Iterator[Drawing]:
+def styled(texts: Iterable[str], watermark: str | None) -> Iterator[Drawing]:
     """Apply the style, in fonts that have every character of the texts, for the length of the block."""
-    families, missing = font_families([*texts, stamp or ""])
+    families, missing = font_families([*texts, watermark or ""])
     with matplotlib.rc_context({**STYLE, "font.family": families}):
-        yield Drawing(missing, stamp)
+        yield Drawing(missing, watermark)
 
 
 def new_figure(width: float, height: float) -> Figure:

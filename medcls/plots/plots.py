@@ -33,8 +33,8 @@ SPLIT_COLOURS = {
 }
 
 
-def confusion_matrix_figure(
-    matrix: ArrayLike, classes: Sequence[str], caption: str, stamp: str | None = None
+def plot_confusion(
+    matrix: ArrayLike, classes: Sequence[str], caption: str, watermark: str | None = None
 ) -> Figure:
     """Draw a confusion matrix with counts and row shares, by mlxtend.
 
@@ -63,7 +63,7 @@ def confusion_matrix_figure(
         )
     k, support = len(classes), counts.sum(axis=1)
     side = min(1.0 + 1.15 * k, 16.0)
-    with styled([*classes, caption], stamp) as draw:
+    with styled([*classes, caption], watermark) as draw:
         names = [draw.name(name) for name in classes]
         figure = new_figure(max(side + 1.6, 5.0), max(side + 1.2, 4.4))
         axes = figure.add_subplot()
@@ -91,13 +91,13 @@ def confusion_matrix_figure(
     return figure
 
 
-def training_figure(
+def plot_training(
     history: pd.DataFrame,
     phases: Sequence[tuple[str, int, int]],
     monitor: str,
     best_epoch: int | None,
     caption: str,
-    stamp: str | None = None,
+    watermark: str | None = None,
 ) -> Figure:
     """Draw a training: loss, the metrics and the learning rate by epoch, with the phases behind.
 
@@ -125,7 +125,7 @@ def training_figure(
     """
     table = _by_epoch(history)
     rates = [name for name in table.columns if str(name).startswith("lr") and table[name].notna().any()]
-    with styled([caption, *(name for name, _, _ in phases), *map(str, table.columns)], stamp) as draw:
+    with styled([caption, *(name for name, _, _ in phases), *map(str, table.columns)], watermark) as draw:
         figure = new_figure(REPORT_WIDTH, 9.6 if rates else 7.4)
         grid = figure.subplots(3 if rates else 2, 1, sharex=True, height_ratios=[3, 3, 1.6] if rates else [1, 1])
         losses, metrics = grid[0], grid[1]
@@ -213,13 +213,13 @@ def training_figure(
         grid[-1].set_xlabel("Epoch (counted from 0)")
         grid[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
         grid[-1].set_xlim(-0.5, last + 0.5)
-        alarm = overfitting_alarm(history)
+        alarm = overfitting_warning(history)
         figure.suptitle(textwrap.fill(alarm, 58) if alarm else "Training", color=COLOURS[1] if alarm else "black")
         draw.finish(figure, caption)
     return figure
 
 
-def overfitting_alarm(history: pd.DataFrame) -> str | None:
+def overfitting_warning(history: pd.DataFrame) -> str | None:
     """Say whether a training has learnt its images by heart.
 
     Losses are read as medians of five epochs, so that an odd epoch neither raises the alarm nor sets
@@ -265,8 +265,8 @@ def overfitting_alarm(history: pd.DataFrame) -> str | None:
     )
 
 
-def images_figure(
-    images: Sequence[NDArray[np.uint8]], titles: Sequence[str], caption: str, stamp: str | None = None
+def plot_images(
+    images: Sequence[NDArray[np.uint8]], titles: Sequence[str], caption: str, watermark: str | None = None
 ) -> Figure:
     """Draw images in a grid, each with its title: training images as the network sees them.
 
@@ -296,7 +296,7 @@ def images_figure(
             )
     columns = min(len(images), 6)
     rows = -(-len(images) // columns)
-    with styled([*titles, caption], stamp) as draw:
+    with styled([*titles, caption], watermark) as draw:
         figure = new_figure(max(1.75 * columns + 0.3, 4.0), 2.05 * rows + 0.8)
         grid = figure.subplots(rows, columns, squeeze=False).ravel()
         for axes in grid:
@@ -309,13 +309,13 @@ def images_figure(
     return figure
 
 
-def data_figure(
+def plot_data(
     counts: pd.DataFrame,
     intensities_before: Mapping[str, ArrayLike],
     intensities_after: Mapping[str, ArrayLike],
     classes: Sequence[str],
     caption: str,
-    stamp: str | None = None,
+    watermark: str | None = None,
 ) -> Figure:
     """Draw the data set: images of each class by split, and pixel intensities before and after preprocessing.
 
@@ -345,7 +345,7 @@ def data_figure(
                 f"The data figure's {what} lack the class(es) {', '.join(lacking)}.", kind="missing_class"
             )
     splits = [str(name) for name in counts.index]
-    with styled([*classes, *splits, caption], stamp) as draw:
+    with styled([*classes, *splits, caption], watermark) as draw:
         names = [draw.name(name) for name in classes]
         figure = new_figure(11.0, 3.2 + max(2.4, 0.16 * len(splits) * len(classes) + 0.8))
         layout = figure.add_gridspec(2, 2, height_ratios=[max(2.4, 0.16 * len(splits) * len(classes) + 0.8), 2.6])

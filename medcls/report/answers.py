@@ -12,7 +12,7 @@ from typing import Any
 
 from medcls.evaluation.assessment import Assessment
 from medcls.evaluation.ensembles import ENSEMBLE
-from medcls.evaluation.estimates import pick, split_name, told
+from medcls.evaluation.estimates import pick, split_name, stated
 from medcls.evaluation.folds import OUT_OF_FOLD
 from medcls.evaluation.predictions import TOOK_PART
 from medcls.evaluation.shift import differences
@@ -412,7 +412,7 @@ def external_testing(study: Study) -> str | None:
     """Another site's images."""
     external = next((one for one in study.assessments if one.table.split == "external"), None)
     if external is not None:
-        copies = study.sources.training_copies
+        copies = study.sources.training_duplicates
         known = f" {counted(copies, 'image')} of it are among the run's own." if copies else ""
         return f"{at_start(external.table.caption())}: {_performance(external)}.{known} Nothing was fitted to it."
     return None if study.sources.config is None else "None is part of this report."
@@ -469,9 +469,9 @@ def performance_by_subgroup(study: Study) -> str | None:
 def accuracy_estimates(study: Study) -> str | None:
     """At the operating point, with intervals."""
     one = study.headline
-    point = one.policies.operating_point
+    point = one.decision_rules.operating_point
     where = "" if point is None else f" at the threshold {point.label()}"
-    return f"On {study.split}{where}: {told(one, *_RATES)}; {told(one, 'auroc', 'average_precision')}."
+    return f"On {study.split}{where}: {stated(one, *_RATES)}; {stated(one, 'auroc', 'average_precision')}."
 
 
 def failures(study: Study) -> str | None:
@@ -538,23 +538,23 @@ def predictors(study: Study) -> str | None:
 
 def updating(study: Study) -> str | None:
     """Whether anything was changed because of the evaluation."""
-    policies = study.headline.policies
+    decision_rules = study.headline.decision_rules
     said = []
-    if policies.calibration is not None:
-        where = split_name(policies.calibration.split)
-        said.append(f"{policies.calibration.label()}, fitted on {where}")
-    if policies.operating_point is not None and policies.operating_point.is_fitted:
-        said.append(f"threshold {policies.operating_point.label()}")
+    if decision_rules.calibration is not None:
+        where = split_name(decision_rules.calibration.split)
+        said.append(f"{decision_rules.calibration.label()}, fitted on {where}")
+    if decision_rules.operating_point is not None and decision_rules.operating_point.is_fitted:
+        said.append(f"threshold {decision_rules.operating_point.label()}")
     if not said:
         return None
-    fitted_on = {part.split for part in (policies.calibration, policies.operating_point) if part is not None}
+    fitted_on = {part.split for part in (decision_rules.calibration, decision_rules.operating_point) if part is not None}
     itself = "" if study.headline.table.split in fitted_on else f" Nothing was fitted to {study.split}."
     return f"{at_start('; '.join(said))}.{itself}"
 
 
 def updated_performance(study: Study) -> str | None:
     """What the calibration changed, on the images it was fitted on."""
-    calibration = study.headline.policies.calibration
+    calibration = study.headline.decision_rules.calibration
     if calibration is None:
         return None
     return (
@@ -565,7 +565,7 @@ def updated_performance(study: Study) -> str | None:
 
 def calculation(study: Study) -> str | None:
     """From image to probability."""
-    table, calibration = study.headline.table, study.headline.policies.calibration
+    table, calibration = study.headline.table, study.headline.decision_rules.calibration
     if (
         study.sources.config is None
         or table.split == OUT_OF_FOLD
@@ -596,7 +596,7 @@ def imbalance(study: Study) -> str | None:
 
 def output(study: Study) -> str | None:
     """Probabilities, calls, and the threshold's origin."""
-    table, point = study.headline.table, study.headline.policies.operating_point
+    table, point = study.headline.table, study.headline.decision_rules.operating_point
     if table.positive is None or point is None:
         return f"A probability of each of {len(table.classes)} classes; the most probable is called."
     return f"A probability of {named(table.positive)}; from the threshold {point.label()} on an image is called so."
@@ -640,8 +640,8 @@ def specification(study: Study) -> str | None:
 
 def _performance(one: Assessment) -> str:
     if one.table.positive is None:
-        return told(one, *opening("several"))
-    return told(one, *opening("binary"), "accuracy")
+        return stated(one, *opening("several"))
+    return stated(one, *opening("binary"), "accuracy")
 
 
 def _read(study: Study) -> str:

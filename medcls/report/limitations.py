@@ -12,15 +12,15 @@ from scipy.stats import binom
 from medcls.evaluation.assessment import Assessment
 from medcls.evaluation.calibration import calibration_test
 from medcls.evaluation.ensembles import ENSEMBLE
-from medcls.evaluation.estimates import Estimate, estimate, pick, split_name, told
+from medcls.evaluation.estimates import Estimate, estimate, pick, split_name, stated
 from medcls.evaluation.folds import OUT_OF_FOLD
 from medcls.evaluation.predictions import FITTED_TWICE, TOOK_PART
 from medcls.evaluation.shift import SLIGHT, class_shares, differences, in_the_large, prevalence_differences, shares
 from medcls.evaluation.spread import too_alike
 from medcls.evaluation.subgroups import Gap, Subgroups
-from medcls.plots.plots import overfitting_alarm
+from medcls.plots.plots import overfitting_warning
 from medcls.report.sources import Sources
-from medcls.report.telling import worse_than_chance
+from medcls.report.phrases import worse_than_chance
 from medcls.statistics.analytic import LEVEL, holm, wilson_limits
 from medcls.statistics.metric_table import NAMES, opening
 from medcls.statistics.metrics import FEW_CASES, UNFITTED_THRESHOLD
@@ -52,7 +52,7 @@ BEYOND_CHANCE = 2.6
 
 # Audit checks whose subject the rules below speak of from the figures themselves.
 _SPOKEN_OF = ("small_test", "groups")
-_OF_COPIES = ("exact_copies", "near_copies", "near_copies_across_splits")
+_OF_DUPLICATES = ("exact_copies", "near_copies", "near_copies_across_splits")
 LEAK = "leak_"  # how the checks begin that count what is left in a run's own splits
 
 
@@ -99,12 +99,12 @@ def limitations(
         Rules beside these.
     """
     found = [
-        *_training_copies(headline, sources),
+        *_training_duplicates(headline, sources),
         *_leaks(headline, sources),
         *_one_answer(headline),
         *_no_test(headline),
         *_unknown_origin(sources),
-        *_stamps(sources),
+        *_watermarks(sources),
         *_frozen_at_random(sources),
         *_overfitting(sources),
         *_audit(sources),
@@ -203,9 +203,9 @@ def _unknown_origin(sources: Sources) -> list[Limitation]:
     return [Limitation("incomplete_record", f"Missing from the run's record: {', '.join(missing)}", text, "mind")]
 
 
-def _stamps(sources: Sources) -> list[Limitation]:
+def _watermarks(sources: Sources) -> list[Limitation]:
     text = "It stands on every page and figure made from these images. Leave it there when you show them."
-    return [Limitation("watermark", stamp, text, "serious") for stamp in sources.stamps]
+    return [Limitation("watermark", watermark, text, "serious") for watermark in sources.watermarks]
 
 
 def _frozen_at_random(sources: Sources) -> list[Limitation]:
@@ -223,11 +223,11 @@ def _frozen_at_random(sources: Sources) -> list[Limitation]:
     return [Limitation("frozen_at_random", title, text, "serious")]
 
 
-def _training_copies(headline: Assessment, sources: Sources) -> list[Limitation]:
-    if not sources.training_copies:
+def _training_duplicates(headline: Assessment, sources: Sources) -> list[Limitation]:
+    if not sources.training_duplicates:
         return []
     title = (
-        f"{sources.training_copies:,} of {counted(len(headline.table), 'image')} of the external set are among those "
+        f"{sources.training_duplicates:,} of {counted(len(headline.table), 'image')} of the external set are among those "
         "that the run learned or selected by"
     )
     text = (
@@ -238,7 +238,7 @@ def _training_copies(headline: Assessment, sources: Sources) -> list[Limitation]
 
 
 def _overfitting(sources: Sources) -> list[Limitation]:
-    alarm = None if sources.history is None else overfitting_alarm(sources.history)
+    alarm = None if sources.history is None else overfitting_warning(sources.history)
     if alarm is None:
         return []
     title, _, remedy = alarm.partition(". ")
@@ -256,13 +256,13 @@ def _audit(sources: Sources) -> list[Limitation]:
         for finding in found
         if finding["level"] in levels
         and finding["check"] not in _SPOKEN_OF
-        and not (counted_in_run and _is_of_copies(finding["check"]))
+        and not (counted_in_run and _is_of_duplicates(finding["check"]))
     ]
 
 
-def _is_of_copies(check: str) -> bool:
+def _is_of_duplicates(check: str) -> bool:
     """Whether an audit's check counts copies in the data as they came, or in a run's splits."""
-    return check in _OF_COPIES or check.startswith(("copies_", LEAK))
+    return check in _OF_DUPLICATES or check.startswith(("copies_", LEAK))
 
 
 def _shift(headline: Assessment, others: Sequence[Assessment], sources: Sources) -> list[Limitation]:
@@ -321,7 +321,7 @@ def _accuracies(assessment: Assessment, before: Assessment) -> str:
     here, there = split_name(assessment.table.split), split_name(before.table.split)
     reached = f"the accuracy on {here} is {estimate(assessment, 'accuracy')}"
     was = f"on {there} it is {estimate(before, 'accuracy')}."
-    point = assessment.policies.operating_point
+    point = assessment.decision_rules.operating_point
     if assessment.at_half is None or point is None:
         return f"{at_start(reached)}; {was}"
     at_half = assessment.at_half.values["accuracy"]
@@ -396,7 +396,7 @@ def _small(headline: Assessment) -> list[Limitation]:
         fewest = min(cases.values())
         text = (
             "Images of one group, and duplicates, count as one case. A case more or less called rightly moves a figure "
-            f"by up to {1 / fewest:.0%}. With 95% certainty the figures lie in these ranges: {told(headline, *names)}. "
+            f"by up to {1 / fewest:.0%}. With 95% certainty the figures lie in these ranges: {stated(headline, *names)}. "
             f"Read the ranges, not the figures. {_more_cases(headline)}"
         )
         return [Limitation("few_cases", f"Fewer than {FEW_CASES} cases of a class: {', '.join(few)}", text, "serious")]
@@ -406,7 +406,7 @@ def _small(headline: Assessment) -> list[Limitation]:
             f"{_more_cases(headline)}"
         )
         return [
-            Limitation("wide_intervals", f"Figures that are known only roughly: {told(headline, *wide)}", text, "mind")
+            Limitation("wide_intervals", f"Figures that are known only roughly: {stated(headline, *wide)}", text, "mind")
         ]
     return []
 
@@ -438,7 +438,7 @@ def _calibration(headline: Assessment) -> list[Limitation]:
     """Probabilities that do not mean what they say."""
     positive = headline.table.positive
     whole, missed = in_the_large(headline), _missed_bins(headline.reliability)
-    fitted = headline.policies.calibration
+    fitted = headline.decision_rules.calibration
     share = 0.0 if fitted is None else len(headline.table) / max(fitted.n, 1)
     of_line = calibration_test(headline.table).allowing_for(share)
     of_bins = float(binom.sf(missed - 1, len(headline.reliability), 1 - LEVEL))
@@ -510,7 +510,7 @@ def _missed_bins(reliability: pd.DataFrame) -> int:
 
 def _sets(headline: Assessment) -> list[Limitation]:
     """Label sets that break their promise, forget a class, or settle little."""
-    sets, rule = headline.sets, headline.policies.conformal
+    sets, rule = headline.sets, headline.decision_rules.conformal
     if sets is None or rule is None or sets.n == 0:
         return []
     found = []
@@ -595,10 +595,10 @@ def _of_gap(column: Subgroups, gap: Gap) -> Limitation:
 
 
 def _threshold(headline: Assessment) -> list[Limitation]:
-    if headline.table.positive is None or headline.policies.threshold is not None:
+    if headline.table.positive is None or headline.decision_rules.threshold is not None:
         return []
     title = f"The threshold is {UNFITTED_THRESHOLD}, not fitted"
-    point = headline.policies.operating_point
+    point = headline.decision_rules.operating_point
     declined = () if point is None else point.warnings
     if declined:
         text = (
@@ -619,14 +619,14 @@ _LABEL_SETS = "label sets"
 
 def _fits(headline: Assessment) -> list[Limitation]:
     """What weakens the threshold, the calibration or the label sets."""
-    calibration = headline.policies.calibration
+    calibration = headline.decision_rules.calibration
     named = {
-        "threshold": headline.policies.operating_point,
+        "threshold": headline.decision_rules.operating_point,
         "temperature" if calibration is None else calibration.name: calibration,
-        _LABEL_SETS: headline.policies.conformal,
+        _LABEL_SETS: headline.decision_rules.conformal,
     }
-    if headline.deployment is not None and headline.policies.prior != calibration:
-        named[_TO_PREVALENCE] = headline.policies.prior
+    if headline.deployment is not None and headline.decision_rules.prior != calibration:
+        named[_TO_PREVALENCE] = headline.decision_rules.prior
     fitted = {name: part for name, part in named.items() if part is not None and part.n}
     found, twice = [], {}
     for name, part in fitted.items():

@@ -13,14 +13,14 @@ from medcls.evaluation.folds import MEAN, POOLED
 from medcls.evaluation.subgroups import Subgroup, Subgroups
 from medcls.report.pages.names import Names
 from medcls.report.pages.parts import Cell, Row, Sheet, figures_sheet
-from medcls.report.telling import (
-    Figure,
+from medcls.report.phrases import (
+    Estimated,
     digits,
-    figures,
+    estimates_of,
     key_metrics,
     meaning,
     threshold_shown,
-    told,
+    formatted,
 )
 from medcls.statistics.digits import of_probabilities
 from medcls.statistics.metric_table import BY_IDENTIFIER, MACRO, METRICS, majority_baseline
@@ -33,7 +33,7 @@ OF_A_CLASS = tuple(metric.identifier for metric in METRICS if metric.short and "
 
 def metrics_sheet(one: Assessment) -> Sheet:
     """Every metric with its interval, the method of that, and what it means."""
-    found = figures(one)
+    found = estimates_of(one)
     rows = []
     for metric in _in_order(found):
         figure, said = found[metric], meaning(metric, one)
@@ -47,13 +47,13 @@ def classes_sheet(one: Assessment) -> Sheet:
     """Each of several classes against all others, then their means."""
     rows: list[Row] = []
     for name in one.table.classes:
-        of = figures(one, name)
+        of = estimates_of(one, name)
         support = f"{one.metrics.per_class[name]['support']:,.0f}"
         rows.append([name, support, *(_with_interval(of[metric]) for metric in OF_A_CLASS)])
     n, decimals = f"{len(one.table):,}", digits(len(one.table))
-    found = figures(one)
+    found = estimates_of(one)
     rows.append(["Mean over classes (macro)", n, *(_with_interval(found[metric]) for metric in OF_A_CLASS)])
-    weighted = [told(metric, one.metrics.weighted[metric], decimals) for metric in OF_A_CLASS]
+    weighted = [formatted(metric, one.metrics.weighted[metric], decimals) for metric in OF_A_CLASS]
     rows.append(["Mean weighted by class size", n, *weighted])
     return figures_sheet(["Class", "Images", *(BY_IDENTIFIER[metric].title for metric in OF_A_CLASS)], rows)
 
@@ -80,8 +80,8 @@ def at_half_sheet(one: Assessment) -> Sheet | None:
     rows: list[Row] = [
         [
             BY_IDENTIFIER[metric].title,
-            told(metric, one.metrics.values[metric], decimals),
-            told(metric, one.at_half.values[metric], decimals),
+            formatted(metric, one.metrics.values[metric], decimals),
+            formatted(metric, one.at_half.values[metric], decimals),
         ]
         for metric in _in_order(one.at_half.values)
         if BY_IDENTIFIER[metric].judges == "decisions" or BY_IDENTIFIER[metric].function is majority_baseline
@@ -91,7 +91,7 @@ def at_half_sheet(one: Assessment) -> Sheet | None:
 
 def units_sheet(images: Assessment, units: Assessment) -> Sheet:
     """Images beside patients or exams, of which each counts once."""
-    by_image, by_unit = figures(images), figures(units)
+    by_image, by_unit = estimates_of(images), estimates_of(units)
     rows: list[Row] = [[Cell("Number"), f"{len(images.table):,}", f"{len(units.table):,}"]]
     rows += [
         [meaning(metric, images).title, _with_interval(by_image[metric]), _with_interval(by_unit[metric])]
@@ -102,7 +102,7 @@ def units_sheet(images: Assessment, units: Assessment) -> Sheet:
 
 def beside_sheet(splits: Sequence[Assessment]) -> Sheet:
     """The same metrics of several splits."""
-    found = [figures(one) for one in splits]
+    found = [estimates_of(one) for one in splits]
     rows: list[Row] = [[Cell("Images"), *(f"{len(one.table):,}" for one in splits)]]
     for metric in _in_order(found[0]):
         rows.append([meaning(metric, splits[0]).title, *(_with_interval(of[metric]) for of in found)])
@@ -132,7 +132,7 @@ def predictive_values_sheet(one: Assessment) -> Sheet | None:
     for prevalence, note in sorted(asked.items()):
         there = predictive_values(prevalence, one.intervals, one.table.positive)
         cells = [
-            _with_interval(Figure(name, of.estimate, of.low, of.high, decimals, of.method, of.n, of.note))
+            _with_interval(Estimated(name, of.estimate, of.low, of.high, decimals, of.method, of.n, of.note))
             for name, of in (("precision", there.precision), ("npv", there.npv))
         ]
         rows.append([Cell(f"{100 * prevalence:.3g} in 100", note=note), *cells])
@@ -152,9 +152,9 @@ def _stated_sheet(one: Assessment, prevalence: Mapping[str, float]) -> Sheet:
         [
             name,
             f"{one.metrics.per_class[name]['prevalence']:.1%}",
-            told("precision", one.metrics.per_class[name]["precision"], decimals),
+            formatted("precision", one.metrics.per_class[name]["precision"], decimals),
             f"{prevalence[name]:.1%}",
-            told("precision", precision, decimals),
+            formatted("precision", precision, decimals),
         ]
         for name, precision in zip(one.table.classes, there.tolist(), strict=True)
     ]
@@ -164,7 +164,7 @@ def _stated_sheet(one: Assessment, prevalence: Mapping[str, float]) -> Sheet:
 def calibration_sheet(one: Assessment) -> Sheet:
     """Whether probabilities mean what they say; before and after, where a calibration changed them."""
     tables = [one.calibration] if one.calibration_before is None else [one.calibration_before, one.calibration]
-    fitted = one.policies.calibration
+    fitted = one.decision_rules.calibration
     columns = ["As they are"]
     if len(tables) == 2 and fitted is not None:
         columns = ["As the network gives them", f"With the {fitted.name}"]
@@ -200,7 +200,7 @@ _CALIBRATION = {
 
 
 def _calibrated(row: Mapping[Hashable, Any]) -> Cell:
-    figure = Figure("", row["estimate"], row["low"], row["high"], 3, row["method"], row["n"], row["note"])
+    figure = Estimated("", row["estimate"], row["low"], row["high"], 3, row["method"], row["n"], row["note"])
     shown = _with_interval(figure)
     method = row["method"] if row["metric"] == "calibration_test" and row["method"] != "none" else ""
     notes = dict.fromkeys(part for part in (shown.note, figure.note, method) if part)
@@ -232,7 +232,7 @@ def decisions_sheet(decisions: pd.DataFrame, at_point: pd.Series | None) -> Shee
         [
             Cell(f"{100 * row['threshold']:.3g}%", note=note),
             _benefit(row, "model", "low", "high"),
-            told("", row["treat_all"], 3),
+            formatted("", row["treat_all"], 3),
             _benefit(row, "over_all", "over_all_low", "over_all_high"),
         ]
         for row, note in sorted(lines, key=lambda line: line[0]["threshold"])
@@ -243,7 +243,7 @@ def decisions_sheet(decisions: pd.DataFrame, at_point: pd.Series | None) -> Shee
 
 def _benefit(row: Mapping[Hashable, Any], *names: str) -> Cell:
     value, low, high = (row[name] for name in names)
-    return _with_interval(Figure("", value, low, high, 3, "", row["n"], ""))
+    return _with_interval(Estimated("", value, low, high, 3, "", row["n"], ""))
 
 
 _ACTED_AT = (0.05, 0.1, 0.2, 0.3, 0.5)
@@ -251,7 +251,7 @@ _ACTED_AT = (0.05, 0.1, 0.2, 0.3, 0.5)
 
 def sets_sheet(one: Assessment) -> Sheet | None:
     """What the label sets say: how often they hold the truth, and how often they are an answer."""
-    counts, rule = one.sets, one.policies.conformal
+    counts, rule = one.sets, one.decision_rules.conformal
     if counts is None or rule is None:
         return None
     shares = [
@@ -274,7 +274,7 @@ def rejection_sheet(one: Assessment) -> Sheet:
     metrics = ["accuracy", *(["sensitivity", "specificity"] if "sensitivity" in curve else [])]
     lines = dict.fromkeys(int(curve["share"].searchsorted(share + 1e-12, side="right")) - 1 for share in REFERRED)
     rows: list[Row] = [
-        [f"{line['referred']:,.0f} ({line['share']:.0%})", *(told(name, line[name], decimals) for name in metrics)]
+        [f"{line['referred']:,.0f} ({line['share']:.0%})", *(formatted(name, line[name], decimals) for name in metrics)]
         for line in curve.iloc[list(lines)].to_dict("records")
     ]
     titles = [f"{BY_IDENTIFIER[name].title} of the rest" for name in metrics]
@@ -300,7 +300,7 @@ def gaps(groups: Subgroups, one: Assessment) -> list[str]:
     ]
 
 
-def _of_group(group: Subgroup, metric: str, one: Assessment) -> Figure:
+def _of_group(group: Subgroup, metric: str, one: Assessment) -> Estimated:
     low = high = math.nan
     if group.intervals is not None:
         rows = group.intervals
@@ -308,7 +308,7 @@ def _of_group(group: Subgroup, metric: str, one: Assessment) -> Figure:
         for limits in mine[["low", "high"]].to_numpy(np.float64).tolist():
             low, high = limits
     reason = group.metrics.reasons.get(metric, "")
-    return Figure(metric, group.metrics.values[metric], low, high, digits(group.n), "", group.n, reason)
+    return Estimated(metric, group.metrics.values[metric], low, high, digits(group.n), "", group.n, reason)
 
 
 def folds_sheet(table: pd.DataFrame, one: Assessment) -> Sheet:
@@ -317,25 +317,25 @@ def folds_sheet(table: pd.DataFrame, one: Assessment) -> Sheet:
     numbers = [name for name in dict.fromkeys(whole["fold"]) if name not in (MEAN, POOLED)]
     by = {(row["fold"], row["metric"]): row for row in whole.to_dict("records")}
     decimals = digits(len(one.table))
-    baseline = f"majority baseline {told('accuracy', one.metrics.values['majority_baseline'], decimals)}"
+    baseline = f"majority baseline {formatted('accuracy', one.metrics.values['majority_baseline'], decimals)}"
     rows: list[Row] = []
     for metric in [name for name in BY_IDENTIFIER if (POOLED, name) in by]:
-        folds = [Cell(told(metric, by[number, metric]["estimate"], decimals)) for number in numbers]
+        folds = [Cell(formatted(metric, by[number, metric]["estimate"], decimals)) for number in numbers]
         mean, pooled = by[MEAN, metric], by[POOLED, metric]
-        sd = "" if math.isnan(mean["sd"]) else f"sd {told(metric, mean['sd'], decimals)}"
-        together = Figure(metric, pooled["estimate"], pooled["low"], pooled["high"], decimals, "", pooled["n"], "")
+        sd = "" if math.isnan(mean["sd"]) else f"sd {formatted(metric, mean['sd'], decimals)}"
+        together = Estimated(metric, pooled["estimate"], pooled["low"], pooled["high"], decimals, "", pooled["n"], "")
         rows.append(
             [
                 Cell(BY_IDENTIFIER[metric].title, note=baseline if metric == "accuracy" else ""),
                 *folds,
-                Cell(told(metric, mean["estimate"], decimals), note=sd),
+                Cell(formatted(metric, mean["estimate"], decimals), note=sd),
                 _with_interval(together),
             ]
         )
     return figures_sheet(["", *(f"Fold {number}" for number in numbers), "Mean", "Pooled (95% interval)"], rows)
 
 
-def _with_interval(figure: Figure) -> Cell:
+def _with_interval(figure: Estimated) -> Cell:
     """A figure with its interval below; where undefined, with the reason."""
     if math.isnan(figure.value):
         return Cell(figure.estimate, note=figure.note)

@@ -38,9 +38,9 @@ from medcls.report.metric_tables import (
 )
 from medcls.report.pages.layout import day_and_time, environment, markdown_environment
 from medcls.report.pages.names import Names
-from medcls.report.pages.parts import Cell, Picture, Sheet, figures_sheet, splits_sheet
+from medcls.report.pages.parts import Cell, Thumbnail, Sheet, figures_sheet, splits_sheet
 from medcls.report.sources import Drawn, Sources
-from medcls.report.telling import (
+from medcls.report.phrases import (
     Notice,
     isolated,
     key_metrics,
@@ -49,11 +49,11 @@ from medcls.report.telling import (
     operating_point,
     plain_words,
     threshold_shown,
-    told,
+    formatted,
     unsure_target,
     worse_than_chance,
 )
-from medcls.report.telling import figures as figures_of
+from medcls.report.phrases import figures as figures_of
 from medcls.statistics.digits import of_probabilities
 from medcls.statistics.metrics import UNFITTED_THRESHOLD, predicted_classes
 from medcls.wording import counted
@@ -122,7 +122,7 @@ class Shown:
     """An image of the predictions: what it is called, and what it was called and is."""
 
     name: str
-    picture: Picture
+    picture: Thumbnail
     caption: str
 
 
@@ -194,7 +194,7 @@ def report(
         "checkpoint": checkpoint,
         "command": sources.command if paths else None,
         "paths": paths,
-        "stamps": [names.within(stamp) for stamp in sources.stamps],
+        "stamps": [names.within(watermark) for watermark in sources.watermarks],
         "name": names.within(sources.name),
         "purpose": names.within(sources.purpose or _purpose(headline)),
         "generated": sources.purpose is None,
@@ -250,7 +250,7 @@ def metric_sections(headline: Assessment, units: Assessment | None = None, names
     str
         HTML.
     """
-    rule = headline.policies.conformal
+    rule = headline.decision_rules.conformal
     template = environment(_TEMPLATES).get_template("report_metrics.html.jinja")
     return template.render(
         caption=_sentence(headline.table.caption()),
@@ -260,7 +260,7 @@ def metric_sections(headline: Assessment, units: Assessment | None = None, names
         positive=headline.table.positive,
         metrics=metrics_sheet(headline),
         at_half=at_half_sheet(headline),
-        called="" if headline.metrics.threshold is None else f", at {_threshold(headline)}",
+        predicted="" if headline.metrics.threshold is None else f", at {_threshold(headline)}",
         confusion=confusion_sheet(headline),
         classes=classes_sheet(headline) if headline.metrics.per_class else None,
         units=None if units is None else units_sheet(headline, units),
@@ -282,7 +282,7 @@ def metric_sections(headline: Assessment, units: Assessment | None = None, names
             }
             for one in headline.subgroups
         ],
-        warnings=headline.policies.warnings,
+        warnings=headline.decision_rules.warnings,
     )
 
 
@@ -291,11 +291,11 @@ def keys(one: Assessment) -> list[Key]:
     found = figures_of(one)
     shown = []
     for metric in key_metrics(one):
-        figure, of = found[metric], meaning(metric, one)
-        notes = [_sentence(figure.note) + "." if math.isnan(figure.value) else of.text]
+        estimate, of = found[metric], meaning(metric, one)
+        notes = [_sentence(estimate.note) + "." if math.isnan(estimate.value) else of.text]
         if metric == "accuracy" and not one.metrics.of_one_class:
             notes.append(f"Always naming the most frequent class reaches {found['majority_baseline'].estimate}.")
-        shown.append(Key(of.title, figure.estimate, figure.interval, " ".join(notes)))
+        shown.append(Key(of.title, estimate.estimate, estimate.interval, " ".join(notes)))
     return shown
 
 
@@ -331,25 +331,25 @@ def look_at(
     """
     table = one.table
     probabilities, labels = table.probabilities(), table.labels()
-    called = predicted_classes(probabilities, table.classes, table.positive, one.policies.threshold)
+    predicted = predicted_classes(probabilities, table.classes, table.positive, one.decision_rules.threshold)
     if table.positive is None:
-        of_class, sureness = called, probabilities.max(axis=1)
+        of_class, sureness = predicted, probabilities.max(axis=1)
     else:
         index = table.classes.index(table.positive)
-        of_class = np.full(len(called), index)
+        of_class = np.full(len(predicted), index)
         threshold = UNFITTED_THRESHOLD if one.metrics.threshold is None else one.metrics.threshold
         sureness = np.abs(probabilities[:, index] - threshold)
     paths, decimals = table.rows["path"], of_probabilities(probabilities[np.arange(len(of_class)), of_class])
 
     def shown(row: int) -> Shown:
         path, k = str(paths.iloc[row]), int(of_class[row])
-        is_, said = isolated(table.classes[labels[row]]), isolated(table.classes[called[row]])
-        probability = told("", float(probabilities[row, k]), decimals)
-        picture = Picture() if sources.picture is None or not images else sources.picture(path)
+        is_, said = isolated(table.classes[labels[row]]), isolated(table.classes[predicted[row]])
+        probability = formatted("", float(probabilities[row, k]), decimals)
+        picture = Thumbnail() if sources.picture is None or not images else sources.picture(path)
         caption = f"{is_}, called {said}: probability of {isolated(table.classes[k])} {probability}"
         return Shown(names.of(path), picture, caption)
 
-    wrong = np.flatnonzero(called != labels)
+    wrong = np.flatnonzero(predicted != labels)
     errors = wrong[np.argsort(-sureness[wrong], kind="stable")][:most]
     unsure = np.argsort(sureness, kind="stable")[:most]
     return [shown(int(row)) for row in errors], [shown(int(row)) for row in unsure]
@@ -465,7 +465,7 @@ def _purpose(one: Assessment) -> str:
 
 
 def _temperature(one: Assessment) -> str:
-    fitted = one.policies.calibration
+    fitted = one.decision_rules.calibration
     if fitted is None:
         return "No calibration was fitted: the probabilities are as they came."
     changed = f"{_split(fitted.split)}, n = {fitted.n:,}: the log loss there went from {fitted.before:.3f} to"
@@ -513,11 +513,11 @@ def _splits(one: Assessment, sources: Sources) -> Sheet | None:
 
 
 def _copies(sources: Sources) -> str | None:
-    if sources.training_copies is None:
+    if sources.training_duplicates is None:
         return None
-    if not sources.training_copies:
+    if not sources.training_duplicates:
         return "None of these images is among those of the run itself, by content."
-    return f"{counted(sources.training_copies, 'image')} of these: among those of the run itself too, by content."
+    return f"{counted(sources.training_duplicates, 'image')} of these: among those of the run itself too, by content."
 
 
 def _findings(sources: Sources, paths: bool) -> list[dict[str, str]] | None:

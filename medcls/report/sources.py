@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from medcls.report.pages.parts import Picture
+from medcls.report.pages.parts import Thumbnail
 from medcls.runs.registry import Readings
 
 
@@ -77,7 +77,7 @@ class Sources:
     made: datetime
     command: str | None = None
     purpose: str | None = None
-    stamps: tuple[str, ...] = ()
+    watermarks: tuple[str, ...] = ()
     config: Mapping[str, Any] | None = None
     audit: Mapping[str, Any] | None = None
     weights: Mapping[str, Any] | None = None
@@ -90,8 +90,8 @@ class Sources:
     best_epoch: int | None = None
     drawn: tuple[Drawn, ...] = ()
     readings: Readings | None = None
-    training_copies: int | None = None
-    picture: Callable[[str], Picture] | None = None
+    training_duplicates: int | None = None
+    picture: Callable[[str], Thumbnail] | None = None
 
     def images_an_epoch(self) -> tuple[int, int] | None:
         """How many images each epoch trained on, of how many in training; None unless the batches were limited."""

@@ -46,7 +46,7 @@ class Reached:
         Rows of the class, and of all others.
     """
 
-    hits: int
+    tp: int
     calls: int
     cases: int
     others: int
@@ -54,17 +54,17 @@ class Reached:
     @property
     def sensitivity(self) -> float:
         """Share of the cases that are called."""
-        return self.hits / self.cases
+        return self.tp / self.cases
 
     @property
     def specificity(self) -> float:
         """Share of the others that are not called."""
-        return 1 - (self.calls - self.hits) / self.others
+        return 1 - (self.calls - self.tp) / self.others
 
     @property
     def precision(self) -> float:
         """Share of the called that are cases; NaN where nothing is called."""
-        return self.hits / self.calls if self.calls else float("nan")
+        return self.tp / self.calls if self.calls else float("nan")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,15 +110,15 @@ class OneClass:
     def counts(self) -> tuple[Floats, Floats]:
         """Cases and others called at each distinct threshold, from none called downwards: both `(m + 1,)`."""
         order, ends = self._descending()
-        hits = np.cumsum(self.positives[order])[ends]
-        return np.append(0.0, hits), np.append(0.0, ends + 1 - hits)
+        tp = np.cumsum(self.positives[order])[ends]
+        return np.append(0.0, tp), np.append(0.0, ends + 1 - tp)
 
     def at(self, threshold: float) -> Reached:
         """What calling from this threshold on reaches."""
-        called = self.scores >= threshold
+        predicted_positive = self.scores >= threshold
         return Reached(
-            hits=int(self.positives[called].sum()),
-            calls=int(called.sum()),
+            tp=int(self.positives[predicted_positive].sum()),
+            calls=int(predicted_positive.sum()),
             cases=self.cases,
             others=len(self.positives) - self.cases,
         )
@@ -187,10 +187,10 @@ def precision_steps(one: OneClass) -> tuple[Floats, Floats]:
     recall, precision : float64 array
         Of a class that has both cases and others.
     """
-    hits, alarms = one.counts()
-    rises = np.flatnonzero(np.diff(hits) > 0) + 1
-    recall = np.append(0.0, hits[rises] / hits[-1])
-    return np.repeat(recall, 2)[1:-1], np.repeat(hits[rises] / (hits + alarms)[rises], 2)
+    tp, fp = one.counts()
+    rises = np.flatnonzero(np.diff(tp) > 0) + 1
+    recall = np.append(0.0, tp[rises] / tp[-1])
+    return np.repeat(recall, 2)[1:-1], np.repeat(tp[rises] / (tp + fp)[rises], 2)
 
 
 def why_no_band(one: OneClass) -> str:
@@ -228,26 +228,26 @@ def sensitivity_band(one: OneClass, resamples: int = 1000, seed: int = 0) -> tup
 
 def precision_band(one: OneClass, resamples: int = 1000, seed: int = 0) -> tuple[Floats, Floats] | None:
     """Find a 95% band of the precision at each sensitivity of `GRID`, as `sensitivity_band` does."""
-    hits, alarms = one.counts()
-    first = _first_at(hits)
-    return _band(one, _precision_at, (hits + alarms)[first], one.independent_calls()[first], resamples, seed)
+    tp, fp = one.counts()
+    first = _first_at(tp)
+    return _band(one, _precision_at, (tp + fp)[first], one.independent_calls()[first], resamples, seed)
 
 
-def _sensitivity_at(hits: Floats, alarms: Floats) -> Floats:
+def _sensitivity_at(tp: Floats, fp: Floats) -> Floats:
     """Sensitivity at each false positive rate of the grid, a `_Reading`."""
-    return np.interp(GRID, alarms / alarms[-1], hits / hits[-1])
+    return np.interp(GRID, fp / fp[-1], tp / tp[-1])
 
 
-def _precision_at(hits: Floats, alarms: Floats) -> Floats:
+def _precision_at(tp: Floats, fp: Floats) -> Floats:
     """Precision at each sensitivity of the grid, a `_Reading`."""
-    first = _first_at(hits)
-    return hits[first] / (hits[first] + alarms[first])
+    first = _first_at(tp)
+    return tp[first] / (tp[first] + fp[first])
 
 
-def _first_at(hits: Floats) -> Integers:
+def _first_at(tp: Floats) -> Integers:
     """The first threshold that reaches each sensitivity of the grid; for 0 the first that finds any case."""
-    wanted = np.maximum(GRID * hits[-1] - 1e-9, 1e-9)  # 0.3 of 10 cases is a little more than 3 in floating point
-    return np.searchsorted(hits, wanted, side="left").astype(np.int64)
+    wanted = np.maximum(GRID * tp[-1] - 1e-9, 1e-9)  # 0.3 of 10 cases is a little more than 3 in floating point
+    return np.searchsorted(tp, wanted, side="left").astype(np.int64)
 
 
 def _band(
@@ -263,8 +263,8 @@ def _band(
 
     def statistic(weights: Floats) -> Floats:
         counts = (cells @ weights.T).T.reshape(len(weights), 2, number)
-        called = np.concatenate([np.zeros((len(weights), 2, 1)), np.cumsum(counts, axis=2)], axis=2)
-        return np.stack([read(hits, alarms) for alarms, hits in called])
+        predicted_positive = np.concatenate([np.zeros((len(weights), 2, 1)), np.cumsum(counts, axis=2)], axis=2)
+        return np.stack([read(tp, fp) for fp, tp in predicted_positive])
 
     resamples = min(resamples, max(200, _WEIGHTS // n))
     values = bootstrap(statistic, one.positives, one.groups, resamples, seed).values

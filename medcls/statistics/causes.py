@@ -22,21 +22,21 @@ def all_images_of(name: str) -> str:
     return f"every image is of class {name!r}"
 
 
-def none_called(name: str) -> str:
+def none_predicted(name: str) -> str:
     """No prediction is this class."""
     return f"no image was called {name!r}"
 
 
-def all_called(name: str) -> str:
+def all_predicted(name: str) -> str:
     """Every prediction is this class."""
     return f"every image was called {name!r}"
 
 
-def no_other_called(name: str) -> str:
+def no_other_predicted(name: str) -> str:
     """No false positive: the positive likelihood ratio divides by their share."""
     return f"no image of another class was called {name!r}, so it is infinite"
 
 
-def all_others_called(name: str) -> str:
+def all_others_predicted(name: str) -> str:
     """No true negative: the negative likelihood ratio divides by their share."""
     return f"every image of another class was called {name!r}"

@@ -11,9 +11,9 @@ CALLED_OTHERWISE = 0.01
 
 def of_threshold(threshold: float, scores: Floats) -> int:
     """With how many decimals a threshold still calls (nearly) all of these scores `(n,)` as it does itself."""
-    called = scores >= threshold
+    predicted_positive = scores >= threshold
     for decimals in range(LEAST, MOST):
-        if ((scores >= round(threshold, decimals)) != called).mean() <= CALLED_OTHERWISE:
+        if ((scores >= round(threshold, decimals)) != predicted_positive).mean() <= CALLED_OTHERWISE:
             return decimals
     return MOST
 

@@ -42,8 +42,8 @@ def check_table(
         class, or of the first class against the others.
     """
     if are_hard_labels(probabilities):
-        called = 0 if positive is None else positive
-        raise _refusal((labels == called).astype(np.int64), probabilities[:, called], classes[called])
+        predicted = 0 if positive is None else positive
+        raise _refusal((labels == predicted).astype(np.int64), probabilities[:, predicted], classes[predicted])
 
 
 def check_scores(labels: NDArray[np.int64], scores: NDArray[np.float64]) -> None:
@@ -68,7 +68,7 @@ def check_scores(labels: NDArray[np.int64], scores: NDArray[np.float64]) -> None
         raise _refusal(labels, scores, None)
 
 
-def _refusal(labels: NDArray[np.int64], called: NDArray[np.float64], name: str | None) -> MedclsError:
+def _refusal(labels: NDArray[np.int64], predicted: NDArray[np.float64], name: str | None) -> MedclsError:
     """Word the error for one class (1) against the others (0).
 
     A curve through (0, 0), (1 - specificity, sensitivity) and (1, 1) has the area (sensitivity +
@@ -79,7 +79,7 @@ def _refusal(labels: NDArray[np.int64], called: NDArray[np.float64], name: str |
         "corner"
     )
     if 0 < labels.sum() < labels.size:
-        sensitivity, specificity = float(called[labels == 1].mean()), float(1 - called[labels == 0].mean())
+        sensitivity, specificity = float(predicted[labels == 1].mean()), float(1 - predicted[labels == 0].mean())
         whose = f" of {name!r} against the rest" if name else ""
         message += (
             f", and the area under it, the ROC AUC {(sensitivity + specificity) / 2:.4f}, is the balanced accuracy"

@@ -205,7 +205,7 @@ class _Judged:
         return self.split.labels == self.k
 
     @property
-    def called(self) -> NDArray[np.bool_]:
+    def predicted_positive(self) -> NDArray[np.bool_]:
         """Which rows are predicted as the class."""
         return self.split.predicted == self.k
 
@@ -228,9 +228,9 @@ class _Judged:
         return {
             "cases": self.case,
             "others": ~self.case,
-            "positives": self.called,
-            "negatives": ~self.called,
-            "cases and positives": self.case | self.called,
+            "positives": self.predicted_positive,
+            "negatives": ~self.predicted_positive,
+            "cases and positives": self.case | self.predicted_positive,
         }[self.metric.rows]
 
     @property
@@ -251,7 +251,7 @@ class _Judged:
 
     def both_rates(self) -> tuple[tuple[float, float], tuple[float, float], tuple[float, float]]:
         """Sensitivity and specificity of the class, and Wilson's limits of each."""
-        case, call, split = self.case, self.called, self.split
+        case, call, split = self.case, self.predicted_positive, self.split
         rates = float(call[case].mean()), float((~call)[~case].mean())
         return (
             rates,
@@ -354,11 +354,11 @@ def _mean_of_rates(judged: _Judged) -> Interval | None:
 
 
 def _positive_likelihood_ratio(judged: _Judged) -> Interval:
-    return _likelihood_ratio(judged, judged.called)
+    return _likelihood_ratio(judged, judged.predicted_positive)
 
 
 def _negative_likelihood_ratio(judged: _Judged) -> Interval:
-    return _likelihood_ratio(judged, ~judged.called)
+    return _likelihood_ratio(judged, ~judged.predicted_positive)
 
 
 def _likelihood_ratio(judged: _Judged, call: NDArray[np.bool_]) -> Interval:

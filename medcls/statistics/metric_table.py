@@ -160,30 +160,30 @@ def every_class(whole: AllClasses) -> str:
 
 def a_positive(one: OneClass) -> str:
     """An image predicted as the class."""
-    return "" if one.positives[0] else causes.none_called(one.name)
+    return "" if one.positives[0] else causes.none_predicted(one.name)
 
 
 def a_negative(one: OneClass) -> str:
     """An image predicted as another class."""
-    return "" if one.negatives[0] else causes.all_called(one.name)
+    return "" if one.negatives[0] else causes.all_predicted(one.name)
 
 
 def both_decisions(counted: Counted) -> str:
     """Images predicted as the class and as another; of all classes, as two at least."""
     if isinstance(counted, OneClass):
         return a_positive(counted) or a_negative(counted)
-    called = counted.matrix[0].any(axis=0)
-    return causes.all_called(counted.split.classes[int(called.argmax())]) if called.sum() == 1 else ""
+    predicted = counted.matrix[0].any(axis=0)
+    return causes.all_predicted(counted.split.classes[int(predicted.argmax())]) if predicted.sum() == 1 else ""
 
 
 def a_false_positive(one: OneClass) -> str:
     """An image of another class predicted as the class."""
-    return "" if one.fp[0] else causes.no_other_called(one.name)
+    return "" if one.fp[0] else causes.no_other_predicted(one.name)
 
 
 def a_true_negative(one: OneClass) -> str:
     """An image of another class that was not predicted as the class."""
-    return "" if one.tn[0] else causes.all_others_called(one.name)
+    return "" if one.tn[0] else causes.all_others_predicted(one.name)
 
 
 # ------------------------------------------------------------------ how metrics are computed
@@ -216,8 +216,8 @@ def npv(one: OneClass) -> Floats:
 
 def f_score(beta: float, one: OneClass) -> Floats:
     """F-beta. Without a case it is 0 whatever is predicted, which says nothing of the classifier: NaN."""
-    hits = (1 + beta**2) * one.tp
-    return np.where(one.cases > 0, ratio(hits, hits + beta**2 * one.fn + one.fp), np.nan)
+    tp = (1 + beta**2) * one.tp
+    return np.where(one.cases > 0, ratio(tp, tp + beta**2 * one.fn + one.fp), np.nan)
 
 
 def positive_likelihood_ratio(one: OneClass) -> Floats:

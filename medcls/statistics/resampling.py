@@ -165,12 +165,12 @@ class Ranking:
 
     def count(self, weights: Floats) -> "Counts":
         """Count cases and others down to each part's end, for each row of weights `(r, n)`."""
-        called = np.add.reduceat(weights[:, self.order], self.starts, axis=1)
-        cases = np.zeros_like(called)
+        predicted_positive = np.add.reduceat(weights[:, self.order], self.starts, axis=1)
+        cases = np.zeros_like(predicted_positive)
         if len(self.cases):
             cases[:, : len(self.case_starts)] = np.add.reduceat(weights[:, self.cases], self.case_starts, axis=1)
-        hits = np.cumsum(cases, axis=1)
-        return Counts(cases, hits, np.cumsum(called, axis=1) - hits, weights[:, self.tied], self.tied_with)
+        tp = np.cumsum(cases, axis=1)
+        return Counts(cases, tp, np.cumsum(predicted_positive, axis=1) - tp, weights[:, self.tied], self.tied_with)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -192,20 +192,20 @@ class Counts:
     """
 
     cases: Floats
-    hits: Floats
-    alarms: Floats
+    tp: Floats
+    fp: Floats
     tied: Floats
     tied_with: Integers
 
     @property
     def all_cases(self) -> Floats:
         """Of each row of weights, `(r,)`."""
-        return self.hits[:, -1]
+        return self.tp[:, -1]
 
     @property
     def all_others(self) -> Floats:
         """Of each row of weights, `(r,)`."""
-        return self.alarms[:, -1]
+        return self.fp[:, -1]
 
     def areas(self) -> Floats:
         """AUROC for each row of weights, `(r,)`; NaN where a class has no weight.
@@ -214,7 +214,7 @@ class Counts:
         """
         # Pairs in the wrong order: for each case the others above it, and half of those beside it.
         ties = np.einsum("rt,rt->r", self.tied, self.cases[:, self.tied_with])
-        wrong = np.einsum("rm,rm->r", self.cases, self.alarms) - ties / 2
+        wrong = np.einsum("rm,rm->r", self.cases, self.fp) - ties / 2
         return 1 - ratio(wrong, self.all_cases * self.all_others)
 
     def areas_up_to(self, share: float) -> Floats:
@@ -227,10 +227,10 @@ class Counts:
         parts, starts = np.unique(self.tied_with, return_index=True)
         if len(parts):
             beside[:, parts] = np.add.reduceat(self.tied, starts, axis=1)
-        above, allowed = self.alarms - beside, (share * self.all_others)[:, None]
+        above, allowed = self.fp - beside, (share * self.all_others)[:, None]
         within = np.clip(allowed - above, 0, beside)
         triangles = np.divide(within**2, 2 * beside, out=np.zeros_like(within), where=beside > 0)
-        reached = np.einsum("rm,rm->r", self.cases, triangles + np.maximum(allowed - self.alarms, 0))
+        reached = np.einsum("rm,rm->r", self.cases, triangles + np.maximum(allowed - self.fp, 0))
         return ratio(reached, self.all_cases * self.all_others)
 
     def average_precisions(self) -> Floats:
@@ -239,7 +239,7 @@ class Counts:
         NaN where a class has no weight.
         """
         # 0 of 0, above the first row that was drawn, adds nothing.
-        precision = np.divide(self.hits, np.maximum(self.hits + self.alarms, 1))
+        precision = np.divide(self.tp, np.maximum(self.tp + self.fp, 1))
         found = np.einsum("rm,rm->r", self.cases, precision)
         return ratio(found * self.all_others, self.all_cases * self.all_others)
 
@@ -250,8 +250,8 @@ class Counts:
         """
         # Counted: the product of a share and a number may miss a whole number by its last digit.
         allowed = np.floor(self.all_others * (1 - specificity) + _LAST_DIGITS)
-        within = _places(self.alarms, allowed, "right")
-        found = np.where(within > 0, self.hits[np.arange(len(within)), within - 1], 0)
+        within = _places(self.fp, allowed, "right")
+        found = np.where(within > 0, self.tp[np.arange(len(within)), within - 1], 0)
         return ratio(found * self.all_others, self.all_cases * self.all_others)
 
     def specificities_at(self, sensitivity: float) -> Floats:
@@ -260,9 +260,9 @@ class Counts:
         As `metrics.specificity_at_sensitivity`. NaN where a class has no weight.
         """
         wanted = np.ceil(self.all_cases * sensitivity - _LAST_DIGITS)
-        first = _places(self.hits, wanted, "left")
-        alarms = self.alarms[np.arange(len(first)), first]
-        return ratio((self.all_others - alarms) * self.all_cases, self.all_cases * self.all_others)
+        first = _places(self.tp, wanted, "left")
+        fp = self.fp[np.arange(len(first)), first]
+        return ratio((self.all_others - fp) * self.all_cases, self.all_cases * self.all_others)
 
 
 def _places(ascending: Floats, values: Floats, side: Literal["left", "right"]) -> Integers:

@@ -16,30 +16,30 @@ from medcls.data.reading.images import UnreadableImage
 from medcls.data.reading.thumbnails import thumbnail
 from medcls.errors import MedclsError
 from medcls.evaluation.assessment import Assessment, assess, read_bands
-from medcls.evaluation.policies import Policies, fit_policies
-from medcls.evaluation.policies import not_fitted as policies_not_fitted
+from medcls.evaluation.decision_rules import DecisionRules, fit_decision_rules
+from medcls.evaluation.decision_rules import not_fitted as decision_rules_not_fitted
 from medcls.evaluation.predictions import Predictions, aggregate, from_logits
 from medcls.evaluation.recalibration import METHODS
 from medcls.evaluation.spread import too_alike
 from medcls.evaluation.subgroups import Bands
-from medcls.evaluation.thresholds import chosen_beforehand, parse_policy
+from medcls.evaluation.thresholds import chosen_beforehand, parse_criterion
 from medcls.fitting import named_functions
 from medcls.inference.load import Loaded
 from medcls.preprocessing import Decoding
 from medcls.report.checklists import claim_2024, tripod_ai
-from medcls.report.figures import Plot, draw
+from medcls.report.run_plots import Plot, draw
 from medcls.report.limitations import LEAK, Rule, limitations
-from medcls.report.pages.parts import Picture
+from medcls.report.pages.parts import Thumbnail
 from medcls.report.report import numbers, report, without_names
 from medcls.report.sources import Drawn, Sources
-from medcls.report.telling import missed_target, worse_than_chance
+from medcls.report.phrases import missed_target, worse_than_chance
 from medcls.runs.registry import Readings
 from medcls.runs.run_folder import RunFolder, read_json
 from medcls.statistics.metric_table import MACRO, METRICS
 from medcls.statistics.metrics import classification_metrics, predicted_classes
 from medcls.statistics.sample_size import HALF_WIDTH, check_half_width
 from medcls.wording import counted
-from medcls.workflow import pictures, terminal
+from medcls.workflow import training_plots as training_plots, terminal
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +48,7 @@ SHOWN = tuple(metric.identifier for metric in METRICS if metric.short)
 
 
 @dataclasses.dataclass(frozen=True)
-class Telling:
+class ReportSettings:
     """How results are to be told: the settings of `conf/evaluation`, read and checked.
 
     Parameters
@@ -92,7 +92,7 @@ class Telling:
     plots: tuple[Plot, ...] = ()
 
     @classmethod
-    def read(cls, settings: Mapping[str, Any]) -> "Telling":
+    def read(cls, settings: Mapping[str, Any]) -> "ReportSettings":
         """Read the settings that `conf/evaluation/default.yaml` lists, and `seed`.
 
         Raises
@@ -126,7 +126,7 @@ class Telling:
         if isinstance(resamples, bool) or not isinstance(resamples, int) or resamples < 100:
             raise MedclsError(f"resamples is {resamples!r}: give a whole number, at least 100.", kind="bad_value")
         return cls(
-            operating_point=parse_policy(str(settings["operating_point"])).text,
+            operating_point=parse_criterion(str(settings["operating_point"])).text,
             calibrate=_calibrate(settings["calibrate"]),
             coverage=float(coverage),
             aggregate=settings["aggregate"],
@@ -150,8 +150,8 @@ class Telling:
 class Fitted:
     """What was fitted for images, and for patients or exams where those are told too."""
 
-    images: Policies
-    units: Policies | None = None
+    images: DecisionRules
+    units: DecisionRules | None = None
     aggregate: str | None = None
 
     def to_plain(self) -> dict[str, Any]:
@@ -163,8 +163,8 @@ class Fitted:
     def from_plain(cls, plain: Mapping[str, Any]) -> "Fitted":
         """Read back what `to_plain` gave."""
         units = plain["units"]
-        of_units = None if units is None else Policies.from_plain(units)
-        return cls(Policies.from_plain(plain), of_units, None if units is None else units["aggregate"])
+        of_units = None if units is None else DecisionRules.from_plain(units)
+        return cls(DecisionRules.from_plain(plain), of_units, None if units is None else units["aggregate"])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -191,7 +191,7 @@ class Results:
         return {"checkpoint": self.headline.table.checkpoint, **by_split, **({"units": units} if units else {})}
 
 
-def fit(table: Predictions, telling: Telling) -> Fitted:
+def fit(table: Predictions, options: ReportSettings) -> Fitted:
     """Fit calibration, threshold and label sets on rows that are not the result; for patients too where asked.
 
     Raises
@@ -199,25 +199,25 @@ def fit(table: Predictions, telling: Telling) -> Fitted:
     MedclsError
         As `fit_policies`.
     """
-    fitted = fit_quietly(table, telling)
+    fitted = fit_quietly(table, options)
     for warning in fitted.images.warnings:
         log.warning(warning)
     return fitted
 
 
-def fit_quietly(table: Predictions, telling: Telling) -> Fitted:
+def fit_quietly(table: Predictions, options: ReportSettings) -> Fitted:
     """Fit as `fit` does, and log no warning: for made-up scores."""
-    settings: dict[str, Any] = {"coverage": telling.coverage, "seed": telling.seed}
-    of_images = fit_policies(table, telling.operating_point, calibrate=telling.calibrate, **settings)
-    if telling.aggregate is None:
+    settings: dict[str, Any] = {"coverage": options.coverage, "seed": options.seed}
+    of_images = fit_decision_rules(table, options.operating_point, calibrate=options.calibrate, **settings)
+    if options.aggregate is None:
         return Fitted(of_images)
     # Their probabilities are made of calibrated ones.
-    joined = aggregate(of_images.calibrate(table), telling.aggregate)  # type: ignore[arg-type]
-    of_units = fit_policies(joined, telling.operating_point, calibrate="none", **settings)
-    return Fitted(of_images, of_units, telling.aggregate)
+    joined = aggregate(of_images.calibrate(table), options.aggregate)  # type: ignore[arg-type]
+    of_units = fit_decision_rules(joined, options.operating_point, calibrate="none", **settings)
+    return Fitted(of_images, of_units, options.aggregate)
 
 
-def rehearse(rows: pd.DataFrame, classes: Sequence[str], positive: str | None, telling: Telling) -> None:
+def rehearse(rows: pd.DataFrame, classes: Sequence[str], positive: str | None, options: ReportSettings) -> None:
     """Tell made-up scores of a run's images as its results will be told: what cannot be told is found out beforehand.
 
     Parameters
@@ -235,9 +235,9 @@ def rehearse(rows: pd.DataFrame, classes: Sequence[str], positive: str | None, t
         return made_up(rows, split, classes, positive)
 
     there = set(rows["split"])
-    fitted = fit_quietly(scores("calibration" if "calibration" in there else "val"), telling)
+    fitted = fit_quietly(scores("calibration" if "calibration" in there else "val"), options)
     result = "held_out" if "held_out" in there else "test"
-    judge_quickly([scores(split) for split in ("val", result)], fitted, telling)
+    judge_quickly([scores(split) for split in ("val", result)], fitted, options)
 
 
 def made_up(
@@ -249,23 +249,23 @@ def made_up(
     return from_logits(rows, numbers, logits, classes, positive, checkpoint)
 
 
-def judge_quickly(tables: Sequence[Predictions], fitted: Fitted, telling: Telling) -> Results:
+def judge_quickly(tables: Sequence[Predictions], fitted: Fitted, options: ReportSettings) -> Results:
     """Judge as `judge` does, with hardly a resample: for what is refused, not for what is found."""
-    return judge(tables, fitted, dataclasses.replace(telling, resamples=2))
+    return judge(tables, fitted, dataclasses.replace(options, resamples=2))
 
 
-def not_fitted(table: Predictions, telling: Telling) -> Fitted:
+def not_fitted(table: Predictions, options: ReportSettings) -> Fitted:
     """What a table is judged with where there are no rows to fit on: a threshold chosen beforehand, else 0.5."""
-    policies = policies_not_fitted(table)
-    if table.positive is not None and (point := chosen_beforehand(table, telling.operating_point)) is not None:
-        policies = dataclasses.replace(policies, operating_point=point)
-    if telling.aggregate is None:
-        return Fitted(policies)
-    units = not_fitted(aggregate(table, telling.aggregate), dataclasses.replace(telling, aggregate=None))  # type: ignore[arg-type]
-    return Fitted(policies, units.images, telling.aggregate)
+    decision_rules = decision_rules_not_fitted(table)
+    if table.positive is not None and (point := chosen_beforehand(table, options.operating_point)) is not None:
+        decision_rules = dataclasses.replace(decision_rules, operating_point=point)
+    if options.aggregate is None:
+        return Fitted(decision_rules)
+    units = not_fitted(aggregate(table, options.aggregate), dataclasses.replace(options, aggregate=None))  # type: ignore[arg-type]
+    return Fitted(decision_rules, units.images, options.aggregate)
 
 
-def judge(tables: Sequence[Predictions], fitted: Fitted, telling: Telling) -> Results:
+def judge(tables: Sequence[Predictions], fitted: Fitted, options: ReportSettings) -> Results:
     """Judge each table, the result last.
 
     Raises
@@ -274,15 +274,15 @@ def judge(tables: Sequence[Predictions], fitted: Fitted, telling: Telling) -> Re
         As `assess`.
     """
     settings: dict[str, Any] = {
-        "resamples": telling.resamples,
-        "seed": telling.seed,
-        "precision_of_sensitivity": telling.precision_of_sensitivity,
-        "ordered": telling.ordered is not None,
+        "resamples": options.resamples,
+        "seed": options.seed,
+        "precision_of_sensitivity": options.precision_of_sensitivity,
+        "ordered": options.ordered is not None,
     }
-    if telling.ordered is not None:
-        tables = [table.in_order(telling.ordered) for table in tables]
+    if options.ordered is not None:
+        tables = [table.in_order(options.ordered) for table in tables]
     splits = tuple(
-        assess(table, fitted.images, bands=telling.bands, prevalence=telling.prevalence, **settings) for table in tables
+        assess(table, fitted.images, bands=options.bands, prevalence=options.prevalence, **settings) for table in tables
     )
     units: tuple[Assessment, ...] = ()
     if fitted.units is not None and fitted.aggregate is not None:
@@ -291,7 +291,7 @@ def judge(tables: Sequence[Predictions], fitted: Fitted, telling: Telling) -> Re
     return Results(splits, units)
 
 
-def write_results(folder: RunFolder, results: Results, fitted: Fitted, stamps: Sequence[str]) -> None:
+def write_results(folder: RunFolder, results: Results, fitted: Fitted, watermarks: Sequence[str]) -> None:
     """Write decision rules, calibrated predictions and metrics into a folder that has begun; nothing is drawn yet."""
     folder.write_json("policies.json", fitted.to_plain())
     for one in results.splits:
@@ -303,25 +303,25 @@ def write_results(folder: RunFolder, results: Results, fitted: Fitted, stamps: S
         folder.write_predictions(shifted, deployment.table)
     else:  # nor may one of an earlier evaluation stand beside figures that know nothing of it
         (folder.predictions / f"{shifted}.csv").unlink(missing_ok=True)
-    folder.write_json("metrics.json", {"stamps": tuple(stamps), **results.to_plain()})
+    folder.write_json("metrics.json", {"stamps": tuple(watermarks), **results.to_plain()})
 
 
 def write_report(
-    folder: RunFolder, results: Results, sources: Sources, telling: Telling, folds: pd.DataFrame | None = None
+    folder: RunFolder, results: Results, sources: Sources, options: ReportSettings, folds: pd.DataFrame | None = None
 ) -> None:
     """Draw the figures and write the report; what it tells has been written before."""
     told = results.splits
-    if not telling.paths:
+    if not options.paths:
         names = numbers([one.table for one in (told[-1], *told[:-1])], sources)
         told = tuple(without_names(one, names) for one in told)
     headline, others = told[-1], told[:-1]
-    limits = limitations(headline, others, sources, telling.rules)
+    limits = limitations(headline, others, sources, options.rules)
     checklists = [*claim_2024(headline, others, sources), *tripod_ai(headline, others, sources)]
-    stamp = " · ".join(sources.stamps) or None
+    watermark = " · ".join(sources.watermarks) or None
     with terminal.progress("drawing and writing the report"):
         for one in others:
-            draw(one, folder.figures, stamp, seed=telling.seed, only=("confusion", "roc"))
-        figures = draw(headline, folder.figures, stamp, seed=telling.seed, plots=telling.plots)
+            draw(one, folder.figures, watermark, seed=options.seed, only=("confusion", "roc"))
+        figures = draw(headline, folder.figures, watermark, seed=options.seed, plots=options.plots)
         page, card = report(
             headline,
             others,
@@ -331,8 +331,8 @@ def write_report(
             folds=folds,
             limitations=limits,
             checklists=checklists,
-            images=telling.images,
-            paths=telling.paths,
+            images=options.images,
+            paths=options.paths,
         )
     folder.write_text("report.md", card)
     folder.write_text("report.html", page)
@@ -343,7 +343,7 @@ def deliver(
     results: Results,
     fitted: Fitted,
     sources: Sources,
-    telling: Telling,
+    options: ReportSettings,
     of: str,
     folds: pd.DataFrame | None = None,
 ) -> None:
@@ -358,16 +358,16 @@ def deliver(
     """
     if folds is not None:
         folder.write_text("folds.csv", escaped(folds).to_csv(index=False, lineterminator="\n"))
-    write_results(folder, results, fitted, sources.stamps)
+    write_results(folder, results, fitted, sources.watermarks)
     if folds is not None:
         show_folds(folds)
     show(results, sources.readings, of)
-    write_report(folder, results, sources, telling, folds)
+    write_report(folder, results, sources, options, folds)
     log.info("the report: %s", folder.report)
 
 
 def sources_of_run(
-    run: RunFolder, loaded: Loaded, telling: Telling, named: tuple[str, str], images: Path | None
+    run: RunFolder, loaded: Loaded, options: ReportSettings, named: tuple[str, str], images: Path | None
 ) -> Sources:
     """Gather what a run folder's files say.
 
@@ -382,7 +382,7 @@ def sources_of_run(
     """
     config = yaml.safe_load(run.config.read_text(encoding="utf-8"))
     try:
-        history = pictures.read_history(run.logs)
+        history = training_plots.read_history(run.logs)
         epochs = 0 if history.empty else int(history["epoch"].max()) + 1
         splits = unescaped(pd.read_csv(run.path / "splits.csv")) if (run.path / "splits.csv").is_file() else None
         model = (run.path / "model.txt").read_text(encoding="utf-8") if (run.path / "model.txt").is_file() else None
@@ -396,8 +396,8 @@ def sources_of_run(
         name=named[0],
         made=datetime.now().astimezone(),
         command=named[1],
-        purpose=telling.purpose,
-        stamps=loaded.stamps,
+        purpose=options.purpose,
+        watermarks=loaded.watermarks,
         config=config,
         audit=_read_audit(run),
         weights=_read_record(run.path / "weights.json", ("source", "sha256", "reinitialised", "summary")),
@@ -406,11 +406,11 @@ def sources_of_run(
         splits=splits,
         model=model,
         history=None if history.empty else history,
-        phases=tuple(pictures.phases(config["schedule"]["phases"], epochs)),
+        phases=tuple(training_plots.phases(config["schedule"]["phases"], epochs)),
         drawn=_drawn_in_training(run),
         best_epoch=loaded.epoch,
         picture=None
-        if images is None or not telling.images
+        if images is None or not options.images
         else lambda path: picture(images / path, loaded.preprocessing.decoding),
     )
 
@@ -470,15 +470,15 @@ def _drawn_in_training(run: RunFolder) -> tuple[Drawn, ...]:
     return (Drawn("training", "Learning curves", text, path),) if path.is_file() else ()
 
 
-def picture(path: Path, decoding: Decoding) -> Picture:
+def picture(path: Path, decoding: Decoding) -> Thumbnail:
     """A small picture for the report; of a file that cannot be read, why."""
     try:
-        return Picture(*thumbnail(path, decoding))
+        return Thumbnail(*thumbnail(path, decoding))
     except UnreadableImage as error:
-        return Picture(reason=error.reason)
+        return Thumbnail(reason=error.reason)
 
 
-def show_effect(exact: Predictions, other: Predictions, policies: Policies, how: str) -> None:
+def show_effect(exact: Predictions, other: Predictions, decision_rules: DecisionRules, how: str) -> None:
     """Print what predictions made with another arithmetic change, on the same images, at the same threshold.
 
     Parameters
@@ -490,9 +490,9 @@ def show_effect(exact: Predictions, other: Predictions, policies: Policies, how:
     how : str
         What the other arithmetic is called.
     """
-    tables = [policies.calibrate(table) for table in (exact, other)]
+    tables = [decision_rules.calibrate(table) for table in (exact, other)]
     figures = [
-        classification_metrics(one.labels(), one.probabilities(), one.classes, one.positive, policies.threshold).values
+        classification_metrics(one.labels(), one.probabilities(), one.classes, one.positive, decision_rules.threshold).values
         for one in tables
     ]
     names = [name for name in SHOWN if name in figures[0]]
@@ -505,7 +505,7 @@ def show_effect(exact: Predictions, other: Predictions, policies: Policies, how:
     terminal.show_table(table, f"What {how} changes, on {counted(len(exact), 'image')}")
     before, after = (one.probabilities() for one in tables)
     called = [
-        predicted_classes(scores, exact.classes, exact.positive, policies.threshold) for scores in (before, after)
+        predicted_classes(scores, exact.classes, exact.positive, decision_rules.threshold) for scores in (before, after)
     ]
     log.info(
         "%s against exact: a probability differs by %.2g at most, %d of %d calls differ",
@@ -536,7 +536,7 @@ def show(results: Results, readings: Readings | None, of: str = "Best checkpoint
     for one in results.splits:
         columns[one.table.name] = [_with_interval(one, name) for name in names]
     terminal.show_table(pd.DataFrame({"metric": names, **columns}), f"{of}, with 95% intervals")
-    if (point := results.headline.policies.operating_point) is not None:
+    if (point := results.headline.decision_rules.operating_point) is not None:
         log.info("operating point: probability of %s of at least %s", point.positive_class, point.label())
         if point.promise:
             log.info("%s", point.promise)

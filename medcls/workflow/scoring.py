@@ -15,13 +15,13 @@ from medcls.data.module import ImageDataModule
 from medcls.data.splits.split import split_table
 from medcls.errors import typed
 from medcls.evaluation.predictions import Predictions
-from medcls.inference.load import Loaded, add_policies
+from medcls.inference.load import Loaded, add_decision_rules
 from medcls.inference.predict import Predictor, predict_split
 from medcls.models.weights import Account
 from medcls.runs.registry import record_reading, remember_test
 from medcls.runs.run_folder import RunFolder
 from medcls.workflow import reporting
-from medcls.workflow.reporting import Telling
+from medcls.workflow.reporting import ReportSettings
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +31,7 @@ def score(
     best: Loaded,
     data: ImageDataModule,
     device: torch.device,
-    telling: Telling,
+    options: ReportSettings,
     cut_by: Mapping[str, Any] | None,
     named: tuple[str, str],
 ) -> None:
@@ -58,18 +58,18 @@ def score(
     tables, readings = [predict("val")], None
     # Whatever is fitted has seen no image of the result; where some were cut off for it, none that selected either.
     fit_on = predict("calibration") if "calibration" in splits else tables[0]
-    fitted = reporting.fit(fit_on, telling)
+    fitted = reporting.fit(fit_on, options)
     run.write_json("policies.json", fitted.to_plain())
-    add_policies(run.best, fitted.to_plain())
+    add_decision_rules(run.best, fitted.to_plain())
     if cut_by is not None:
         remember_test(manifest, str(run.path), cut_by)
         tables.append(predict(result_split(splits, evaluate_test=True)))
         readings = record_reading(tables[-1], str(run.path), "train")
-    results = reporting.judge(tables, fitted, telling)
-    reporting.write_results(run, results, fitted, manifest.stamps)
+    results = reporting.judge(tables, fitted, options)
+    reporting.write_results(run, results, fitted, manifest.watermarks)
     reporting.show(results, readings)
-    sources = reporting.sources_of_run(run, best, telling, named, manifest.root)
-    reporting.write_report(run, results, dataclasses.replace(sources, readings=readings), telling)
+    sources = reporting.sources_of_run(run, best, options, named, manifest.root)
+    reporting.write_report(run, results, dataclasses.replace(sources, readings=readings), options)
     log.info("the report: %s", run.report)
     log.info("run folder: %s", run.path)
 

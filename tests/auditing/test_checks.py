@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from medcls.auditing import classes, copies, groups, images
+from medcls.auditing import classes, duplicates as copies, groups, images
 from medcls.auditing.checks import check
-from medcls.auditing.copies import expected_leak
+from medcls.auditing.duplicates import expected_leak
 from medcls.auditing.exclusions import foretold
 from medcls.auditing.findings import LEVELS, Finding
 from medcls.auditing.leaks import leaks, settled
@@ -19,7 +19,7 @@ from medcls.auditing.locked import locked_test
 from medcls.data.manifest import Manifest
 from medcls.data.reading.images import UnreadableImage
 from medcls.data.sources.folders import from_folders
-from medcls.data.splits.near_copies import PHASH_DISTANCE
+from medcls.data.splits.near_duplicates import PHASH_DISTANCE
 from medcls.data.splits.split import split
 from medcls.runs.registry import Meeting
 
@@ -202,7 +202,7 @@ def test_what_many_images_share_is_another_kind_and_no_outlier():
 
 
 def test_p01_surplus_copies_are_counted():
-    finding = only(copies.exact_copies(manifest_of(["a"] * 5 + ["b"] * 5, content=list("xxxyy") + list("pqrst"))))
+    finding = only(copies.exact_duplicates(manifest_of(["a"] * 5 + ["b"] * 5, content=list("xxxyy") + list("pqrst"))))
     assert finding.level == "warning"
     assert (finding.values["images"], finding.values["distinct"], finding.values["surplus"]) == (10, 7, 3)
     assert finding.values["with_a_twin"] == 5
@@ -211,7 +211,7 @@ def test_p01_surplus_copies_are_counted():
         ("a/00000.png", "a/00002.png"),
         ("a/00003.png", "a/00004.png"),
     ]
-    assert only(copies.exact_copies(manifest_of(["a", "b"]))).level == "good"
+    assert only(copies.exact_duplicates(manifest_of(["a", "b"]))).level == "good"
 
 
 def test_one_picture_under_two_labels_is_an_error_and_all_of_it_may_be_left_out():
@@ -230,24 +230,24 @@ def test_p02_copies_across_given_splits_are_errors_by_class():
         content=["1", "1", "2", "3", "1", "4", "2", "5"],
         given_split=["train"] * 4 + ["test"] * 4,
     )
-    finding = only(copies.copies_across_splits(manifest))
+    finding = only(copies.duplicates_across_splits(manifest))
     assert (finding.check, finding.level) == ("copies_test_train", "error")
     assert (finding.values["identical"], finding.values["test_images"]) == (2, 4)
     assert finding.table.to_numpy().tolist() == [["a", 2, 1], ["b", 2, 1]]
     assert finding.exclude == ("a/00000.png", "a/00001.png", "b/00002.png")
     # What is left after leaving those out no longer leaks.
     left = manifest.rows[~manifest.rows["path"].isin(finding.exclude)]
-    assert only(copies.copies_across_splits(manifest.with_rows(left))).level == "good"
+    assert only(copies.duplicates_across_splits(manifest.with_rows(left))).level == "good"
 
 
 def test_of_copies_in_val_and_test_the_test_image_stays():
     manifest = manifest_of(
         ["a", "b"] * 3, content=list("xyxyzw"), given_split=["val", "val", "test", "test", "train", "train"]
     )
-    finding = only(copies.copies_across_splits(manifest))
+    finding = only(copies.duplicates_across_splits(manifest))
     assert finding.check == "copies_test_val"
     assert finding.exclude == ("a/00000.png", "b/00001.png")
-    assert copies.copies_across_splits(manifest_of(["a", "b"])) == []
+    assert copies.duplicates_across_splits(manifest_of(["a", "b"])) == []
 
 
 def near_of(*pairs):

@@ -147,7 +147,7 @@ def test_split_table_counts_every_image(manifest):
 
 
 def test_stamps_stand_on_top(manifest):
-    stamped = dataclasses.replace(manifest, stamps=("SYNTHETIC: made by medcls",))
+    stamped = dataclasses.replace(manifest, watermarks=("SYNTHETIC: made by medcls",))
     text = laid_out(stamped, [])
     assert text.index("SYNTHETIC") < text.index("<h1>")
     assert "SYNTHETIC" in read(text).text

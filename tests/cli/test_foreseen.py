@@ -2,13 +2,13 @@
 
 import pytest
 import torch
-from doors import FAST
+from entry_points import FAST
 from hydra import compose, initialize_config_dir
 from refusals import refused, refused_command
 
 from medcls import train
 from medcls.cli.data_source import split_settings
-from medcls.cli.foreseen import check_settings
+from medcls.cli.early_checks import check_settings
 from medcls.cli.shipped import configurations
 from medcls.cli.training import choose_preprocessing
 from medcls.hardware import Hardware

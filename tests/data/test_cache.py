@@ -25,7 +25,7 @@ from medcls.data.cache import ENTRY, DamagedImage, MappedImages, PixelCache, cle
 from medcls.data.module import ImageStore
 from medcls.data.reading import images
 from medcls.data.sources.folders import from_folders
-from medcls.data.sources.survey import survey
+from medcls.data.sources.scan import scan_images
 from medcls.preprocessing import Preprocessing
 
 PREPROCESSING = Preprocessing(size=(4, 5), mean=(0.5,) * 3, std=(0.2,) * 3)
@@ -373,7 +373,7 @@ def test_what_is_kept_of_patients_images_is_for_its_owner_alone(own_cache, tmp_p
     os.utime(tmp_path / "one.png", (1, 1))
     former = os.umask(umask)
     try:
-        survey(tmp_path, ["one.png"])
+        scan_images(tmp_path, ["one.png"])
         filled(range(3))
     finally:
         os.umask(former)

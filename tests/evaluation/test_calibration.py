@@ -20,7 +20,7 @@ from medcls.evaluation.calibration import (
     Calibration,
     _ResampledLine,
     calibration_error,
-    calibration_figures,
+    calibration_estimates,
     calibration_line,
     calibration_test,
     curve_of,
@@ -251,10 +251,10 @@ def test_a_calibration_error_of_few_of_the_rows_is_undefined_with_the_reason():
     groups = np.concatenate([np.arange(30), np.repeat(np.arange(30, 36), 200)])
     events = np.random.default_rng(0).random(len(scores)) < scores
     assert np.isnan(error(scores, events, groups))
-    found = calibration_figures(of_scores(scores, events, groups.astype(str)), resamples=20)
+    found = calibration_estimates(of_scores(scores, events, groups.astype(str)), resamples=20)
     said = found.set_index("metric").loc["calibration_error"]
     assert np.isnan(said["estimate"]) and "group" in said["note"]
-    few = calibration_figures(of_scores(scores[:19], np.arange(19) % 2), resamples=20).set_index("metric")
+    few = calibration_estimates(of_scores(scores[:19], np.arange(19) % 2), resamples=20).set_index("metric")
     assert str(ERROR_GROUPS) in few.loc["calibration_error", "note"]
 
 
@@ -354,7 +354,7 @@ def test_calibration_figures_are_those_of_their_functions_in_the_columns_of_the_
     rng = np.random.default_rng(0)
     odds = rng.normal(size=400)
     table = of_scores(expit(odds), rng.random(400) < expit(0.5 + 0.7 * odds))
-    found = calibration_figures(table, resamples=200)
+    found = calibration_estimates(table, resamples=200)
     metrics = intervals(table.labels(), table.probabilities(), table.classes, table.positive, resamples=2)
     assert list(found.columns) == list(metrics.columns)
     predicted, events = table.probabilities()[:, 1], table.labels()
@@ -367,12 +367,12 @@ def test_calibration_figures_are_those_of_their_functions_in_the_columns_of_the_
     of_line = found[:3]
     assert (of_line["low"] < of_line["estimate"]).all() and (of_line["estimate"] < of_line["high"]).all()
     assert of_line["method"].str.startswith(f"{BOOTSTRAP_OVER} rows").all() and (found["n"] == 400).all()
-    assert calibration_figures(table, resamples=200).equals(found)
-    assert not calibration_figures(table, resamples=200, seed=1).equals(found)
+    assert calibration_estimates(table, resamples=200).equals(found)
+    assert not calibration_estimates(table, resamples=200, seed=1).equals(found)
 
 
 def test_what_is_never_below_0_has_no_interval_that_could_not_hold_0():
-    found = calibration_figures(drawn(300), resamples=50).set_index("metric")
+    found = calibration_estimates(drawn(300), resamples=50).set_index("metric")
     for metric in ("ici", "e50", "e90", "calibration_error", "calibration_test"):
         assert np.isnan(found.loc[metric, ["low", "high"]].astype(float)).all(), metric
     assert re.search(r"0\.0\d\d", found.loc["ici", "note"]), "what a perfectly calibrated model would show"
@@ -400,9 +400,9 @@ def test_copies_in_one_group_do_not_narrow_calibration_figures():
     rng = np.random.default_rng(2)
     odds = rng.normal(size=150)
     scores, events = expit(odds), rng.random(150) < expit(odds)
-    once = calibration_figures(of_scores(scores, events), resamples=500)
+    once = calibration_estimates(of_scores(scores, events), resamples=500)
     groups = [f"p{row // 4}" for row in range(600)]
-    often = calibration_figures(of_scores(np.repeat(scores, 4), np.repeat(events, 4), groups), resamples=500)
+    often = calibration_estimates(of_scores(np.repeat(scores, 4), np.repeat(events, 4), groups), resamples=500)
     np.testing.assert_allclose(often["high"] - often["low"], once["high"] - once["low"], rtol=0.02)
     assert often["method"][:3].str.startswith(f"{BOOTSTRAP_OVER} groups").all()
     p = [found.set_index("metric").loc["calibration_test", "estimate"] for found in (once, often)]
@@ -464,21 +464,21 @@ def test_a_test_of_equal_probabilities_has_one_degree_of_freedom():
 
 
 def test_p50_calibration_figures_without_a_class_are_nan_with_the_reason():
-    found = calibration_figures(of_scores(np.linspace(0.1, 0.9, 30), np.zeros(30)), resamples=20).set_index("metric")
+    found = calibration_estimates(of_scores(np.linspace(0.1, 0.9, 30), np.zeros(30)), resamples=20).set_index("metric")
     for metric in LINE:
         assert np.isnan(found.loc[metric, ["estimate", "low", "high"]].astype(float)).all()
         assert found.loc[metric, "note"] == causes.ONE_CLASS
     assert found.loc["calibration_error", "estimate"] > 0
     assert np.isnan(found.loc["ici", "estimate"]) and found.loc["ici", "note"] == causes.ONE_CLASS
-    separated = calibration_figures(of_scores(np.linspace(0.1, 0.9, 30), np.arange(30) > 14), resamples=20)
+    separated = calibration_estimates(of_scores(np.linspace(0.1, 0.9, 30), np.arange(30) > 14), resamples=20)
     assert "separated" in separated["note"][0] and not np.isnan(separated["low"][2])
-    empty = calibration_figures(of_scores([], []))
+    empty = calibration_estimates(of_scores([], []))
     assert empty["estimate"].isna().all() and (empty["note"] == causes.NO_IMAGES).all()
 
 
 def test_with_more_classes_each_has_its_line():
     table = drawn(300, classes=FOUR, split="test")
-    found = calibration_figures(table, resamples=50)
+    found = calibration_estimates(table, resamples=50)
     assert found["class"].tolist() == [*np.repeat(FOUR, 3), *[""] * 5]
     line = calibration_line(table.probabilities()[:, 3], (table.labels() == 3).astype(np.int64))
     assert tuple(found["estimate"][9:12]) == line.figures

@@ -7,10 +7,10 @@ from refusals import refused
 from scipy.stats import norm, ttest_1samp
 from sklearn.metrics import roc_auc_score
 
-from medcls.evaluation.contest import Question
+from medcls.evaluation.model_comparison import Question
 from medcls.evaluation.cross_validations import CrossValidation, Fold, compare_cross_validations, corrected_t
 from medcls.evaluation.predictions import Predictions
-from medcls.report.contest_text import folds_table, markdown, tables
+from medcls.report.comparison_text import folds_table, markdown, tables
 
 CLASSES = ("well", "ill")
 

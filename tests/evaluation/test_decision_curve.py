@@ -97,8 +97,8 @@ def test_rows_that_are_copies_of_each_other_are_no_surer():
     once = decision_curve(table(scores, events, groups=[f"g{k}" for k in range(80)]))
     many = decision_curve(table(np.repeat(scores, 5), np.repeat(events, 5), groups=np.repeat(range(80), 5).astype(str)))
     np.testing.assert_allclose(alone[["low", "high"]], once[["low", "high"]])
-    width, of_copies = (each["high"] - each["low"] for each in (alone, many))
-    assert (of_copies >= 0.99 * width).all() and (of_copies <= 1.06 * width).all()
+    width, of_duplicates = (each["high"] - each["low"] for each in (alone, many))
+    assert (of_duplicates >= 0.99 * width).all() and (of_duplicates <= 1.06 * width).all()
     of_one_group = decision_curve(table(scores, events, groups="g"), [0.3]).iloc[0]
     assert of_one_group["high"] - of_one_group["low"] > 0.5  # one group tells next to nothing
 

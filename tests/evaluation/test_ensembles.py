@@ -2,7 +2,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from made_study import policies, predictions
+from made_study import decision_rules, predictions
 from refusals import refused
 
 from medcls.evaluation.ensembles import mean_of
@@ -13,7 +13,7 @@ def test_the_mean_is_of_the_networks_own_probabilities_row_by_row():
     one = predictions(n=60)
     other = predictions(n=60, signal=0.7)
     other = Predictions(other.rows.assign(label=one.rows["label"]).sample(frac=1, random_state=0), other.classes, "ill")
-    mean = mean_of([policies().calibrate(one), other], "two")
+    mean = mean_of([decision_rules().calibrate(one), other], "two")
     expected = (one.rows.set_index("path")["prob_ill"] + other.rows.set_index("path")["prob_ill"]) / 2
     assert mean.rows["path"].tolist() == one.rows["path"].tolist()
     assert mean.rows["prob_ill"].to_numpy() == pytest.approx(expected.loc[one.rows["path"]].to_numpy())

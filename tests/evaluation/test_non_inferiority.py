@@ -5,7 +5,7 @@ from refusals import refused
 from scipy.stats import norm
 
 from medcls.evaluation.comparing import compare_all, holm
-from medcls.evaluation.contest import check_two_for_a_margin
+from medcls.evaluation.model_comparison import check_two_for_a_margin
 from medcls.evaluation.non_inferiority import against_margin, check_margin
 from medcls.evaluation.predictions import Predictions
 

@@ -10,7 +10,7 @@ from sklearn.metrics import log_loss
 
 from medcls.evaluation.assessment import assess
 from medcls.evaluation.calibration import COLDEST, HOTTEST, Calibration, calibration_line, fit_temperature
-from medcls.evaluation.policies import fit_policies
+from medcls.evaluation.decision_rules import fit_decision_rules
 from medcls.evaluation.predictions import Predictions, from_logits
 from medcls.evaluation.recalibration import fit_calibration, fit_logistic
 
@@ -41,7 +41,7 @@ def test_a_prevalence_is_shifted_from_that_of_val_and_not_from_what_the_scores_b
     """Posteriors exact at equal shares, val and test of 10%: `prevalence=0.1` gave a mean of 0.149."""
     val, test = measured("val", shares, classes=classes), measured("test", shares, classes=classes, seed=1)
     assert test.probabilities()[:, -1].mean() > 1.4 * shares[-1]
-    fitted = fit_policies(val, "fixed=0.5", calibrate=calibrate)
+    fitted = fit_decision_rules(val, "fixed=0.5", calibrate=calibrate)
     stated = dict(zip(classes, shares, strict=True))
     shifted = assess(test, fitted, prevalence=stated, resamples=20).deployment.table
     np.testing.assert_allclose(shifted.probabilities().mean(axis=0), shares, atol=0.015)
@@ -53,7 +53,7 @@ def test_a_prevalence_is_shifted_from_that_of_val_and_not_from_what_the_scores_b
 def test_at_another_prevalence_than_vals_the_posteriors_are_the_exact_ones(classes, shares):
     k = len(classes)
     there = np.arange(1.0, k + 1) / np.arange(1, k + 1).sum()
-    fitted = fit_policies(measured("val", shares, 8000, classes), "fixed=0.5", calibrate="temperature")
+    fitted = fit_decision_rules(measured("val", shares, 8000, classes), "fixed=0.5", calibrate="temperature")
     test = measured("test", there, 2000, classes, seed=1)
     exact = measured("test", there, 2000, classes, seed=1, believed=there)
     stated = dict(zip(classes, there, strict=True))
@@ -117,7 +117,7 @@ def test_a_class_without_a_row_has_no_intercept():
     fitted = fit_logistic(val)
     assert not fitted.intercepts and "intercept" in fitted.warnings[-1] and "malignant" in fitted.warnings[-1]
     with refused("class_without_images", "'malignant'"):
-        assess(measured("test", (0.5, 0.5), 60), fit_policies(val, "fixed=0.5"), prevalence=0.1, resamples=20)
+        assess(measured("test", (0.5, 0.5), 60), fit_decision_rules(val, "fixed=0.5"), prevalence=0.1, resamples=20)
 
 
 def test_scores_that_say_nothing_end_at_the_end_of_the_range():

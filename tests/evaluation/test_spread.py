@@ -8,7 +8,7 @@ from made_study import BINARY, FOUR, assessment, predictions, sources
 from refusals import refused
 from scipy.special import logit
 
-from medcls.evaluation.policies import fit_policies
+from medcls.evaluation.decision_rules import fit_decision_rules
 from medcls.evaluation.predictions import Predictions, probabilities_of
 from medcls.evaluation.spread import NEARLY_SAME, log_odds, spread, too_alike
 from medcls.evaluation.thresholds import NOT_FITTED
@@ -36,26 +36,26 @@ def test_log_odds_are_those_of_each_class_against_the_rest(classes):
 @pytest.mark.parametrize("split", ["val", "calibration"])
 def test_no_threshold_and_no_temperature_of_one_answer_for_every_image(split):
     table = shrunk(predictions(split, 200), 1e-6)
-    fitted = fit_policies(table, "youden")
+    fitted = fit_decision_rules(table, "youden")
     point = fitted.operating_point
     assert (fitted.calibration, fitted.threshold, point.threshold) == (None, None, 0.5)
     assert point.label() == f"0.5 ({NOT_FITTED})"
     (warning,) = [line for line in fitted.warnings if too_alike(table) in line]
     assert split in warning and f"{spread(table):.2g}" in warning
     assert fitted.conformal is not None
-    assert fit_policies(shrunk(predictions(split, 200), 0.1)).threshold is not None
+    assert fit_decision_rules(shrunk(predictions(split, 200), 0.1)).threshold is not None
 
 
 def test_a_threshold_fixed_beforehand_stays():
     table = shrunk(predictions("val", 200), 1e-6)
-    fitted = fit_policies(table, "fixed=0.3")
+    fitted = fit_decision_rules(table, "fixed=0.3")
     assert fitted.threshold == 0.3
     assert any(too_alike(table) in line for line in fitted.warnings)
 
 
 def test_with_more_classes_it_is_said_too():
     table = shrunk(predictions("val", 200, classes=FOUR), 1e-6)
-    fitted = fit_policies(table)
+    fitted = fit_decision_rules(table)
     assert fitted.calibration is None
     assert any(too_alike(table) in line for line in fitted.warnings)
 
@@ -69,19 +69,19 @@ def test_no_threshold_of_what_a_temperature_at_its_end_leaves():
         rows[f"logit_{name}"], rows[f"prob_{name}"] = logits[:, k], probabilities_of(logits)[:, k]
     turned = dataclasses.replace(table, rows=rows)
     assert too_alike(turned) is None
-    fitted = fit_policies(turned)
+    fitted = fit_decision_rules(turned)
     assert (fitted.calibration, fitted.threshold) == (None, None)
     assert any("temperature 100" in line for line in fitted.warnings)
 
 
 def test_p44_test_may_not_fit_it_either():
     with refused("fitted_on_the_result"):
-        fit_policies(shrunk(predictions("test", 100), 1e-6))
+        fit_decision_rules(shrunk(predictions("test", 100), 1e-6))
 
 
 @pytest.mark.parametrize("factor", [1e-6, 1.0])
 def test_it_is_the_first_thing_held_against_the_figures(factor):
-    fitted = fit_policies(shrunk(predictions("val", 200), factor))
+    fitted = fit_decision_rules(shrunk(predictions("val", 200), factor))
     headline = assessment(shrunk(predictions("test", 300), factor), fitted)
     titles = [one.title for one in limitations(headline, (), sources())]
     said = "The classifier gives nearly the same answer for every image"

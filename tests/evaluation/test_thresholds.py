@@ -13,7 +13,7 @@ from scipy.stats import binom, norm
 
 from medcls.evaluation import thresholds
 from medcls.evaluation.predictions import FITTED_TWICE, Predictions
-from medcls.evaluation.thresholds import NOT_FITTED, OperatingPoint, fit_operating_point, not_fitted, parse_policy
+from medcls.evaluation.thresholds import NOT_FITTED, OperatingPoint, fit_operating_point, not_fitted, parse_criterion
 from medcls.statistics import digits
 from medcls.statistics.resampling import Bootstrap
 
@@ -248,17 +248,17 @@ def test_more_classes_have_no_operating_point():
 )
 def test_a_policy_that_is_none_is_refused(text, name):
     with refused("bad_value", repr(text), name):
-        parse_policy(text)
+        parse_criterion(text)
 
 
 def test_policies_are_read_as_typed():
-    assert (parse_policy("sensitivity >= 0.95").kind, parse_policy("sensitivity >= 0.95").value) == (
+    assert (parse_criterion("sensitivity >= 0.95").kind, parse_criterion("sensitivity >= 0.95").value) == (
         "sensitivity",
         0.95,
     )
-    assert parse_policy("fixed=0").value == 0.0
-    assert parse_policy("fixed").value == 0.5
-    assert parse_policy("cost=12").value == 12
+    assert parse_criterion("fixed=0").value == 0.0
+    assert parse_criterion("fixed").value == 0.5
+    assert parse_criterion("cost=12").value == 12
 
 
 @pytest.mark.slow
@@ -338,7 +338,7 @@ def test_a_specificity_with_confidence_is_the_mirror_of_a_sensitivity():
 )
 def test_a_confidence_that_is_none_is_refused(text):
     with refused("bad_value", "0.95@90%"):
-        parse_policy(text)
+        parse_criterion(text)
 
 
 def test_a_plain_target_says_how_often_it_is_met():
@@ -354,7 +354,7 @@ def test_a_target_with_confidence_is_met_as_often_as_it_says(capsys):
     """Normal scores, so that the sensitivity and specificity of a threshold are known; 400 simulations each."""
     lines, missed = [], []
     for policy, sure in (("sensitivity>=0.95@90%", 0.9), ("specificity>=0.9@80%", 0.8), ("sensitivity>=0.95", None)):
-        target = parse_policy(policy).value
+        target = parse_criterion(policy).value
         for n in (50, 100, 300):
             draw, met = np.random.default_rng(n), 0
             for _ in range(400):

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import torch
 from commands import MEDCLS, blocks, inline, lines_of, parts_of, settings
-from doors import run_door
+from entry_points import run_main
 from made_sets import SMOKE, class_folders, noise
 from test_networks import CASES
 from test_pairwise import FACTORS
@@ -138,11 +138,11 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
         Path("a").mkdir()
         torch.save(mobilenetv3_large(num_classes=1000).state_dict(), "a/file.pth")
         # README's first command; and the same run twice, stopped and not.
-        run_door(train.main, *smoke("train", ["model=mobilenetv3", "data=breast_cancer"]), "hydra.run.dir=runs/NAME")
+        run_main(train.main, *smoke("train", ["model=mobilenetv3", "data=breast_cancer"]), "hydra.run.dir=runs/NAME")
         for name in ("A", "STOPPED", "sweep-20260101-120000/0"):
             shutil.copytree("runs/NAME", f"runs/{name}")
         another = ["data=breast_cancer", "optimizer=sgd", "model=mobilenetv3_small"]
-        run_door(train.main, *smoke("train", another), "hydra.run.dir=runs/B")
+        run_main(train.main, *smoke("train", another), "hydra.run.dir=runs/B")
         shutil.copytree("runs/B", "runs/sweep-20260101-120000/1")
         theirs = pd.read_csv("runs/B/predictions/test.csv")[["path", "label", "prob_malignant", "prob_other"]]
         theirs.to_csv("theirs.csv", index=False)
@@ -190,7 +190,7 @@ def run_typed(text: str, out: Path) -> Path:
     sweep = "-m" in arguments
     where = f"hydra.sweep.dir={out}" if sweep else f"hydra.run.dir={out}"
     told = [] if "--help" in arguments or any(one.startswith("resume=") for one in arguments) else [where]
-    run_door(MAINS[module], *smoke(module, arguments), *told)
+    run_main(MAINS[module], *smoke(module, arguments), *told)
     return out
 
 

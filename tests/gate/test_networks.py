@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from doors import run_door
+from entry_points import run_main
 from made_sets import SMOKE, class_folders
 
 from medcls import compare, evaluate, train
@@ -45,7 +45,7 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def rival(images: Path) -> Path:
     """A run on the same images, to be compared with."""
-    run_door(
+    run_main(
         train.main, *SMOKE, f"data.root={images}", "positive_class=ill", "model=mobilenetv3_small",
         "data.image_size=32", f"hydra.run.dir={images.parent}/rival",
     )  # fmt: skip
@@ -57,7 +57,7 @@ def test_a_network_trains_to_its_report_and_the_other_commands_take_it(images, r
     run = tmp_path / "run"
     which = [f"model={model}", *([] if name is None else [f"model.name={name}"])]
     size = SMALLEST.get(name or model, 32)
-    run_door(
+    run_main(
         train.main, *SMOKE, *PLAIN_SGD, *which, f"data.image_size={size}", f"data.root={images}", "positive_class=ill",
         f"hydra.run.dir={run}",
     )  # fmt: skip
@@ -76,16 +76,16 @@ def test_a_network_trains_to_its_report_and_the_other_commands_take_it(images, r
     if model in ALIKE:
         return
     (run / "report.html").unlink()
-    run_door(evaluate.main, f"run={run}", "resamples=100")
+    run_main(evaluate.main, f"run={run}", "resamples=100")
     assert (run / "report.html").is_file()
     assert {split: (run / "predictions" / f"{split}.csv").read_bytes() for split in before} == before
 
     if model == "mobilenetv3_small":  # no figure of a comparison hangs on the network
         figures()
-    run_door(compare.main, f"runs=[{run},{rival}]", "resamples=100", f"hydra.run.dir={tmp_path}/compared")
+    run_main(compare.main, f"runs=[{run},{rival}]", "resamples=100", f"hydra.run.dir={tmp_path}/compared")
     assert (tmp_path / "compared" / "comparison.md").is_file()
 
-    run_door(train.main, f"resume={run}", "trainer.max_epochs=2")
+    run_main(train.main, f"resume={run}", "trainer.max_epochs=2")
     assert torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["epoch"] == 1
     measured = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
     assert measured["test"]["values"]["n"] == (manifest["split"] == "test").sum()
@@ -101,7 +101,7 @@ def test_no_file_of_conf_model_is_left_out():
 def test_packaged_weights_train_to_a_report_that_names_their_licence(images, tmp_path, schedule):
     """Nothing frozen moves, the head does, and where they came from is kept and reported."""
     run = tmp_path / "run"
-    run_door(
+    run_main(
         train.main, *SMOKE, *PLAIN_SGD, "model=efficientnet_lite0", "model.weights=default", f"schedule={schedule}",
         "data.image_size=32", "data.views=2", f"data.root={images}", "positive_class=ill", f"hydra.run.dir={run}",
     )  # fmt: skip

@@ -8,7 +8,7 @@ import pytest
 import torch
 import yaml
 from covering import covering, pairs_in, pairs_of
-from doors import run_door
+from entry_points import run_main
 from made_sets import SMOKE, class_folders, noise
 
 from medcls import train
@@ -166,7 +166,7 @@ def test_a_row_trains_to_its_report(place, figures, tmp_path, row):
     # Nothing else in a row depends on the network.
     model = "mobilenetv3" if row in WITH_ITS_NETWORK else "mobilenetv3_small"
     run = tmp_path / "run"
-    run_door(
+    run_main(
         train.main, *settings_of(row, place), "data.image_size=32", f"model={model}",
         f"model.weights={place}/{model}.pth", f"hydra.run.dir={run}",
     )  # fmt: skip

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from commands import MEDCLS, TUTORIAL, blocks, lines_of, parts_of
-from doors import run_door
+from entry_points import run_main
 from test_commands import MAINS, smoke
 
 # Blocks that are no commands, by their first line.
@@ -60,7 +60,7 @@ def test_the_tutorial_runs_from_top_to_bottom(home):
         for theirs, ours in INSTEAD.items():
             typed = typed.replace(theirs, ours)
         module, arguments = parts_of(typed)
-        run_door(MAINS[module], *smoke(module, arguments), exit_code=int(typed.endswith(FINDS_ERRORS)))
+        run_main(MAINS[module], *smoke(module, arguments), exit_code=int(typed.endswith(FINDS_ERRORS)))
     for path in re.findall(r"`((?:audits|runs|evaluations|comparisons)/[^`]+)`", TUTORIAL.read_text(encoding="utf-8")):
         assert Path(path).exists(), f"the tutorial names {path}, and nothing made it"
     # The table of the page's second step, and what its third step promises.

@@ -8,7 +8,7 @@ from refusals import refused
 from torch import nn
 
 from medcls.cli.building import build_network as build
-from medcls.inference.load import ClassLogits, add_policies, load, weights_hash
+from medcls.inference.load import ClassLogits, add_decision_rules, load, weights_hash
 
 build_network = partial(build, trust=False)
 
@@ -31,12 +31,12 @@ def test_a_checkpoint_comes_back_as_what_was_trained(finished):
 
 def test_policies_join_a_checkpoint_and_leave_its_weights_alone(checkpoint):
     before = load(checkpoint, build_network)
-    add_policies(checkpoint, {"calibration": None, "units": {"a": 1}})
+    add_decision_rules(checkpoint, {"calibration": None, "units": {"a": 1}})
     after = load(checkpoint, build_network)
-    assert after.policies == {"calibration": None, "units": {"a": 1}}
+    assert after.decision_rules == {"calibration": None, "units": {"a": 1}}
     assert after.checkpoint == before.checkpoint
-    assert dataclasses.replace(after, network=None, policies=None) == dataclasses.replace(
-        before, network=None, policies=None
+    assert dataclasses.replace(after, network=None, decision_rules=None) == dataclasses.replace(
+        before, network=None, decision_rules=None
     )
 
 

@@ -5,7 +5,7 @@ import functools
 import pytest
 import tiny_run
 import torch
-from doors import FAST, run_door
+from entry_points import FAST, run_main
 from refusals import refused
 
 from medcls import train
@@ -54,7 +54,7 @@ def test_batches_follow_the_networks_type_and_metrics_do_not(folder, tmp_path, p
 @pytest.mark.slow
 @pytest.mark.parametrize("precision", ["16-true", "bf16-true", "64-true"])
 def test_each_trains_to_its_report(folder, tmp_path, precision):
-    run_door(
+    run_main(
         train.main, *FAST, f"data.root={folder({'a': 20, 'b': 20})}", "positive_class=a", "trainer.max_epochs=2",
         f"trainer.precision={precision}", "optimizer=sgd", f"hydra.run.dir={tmp_path}/run",
     )  # fmt: skip

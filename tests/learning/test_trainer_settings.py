@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import torch
 import yaml
-from doors import FAST, run_door
+from entry_points import FAST, run_main
 from refusals import refused, refused_command
 
 from medcls import train
@@ -130,7 +130,7 @@ def _settings_of_the_process_stay(monkeypatch):
 def test_what_works_works_to_the_report(folder, tmp_path, settings):
     root = folder({"a": 24, "b": 24})
     given = [f"++trainer.{name}={value}" for name, value in ({"max_epochs": 1} | settings).items()]
-    run_door(
+    run_main(
         train.main, *FAST[:2], "data.batch_size=4", "data.workers=0", f"data.root={root}", "positive_class=a",
         "resamples=100", *given, f"hydra.run.dir={tmp_path}/run",
     )  # fmt: skip

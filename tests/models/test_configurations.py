@@ -6,7 +6,7 @@ from pathlib import Path
 import hydra
 import pytest
 import torch
-from doors import FAST, run_door
+from entry_points import FAST, run_main
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from refusals import check, rules
@@ -99,7 +99,7 @@ def test_each_can_have_images_standardised_by_themselves(file, caplog):
 @pytest.mark.parametrize("name", [f.stem for f in FILES])
 def test_one_grey_channel_trains_to_the_report(name, folder, tmp_path):
     named = [f"model.name={NEED_A_NAME[name]}"] if name in NEED_A_NAME else []
-    run_door(
+    run_main(
         train.main, *FAST, f"model={name}", *named, "model.network.in_chans=1", "data.image_size=80",
         f"data.root={folder({'a': 20, 'b': 20})}", "positive_class=a", "trainer.max_epochs=1",
         f"hydra.run.dir={tmp_path}/run",

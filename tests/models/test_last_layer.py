@@ -60,7 +60,7 @@ def made(model: str, *more: str, classes: tuple[str, ...] = ("a", "b")) -> Class
         classes=classes,
         positive="b" if len(classes) == 2 else None,
         class_counts=lambda split: [10] * len(classes),
-        stamps=(),
+        watermarks=(),
         fingerprint=str,
     )
     torch.manual_seed(0)

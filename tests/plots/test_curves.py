@@ -62,23 +62,23 @@ def arguments(some: Predictions, caption=CAPTION):
     return some.labels(), some.probabilities(), some.classes, some.positive, caption
 
 
-def every_figure(some: Predictions, caption=CAPTION, stamp=None):
+def every_plot(some: Predictions, caption=CAPTION, watermark=None):
     """All figures that a report draws of one table."""
     point = None if some.positive is None else not_fitted(some)
     groups = some.rows["group"].tolist()
-    shared = (*arguments(some, caption), stamp)
+    shared = (*arguments(some, caption), watermark)
     before, after = reliability_table(some), reliability_table(fit_temperature(some).apply(some))
     subgroups = pd.DataFrame(
         {"name": list(some.classes), "n": 9, "estimate": 0.8, "low": 0.6, "high": [np.nan] * len(some.classes)}
     )
-    yield curves.roc_figure(*shared, operating_point=point, groups=groups, resamples=100)
-    yield curves.precision_recall_figure(*shared, operating_point=point, groups=groups, resamples=100)
-    yield curves.reliability_figure(before, after, some.positive, caption, stamp)
-    yield curves.rejection_figure(rejection_curve(some), caption, stamp)
-    yield curves.forest_figure(subgroups, f"AUROC of {some.classes[0]}", 0.7, caption, stamp)
+    yield curves.plot_roc(*shared, operating_point=point, groups=groups, resamples=100)
+    yield curves.plot_precision_recall(*shared, operating_point=point, groups=groups, resamples=100)
+    yield curves.plot_reliability(before, after, some.positive, caption, watermark)
+    yield curves.plot_rejection(rejection_curve(some), caption, watermark)
+    yield curves.plot_forest(subgroups, f"AUROC of {some.classes[0]}", 0.7, caption, watermark)
     if some.positive is not None:
-        yield curves.scores_figure(*shared, operating_point=point)
-        yield curves.decision_curve_figure(decision_curve(some), some.positive, caption, stamp, threshold=0.5)
+        yield curves.plot_scores(*shared, operating_point=point)
+        yield curves.plot_decision_curve(decision_curve(some), some.positive, caption, watermark, threshold=0.5)
 
 
 def words(figure) -> str:
@@ -112,7 +112,7 @@ def marker(figure):
 @pytest.mark.parametrize("ties", [False, True])
 def test_the_area_under_the_roc_line_is_the_auroc_in_its_key(ties):
     some = made_up(60, ties=ties)
-    figure = curves.roc_figure(*arguments(some), resamples=10)
+    figure = curves.plot_roc(*arguments(some), resamples=10)
     false, true = figure.axes[0].lines[0].get_data()
     area = roc_auc_score(*scores(some))
     assert np.trapezoid(true, false) == pytest.approx(area, abs=1e-12)
@@ -124,7 +124,7 @@ def test_the_area_under_the_roc_line_is_the_auroc_in_its_key(ties):
 def test_roc_draws_the_named_class():
     some = made_up(seed=3)
     other = Predictions(some.rows, some.classes, "benign")
-    first, second = (curves.roc_figure(*arguments(one), resamples=10) for one in (some, other))
+    first, second = (curves.plot_roc(*arguments(one), resamples=10) for one in (some, other))
     assert "malignant (20 of 40)" in entries(first)[0]
     assert "benign (20 of 40)" in entries(second)[0]
     assert len(first.axes[0].lines) == 2, "one curve and the diagonal"
@@ -133,12 +133,12 @@ def test_roc_draws_the_named_class():
 def test_p43_a_curve_of_hard_labels_is_refused():
     labels = np.arange(40) % 2
     called = np.where(np.arange(40) % 5 == 0, 1 - labels, labels)
-    for draw in (curves.roc_figure, curves.precision_recall_figure):
+    for draw in (curves.plot_roc, curves.plot_precision_recall):
         with refused("hard_labels"):
             draw(labels, np.eye(2)[called], BINARY, "malignant", CAPTION)
 
 
-@pytest.mark.parametrize("draw", [curves.roc_figure, curves.precision_recall_figure])
+@pytest.mark.parametrize("draw", [curves.plot_roc, curves.plot_precision_recall])
 def test_p50_classes_without_cases_are_named(draw):
     some = made_up(classes=("covid", "normal", "tb"))
     labels, probabilities = np.where(some.labels() == 2, 1, some.labels()), some.probabilities()
@@ -151,7 +151,7 @@ def test_p50_classes_without_cases_are_named(draw):
 
 def test_several_classes_have_a_line_each_and_no_band():
     some = made_up(60, classes=("covid", "normal", "tb"))
-    figure = curves.roc_figure(*arguments(some))
+    figure = curves.plot_roc(*arguments(some))
     assert not figure.axes[0].collections
     for k, line in enumerate(figure.axes[0].lines[:3]):
         area = roc_auc_score(some.labels() == k, some.probabilities()[:, k])
@@ -164,7 +164,7 @@ def test_several_classes_have_a_line_each_and_no_band():
 
 @pytest.mark.parametrize(
     ("draw", "of"),
-    [(curves.roc_figure, bands.sensitivity_band), (curves.precision_recall_figure, bands.precision_band)],
+    [(curves.plot_roc, bands.sensitivity_band), (curves.plot_precision_recall, bands.precision_band)],
 )
 def test_the_band_drawn_is_the_one_computed(draw, of):
     some = made_up(80, seed=4)
@@ -178,7 +178,7 @@ def test_the_band_drawn_is_the_one_computed(draw, of):
 
 
 def test_one_group_has_no_band_and_says_so():
-    figure = curves.roc_figure(*arguments(made_up()), groups=["one patient"] * 40)
+    figure = curves.plot_roc(*arguments(made_up()), groups=["one patient"] * 40)
     assert any(causes.ONE_GROUP in entry for entry in entries(figure))
     assert not figure.axes[0].collections
 
@@ -192,30 +192,30 @@ def test_the_operating_point_stands_where_its_threshold_leads():
     case, score = scores(some)
     called = score >= point.threshold
     sensitivity, specificity, precision = called[case == 1].mean(), (~called)[case == 0].mean(), case[called].mean()
-    roc = curves.roc_figure(*arguments(some), operating_point=point, resamples=10)
+    roc = curves.plot_roc(*arguments(some), operating_point=point, resamples=10)
     assert marker(roc) == pytest.approx((1 - specificity, sensitivity))
     said = f"sensitivity {sensitivity:.2f}, specificity {specificity:.2f}"
     assert any(said in entry and entry.endswith(point.label()) for entry in entries(roc))
-    recall = curves.precision_recall_figure(*arguments(some), operating_point=point, resamples=10)
+    recall = curves.plot_precision_recall(*arguments(some), operating_point=point, resamples=10)
     assert marker(recall) == pytest.approx((sensitivity, precision))
     assert f"sensitivity {sensitivity:.2f}, precision {precision:.2f}" in words(recall)
 
 
 def test_a_row_at_the_threshold_is_called():
     some = table([0, 0, 1, 1], [0.1, 0.5, 0.5, 0.9])
-    figure = curves.roc_figure(*arguments(some), operating_point=OperatingPoint("fixed", 0.5, "malignant"))
+    figure = curves.plot_roc(*arguments(some), operating_point=OperatingPoint("fixed", 0.5, "malignant"))
     assert marker(figure) == (0.5, 1.0)
 
 
 def test_p44_a_threshold_that_nobody_fitted_is_said_to_be_so_and_drawn_hollow():
     some = made_up()
-    figure = curves.roc_figure(*arguments(some), operating_point=not_fitted(some), resamples=10)
+    figure = curves.plot_roc(*arguments(some), operating_point=not_fitted(some), resamples=10)
     assert f"0.5 ({NOT_FITTED})" in words(figure)
     line = next(line for line in figure.axes[0].lines if line.get_marker() == "o")
     assert line.get_markerfacecolor() == "white"
 
 
-@pytest.mark.parametrize("draw", [curves.roc_figure, curves.precision_recall_figure])
+@pytest.mark.parametrize("draw", [curves.plot_roc, curves.plot_precision_recall])
 def test_p45_thresholds_of_0_and_1_are_marked(draw):
     some = made_up()
     everything = OperatingPoint("fixed=0", 0.0, "malignant")
@@ -227,10 +227,10 @@ def test_p45_thresholds_of_0_and_1_are_marked(draw):
 def test_p48_an_operating_point_of_another_class_is_refused():
     some = made_up()
     with refused("different_positive_class", "'benign'", "'malignant'"):
-        curves.roc_figure(*arguments(some), operating_point=OperatingPoint("fixed", 0.5, "benign"))
+        curves.plot_roc(*arguments(some), operating_point=OperatingPoint("fixed", 0.5, "benign"))
     several = made_up(classes=("covid", "normal", "tb"))
     with refused("different_positive_class", "'tb'"):
-        curves.roc_figure(*arguments(several), operating_point=OperatingPoint("fixed", 0.5, "tb"))
+        curves.plot_roc(*arguments(several), operating_point=OperatingPoint("fixed", 0.5, "tb"))
 
 
 # --- precision and recall
@@ -239,7 +239,7 @@ def test_p48_an_operating_point_of_another_class_is_refused():
 @pytest.mark.parametrize("ties", [False, True])
 def test_the_area_under_the_precision_steps_is_the_average_precision(ties):
     some = made_up(61, seed=9, ties=ties)
-    figure = curves.precision_recall_figure(*arguments(some), resamples=10)
+    figure = curves.plot_precision_recall(*arguments(some), resamples=10)
     recall, precision = figure.axes[0].lines[0].get_data()
     area = average_precision_score(*scores(some))
     assert np.trapezoid(precision, recall) == pytest.approx(area, abs=1e-12)
@@ -255,7 +255,7 @@ def test_the_area_under_the_precision_steps_is_the_average_precision(ties):
 
 def test_scores_are_counted_by_true_class_with_the_threshold_in_both():
     some = table([0, 0, 0, 1, 1], [0.01, 0.03, 0.5, 0.99, 1.0])
-    figure = curves.scores_figure(*arguments(some), operating_point=not_fitted(some))
+    figure = curves.plot_scores(*arguments(some), operating_point=not_fitted(some))
     of_cases, of_others = ([bar.get_height() for bar in axes.patches] for axes in figure.axes)
     assert of_cases == [0] * 24 + [2]
     assert of_others == [2] + [0] * 11 + [1] + [0] * 12
@@ -264,7 +264,7 @@ def test_scores_are_counted_by_true_class_with_the_threshold_in_both():
     (entry,) = entries(figure)
     assert "malignant" in entry and entry.endswith(f"0.5 ({NOT_FITTED})")
     with refused("no_positive_class", "'benign'", "'malignant'"):
-        curves.scores_figure(some.labels(), some.probabilities(), BINARY, None, CAPTION)
+        curves.plot_scores(some.labels(), some.probabilities(), BINARY, None, CAPTION)
 
 
 # --- reliability
@@ -275,7 +275,7 @@ def test_reliability_draws_what_the_tables_and_the_curves_say():
     calibrated = fit_temperature(some).apply(some)
     before, after = reliability_table(some), reliability_table(calibrated)
     smooth = {"curve_before": curve_of(some), "curve": curve_of(calibrated)}
-    figure = curves.reliability_figure(before, after, "malignant", CAPTION, **smooth)
+    figure = curves.plot_reliability(before, after, "malignant", CAPTION, **smooth)
     upper, lower = figure.axes
     light, line, points = upper.lines[1], upper.lines[2], upper.lines[3]
     for drawn, curve in ((light, smooth["curve_before"]), (line, smooth["curve"])):
@@ -297,7 +297,7 @@ def test_reliability_draws_what_the_tables_and_the_curves_say():
 
 def test_a_curve_that_there_is_not_is_named():
     flat = table([0, 1] * 20, [0.3] * 40)
-    figure = curves.reliability_figure(None, reliability_table(flat), "malignant", CAPTION, curve=curve_of(flat))
+    figure = curves.plot_reliability(None, reliability_table(flat), "malignant", CAPTION, curve=curve_of(flat))
     assert any(causes.SAME_PROBABILITY in entry for entry in entries(figure))
 
 
@@ -305,20 +305,20 @@ def test_reliability_of_several_classes_and_of_one_table_alone():
     some = made_up(60, classes=("covid", "normal", "tb"))
     counted = reliability_table(some, binning="equal_width")
     assert (counted["n"] == 0).any()
-    figure = curves.reliability_figure(counted, None, None, CAPTION)
+    figure = curves.plot_reliability(counted, None, None, CAPTION)
     assert "Confidence" in figure.axes[1].get_xlabel()
     assert figure.axes[0].get_ylabel() != "Observed share"
     assert "calibration" not in words(figure)
     assert sum(bar.get_height() for bar in figure.axes[1].patches) == 60
     with refused("nothing_to_draw"):
-        curves.reliability_figure(None, None, "malignant", CAPTION)
+        curves.plot_reliability(None, None, "malignant", CAPTION)
 
 
 @pytest.mark.filterwarnings("error::UserWarning")
 def test_reliability_of_no_rows_says_so():
     nothing = reliability_table(table([0, 1], [0.2, 0.6]), binning="equal_width").assign(n=0)
     for empty in (nothing, nothing.head(0)):
-        figure = curves.reliability_figure(None, empty, "malignant", CAPTION)
+        figure = curves.plot_reliability(None, empty, "malignant", CAPTION)
         figure.canvas.draw()
         assert len(figure.axes[0].texts) == 1 and not figure.axes[0].collections
 
@@ -329,7 +329,7 @@ def test_reliability_of_no_rows_says_so():
 def test_the_decision_curve_is_drawn_as_computed_and_cut_where_treating_all_runs_away():
     some = made_up(120, seed=8)
     curve = decision_curve(some)
-    figure = curves.decision_curve_figure(curve, "malignant", CAPTION, threshold=0.3)
+    figure = curves.plot_decision_curve(curve, "malignant", CAPTION, threshold=0.3)
     axes = figure.axes[0]
     assert axes.lines[0].get_xydata() == pytest.approx(curve[["threshold", "model"]].to_numpy())
     assert axes.lines[1].get_xydata() == pytest.approx(curve[["threshold", "treat_all"]].to_numpy())
@@ -350,7 +350,7 @@ def test_the_decision_curve_is_drawn_as_computed_and_cut_where_treating_all_runs
 
 
 def test_p45_an_operating_point_beyond_the_decision_curve_is_said_and_not_drawn():
-    figure = curves.decision_curve_figure(decision_curve(made_up()), "malignant", CAPTION, threshold=0.0)
+    figure = curves.plot_decision_curve(decision_curve(made_up()), "malignant", CAPTION, threshold=0.0)
     assert re.search(r"operating point, 0,", words(figure))
     assert len(figure.axes[0].lines) == 3
 
@@ -361,7 +361,7 @@ def test_p45_an_operating_point_beyond_the_decision_curve_is_said_and_not_drawn(
 def test_rejection_draws_each_share_and_lightly_where_few_images_are_left():
     some = made_up(160, seed=10)
     curve = rejection_curve(some)
-    figure = curves.rejection_figure(curve, CAPTION)
+    figure = curves.plot_rejection(curve, CAPTION)
     lines = figure.axes[0].lines
     for place, (column, behind) in enumerate(
         (("accuracy", "kept"), ("sensitivity", "cases"), ("specificity", "others"))
@@ -378,13 +378,13 @@ def test_rejection_draws_each_share_and_lightly_where_few_images_are_left():
 
 
 def test_rejection_of_several_classes_has_the_accuracy_alone():
-    figure = curves.rejection_figure(rejection_curve(made_up(90, classes=("covid", "normal", "tb"))), CAPTION)
+    figure = curves.plot_rejection(rejection_curve(made_up(90, classes=("covid", "normal", "tb"))), CAPTION)
     assert len(figure.axes[0].lines) == 2
     assert "sensitivity" not in words(figure)
 
 
 def test_rejection_without_others_says_that_there_are_none():
-    figure = curves.rejection_figure(rejection_curve(table([1] * 40, np.linspace(0.1, 0.9, 40))), CAPTION)
+    figure = curves.plot_rejection(rejection_curve(table([1] * 40, np.linspace(0.1, 0.9, 40))), CAPTION)
     assert any(entry.startswith("specificity: ") for entry in entries(figure))
     assert not re.search(r"\bnan\b", words(figure))
 
@@ -402,7 +402,7 @@ def test_the_forest_has_a_row_a_subgroup_from_the_top_down():
             "high": [0.95, 0.93, np.nan],
         }
     )
-    figure = curves.forest_figure(rows, "AUROC (ill)", 0.9, CAPTION)
+    figure = curves.plot_forest(rows, "AUROC (ill)", 0.9, CAPTION)
     axes = figure.axes[0]
     assert axes.get_xlabel() == "AUROC (ill)"
     assert [label.get_text() for label in axes.get_yticklabels()] == rows["name"].tolist()
@@ -414,7 +414,7 @@ def test_the_forest_has_a_row_a_subgroup_from_the_top_down():
     assert [text.get_text() for text in axes.texts] == ["n = 120", "n = 99", "n = 3\nundefined"]
     assert "all rows: 0.900" in entries(figure)
     with refused("nothing_to_draw", "AUROC"):
-        curves.forest_figure(rows.head(0), "AUROC", 0.9, CAPTION)
+        curves.plot_forest(rows.head(0), "AUROC", 0.9, CAPTION)
 
 
 # --- whatever the rows and the names
@@ -435,7 +435,7 @@ ODD = {
 @pytest.mark.filterwarnings("error::RuntimeWarning")
 @pytest.mark.parametrize("name", ODD)
 def test_every_figure_is_drawn_and_nothing_lies_upon_anything(name):
-    for figure in every_figure(ODD[name], stamp="SYNTHETIC"):
+    for figure in every_plot(ODD[name], watermark="SYNTHETIC"):
         figure.canvas.draw()
         shown = words(figure)
         assert CAPTION in shown
@@ -455,7 +455,7 @@ def test_every_figure_is_drawn_and_nothing_lies_upon_anything(name):
 
 
 def test_names_are_text_and_no_markup_in_the_files(tmp_path):
-    for number, figure in enumerate(itertools.islice(every_figure(ODD["odd names"]), 2)):
+    for number, figure in enumerate(itertools.islice(every_plot(ODD["odd names"]), 2)):
         _, svg = drawing.save(figure, tmp_path / str(number))
         assert "<script>" not in svg.read_text()
         assert r"_cost \$5\$ or \$x^ {\bf y}" in entries(figure)[0]
@@ -476,7 +476,7 @@ def test_a_hundred_thousand_rows_make_no_larger_a_file_and_the_same_line(tmp_pat
     labels = (draw.random(n) < 0.3).astype(int)
     some = table(labels, 1 / (1 + np.exp(-draw.normal(3 * labels - 1.5, 1.5))))
     case, score = scores(some)
-    for number, figure in enumerate(every_figure(some)):
+    for number, figure in enumerate(every_plot(some)):
         _, svg = drawing.save(figure, tmp_path / str(number))
         assert svg.stat().st_size < 150_000
         assert max(len(line.get_xdata()) for axes in figure.axes for line in axes.lines) < 650

@@ -55,7 +55,7 @@ def test_p55_chinese_names_are_drawn_in_a_font_that_has_them(monkeypatch, caplog
     assert dict(matplotlib.rcParams) == settings
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # matplotlib warns of each glyph that it has to replace by a box
-        figure = plots.confusion_matrix_figure(np.eye(2, dtype=int), CHINESE, "n = 2 (1 得病, 1 正常)")
+        figure = plots.plot_confusion(np.eye(2, dtype=int), CHINESE, "n = 2 (1 得病, 1 正常)")
         figure.canvas.draw()
         assert not np.array_equal(drawn("得", families), drawn("正", families)), "two characters, not two boxes"
     assert [label.get_text() for label in figure.axes[0].get_xticklabels()] == list(CHINESE)
@@ -68,7 +68,7 @@ def test_p55_chinese_names_are_drawn_in_a_font_that_has_them(monkeypatch, caplog
 def test_p55_without_a_font_a_loud_notice_and_code_points_instead_of_boxes(caplog):
     with caplog.at_level(logging.WARNING), warnings.catch_warnings():
         warnings.simplefilter("error")
-        figure = plots.confusion_matrix_figure(np.eye(2, dtype=int), CHINESE, "n = 2 (1 得病, 1 正常)")
+        figure = plots.plot_confusion(np.eye(2, dtype=int), CHINESE, "n = 2 (1 得病, 1 正常)")
         figure.canvas.draw()
     labels = [label.get_text().replace("\n", "") for label in figure.axes[0].get_xticklabels()]
     assert labels == ["<U+5F97><U+75C5>", "<U+6B63><U+5E38>"]

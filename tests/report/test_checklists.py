@@ -4,9 +4,9 @@ import re
 
 import numpy as np
 import pytest
-from made_study import BINARY, EMPTY, FOUR, assessment, audit, config, finding, policies, predictions, sources, study
+from made_study import BINARY, EMPTY, FOUR, assessment, audit, config, finding, decision_rules, predictions, sources, study
 
-from medcls.evaluation.policies import fit_policies, not_fitted
+from medcls.evaluation.decision_rules import fit_decision_rules, not_fitted
 from medcls.evaluation.predictions import TOOK_PART, Predictions
 from medcls.report import report
 from medcls.report.checklists import claim_2024, tripod_ai
@@ -109,7 +109,7 @@ def test_a_correction_is_claimed_only_where_one_was_made():
 
 
 def test_a_logistic_recalibration_is_named_as_what_it_is():
-    fitted = fit_policies(predictions("calibration"), calibrate="logistic")
+    fitted = fit_decision_rules(predictions("calibration"), calibrate="logistic")
     told = answers(tripod_ai, assessment(predictions(seed=1), fitted))
     for number in ("12f", "12g", "24"):
         assert "logistic recalibration" in told[number].lower() and "temperature" not in told[number], number
@@ -238,7 +238,7 @@ def test_figures_in_answers_are_the_assessment_s():
 
 def test_no_more_is_claimed_than_a_run_shows():
     """A split that chose the checkpoint is no test; what was fitted on it was not fitted beforehand."""
-    val = assessment(predictions("val", seed=1), fit_policies(predictions("val", seed=1)))
+    val = assessment(predictions("val", seed=1), fit_decision_rules(predictions("val", seed=1)))
     moved = assessment(predictions("calibration", seed=1, moved=2.0))
     told = answers(claim_2024, val, [moved]) | answers(tripod_ai, val, [moved])
     assert TOOK_PART["val"] in told["32"]
@@ -321,7 +321,7 @@ def test_warnings_of_the_audit_are_among_the_quality_checks():
 
 
 def test_images_of_another_site_have_a_source_of_their_own():
-    told = answers(claim_2024, assessment(predictions("external", seed=2), policies()), (), sources(training_copies=2))
+    told = answers(claim_2024, assessment(predictions("external", seed=2), decision_rules()), (), sources(training_duplicates=2))
     assert "external set" in told["7"]
     assert told["32"] is None
     assert "2 images" in told["33"]

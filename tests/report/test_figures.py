@@ -7,11 +7,11 @@ from made_study import assessment, predictions
 from matplotlib.figure import Figure
 from PIL import Image
 
-from medcls.evaluation.policies import Policies, fit_policies
+from medcls.evaluation.decision_rules import DecisionRules, fit_decision_rules
 from medcls.evaluation.subgroups import at_edges
 from medcls.plots.drawing import REPORT_WIDTH, new_figure, save, styled
-from medcls.report import figures
-from medcls.report.figures import draw
+from medcls.report import run_plots as figures
+from medcls.report.run_plots import draw
 
 pytestmark = pytest.mark.usefixtures("drawn_figures")
 
@@ -31,7 +31,7 @@ def binary():
 
 @pytest.fixture(scope="module")
 def several():
-    fitted = fit_policies(predictions("val", 120, classes=THREE))
+    fitted = fit_decision_rules(predictions("val", 120, classes=THREE))
     return assessment(predictions(n=120, classes=THREE, sex=sexes(120)), fitted, prevalence=None, bands={"sex": None})
 
 
@@ -104,8 +104,8 @@ def test_figures_are_called_after_their_split(unsaved, tmp_path):
 def test_scores_are_drawn_as_they_were_calibrated_with_the_threshold_that_was_fitted(binary, unsaved, tmp_path):
     (drawn,) = draw(binary, tmp_path, None, only=("scores",))
     cases, others = unsaved["scores_test"].axes
-    point = binary.policies.operating_point
-    assert binary.policies.calibration is not None
+    point = binary.decision_rules.operating_point
+    assert binary.decision_rules.calibration is not None
     assert [set(axes.lines[0].get_xdata()) for axes in (cases, others)] == [{point.threshold}] * 2
     probability = binary.table.probabilities()[binary.table.labels() == 1, 1]
     heights = [bar.get_height() for bar in cases.patches]
@@ -114,7 +114,7 @@ def test_scores_are_drawn_as_they_were_calibrated_with_the_threshold_that_was_fi
 
 
 def test_p44_without_a_threshold_none_is_spoken_of(unsaved, tmp_path):
-    nothing = Policies(None, None, None, {})
+    nothing = DecisionRules(None, None, None, {})
     one = assessment(predictions(n=120), nothing, prevalence=None)
     scores, confusion = (draw(one, tmp_path, None, only=(name,))[0] for name in ("scores", "confusion"))
     assert "threshold" not in scores.text
@@ -125,7 +125,7 @@ def test_p44_without_a_threshold_none_is_spoken_of(unsaved, tmp_path):
 def test_the_decision_curve_marks_the_threshold(binary, unsaved, tmp_path):
     draw(binary, tmp_path, None, only=("decision",))
     told = words(unsaved["decision_test"])
-    assert f"at {binary.policies.operating_point.threshold:.3g}" in told
+    assert f"at {binary.decision_rules.operating_point.threshold:.3g}" in told
     # The number is that of the tables, not what lies between two points of the grid.
     benefit = binary.benefit
     assert f"net benefit {benefit['model']:.3f} ({benefit['low']:.3f} to {benefit['high']:.3f})" in told

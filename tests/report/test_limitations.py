@@ -12,21 +12,21 @@ from made_study import (
     config,
     finding,
     history,
-    policies,
+    decision_rules,
     predictions,
     sources,
     study,
 )
 
 from medcls.evaluation.estimates import Estimate
-from medcls.evaluation.policies import fit_policies, not_fitted
+from medcls.evaluation.decision_rules import fit_decision_rules, not_fitted
 from medcls.evaluation.predictions import FITTED_TWICE, TOOK_PART, Predictions
 from medcls.evaluation.shift import Difference, differences
 from medcls.evaluation.thresholds import chosen_beforehand
 from medcls.report.limitations import Limitation, limitations
 from medcls.report.report import notices
 from medcls.report.sources import Sources
-from medcls.report.telling import operating_point, plain_words
+from medcls.report.phrases import operating_point, plain_words
 from medcls.runs.registry import Readings
 
 ALWAYS = "one_training"
@@ -66,7 +66,7 @@ def test_the_worst_comes_first():
 @pytest.mark.wording
 def test_every_limitation_is_a_title_and_sentences():
     table = predictions(n=60, seed=5, prevalence=0.2, moved=2.0)
-    for one in found(assessment(table, policies()), of=sources(stamps=("SYNTHETIC",), audit=None)):
+    for one in found(assessment(table, decision_rules()), of=sources(watermarks=("SYNTHETIC",), audit=None)):
         assert one.title
         assert not one.title.endswith(".")
         assert one.text.endswith((".", "site"))
@@ -101,7 +101,7 @@ def test_what_is_missing_from_a_record_is_named():
 
 
 def test_stamps_are_told():
-    assert the_one(found(of=sources(stamps=("POOLED: the test split",))), "watermark", "POOLED").level == "serious"
+    assert the_one(found(of=sources(watermarks=("POOLED: the test split",))), "watermark", "POOLED").level == "serious"
 
 
 def test_p25_what_was_frozen_at_random_is_told():
@@ -114,10 +114,10 @@ def test_p25_what_was_frozen_at_random_is_told():
 
 def test_images_of_training_in_an_external_set():
     assert (
-        the_one(found(of=sources(training_copies=7)), "training_images_in_external_set", "7 of 1,000").level
+        the_one(found(of=sources(training_duplicates=7)), "training_images_in_external_set", "7 of 1,000").level
         == "serious"
     )
-    assert rules(found(of=sources(training_copies=0))) == [ALWAYS]
+    assert rules(found(of=sources(training_duplicates=0))) == [ALWAYS]
 
 
 def test_p37_overfitting():
@@ -149,7 +149,7 @@ AS_IT_CAME = finding("copies_test_train", "error", "9 test images are in trainin
 
 
 def test_p01_what_is_left_in_training_is_the_first_thing_said():
-    listed = found(of=sources(audit=audit(AS_IT_CAME, LEAK), stamps=("SYNTHETIC",)))
+    listed = found(of=sources(audit=audit(AS_IT_CAME, LEAK), watermarks=("SYNTHETIC",)))
     assert (listed[0].title, listed[0].level) == (LEAK["title"], "serious")
     # Of what was taken out of training nothing is said.
     assert "copies_test_train" not in rules(listed)
@@ -167,7 +167,7 @@ def test_what_is_left_beside_another_split_weighs_less():
 
 
 def test_a_test_unlike_val_is_told_with_the_accuracy_at_both_thresholds():
-    fitted = fit_policies(predictions("val", seed=0))
+    fitted = fit_decision_rules(predictions("val", seed=0))
     val, test = assessment(predictions("val", seed=0), fitted), assessment(predictions(seed=1, moved=2.0), fitted)
     said = the_one(found(test, [val]), "shift", "Test", "val", "specificity 0.")
     assert said.level == "serious"
@@ -219,7 +219,7 @@ def test_an_external_set_is_held_against_test():
 
 def test_p51_an_accuracy_that_beats_nothing():
     rare = {"prevalence": 0.05, "signal": 0.6}
-    fitted = fit_policies(predictions("calibration", **rare))
+    fitted = fit_decision_rules(predictions("calibration", **rare))
     listed = found(assessment(predictions(seed=1, **rare), fitted, prevalence=0.05), ())
     assert the_one(listed, "accuracy_below_baseline", "0.950").level == "serious"
     even = assessment(predictions(seed=1, prevalence=0.5, moved=9.0), prevalence=0.5)
@@ -252,7 +252,7 @@ def test_cases_are_those_who_are_ill():
 
 def test_a_predictive_value_that_nobody_can_tell_is_not_nan():
     table = predictions(seed=1)
-    nobody = assessment(table, dataclasses.replace(policies(), operating_point=chosen_beforehand(table, "fixed=1")))
+    nobody = assessment(table, dataclasses.replace(decision_rules(), operating_point=chosen_beforehand(table, "fixed=1")))
     listed = found(dataclasses.replace(nobody, deployment=None))
     said = the_one(listed, "prevalence_of_the_sample", "PPV undefined", "NPV 0.7", "'ill'")
     assert "nan" not in said.title
@@ -348,7 +348,7 @@ def test_probabilities_that_are_too_extreme_or_too_timid(power, lean):
     sharpened /= sharpened.sum(axis=1, keepdims=True)
     rows = table.rows.drop(columns=["logit_other", "logit_ill"])
     other = dataclasses.replace(table, rows=rows).with_probabilities(sharpened)
-    uncalibrated = dataclasses.replace(policies(), calibration=None)
+    uncalibrated = dataclasses.replace(decision_rules(), calibration=None)
     listed = found(assessment(other, uncalibrated, prevalence=0.5), (), sources(splits=None))
     assert the_one(listed, "calibration_slope", f"too {lean}")
 
@@ -361,7 +361,7 @@ def test_a_slope_below_0_is_not_called_too_extreme_and_promises_no_order(share):
     probabilities = np.where(turned[:, None], table.probabilities()[:, ::-1], table.probabilities())
     rows = table.rows.drop(columns=["logit_other", "logit_ill"])
     other = dataclasses.replace(table, rows=rows).with_probabilities(probabilities)
-    uncalibrated = dataclasses.replace(policies(), calibration=None)
+    uncalibrated = dataclasses.replace(decision_rules(), calibration=None)
     one = assessment(other, uncalibrated, prevalence=0.5)
     said = the_one(found(one, (), sources(splits=None)), "calibration_slope")
     if share == 1:
@@ -375,7 +375,7 @@ def test_probabilities_of_four_classes_that_miss_in_several_ranges():
     wavy = np.where((confidence * 10).astype(int) % 2 == 0, table.probabilities() ** 1.6, table.probabilities() ** 0.6)
     rows = table.rows.drop(columns=[f"logit_{name}" for name in FOUR])
     other = dataclasses.replace(table, rows=rows).with_probabilities(wavy / wavy.sum(axis=1, keepdims=True))
-    uncalibrated = dataclasses.replace(policies(FOUR), calibration=None, conformal=None)
+    uncalibrated = dataclasses.replace(decision_rules(FOUR), calibration=None, conformal=None)
     said = the_one(
         found(assessment(other, uncalibrated, prevalence=None), (), sources(splits=None)), "uneven_probabilities"
     )
@@ -390,13 +390,13 @@ def test_label_sets_that_break_their_promise():
 
 def test_label_sets_that_forget_a_rare_class():
     rare = {"prevalence": 0.06, "signal": 1.0}
-    fitted = fit_policies(predictions("calibration", 2000, **rare))
+    fitted = fit_decision_rules(predictions("calibration", 2000, **rare))
     listed = found(assessment(predictions(seed=1, n=2000, **rare), fitted, prevalence=0.06), ())
     assert the_one(listed, "label_sets_miss_a_class", "% of ill")
 
 
 def test_label_sets_that_settle_little():
-    fitted = fit_policies(predictions("calibration", signal=0.5))
+    fitted = fit_decision_rules(predictions("calibration", signal=0.5))
     said = the_one(found(assessment(predictions(seed=1, signal=0.5), fitted)), "label_sets_undecided")
     assert said.level == "mind"
 
@@ -430,7 +430,7 @@ def by_sex(moved):
 
 
 def test_a_group_that_fares_worse():
-    fair = dataclasses.replace(policies(), calibration=None)
+    fair = dataclasses.replace(decision_rules(), calibration=None)
     listed = found(assessment(by_sex(5.0), fair, bands={"sex": None}))
     assert the_one(listed, "subgroup_gap", "sex", "AUROC", "in F").level == "serious"
     assert "subgroup_gap" not in rules(found(assessment(by_sex(0.01), fair, bands={"sex": None})))
@@ -455,7 +455,7 @@ def test_a_threshold_that_was_asked_for_and_declined_says_why():
     rows = predictions("val", 200).rows
     same = rows.assign(**{name: float(rows[name].mean()) for name in ("logit_other", "logit_ill")})
     same = same.assign(prob_other=0.6, prob_ill=0.4)
-    declined = fit_policies(Predictions(same, BINARY, "ill"), "youden")
+    declined = fit_decision_rules(Predictions(same, BINARY, "ill"), "youden")
     one = assessment(predictions(seed=1), declined)
     for text in (the_one(found(one), "unfitted_threshold", "0.5").text, operating_point(one)):
         assert declined.operating_point.warnings[0] in text, text
@@ -467,7 +467,7 @@ def test_p44_a_threshold_that_nobody_chose():
     listed = found(assessment(table, not_fitted(table), prevalence=None))
     said = the_one(listed, "unfitted_threshold", "0.5")
     assert said.level == "mind" and "operating_point=youden" in said.text
-    fixed = fit_policies(predictions("calibration"), "fixed=0.3")
+    fixed = fit_decision_rules(predictions("calibration"), "fixed=0.3")
     assert "unfitted_threshold" not in rules(found(assessment(table, fixed)))
     four = predictions(seed=1, classes=FOUR)
     listed = found(assessment(four, not_fitted(four), prevalence=None), classes=FOUR)
@@ -475,17 +475,17 @@ def test_p44_a_threshold_that_nobody_chose():
 
 
 def test_what_was_fitted_on_val_is_weaker_than_it_looks():
-    listed = found(assessment(predictions(seed=1), fit_policies(predictions("val"))))
+    listed = found(assessment(predictions(seed=1), fit_decision_rules(predictions("val"))))
     said = the_one(listed, "fitted_twice", "val, 1,000", "threshold, temperature, label sets")
     assert FITTED_TWICE["val"][1:] in said.text
-    logistic = found(assessment(predictions(seed=1), fit_policies(predictions("val"), calibrate="logistic")))
+    logistic = found(assessment(predictions(seed=1), fit_decision_rules(predictions("val"), calibrate="logistic")))
     assert the_one(logistic, "fitted_twice", "threshold, logistic recalibration, label sets")
 
 
 def test_label_sets_count_independent_cases_and_what_else_is_fitted_counts_images():
     """Each image of val has a twin that was kept with it."""
     twins = predictions("val", 26, group="", kept_together=np.repeat([f"pair {k}" for k in range(13)], 2))
-    fitted = fit_policies(twins, coverage=0.95)
+    fitted = fit_decision_rules(twins, coverage=0.95)
     listed = found(assessment(predictions(seed=1), fitted))
     assert the_one(listed, "weak_fit", "label sets", "13 independent cases", "val")
     assert the_one(listed, "weak_fit", "threshold", "26 images", "val")
@@ -496,14 +496,14 @@ def test_label_sets_count_independent_cases_and_what_else_is_fitted_counts_image
 
 
 def test_what_was_fitted_on_few_images_is_told_for_each_part():
-    listed = found(assessment(predictions(seed=1), fit_policies(predictions("calibration", 40))))
+    listed = found(assessment(predictions(seed=1), fit_decision_rules(predictions("calibration", 40))))
     assert the_one(listed, "weak_fit", "threshold", "40 images", "calibration")
     assert the_one(listed, "weak_fit", "temperature")
     assert "fitted_twice" not in rules(listed)
 
 
 def test_a_shift_to_a_prevalence_that_stands_on_few_rows_is_weakly_founded():
-    few = fit_policies(predictions("calibration", 40))
+    few = fit_decision_rules(predictions("calibration", 40))
     assert the_one(found(assessment(predictions(seed=1), few)), "weak_fit", "prevalence", "40 images", "calibration")
     without = found(assessment(predictions(seed=1), few, prevalence=None))
     assert not [one for one in without if one.rule == "weak_fit" and "prevalence" in one.title]
@@ -549,7 +549,7 @@ def test_one_fold_is_named_and_an_ensemble_is_no_single_training():
     assert the_one(found(of=sources(config=settings)), "one_training", "seed 0", "fold 2 of 5")
     table = predictions(seed=1)
     together = dataclasses.replace(table, rows=table.rows.assign(checkpoint="ensemble"))
-    unbound = dataclasses.replace(policies(), calibration=None, operating_point=None, conformal=None, prior=None)
+    unbound = dataclasses.replace(decision_rules(), calibration=None, operating_point=None, conformal=None, prior=None)
     listed = found(assessment(together, unbound, prevalence=None), of=sources(config=settings))
     assert "one_training" not in rules(listed)
 

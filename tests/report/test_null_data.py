@@ -13,7 +13,7 @@ import pytest
 from made_study import BINARY, FOUR, sources
 
 from medcls.evaluation.assessment import assess
-from medcls.evaluation.policies import fit_policies
+from medcls.evaluation.decision_rules import fit_decision_rules
 from medcls.evaluation.predictions import Predictions, probabilities_of
 from medcls.report.limitations import limitations
 
@@ -70,9 +70,9 @@ def splits_of(classes):
 def said_of(seed, n, classes=BINARY, each=1, resamples=200):
     """The rules that speak in one report on such data: val fits, test is the result, another site is beside it."""
     val = drawn("calibration", n, seed, classes, each)
-    fitted = fit_policies(val)
+    fitted = fit_decision_rules(val)
     stated = dict(zip(classes, (0.6, 0.4) if len(classes) == 2 else (0.4, 0.3, 0.2, 0.1), strict=True))
-    judge = functools.partial(assess, policies=fitted, prevalence=stated, resamples=resamples)
+    judge = functools.partial(assess, decision_rules=fitted, prevalence=stated, resamples=resamples)
     test = judge(drawn("test", n, seed, classes, each), bands={"sex": None, "site": None})
     others = [judge(val), judge(drawn("external", n, seed, classes, each))]
     known = sources(splits=splits_of(classes))

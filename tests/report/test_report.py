@@ -17,7 +17,7 @@ from refusals import refused
 from medcls.evaluation.assessment import Assessment, assess
 from medcls.evaluation.calibration import calibration_line, scores_and_events
 from medcls.evaluation.folds import over_folds
-from medcls.evaluation.policies import Policies, fit_policies, not_fitted
+from medcls.evaluation.decision_rules import DecisionRules, fit_decision_rules, not_fitted
 from medcls.evaluation.predictions import TOOK_PART, Predictions, aggregate, from_logits, read_csv
 from medcls.evaluation.thresholds import NOT_FITTED
 from medcls.report.checklists import Item
@@ -35,7 +35,7 @@ from medcls.report.pages.names import Names
 from medcls.report.pages.parts import Picture
 from medcls.report.report import LOOKED_AT, keys, look_at, metric_sections, notices, report
 from medcls.report.sources import Drawn, Sources
-from medcls.report.telling import figures, isolated, operating_point, plain_words, told
+from medcls.report.phrases import figures, isolated, operating_point, plain_words, told
 from medcls.runs.registry import Readings
 from medcls.statistics.intervals import MACRO
 
@@ -68,18 +68,18 @@ def predictions(
 
 
 @pytest.fixture(scope="module")
-def policies() -> Policies:
-    return fit_policies(predictions("val"))
+def decision_rules() -> DecisionRules:
+    return fit_decision_rules(predictions("val"))
 
 
 @pytest.fixture(scope="module")
-def headline(policies) -> Assessment:
-    return assess(predictions(), policies, bands={"site": None}, prevalence=0.02, resamples=100)
+def headline(decision_rules) -> Assessment:
+    return assess(predictions(), decision_rules, bands={"site": None}, prevalence=0.02, resamples=100)
 
 
 @pytest.fixture(scope="module")
 def several() -> Assessment:
-    fitted = fit_policies(predictions("val", NASTY))
+    fitted = fit_decision_rules(predictions("val", NASTY))
     return assess(predictions(classes=NASTY), fitted, bands={"site": None}, resamples=100)
 
 
@@ -102,7 +102,7 @@ def sources(tmp_path) -> Sources:
         made=MADE,
         command=f"python -m medcls.train data.root='{root}'",
         purpose="To find malignant lumps before a radiologist looks.",
-        stamps=("SYNTHETIC: phantoms",),
+        watermarks=("SYNTHETIC: phantoms",),
         config={"data": {"root": root, "batch_size": 32}, "seed": 0, "weights": None},
         audit={"data": {"root": root}, "findings": [finding | {"level": "good", "check": "groups"}, finding]},
         weights={
@@ -128,7 +128,7 @@ def sources(tmp_path) -> Sources:
         phases=(("frozen: stem*", 0, 2), ("all trains", 2, 3)),
         best_epoch=1,
         readings=Readings("key", "test", 120, 3, 3, 2, "2026-01-01", "2026-03-01"),
-        training_copies=2,
+        training_duplicates=2,
         picture=lambda path: Picture("data:image/jpeg;base64,AAAA", 16, 12),
     )
 
@@ -148,10 +148,10 @@ def told_of(headline, others=(), sources=BARE, drawn=(), **settings):
 # The page as a whole
 
 
-def test_every_section_is_there_and_in_order(headline, policies, sources, drawn):
-    val = assess(predictions("val"), policies, resamples=100)
+def test_every_section_is_there_and_in_order(headline, decision_rules, sources, drawn):
+    val = assess(predictions("val"), decision_rules, resamples=100)
     joined = aggregate(headline.table, "mean")
-    units = assess(joined, fit_policies(aggregate(val.table, "mean"), calibrate="none"), resamples=100)
+    units = assess(joined, fit_decision_rules(aggregate(val.table, "mean"), calibrate="none"), resamples=100)
     folds = over_folds([predictions("test", n=60, seed=1), predictions("held_out", n=60)], resamples=100)
     limits = [
         Limitation("shift", "Shifted", "Set data.calibration_fraction=0.2.", "serious"),
@@ -167,7 +167,7 @@ def test_every_section_is_there_and_in_order(headline, policies, sources, drawn)
     reader = read(page)
     for said in (
         "SYNTHETIC: phantoms", "To find malignant lumps", headline.table.caption(),
-        headline.policies.operating_point.label(), "(30 benign, 30 malignant)",
+        headline.decision_rules.operating_point.label(), "(30 benign, 30 malignant)",
         "2 in 100", "90%", "south <b>", "CLAIM 2024: 1 of 2",
         "train/secret_900.png is there twice", "4 of 5 tensors",
         "data.batch_size=32", "conv Conv2d", "frozen: stem*", "checkpoint c0ffee",
@@ -242,8 +242,8 @@ def test_a_name_from_the_right_is_kept_apart():
 # What can be left out
 
 
-def test_without_paths_no_name_is_left(headline, policies, sources, drawn):
-    val = assess(predictions("val"), policies, resamples=100)
+def test_without_paths_no_name_is_left(headline, decision_rules, sources, drawn):
+    val = assess(predictions("val"), decision_rules, resamples=100)
     limits = [
         Limitation("shift", "train/secret_904.png", "As train/secret_902.png and test/secret_007.png show.", "serious")
     ]
@@ -259,9 +259,9 @@ def test_without_paths_no_name_is_left(headline, policies, sources, drawn):
     assert shown and all(re.fullmatch(r"image \d+", name) for name in shown)
 
 
-def test_a_subgroup_by_group_hides_its_names_too(policies):
+def test_a_subgroup_by_group_hides_its_names_too(decision_rules):
     few = dataclasses.replace(predictions(n=40), rows=predictions(n=40).rows)
-    page, card = told_of(assess(few, policies, bands={"group": None}, resamples=100), paths=False)
+    page, card = told_of(assess(few, decision_rules, bands={"group": None}, resamples=100), paths=False)
     assert "patient-" not in page + card
     assert "group 1" in read(page).text
 
@@ -279,7 +279,7 @@ def test_without_images_there_are_none(headline, sources, drawn):
 @pytest.mark.slow
 @pytest.mark.parametrize("classes", [BINARY, NASTY], ids=["binary", "several"])
 def test_metric_sections_are_the_same_from_a_file(classes, tmp_path):
-    fitted = fit_policies(predictions("val", classes))
+    fitted = fit_decision_rules(predictions("val", classes))
     table = predictions(classes=classes)
     table.write_csv(tmp_path / "test.csv")
     again = read_csv(tmp_path / "test.csv", table.positive)
@@ -312,10 +312,10 @@ def test_half_stands_beside_a_fitted_threshold(headline):
     assert NOT_FITTED not in text
 
 
-def test_one_class_only_gives_reasons_and_no_figures(policies):
+def test_one_class_only_gives_reasons_and_no_figures(decision_rules):
     table = predictions()
     only = dataclasses.replace(table, rows=table.rows[table.rows["label"] == "malignant"])
-    one = assess(only, policies, resamples=100)
+    one = assess(only, decision_rules, resamples=100)
     page, card = told_of(one)
     text = read(page).text
     assert "undefined" in text and not re.search(r"\bnan\b", page, re.IGNORECASE)
@@ -349,8 +349,8 @@ def test_p51_an_accuracy_stands_beside_the_majority_and_a_banner_above_a_worthle
     assert notices(good) == [] and banner.title not in told_of(good)[0]
 
 
-def test_p09_a_figure_of_the_selection_split_is_called_no_test(policies):
-    one = assess(predictions("val"), policies, resamples=100)
+def test_p09_a_figure_of_the_selection_split_is_called_no_test(decision_rules):
+    one = assess(predictions("val"), decision_rules, resamples=100)
     page, card = told_of(one)
     (banner,) = notices(one)
     assert banner.rule == "no_test" and page.index(banner.title) < page.index('class="keys"')
@@ -436,7 +436,7 @@ def test_calibration_before_and_after(headline):
     assert sheet.rows[0][0].text == "Slope" and sheet.rows[0][2].note.startswith(f"{low}\xa0to")
     line = calibration_line(*scores_and_events(headline.table))
     assert rows["Slope"][1] == f"{line.slope:.3f}"
-    assert float(rows["Slope"][0]) == pytest.approx(line.slope / headline.policies.calibration.temperature, abs=6e-4)
+    assert float(rows["Slope"][0]) == pytest.approx(line.slope / headline.decision_rules.calibration.temperature, abs=6e-4)
     as_it_is = assess(predictions(), not_fitted(predictions()), resamples=100)
     assert len(calibration_sheet(as_it_is).columns) == 2
 
@@ -463,7 +463,7 @@ def test_label_sets_and_referral_count_the_same_images(headline):
 
 
 def test_predictive_values_follow_the_stated_prevalence(headline):
-    fitted = fit_policies(predictions("val", NASTY))
+    fitted = fit_decision_rules(predictions("val", NASTY))
     stated = dict(zip(NASTY, (0.9, 0.08, 0.02), strict=True))
     one = assess(predictions(classes=NASTY), fitted, prevalence=stated, resamples=100)
     rows = {row[0].text: [cell.text for cell in row[1:]] for row in predictive_values_sheet(one).rows}
@@ -505,21 +505,21 @@ def test_a_picture_that_cannot_be_shown_says_why(headline, sources):
 
 
 @pytest.mark.wording
-def test_no_error_is_said_to_be_none(policies):
+def test_no_error_is_said_to_be_none(decision_rules):
     table = predictions()
     logits = np.where(np.eye(2)[table.labels()] > 0, 4.0, -4.0) + np.random.default_rng(0).normal(size=(len(table), 2))
     perfect = from_logits(
         table.rows[["path", "label", "group", "split"]], range(len(table)), logits, BINARY, "malignant", "c0ffee"
     )
-    page, _ = told_of(assess(perfect, policies, resamples=100))
+    page, _ = told_of(assess(perfect, decision_rules, resamples=100))
     assert "None: every image was called rightly." in read(page).text
 
 
 @pytest.mark.slow
-def test_a_report_of_100_000_rows_is_made_in_seconds(policies):
+def test_a_report_of_100_000_rows_is_made_in_seconds(decision_rules):
     table = predictions(n=100_000)
     one = dataclasses.replace(
-        assess(predictions(), policies, resamples=100), table=policies.calibrate(table)
+        assess(predictions(), decision_rules, resamples=100), table=decision_rules.calibrate(table)
     )  # the intervals, which take longer, are not the report's
     before = time.process_time()
     told_of(one, paths=False)

@@ -6,17 +6,17 @@ import numpy as np
 import pandas as pd
 import pytest
 from html_pages import read
-from made_study import EMPTY, assessment, policies, predictions
+from made_study import EMPTY, assessment, decision_rules, predictions
 from refusals import rules
 from rich.console import Console
 
 from medcls.evaluation.assessment import assess
 from medcls.evaluation.calibration import Calibration
-from medcls.evaluation.policies import Policies
-from medcls.evaluation.thresholds import OperatingPoint, fit_operating_point, parse_policy
+from medcls.evaluation.decision_rules import DecisionRules
+from medcls.evaluation.thresholds import OperatingPoint, fit_operating_point, parse_criterion
 from medcls.report.pages.names import Names
 from medcls.report.report import look_at, metric_sections, notices
-from medcls.report.telling import BY_CHANCE, missed_target, operating_point, unsure_target, worse_than_chance
+from medcls.report.phrases import BY_CHANCE, missed_target, operating_point, unsure_target, worse_than_chance
 from medcls.statistics.intervals import intervals
 from medcls.statistics.metrics import classification_metrics
 from medcls.workflow import reporting, terminal
@@ -31,7 +31,7 @@ def fitted_for(policy, n):
 def judged_at(policy, moved, seed=1, n=1000, fitted_on=1000):
     """A threshold fitted on images like these, which then come a little paler (`moved` below 0)."""
     table = predictions(seed=seed, n=n, moved=moved)
-    return assess(table, Policies(None, fitted_for(policy, fitted_on), None, {}), resamples=2)
+    return assess(table, DecisionRules(None, fitted_for(policy, fitted_on), None, {}), resamples=2)
 
 
 def test_a_target_that_was_missed_stands_in_the_first_lines(caplog):
@@ -56,7 +56,7 @@ def test_a_target_missed_by_no_more_than_chance_is_not_called_missed():
 @pytest.mark.parametrize(("fitted_on", "judged_by"), [(8, 50), (20, 100), (40, 200), (40, 30)])
 def test_chance_on_val_is_seldom_taken_for_more_than_chance(policy, fitted_on, judged_by):
     """Both drawn from one population. The share of the test cases alone was called beyond chance in up to 42%."""
-    target, draw, found = parse_policy(policy), np.random.default_rng([fitted_on, judged_by]), []
+    target, draw, found = parse_criterion(policy), np.random.default_rng([fitted_on, judged_by]), []
     for _ in range(1000):
         threshold = np.sort(draw.normal(size=fitted_on))[target.wrong_of(fitted_on)]
         found.append(target.chance_of((draw.normal(size=judged_by) < threshold).mean(), judged_by, fitted_on))
@@ -87,8 +87,8 @@ def anew(one, table):
     return dataclasses.replace(
         one,
         table=table,
-        metrics=classification_metrics(*judged, one.policies.threshold),
-        intervals=intervals(*judged, table.clusters, one.policies.threshold, resamples=2),
+        metrics=classification_metrics(*judged, one.decision_rules.threshold),
+        intervals=intervals(*judged, table.clusters, one.decision_rules.threshold, resamples=2),
     )
 
 
@@ -112,7 +112,7 @@ def test_where_nothing_has_changed_no_target_is_called_missed(policy):
 @pytest.mark.parametrize("policy", ["youden", "fixed=0.99", "cost=5"])
 def test_what_states_no_target_misses_none(policy):
     one = judged_at(policy, -3.0)
-    assert missed_target(one) is None and not one.policies.operating_point.promise
+    assert missed_target(one) is None and not one.decision_rules.operating_point.promise
 
 
 def test_the_plain_form_says_what_it_promises():
@@ -129,8 +129,8 @@ def test_probabilities_near_each_other_are_told_apart_and_a_temperature_at_its_b
     flat = dataclasses.replace(calibration, temperature=1e5).apply(table)
     flat = dataclasses.replace(flat, rows=flat.rows.drop(columns=["logit_other", "logit_ill"]))
     point = OperatingPoint("youden", 0.499962, "ill", "val", n=200, decimals=6)
-    one = assess(flat, Policies(None, point, None, {}), resamples=2)
-    sections = read(metric_sections(dataclasses.replace(one, policies=Policies(calibration, point, None, {})))).text
+    one = assess(flat, DecisionRules(None, point, None, {}), resamples=2)
+    sections = read(metric_sections(dataclasses.replace(one, decision_rules=DecisionRules(calibration, point, None, {})))).text
     assert "0.499962" in operating_point(one) and "At 0.499962" in sections
     assert "0.1 to 100" in sections, "the temperature is at the end of the range searched"
     assert re.search(r"0\.49\d{4} to 0\.[45]\d{5}", sections), "the bins of the reliability table"
@@ -157,6 +157,6 @@ def test_a_table_cuts_no_word_on_a_narrow_terminal(capsys, monkeypatch):
 
 
 def test_without_a_threshold_no_target_is_missed():
-    one = assessment(predictions(seed=1), dataclasses.replace(policies(), operating_point=None))
+    one = assessment(predictions(seed=1), dataclasses.replace(decision_rules(), operating_point=None))
     assert missed_target(one) is None
     assert np.isfinite(one.metrics.values["sensitivity"])

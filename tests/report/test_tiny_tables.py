@@ -26,7 +26,7 @@ ONE_CASE = np.array([0.9, 0.8, 0.6, 0.5, 0.4, 0.4, 0.3, 0.2, 0.2, 0.1])
 def telling(**settings):
     path = configurations() / "conf" / "evaluation" / "default.yaml"
     default = yaml.safe_load(path.read_text(encoding="utf-8")) | {"seed": 0} | settings
-    return dataclasses.replace(reporting.Telling.read(default), resamples=20)
+    return dataclasses.replace(reporting.ReportSettings.read(default), resamples=20)
 
 
 def table(split, labels, scores, groups, classes=BINARY):
@@ -51,7 +51,7 @@ def judged(labels, scores, groups, settings, classes=BINARY):
 def write(folder, results, settings):
     """All that an evaluation writes."""
     run = RunFolder(folder)
-    reporting.write_results(run, results, reporting.Fitted(results.headline.policies), ())
+    reporting.write_results(run, results, reporting.Fitted(results.headline.decision_rules), ())
     reporting.write_report(run, results, EMPTY, settings)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from doors import FAST, run_door
+from entry_points import FAST, run_main
 
 from medcls import compare, evaluate, train
 from medcls.data.sources.folders import from_folders
@@ -34,12 +34,12 @@ def test_p14_a_test_that_evaluate_or_compare_read_is_met_in_a_later_training(
     # Two runs of a sweep leave their test alone; evaluate and compare read it.
     root = folder({"a": 20, "b": 20})
     for seed in (0, 1):
-        run_door(train.main, *ONE_EPOCH, f"data.root={root}", f"seed={seed}", f"hydra.run.dir={tmp_path}/run{seed}")
+        run_main(train.main, *ONE_EPOCH, f"data.root={root}", f"seed={seed}", f"hydra.run.dir={tmp_path}/run{seed}")
         assert finding(tmp_path / f"run{seed}")["level"] == "good"
-    run_door(evaluate.main, f"run={tmp_path}/run0")
+    run_main(evaluate.main, f"run={tmp_path}/run0")
     for number in range(30):
         picture(root / "a" / f"0{number:02d}_new.png", 5_000 + number, level=90)
-    run_door(train.main, *ONE_EPOCH, f"data.root={root}", f"hydra.run.dir={tmp_path}/grown", "data.val_fraction=0.2")
+    run_main(train.main, *ONE_EPOCH, f"data.root={root}", f"hydra.run.dir={tmp_path}/grown", "data.val_fraction=0.2")
     assert finding(tmp_path / "grown")["level"] == "error"
     assert f"{tmp_path}/run0" in finding(tmp_path / "grown")["title"]
     assert "(locked_test)" in (tmp_path / "grown" / "train.log").read_text(encoding="utf-8")
@@ -48,7 +48,7 @@ def test_p14_a_test_that_evaluate_or_compare_read_is_met_in_a_later_training(
     table = table.assign(content=[f"{number:032x}" for number in range(len(table))])
     for name in ("one", "two"):
         table.drop(columns="checkpoint").to_csv(tmp_path / f"{name}.csv", index=False)
-    run_door(
+    run_main(
         compare.main, f"runs=[{tmp_path}/one.csv,{tmp_path}/two.csv]", "positive_class=b",
         f"hydra.run.dir={tmp_path}/compared",
     )  # fmt: skip

@@ -4,7 +4,7 @@ import pytest
 from refusals import refused
 
 from medcls.evaluation.predictions import read_csv
-from medcls.plots.curves import roc_figure
+from medcls.plots.curves import plot_roc
 from medcls.statistics.hard_labels import check_scores
 from medcls.statistics.metrics import (
     auroc,
@@ -41,7 +41,7 @@ def test_p42_tutorial_002_as_a_table_is_told_that_its_roc_auc_is_the_balanced_ac
         lambda labels, hard: check_scores(labels, hard[:, 1]),
         lambda labels, hard: sensitivity_at_specificity(labels, hard[:, 1], 0.9),
         lambda labels, hard: specificity_at_sensitivity(labels, hard[:, 1], 0.9),
-        lambda labels, hard: roc_figure(labels, hard, CLASSES, "melanoma", "test"),
+        lambda labels, hard: plot_roc(labels, hard, CLASSES, "melanoma", "test"),
         lambda labels, hard: classification_metrics(labels, hard, CLASSES, "melanoma", 0.3),
     ],
     ids=["area", "column", "sensitivity", "specificity", "curve", "metrics"],
@@ -82,4 +82,4 @@ def test_a_class_that_a_network_never_thinks_of_makes_no_hard_labels():
     labels = np.array([0, 1, 2, 0, 1, 2])
     scores = np.array([[0.6, 0.4, 0], [0.3, 0.7, 0], [0.5, 0.5, 0], [0.8, 0.2, 0], [0.4, 0.6, 0], [0.1, 0.9, 0]])
     assert classification_metrics(labels, scores, ("a", "b", "c"), None).per_class["c"]["auroc"] == 0.5
-    roc_figure(labels, scores, ("a", "b", "c"), None, "test")
+    plot_roc(labels, scores, ("a", "b", "c"), None, "test")

@@ -344,7 +344,7 @@ def test_a_likelihood_ratio_that_is_infinite_is_undefined_and_one_of_nothing_has
         found = intervals(labels, np.column_stack([scores, 1 - scores]), BINARY, BINARY[0], groups, resamples=200)
         found = found.set_index("metric")
         infinite = found.loc["positive_likelihood_ratio"]
-        assert np.isnan(infinite["estimate"]) and infinite["note"] == causes.no_other_called(BINARY[0])
+        assert np.isnan(infinite["estimate"]) and infinite["note"] == causes.no_other_predicted(BINARY[0])
         wrong = np.where(labels == 0, 0.1, 0.9)
         found = intervals(labels, np.column_stack([wrong, 1 - wrong]), BINARY, BINARY[0], groups, resamples=200)
         nothing = found.set_index("metric").loc["positive_likelihood_ratio"]
@@ -499,7 +499,7 @@ def test_p50_of_each_class_the_reason_is_that_of_the_metrics():
             reason = expected.reasons.get(f"{metric}/{name}", "")
             assert np.isnan(found.loc[(metric, name), "estimate"]) == (reason != "")
             assert not reason or found.loc[(metric, name), "note"] == reason
-    assert expected.reasons["mcc/a"] == causes.all_called("a")
+    assert expected.reasons["mcc/a"] == causes.all_predicted("a")
 
 
 def test_macro_is_undefined_for_the_reason_of_its_class():
@@ -525,7 +525,7 @@ def test_p45_zero_is_a_threshold():
     labels, probabilities = random_split(2, 50, 0)
     found = intervals(labels, probabilities, BINARY, BINARY[0], threshold=0.0, resamples=50).set_index("metric")
     assert found.loc["sensitivity", "estimate"] == 1 and found.loc["specificity", "estimate"] == 0
-    assert found.loc["npv", "note"] == causes.all_called("malignant")
+    assert found.loc["npv", "note"] == causes.all_predicted("malignant")
 
 
 def test_few_groups_are_said_to_be_few():

@@ -123,7 +123,7 @@ def test_p50_one_class_gives_nan_and_a_reason(only):
 def test_p50_no_call_of_the_positive_class_leaves_precision_undefined():
     metrics = classification_metrics([0, 1, 1], [[0.9, 0.1], [0.8, 0.2], [0.7, 0.3]], BINARY, "malignant")
     assert np.isnan(metrics.values["precision"])
-    assert metrics.reasons["precision"] == causes.none_called("malignant")
+    assert metrics.reasons["precision"] == causes.none_predicted("malignant")
     assert metrics.values["f1"] == 0.0, "cases were there and none was found"
 
 
@@ -226,7 +226,7 @@ def test_p50_weighted_leaves_out_a_class_without_a_case_but_not_one_never_called
     assert metrics.weighted["sensitivity"] == pytest.approx((2 * 1 + 1 * 1 + 1 * 0) / 4)
     assert "weighted/sensitivity" not in metrics.reasons
     assert np.isnan(metrics.weighted["precision"])
-    assert metrics.reasons["weighted/precision"] == causes.none_called("none")
+    assert metrics.reasons["weighted/precision"] == causes.none_predicted("none")
 
 
 @pytest.mark.parametrize(

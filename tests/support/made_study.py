@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from medcls.evaluation.assessment import assess
-from medcls.evaluation.policies import fit_policies
+from medcls.evaluation.decision_rules import fit_decision_rules
 from medcls.evaluation.predictions import Predictions, probabilities_of
 from medcls.preprocessing import Preprocessing
 from medcls.report.sources import Sources
@@ -39,14 +39,14 @@ def predictions(split="test", n=1000, seed=0, classes=BINARY, signal=None, preva
 
 
 @functools.cache
-def policies(classes=BINARY, split="calibration", n=1000):
+def decision_rules(classes=BINARY, split="calibration", n=1000):
     """Fitted on images that selected nothing."""
-    return fit_policies(predictions(split, n, classes=classes))
+    return fit_decision_rules(predictions(split, n, classes=classes))
 
 
 def assessment(table, fitted=None, *, prevalence=0.3, **settings):
     """With few resamples; the prevalence is stated, and the split's own."""
-    fitted = policies(table.classes) if fitted is None else fitted
+    fitted = decision_rules(table.classes) if fitted is None else fitted
     return assess(table, fitted, prevalence=prevalence, resamples=50, **settings)
 
 

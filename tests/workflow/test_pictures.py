@@ -11,7 +11,7 @@ from medcls.data.splits.split import split
 from medcls.data.transforms import Augmentation
 from medcls.plots import plots
 from medcls.preprocessing import Preprocessing
-from medcls.workflow import pictures
+from medcls.workflow import training_plots as pictures
 
 pytestmark = pytest.mark.usefixtures("drawn_figures")
 
@@ -21,11 +21,11 @@ def shown(folder, monkeypatch):
     """Draw the data's pictures under a resize policy; gives what `images_figure` was asked to show."""
     manifest = split(from_folders(folder({"a": 12, "b": 12, "c": 3 * 4}), label_map=None))
     asked = {}
-    real = plots.images_figure
+    real = plots.plot_images
 
-    def spy(images, titles, caption, stamp=None):
-        asked.update(images=images, titles=titles, caption=caption, stamp=stamp)
-        return real(images, titles, caption, stamp)
+    def spy(images, titles, caption, watermark=None):
+        asked.update(images=images, titles=titles, caption=caption, watermark=watermark)
+        return real(images, titles, caption, watermark)
 
     monkeypatch.setattr(plots, "images_figure", spy)
 
@@ -80,7 +80,7 @@ def test_every_class_is_shown_under_its_own_name(shown):
 def test_classes_called_as_the_table_calls_its_columns_are_counted(folder, monkeypatch):
     manifest = split(from_folders(folder({"groups": 12, "images": 15, "split": 20})))
     asked = {}
-    real = plots.data_figure
+    real = plots.plot_data
 
     def spy(counts, *rest):
         asked["counts"] = counts
@@ -95,8 +95,8 @@ def test_classes_called_as_the_table_calls_its_columns_are_counted(folder, monke
 
 @pytest.mark.parametrize("broken_off", [False, True])
 def test_figures_are_written_once_when_the_first_epoch_ends_however_it_ends(tmp_path, broken_off):
-    figure = plots.images_figure([np.zeros((8, 8), np.uint8)], ["a"], "n = 1")
-    callback = pictures.WriteFigures({"training_images": figure}, tmp_path)
+    figure = plots.plot_images([np.zeros((8, 8), np.uint8)], ["a"], "n = 1")
+    callback = pictures.WritePlots({"training_images": figure}, tmp_path)
     assert not list(tmp_path.iterdir())
     if broken_off:
         callback.on_exception(None, None, KeyboardInterrupt())

@@ -27,7 +27,7 @@ from medcls.data.manifest import (
 )
 from medcls.data.reading import dicom
 from medcls.data.sources.masks import check_masks, masks_beside_images, note_on_masks
-from medcls.data.sources.survey import looked_at_again, survey
+from medcls.data.sources.scan import looked_at_again, scan_images
 from medcls.errors import MedclsError
 from medcls.wording import listed, tallied
 
@@ -51,7 +51,7 @@ def assemble(
     dicom_columns: bool = False,
     frame: int = 0,
     remember: bool = True,
-    stamps: tuple[str, ...] = (),
+    watermarks: tuple[str, ...] = (),
     notes: Sequence[str] = (),
     strict: bool = True,
     judged_by: MatchClasses | None = None,
@@ -124,7 +124,7 @@ def assemble(
         check_positive(classes, positive)
     if "group" not in rows:
         rows = rows.assign(group=groups_from_paths(list(rows["path"]), group_pattern) if group_pattern else "")
-    facts, failures = survey(root, rows["path"].tolist(), frame=frame, remember=remember, progress=progress)
+    facts, failures = scan_images(root, rows["path"].tolist(), frame=frame, remember=remember, progress=progress)
     if failures and strict:
         raise MedclsError(
             f"{len(failures):,} of {len(rows):,} images cannot be read:\n{listed([str(one) for one in failures])}\n"
@@ -142,7 +142,7 @@ def assemble(
         rows = group_by_patient(root, rows, is_dicom, asked_otherwise=bool(rows["group"].any()))
     if dicom_columns:
         rows = rows.assign(**header_columns(root, rows["path"].tolist(), is_dicom))
-    rows = rows.assign(split="", content=facts["content"].to_numpy(), stamp="".join(stamps))
+    rows = rows.assign(split="", content=facts["content"].to_numpy(), watermark="".join(watermarks))
     if strict:
         if conflicts := label_conflicts(rows):
             facts = looked_at_again(root, facts, conflicts, frame=frame, remember=remember)
@@ -155,7 +155,7 @@ def assemble(
         classes,
         rows,
         positive,
-        stamps,
+        watermarks,
         (*notes, *whole, *unmapped, *excluded, *note_on_masks(found)),
         facts,
         tuple(failures),

@@ -164,11 +164,11 @@ def find_files(root: Path, wanted: "pd.Series[str]", lost_zeros: "pd.Series[bool
             break
         if search is BY_NUMBER and not lost_zeros[missing].all():
             continue
-        hits = {
+        tp = {
             path: [file for file in alike.get(gist(path), ()) if search.finds(file, path)]
             for path in sorted(set(wanted[missing]))
         }
-        found = {path: taken for path, taken in hits.items() if taken}
+        found = {path: taken for path, taken in tp.items() if taken}
         notes += say_found(search, found, several := [path for path, taken in found.items() if len(taken) > 1])
         refuse_different(root, {path: found[path] for path in several}, wanted)
         places |= {path: taken[0] for path, taken in found.items()}
@@ -181,8 +181,8 @@ def say_found(search: Search, found: Mapping[str, Sequence[str]], several: Seque
     """Say how many files were found in this way, and that copies of one file were passed over."""
     if not found:
         return []
-    path, hits = next(iter(found.items()))
-    notes = [f"{len(found):,} file(s) were found {search.words}, as {hits[0]} for {path}"]
+    path, tp = next(iter(found.items()))
+    notes = [f"{len(found):,} file(s) were found {search.words}, as {tp[0]} for {path}"]
     if several:
         notes.append(
             f"{len(several):,} of them lie there more than once with the same bytes, as "
@@ -200,16 +200,16 @@ def refuse_different(root: Path, several: Mapping[str, Sequence[str]], wanted: "
         Lists the files of the first such rows.
     """
     unclear = {
-        path: hits
-        for path, hits in several.items()
-        if not all(filecmp.cmp(root / hits[0], root / other, shallow=False) for other in hits[1:])
+        path: tp
+        for path, tp in several.items()
+        if not all(filecmp.cmp(root / tp[0], root / other, shallow=False) for other in tp[1:])
     }
     if unclear:
         raise MedclsError(
             f"Several different files could be meant by {len(unclear)} row(s):\n"
             + "\n".join(
-                f"  {lines_of(wanted.index[wanted == path])}: {printable(path)} may be {enumerated(hits)}"
-                for path, hits in list(unclear.items())[:5]
+                f"  {lines_of(wanted.index[wanted == path])}: {printable(path)} may be {enumerated(tp)}"
+                for path, tp in list(unclear.items())[:5]
             )
             + "\nGive the folder of the right ones as data.root, or name it in data.path_template.",
             kind="ambiguous_file",

@@ -343,9 +343,9 @@ def from_folders(
             extra={"rule": "phantoms_made"},
         )
         phantoms.ensure_phantoms(root)
-    stamps: tuple[str, ...] = ()
+    watermarks: tuple[str, ...] = ()
     if root.is_dir() and phantoms.read_marker(root):
-        stamps = (phantoms.PHANTOM_STAMP,)
+        watermarks = (phantoms.PHANTOM_WATERMARK,)
         group_pattern = group_pattern or (None if groups else phantoms.GROUP_PATTERN)
         exclude_paths = ()  # these name files of the real set whose place the phantoms take
     check_masks(masks)
@@ -380,7 +380,7 @@ def from_folders(
         remember=remember,
         strict=strict,
         judged_by=judged_by,
-        stamps=stamps,
+        watermarks=watermarks,
         notes=notes,
         progress=progress,
     )

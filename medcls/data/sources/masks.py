@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 import pandas as pd
 
-from medcls.data.sources.survey import survey
+from medcls.data.sources.scan import scan_images
 from medcls.errors import MedclsError, typed_label_map
 from medcls.wording import counted, printable
 
@@ -250,6 +250,6 @@ def _classes_of_two_values(root: Path, paths: Mapping[str, Sequence[str]], frame
         label: [some[k] for k in np.unique(np.linspace(0, len(some) - 1, LOOKED_AT).astype(int))]
         for label, some in paths.items()
     }
-    facts, _ = survey(root, [path for some in chosen.values() for path in some], frame=frame, remember=remember)
+    facts, _ = scan_images(root, [path for some in chosen.values() for path in some], frame=frame, remember=remember)
     two_values = set(facts.index[(facts["extremes"] >= TWO_VALUES) & (facts["contrast"] > 0)])
     return [label for label, some in chosen.items() if two_values.issuperset(some)]

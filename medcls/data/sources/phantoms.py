@@ -37,7 +37,7 @@ from medcls import cores
 from medcls.data.reading.images import is_junk
 from medcls.errors import MedclsError
 
-PHANTOM_STAMP = "SYNTHETIC: made by medcls, not patients"
+PHANTOM_WATERMARK = "SYNTHETIC: made by medcls, not patients"
 """What stands on everything made from phantoms."""
 
 MARKER_NAME = "SYNTHETIC.json"
@@ -167,7 +167,7 @@ def ensure_phantoms(root: Path, images: int = 600, seed: int = 0, threads: int |
 
         with ThreadPoolExecutor(threads or cores.available()) as pool:
             files = dict(sorted(pool.map(make, jobs)))
-        marker = {"stamp": PHANTOM_STAMP, "generator": GENERATOR, "version": VERSION, "seed": seed, "files": files}
+        marker = {"stamp": PHANTOM_WATERMARK, "generator": GENERATOR, "version": VERSION, "seed": seed, "files": files}
         (building / MARKER_NAME).write_text(json.dumps(marker, indent=1) + "\n", encoding="utf-8")
         try:
             building.rename(root)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from medcls.data.manifest import Manifest, read_rows
-from medcls.data.sources.survey import looked_at_again, survey
+from medcls.data.sources.scan import looked_at_again, scan_images
 from medcls.errors import MedclsError
 from medcls.wording import counted, enumerated
 
@@ -18,7 +18,7 @@ def reopen(
     positive: str | None,
     *,
     splits: Collection[str],
-    stamps: tuple[str, ...] = (),
+    watermarks: tuple[str, ...] = (),
     frame: int = 0,
     remember: bool = True,
     progress: Callable[[int, int], None] | None = None,
@@ -51,7 +51,7 @@ def reopen(
                 f"The run has no image in the split {split!r}: it has {', '.join(there)}.", kind="empty_split"
             )
     rows = every[every["split"].isin(splits)].reset_index(drop=True)
-    facts, failures = survey(root, rows["path"].tolist(), frame=frame, remember=remember, progress=progress)
+    facts, failures = scan_images(root, rows["path"].tolist(), frame=frame, remember=remember, progress=progress)
     moved = f"They were looked for in {root}: where they lie elsewhere now, name the folder by images=/new/place."
     if failures:
         raise MedclsError(
@@ -70,7 +70,7 @@ def reopen(
             f"{enumerated(changed, 5)}. Figures of other images are not this run's. Bring them back. {moved}",
             kind="images_changed",
         )
-    return Manifest(root, tuple(classes), rows, positive, stamps, facts=facts)
+    return Manifest(root, tuple(classes), rows, positive, watermarks, facts=facts)
 
 
 def _changed(rows: pd.DataFrame, facts: pd.DataFrame) -> list[str]:

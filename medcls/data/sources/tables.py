@@ -136,7 +136,7 @@ def from_csv(
         dicom_columns=dicom_columns,
         frame=frame,
         remember=remember,
-        stamps=(phantoms.PHANTOM_STAMP,) if phantoms.read_marker(root) else (),
+        watermarks=(phantoms.PHANTOM_WATERMARK,) if phantoms.read_marker(root) else (),
         notes=(*found, *unusual, *notes),
         strict=strict,
         judged_by=judged_by,

@@ -60,20 +60,20 @@ def lock_test(rows: pd.DataFrame, manifest: str | Path, units: np.ndarray) -> li
     given = rows["split"] == "test"
     back = rows["content"].isin(here - set(rows.loc[given, "content"])).to_numpy()
     rows.loc[back, "split"] = "test"
-    fellows = np.isin(units, units[back]) & (rows["split"] != "test").to_numpy()
-    rows.loc[fellows, "split"] = "left_out"
+    grouped_with_test = np.isin(units, units[back]) & (rows["split"] != "test").to_numpy()
+    rows.loc[grouped_with_test, "split"] = "left_out"
     notes = [f"test is what was test in {path}: {len(here)} of its {len(locked)} pictures (data.locked_test)"]
     if gone := len(locked) - len(here):
         notes.append(f"{gone} of the locked test's {len(locked)} pictures are not among the images any more")
-    if fellows.any():
+    if grouped_with_test.any():
         notes.append(
-            f"{int(fellows.sum())} image(s) of the same groups as the locked test's, or copies of them, are left out: "
-            f"{enumerated(rows.loc[fellows, 'path'].tolist())}"
+            f"{int(grouped_with_test.sum())} image(s) of the same groups as the locked test's, or copies of them, are left out: "
+            f"{enumerated(rows.loc[grouped_with_test, 'path'].tolist())}"
         )
     return notes
 
 
-def leave_out_copies(rows: pd.DataFrame, copies: str, near: np.ndarray | None = None) -> list[str]:
+def leave_out_duplicates(rows: pd.DataFrame, copies: str, near: np.ndarray | None = None) -> list[str]:
     """Take out of the given splits what a later one also holds; test outranks val, val outranks train.
 
     Parameters
@@ -90,24 +90,24 @@ def leave_out_copies(rows: pd.DataFrame, copies: str, near: np.ndarray | None = 
     """
     notes = []
     for keeper, losers in (("test", ("train", "val")), ("val", ("train",))):
-        twins = _shared(rows["content"], rows["split"], keeper, losers)
-        if twins.any():
-            found = _found(rows, rows["content"], twins, keeper, "pixel-identical to")
+        duplicates = _shared(rows["content"], rows["split"], keeper, losers)
+        if duplicates.any():
+            found = _found(rows, rows["content"], duplicates, keeper, "pixel-identical to")
             if copies == "error":
                 raise MedclsError(
-                    f"{found}, such as {rows.loc[twins, 'path'].iloc[0]}. With data.copies=drop_from_train they are "
+                    f"{found}, such as {rows.loc[duplicates, 'path'].iloc[0]}. With data.copies=drop_from_train they are "
                     "left out of training.",
                     kind="duplicates_across_splits",
                 )
-            rows.loc[twins, "split"] = "left_out"
+            rows.loc[duplicates, "split"] = "left_out"
             notes.append(f"{found}: the latter are left out (data.copies=drop_from_train)")
         if near is None:
             continue
         alike = pd.Series(near, index=rows.index)
-        twins = _shared(alike, rows["split"], keeper, losers)
-        if twins.any():
-            found = _found(rows, alike, twins, keeper, "almost the same as")
-            rows.loc[twins, "split"] = "left_out"
+        duplicates = _shared(alike, rows["split"], keeper, losers)
+        if duplicates.any():
+            found = _found(rows, alike, duplicates, keeper, "almost the same as")
+            rows.loc[duplicates, "split"] = "left_out"
             notes.append(f"{found}: the latter are left out (data.keep_near_copies_together)")
     return notes
 
@@ -130,10 +130,10 @@ def _shared(values: pd.Series, split: pd.Series, keeper: str, losers: Sequence[s
     return values.isin(set(values[split == keeper]) - {""}) & split.isin(losers)
 
 
-def _found(rows: pd.DataFrame, values: pd.Series, twins: pd.Series, keeper: str, how: str) -> str:
+def _found(rows: pd.DataFrame, values: pd.Series, duplicates: pd.Series, keeper: str, how: str) -> str:
     judging = rows["split"] == keeper
-    judged = int(values.isin(set(values[twins]))[judging].sum())
+    judged = int(values.isin(set(values[duplicates]))[judging].sum())
     return (
-        f"{judged} of {int(judging.sum())} {keeper} images are {how} {int(twins.sum())} image(s) of "
-        f"{' and '.join(sorted(set(rows.loc[twins, 'split'])))}"
+        f"{judged} of {int(judging.sum())} {keeper} images are {how} {int(duplicates.sum())} image(s) of "
+        f"{' and '.join(sorted(set(rows.loc[duplicates, 'split'])))}"
     )

@@ -13,8 +13,8 @@ from scipy.sparse.csgraph import connected_components
 from medcls.data.manifest import KEPT_TOGETHER, SCORED_SPLITS, SPLITS, Manifest
 from medcls.data.sources.grouping import group_notes
 from medcls.data.splits.cutting import assign, assign_fold, choose
-from medcls.data.splits.given_splits import free_val, leave_out_copies, lock_test, small_val
-from medcls.data.splits.near_copies import near_sets
+from medcls.data.splits.given_splits import free_val, leave_out_duplicates, lock_test, small_val
+from medcls.data.splits.near_duplicates import near_sets
 from medcls.errors import MedclsError
 
 # Each must hold images of every class.
@@ -89,7 +89,7 @@ def split(
         be followed, or near copies asked for of a manifest that was not made by reading images.
     """
     check_split_settings(val_fraction, test_fraction, train_fraction, calibration_fraction, folds, fold, copies)
-    rows, notes, stamps = manifest.rows.drop(columns=KEPT_TOGETHER, errors="ignore"), [], manifest.stamps
+    rows, notes, watermarks = manifest.rows.drop(columns=KEPT_TOGETHER, errors="ignore"), [], manifest.watermarks
     near = near_sets(rows, manifest.facts) if keep_near_copies_together else None
     units = together(rows, near)
     if near is not None:
@@ -99,7 +99,7 @@ def split(
         notes.append(
             f"pooled the splits that came with the data ({', '.join(sorted(given))}) and cut them anew, as asked"
         )
-        stamps = (*stamps, "POOLED: the test split that came with the data was cut anew")
+        watermarks = (*watermarks, "POOLED: the test split that came with the data was cut anew")
         given = set()
     rows["split"] = rows["given_split"] if given else ""
     if "val" in given and (recut_val or folds is not None):
@@ -109,7 +109,7 @@ def split(
         notes += lock_test(rows, locked_test, units)
         rows.loc[rows["split"] == "", "split"] = "train"
         given = given | {"train", "test"}
-    notes += leave_out_copies(rows, copies, near)
+    notes += leave_out_duplicates(rows, copies, near)
     if "val" in given:
         notes += small_val(rows, manifest.classes)
     # What may still be cut: all of it, or the training part that was given.
@@ -143,7 +143,7 @@ def split(
     result = manifest.with_rows(rows.assign(**{KEPT_TOGETHER: _kept_together(rows, units)}), *notes)
     # Of a set that came with its test or val, only the parts that were cut were asked for.
     here = int((rows["split"] != "left_out").sum())
-    result = dataclasses.replace(result, stamps=stamps, asked={name: n / here for name, n in wanted.items()})
+    result = dataclasses.replace(result, watermarks=watermarks, asked={name: n / here for name, n in wanted.items()})
     check_splits(result, near, REQUIRED if calibration_fraction is None else (*REQUIRED, "calibration"))
     return result
 
@@ -179,7 +179,7 @@ def together(rows: pd.DataFrame, near: np.ndarray | None = None) -> np.ndarray:
     return connected_components(graph, directed=False)[1][:n].astype(np.int64)
 
 
-def with_kept_together(manifest: Manifest, *, near_copies: bool) -> Manifest:
+def with_kept_together(manifest: Manifest, *, near_duplicates: bool) -> Manifest:
     """The same images, not cut, with the column `kept_together` as `split` would fill it.
 
     Raises
@@ -188,7 +188,7 @@ def with_kept_together(manifest: Manifest, *, near_copies: bool) -> Manifest:
         Near copies asked for of a manifest that was not made by reading images.
     """
     rows = manifest.rows.drop(columns=KEPT_TOGETHER, errors="ignore")
-    units = together(rows, near_sets(rows, manifest.facts) if near_copies else None)
+    units = together(rows, near_sets(rows, manifest.facts) if near_duplicates else None)
     return manifest.with_rows(rows.assign(**{KEPT_TOGETHER: _kept_together(rows, units)}))
 
 

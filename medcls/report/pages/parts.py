@@ -50,7 +50,7 @@ class Sheet:
 
 
 @dataclasses.dataclass(frozen=True)
-class Picture:
+class Thumbnail:
     """A small picture as a data address, its size in pixels; without an address, why there is none."""
 
     source: str | None = None

@@ -19,7 +19,7 @@ from refusals import check
 
 from medcls.data.reading import images, raster
 from medcls.data.reading.images import UnreadableImage
-from medcls.data.sources.survey import survey
+from medcls.data.sources.scan import scan_images
 from medcls.preprocessing import Decoding
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::PIL.Image.DecompressionBombWarning")
@@ -352,7 +352,7 @@ def agrees(decoded: np.ndarray, wanted: Hostile) -> bool:
 def test_each_is_read_rightly_or_listed_with_a_reason(name: str, tmp_path: Path) -> None:
     wanted = CORPUS[name]
     wanted.lay(tmp_path / name)
-    facts, failures = survey(tmp_path, [name], remember=False)
+    facts, failures = scan_images(tmp_path, [name], remember=False)
     assert len(facts) + len(failures) == 1
     if failures:
         assert wanted.refusal, failures[0].reason
@@ -384,7 +384,7 @@ def test_cut_at_every_tenth_byte(name: str, tmp_path: Path) -> None:
     names = [f"{stem} at {cut}.{ending}" for cut in range(0, len(data), 10)]
     for cut, part in enumerate(names):
         (tmp_path / part).write_bytes(data[: cut * 10])
-    facts, failures = survey(tmp_path, names, remember=False)
+    facts, failures = scan_images(tmp_path, names, remember=False)
     assert len(facts) + len(failures) == len(names)
     assert len(failures) >= 0.9 * len(names)
     assert all(failure.reason for failure in failures)
@@ -403,7 +403,7 @@ def test_a_file_without_permission_is_listed(tmp_path: Path, monkeypatch: pytest
         return read_bytes(self)
 
     monkeypatch.setattr(Path, "read_bytes", refuse)
-    facts, failures = survey(tmp_path, ["locked.png", "open.png"], remember=False)
+    facts, failures = scan_images(tmp_path, ["locked.png", "open.png"], remember=False)
     assert list(facts.index) == ["open.png"]
     assert [(failure.kind, failure.path) for failure in failures] == [("unreadable_file", tmp_path / "locked.png")]
 
@@ -420,7 +420,7 @@ def test_the_whole_corpus_at_once_within_its_memory(tmp_path: Path) -> None:
     (tmp_path / "plain.png").write_bytes(GOOD)
     script = (
         "import json, sys, warnings; from pathlib import Path\n"
-        "from medcls.data.sources.survey import survey\n"
+        "from medcls.data.sources.scan import survey\n"
         "warnings.simplefilter('ignore')\n"
         "root = Path(sys.argv[1]); names = json.loads((root / 'names.json').read_text())\n"
         # Not getrusage: its peak is the parent's where that was higher.

@@ -238,8 +238,8 @@ def test_phantoms_are_made_at_their_own_place_alone_and_announced(tmp_path, monk
         manifest = from_folders("shipped", positive="malignant", label_map=merged, phantoms_at="shipped/")
     assert rules(caplog) == ["phantoms_made"]
     assert all(name in caplog.text for name in ("600", str(tmp_path / "shipped"), "data.root="))
-    assert set(manifest.rows["stamp"]) == {phantoms.PHANTOM_STAMP}
-    assert manifest.stamps == (phantoms.PHANTOM_STAMP,)
+    assert set(manifest.rows["stamp"]) == {phantoms.PHANTOM_WATERMARK}
+    assert manifest.watermarks == (phantoms.PHANTOM_WATERMARK,)
     caplog.clear()
     from_folders("shipped", positive="malignant", label_map=merged, phantoms_at="shipped")
     assert rules(caplog) == []
@@ -250,7 +250,7 @@ def test_rows_say_their_stamp_outside_the_fingerprint(folder):
     assert tuple(manifest.rows.columns) == COLUMNS
     assert manifest.rows["stamp"].eq("").all()
     assert manifest.to_csv().startswith("path,label,group,split,given_split,content,stamp\n")
-    other = manifest.with_rows(manifest.rows.assign(stamp="SYNTHETIC"))
+    other = manifest.with_rows(manifest.rows.assign(watermark="SYNTHETIC"))
     assert other.fingerprint() == manifest.fingerprint()
 
 

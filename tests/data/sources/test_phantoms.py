@@ -21,7 +21,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from medcls.data.sources import phantoms
-from medcls.data.sources.phantoms import GROUP_PATTERN, MARKER_NAME, PHANTOM_STAMP, ensure_phantoms, read_marker, verify
+from medcls.data.sources.phantoms import GROUP_PATTERN, MARKER_NAME, PHANTOM_WATERMARK, ensure_phantoms, read_marker, verify
 
 
 def digests(root: Path) -> dict[str, str]:
@@ -93,7 +93,7 @@ def test_marker_says_what_it_is(few: Path) -> None:
     marker = read_marker(few)
     assert marker is not None
     assert (marker.seed, marker.version, len(marker.files)) == (5, phantoms.VERSION, 12)
-    assert json.loads((few / MARKER_NAME).read_text())["stamp"] == PHANTOM_STAMP
+    assert json.loads((few / MARKER_NAME).read_text())["stamp"] == PHANTOM_WATERMARK
     on_disk = digests(few)
     del on_disk[MARKER_NAME]
     assert on_disk == {name: digest for name, (_, digest) in marker.files.items()}

@@ -19,10 +19,10 @@ from medcls.data.module import ImageStore
 from medcls.data.reading import images
 from medcls.data.reading.images import content_hash, is_junk
 from medcls.data.sources import fact_store
-from medcls.data.sources import survey as survey_module
+from medcls.data.sources import scan as scan_module
 from medcls.data.sources.folders import from_folders
 from medcls.data.sources.saved import reopen
-from medcls.data.sources.survey import survey
+from medcls.data.sources.scan import scan_images
 from medcls.data.splits.split import split
 from medcls.preprocessing import Preprocessing
 
@@ -32,7 +32,7 @@ def noise(height: int, width: int) -> np.ndarray:
 
 
 def test_every_failure_is_listed_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(survey_module, "BATCH", 4)
+    monkeypatch.setattr(scan_module, "BATCH", 4)
     paths = [f"{k:02}.png" for k in range(11)]
     for k, path in enumerate(paths):
         Image.fromarray(noise(10 + k, 20)).save(tmp_path / path)
@@ -46,7 +46,7 @@ def test_every_failure_is_listed_in_order(tmp_path: Path, monkeypatch: pytest.Mo
         calls.append((done, total))
         here.add(threading.get_ident())
 
-    facts, failures = survey(tmp_path, paths, progress=progress)
+    facts, failures = scan_images(tmp_path, paths, progress=progress)
     assert [error.path for error in failures] == [tmp_path / paths[k] for k in (2, 5, 10)]
     assert all(error.__cause__ is None and error.__traceback__ is None for error in failures)
     assert facts.index.tolist() == [path for k, path in enumerate(paths) if k not in (2, 5, 10)]
@@ -56,7 +56,7 @@ def test_every_failure_is_listed_in_order(tmp_path: Path, monkeypatch: pytest.Mo
     assert first["content"] == content_hash(noise(10, 20))
     assert calls == [(k, 11) for k in range(1, 12)]
     assert here == {threading.get_ident()}
-    assert survey(tmp_path, [])[0].empty
+    assert scan_images(tmp_path, [])[0].empty
 
 
 def some(root: Path, count: int = 6) -> list[str]:
@@ -88,14 +88,14 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def test_p15_an_unchanged_file_is_not_opened_again(tmp_path, own_cache, opened, monkeypatch):
-    monkeypatch.setattr(survey_module, "BATCH", 4)
+    monkeypatch.setattr(scan_module, "BATCH", 4)
     root = tmp_path / "images"
     paths = some(root)
-    first, _ = survey(root, paths)
+    first, _ = scan_images(root, paths)
     assert sorted(opened) == paths
     opened.clear()
     calls = []
-    second, failures = survey(root, paths, progress=lambda done, total: calls.append((done, total)))
+    second, failures = scan_images(root, paths, progress=lambda done, total: calls.append((done, total)))
     assert (opened, failures, calls) == ([], [], [(4, 6), (6, 6)])
     assert second.equals(first)
     assert (second.dtypes == first.dtypes).all()
@@ -104,25 +104,25 @@ def test_p15_an_unchanged_file_is_not_opened_again(tmp_path, own_cache, opened, 
 def test_p15_what_changes_a_picture_makes_it_be_read_again(tmp_path, own_cache, opened, monkeypatch):
     root = tmp_path / "images"
     paths = some(root)
-    before, _ = survey(root, paths)
+    before, _ = scan_images(root, paths)
     opened.clear()
     size = (root / "2.png").stat().st_size
     Image.fromarray(255 - noise(12, 20)).save(root / "2.png")
     age(root / "2.png", 50)
     assert (root / "2.png").stat().st_size == size  # noise does not compress: only the time tells
-    after, _ = survey(root, paths)
+    after, _ = scan_images(root, paths)
     assert opened == ["2.png"]
     assert after["content"]["2.png"] == content_hash(255 - noise(12, 20)) != before["content"]["2.png"]
     for change in (
         lambda: age(root / "2.png", 30),
         lambda: monkeypatch.setattr(images, "DECODING_VERSION", images.DECODING_VERSION + 1),
         lambda: monkeypatch.setattr(images.metadata, "version", lambda package: "99"),
-        lambda: monkeypatch.setattr(survey_module, "COLUMNS", (*survey_module.COLUMNS[:-1], "edge_spots")),
+        lambda: monkeypatch.setattr(scan_module, "COLUMNS", (*scan_module.COLUMNS[:-1], "edge_spots")),
     ):
         opened.clear()
         change()
         images.reading_version.cache_clear()
-        survey(root, ["2.png"])
+        scan_images(root, ["2.png"])
         assert opened == ["2.png"]
     images.reading_version.cache_clear()
 
@@ -130,22 +130,22 @@ def test_p15_what_changes_a_picture_makes_it_be_read_again(tmp_path, own_cache, 
 def test_p15_another_picture_of_the_same_size_and_time_is_read_again(tmp_path, own_cache, opened):
     root = tmp_path / "images"
     paths = some(root)
-    survey(root, paths)
+    scan_images(root, paths)
     opened.clear()
     before = (root / "2.png").stat()
     Image.fromarray(255 - noise(12, 20)).save(root / "2.png")
     os.utime(root / "2.png", ns=(before.st_atime_ns, before.st_mtime_ns))  # as an archive or a copying tool does
     assert (root / "2.png").stat().st_size == before.st_size
-    after, _ = survey(root, paths)
+    after, _ = scan_images(root, paths)
     assert opened == ["2.png"]
     assert after["content"]["2.png"] == content_hash(255 - noise(12, 20))
 
 
 def test_p15_frames_are_told_apart(tmp_path, own_cache, opened):
     paths = some(tmp_path / "images", 1)
-    survey(tmp_path / "images", paths)
+    scan_images(tmp_path / "images", paths)
     opened.clear()
-    survey(tmp_path / "images", paths, frame=1)
+    scan_images(tmp_path / "images", paths, frame=1)
     assert opened == paths
 
 
@@ -154,9 +154,9 @@ def test_p15_a_file_as_young_as_a_coarse_clock_is_not_remembered(tmp_path, own_c
     paths = some(root, 3)
     os.utime(root / "1.png")
     age(root / "2.png", -3600)  # from the future: no better
-    survey(root, paths)
+    scan_images(root, paths)
     opened.clear()
-    survey(root, paths)
+    scan_images(root, paths)
     assert sorted(opened) == ["1.png", "2.png"]
 
 
@@ -166,9 +166,9 @@ def test_links_are_known_by_where_they_lead(tmp_path, own_cache, opened):
     linked = tmp_path / "linked"
     linked.symlink_to(root)
     (root / "link.png").symlink_to(root / "0.png")
-    survey(root, ["0.png", "1.png"])
+    scan_images(root, ["0.png", "1.png"])
     opened.clear()
-    assert len(survey(linked, ["0.png", "1.png", "link.png"])[0]) == 3
+    assert len(scan_images(linked, ["0.png", "1.png", "link.png"])[0]) == 3
     assert opened == []
 
 
@@ -179,7 +179,7 @@ def test_an_unreadable_file_is_not_remembered(tmp_path, own_cache, opened):
     age(root / "1.png")
     for _ in range(2):
         opened.clear()
-        _, failures = survey(root, [*paths, "gone.png"])
+        _, failures = scan_images(root, [*paths, "gone.png"])
         assert [failure.path.name for failure in failures] == ["1.png", "gone.png"]
     assert sorted(opened) == ["1.png", "gone.png"]
 
@@ -187,7 +187,7 @@ def test_an_unreadable_file_is_not_remembered(tmp_path, own_cache, opened):
 def test_without_remembering_nothing_is_written(tmp_path, own_cache, opened):
     paths = some(tmp_path / "images")
     for _ in range(2):
-        survey(tmp_path / "images", paths, remember=False)
+        scan_images(tmp_path / "images", paths, remember=False)
     assert len(opened) == 12
     assert not own_cache.exists()
 
@@ -211,7 +211,7 @@ DROP TABLE facts; CREATE TABLE facts (key BLOB PRIMARY KEY, fact INTEGER NOT NUL
 def test_a_damaged_store_is_made_anew_and_said(tmp_path, own_cache, opened, caplog, damage):
     root = tmp_path / "images"
     paths = some(root, 60)
-    first, _ = survey(root, paths)
+    first, _ = scan_images(root, paths)
     (store,) = own_cache.rglob("*.sqlite")
     if damage == "header":
         store.write_bytes(b"not a database, whatever its name says" * 100)
@@ -225,13 +225,13 @@ def test_a_damaged_store_is_made_anew_and_said(tmp_path, own_cache, opened, capl
         connection.close()
     opened.clear()
     with caplog.at_level(logging.WARNING):
-        assert survey(root, paths)[0].equals(first)
+        assert scan_images(root, paths)[0].equals(first)
     assert len(opened) == 60
     # Of a view the rows are none of ours, and then it cannot be written.
     assert rules(caplog) == ["facts_damaged"] * ("VIEW" in damage) + ["fact_store_damaged"]
     assert len(caplog.records) == len(rules(caplog))
     opened.clear()
-    assert survey(root, paths)[0].equals(first)
+    assert scan_images(root, paths)[0].equals(first)
     assert opened == []
 
 
@@ -241,7 +241,7 @@ def test_a_damaged_store_is_made_anew_and_said(tmp_path, own_cache, opened, capl
 def test_a_damaged_row_is_said_and_its_file_alone_read_again(tmp_path, own_cache, opened, caplog, row):
     root = tmp_path / "images"
     paths = some(root, 6)
-    first, _ = survey(root, paths)
+    first, _ = scan_images(root, paths)
     (store,) = own_cache.rglob("*.sqlite")
     with sqlite3.connect(store) as connection:
         stored = dict(connection.execute("SELECT rowid, fact FROM facts"))
@@ -261,13 +261,13 @@ def test_a_damaged_row_is_said_and_its_file_alone_read_again(tmp_path, own_cache
     connection.close()
     opened.clear()
     with caplog.at_level(logging.WARNING):
-        assert survey(root, paths)[0].equals(first)
+        assert scan_images(root, paths)[0].equals(first)
     damaged = 1 if row is not None else 6
     assert len(opened) == damaged
     assert rules(caplog) == ["facts_damaged"] and noted(caplog.messages, str(damaged), str(store))
     assert len(caplog.records) == 1
     opened.clear()
-    assert survey(root, paths)[0].equals(first)
+    assert scan_images(root, paths)[0].equals(first)
     assert opened == []
 
 
@@ -326,7 +326,7 @@ def test_a_store_that_cannot_be_written_stops_no_run(tmp_path, own_cache, caplog
     root = tmp_path / "images"
     paths = some(root, 60)
     own_cache.write_text("a file where the folder should be")
-    assert len(survey(root, paths)[0]) == 60
+    assert len(scan_images(root, paths)[0]) == 60
     own_cache.unlink()
     connect = sqlite3.connect
 
@@ -335,9 +335,9 @@ def test_a_store_that_cannot_be_written_stops_no_run(tmp_path, own_cache, caplog
         connection.execute("PRAGMA max_page_count = 4")
         return connection
 
-    monkeypatch.setattr(survey_module, "BATCH", 4)
+    monkeypatch.setattr(scan_module, "BATCH", 4)
     monkeypatch.setattr(fact_store.sqlite3, "connect", full_disk)
-    assert len(survey(root, paths)[0]) == 60
+    assert len(scan_images(root, paths)[0]) == 60
     assert rules(caplog) == ["facts_not_kept"] * 2  # once each, not once a file
     assert len(caplog.records) == 2 and "full" in caplog.messages[1]
 
@@ -366,7 +366,7 @@ def test_p15_a_kill_in_the_middle_keeps_what_was_found(tmp_path, own_cache, open
     assert process.stdout.readline() == "now\n"
     process.send_signal(signal.SIGKILL)
     process.communicate()
-    facts, _ = survey(root, sorted(p.name for p in root.iterdir()))
+    facts, _ = scan_images(root, sorted(p.name for p in root.iterdir()))
     assert len(facts) == 20
     assert len(opened) == 12  # two batches of four were kept
 
@@ -379,7 +379,7 @@ def test_several_processes_share_the_store(tmp_path, own_cache, opened):
     processes = [subprocess.Popen([sys.executable, "-c", code, root], stderr=subprocess.PIPE) for _ in range(3)]
     assert [process.communicate()[1] for process in processes] == [b""] * 3
     assert [process.returncode for process in processes] == [0] * 3
-    assert len(survey(root, paths)[0]) == 40
+    assert len(scan_images(root, paths)[0]) == 40
     assert opened == []
 
 
@@ -387,7 +387,7 @@ def test_several_processes_share_the_store(tmp_path, own_cache, opened):
 def test_p18_real_pictures_of_mixed_modes(real_data: Path) -> None:
     root = real_data / "brain_tumor"
     paths = sorted(p.relative_to(root).as_posix() for p in root.rglob("*") if p.is_file() and not is_junk(p))
-    facts, failures = survey(root, paths)
+    facts, failures = scan_images(root, paths)
     assert failures == []
     assert set(facts["mode"]) == {"RGB", "L", "RGBA", "P"}
     # The README of the set: 228 distinct of 253, told there from decoded pixels.

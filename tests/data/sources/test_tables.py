@@ -618,7 +618,7 @@ def test_phantoms_in_a_table_say_that_they_are_phantoms(tmp_path):
     text = "path,label\n" + "".join(f"{name},{name.split('/')[0]}\n" for name in names)
     (tmp_path / "table.csv").write_text(text)
     manifest = from_csv(tmp_path / "table.csv", tmp_path / "set", strict=False)
-    assert manifest.stamps == (phantoms.PHANTOM_STAMP,)
+    assert manifest.watermarks == (phantoms.PHANTOM_WATERMARK,)
 
 
 SKIN = {"path_template": "{image_id}.jpg", "label_column": "dx", "group_column": "lesion_id"}

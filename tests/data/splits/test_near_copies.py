@@ -10,8 +10,8 @@ from refusals import refused
 
 from benchmarks.duplicates import facts_like_real
 from medcls.data.reading.images import is_junk
-from medcls.data.sources.survey import survey
-from medcls.data.splits.near_copies import (
+from medcls.data.sources.scan import scan_images
+from medcls.data.splits.near_duplicates import (
     DETAIL_DISTANCE,
     DHASH_DISTANCE,
     PHASH_DISTANCE,
@@ -93,7 +93,7 @@ def test_p01_copies_made_as_people_make_them(tmp_path: Path):
         image.save(tmp_path / name)
     for seed in range(1, 20):
         scene(seed).save(tmp_path / f"other{seed}.png")
-    facts, _ = survey(tmp_path, sorted(path.name for path in tmp_path.iterdir()))
+    facts, _ = scan_images(tmp_path, sorted(path.name for path in tmp_path.iterdir()))
     pairs = near_pairs(facts)
     groups = pd.Series(near_groups(pairs, facts.index), index=facts.index)
     assert groups[list(made)].nunique() == 1
@@ -114,7 +114,7 @@ def fundus(seed: int, noise: float) -> np.ndarray:
 def test_one_frame_round_different_images_makes_no_near_copies(tmp_path: Path, noise: float):
     for seed in range(24):
         Image.fromarray(fundus(seed, noise)).save(tmp_path / f"{seed:02d}.png")
-    facts, _ = survey(tmp_path, sorted(path.name for path in tmp_path.iterdir()))
+    facts, _ = scan_images(tmp_path, sorted(path.name for path in tmp_path.iterdir()))
     if noise == 8:
         assert len(near_pairs(facts.drop(columns="texture"))) > 10  # the hashes see the frame and the shade
     assert near_pairs(facts).empty
@@ -129,7 +129,7 @@ def test_p01_copies_within_a_frame_are_found_all_the_same(tmp_path: Path, noise:
     original.save(tmp_path / made[1], quality=80)
     Image.fromarray((0.95 * fundus(3, noise) + 8).clip(0, 255).astype(np.uint8)).save(tmp_path / made[2])
     original.resize((180, 180)).save(tmp_path / made[3])
-    facts, _ = survey(tmp_path, sorted(path.name for path in tmp_path.iterdir()))
+    facts, _ = scan_images(tmp_path, sorted(path.name for path in tmp_path.iterdir()))
     groups = pd.Series(near_groups(near_pairs(facts), facts.index), index=facts.index)
     assert groups[made].nunique() == 1
     assert groups.nunique() == 8
@@ -187,7 +187,7 @@ def test_a_manifest_without_hashes_is_refused():
 def test_p01_near_copies_of_real_sets(real_data: Path, name: str, pairs: int, images: int):
     root = real_data / name
     paths = sorted(p.relative_to(root).as_posix() for p in root.rglob("*") if p.is_file() and not is_junk(p))
-    facts, _ = survey(root, paths)
+    facts, _ = scan_images(root, paths)
     near = near_pairs(facts)
     assert (len(near), len(set(near["first"]) | set(near["second"]))) == (pairs, images)
 
@@ -197,5 +197,5 @@ def test_p01_near_copies_of_real_sets(real_data: Path, name: str, pairs: int, im
 def test_chests_of_different_children_are_no_near_copies(real_data: Path):
     root = real_data / "chest_xray"
     paths = sorted(p.relative_to(root).as_posix() for p in root.glob("t*/NORMAL/*.jpeg"))[:600]
-    facts, _ = survey(root, paths)
+    facts, _ = scan_images(root, paths)
     assert near_pairs(facts).empty

@@ -99,10 +99,10 @@ def test_p02_a_test_split_that_came_with_the_data_is_kept():
     manifest = manifest_of(["a", "b"] * 50, given_split=given_split)
     result = split(manifest)
     assert result.indices("test").tolist() == list(range(80, 100))
-    assert result.stamp is None
+    assert result.watermark is None
     pooled = split(manifest, pool_splits=True)
     assert set(pooled.indices("test")) != set(range(80, 100))
-    assert "POOLED" in pooled.stamp
+    assert "POOLED" in pooled.watermark
 
 
 def test_p02_training_copies_of_test_images_are_left_out_aloud():

@@ -8,7 +8,7 @@ import pytest
 FAST = ("model=mobilenetv3_small", "data.image_size=32", "data.batch_size=8", "data.workers=0")
 
 
-def run_door(main: Callable[[], None], *arguments: str, exit_code: int = 0) -> None:
+def run_main(main: Callable[[], None], *arguments: str, exit_code: int = 0) -> None:
     """Go through a door as the command line does, to this exit code."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("sys.argv", [main.__module__, *arguments])

@@ -12,16 +12,16 @@ from matplotlib.figure import Figure
 from medcls.evaluation.assessment import Assessment
 from medcls.evaluation.subgroups import Subgroups
 from medcls.plots.curves import (
-    decision_curve_figure,
-    forest_figure,
-    precision_recall_figure,
-    rejection_figure,
-    reliability_figure,
-    roc_figure,
-    scores_figure,
+    plot_decision_curve,
+    plot_forest,
+    plot_precision_recall,
+    plot_rejection,
+    plot_reliability,
+    plot_roc,
+    plot_scores,
 )
 from medcls.plots.drawing import save
-from medcls.plots.plots import confusion_matrix_figure
+from medcls.plots.plots import plot_confusion
 from medcls.report.sources import Drawn
 
 # What a reader of subgroups looks at first, in each kind of task.
@@ -38,7 +38,7 @@ Plot = Callable[[Assessment], Figure]
 def draw(
     one: Assessment,
     folder: Path,
-    stamp: str | None,
+    watermark: str | None,
     *,
     seed: int = 0,
     only: Collection[str] | None = None,
@@ -67,7 +67,7 @@ def draw(
     """
     split = one.table.name
     drawn = []
-    for name, title, text, make in [*_figures(one, stamp, seed), *(_of_ones_own(plot, one) for plot in plots)]:
+    for name, title, text, make in [*_figures(one, watermark, seed), *(_of_ones_own(plot, one) for plot in plots)]:
         if only is None or name in only:
             drawn.append(Drawn(f"{name}_{split}", title, text, save(make(), folder / f"{name}_{split}")[1]))
     return drawn
@@ -79,82 +79,82 @@ def _of_ones_own(plot: Plot, one: Assessment) -> _Plan:
     return name, name.replace("_", " ").capitalize(), said, lambda: plot(one)
 
 
-def _figures(one: Assessment, stamp: str | None, seed: int) -> list[_Plan]:
+def _figures(one: Assessment, watermark: str | None, seed: int) -> list[_Plan]:
     """Plan each figure, in the order to be read."""
-    table, caption, point = one.table, one.table.caption(), one.policies.operating_point
-    scores = (table.labels(), table.probabilities(), table.classes, table.positive, caption, stamp)
+    table, caption, point = one.table, one.table.caption(), one.decision_rules.operating_point
+    scores = (table.labels(), table.probabilities(), table.classes, table.positive, caption, watermark)
     groups = table.clusters
     at = "" if point is None else f" at the operating point, {point.label()}"
     sure = "probability" if table.positive is not None else "confidence"
-    figures: list[_Plan] = [
+    plots: list[_Plan] = [
         (
             "confusion",
             "Confusion matrix",
             f"How many images of each true class (rows) were called what (columns){at}, and their share of the row.",
-            lambda: confusion_matrix_figure(one.metrics.confusion, table.classes, caption, stamp),
+            lambda: plot_confusion(one.metrics.confusion, table.classes, caption, watermark),
         )
     ]
     if table.positive is not None:
-        figures.append(_of_scores(one, table.positive, stamp))
-    figures += [
+        plots.append(_of_scores(one, table.positive, watermark))
+    plots += [
         (
             "roc",
             "ROC curve",
             "Sensitivity against false alarms at every threshold. A curve in the upper left corner tells the classes "
             "apart; the diagonal is chance.",
-            lambda: roc_figure(*scores, operating_point=point, groups=groups, seed=seed),
+            lambda: plot_roc(*scores, operating_point=point, groups=groups, seed=seed),
         ),
         (
             "precision_recall",
             "Precision and recall",
             "Of those called positive, how many are (precision), against how many of the positive are found (recall). "
             "The dashed line is what calling at random gives: the prevalence.",
-            lambda: precision_recall_figure(*scores, operating_point=point, groups=groups, seed=seed),
+            lambda: plot_precision_recall(*scores, operating_point=point, groups=groups, seed=seed),
         ),
         (
             "reliability",
             "Reliability",
             f"Whether a {sure} means what it says: how often it came true, as a smooth curve (splines of the log odds) "
             "with its 95% band, and in bins. On the diagonal it is as it should be; the bars below count the images.",
-            lambda: reliability_figure(
+            lambda: plot_reliability(
                 one.reliability_before,
                 one.reliability,
                 table.positive,
                 caption,
-                stamp,
+                watermark,
                 curve=one.curve,
                 curve_before=one.curve_before,
             ),
         ),
     ]
     if one.decisions is not None and table.positive is not None:
-        figures.append(_of_decisions(one, one.decisions, table.positive, stamp))
-    figures.append(
+        plots.append(_of_decisions(one, one.decisions, table.positive, watermark))
+    plots.append(
         (
             "rejection",
             "Referring the least certain",
             "How the images fare that are kept, as more and more of the least certain are referred to a person.",
-            lambda: rejection_figure(one.rejection, caption, stamp),
+            lambda: plot_rejection(one.rejection, caption, watermark),
         )
     )
-    return figures + [_of_subgroups(one, groups_of, stamp) for groups_of in one.subgroups]
+    return plots + [_of_subgroups(one, groups_of, watermark) for groups_of in one.subgroups]
 
 
-def _of_scores(one: Assessment, positive: str, stamp: str | None) -> _Plan:
-    table, point = one.table, one.policies.operating_point
+def _of_scores(one: Assessment, positive: str, watermark: str | None) -> _Plan:
+    table, point = one.table, one.decision_rules.operating_point
     called = "" if point is None else " The dashed line is the threshold: what lies to its right is called positive."
-    scores = (table.labels(), table.probabilities(), table.classes, positive, table.caption(), stamp)
+    scores = (table.labels(), table.probabilities(), table.classes, positive, table.caption(), watermark)
     return (
         "scores",
         "Scores by class",
         "How the predicted probability of the positive class is spread over the images that are positive (above) and "
         f"over those that are not (below), each on a scale of its own. The less the two overlap, the better.{called}",
-        lambda: scores_figure(*scores, operating_point=point),
+        lambda: plot_scores(*scores, operating_point=point),
     )
 
 
-def _of_decisions(one: Assessment, curve: pd.DataFrame, positive: str, stamp: str | None) -> _Plan:
-    point = one.policies.operating_point
+def _of_decisions(one: Assessment, curve: pd.DataFrame, positive: str, watermark: str | None) -> _Plan:
+    point = one.decision_rules.operating_point
     threshold = None if point is None else point.threshold
     if one.benefit is not None and curve["threshold"].min() <= one.benefit["threshold"] <= curve["threshold"].max():
         # With a row of its own the mark and its limits are those that the tables tell, not what lies between two rows.
@@ -164,7 +164,7 @@ def _of_decisions(one: Assessment, curve: pd.DataFrame, positive: str, stamp: st
         "Decision curve",
         "Net benefit of acting on the classifier, against treating everybody and nobody, for every probability "
         "at which a person would act. It is of use where its line is the highest; the band says how sure that line is.",
-        lambda: decision_curve_figure(curve, positive, one.table.caption(), stamp, threshold=threshold),
+        lambda: plot_decision_curve(curve, positive, one.table.caption(), watermark, threshold=threshold),
     )
 
 
@@ -174,14 +174,14 @@ def _as_a_file_name(column: str) -> str:
     return plain if plain == column else f"{plain}-{hashlib.blake2b(column.encode(), digest_size=4).hexdigest()}"
 
 
-def _of_subgroups(one: Assessment, of: Subgroups, stamp: str | None) -> _Plan:
-    told = of.table()
-    rows = told[told["metric"] == OF_SUBGROUPS].rename(columns={"group": "name", "value": "estimate"})
+def _of_subgroups(one: Assessment, of: Subgroups, watermark: str | None) -> _Plan:
+    table = of.table()
+    rows = table[table["metric"] == OF_SUBGROUPS].rename(columns={"group": "name", "value": "estimate"})
     overall = one.metrics.values[OF_SUBGROUPS]
     return (
         f"subgroups_{_as_a_file_name(of.column)}",
         f"AUROC by {of.column}",
         f"The AUROC of each group by {of.column}, with its 95% interval; the line is all images. Small groups have "
         "wide intervals.",
-        lambda: forest_figure(pd.DataFrame(rows), "AUROC", overall, one.table.caption(), stamp),
+        lambda: plot_forest(pd.DataFrame(rows), "AUROC", overall, one.table.caption(), watermark),
     )

@@ -11,10 +11,10 @@ from hydra import compose, initialize_config_dir
 from PIL import Image
 from refusals import logged, noted, refused
 
-from medcls import cache as door
+from medcls import cache as command
 from medcls.cli import shipped
 from medcls.data.cache import PixelCache, everything
-from medcls.data.sources.survey import survey
+from medcls.data.sources.scan import scan_images
 from medcls.preprocessing import Preprocessing
 
 MONTH = 30 * 24 * 3600
@@ -25,7 +25,7 @@ def kept(tmp_path: Path, own_cache: Path) -> Path:
     """A cache of facts about one file, and of pixels of 3 and, unused for a month, of 2 images."""
     Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(tmp_path / "a.png")
     os.utime(tmp_path / "a.png", (1, 1))
-    survey(tmp_path, ["a.png"])
+    scan_images(tmp_path, ["a.png"])
     for count, size in ((3, 8), (2, 16)):
         cache = PixelCache(Preprocessing(size=size, mean=(0.5,) * 3, std=(0.5,) * 3))
         picture = np.zeros((size, size, 3), np.uint8)
@@ -37,7 +37,7 @@ def kept(tmp_path: Path, own_cache: Path) -> Path:
 
 def run(*overrides: str) -> None:
     with initialize_config_dir(str(shipped.configurations() / "conf"), version_base="1.3"):
-        door.run(compose("cache", list(overrides)))
+        command.run(compose("cache", list(overrides)))
 
 
 def test_it_lists_what_is_kept_and_removes_nothing(kept, capsys):

@@ -27,7 +27,7 @@ IMAGES_SAMPLED = 20
 PIXELS_SAMPLED = 2_000
 
 
-class WriteFigures(lightning.Callback):
+class WritePlots(lightning.Callback):
     """Writes figures when the first epoch is done, or broken off: to lay them out takes longer than to make them.
 
     Parameters
@@ -80,12 +80,12 @@ def of_data(data: ImageDataModule) -> dict[str, Figure]:
     seen = torch.stack([data.training_sample(row) for row in rows])
     shown = pixels_back(normalise(seen, preprocessing), preprocessing).permute(0, 2, 3, 1).numpy()
     height, width = preprocessing.size
-    images_shown = plots.images_figure(
+    images_shown = plots.plot_images(
         [image[..., 0] if image.shape[-1] == 1 else image for image in shown],
         [manifest.classes[labels[row]] for row in rows],
         f"Training images as the network sees them in the first epoch: {height} x {width} pixels, "
         f"{preprocessing.resize}, augmented (n = {len(rows)} of {len(train)})",
-        manifest.stamp,
+        manifest.watermark,
     )
 
     draw = np.random.default_rng(0)
@@ -110,13 +110,13 @@ def of_data(data: ImageDataModule) -> dict[str, Figure]:
         )  # fmt: skip
     columns = {f"{name}: images": name for name in manifest.classes}
     table = split_table(manifest).set_index("split")[list(columns)].rename(columns=columns)
-    counts_and_intensities = plots.data_figure(
+    counts_and_intensities = plots.plot_data(
         table,
         before,
         after,
         manifest.classes,
         f"{len(manifest)} images; intensities of up to {IMAGES_SAMPLED} training images a class",
-        manifest.stamp,
+        manifest.watermark,
     )
     return {"training_images": images_shown, "data": counts_and_intensities}
 
@@ -172,17 +172,17 @@ def of_training(
     epochs: int,
     best_epoch: int | None,
     monitor: str,
-    stamp: str | None,
+    watermark: str | None,
 ) -> None:
     """Draw `training`: losses, metrics, learning rate and phases by epoch, and which epoch was chosen."""
     history = read_history(run.logs)
     if history.empty:
         return
-    if (alarm := plots.overfitting_alarm(history)) is not None:
+    if (alarm := plots.overfitting_warning(history)) is not None:
         log.warning(alarm, extra={"rule": "overfitting"})
     scores = history.dropna(subset=monitor).groupby("epoch")[monitor].last()
     caption = f"{len(scores)} epochs, checkpoint chosen by {monitor}"
     drawing.save(
-        plots.training_figure(history, phases(phase_settings, epochs), monitor, best_epoch, caption, stamp),
+        plots.plot_training(history, phases(phase_settings, epochs), monitor, best_epoch, caption, watermark),
         run.figures / "training",
     )

@@ -8,7 +8,7 @@ import pandas as pd
 from medcls.auditing.findings import MOST_SHOWN, Finding, Pair
 from medcls.auditing.leaks import leaks
 from medcls.data.manifest import SCORED_SPLITS, Manifest
-from medcls.data.splits.near_copies import DETAIL_DISTANCE, DHASH_DISTANCE, PHASH_DISTANCE, near_pairs
+from medcls.data.splits.near_duplicates import DETAIL_DISTANCE, DHASH_DISTANCE, PHASH_DISTANCE, near_pairs
 from medcls.wording import counted
 
 # What judges outranks what is learned from: of two copies the one further left is kept.
@@ -39,7 +39,7 @@ def label_conflicts(manifest: Manifest) -> list[Finding]:
     ]
 
 
-def exact_copies(manifest: Manifest) -> list[Finding]:
+def exact_duplicates(manifest: Manifest) -> list[Finding]:
     """Files whose decoded pixels are those of another file of the set."""
     rows = manifest.rows
     distinct = rows["content"].nunique()
@@ -66,7 +66,7 @@ def exact_copies(manifest: Manifest) -> list[Finding]:
     ]
 
 
-def copies_across_splits(manifest: Manifest) -> list[Finding]:
+def duplicates_across_splits(manifest: Manifest) -> list[Finding]:
     """Pictures in more than one of the splits that the data came with."""
     rows = manifest.rows
     given = set(rows["given_split"]) - {""}
@@ -78,10 +78,10 @@ def copies_across_splits(manifest: Manifest) -> list[Finding]:
         seen = judged["content"].isin(learned["content"])
         if not seen.any():
             continue
-        twins = learned[learned["content"].isin(judged["content"])]
+        duplicates = learned[learned["content"].isin(judged["content"])]
         by_class = seen.groupby(judged["label"]).agg(["size", "sum"]).reset_index()
         by_class.columns = pd.Index(["class", f"{judge} images", f"also in {learner}"])
-        again = pd.concat([judged[seen], twins]).sort_values("content", kind="stable")
+        again = pd.concat([judged[seen], duplicates]).sort_values("content", kind="stable")
         findings.append(
             Finding(
                 f"copies_{judge}_{learner}",
@@ -91,11 +91,11 @@ def copies_across_splits(manifest: Manifest) -> list[Finding]:
                 f"are too good. medcls leaves the {counted(len(twins), f'{learner} image')} out and keeps {judge} "
                 "whole (data.copies=drop_from_train); audit.fix=exclude does the same for good. Figures that others "
                 "publish on these splits may count them.",
-                {f"{judge}_images": len(judged), "identical": int(seen.sum()), f"{learner}_copies": len(twins)}
+                {f"{judge}_images": len(judged), "identical": int(seen.sum()), f"{learner}_copies": len(duplicates)}
                 | {f"identical_{label}": int(found) for label, found in seen.groupby(judged["label"]).sum().items()},
                 by_class,
                 tuple(_first_pairs(again, f"the same pixels in {judge} and {learner}")),
-                exclude=tuple(sorted(twins["path"])),
+                exclude=tuple(sorted(duplicates["path"])),
             )
         )
     if findings:
@@ -104,7 +104,7 @@ def copies_across_splits(manifest: Manifest) -> list[Finding]:
     return [Finding("copies_across_splits", "good", f"No picture stands in two of the given splits ({names})")]
 
 
-def near_copies(manifest: Manifest, divided: Manifest | None, facts: pd.DataFrame) -> list[Finding]:
+def near_duplicates(manifest: Manifest, divided: Manifest | None, facts: pd.DataFrame) -> list[Finding]:
     """Images that look almost the same but differ in their pixels: saved again, resized, cropped, or neighbours."""
     threshold = (
         f"Two images count as near copies where their 64-bit perceptual hashes differ in at most {PHASH_DISTANCE} bits "

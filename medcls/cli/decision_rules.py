@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from medcls.data.manifest import Manifest
     from medcls.evaluation.predictions import Predictions
     from medcls.inference.arithmetic import Arithmetic
-    from medcls.workflow.reporting import Fitted, Telling
+    from medcls.workflow.reporting import Fitted, ReportSettings
 
 log = logging.getLogger(__name__)
 
@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 HELD_AGAINST_EXACT = 500
 
 
-def fitted_for(opened: OpenedRun, telling: Telling, *, anew: Sequence[str], views: int, result: Predictions) -> Fitted:
+def fitted_for(opened: OpenedRun, options: ReportSettings, *, anew: Sequence[str], views: int, result: Predictions) -> Fitted:
     """What the result is judged with: as the checkpoint stored it, or fitted now, and never on the result.
 
     The mean over several views has probabilities of its own, and gets a fit of its own on images that selected
@@ -33,19 +33,19 @@ def fitted_for(opened: OpenedRun, telling: Telling, *, anew: Sequence[str], view
     """
     from medcls.workflow import reporting
 
-    stored = opened.loaded.policies
+    stored = opened.loaded.decision_rules
     if views > 1:
         if "calibration" in opened.splits:
-            return reporting.fit(opened.predict("calibration", views), telling)
+            return reporting.fit(opened.predict("calibration", views), options)
         log.warning(
             "views=%d: the mean over views needs a fit of its own on images that selected nothing, and this run has "
             "cut none off (data.calibration_fraction=0.2): probabilities stay as they are, and the threshold is 0.5",
             views,
         )
-        return reporting.not_fitted(result, telling)
+        return reporting.not_fitted(result, options)
     if stored is not None and not anew:
         return reporting.Fitted.from_plain(stored)
-    return reporting.fit(opened.beside(opened.fitted_on), telling)
+    return reporting.fit(opened.beside(opened.fitted_on), options)
 
 
 def rehearse(
@@ -53,7 +53,7 @@ def rehearse(
     manifest: Manifest,
     split: str,
     beside: Sequence[Predictions],
-    telling: Telling,
+    options: ReportSettings,
     *,
     anew: Sequence[str],
     views: int,
@@ -72,13 +72,13 @@ def rehearse(
     described = (loaded.classes, loaded.positive, loaded.checkpoint)
     result = reporting.made_up(manifest.rows, split, *described)
     if views > 1 and "calibration" not in opened.splits:
-        fitted = reporting.not_fitted(result, telling)
-    elif loaded.policies is not None and views == 1 and not anew:
-        fitted = reporting.Fitted.from_plain(loaded.policies)
+        fitted = reporting.not_fitted(result, options)
+    elif loaded.decision_rules is not None and views == 1 and not anew:
+        fitted = reporting.Fitted.from_plain(loaded.decision_rules)
     else:
         own = reporting.made_up(read_rows(opened.folder.manifest), opened.fitted_on, *described)
-        fitted = reporting.fit_quietly(own, telling)
-    reporting.judge_quickly([*([] if views > 1 else beside), result], fitted, telling)
+        fitted = reporting.fit_quietly(own, options)
+    reporting.judge_quickly([*([] if views > 1 else beside), result], fitted, options)
 
 
 def say_what_it_changes(
@@ -98,7 +98,7 @@ def say_what_it_changes(
 
 
 def fitted_for_table(
-    path: Path, table: Predictions, val: Predictions | None, telling: Telling, anew: Sequence[str]
+    path: Path, table: Predictions, val: Predictions | None, options: ReportSettings, anew: Sequence[str]
 ) -> Fitted:
     """Fitted on `val` where it is given; else as a run stored it beside the table; else a threshold of 0.5.
 
@@ -112,9 +112,9 @@ def fitted_for_table(
     check_has_threshold(table.classes, table.positive, anew)
     if val is not None:
         check_are_other_images(val, table)
-        return reporting.fit(val, telling)
+        return reporting.fit(val, options)
     # A threshold chosen beforehand needs no rows to be fitted on, nor does the mean over a patient's images.
-    beforehand = {"operating_point"} if telling.operating_point.startswith("fixed") else set()
+    beforehand = {"operating_point"} if options.operating_point.startswith("fixed") else set()
     to_fit = [name for name in anew if name not in beforehand | {"aggregate"}]
     if to_fit:
         raise MedclsError(
@@ -122,28 +122,28 @@ def fitted_for_table(
             "images that are not the result; or give a threshold chosen beforehand alone: operating_point=fixed=0.3.",
             kind="nothing_to_fit_on",
         )
-    policies = path.parent.parent / "policies.json"
+    decision_rules = path.parent.parent / "policies.json"
     as_stored = not set(anew) - {"aggregate"}
-    if as_stored and (stored := read_json(policies)) is not None:
+    if as_stored and (stored := read_json(decision_rules)) is not None:
         try:
             fitted = reporting.Fitted.from_plain(stored)
         except (KeyError, TypeError, AttributeError) as error:
             raise MedclsError(
-                f"{policies} is not what a run fitted ({error!r}): bring it back, or move the table elsewhere.",
+                f"{decision_rules} is not what a run fitted ({error!r}): bring it back, or move the table elsewhere.",
                 kind="damaged_file",
             ) from error
         if fitted.images.checkpoint and fitted.images.checkpoint == table.checkpoint:
-            log.info("judged by what its run fitted with the same checkpoint: %s", policies)
+            log.info("judged by what its run fitted with the same checkpoint: %s", decision_rules)
             if not anew:
                 return fitted
-            joined = reporting.not_fitted(fitted.images.calibrate(table), telling)
+            joined = reporting.not_fitted(fitted.images.calibrate(table), options)
             return dataclasses.replace(joined, images=fitted.images)
     if as_stored:
         log.warning(
             "nothing was fitted: probabilities are taken as they are, and the threshold is 0.5. With val=FILE.csv, the "
             "same tool's predictions of images that are not the result, both are fitted"
         )
-    return reporting.not_fitted(table, telling)
+    return reporting.not_fitted(table, options)
 
 
 def check_are_other_images(val: Predictions, table: Predictions) -> None:

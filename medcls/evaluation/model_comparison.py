@@ -40,7 +40,7 @@ NO_GROUPS = "No groups (patients) are known of these images: each counts as one 
 
 
 @dataclasses.dataclass(frozen=True)
-class Contestant:
+class ComparedModel:
     """One classifier's predictions, and what they are known by.
 
     Parameters
@@ -90,7 +90,7 @@ class Question:
 
 
 @dataclasses.dataclass(frozen=True)
-class Contest:
+class ModelComparison:
     """What came out.
 
     Parameters
@@ -110,9 +110,9 @@ class Contest:
         What a reader must know of the images and of the thresholds.
     """
 
-    contestants: tuple[Contestant, ...]
+    models: tuple[ComparedModel, ...]
     question: Question
-    figures: pd.DataFrame
+    estimates: pd.DataFrame
     pairs: pd.DataFrame
     margins: pd.DataFrame | None
     conclusions: tuple[str, ...]
@@ -126,31 +126,31 @@ class Contest:
     @property
     def caption(self) -> str:
         """Which images these are, and what part they took."""
-        return self.contestants[0].table.caption()
+        return self.models[0].table.caption()
 
     @property
-    def stamps(self) -> tuple[str, ...]:
+    def watermarks(self) -> tuple[str, ...]:
         """What figures of these images must say."""
-        return stamps(self.contestants[0].table)
+        return watermarks(self.models[0].table)
 
     @property
     def cautions(self) -> tuple[str, ...]:
         """What must be known before any is called better: whose training held near copies of these images."""
-        return tuple(caution(one.name, one.leak) for one in self.contestants if one.leak)
+        return tuple(caution(one.name, one.leak) for one in self.models if one.leak)
 
     @property
     def shown(self) -> pd.DataFrame:
         """The pairs that a person is shown."""
-        if len(self.contestants) <= SHOWN_IN_FULL:
+        if len(self.models) <= SHOWN_IN_FULL:
             return self.pairs
-        return self.pairs[self.pairs["a"] == self.contestants[0].name]
+        return self.pairs[self.pairs["a"] == self.models[0].name]
 
     def to_plain(self) -> dict[str, Any]:
         """For comparison.json."""
         return {
             "images": self.caption,
-            "stamps": list(self.stamps),
-            "split": self.contestants[0].table.split,
+            "stamps": list(self.watermarks),
+            "split": self.models[0].table.split,
             "metrics": list(self.metrics),
             "classifiers": [
                 {
@@ -159,9 +159,9 @@ class Contest:
                     "checkpoint": one.table.checkpoint,
                     "operating_point": None if one.point is None else one.point.to_plain(),
                     "settings": one.settings,
-                    "figures": self.figures[self.figures["name"] == one.name].drop(columns="name").to_dict("records"),
+                    "figures": self.estimates[self.estimates["name"] == one.name].drop(columns="name").to_dict("records"),
                 }
-                for one in self.contestants
+                for one in self.models
             ],
             "comparisons": self.pairs.drop(columns="freedom").to_dict("records"),
             "against_margin": None if self.margins is None else self.margins.to_dict("records"),
@@ -171,7 +171,7 @@ class Contest:
         }
 
 
-def contest(contestants: Sequence[Contestant], question: Question) -> Contest:
+def compare_models(models: Sequence[ComparedModel], question: Question) -> ModelComparison:
     """Compare them all, each with each.
 
     Parameters
@@ -187,31 +187,31 @@ def contest(contestants: Sequence[Contestant], question: Question) -> Contest:
         Different images, labels, groups or classes; hard labels; a metric that the task does not have; a margin with
         more than two.
     """
-    check_same_images(contestants)
+    check_same_images(models)
     metrics = question.metrics
     for metric in metrics:
-        check_metric(metric, contestants[0].table.classes)
-    check_two_for_a_margin(question.margin, [one.name for one in contestants])
-    figures = pd.concat([_own_figures(one, question) for one in contestants], ignore_index=True)
-    if len(contestants) > 2:
-        first = figures[figures["metric"] == metrics[0]].set_index("name")["estimate"]
+        check_metric(metric, models[0].table.classes)
+    check_two_for_a_margin(question.margin, [one.name for one in models])
+    estimates = pd.concat([_own_figures(one, question) for one in models], ignore_index=True)
+    if len(models) > 2:
+        first = estimates[estimates["metric"] == metrics[0]].set_index("name")["estimate"]
         order = first.sort_values(ascending=metrics[0] in LOWER_IS_BETTER, kind="stable").index.tolist()
-        contestants = sorted(contestants, key=lambda one: order.index(one.name))
-        figures = figures.sort_values("name", key=lambda names: names.map(order.index), kind="stable")
+        models = sorted(models, key=lambda one: order.index(one.name))
+        estimates = estimates.sort_values("name", key=lambda names: names.map(order.index), kind="stable")
     pairs = compare_all(
-        {one.name: one.table for one in contestants},
+        {one.name: one.table for one in models},
         metrics,
-        {one.name: one.point.threshold for one in contestants if one.point is not None},
+        {one.name: one.point.threshold for one in models if one.point is not None},
         question.resamples,
         question.seed,
         question.threshold_probability,
     )
     margins = None if question.margin is None else against_margin(pairs, question.margin)
-    if len(contestants) == 2:
+    if len(models) == 2:
         conclusions = (*pairs["sentence"], *(() if margins is None else margins["sentence"]))
     else:
-        conclusions = tuple(standing(pairs, figures, metric) for metric in metrics)
-    return Contest(tuple(contestants), question, figures, pairs, margins, conclusions, _notes(contestants, question))
+        conclusions = tuple(standing(pairs, estimates, metric) for metric in metrics)
+    return ModelComparison(tuple(models), question, estimates, pairs, margins, conclusions, _notes(models, question))
 
 
 def caution(name: str, leak: str) -> str:
@@ -238,7 +238,7 @@ def check_two_for_a_margin(margin: float | None, names: Sequence[str]) -> None:
         )
 
 
-def check_same_images(contestants: Sequence[Contestant]) -> None:
+def check_same_images(models: Sequence[ComparedModel]) -> None:
     """See to it that all saw the same images; where they did not, say who did.
 
     Raises
@@ -247,10 +247,10 @@ def check_same_images(contestants: Sequence[Contestant]) -> None:
         Names those that can be compared with each other.
     """
     sets: dict[frozenset[str], list[str]] = {}
-    for one in contestants:
+    for one in models:
         sets.setdefault(frozenset(one.table.rows["path"]), []).append(one.name)
     if len(sets) == 1:
-        splits = {one.table.split.casefold(): one for one in contestants}
+        splits = {one.table.split.casefold(): one for one in models}
         if len(splits) > 1:
             listed = ", ".join(f"{one.table.split or '(none)'} of {one.name}" for one in splits.values())
             raise MedclsError(
@@ -269,10 +269,10 @@ def check_same_images(contestants: Sequence[Contestant]) -> None:
     )
 
 
-def stamps(table: Predictions) -> tuple[str, ...]:
+def watermarks(table: Predictions) -> tuple[str, ...]:
     """What each figure of these images must say, as that they are synthetic."""
     found = table.rows["stamp"].unique().tolist() if "stamp" in table.rows else []
-    return tuple(stamp for stamp in found if stamp)
+    return tuple(watermark for watermark in found if watermark)
 
 
 def known_from(table: Predictions, other: Predictions) -> Predictions:
@@ -287,7 +287,7 @@ def known_from(table: Predictions, other: Predictions) -> Predictions:
     return dataclasses.replace(table, rows=rows)
 
 
-def standing(pairs: pd.DataFrame, figures: pd.DataFrame, metric: str) -> str:
+def standing(pairs: pd.DataFrame, estimates: pd.DataFrame, metric: str) -> str:
     """Say of the one with the best figure among three or more which others it beats, and which not.
 
     Parameters
@@ -300,7 +300,7 @@ def standing(pairs: pd.DataFrame, figures: pd.DataFrame, metric: str) -> str:
     if of_metric[["first", "second"]].isna().any(axis=None):
         return f"These {of_metric['rows'].iloc[0]} say nothing of the {word}: a class has no image here."
     lower = metric in LOWER_IS_BETTER
-    own = figures[figures["metric"] == metric].sort_values("estimate", ascending=lower, kind="stable")
+    own = estimates[estimates["metric"] == metric].sort_values("estimate", ascending=lower, kind="stable")
     best, (value, low, high) = own["name"].iloc[0], own[["estimate", "low", "high"]].to_numpy()[0]
     mine = of_metric[(of_metric["a"] == best) | (of_metric["b"] == best)]
     clear = (mine["p_holm"] < ALPHA) & ((mine["low"] > 0) | (mine["high"] < 0))
@@ -320,7 +320,7 @@ def standing(pairs: pd.DataFrame, figures: pd.DataFrame, metric: str) -> str:
     return said + (". That is no proof of being equal." if level else ".")
 
 
-def _own_figures(one: Contestant, question: Question) -> pd.DataFrame:
+def _own_figures(one: ComparedModel, question: Question) -> pd.DataFrame:
     """One contestant's figures with their intervals, by the methods of the report."""
     table = one.table
     # Not by `intervals`, which takes no hard labels: another tool's calls can be compared, though not by an AUROC.
@@ -351,15 +351,15 @@ def _own_benefit(table: Predictions, question: Question) -> pd.DataFrame:
     return pd.DataFrame([line])
 
 
-def _notes(contestants: Sequence[Contestant], question: Question) -> tuple[str, ...]:
+def _notes(models: Sequence[ComparedModel], question: Question) -> tuple[str, ...]:
     """What a reader must know beside the sentences."""
-    table = contestants[0].table
+    table = models[0].table
     notes = []
     counts = table.rows["label"].value_counts()
     few = [f"{name} ({counts.get(name, 0)})" for name in table.classes if counts.get(name, 0) < FEW_CASES]
     if few:
         notes.append(f"Fewer than {FEW_CASES} images of {', '.join(few)}: read the intervals, not the figures.")
-    if len(contestants) > 2:
+    if len(models) > 2:
         notes += [
             CHOSE_THE_BEST,
             "This is said of these trained networks and of images like these, not of other trainings or other sites.",
@@ -368,18 +368,18 @@ def _notes(contestants: Sequence[Contestant], question: Question) -> tuple[str, 
     if (table.rows["group"] == "").all():
         notes.append(NO_GROUPS)
     same: dict[str, list[str]] = {}
-    for one in contestants:
+    for one in models:
         if one.table.checkpoint:
             same.setdefault(one.table.checkpoint, []).append(one.name)
     notes += [f"{', '.join(names)} have the same weights ({key})." for key, names in same.items() if len(names) > 1]
-    if all(re.fullmatch(r"seed=\d+", one.settings) for one in contestants):
+    if all(re.fullmatch(r"seed=\d+", one.settings) for one in models):
         notes.append(
             "These runs differ in nothing but the seed: a difference is one of trainings by chance, not of settings. "
             "Several seeds of each setting are compared with cross_validations=[A,B]."
         )
     notes += [
         f"{one.name} and {other.name} give the same probability for every image: there is nothing to tell apart."
-        for one, other in itertools.combinations(contestants, 2)
+        for one, other in itertools.combinations(models, 2)
         if _answer_alike(one.table, other.table)
     ]
     if NET_BENEFIT in question.metrics:
@@ -392,7 +392,7 @@ def _notes(contestants: Sequence[Contestant], question: Question) -> tuple[str, 
             "The Brier score judges the probabilities themselves: better order and better calibration both lower it."
         )
     if judges(question.metrics, "decisions"):
-        unfitted = [one.name for one in contestants if one.point is not None and not one.point.is_fitted]
+        unfitted = [one.name for one in models if one.point is not None and not one.point.is_fitted]
         if unfitted:
             notes.append(
                 f"The threshold of {enumerated(unfitted)} is 0.5, not fitted: what is counted at a threshold compares "

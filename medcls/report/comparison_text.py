@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 import pandas as pd
 
 from medcls.evaluation.comparing import WORDS, judges
-from medcls.evaluation.contest import Contest
+from medcls.evaluation.model_comparison import ModelComparison
 from medcls.evaluation.cross_validations import Repeated
 from medcls.evaluation.thresholds import OperatingPoint
 
@@ -25,7 +25,7 @@ for the number of comparisons (Holm 1979). Better is only what both call better.
 there is none."""
 
 
-def tables(found: Contest | Repeated) -> dict[str, pd.DataFrame]:
+def tables(found: ModelComparison | Repeated) -> dict[str, pd.DataFrame]:
     """The tables of a comparison by their headings, in the order to be read."""
     if isinstance(found, Repeated):
         shown = {"Cross-validations": repeated_table(found), "Run by run": folds_table(found)}
@@ -41,16 +41,16 @@ def repeated_table(found: Repeated) -> pd.DataFrame:
     """Which cross-validations are compared: one line each, in text."""
     rows = [
         {"name": one.name, "settings": one.settings, "place": one.place, "runs": str(len(one.folds))}
-        for one in found.contestants
+        for one in found.models
     ]
     return _without_empty(pd.DataFrame(rows))
 
 
 def folds_table(found: Repeated) -> pd.DataFrame:
     """Each run's figures beside each other: one line a metric and run, in text."""
-    figures = found.figures
+    estimates = found.estimates
     rows = []
-    for (metric, seed, fold), of in figures.groupby(["metric", "seed", "fold"], sort=False):
+    for (metric, seed, fold), of in estimates.groupby(["metric", "seed", "fold"], sort=False):
         row = {"metric": WORDS[str(metric)], "seed": str(seed), "fold": str(fold)}
         values = dict(zip(of["name"], of["estimate"].tolist(), strict=True))
         row |= {name: "undefined" if pd.isna(value) else f"{value:.3f}" for name, value in values.items()}
@@ -77,20 +77,20 @@ def margins_table(margins: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def runs_table(contest: Contest) -> pd.DataFrame:
+def runs_table(comparison: ModelComparison) -> pd.DataFrame:
     """Who takes part: one line each, in text."""
     rows = []
-    for one in contest.contestants:
+    for one in comparison.models:
         row = {"classifier": one.name, "settings": one.settings, "place": one.place, "checkpoint": one.table.checkpoint}
-        if one.point is not None and judges(contest.metrics, "decisions"):
+        if one.point is not None and judges(comparison.metrics, "decisions"):
             row["threshold"] = _origin(one.point)
         rows.append(row)
     return _without_empty(pd.DataFrame(rows))
 
 
-def figures_table(contest: Contest) -> pd.DataFrame:
+def figures_table(comparison: ModelComparison) -> pd.DataFrame:
     """Each one's own figures: one line a classifier and metric, in text."""
-    found = contest.figures
+    found = comparison.estimates
     columns = {
         "classifier": found["name"],
         "metric": _words(found["metric"]),
@@ -99,12 +99,12 @@ def figures_table(contest: Contest) -> pd.DataFrame:
         "method": found["method"],
         "note": found["note"],
     }
-    return _without_empty(_metric_in_heading(pd.DataFrame(columns), contest, "figure (95% interval)", ""))
+    return _without_empty(_metric_in_heading(pd.DataFrame(columns), comparison, "figure (95% interval)", ""))
 
 
-def pairs_table(contest: Contest | Repeated) -> pd.DataFrame:
+def pairs_table(comparison: ModelComparison | Repeated) -> pd.DataFrame:
     """The comparisons that are shown: one line each, in text."""
-    found = contest.pairs if isinstance(contest, Repeated) else contest.shown
+    found = comparison.pairs if isinstance(comparison, Repeated) else comparison.shown
     columns = {
         "metric": _words(found["metric"]),
         "first": found["a"],
@@ -116,21 +116,21 @@ def pairs_table(contest: Contest | Repeated) -> pd.DataFrame:
         "method": found["method"],
     }
     table = _without_empty(pd.DataFrame(columns))
-    table = _metric_in_heading(table, contest, "difference (95% interval)", "difference in ")
-    return table if len(contest.pairs) > 1 else table.drop(columns="p (Holm)", errors="ignore")
+    table = _metric_in_heading(table, comparison, "difference (95% interval)", "difference in ")
+    return table if len(comparison.pairs) > 1 else table.drop(columns="p (Holm)", errors="ignore")
 
 
-def shown_note(contest: Contest | Repeated) -> str:
+def shown_note(comparison: ModelComparison | Repeated) -> str:
     """Say which pairs are not shown; empty where all are."""
-    if isinstance(contest, Repeated) or len(contest.shown) == len(contest.pairs):
+    if isinstance(comparison, Repeated) or len(comparison.shown) == len(comparison.pairs):
         return ""
     return (
-        f"Shown are the pairs with {contest.contestants[0].name}, the first. All {len(contest.pairs)} comparisons, "
+        f"Shown are the pairs with {comparison.models[0].name}, the first. All {len(comparison.pairs)} comparisons, "
         "which p is corrected for, are in comparison.csv."
     )
 
 
-def markdown(contest: Contest | Repeated, origin: str, command: str) -> str:
+def markdown(comparison: ModelComparison | Repeated, origin: str, command: str) -> str:
     """The whole page.
 
     Parameters
@@ -140,25 +140,25 @@ def markdown(contest: Contest | Repeated, origin: str, command: str) -> str:
     command : str
         By what.
     """
-    names = [one.name for one in contest.contestants]
-    repeated = isinstance(contest, Repeated)
+    names = [one.name for one in comparison.models]
+    repeated = isinstance(comparison, Repeated)
     of = "cross-validations" if repeated else "classifiers"
     title = f"{names[0]} against {names[1]}" if len(names) == 2 else f"{len(names)} {of}"
-    shown = tables(contest)
+    shown = tables(comparison)
     first, *others = shown
     parts = [
         f"# {_escaped(title)}: compared on the same images",
-        *(f"**{_escaped(stamp)}**" for stamp in contest.stamps),
-        *(f"**{_escaped(caution)}**" for caution in contest.cautions),
-        *(_escaped(sentence) for sentence in contest.conclusions),
-        "\n".join(f"- {_escaped(note)}" for note in contest.notes),
+        *(f"**{_escaped(watermark)}**" for watermark in comparison.watermarks),
+        *(f"**{_escaped(caution)}**" for caution in comparison.cautions),
+        *(_escaped(sentence) for sentence in comparison.conclusions),
+        "\n".join(f"- {_escaped(note)}" for note in comparison.notes),
         "## Who, on what",
-        f"Images: {_escaped(contest.caption)}.",
+        f"Images: {_escaped(comparison.caption)}.",
         _table(shown[first]),
         *itertools.chain.from_iterable(
             (
                 f"## {heading}",
-                _escaped(shown_note(contest)) if heading == "Against each other" else "",
+                _escaped(shown_note(comparison)) if heading == "Against each other" else "",
                 _table(shown[heading]),
             )
             for heading in others
@@ -174,27 +174,27 @@ def _origin(point: OperatingPoint) -> str:
     """A threshold in a cell; its interval is in comparison.json."""
     if not point.n:
         return point.label()
-    return f"{point.shown} ({point.policy} on {point.split or 'an unnamed split'}, n = {point.n})"
+    return f"{point.shown} ({point.criterion} on {point.split or 'an unnamed split'}, n = {point.n})"
 
 
 def _words(metrics: Iterable[str]) -> list[str]:
     return [WORDS[metric] for metric in metrics]
 
 
-def _metric_in_heading(table: pd.DataFrame, contest: Contest | Repeated, column: str, before: str) -> pd.DataFrame:
+def _metric_in_heading(table: pd.DataFrame, comparison: ModelComparison | Repeated, column: str, before: str) -> pd.DataFrame:
     """The same without a column that says one thing all the way down."""
-    if len(contest.question.metrics) > 1:
+    if len(comparison.question.metrics) > 1:
         return table
-    heading = f"{before}{_words(contest.question.metrics)[0]} (95% interval)"
+    heading = f"{before}{_words(comparison.question.metrics)[0]} (95% interval)"
     return table.drop(columns="metric").rename(columns={column: heading})
 
 
 def _with_intervals(found: pd.DataFrame, column: str, form: str) -> list[str]:
-    told = []
+    shown = []
     for value, low, high in found[[column, "low", "high"]].to_numpy().tolist():
         limits = "" if pd.isna(low) else f" ({low:{form}} to {high:{form}})"
-        told.append("undefined" if pd.isna(value) else f"{value:{form}}{limits}")
-    return told
+        shown.append("undefined" if pd.isna(value) else f"{value:{form}}{limits}")
+    return shown
 
 
 def _p(value: float) -> str:

@@ -14,7 +14,7 @@ from medcls.evaluation.thresholds import not_fitted as threshold_not_fitted
 
 
 @dataclasses.dataclass(frozen=True)
-class Policies:
+class DecisionRules:
     """How scores become probabilities, calls and label sets.
 
     Parameters
@@ -75,7 +75,7 @@ class Policies:
         return plain | {"stands_for": dict(self.stands_for)}
 
     @classmethod
-    def from_plain(cls, plain: Mapping[str, Any]) -> "Policies":
+    def from_plain(cls, plain: Mapping[str, Any]) -> "DecisionRules":
         """Read back what `to_plain` gave."""
         there = {name: plain.get(name) if name == "prior" else plain[name] for name in _PARTS}
         parts = {name: None if there[name] is None else kind.from_plain(there[name]) for name, kind in _PARTS.items()}
@@ -90,14 +90,14 @@ _PARTS: dict[str, Any] = {
 }
 
 
-def fit_policies(
+def fit_decision_rules(
     val: Predictions,
     operating_point: str = "youden",
     *,
     calibrate: str = "temperature",
     coverage: float = 0.9,
     seed: int = 0,
-) -> Policies:
+) -> DecisionRules:
     """Fit on val a calibration, then on the probabilities it gives a threshold and a rule for label sets.
 
     Parameters
@@ -139,7 +139,7 @@ def fit_policies(
         point = fit_operating_point(calibrated, operating_point, seed=seed)
     shares = {name: float((val.rows["label"] == name).mean()) for name in val.classes}
     prior = calibration if calibration is not None and calibration.intercepts else fit_logistic(val)
-    return Policies(calibration, point, sets, shares, prior)
+    return DecisionRules(calibration, point, sets, shares, prior)
 
 
 def _says_nothing(val: Predictions, calibration: Calibration | None) -> tuple[str, ...] | None:
@@ -159,6 +159,6 @@ def _says_nothing(val: Predictions, calibration: Calibration | None) -> tuple[st
     return None if reason is None else (f"{reason} No temperature and no operating point are fitted on such scores.",)
 
 
-def not_fitted(table: Predictions) -> Policies:
+def not_fitted(table: Predictions) -> DecisionRules:
     """Stand in where nothing was fitted: the probabilities as they are, and a threshold of 0.5 that says so."""
-    return Policies(None, None if table.positive is None else threshold_not_fitted(table), None, {})
+    return DecisionRules(None, None if table.positive is None else threshold_not_fitted(table), None, {})

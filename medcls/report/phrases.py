@@ -44,7 +44,7 @@ class Meaning:
 
 
 @dataclasses.dataclass(frozen=True)
-class Figure:
+class Estimated:
     """One metric of one split.
 
     Parameters
@@ -75,14 +75,14 @@ class Figure:
     @property
     def estimate(self) -> str:
         """The figure alone."""
-        return told(self.metric, self.value, self.digits)
+        return formatted(self.metric, self.value, self.digits)
 
     @property
     def interval(self) -> str:
         """`0.850 to 0.950`; empty where there is none."""
         if math.isnan(self.value) or math.isnan(self.low):
             return ""
-        return f"{told(self.metric, self.low, self.digits)} to {told(self.metric, self.high, self.digits)}"
+        return f"{formatted(self.metric, self.low, self.digits)} to {formatted(self.metric, self.high, self.digits)}"
 
     @property
     def both(self) -> str:
@@ -95,7 +95,7 @@ def digits(n: int) -> int:
     return 2 if n < FEW_FOR_DIGITS else 3
 
 
-def told(metric: str, value: float, decimals: int) -> str:
+def formatted(metric: str, value: float, decimals: int) -> str:
     """Write one figure; what is none of the table's metrics as a share is written."""
     if math.isnan(value):
         return UNDEFINED
@@ -103,7 +103,7 @@ def told(metric: str, value: float, decimals: int) -> str:
     return show_share(value, decimals) if known is None else known.show(value, decimals)
 
 
-def figures(one: Assessment, of_class: str | None = None) -> dict[str, Figure]:
+def estimates_of(one: Assessment, of_class: str | None = None) -> dict[str, Estimated]:
     """Every metric of a split, or of one of several classes, with its interval where it has one.
 
     Parameters
@@ -126,9 +126,9 @@ def figures(one: Assessment, of_class: str | None = None) -> dict[str, Figure]:
             row = rows[metric]
             method = "" if row["method"] == "none" else str(row["method"])
             limits = float(row["low"]), float(row["high"])
-            found[metric] = Figure(metric, value, *limits, digits(n), method, int(row["n"]), reason or str(row["note"]))
+            found[metric] = Estimated(metric, value, *limits, digits(n), method, int(row["n"]), reason or str(row["note"]))
         else:
-            found[metric] = Figure(metric, value, math.nan, math.nan, digits(n), "", n, reason)
+            found[metric] = Estimated(metric, value, math.nan, math.nan, digits(n), "", n, reason)
     return found
 
 
@@ -150,7 +150,7 @@ def meaning(metric: str, one: Assessment) -> Meaning:
 
 def operating_point(one: Assessment) -> str:
     """Say when the positive class is called, and where that threshold comes from."""
-    positive, point = one.table.positive, one.policies.operating_point
+    positive, point = one.table.positive, one.decision_rules.operating_point
     if positive is None:
         return "The most probable class is called: with more than two classes there is no threshold."
     label = f"{one.metrics.threshold:g} ({NOT_FITTED})" if point is None else point.label()
@@ -166,11 +166,11 @@ def operating_point(one: Assessment) -> str:
 
 def missed_target(one: Assessment) -> Notice | None:
     """Say where the target of the operating point was not reached on these images."""
-    point = one.policies.operating_point
+    point = one.decision_rules.operating_point
     target = None if point is None else point.target
     if point is None or target is None:
         return None
-    reached = figures(one)[target.kind]
+    reached = estimates_of(one)[target.kind]
     if not reached.value < target.value:
         return None
     asked = f"{target.kind} {reached.both} where {target.value:g} was asked for ({target.text})"
@@ -195,7 +195,7 @@ def missed_target(one: Assessment) -> Notice | None:
 
 def unsure_target(one: Assessment) -> Notice | None:
     """Say where a target asked for more confidence than its cases on val allow."""
-    point = one.policies.operating_point
+    point = one.decision_rules.operating_point
     target = None if point is None else point.target
     if point is None or target is None or not point.is_unsure:
         return None
@@ -212,7 +212,7 @@ def _independent(one: Assessment, kind: str) -> int:
 
 def worse_than_chance(one: Assessment) -> Notice | None:
     """Say that scores are the wrong way round; of chance once in a thousand times."""
-    area = figures(one)["auroc"]
+    area = estimates_of(one)["auroc"]
     if not area.value < area.high < UNFITTED_THRESHOLD:  # nor where it is undefined
         return None
     if (UNFITTED_THRESHOLD - area.value) * Z < BEYOND_CHANCE * (area.high - area.value):
@@ -228,7 +228,7 @@ def worse_than_chance(one: Assessment) -> Notice | None:
 
 def threshold_shown(one: Assessment) -> str:
     """The threshold of a binary task, with the decimals that it needs."""
-    point = one.policies.operating_point
+    point = one.decision_rules.operating_point
     return f"{one.metrics.threshold:g}" if point is None else point.shown
 
 
@@ -245,12 +245,12 @@ _FROM_THE_RIGHT = ("R", "AL", "AN", "RLE", "RLO", "RLI", "LRE", "LRO", "LRI", "F
 
 def plain_words(one: Assessment) -> list[str]:
     """What the figures mean, in sentences that a doctor can repeat to a patient."""
-    found = figures(one)
+    found = estimates_of(one)
     sentences = _of_calls(one, found) if one.table.positive is not None else _of_classes(one, found)
     return [*sentences, *_of_accuracy(one, found)]
 
 
-def _of_calls(one: Assessment, found: dict[str, Figure]) -> list[str]:
+def _of_calls(one: Assessment, found: dict[str, Estimated]) -> list[str]:
     """The sentences of a binary task."""
     name = isolated(str(one.table.positive))
     sensitivity, specificity, right = found["sensitivity"], found["specificity"], found["precision"]
@@ -278,7 +278,7 @@ def _of_calls(one: Assessment, found: dict[str, Figure]) -> list[str]:
     return sentences
 
 
-def _of_classes(one: Assessment, found: dict[str, Figure]) -> list[str]:
+def _of_classes(one: Assessment, found: dict[str, Estimated]) -> list[str]:
     """The sentences of a task with several classes."""
     sentences = []
     balanced = found["balanced_accuracy"]
@@ -299,7 +299,7 @@ def _of_classes(one: Assessment, found: dict[str, Figure]) -> list[str]:
     return sentences
 
 
-def _of_accuracy(one: Assessment, found: dict[str, Figure]) -> list[str]:
+def _of_accuracy(one: Assessment, found: dict[str, Estimated]) -> list[str]:
     """Accuracy beside that of always giving the same answer."""
     accuracy, baseline = found["accuracy"], found["majority_baseline"].value
     if math.isnan(accuracy.value):
@@ -315,10 +315,10 @@ def _of_accuracy(one: Assessment, found: dict[str, Figure]) -> list[str]:
     ]
 
 
-def _between(figure: Figure) -> str:
-    if math.isnan(figure.low):
+def _between(estimate: Estimated) -> str:
+    if math.isnan(estimate.low):
         return ""
-    return f" (95% interval {_of_100(figure.low)} to {_of_100(figure.high)})"
+    return f" (95% interval {_of_100(estimate.low)} to {_of_100(estimate.high)})"
 
 
 def _about(share: float) -> str:

@@ -51,7 +51,7 @@ COLUMNS = (
 )
 
 
-def survey(
+def scan_images(
     root: Path,
     paths: Sequence[str],
     *,
@@ -150,7 +150,7 @@ def looked_at_again(
     DataFrame
         `facts`, and where a file shows something else, what it shows. The cache forgets such a file, and that is said.
     """
-    fresh, _ = survey(root, paths, frame=frame, remember=False)
+    fresh, _ = scan_images(root, paths, frame=frame, remember=False)
     wrong = fresh.index[fresh["content"] != facts.loc[fresh.index, "content"]]
     if wrong.empty:
         return facts
