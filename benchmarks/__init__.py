@@ -2,5 +2,5 @@
 
 from medcls import cores
 
-# As the doors do, before anything here imports torch.
+# As the commands do, before anything here imports torch.
 cores.yield_to_others()

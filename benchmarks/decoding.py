@@ -6,8 +6,8 @@ Of each format and size there are a few files of one smooth, noisy picture. In o
   reads it, NumPy spreads its values over 8 bits by their smallest and largest);
 - `medcls.data.reading.images.read` and `resize`, which do so by the rules that stand there: checksums, orientation,
   windows;
-- `medcls.data.sources.scan.survey`, which reads every file once and looks at what it shows, against `read` alone in
-  as many threads.
+- `medcls.data.sources.scan.scan_images`, which reads every file once and looks at what it shows, against `read` alone
+  in as many threads.
 """
 
 import argparse
@@ -95,7 +95,7 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=7)
     parser.add_argument("--out", type=Path, default=Path("runs/bench/decoding.json"))
     given = parser.parse_args()
-    hardware.choose()  # memory is kept, as in the doors
+    hardware.choose()  # memory is kept, as in the commands
     size = (given.wanted, given.wanted)
     rows = []
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(cores.available()) as pool:

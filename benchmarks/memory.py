@@ -1,6 +1,6 @@
 """The memory that training takes, and what it does not grow with: `python -m benchmarks.memory`.
 
-Each figure is the resident memory of a process of its own, which trains through the door:
+Each figure is the resident memory of a process of its own, which trains through the command:
 
 - its peak, in turn with the peak of a process that takes bare steps on one synthetic batch, at the same size and
   batch; the rest is Lightning, the tables, and the pages of the cache that are mapped;
@@ -47,7 +47,7 @@ def bare_peak(batch: int, size: int, steps: int) -> float:
 
 
 def step_barely(batch: int, size: int, steps: int) -> None:
-    """Be that process: as the door does it, it keeps its memory."""
+    """Be that process: as the command does it, it keeps its memory."""
     hardware.choose()
     step = bare_step(batch, size)
     for _ in range(steps):

@@ -57,7 +57,7 @@ def preprocessing_at(size: int) -> Preprocessing:
 def loaders(
     manifest: Manifest, machine: hardware.Hardware, size: int, batch: int, augmentation: Augmentation | None
 ) -> ImageDataModule:
-    """As the door makes them."""
+    """As the command makes them."""
     return ImageDataModule(
         manifest,
         preprocessing_at(size),

@@ -1,7 +1,7 @@
-"""How long a person waits for a door's answer, and for a training's first step: `python -m benchmarks.start_up`.
+"""How long a person waits for a command's answer, and for a training's first step: `python -m benchmarks.start_up`.
 
-Each door answers `--help`, `--cfg job` and a mistyped setting as a process of its own, in turn with a Python that does
-nothing. A training with a warm cache is timed from the end of the imports that it cannot do without
+Each command answers `--help`, `--cfg job` and a mistyped setting as a process of its own, in turn with a Python that
+does nothing. A training with a warm cache is timed from the end of the imports that it cannot do without
 (`benchmarks.watched.LIBRARIES`) to its first step, and beside it the imports themselves; the stages are the medians of
 the same runs.
 """
@@ -31,7 +31,7 @@ TYPOS = {
 
 
 def answer(command: str, typed: str, code: int) -> float:
-    """Seconds until a door has answered.
+    """Seconds until a command has answered.
 
     Raises
     ------
@@ -60,15 +60,15 @@ def settings_for(images: Path, positive: str | None, size: int, batch: int) -> l
 
 
 def main() -> None:
-    """Time the doors, then the first step; print and write the medians and the spread."""
+    """Time the commands, then the first step; print and write the medians and the spread."""
     parser = arguments(__doc__, "start_up")
-    parser.add_argument("--turns", type=int, default=5, help="of each door")
+    parser.add_argument("--turns", type=int, default=5, help="of each command")
     parser.add_argument("--starts", type=int, default=5, help="of a training; 0 for none")
-    parser.add_argument("--doors", nargs="+", choices=TYPOS, default=list(TYPOS))
+    parser.add_argument("--commands", nargs="+", choices=TYPOS, default=list(TYPOS))
     given = parser.parse_args()
     nothing()  # the first brings files into memory
     rows = []
-    for command in given.entry_points:
+    for command in given.commands:
         for typed, code in {**TYPED, TYPOS[command]: 2}.items():
             answer(command, typed, code)
             pairs = [(answer(command, typed, code), nothing()) for _ in range(given.turns)]

@@ -2,7 +2,7 @@
 
     python -m benchmarks.training --images data/breast_cancer
 
-One training by Lightning as the door does it, from cached images; after each epoch as many bare steps are timed on a
+One training by Lightning as the command does it, from cached images; after each epoch as many bare steps are timed on a
 batch that is there already. The first epoch, which decodes and allocates, is left out.
 """
 

@@ -1,4 +1,4 @@
-"""A training through its door, in a process of its own, watched from within: when its first step came, what it held.
+"""A training through its command, in a process of its own, watched from within: when its first step came, what it held.
 
 The other benchmarks call `watch`; the process that it starts is `python -m benchmarks.watched REQUEST ANSWER`.
 """

@@ -21,8 +21,8 @@ from medcls.runs.run_folder import RunFolder
 
 if TYPE_CHECKING:
     # Everything heavy is imported where it is used, so that a typo is answered before anything is loaded.
-    from medcls.evaluation.model_comparison import ModelComparison
     from medcls.evaluation.cross_validations import Repeated
+    from medcls.evaluation.model_comparison import ModelComparison
 
 # Run as a module, this file is called __main__; its log belongs to medcls all the same.
 log = logging.getLogger("medcls.compare")
@@ -76,8 +76,8 @@ def compare(cfg: DictConfig, folder: RunFolder) -> None:
     named = entries(cfg)
 
     from medcls.cells import escaped
-    from medcls.evaluation.model_comparison import compare_models
     from medcls.evaluation.cross_validations import compare_cross_validations
+    from medcls.evaluation.model_comparison import compare_models
     from medcls.report.comparison_text import markdown
     from medcls.runs.registry import read_test
     from medcls.workflow import finished_runs, terminal
@@ -90,8 +90,7 @@ def compare(cfg: DictConfig, folder: RunFolder) -> None:
         found = compare_models(models, question(cfg, models[0].table.classes))
         # Whoever chooses among classifiers by these images has looked at them once more.
         readings = [
-            read_test(one.table, one.place, "compare", root=finished_runs.root_of(Path(one.place)))
-            for one in models
+            read_test(one.table, one.place, "compare", root=finished_runs.root_of(Path(one.place))) for one in models
         ]
         if (last := readings[-1]) is not None:
             found = dataclasses.replace(found, notes=(*found.notes, last.sentence()))

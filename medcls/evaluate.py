@@ -113,7 +113,9 @@ def evaluate_run(cfg: DictConfig, folder: RunFolder) -> None:
     results = reporting.judge([*beside, result], fitted, options)
     root, cut_by = (None, None) if external else (images, opened.cut_by)
     readings = read_test(result, str(opened.folder.path), "evaluate", root=root, settings=cut_by)
-    if folder.path == opened.folder.path and opened.loaded.decision_rules is None:  # it was stopped before it fitted any
+    if (
+        folder.path == opened.folder.path and opened.loaded.decision_rules is None
+    ):  # it was stopped before it fitted any
         add_decision_rules(opened.folder.best, fitted.to_plain())
     reporting.deliver(
         folder, results, fitted, dataclasses.replace(sources, readings=readings), options, "Best checkpoint"

@@ -62,7 +62,8 @@ def train(cfg: DictConfig, run: RunFolder) -> float | None:
     from medcls.learning.trainer_settings import check_trainer
     from medcls.models.summary import summarise
     from medcls.statistics.metrics import logged_metrics
-    from medcls.workflow import training_plots as training_plots, reporting, resuming, scoring, terminal
+    from medcls.workflow import reporting, resuming, scoring, terminal
+    from medcls.workflow import training_plots as training_plots
 
     run.refuse_within(cfg.data.root)
     terminal.start_log(cfg.get("verbose", False))
@@ -135,7 +136,8 @@ def train(cfg: DictConfig, run: RunFolder) -> float | None:
     run.written = {"checkpoints": None}
     with ending.saying_what_is_there(lambda error: scoring.what_is_there(run, manifest, cfg.evaluate_test, error)):
         best = load(run.best, partial(building.build_own_network, own=cfg.model.network))
-        training_plots.of_training(run, building.plain(cfg.schedule.phases), epochs, best.epoch, cfg.monitor, manifest.watermark)
+        phases = building.plain(cfg.schedule.phases)
+        training_plots.of_training(run, phases, epochs, best.epoch, cfg.monitor, manifest.watermark)
         title = f"{cfg.data.name}, {cfg.model.name}", f"python -m medcls.train {shlex.join(sys.argv[1:])}"
         device = trainer.strategy.root_device
         scoring.score(run, best, data, device, options, cut_by if cfg.evaluate_test else None, title)

@@ -221,11 +221,15 @@ def test_an_audit_is_not_written_over_another_or_over_a_run(command, root):
     assert command(f"data.root={root}", "hydra.run.dir=out") == 0
     page = command.home / "out" / "audit.html"
     page.write_text("mine")
-    command.refuses("folder_taken", (str(command.home / "out"), "hydra.run.dir"), f"data.root={root}", "hydra.run.dir=out")
+    command.refuses(
+        "folder_taken", (str(command.home / "out"), "hydra.run.dir"), f"data.root={root}", "hydra.run.dir=out"
+    )
     assert page.read_text() == "mine"
     (command.home / "run").mkdir()
     (command.home / "run" / "config.yaml").write_text("seed: 0\n")
-    command.refuses("folder_taken", (str(command.home / "run"), "hydra.run.dir"), f"data.root={root}", "hydra.run.dir=run")
+    command.refuses(
+        "folder_taken", (str(command.home / "run"), "hydra.run.dir"), f"data.root={root}", "hydra.run.dir=run"
+    )
     assert [path.name for path in (command.home / "run").iterdir()] == ["config.yaml"]
 
 

@@ -53,7 +53,7 @@ def test_a_door_that_answers_otherwise_is_no_measurement():
 @pytest.mark.slow
 def test_the_doors_table(tmp_path, monkeypatch, capsys):
     out = tmp_path / "start_up.json"
-    arguments = ["--doors", "cache", "--turns", "1", "--starts", "0", "--out", str(out)]
+    arguments = ["--commands", "cache", "--turns", "1", "--starts", "0", "--out", str(out)]
     monkeypatch.setattr("sys.argv", ["start_up", *arguments])
     start_up.main()
     rows = json.loads(out.read_text())["rows"]
@@ -121,7 +121,7 @@ LARGE = ("torch", "lightning", "sklearn", "matplotlib")
 
 
 def loaded_by(command: str, *typed: str, looked_for: tuple[str, ...] = LARGE) -> str:
-    """Which modules a door has loaded by the time that it has answered."""
+    """Which modules a command has loaded by the time that it has answered."""
     code = (
         f"import sys; from medcls import {command}\n"
         f"sys.argv = ['medcls.{command}', *{typed!r}]\n"
@@ -134,14 +134,16 @@ def loaded_by(command: str, *typed: str, looked_for: tuple[str, ...] = LARGE) ->
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("door", "typed"), [*start_up.TYPOS.items(), *(("train", typed) for typed in start_up.TYPED)])
+@pytest.mark.parametrize(
+    ("command", "typed"), [*start_up.TYPOS.items(), *(("train", typed) for typed in start_up.TYPED)]
+)
 def test_no_door_loads_anything_large_before_its_configuration_is_known_good(command, typed):
     assert loaded_by(command, *typed.split(), looked_for=(*LARGE, "pandas", "numpy")) == "LOADED []"
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("door", "typed"),
+    ("command", "typed"),
     [
         ("train", "data.root=/no/such/folder"),
         ("train", "seed=1"),  # and no data.root

@@ -19,8 +19,8 @@ from scipy.stats import norm
 from medcls import compare
 from medcls.evaluation.comparing import COMPARED, metrics_of
 from medcls.evaluation.comparing import compare as compare_two
-from medcls.evaluation.model_comparison import CHOSE_THE_BEST, NO_GROUPS
 from medcls.evaluation.decision_curve import decision_curve
+from medcls.evaluation.model_comparison import CHOSE_THE_BEST, NO_GROUPS
 from medcls.evaluation.predictions import TOOK_PART, read_csv
 from medcls.evaluation.thresholds import OperatingPoint
 from medcls.statistics.intervals import intervals
@@ -105,7 +105,7 @@ def make_run(folder: Path, rows: pd.DataFrame, point: dict | None = None, **sett
     settings = {"positive_class": "malignant", "seed": 0, "model": {"name": folder.name}} | settings
     (folder / "config.yaml").write_text(yaml.safe_dump(settings), encoding="utf-8")
     if point is not None:
-        point = {"policy": "youden", "split": "val", "positive_class": "malignant", "n": 90} | point
+        point = {"criterion": "youden", "split": "val", "positive_class": "malignant", "n": 90} | point
         plain = OperatingPoint(**point).to_plain()
         decision_rules = {"calibration": None, "operating_point": plain, "conformal": None}
         (folder / "policies.json").write_text(json.dumps(decision_rules), encoding="utf-8")
@@ -655,7 +655,7 @@ def test_p52_classes_of_few_images_are_named(command, tmp_path):
 
 def test_synthetic_images_are_stamped(command, tmp_path):
     for name, seed in (("a", 1), ("b", 2)):
-        make_run(tmp_path / "s" / name, table(1.5, seed).assign(watermark="SYNTHETIC: not patients"))
+        make_run(tmp_path / "s" / name, table(1.5, seed).assign(stamp="SYNTHETIC: not patients"))
     assert command("runs=s", "hydra.run.dir=out") == 0
     assert "SYNTHETIC: not patients" in command.out and "**SYNTHETIC: not patients**" in command.page()
     assert command.record()["stamps"] == ["SYNTHETIC: not patients"]

@@ -26,7 +26,8 @@ from medcls.errors import MedclsError
 from medcls.inference.load import weights_hash
 from medcls.models.weights import read_state
 from medcls.runs.run_folder import RunFolder
-from medcls.workflow import training_plots as pictures, reporting
+from medcls.workflow import reporting
+from medcls.workflow import training_plots as pictures
 from medcls.workflow.resuming import is_scored
 
 NO_SPACE = "No space left on device"

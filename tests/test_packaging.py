@@ -81,7 +81,7 @@ def test_the_readme_shows_commands():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("door", "typed"), COMMANDS)
+@pytest.mark.parametrize(("command", "typed"), COMMANDS)
 def test_p61_every_command_that_the_readme_shows_composes(command, typed):
     from hydra import compose, initialize_config_dir
 

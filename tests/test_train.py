@@ -424,7 +424,10 @@ def test_one_answer_for_every_image_is_said_and_nothing_is_fitted_on_it(folder, 
     assert noted(said, "val") and noted(said, "test")
     decision_rules = json.loads((tmp_path / "run" / "policies.json").read_text(encoding="utf-8"))
     assert decision_rules["calibration"] is None
-    assert (decision_rules["operating_point"]["policy"], decision_rules["operating_point"]["threshold"]) == ("not fitted", 0.5)
+    assert (decision_rules["operating_point"]["policy"], decision_rules["operating_point"]["threshold"]) == (
+        "not fitted",
+        0.5,
+    )
     card = (tmp_path / "run" / "report.md").read_text(encoding="utf-8")
     assert any(sentence in card for sentence in said)
 

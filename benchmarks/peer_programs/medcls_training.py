@@ -1,4 +1,4 @@
-"""medcls as its door trains, from the cache. `python -m benchmarks.peer_programs.medcls_training`.
+"""medcls as its command trains, from the cache. `python -m benchmarks.peer_programs.medcls_training`.
 
 It is told the whole folder of images, not the training files that the others are, and cuts it as `benchmarks.peers`
 did: its training images are theirs.

@@ -3,7 +3,8 @@
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from medcls.auditing import classes, duplicates as duplicates, groups, images
+from medcls.auditing import classes, groups, images
+from medcls.auditing import duplicates as duplicates
 from medcls.auditing.findings import Finding
 from medcls.auditing.locked import locked_test
 from medcls.auditing.shortcuts import shortcuts

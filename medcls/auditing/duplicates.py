@@ -88,7 +88,7 @@ def duplicates_across_splits(manifest: Manifest) -> list[Finding]:
                 "error",
                 f"{int(seen.sum()):,} of {len(judged):,} {judge} images are pixel-identical to a {learner} image",
                 f"A network that has learned the {learner} images by heart gets these right: figures on all of {judge} "
-                f"are too good. medcls leaves the {counted(len(twins), f'{learner} image')} out and keeps {judge} "
+                f"are too good. medcls leaves the {counted(len(duplicates), f'{learner} image')} out and keeps {judge} "
                 "whole (data.copies=drop_from_train); audit.fix=exclude does the same for good. Figures that others "
                 "publish on these splits may count them.",
                 {f"{judge}_images": len(judged), "identical": int(seen.sum()), f"{learner}_copies": len(duplicates)}

@@ -18,7 +18,7 @@ from medcls.data.splits.split import split_table
 from medcls.preprocessing import Decoding
 from medcls.report.pages.layout import day_and_time, environment
 from medcls.report.pages.names import Names
-from medcls.report.pages.parts import Cell, Thumbnail, Sheet, splits_sheet
+from medcls.report.pages.parts import Cell, Sheet, Thumbnail, splits_sheet
 
 ROWS_SHOWN = 50
 """How many rows of a table the page has room for; `audit.json` has all."""

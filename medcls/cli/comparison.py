@@ -26,8 +26,8 @@ def question(cfg: DictConfig, classes: Sequence[str]) -> Question:
         A margin or a threshold probability that is none.
     """
     from medcls.evaluation.comparing import metrics_of
-    from medcls.evaluation.model_comparison import Question
     from medcls.evaluation.decision_curve import acting_from
+    from medcls.evaluation.model_comparison import Question
     from medcls.evaluation.non_inferiority import check_margin
 
     asked = plain(cfg.metric)

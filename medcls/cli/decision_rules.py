@@ -25,7 +25,9 @@ log = logging.getLogger(__name__)
 HELD_AGAINST_EXACT = 500
 
 
-def fitted_for(opened: OpenedRun, options: ReportSettings, *, anew: Sequence[str], views: int, result: Predictions) -> Fitted:
+def fitted_for(
+    opened: OpenedRun, options: ReportSettings, *, anew: Sequence[str], views: int, result: Predictions
+) -> Fitted:
     """What the result is judged with: as the checkpoint stored it, or fitted now, and never on the result.
 
     The mean over several views has probabilities of its own, and gets a fit of its own on images that selected

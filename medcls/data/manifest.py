@@ -65,12 +65,12 @@ class Manifest:
         some chain of these; empty where that is the group alone. All text.
     positive : str or None
         The class that a binary task looks for; None for more than two classes.
-    stamps : tuple of str
+    watermarks : tuple of str
         What every figure and page made from these images must say (synthetic, pooled).
     notes : tuple of str
         What was done to the data on the way, in the order it was done.
     facts : DataFrame
-        What `survey` found out about each file, indexed by path; may know of more images than there are rows.
+        What `scan_images` found out about each file, indexed by path; may know of more images than there are rows.
     unreadable : tuple of UnreadableImage
         What an audit found that could not be read. Empty for a training, which stops on the first reading.
     read_from : tuple of str

@@ -34,7 +34,7 @@ class Deployment:
         As stated, of every class.
     table : Predictions
         With probabilities brought to the shares of the rows that fitted them by a logistic recalibration
-        (`Policies.prior`), then re-weighted from these (`calibration.shift_prior`).
+        (`DecisionRules.prior`), then re-weighted from these (`calibration.shift_prior`).
     values : PredictiveValues or None
         At the operating point, by Bayes' theorem; None with more than two classes.
     """
@@ -67,7 +67,7 @@ class Assessment:
     ----------
     table : Predictions
         With calibrated probabilities, where there is a calibration.
-    policies : Policies
+    decision_rules : DecisionRules
         What was fitted beforehand.
     metrics : Metrics
         At the operating point.
@@ -76,7 +76,7 @@ class Assessment:
     intervals : DataFrame
         As `intervals.intervals` gives them, at the operating point.
     calibration : DataFrame
-        As `calibration.calibration_figures` gives it, of the probabilities as they are in `table`.
+        As `calibration.calibration_estimates` gives it, of the probabilities as they are in `table`.
     calibration_before : DataFrame or None
         Of the network's own probabilities, where a calibration changed them.
     reliability : DataFrame
@@ -182,7 +182,7 @@ def assess(
     ----------
     table : Predictions
         Calibrated already or not: where it has logits the calibration starts from them.
-    policies : Policies
+    decision_rules : DecisionRules
         Fitted with the same checkpoint.
     bands : mapping of str to Bands or None, optional
         The columns to make subgroups of, and how numbers in them are cut.
@@ -232,7 +232,9 @@ def assess(
         decisions=None if table.positive is None else decision_curve(calibrated),
         benefit=None if metrics.threshold is None else benefit_at(calibrated, metrics.threshold),
         rejection=rejection_curve(calibrated, threshold),
-        sets=None if decision_rules.conformal is None else count_sets(calibrated, decision_rules.conformal.sets(calibrated)),
+        sets=None
+        if decision_rules.conformal is None
+        else count_sets(calibrated, decision_rules.conformal.sets(calibrated)),
         subgroups=by_column,
         gaps=corrected(by_column),
         deployment=None if prevalence is None else _deployment(table, decision_rules, found, prevalence),

@@ -17,8 +17,8 @@ from scipy.stats import t as student
 
 from medcls.errors import MedclsError
 from medcls.evaluation.comparing import NET_BENEFIT, WORDS, check_metric, check_paired, judges, split_of, verdict
-from medcls.evaluation.model_comparison import Question, caution, check_two_for_a_margin, watermarks
 from medcls.evaluation.decision_curve import acting_from, decision_curve
+from medcls.evaluation.model_comparison import Question, caution, check_two_for_a_margin, watermarks
 from medcls.evaluation.non_inferiority import against_margin
 from medcls.evaluation.predictions import Predictions
 from medcls.statistics.analytic import LEVEL, holm
@@ -48,7 +48,7 @@ class Fold:
     others : int
         Images that it trained and selected by.
     leak : str
-        As of `contest.Contestant`.
+        As of `model_comparison.ComparedModel`.
     """
 
     seed: int
@@ -76,7 +76,7 @@ class CrossValidation:
     Parameters
     ----------
     name, place, settings
-        As of `contest.Contestant`.
+        As of `model_comparison.ComparedModel`.
     folds : tuple of Fold
     """
 
@@ -92,9 +92,9 @@ class Repeated:
 
     Parameters
     ----------
-    contestants : tuple of CrossValidation
+    models : tuple of CrossValidation
     question : Question
-    figures : DataFrame
+    estimates : DataFrame
         `name, metric, seed, fold, estimate, n`: of each run; the fold in text, empty where there is none.
     pairs : DataFrame
         `metric, a, b, first, second` (means over the folds), `difference, low, high, p, p_holm, freedom, method`,
@@ -144,7 +144,9 @@ class Repeated:
                     "place": one.place,
                     "settings": one.settings,
                     "checkpoints": {fold.name: fold.table.checkpoint for fold in one.folds},
-                    "figures": self.estimates[self.estimates["name"] == one.name].drop(columns="name").to_dict("records"),
+                    "figures": self.estimates[self.estimates["name"] == one.name]
+                    .drop(columns="name")
+                    .to_dict("records"),
                 }
                 for one in self.models
             ],
@@ -189,7 +191,7 @@ def compare_cross_validations(models: Sequence[CrossValidation], question: Quest
 
     Parameters
     ----------
-    contestants : sequence of CrossValidation
+    models : sequence of CrossValidation
         Two or more, of the same folds and seeds, each of the same images.
     question : Question
         By what; its resamples are not needed.
@@ -224,7 +226,9 @@ def compare_cross_validations(models: Sequence[CrossValidation], question: Quest
             for metric, value, n in _figures(fold, question)
         ]
     )
-    by_name = {key: of["estimate"].to_numpy(np.float64) for key, of in estimates.groupby(["name", "metric"], sort=False)}
+    by_name = {
+        key: of["estimate"].to_numpy(np.float64) for key, of in estimates.groupby(["name", "metric"], sort=False)
+    }
     ratio = float(np.mean([len(fold.table) / fold.others for one in models for fold in one.folds]))
     rows = []
     for metric in question.metrics:
@@ -259,9 +263,7 @@ def compare_cross_validations(models: Sequence[CrossValidation], question: Quest
     pairs["sentence"] = [_conclusion(row, len(first.folds), count) for row in pairs.to_dict("records")]
     margins = None if question.margin is None else against_margin(pairs, question.margin)
     conclusions = (*pairs["sentence"], *(() if margins is None else margins["sentence"]))
-    return Repeated(
-        tuple(models), question, estimates, pairs, margins, conclusions, tuple(_notes(models, ratio))
-    )
+    return Repeated(tuple(models), question, estimates, pairs, margins, conclusions, tuple(_notes(models, ratio)))
 
 
 def check_same_folds(models: Sequence[CrossValidation]) -> None:

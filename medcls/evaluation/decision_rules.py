@@ -105,7 +105,7 @@ def fit_decision_rules(
     val : Predictions
         Rows whose figures are not the result.
     operating_point : str
-        See `thresholds.parse_policy`; of no effect with more than two classes.
+        See `thresholds.parse_criterion`; of no effect with more than two classes.
     calibrate : str
         Method of `recalibration.fit_calibration`.
     coverage : float

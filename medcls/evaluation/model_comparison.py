@@ -95,10 +95,10 @@ class ModelComparison:
 
     Parameters
     ----------
-    contestants : tuple of Contestant
+    models : tuple of ComparedModel
         As given; more than two from the best to the worst by the first metric.
     question : Question
-    figures : DataFrame
+    estimates : DataFrame
         `name, metric, estimate, low, high, method, n, note`: each one's own.
     pairs : DataFrame
         As of `compare_all`.
@@ -159,7 +159,9 @@ class ModelComparison:
                     "checkpoint": one.table.checkpoint,
                     "operating_point": None if one.point is None else one.point.to_plain(),
                     "settings": one.settings,
-                    "figures": self.estimates[self.estimates["name"] == one.name].drop(columns="name").to_dict("records"),
+                    "figures": self.estimates[self.estimates["name"] == one.name]
+                    .drop(columns="name")
+                    .to_dict("records"),
                 }
                 for one in self.models
             ],
@@ -176,7 +178,7 @@ def compare_models(models: Sequence[ComparedModel], question: Question) -> Model
 
     Parameters
     ----------
-    contestants : sequence of Contestant
+    models : sequence of ComparedModel
         Two or more, of the same images.
     question : Question
         By what they are compared.
@@ -292,8 +294,8 @@ def standing(pairs: pd.DataFrame, estimates: pd.DataFrame, metric: str) -> str:
 
     Parameters
     ----------
-    pairs, figures : DataFrame
-        As of `Contest`.
+    pairs, estimates : DataFrame
+        As of `ModelComparison`.
     metric : str
     """
     word, of_metric = WORDS[metric], pairs[pairs["metric"] == metric]

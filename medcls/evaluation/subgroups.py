@@ -78,7 +78,7 @@ class Behind:
     ----------
     rows : int
         All.
-    cases, others, called, left : int64 array (K,)
+    cases, others, predicted_positive, left : int64 array (K,)
         For each class those that are of it and those that are not, those called it and those that are not.
     """
 
@@ -93,7 +93,12 @@ class Behind:
         rows = BY_IDENTIFIER[metric].rows
         if rows == "all":
             return self.rows
-        of_class = {"cases": self.cases, "others": self.others, "positives": self.predicted_positive, "negatives": self.left}
+        of_class = {
+            "cases": self.cases,
+            "others": self.others,
+            "positives": self.predicted_positive,
+            "negatives": self.left,
+        }
         counts = of_class.get(rows)
         return int(self.cases.min() if counts is None else counts[list(judged)].min())
 

@@ -44,7 +44,7 @@ _TYPED = (
 
 @dataclasses.dataclass(frozen=True)
 class Criterion:
-    """What a threshold is to achieve, read from text by `parse_policy`.
+    """What a threshold is to achieve, read from text by `parse_criterion`.
 
     Parameters
     ----------
@@ -119,7 +119,7 @@ class OperatingPoint:
 
     Parameters
     ----------
-    policy : str
+    criterion : str
         As typed, or `not fitted` for the 0.5 that stands in where nobody chose.
     threshold : float
         From 0 to 1; both ends are thresholds like any other.
@@ -247,12 +247,14 @@ class OperatingPoint:
 
     def to_plain(self) -> dict[str, Any]:
         """For the checkpoint: numbers, strings and a list."""
-        return dataclasses.asdict(self) | {"warnings": list(self.warnings)}
+        plain = dataclasses.asdict(self)
+        return {"policy": plain.pop("criterion"), **plain, "warnings": list(self.warnings)}
 
     @classmethod
     def from_plain(cls, plain: dict[str, Any]) -> "OperatingPoint":
         """Read back what `to_plain` gave."""
-        return cls(**(plain | {"warnings": tuple(plain["warnings"])}))
+        fields = {name: value for name, value in plain.items() if name != "policy"}
+        return cls(**fields | {"criterion": plain["policy"], "warnings": tuple(plain["warnings"])})
 
 
 def parse_criterion(text: str) -> Criterion:
@@ -327,8 +329,8 @@ def fit_operating_point(val: Predictions, criterion: str, *, resamples: int = 10
     val : Predictions
         A binary table, with the probabilities that the threshold will be held against: calibrated ones, where
         there is a calibration.
-    policy : str
-        See `parse_policy` and `Policy`.
+    criterion : str
+        See `parse_criterion` and `Criterion`.
     resamples, seed : int
         Of the bootstrap over groups. Each resample is fitted as the rows themselves were.
 
@@ -398,8 +400,8 @@ def _with_margin(criterion: Criterion, n: int, positive: str) -> tuple[Criterion
         held = possible
         warnings = (
             f"No threshold meets {criterion.text} on {n} independent cases of {criterion.of(positive)}: it takes "
-            f"{criterion.cases_it_takes}. The one here leaves none of them on the wrong side, and meets a {criterion.kind} "
-            f"of {criterion.value:g} with {held:.0%} confidence.",
+            f"{criterion.cases_it_takes}. The one here leaves none of them on the wrong side, and meets a "
+            f"{criterion.kind} of {criterion.value:g} with {held:.0%} confidence.",
         )
     return dataclasses.replace(criterion, value=(n - criterion.wrong_of(n)) / n, confidence=held), warnings
 
@@ -415,20 +417,22 @@ def _positive_class(table: Predictions) -> str:
 
 
 def _shortfalls(criterion: Criterion, scores: Floats, labels: Integers, threshold: float) -> tuple[str, ...]:
-    """Say where the policy is not reached, or in a way that nobody wanted."""
+    """Say where the criterion is not met, or is met in a degenerate way."""
     predicted_positive = scores >= threshold
     if scores.min() == scores.max():
         return (f"Every row has the same score, {scores[0]:.3g}: no threshold tells the classes apart.",)
     found = []
-    if criterion.kind == "specificity" and (reached := float((~predicted_positive)[labels == 0].mean())) < criterion.value:
+    if (
+        criterion.kind == "specificity"
+        and (reached := float((~predicted_positive)[labels == 0].mean())) < criterion.value
+    ):
         found.append(
             f"A specificity of {criterion.value:g} is out of reach, because rows of the other class have the score "
             f"{scores.max():g}: the nearest is {reached:.3f}."
         )
     if predicted_positive.all() or not predicted_positive.any():
-        found.append(
-            f"The policy {criterion.text} is served best by calling {'every' if predicted_positive.all() else 'no'} row positive."
-        )
+        every = "every" if predicted_positive.all() else "no"
+        found.append(f"The criterion {criterion.text} is best met by predicting {every} row positive.")
     return tuple(found)
 
 

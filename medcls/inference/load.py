@@ -56,9 +56,9 @@ class Loaded:
         What its input must have gone through.
     checkpoint : str
         The hash of its weights.
-    policies : mapping or None
-        As `evaluation.policies.Policies.to_plain` gave them; None where nothing was fitted yet.
-    stamps : tuple of str
+    decision_rules : mapping or None
+        As `DecisionRules.to_plain` gave them; None where nothing was fitted yet.
+    watermarks : tuple of str
         What every figure made with it must say.
     manifest : str
         The fingerprint of the manifest that it was trained on.

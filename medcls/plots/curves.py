@@ -91,7 +91,7 @@ def plot_roc(
     classes, positive
         As in `metrics.classification_metrics`.
     caption, stamp
-        As in `plots.confusion_matrix_figure`.
+        As in `plots.plot_confusion`.
     operating_point : MarkedThreshold, optional
         Marked with what it reaches on these rows. Only for a binary task.
     groups : sequence of str, optional
@@ -154,7 +154,7 @@ def plot_precision_recall(
     curves"). The dashed line is the prevalence, the precision of calling at random. The band is
     that of `bands.precision_band`.
 
-    Parameters and errors are those of `roc_figure`.
+    Parameters and errors are those of `plot_roc`.
     """
     against = against_the_others(labels, probabilities, classes, positive, groups)
     _check_point(operating_point, positive)
@@ -206,7 +206,7 @@ def plot_scores(
 
     Each class has its own scale, so that a rare one can be seen.
 
-    Parameters and errors are those of `roc_figure`, but for several classes, which have no one probability.
+    Parameters and errors are those of `plot_roc`, but for several classes, which have no one probability.
     """
     (one,) = against_the_others(labels, probabilities, classes, positive)
     _check_point(operating_point, positive)
@@ -253,7 +253,7 @@ def plot_reliability(
     positive : str or None
         The class whose probability it is; None where it is the confidence of several classes.
     caption, stamp
-        As in `plots.confusion_matrix_figure`.
+        As in `plots.plot_confusion`.
     curve, curve_before : CalibrationCurve, optional
         Of the probabilities whose bins are shown, and of those before the calibration, which is drawn lightly.
 
@@ -323,7 +323,7 @@ def plot_decision_curve(
     positive : str
         The class that would be treated.
     caption, stamp
-        As in `plots.confusion_matrix_figure`.
+        As in `plots.plot_confusion`.
     threshold : float, optional
         Of the operating point. Where the curve has no row there, the mark stands between its neighbours; where it
         lies beyond the curve's ends there is no mark, and the key says so.
@@ -374,7 +374,7 @@ def plot_rejection(curve: pd.DataFrame, caption: str, watermark: str | None = No
     curve : DataFrame
         Of `referral.rejection_curve`, of any length.
     caption, stamp
-        As in `plots.confusion_matrix_figure`.
+        As in `plots.plot_confusion`.
     """
     share = curve["share"].to_numpy(np.float64)
     with styled([caption], watermark) as draw:
@@ -421,7 +421,7 @@ def plot_forest(rows: pd.DataFrame, metric: str, overall: float, caption: str, w
     overall : float
         Of all rows, drawn as a vertical line; NaN draws none.
     caption, stamp
-        As in `plots.confusion_matrix_figure`.
+        As in `plots.plot_confusion`.
 
     Raises
     ------

@@ -1,6 +1,6 @@
 """Figures of a run's data, training and decisions; those of its scores are in `curves`.
 
-Every function returns a `matplotlib.figure.Figure`, see `drawing`. Each takes a `stamp` (SYNTHETIC, pooled),
+Every function returns a `matplotlib.figure.Figure`, see `drawing`. Each takes a `watermark` (SYNTHETIC, pooled),
 drawn across its top.
 """
 
@@ -33,9 +33,7 @@ SPLIT_COLOURS = {
 }
 
 
-def plot_confusion(
-    matrix: ArrayLike, classes: Sequence[str], caption: str, watermark: str | None = None
-) -> Figure:
+def plot_confusion(matrix: ArrayLike, classes: Sequence[str], caption: str, watermark: str | None = None) -> Figure:
     """Draw a confusion matrix with counts and row shares, by mlxtend.
 
     Parameters
@@ -46,7 +44,7 @@ def plot_confusion(
         Class names in the order of rows and columns.
     caption : str
         What the figure is of, as `Predictions.caption` says it.
-    stamp : str, optional
+    watermark : str, optional
         What must stand on every figure of these images.
 
     Raises
@@ -101,7 +99,7 @@ def plot_training(
 ) -> Figure:
     """Draw a training: loss, the metrics and the learning rate by epoch, with the phases behind.
 
-    The gap between training and validation loss is shaded, and `overfitting_alarm` speaks in the figure.
+    The gap between training and validation loss is shaded, and `overfitting_warning` speaks in the figure.
 
     Parameters
     ----------
@@ -116,7 +114,7 @@ def plot_training(
     best_epoch : int or None
         The chosen epoch.
     caption, stamp
-        As in `confusion_matrix_figure`.
+        As in `plot_confusion`.
 
     Raises
     ------
@@ -236,7 +234,7 @@ def overfitting_warning(history: pd.DataFrame) -> str | None:
     Parameters
     ----------
     history : DataFrame
-        As in `training_figure`.
+        As in `plot_training`.
 
     Returns
     -------
@@ -276,7 +274,7 @@ def plot_images(
     titles : sequence of str
         One an image: its class.
     caption, stamp
-        As in `confusion_matrix_figure`.
+        As in `plot_confusion`.
 
     Raises
     ------
@@ -331,7 +329,7 @@ def plot_data(
     classes : sequence of str
         Class names, in order.
     caption, stamp
-        As in `confusion_matrix_figure`.
+        As in `plot_confusion`.
 
     Raises
     ------

@@ -547,7 +547,9 @@ def updating(study: Study) -> str | None:
         said.append(f"threshold {decision_rules.operating_point.label()}")
     if not said:
         return None
-    fitted_on = {part.split for part in (decision_rules.calibration, decision_rules.operating_point) if part is not None}
+    fitted_on = {
+        part.split for part in (decision_rules.calibration, decision_rules.operating_point) if part is not None
+    }
     itself = "" if study.headline.table.split in fitted_on else f" Nothing was fitted to {study.split}."
     return f"{at_start('; '.join(said))}.{itself}"
 

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 import pandas as pd
 
 from medcls.evaluation.comparing import WORDS, judges
-from medcls.evaluation.model_comparison import ModelComparison
 from medcls.evaluation.cross_validations import Repeated
+from medcls.evaluation.model_comparison import ModelComparison
 from medcls.evaluation.thresholds import OperatingPoint
 
 HOW_TO_READ = """\
@@ -181,7 +181,9 @@ def _words(metrics: Iterable[str]) -> list[str]:
     return [WORDS[metric] for metric in metrics]
 
 
-def _metric_in_heading(table: pd.DataFrame, comparison: ModelComparison | Repeated, column: str, before: str) -> pd.DataFrame:
+def _metric_in_heading(
+    table: pd.DataFrame, comparison: ModelComparison | Repeated, column: str, before: str
+) -> pd.DataFrame:
     """The same without a column that says one thing all the way down."""
     if len(comparison.question.metrics) > 1:
         return table

@@ -19,8 +19,8 @@ from medcls.evaluation.shift import SLIGHT, class_shares, differences, in_the_la
 from medcls.evaluation.spread import too_alike
 from medcls.evaluation.subgroups import Gap, Subgroups
 from medcls.plots.plots import overfitting_warning
-from medcls.report.sources import Sources
 from medcls.report.phrases import worse_than_chance
+from medcls.report.sources import Sources
 from medcls.statistics.analytic import LEVEL, holm, wilson_limits
 from medcls.statistics.metric_table import NAMES, opening
 from medcls.statistics.metrics import FEW_CASES, UNFITTED_THRESHOLD
@@ -227,8 +227,8 @@ def _training_duplicates(headline: Assessment, sources: Sources) -> list[Limitat
     if not sources.training_duplicates:
         return []
     title = (
-        f"{sources.training_duplicates:,} of {counted(len(headline.table), 'image')} of the external set are among those "
-        "that the run learned or selected by"
+        f"{sources.training_duplicates:,} of {counted(len(headline.table), 'image')} of the external set are among "
+        "those that the run learned or selected by"
     )
     text = (
         "They have the same pixels, so the classifier may know them, and the set is not wholly another site's. Remove "
@@ -396,7 +396,7 @@ def _small(headline: Assessment) -> list[Limitation]:
         fewest = min(cases.values())
         text = (
             "Images of one group, and duplicates, count as one case. A case more or less called rightly moves a figure "
-            f"by up to {1 / fewest:.0%}. With 95% certainty the figures lie in these ranges: {stated(headline, *names)}. "
+            f"by up to {1 / fewest:.0%}. The 95% intervals: {stated(headline, *names)}. "
             f"Read the ranges, not the figures. {_more_cases(headline)}"
         )
         return [Limitation("few_cases", f"Fewer than {FEW_CASES} cases of a class: {', '.join(few)}", text, "serious")]
@@ -406,7 +406,9 @@ def _small(headline: Assessment) -> list[Limitation]:
             f"{_more_cases(headline)}"
         )
         return [
-            Limitation("wide_intervals", f"Figures that are known only roughly: {stated(headline, *wide)}", text, "mind")
+            Limitation(
+                "wide_intervals", f"Figures that are known only roughly: {stated(headline, *wide)}", text, "mind"
+            )
         ]
     return []
 

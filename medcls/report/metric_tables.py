@@ -17,10 +17,10 @@ from medcls.report.phrases import (
     Estimated,
     digits,
     estimates_of,
+    formatted,
     key_metrics,
     meaning,
     threshold_shown,
-    formatted,
 )
 from medcls.statistics.digits import of_probabilities
 from medcls.statistics.metric_table import BY_IDENTIFIER, MACRO, METRICS, majority_baseline

@@ -126,7 +126,9 @@ def estimates_of(one: Assessment, of_class: str | None = None) -> dict[str, Esti
             row = rows[metric]
             method = "" if row["method"] == "none" else str(row["method"])
             limits = float(row["low"]), float(row["high"])
-            found[metric] = Estimated(metric, value, *limits, digits(n), method, int(row["n"]), reason or str(row["note"]))
+            found[metric] = Estimated(
+                metric, value, *limits, digits(n), method, int(row["n"]), reason or str(row["note"])
+            )
         else:
             found[metric] = Estimated(metric, value, math.nan, math.nan, digits(n), "", n, reason)
     return found

@@ -38,10 +38,11 @@ from medcls.report.metric_tables import (
 )
 from medcls.report.pages.layout import day_and_time, environment, markdown_environment
 from medcls.report.pages.names import Names
-from medcls.report.pages.parts import Cell, Thumbnail, Sheet, figures_sheet, splits_sheet
-from medcls.report.sources import Drawn, Sources
+from medcls.report.pages.parts import Cell, Sheet, Thumbnail, figures_sheet, splits_sheet
 from medcls.report.phrases import (
     Notice,
+    estimates_of,
+    formatted,
     isolated,
     key_metrics,
     meaning,
@@ -49,11 +50,10 @@ from medcls.report.phrases import (
     operating_point,
     plain_words,
     threshold_shown,
-    formatted,
     unsure_target,
     worse_than_chance,
 )
-from medcls.report.phrases import figures as figures_of
+from medcls.report.sources import Drawn, Sources
 from medcls.statistics.digits import of_probabilities
 from medcls.statistics.metrics import UNFITTED_THRESHOLD, predicted_classes
 from medcls.wording import counted
@@ -288,7 +288,7 @@ def metric_sections(headline: Assessment, units: Assessment | None = None, names
 
 def keys(one: Assessment) -> list[Key]:
     """The three figures that open the report."""
-    found = figures_of(one)
+    found = estimates_of(one)
     shown = []
     for metric in key_metrics(one):
         estimate, of = found[metric], meaning(metric, one)

@@ -50,7 +50,7 @@ def draw(
     ----------
     one : Assessment
     folder : Path
-    stamp : str or None
+    watermark : str or None
         What must stand on every figure of these images.
     seed : int
         Of the bands.

@@ -47,7 +47,7 @@ class Sources:
         What was typed.
     purpose : str or None
         What the classifier is for, in the user's own words.
-    stamps : tuple of str
+    watermarks : tuple of str
         What every page made from these images must say (synthetic, pooled).
     config, audit, weights, environment : mapping or None
         The files `config.yaml`, `audit.json`, `weights.json`, `environment.json`.
@@ -67,7 +67,7 @@ class Sources:
         Figures of the training, made when it ended.
     readings : Readings or None
         How often these test images have been evaluated.
-    training_copies : int or None
+    training_duplicates : int or None
         How many of an external set's images are also among the run's own.
     picture : callable, or None
         From a path of the predictions to a small picture of it.

@@ -38,7 +38,7 @@ class Reached:
 
     Parameters
     ----------
-    hits : int
+    tp : int
         Cases called.
     calls : int
         Rows called.

@@ -183,7 +183,7 @@ class Counts:
     ----------
     cases : float64 array (r, m)
         With exactly this score; 0 in the part after the last case.
-    hits, alarms : float64 array (r, m)
+    tp, fp : float64 array (r, m)
         Cases and others with at least this score.
     tied : float64 array (r, t)
         Weights of the others that have the score of a case.

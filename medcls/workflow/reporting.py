@@ -27,19 +27,20 @@ from medcls.fitting import named_functions
 from medcls.inference.load import Loaded
 from medcls.preprocessing import Decoding
 from medcls.report.checklists import claim_2024, tripod_ai
-from medcls.report.run_plots import Plot, draw
 from medcls.report.limitations import LEAK, Rule, limitations
 from medcls.report.pages.parts import Thumbnail
-from medcls.report.report import numbers, report, without_names
-from medcls.report.sources import Drawn, Sources
 from medcls.report.phrases import missed_target, worse_than_chance
+from medcls.report.report import numbers, report, without_names
+from medcls.report.run_plots import Plot, draw
+from medcls.report.sources import Drawn, Sources
 from medcls.runs.registry import Readings
 from medcls.runs.run_folder import RunFolder, read_json
 from medcls.statistics.metric_table import MACRO, METRICS
 from medcls.statistics.metrics import classification_metrics, predicted_classes
 from medcls.statistics.sample_size import HALF_WIDTH, check_half_width
 from medcls.wording import counted
-from medcls.workflow import training_plots as training_plots, terminal
+from medcls.workflow import terminal
+from medcls.workflow import training_plots as training_plots
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +55,7 @@ class ReportSettings:
     Parameters
     ----------
     operating_point, calibrate, coverage
-        As of `policies.fit_policies`.
+        As of `decision_rules.fit_decision_rules`.
     aggregate : str or None
         As of `predictions.aggregate`.
     bands : mapping of str to Bands or None
@@ -197,7 +198,7 @@ def fit(table: Predictions, options: ReportSettings) -> Fitted:
     Raises
     ------
     MedclsError
-        As `fit_policies`.
+        As `fit_decision_rules`.
     """
     fitted = fit_quietly(table, options)
     for warning in fitted.images.warnings:
@@ -485,14 +486,16 @@ def show_effect(exact: Predictions, other: Predictions, decision_rules: Decision
     ----------
     exact, other : Predictions
         Of the same images in the same order.
-    policies : Policies
+    decision_rules : DecisionRules
         What both are judged with.
     how : str
         What the other arithmetic is called.
     """
     tables = [decision_rules.calibrate(table) for table in (exact, other)]
     figures = [
-        classification_metrics(one.labels(), one.probabilities(), one.classes, one.positive, decision_rules.threshold).values
+        classification_metrics(
+            one.labels(), one.probabilities(), one.classes, one.positive, decision_rules.threshold
+        ).values
         for one in tables
     ]
     names = [name for name in SHOWN if name in figures[0]]

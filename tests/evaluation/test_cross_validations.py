@@ -7,8 +7,8 @@ from refusals import refused
 from scipy.stats import norm, ttest_1samp
 from sklearn.metrics import roc_auc_score
 
-from medcls.evaluation.model_comparison import Question
 from medcls.evaluation.cross_validations import CrossValidation, Fold, compare_cross_validations, corrected_t
+from medcls.evaluation.model_comparison import Question
 from medcls.evaluation.predictions import Predictions
 from medcls.report.comparison_text import folds_table, markdown, tables
 
@@ -76,10 +76,10 @@ def test_several_seeds_and_metrics():
     a, b = (cross_validation(name, 1.5, (0, 1, 2), noise=k) for k, name in enumerate("ab"))
     question = Question(("auroc", "brier", "sensitivity", "net_benefit"), threshold_probability=0.2, margin=0.1)
     found = compare_cross_validations([a, b], question)
-    assert found.pairs["freedom"].eq(14).all() and len(found.figures) == 2 * 15 * 4
+    assert found.pairs["freedom"].eq(14).all() and len(found.estimates) == 2 * 15 * 4
     fold = a.folds[3]
     called, case = fold.table.probabilities()[:, 1] >= 0.4, fold.table.labels() == 1
-    row = found.figures.query("name == 'a' and metric == 'sensitivity' and seed == 0 and fold == '3'").iloc[0]
+    row = found.estimates.query("name == 'a' and metric == 'sensitivity' and seed == 0 and fold == '3'").iloc[0]
     assert row["estimate"] == pytest.approx(called[case].mean())  # at the fold's own operating point
     assert found.pairs["sentence"].str.contains("Holm.* 4 ").all()
     assert len(found.conclusions) == 8 and "margin 0.1" in found.conclusions[4]

@@ -71,7 +71,7 @@ def test_no_threshold_serves_the_policy_better(policy, n, seed, decimals, positi
     tp, fp, _, _ = counts(scores, labels, point.threshold)
     assert (tp, fp) == brute_force(policy, scores, labels)
     assert (point.n, point.positives, point.positive_class) == (n, labels.sum(), positive)
-    assert point.groups == n and point.policy == policy
+    assert point.groups == n and point.criterion == policy
 
 
 @pytest.mark.parametrize("policy", FITTED)

@@ -4,7 +4,19 @@ import re
 
 import numpy as np
 import pytest
-from made_study import BINARY, EMPTY, FOUR, assessment, audit, config, finding, decision_rules, predictions, sources, study
+from made_study import (
+    BINARY,
+    EMPTY,
+    FOUR,
+    assessment,
+    audit,
+    config,
+    decision_rules,
+    finding,
+    predictions,
+    sources,
+    study,
+)
 
 from medcls.evaluation.decision_rules import fit_decision_rules, not_fitted
 from medcls.evaluation.predictions import TOOK_PART, Predictions
@@ -321,7 +333,9 @@ def test_warnings_of_the_audit_are_among_the_quality_checks():
 
 
 def test_images_of_another_site_have_a_source_of_their_own():
-    told = answers(claim_2024, assessment(predictions("external", seed=2), decision_rules()), (), sources(training_duplicates=2))
+    told = answers(
+        claim_2024, assessment(predictions("external", seed=2), decision_rules()), (), sources(training_duplicates=2)
+    )
     assert "external set" in told["7"]
     assert told["32"] is None
     assert "2 images" in told["33"]

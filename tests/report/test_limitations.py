@@ -10,23 +10,23 @@ from made_study import (
     assessment,
     audit,
     config,
+    decision_rules,
     finding,
     history,
-    decision_rules,
     predictions,
     sources,
     study,
 )
 
-from medcls.evaluation.estimates import Estimate
 from medcls.evaluation.decision_rules import fit_decision_rules, not_fitted
+from medcls.evaluation.estimates import Estimate
 from medcls.evaluation.predictions import FITTED_TWICE, TOOK_PART, Predictions
 from medcls.evaluation.shift import Difference, differences
 from medcls.evaluation.thresholds import chosen_beforehand
 from medcls.report.limitations import Limitation, limitations
+from medcls.report.phrases import operating_point, plain_words
 from medcls.report.report import notices
 from medcls.report.sources import Sources
-from medcls.report.phrases import operating_point, plain_words
 from medcls.runs.registry import Readings
 
 ALWAYS = "one_training"
@@ -252,7 +252,9 @@ def test_cases_are_those_who_are_ill():
 
 def test_a_predictive_value_that_nobody_can_tell_is_not_nan():
     table = predictions(seed=1)
-    nobody = assessment(table, dataclasses.replace(decision_rules(), operating_point=chosen_beforehand(table, "fixed=1")))
+    nobody = assessment(
+        table, dataclasses.replace(decision_rules(), operating_point=chosen_beforehand(table, "fixed=1"))
+    )
     listed = found(dataclasses.replace(nobody, deployment=None))
     said = the_one(listed, "prevalence_of_the_sample", "PPV undefined", "NPV 0.7", "'ill'")
     assert "nan" not in said.title

@@ -16,8 +16,8 @@ from refusals import refused
 
 from medcls.evaluation.assessment import Assessment, assess
 from medcls.evaluation.calibration import calibration_line, scores_and_events
-from medcls.evaluation.folds import over_folds
 from medcls.evaluation.decision_rules import DecisionRules, fit_decision_rules, not_fitted
+from medcls.evaluation.folds import over_folds
 from medcls.evaluation.predictions import TOOK_PART, Predictions, aggregate, from_logits, read_csv
 from medcls.evaluation.thresholds import NOT_FITTED
 from medcls.report.checklists import Item
@@ -32,10 +32,10 @@ from medcls.report.metric_tables import (
     sets_sheet,
 )
 from medcls.report.pages.names import Names
-from medcls.report.pages.parts import Picture
+from medcls.report.pages.parts import Thumbnail
+from medcls.report.phrases import estimates_of, formatted, isolated, operating_point, plain_words
 from medcls.report.report import LOOKED_AT, keys, look_at, metric_sections, notices, report
 from medcls.report.sources import Drawn, Sources
-from medcls.report.phrases import figures, isolated, operating_point, plain_words, told
 from medcls.runs.registry import Readings
 from medcls.statistics.intervals import MACRO
 
@@ -129,7 +129,7 @@ def sources(tmp_path) -> Sources:
         best_epoch=1,
         readings=Readings("key", "test", 120, 3, 3, 2, "2026-01-01", "2026-03-01"),
         training_duplicates=2,
-        picture=lambda path: Picture("data:image/jpeg;base64,AAAA", 16, 12),
+        picture=lambda path: Thumbnail("data:image/jpeg;base64,AAAA", 16, 12),
     )
 
 
@@ -367,10 +367,10 @@ def test_p33_checkpoints_are_not_mixed(headline):
 def test_p52_few_images_have_few_digits_and_a_warning():
     few = predictions(n=40)
     one = assess(few, not_fitted(few), resamples=100)
-    assert all(re.fullmatch(r"\d\.\d\d", figures(one)[name].estimate) for name in ("auroc", "accuracy", "brier"))
+    assert all(re.fullmatch(r"\d\.\d\d", estimates_of(one)[name].estimate) for name in ("auroc", "accuracy", "brier"))
     assert one.metrics.few_cases_note(BINARY) in read(metric_sections(one)).text
     many = assess(predictions(), not_fitted(predictions()), resamples=100)
-    assert re.fullmatch(r"0\.\d{3} \(0\.\d{3} to 0\.\d{3}\)", figures(many)["auroc"].both)
+    assert re.fullmatch(r"0\.\d{3} \(0\.\d{3} to 0\.\d{3}\)", estimates_of(many)["auroc"].both)
     assert many.metrics.few_cases_note(BINARY) is None
 
 
@@ -389,7 +389,7 @@ def test_p52_few_images_have_few_digits_and_a_warning():
     ],
 )
 def test_figures_are_rounded_without_lying(metric, value, text):
-    assert told(metric, value, 3) == text
+    assert formatted(metric, value, 3) == text
 
 
 @pytest.mark.wording
@@ -436,7 +436,9 @@ def test_calibration_before_and_after(headline):
     assert sheet.rows[0][0].text == "Slope" and sheet.rows[0][2].note.startswith(f"{low}\xa0to")
     line = calibration_line(*scores_and_events(headline.table))
     assert rows["Slope"][1] == f"{line.slope:.3f}"
-    assert float(rows["Slope"][0]) == pytest.approx(line.slope / headline.decision_rules.calibration.temperature, abs=6e-4)
+    assert float(rows["Slope"][0]) == pytest.approx(
+        line.slope / headline.decision_rules.calibration.temperature, abs=6e-4
+    )
     as_it_is = assess(predictions(), not_fitted(predictions()), resamples=100)
     assert len(calibration_sheet(as_it_is).columns) == 2
 
@@ -500,7 +502,7 @@ def test_with_several_classes_the_called_one_says_how_sure(several):
 
 
 def test_a_picture_that_cannot_be_shown_says_why(headline, sources):
-    broken = dataclasses.replace(sources, picture=lambda path: Picture(reason="damaged"))
+    broken = dataclasses.replace(sources, picture=lambda path: Thumbnail(reason="damaged"))
     assert "damaged" in read(told_of(headline, sources=broken)[0]).text
 
 

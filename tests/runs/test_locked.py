@@ -24,7 +24,7 @@ def _fresh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def manifest_of(contents: list[str], root: str = "root") -> Manifest:
     rows = pd.DataFrame({"path": [f"{content}.png" for content in contents], "content": contents})
-    rows = rows.assign(label=["ab"[k % 2] for k in range(len(rows))], group="", split="", given_split="", watermark="")
+    rows = rows.assign(label=["ab"[k % 2] for k in range(len(rows))], group="", split="", given_split="", stamp="")
     return Manifest(Path(root), ("a", "b"), rows.sort_values("path", ignore_index=True), "a")
 
 

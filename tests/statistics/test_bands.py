@@ -50,7 +50,7 @@ def test_counts_are_those_of_the_roc_curve():
 def test_a_row_at_the_threshold_is_called():
     one = one_class([0, 0, 1, 1], [0.1, 0.5, 0.5, 0.9])
     reached = one.at(0.5)
-    assert (reached.hits, reached.calls, reached.cases, reached.others) == (2, 3, 2, 2)
+    assert (reached.tp, reached.calls, reached.cases, reached.others) == (2, 3, 2, 2)
     assert (reached.sensitivity, reached.specificity) == (1.0, 0.5)
     assert reached.precision == pytest.approx(2 / 3)
     assert np.isnan(one.at(0.95).precision), "nothing is called"

@@ -142,7 +142,7 @@ def assemble(
         rows = group_by_patient(root, rows, is_dicom, asked_otherwise=bool(rows["group"].any()))
     if dicom_columns:
         rows = rows.assign(**header_columns(root, rows["path"].tolist(), is_dicom))
-    rows = rows.assign(split="", content=facts["content"].to_numpy(), watermark="".join(watermarks))
+    rows = rows.assign(split="", content=facts["content"].to_numpy(), stamp="".join(watermarks))
     if strict:
         if conflicts := label_conflicts(rows):
             facts = looked_at_again(root, facts, conflicts, frame=frame, remember=remember)

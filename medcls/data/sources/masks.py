@@ -207,7 +207,7 @@ def refuse_classes_of_masks(root: Path, rows: pd.DataFrame, *, frame: int, remem
     rows : DataFrame
         With `path` and `label`, as the folders have them.
     frame, remember
-        As of `survey.survey`.
+        As of `scan.scan_images`.
 
     Raises
     ------

@@ -14,7 +14,7 @@ the two classes overlap in it: that, and faint lesions, keep the task from being
 fat, small cysts and shadows stand in pictures of every class. Gain and contrast are set last, to a
 mean and a deviation drawn without regard to the class, so that brightness tells nothing.
 
-Nothing measured on phantoms says anything about patients: the marker file and `PHANTOM_STAMP` say so.
+Nothing measured on phantoms says anything about patients: the marker file and `PHANTOM_WATERMARK` say so.
 """
 
 import dataclasses

@@ -139,9 +139,9 @@ def looked_at_again(
     Parameters
     ----------
     root, frame, remember
-        As of `survey`.
+        As of `scan_images`.
     facts : DataFrame
-        As `survey` gave them.
+        As `scan_images` gave them.
     paths : sequence of str
         Which of them.
 

@@ -62,12 +62,13 @@ def lock_test(rows: pd.DataFrame, manifest: str | Path, units: np.ndarray) -> li
     rows.loc[back, "split"] = "test"
     grouped_with_test = np.isin(units, units[back]) & (rows["split"] != "test").to_numpy()
     rows.loc[grouped_with_test, "split"] = "left_out"
-    notes = [f"test is what was test in {path}: {len(here)} of its {len(locked)} pictures (data.locked_test)"]
+    notes = [f"test is what was test in {path}: {len(here)} of its {len(locked)} images (data.locked_test)"]
     if gone := len(locked) - len(here):
-        notes.append(f"{gone} of the locked test's {len(locked)} pictures are not among the images any more")
+        notes.append(f"{gone} of the locked test's {len(locked)} images are no longer in the data")
     if grouped_with_test.any():
         notes.append(
-            f"{int(grouped_with_test.sum())} image(s) of the same groups as the locked test's, or copies of them, are left out: "
+            f"{int(grouped_with_test.sum())} image(s) of the same groups as the locked test's, or copies of them, "
+            "are left out: "
             f"{enumerated(rows.loc[grouped_with_test, 'path'].tolist())}"
         )
     return notes
@@ -95,8 +96,8 @@ def leave_out_duplicates(rows: pd.DataFrame, copies: str, near: np.ndarray | Non
             found = _found(rows, rows["content"], duplicates, keeper, "pixel-identical to")
             if copies == "error":
                 raise MedclsError(
-                    f"{found}, such as {rows.loc[duplicates, 'path'].iloc[0]}. With data.copies=drop_from_train they are "
-                    "left out of training.",
+                    f"{found}, such as {rows.loc[duplicates, 'path'].iloc[0]}. With data.copies=drop_from_train they "
+                    "are left out of training.",
                     kind="duplicates_across_splits",
                 )
             rows.loc[duplicates, "split"] = "left_out"

@@ -59,7 +59,7 @@ def near_pairs(facts: pd.DataFrame) -> pd.DataFrame:
     Parameters
     ----------
     facts : DataFrame
-        Indexed by path, with the columns `content`, `contrast`, `phash`, `dhash` and `detail`: see `survey`.
+        Indexed by path, with the columns `content`, `contrast`, `phash`, `dhash` and `detail`: see `scan_images`.
 
     Returns
     -------

@@ -250,7 +250,7 @@ def test_rows_say_their_stamp_outside_the_fingerprint(folder):
     assert tuple(manifest.rows.columns) == COLUMNS
     assert manifest.rows["stamp"].eq("").all()
     assert manifest.to_csv().startswith("path,label,group,split,given_split,content,stamp\n")
-    other = manifest.with_rows(manifest.rows.assign(watermark="SYNTHETIC"))
+    other = manifest.with_rows(manifest.rows.assign(stamp="SYNTHETIC"))
     assert other.fingerprint() == manifest.fingerprint()
 
 

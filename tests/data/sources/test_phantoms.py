@@ -21,7 +21,14 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from medcls.data.sources import phantoms
-from medcls.data.sources.phantoms import GROUP_PATTERN, MARKER_NAME, PHANTOM_WATERMARK, ensure_phantoms, read_marker, verify
+from medcls.data.sources.phantoms import (
+    GROUP_PATTERN,
+    MARKER_NAME,
+    PHANTOM_WATERMARK,
+    ensure_phantoms,
+    read_marker,
+    verify,
+)
 
 
 def digests(root: Path) -> dict[str, str]:

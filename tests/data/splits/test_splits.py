@@ -545,7 +545,7 @@ def test_p17_what_was_kept_together_is_named_and_counted_once():
     assert (together(result.rows) == together(manifest.rows, np.array(alike))).all()
     apart = split(manifest).rows["kept_together"]
     assert apart[apart != ""].index.tolist() == [2, 3]
-    uncut = with_kept_together(manifest, near_copies=True).rows
+    uncut = with_kept_together(manifest, near_duplicates=True).rows
     assert uncut["kept_together"].tolist() == named.tolist()
     assert split(split(manifest), seed=1).rows.equals(split(manifest, seed=1).rows)
 

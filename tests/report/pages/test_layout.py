@@ -11,7 +11,7 @@ import pytest
 from medcls.report.pages import layout
 from medcls.report.pages.layout import day_and_time, environment, mark_settings
 from medcls.report.pages.names import Names
-from medcls.report.pages.parts import Cell, Picture, Sheet, figures_sheet, splits_sheet
+from medcls.report.pages.parts import Cell, Sheet, Thumbnail, figures_sheet, splits_sheet
 
 STYLE = (Path(layout.__file__).parent / "style.css").read_text(encoding="utf-8")
 
@@ -82,9 +82,9 @@ def test_a_cut_table_says_what_is_left():
 
 
 def test_a_picture_that_cannot_be_shown_says_why():
-    text = made("{{ picture(one, name) }}", one=Picture(reason="<empty>"), name='a"b')
+    text = made("{{ picture(one, name) }}", one=Thumbnail(reason="<empty>"), name='a"b')
     assert "&lt;empty&gt;" in text and "<img" not in text
-    assert 'alt="a&#34;b"' in made("{{ picture(one, name) }}", one=Picture("data:,", 3, 4), name='a"b')
+    assert 'alt="a&#34;b"' in made("{{ picture(one, name) }}", one=Thumbnail("data:,", 3, 4), name='a"b')
 
 
 def test_splits_side_by_side():

@@ -15,8 +15,8 @@ from medcls.evaluation.calibration import Calibration
 from medcls.evaluation.decision_rules import DecisionRules
 from medcls.evaluation.thresholds import OperatingPoint, fit_operating_point, parse_criterion
 from medcls.report.pages.names import Names
-from medcls.report.report import look_at, metric_sections, notices
 from medcls.report.phrases import BY_CHANCE, missed_target, operating_point, unsure_target, worse_than_chance
+from medcls.report.report import look_at, metric_sections, notices
 from medcls.statistics.intervals import intervals
 from medcls.statistics.metrics import classification_metrics
 from medcls.workflow import reporting, terminal
@@ -130,7 +130,9 @@ def test_probabilities_near_each_other_are_told_apart_and_a_temperature_at_its_b
     flat = dataclasses.replace(flat, rows=flat.rows.drop(columns=["logit_other", "logit_ill"]))
     point = OperatingPoint("youden", 0.499962, "ill", "val", n=200, decimals=6)
     one = assess(flat, DecisionRules(None, point, None, {}), resamples=2)
-    sections = read(metric_sections(dataclasses.replace(one, decision_rules=DecisionRules(calibration, point, None, {})))).text
+    sections = read(
+        metric_sections(dataclasses.replace(one, decision_rules=DecisionRules(calibration, point, None, {})))
+    ).text
     assert "0.499962" in operating_point(one) and "At 0.499962" in sections
     assert "0.1 to 100" in sections, "the temperature is at the end of the range searched"
     assert re.search(r"0\.49\d{4} to 0\.[45]\d{5}", sections), "the bins of the reliability table"

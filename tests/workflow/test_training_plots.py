@@ -27,7 +27,7 @@ def shown(folder, monkeypatch):
         asked.update(images=images, titles=titles, caption=caption, watermark=watermark)
         return real(images, titles, caption, watermark)
 
-    monkeypatch.setattr(plots, "images_figure", spy)
+    monkeypatch.setattr(plots, "plot_images", spy)
 
     def draw(policy: str) -> dict:
         preprocessing = Preprocessing(size=32, mean=(0.5,) * 3, std=(0.5,) * 3, resize=policy)
@@ -86,7 +86,7 @@ def test_classes_called_as_the_table_calls_its_columns_are_counted(folder, monke
         asked["counts"] = counts
         return real(counts, *rest)
 
-    monkeypatch.setattr(plots, "data_figure", spy)
+    monkeypatch.setattr(plots, "plot_data", spy)
     preprocessing = Preprocessing(size=32, mean=(0.5,) * 3, std=(0.5,) * 3)
     pictures.of_data(ImageDataModule(manifest, preprocessing, augmentation=None))
     assert asked["counts"].sum().to_dict() == {"groups": 12, "images": 15, "split": 20}
