@@ -228,6 +228,12 @@ def _build_networks(chosen: Sequence[DictConfig], manifest: Manifest) -> Probed:
                 "they see the same images. Add model.network.in_chans=3 or =1.",
                 kind="channels_do_not_fit",
             )
+        if first.standardise or its.standardise:
+            raise MedclsError(
+                "model.preprocessing.standardise=true brings each image to a scaling of its own, from which no other "
+                "network's follows: leave it out beside several models.",
+                kind="conflicting_settings",
+            )
         factors, offsets = _from_one_scaling_to_another(first, its)
         scaling["factors"].append(factors)
         scaling["offsets"].append(offsets)

@@ -65,6 +65,8 @@ class Account:
         The package, or the repository of timm's hub, that published weights came from; None of any other source.
     licence
         Of published weights, as their publisher states it; None where it states none.
+    frozen_at_random
+        Tensors that were never loaded and are frozen all the same, because it was asked for.
     """
 
     source: str | None
@@ -77,6 +79,7 @@ class Account:
     notes: tuple[str, ...] = ()
     origin: str | None = None
     licence: str | None = None
+    frozen_at_random: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         """For example `310/312 tensors loaded, last layer re-initialised (2)`."""
@@ -110,6 +113,7 @@ class Account:
             "reinitialised": {reason: list(names) for reason, names in self.reinitialised.items()},
             "left_out": {reason: list(names) for reason, names in self.left_out.items()},
             "left_over": [],
+            "frozen_at_random": list(self.frozen_at_random),
             "notes": list(self.notes),
         }
 
@@ -254,7 +258,7 @@ def joined(accounts: Sequence[Account], network: nn.Module) -> Account:
     )
 
 
-def refuse_frozen_unloaded(account: Account, frozen: Iterable[str]) -> None:
+def check_frozen(account: Account, frozen: Iterable[str], *, allow_random: bool = False) -> Account:
     """Stop where a tensor that a phase freezes was never loaded: it would stay random for that long.
 
     Parameters
@@ -263,21 +267,37 @@ def refuse_frozen_unloaded(account: Account, frozen: Iterable[str]) -> None:
         Of the weights loaded.
     frozen
         Dotted names of the tensors frozen in the first phase, or in any.
+    allow_random
+        Freeze them all the same, and keep in the account that this was done.
+
+    Returns
+    -------
+    Account
+        The same, or with `frozen_at_random`.
 
     Raises
     ------
     MedclsError
-        Naming some of them, and the two settings that mend it.
+        Naming some of them, and the settings that mend it.
     """
     loaded = set(account.loaded)
     unloaded = [name for name in frozen if name not in loaded]
-    if unloaded:
+    if unloaded and not allow_random:
         raise MedclsError(
             f"{len(unloaded)} frozen tensors were never loaded and would stay random: {_some(unloaded)}. "
             f"Weights: {account}. Give weights that have them (model.weights=default, =/path/to/file or "
-            "=/path/to/run), or do not freeze them (schedule=none).",
+            "=/path/to/run), or do not freeze them (schedule=none). To repeat a published protocol without its "
+            "weights, freeze_random_weights=true; the report then says so.",
             kind="frozen_at_random",
         )
+    if unloaded:
+        log.warning(
+            "freeze_random_weights: %d of %d tensors are frozen as they were drawn at random (%s): what they compute "
+            "was learned from nothing.",
+            len(unloaded), len(account.names), _some(unloaded),
+            extra={"rule": "frozen_at_random"},
+        )  # fmt: skip
+    return dataclasses.replace(account, frozen_at_random=tuple(unloaded))
 
 
 def from_torchvision(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -538,6 +558,13 @@ def _scaling(preprocessing: Preprocessing) -> tuple[Tensor, Tensor]:
 
 
 def _warn_of_other_scaling(expected: Preprocessing | None, given: Preprocessing | None, notes: list[str]) -> None:
+    if expected is not None and given is not None and expected.standardise != given.standardise:
+        ways = {True: "each image standardised by itself", False: "fixed mean and deviation for all images"}
+        notes.append(
+            f"they were trained with {ways[expected.standardise]}, but model.preprocessing.standardise="
+            f"{str(given.standardise).lower()}: {ways[given.standardise]}"
+        )
+        return
     if expected is None or given is None or expected.channels != given.channels:
         return
     pairs = zip(_scaling(expected), _scaling(given), strict=True)
@@ -580,6 +607,8 @@ def _fold_into_grey(
             (colour_factor, colour_constant), (factor, constant) = _scaling(colour), _scaling(grey)
             ratio = (colour_factor / factor).view(1, 3, 1, 1)
             rest = colour_constant.view(1, 3, 1, 1) - constant * ratio
+            if colour.standardise or grey.standardise:  # no constants to fold in: what is standardised is as it is
+                ratio, rest = torch.ones_like(ratio), torch.zeros_like(rest)
             if isinstance(module, GreyConv2d):
                 state[f"{name}.offset"] = (weight * rest).sum(1, keepdim=True).to(module.offset.dtype)
             elif rest.abs().max() > 1e-6:

@@ -82,6 +82,19 @@ def test_a_grey_mean_of_ones_own_is_kept(caplog):
     assert rules(caplog) == []
 
 
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_each_can_have_images_standardised_by_themselves(file, caplog):
+    """The chest X-ray tutorial's input: one grey channel of 300 pixels, standardised within the model."""
+    caplog.set_level(logging.INFO, "medcls")
+    cfg = model(file, in_chans=1)
+    assert cfg.preprocessing.standardise is False
+    cfg.preprocessing.standardise = True
+    of_data = {"image_size": 300, "resize": None, "bits": None, "window": None, "frame": None}
+    given = choose_preprocessing(OmegaConf.create({"model": cfg, "data": of_data}))
+    assert given.standardise and (given.size, given.mean, given.std) == ((300, 300), (0.0,), (1.0,))
+    assert rules(caplog) == []
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [f.stem for f in FILES])
 def test_one_grey_channel_trains_to_the_report(name, folder, tmp_path):
