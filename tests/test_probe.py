@@ -181,6 +181,13 @@ def test_a_probe_without_a_test_has_no_split_to_evaluate(made, capsys):
     assert "out_of_fold.csv" in capsys.readouterr().err
 
 
+def test_its_training_images_are_judged_in_a_folder_of_their_own(made, tmp_path):
+    before = (made / "run_one" / "report.html").read_bytes()
+    run_main(evaluate.main, f"run={made}/run_one", "split=train", "resamples=100", f"hydra.run.dir={tmp_path}/out")
+    assert (tmp_path / "out" / "report.html").is_file()
+    assert (made / "run_one" / "report.html").read_bytes() == before
+
+
 def test_probes_are_compared_out_of_fold(made, tmp_path):
     group = "data.group_pattern='(p[0-9]+)_'"
     run_probe("one", made, group, "seed=1", f"hydra.run.dir={tmp_path}/other")

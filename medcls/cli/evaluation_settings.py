@@ -116,9 +116,9 @@ def check_split(split: str, opened: OpenedRun) -> None:
     there = [name for name in ("test", "held_out", "val", "calibration", "train") if name in opened.splits]
     if split not in there and there == ["train"]:
         raise MedclsError(
-            f"split={split}: {opened.folder.path} is a probe that judged all its images out of fold, and its checkpoint "
-            "has seen them all. Evaluate other images (data.root=/other/site), or its predictions as they are: "
-            f"predictions={opened.folder.predictions / 'out_of_fold.csv'}",
+            f"split={split}: {opened.folder.path} is a probe that judged all its images out of fold, and its "
+            "checkpoint has seen them all. Evaluate other images (data.root=/other/site), or its predictions as they "
+            f"are: predictions={opened.folder.predictions / 'out_of_fold.csv'}",
             kind="unknown_split",
         )
     if split not in there:
