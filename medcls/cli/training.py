@@ -53,9 +53,8 @@ def seed(value: int) -> None:
 def read_images(cfg: DictConfig, settings: Mapping[str, Any]) -> tuple[Manifest, Manifest]:
     """The images as they are, and the same, each in one split; what was done to them is said."""
     from medcls.data.sources.saved import as_begun
-    from medcls.data.splits.split import split, split_table
+    from medcls.data.splits.split import split
     from medcls.models.weights import read_state
-    from medcls.workflow import terminal
 
     whole = read_source(cfg, strict=True)
     if cfg.resume:
@@ -65,6 +64,15 @@ def read_images(cfg: DictConfig, settings: Mapping[str, Any]) -> tuple[Manifest,
     manifest = split(whole, **settings)
     if cfg.resume:
         manifest = as_begun(manifest, Path(cfg.resume).expanduser() / "manifest.csv")
+    say_splits(manifest)
+    return whole, manifest
+
+
+def say_splits(manifest: Manifest) -> None:
+    """Say what was done to the images, and how many of each class each split has."""
+    from medcls.data.splits.split import split_table
+    from medcls.workflow import terminal
+
     for line in (*manifest.watermarks, *manifest.notes):
         log.warning(line)
     table = split_table(manifest)
@@ -82,7 +90,6 @@ def read_images(cfg: DictConfig, settings: Mapping[str, Any]) -> tuple[Manifest,
         counts, shares = table.pop(f"{name}: images"), table.pop(f"{name}: share")
         table[f"{name} (share)"] = [f"{n} ({share:.2f})" for n, share in zip(counts, shares, strict=True)]
     terminal.show_table(table, "Images by split")
-    return whole, manifest
 
 
 def choose_preprocessing(cfg: DictConfig) -> Preprocessing:
@@ -102,7 +109,7 @@ def choose_preprocessing(cfg: DictConfig) -> Preprocessing:
     averaged = channels == 1 and (preprocessing.channels == 3 or cfg.model.preprocessing.get("in_chans") == 1)
     if channels == 1 and preprocessing.channels == 3:
         preprocessing = preprocessing.grey()
-    if averaged:
+    if averaged and not preprocessing.standardise:
         log.info(
             "one grey channel: mean %g and deviation %g, the averages over the three colours",
             preprocessing.mean[0],
@@ -176,7 +183,7 @@ def make_classifier(
     """
     from medcls.learning.classifier import Classifier
     from medcls.learning.freezing import FreezeSchedule
-    from medcls.models.weights import load_weights, refuse_frozen_unloaded
+    from medcls.models.weights import check_frozen, load_weights
     from medcls.models.zoo import head_name, replace_head, start_small
     from medcls.statistics.metric_table import BETTER
 
@@ -207,7 +214,8 @@ def make_classifier(
     if not cfg.resume:
         log.warning("weights: %s", account)
         reached = range(freezing.phase_at(cfg.trainer.max_epochs - 1) + 1)
-        refuse_frozen_unloaded(account, set().union(*(freezing.frozen(network, phase) for phase in reached)))
+        frozen = sorted(set().union(*(freezing.frozen(network, phase) for phase in reached)))
+        account = check_frozen(account, frozen, allow_random=cfg.freeze_random_weights)
     classifier = Classifier(
         network,
         classes,

@@ -125,10 +125,15 @@ def preprocessing(study: Study) -> str | None:
     channels = "grey" if len(used["mean"]) == 1 else "RGB"
     window = used["window"] if isinstance(used["window"], str | None) else "{:g} to {:g}".format(*used["window"])
     bits = f"{used['bits']} bits" + (f", window {window}" if window else "")
+    scaled = (
+        f"scaled to {_listed(used['range'])}, less the mean {_listed(used['mean'])}, divided by the standard deviation "
+        f"{_listed(used['std'])}. The same for every image."
+    )
+    if used.get("standardise"):  # runs of earlier versions do not say it
+        scaled = "less the image's own mean, divided by its own standard deviation."
     return (
         f"Decoded to {channels} of {bits}; resized to {height} x {width} pixels "
-        f"({used['resize']}, {used['interpolation']}); scaled to {_listed(used['range'])}, less the mean "
-        f"{_listed(used['mean'])}, divided by the standard deviation {_listed(used['std'])}. The same for every image."
+        f"({used['resize']}, {used['interpolation']}); {scaled}"
     )
 
 
@@ -204,6 +209,11 @@ def partitions(study: Study) -> str | None:
         how = "Cut at random"
     folds = study.setting("data.folds")
     of_folds = f" These are the parts of fold {study.setting('data.fold')} (from 0) of {folds}." if folds else ""
+    if (probe := study.sources.probe) is not None:
+        of_folds, how = (
+            f" Train is judged in {probe['folds']} folds.",
+            f"{how if given else 'Folds were cut at random'}",
+        )
     known = _groups_known(study)
     sizes = "; ".join(_size(part, groups=known) for part in _parts(study)) + ("" if known else "; patients not known")
     return (
@@ -254,20 +264,28 @@ def initialisation(study: Study) -> str | None:
     weights = study.sources.weights
     if weights is None:
         return None
+    frozen = weights.get("frozen_at_random")
+    kept = f" {len(frozen):,} of these were frozen at random." if frozen else ""
     if weights["source"] is None:
         seed = study.setting("seed")
-        return f"At random: all {weights['tensors']:,} tensors{'' if seed is None else f' (seed {seed})'}."
-    origin = "the weights published for this network" if weights["source"] == "default" else "a file of weights"
+        return f"At random: all {weights['tensors']:,} tensors{'' if seed is None else f' (seed {seed})'}.{kept}"
+    of_library = set(weights["source"].split(", ")) == {"default"}
+    origin = "the weights published for this network" if of_library else "a file of weights"
+    # Runs of earlier versions wrote down neither.
+    stated = [weights.get("origin"), f"licence {weights['licence']}" if weights.get("licence") else None]
+    origin += f" ({', '.join(filter(None, stated))})" if any(stated) else ""
     checked = f", SHA-256 {weights['sha256']}" if weights["sha256"] else ""
     afresh = ", ".join(f"{reason} ({len(names)})" for reason, names in weights["reinitialised"].items())
     rest = f" At random: {afresh}." if afresh else ""
-    return f"{weights['loaded']:,} of {weights['tensors']:,} tensors from {origin}{checked}.{rest}"
+    return f"{weights['loaded']:,} of {weights['tensors']:,} tensors from {origin}{checked}.{rest}{kept}"
 
 
 def training(study: Study) -> str | None:
     """Loss, optimizer, schedule, augmentation."""
     if study.sources.config is None:
         return None
+    if study.sources.probe is not None:
+        return f"{study.sources.probe['said']['method']} No weight of the network is trained. Augmentation: none."
     average = study.setting("ema")
     parts = [
         f"Loss {_target(study.setting('loss'))}",
@@ -287,6 +305,8 @@ def training(study: Study) -> str | None:
 def selection(study: Study) -> str | None:
     """By what the checkpoint was chosen."""
     monitor = study.setting("monitor")
+    if study.sources.probe is not None:
+        return f"No checkpoint was chosen among several. {study.sources.probe['said']['penalty']}"
     if monitor is None:
         return None
     best = "" if study.sources.best_epoch is None else f": epoch {study.sources.best_epoch} (counted from 0)"
@@ -303,6 +323,10 @@ def ensembling(study: Study) -> str | None:
     table = study.headline.table
     if table.checkpoint == ENSEMBLE:
         return f"The mean of the probabilities of the networks of {study.setting('data.folds')} folds."
+    if table.split == OUT_OF_FOLD and study.sources.probe is not None:
+        repeats = study.sources.probe["repeats"]
+        several = f"by the mean logits of {repeats} regressions" if repeats > 1 else "by a regression"
+        return f"None in the checkpoint; out of fold each image is called {several} that had not seen it."
     if table.split == OUT_OF_FOLD:
         return f"None: each image is called by the one of {table.checkpoint} that had not seen it."
     return "None: one network."
@@ -578,6 +602,8 @@ def imbalance(study: Study) -> str | None:
     """Class weights and sampling."""
     if study.sources.config is None:
         return None
+    if study.sources.probe is not None:
+        return _joined("Logistic regression without class weights.", updated_performance(study))
     weights, sampler = study.setting("loss.class_weights"), study.setting("data.sampler")
     if isinstance(weights, Mapping):
         weights = ", ".join(f"{name} {weight:g}" for name, weight in weights.items())

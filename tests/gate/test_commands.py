@@ -14,13 +14,14 @@ from made_sets import SMOKE, class_folders, noise
 from test_networks import CASES
 from test_pairwise import FACTORS, TINY
 
-from medcls import audit, cache, compare, evaluate, train
+from medcls import audit, cache, compare, evaluate, probe, train
 
 MAINS: dict[str, Callable[[], None]] = {
     "audit": audit.main,
     "cache": cache.main,
     "compare": compare.main,
     "evaluate": evaluate.main,
+    "probe": probe.main,
     "train": train.main,
 }
 
@@ -56,6 +57,7 @@ NOT_RUN = {
 RUN_ELSEWHERE = {
     *(f"model={model}" if name is None else f"model={model} model.name={name}" for model, name in CASES),
     *(f"{group}={value}" for group in ("data/augmentation", "schedule") for value in FACTORS[group]),
+    "model=efficientnet_lite0 model.weights=default",
 }
 
 # What stands in the reader's place, here: other values of what a command names, and what must stand beside it.
@@ -184,10 +186,13 @@ def smoke(module: str, arguments: list[str]) -> list[str]:
         "train": [*SMOKE, "data.image_size=32", "model=timm"],
         "evaluate": ["resamples=100"],
         "compare": ["resamples=100"],
+        "probe": ["resamples=100", "data.image_size=32", "data.workers=0", "model=mobilenetv3_small"],
     }.get(module, [])
     if any(argument.startswith("resume=") for argument in arguments):
         quick = []  # a run goes on with its own settings
     given = {argument.split("=")[0] for argument in arguments}
+    if "models" in given:
+        given.add("model")
     quick = [one for one in quick if one.split("=")[0] not in given]
     return [*arguments, *quick, *([f"model.name={TINY}"] if "model=timm" in quick else [])]
 
