@@ -3,6 +3,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+from interval_tables import intervals
 from made_study import BINARY, FOUR, decision_rules, predictions
 from refusals import refused
 
@@ -12,7 +13,6 @@ from medcls.evaluation.decision_rules import not_fitted
 from medcls.evaluation.predictions import uncalibrated
 from medcls.report.report import metric_sections
 from medcls.runs.run_folder import without_nan
-from medcls.statistics.intervals import intervals
 from medcls.statistics.metrics import classification_metrics
 
 

@@ -7,7 +7,7 @@ import pytest
 import sklearn.metrics as sk
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from refusals import refused
+from interval_tables import intervals
 from scipy.special import expit, logit
 from scipy.stats import binom, binomtest, norm, quantile_test
 
@@ -32,13 +32,10 @@ from medcls.statistics.analytic import (
     wilson,
     wilson_limits,
 )
-from medcls.statistics.intervals import FEW_FOR_BOOTSTRAP, bootstrap_limits, intervals
+from medcls.statistics.intervals import FEW_FOR_BOOTSTRAP, bootstrap_limits
 from medcls.statistics.metric_table import MACRO, METRICS
-from medcls.statistics.metrics import (
-    classification_metrics,
-    sensitivity_at_specificity,
-    specificity_at_sensitivity,
-)
+from medcls.statistics.metrics import classification_metrics
+from medcls.statistics.resampling import Ranking
 
 BINARY = ("malignant", "benign")  # the positive class comes first on purpose: nothing may lean on index 1
 THREE = ("a", 'b, "c"', "<script>")
@@ -325,14 +322,14 @@ def test_every_figure_of_the_metrics_has_an_interval():
 def test_a_rate_at_a_held_rate_is_that_of_the_metrics_with_an_interval(groups):
     labels, probabilities = random_split(2, 200, 0)
     found = intervals(labels, probabilities, BINARY, BINARY[0], groups, resamples=200).set_index("metric")
-    case = (labels == 0).astype(np.int64)
+    counts = Ranking.by_score((labels == 0).astype(np.int64), probabilities[:, 0]).count(np.ones((1, 200)))
     for share in (0.9, 0.95):
         for name, function in (
-            ("sensitivity_at_specificity", sensitivity_at_specificity),
-            ("specificity_at_sensitivity", specificity_at_sensitivity),
+            ("sensitivity_at_specificity", counts.sensitivities_at),
+            ("specificity_at_sensitivity", counts.specificities_at),
         ):
             row = found.loc[f"{name}_{share:g}"]
-            assert row["estimate"] == function(case, probabilities[:, 0], share)
+            assert row["estimate"] == function(share)[0]
             assert 0 < row["low"] < row["estimate"] < row["high"] < 1 and "bootstrap" in row["method"]
 
 
@@ -426,7 +423,7 @@ def test_a_perfect_classifier_has_no_certain_figure(k, groups):
     probabilities[np.arange(60), labels] = 0.9
     classes = BINARY if k == 2 else THREE
     found = intervals(labels, probabilities, classes, BINARY[0] if k == 2 else None, groups, resamples=50)
-    graded = [metric.identifier for metric in METRICS if metric.judges == "probabilities"]
+    graded = [metric.identifier for metric in METRICS if metric.measures == "probabilities"]
     found = found[~found["metric"].isin([*graded, "positive_likelihood_ratio"])]
     of_errors = found["metric"] == "negative_likelihood_ratio"
     assert (found.loc[of_errors, "estimate"] == 0).all() and (found.loc[of_errors, "high"] > 0.05).all()
@@ -434,7 +431,7 @@ def test_a_perfect_classifier_has_no_certain_figure(k, groups):
     assert (found["estimate"] == 1).all()
     told = found["low"].notna()
     assert (found.loc[told, "low"] < 0.97).all() and (found.loc[told, "high"] == 1).all()
-    resampled = [metric.identifier for metric in METRICS if metric.interval == "bootstrap" and "class" in metric.of]
+    resampled = [metric.identifier for metric in METRICS if metric.interval == "bootstrap" and "class" in metric.scopes]
     without = {(metric, name) for metric in set(resampled) - set(graded) for name in found["class"] if name} | (
         {("mcc", ""), ("kappa", "")} if k == 3 else set()
     )
@@ -483,7 +480,7 @@ def test_a_class_may_be_called_macro():
     labels, probabilities = random_split(3, 60, 0)
     found = intervals(labels, probabilities, ("macro", "micro", "none"), None, resamples=50)
     known = [metric for metric in METRICS if metric.interval != "none" and not metric.ordered]
-    count = {of: sum(of in metric.of for metric in known) for of in ("class", "mean", "all")}
+    count = {of: sum(of in metric.scopes for metric in known) for of in ("class", "mean", "all")}
     rows = 3 * count["class"] + count["mean"] + count["all"]
     assert len(found) == len(found.drop_duplicates(["metric", "class"])) == rows
     assert found.set_index(["metric", "class"]).loc[("sensitivity", "macro"), "n"] == (labels == 0).sum()
@@ -514,11 +511,6 @@ def test_macro_is_undefined_for_the_reason_of_its_class():
 def test_an_empty_split_is_all_nan():
     found = intervals([], np.empty((0, 2)), BINARY, BINARY[0])
     assert found[["estimate", "low", "high"]].isna().all(axis=None) and (found["note"] == causes.NO_IMAGES).all()
-
-
-def test_p42_hard_labels_are_refused():
-    with refused("hard_labels"):
-        intervals([0, 1, 0], np.eye(2)[[0, 1, 1]], BINARY, BINARY[0])
 
 
 def test_p45_zero_is_a_threshold():
