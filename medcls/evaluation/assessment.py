@@ -122,11 +122,6 @@ class Assessment:
         """Return the gap of a column by a metric; None if there is none."""
         return next((gap for gap in self.gaps if (gap.column, gap.metric) == (column.column, metric)), None)
 
-    def interval(self, metric: str, of_class: str = "") -> pd.Series:
-        """Return the row of `intervals` for a metric of a class, of the mean over classes, or (empty) of all rows."""
-        rows = self.intervals[(self.intervals["metric"] == metric) & (self.intervals["class"] == of_class)]
-        return rows.iloc[0]
-
     def to_plain(self) -> dict[str, Any]:
         """For `metrics.json`."""
         before = self.calibration_before

@@ -116,18 +116,25 @@ def f1_limits(f1: float, n: float) -> tuple[float, float]:
     return 2 * low / (1 + low), 2 * high / (1 + high)
 
 
+def difference_limits(
+    estimates: tuple[float, float], first: tuple[float, float], second: tuple[float, float]
+) -> tuple[float, float]:
+    """Limits of the difference of two independent estimates, first minus second, from the limits of each.
+
+    The method of variance estimates recovery (MOVER): Zou and Donner 2008, "Construction of confidence limits about
+    effect measures: a general approach".
+    """
+    (a, b), difference = estimates, estimates[0] - estimates[1]
+    low = difference - float(np.hypot(a - first[0], second[1] - b))
+    return low, difference + float(np.hypot(first[1] - a, b - second[0]))
+
+
 def mean_limits(
     estimates: tuple[float, float], first: tuple[float, float], second: tuple[float, float]
 ) -> tuple[float, float]:
-    """Limits of the mean of two independent estimates, from the limits of each.
-
-    The method of variance estimates recovery (MOVER): Zou and Donner 2008, "Construction of
-    confidence limits about effect measures: a general approach".
-    """
-    centre = sum(estimates) / 2
-    low = np.hypot(estimates[0] - first[0], estimates[1] - second[0]) / 2
-    high = np.hypot(first[1] - estimates[0], second[1] - estimates[1]) / 2
-    return float(centre - low), float(centre + high)
+    """Limits of the mean of two independent estimates, as `difference_limits`: half the difference to the negative."""
+    low, high = difference_limits((estimates[0], -estimates[1]), first, (-second[1], -second[0]))
+    return low / 2, high / 2
 
 
 def likelihood_ratio_limits(of_cases: float, of_others: float, cases: int, others: int) -> tuple[float, float]:

@@ -8,6 +8,7 @@ counterpart in `tests/statistics/test_metric_table.py`.
 import dataclasses
 import functools
 import math
+import operator
 from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
@@ -306,28 +307,13 @@ def average_precision(counts: OneVsRest) -> Floats:
     return counts.ranking.average_precisions()
 
 
-def sensitivity_at(specificity: float, counts: OneVsRest) -> Floats:
-    """Highest sensitivity among the thresholds with at least this specificity, on these rows."""
-    return counts.ranking.sensitivities_at(specificity)
-
-
-def specificity_at(sensitivity: float, counts: OneVsRest) -> Floats:
-    """Highest specificity among the thresholds with at least this sensitivity, on these rows."""
-    return counts.ranking.specificities_at(sensitivity)
-
-
 def brier(counts: Counts) -> Floats:
     """Mean squared distance of the probabilities from the truth.
 
     For a binary task or one class it is of one probability, from 0 to 1; for several classes it is summed over them,
     from 0 to 2, as Brier defined it (Mon. Weather Rev. 78:1, 1950). scikit-learn does the same.
     """
-    return counts.mean(squared_errors(counts))
-
-
-def squared_errors(counts: Counts) -> Floats:
-    """Of each row, `(n,)`."""
-    return counts.squared_errors
+    return counts.mean(counts.squared_errors)
 
 
 def scaled_brier(counts: Counts) -> Floats:
@@ -343,12 +329,7 @@ def log_loss(counts: Counts) -> Floats:
     A probability below 2.2e-16, float64's epsilon, counts as that, as in scikit-learn; one row of 0 would make it
     infinite otherwise.
     """
-    return counts.mean(log_losses(counts))
-
-
-def log_losses(counts: Counts) -> Floats:
-    """Of each row, `(n,)`."""
-    return counts.log_losses
+    return counts.mean(counts.log_losses)
 
 
 # ------------------------------------------------------------------ the table
@@ -356,6 +337,11 @@ def log_losses(counts: Counts) -> Floats:
 
 def _held(rate: Literal["sensitivity", "specificity"], at: float) -> Metric:
     """The entry of one rate while the other is held."""
+
+    def function(counts: OneVsRest) -> Floats:
+        ranking = counts.ranking
+        return ranking.sensitivities_at(at) if rate == "sensitivity" else ranking.specificities_at(at)
+
     other = "specificity" if rate == "sensitivity" else "sensitivity"
     return Metric(
         f"{rate}_at_{other}_{at:g}",
@@ -363,7 +349,7 @@ def _held(rate: Literal["sensitivity", "specificity"], at: float) -> Metric:
         f"The highest among thresholds with a {other} of at least {at:g}, chosen on these same images.",
         measures="ranking",
         scopes=("class",),
-        function=functools.partial(sensitivity_at if rate == "sensitivity" else specificity_at, at),
+        function=function,
         interval=f"held {other}",
         needs=(both_classes,),
         held=at,
@@ -590,7 +576,7 @@ METRICS = (
         function=brier,
         rows="all",
         compared="permutation",
-        row_values=squared_errors,
+        row_values=operator.attrgetter("squared_errors"),
         short=True,
         range_all_classes=(0.0, 2.0),
     ),
@@ -614,7 +600,7 @@ METRICS = (
         function=log_loss,
         range=(0.0, INFINITE),
         rows="all",
-        row_values=log_losses,
+        row_values=operator.attrgetter("log_losses"),
     ),
     Metric(
         "prevalence",

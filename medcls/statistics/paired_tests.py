@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from scipy.stats import norm, rankdata
 from scipy.stats import t as student
 
-from medcls.statistics.analytic import FEW_FOR_DELONG, LEVEL, Z, delong, newcombe_limits, t_factor
+from medcls.statistics.analytic import FEW_FOR_DELONG, LEVEL, Z, delong, difference_limits, newcombe_limits, t_factor
 from medcls.statistics.arrays import Floats, Integers
 from medcls.statistics.hard_labels import check_scores
 from medcls.statistics.metric_table import Metric, class_of, estimates, with_interval
@@ -322,18 +322,13 @@ class PairedAreas:
         return self.rows.sum_by_group(values / len(self.cases))
 
     def unpaired_limits(self, i: int, j: int) -> tuple[float, float]:
-        """Limits of the difference from those of each AUROC (MOVER, see `mean_limits`), the mean over classes."""
-        sides = []
+        """Limits of the difference from those of each AUROC (`difference_limits`), the mean over classes."""
+        limits = []
         for k, case in enumerate(self.cases):
             sizes = [len(np.unique(self.rows.groups[case == value])) for value in (1, 0)]
-            first, second = delong(case, self.scores[[i, j], k])[0].tolist()
-            (first_low, first_high), (second_low, second_high) = (
-                newcombe_limits(area, *sizes) for area in (first, second)
-            )
-            low = first - second - np.hypot(first - first_low, second_high - second)
-            high = first - second + np.hypot(first_high - first, second - second_low)
-            sides.append((low, high))
-        low, high = np.mean(sides, axis=0)
+            areas = delong(case, self.scores[[i, j], k])[0].tolist()
+            limits.append(difference_limits(tuple(areas), *(newcombe_limits(area, *sizes) for area in areas)))
+        low, high = np.mean(limits, axis=0)
         return float(low), float(high)
 
 
