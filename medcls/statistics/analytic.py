@@ -255,7 +255,7 @@ def auroc_interval(labels: NDArray[np.integer], scores: Floats) -> Interval:
     """Interval of one AUROC: DeLong's where it holds, Newcombe's where classes are separated or tiny.
 
     On the logit scale the limits stay within 0 and 1, and their coverage near 1 is better (Pohar Perme and Manevski
-    2019, "Confidence intervals for the Mann-Whitney test"). In the simulations of tests/statistics/test_intervals.py
+    2019, "Confidence intervals for the Mann-Whitney test"). In the simulations of tests/statistics/test_analytic.py
     it is 0.94 to 0.95 for AUROCs of 0.7 to 0.95 with at least 100 rows a class, but lower at 0.99 (0.91 with 100
     against 1,000) and with 30 against 300 (0.92 at 0.95).
 

@@ -14,7 +14,6 @@ from scipy.stats import binom, norm
 from medcls.evaluation import thresholds
 from medcls.evaluation.predictions import FITTED_TWICE, Predictions
 from medcls.evaluation.thresholds import NOT_FITTED, OperatingPoint, fit_operating_point, not_fitted, parse_criterion
-from medcls.statistics import digits
 from medcls.statistics.resampling import Bootstrap
 
 FITTED = ("youden", "f1", "sensitivity>=0.9", "specificity>=0.9", "cost=4")
@@ -371,20 +370,7 @@ def test_a_target_with_confidence_is_met_as_often_as_it_says(capsys):
     assert not missed
 
 
-# --- digits
-
-
-def test_a_threshold_between_probabilities_that_are_near_each_other_has_more_digits():
+def test_a_threshold_that_was_given_is_shown_as_it_was_given():
     scores = 0.49996 + 1e-6 * np.arange(60)
     point = fit_operating_point(table(scores, np.arange(60) >= 30), "fixed=0.4999", resamples=2)
     assert point.label().startswith("0.4999 ")
-    assert digits.of_threshold(0.4999895, scores) == 5 and digits.of_threshold(0.5, np.linspace(0, 1, 200)) == 3
-    assert digits.of_probabilities(scores) == 6 and digits.of_probabilities(np.linspace(0, 1, 9)) == 3
-    assert digits.of_probabilities(np.full(5, 0.3)) == digits.of_probabilities(np.empty(0)) == 3
-
-
-@pytest.mark.parametrize(
-    ("value", "shown"), [(0.0, "0.000"), (1.0, "1.000"), (0.5, "0.500"), (0.0000004, "0.0000004"), (0.99999, "0.99999")]
-)
-def test_what_is_not_quite_0_or_1_is_not_rounded_to_it(value, shown):
-    assert digits.probability(value) == shown
