@@ -58,7 +58,9 @@ def differences(here: Assessment, there: Assessment, pairs: int = 1) -> list[Dif
     twenty reports.
     """
     found = [Difference(NAMES["auroc"], estimate(here, "auroc"), estimate(there, "auroc"), is_of_classifier=True)]
-    for name, metric, of_class in _rates(here.table):
+    # Rates at two thresholds differ whatever the images are.
+    same_threshold = here.decision_rules.threshold == there.decision_rules.threshold
+    for name, metric, of_class in _rates(here.table) if same_threshold else []:
         found.append(
             Difference(name, estimate(here, metric, of_class), estimate(there, metric, of_class), is_of_classifier=True)
         )
