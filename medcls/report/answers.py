@@ -25,7 +25,7 @@ from medcls.wording import at_start, counted, enumerated, named
 NOT_KNOWN = "Not provided"
 """Begins what an item also asks for and no run can know."""
 
-_RATES = tuple(metric.identifier for metric in METRICS if metric.interval == "Wilson" and "mean" in metric.of)
+_RATES = tuple(metric.identifier for metric in METRICS if metric.interval == "Wilson" and "mean" in metric.scopes)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -408,7 +408,7 @@ def gaps_between_places(study: Study) -> str | None:
 def _gaps(study: Study, columns: Sequence[Subgroups]) -> str | None:
     said = []
     for one in columns:
-        metric = one.compared_by[0] if one.positive is not None else "balanced_accuracy"
+        metric = one.compared_by[0] if one.split.binary else "balanced_accuracy"
         said.append(one.say_gap(metric, study.headline.gap(one, metric)).replace(metric, NAMES[metric], 1))
     return " ".join(at_start(one) for one in said) or None
 

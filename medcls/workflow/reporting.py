@@ -22,6 +22,7 @@ from medcls.evaluation.folds import OUT_OF_FOLD
 from medcls.evaluation.label_errors import label_errors
 from medcls.evaluation.predictions import Predictions, aggregate, from_logits
 from medcls.evaluation.recalibration import METHODS
+from medcls.evaluation.sample_size import HALF_WIDTH, check_half_width
 from medcls.evaluation.spread import too_alike
 from medcls.evaluation.subgroups import Bands
 from medcls.evaluation.thresholds import chosen_beforehand, parse_criterion
@@ -40,7 +41,6 @@ from medcls.runs.registry import Readings
 from medcls.runs.run_folder import RunFolder, read_json
 from medcls.statistics.metric_table import MACRO, METRICS
 from medcls.statistics.metrics import classification_metrics, predicted_classes
-from medcls.statistics.sample_size import HALF_WIDTH, check_half_width
 from medcls.wording import counted
 from medcls.workflow import terminal
 from medcls.workflow import training_plots as training_plots
