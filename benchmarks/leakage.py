@@ -44,7 +44,7 @@ def ways_to_cut(manifest: Manifest) -> dict[str, np.ndarray]:
     if manifest.rows["group"].astype(bool).any():
         ways["groups together"] = together(manifest.rows)
     else:
-        ways["near copies together"] = together(manifest.rows, near_sets(manifest.rows, manifest.facts))
+        ways["near copies together"] = together(manifest.rows, near_sets(manifest.rows, manifest.scan))
     return ways
 
 

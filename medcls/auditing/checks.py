@@ -30,7 +30,7 @@ def check(
     Parameters
     ----------
     manifest : Manifest
-        Unsplit, with `facts`; made with `strict=False`, so that what would stop a training is reported.
+        Unsplit, with `scan`; made with `strict=False`, so that what would stop a training is reported.
     divided : Manifest or None
         The same after `medcls.data.splits.split.split`; None where it cannot be split.
     resize : str
@@ -51,7 +51,7 @@ def check(
     """
     if manifest.rows.empty:
         return images.unreadable(manifest)
-    facts = manifest.facts.loc[manifest.rows["path"]]
+    scan = manifest.scan.loc[manifest.rows["path"]]
     checks: list[Callable[[], list[Finding]]] = [
         partial(images.unreadable, manifest),
         partial(duplicates.label_conflicts, manifest),
@@ -59,18 +59,18 @@ def check(
         partial(groups.groups_across_splits, manifest),
         partial(locked_test, met),
         partial(duplicates.exact_duplicates, manifest),
-        partial(duplicates.near_duplicates, manifest, divided, facts),
+        partial(duplicates.near_duplicates, manifest, divided, scan),
         partial(groups.groups, manifest, divided),
         partial(groups.shares, divided),
         partial(groups.mixed_groups, manifest),
         partial(classes.counts, manifest),
         partial(classes.prevalence, manifest),
         partial(classes.small_test, manifest, divided, half_width),
-        partial(shortcuts, manifest, facts, resize),
-        partial(images.blank, facts),
-        partial(images.outliers, facts),
-        partial(images.endings, facts),
-        partial(images.reading, facts),
+        partial(shortcuts, manifest, scan, resize),
+        partial(images.blank, scan),
+        partial(images.outliers, scan),
+        partial(images.endings, scan),
+        partial(images.reading, scan),
         *(partial(other, manifest if divided is None else divided) for other in others),
     ]
     findings = []

@@ -104,14 +104,14 @@ def duplicates_across_splits(manifest: Manifest) -> list[Finding]:
     return [Finding("copies_across_splits", "good", f"No picture stands in two of the given splits ({names})")]
 
 
-def near_duplicates(manifest: Manifest, divided: Manifest | None, facts: pd.DataFrame) -> list[Finding]:
+def near_duplicates(manifest: Manifest, divided: Manifest | None, scan: pd.DataFrame) -> list[Finding]:
     """Images that look almost the same but differ in their pixels: saved again, resized, cropped, or neighbours."""
     threshold = (
         f"Two images count as near copies where their 64-bit perceptual hashes differ in at most {PHASH_DISTANCE} bits "
         f"(phash) and {DHASH_DISTANCE} bits (dhash), and their 256-bit ones in at most {DETAIL_DISTANCE}, "
         "and where what they show within a dark frame, without its shade, agrees."
     )
-    near = near_pairs(facts)
+    near = near_pairs(scan)
     pairs = _described(near, manifest, divided)
     if pairs.empty:
         title = f"No near copies among {len(manifest):,} images"

@@ -52,20 +52,20 @@ def unreadable(manifest: Manifest) -> list[Finding]:
     ]
 
 
-def endings(facts: pd.DataFrame) -> list[Finding]:
+def endings(scan: pd.DataFrame) -> list[Finding]:
     """Files whose name promises another format than they hold; they are read by what they hold."""
-    lying = facts["notes"].str.extract(r"(named \.\S+, but an? .+ file)")[0].to_numpy(object)
+    lying = scan["notes"].str.extract(r"(named \.\S+, but an? .+ file)")[0].to_numpy(object)
     named = pd.notna(lying)
-    values = {"images": len(facts), "wrong_endings": int(named.sum())}
+    values = {"images": len(scan), "wrong_endings": int(named.sum())}
     if not named.any():
-        title = f"All {len(facts):,} images are of the format that their names promise"
+        title = f"All {len(scan):,} images are of the format that their names promise"
         return [Finding("endings", "good", title, values=values)]
-    table = pd.DataFrame({"path": facts.index[named], "note": lying[named]})
+    table = pd.DataFrame({"path": scan.index[named], "note": lying[named]})
     return [
         Finding(
             "endings",
             "information",
-            f"{counted(int(named.sum()), 'file')} of {len(facts):,} with another format than the name promises",
+            f"{counted(int(named.sum()), 'file')} of {len(scan):,} with another format than the name promises",
             "They are read by what they hold, so nothing is lost; other programs may refuse them.",
             values,
             table,
@@ -73,13 +73,13 @@ def endings(facts: pd.DataFrame) -> list[Finding]:
     ]
 
 
-def reading(facts: pd.DataFrame) -> list[Finding]:
+def reading(scan: pd.DataFrame) -> list[Finding]:
     """What was done to some images on the way to their pixels, counted by kind."""
-    notes = facts["notes"].str.split("; ").explode()
+    notes = scan["notes"].str.split("; ").explode()
     notes = notes[(notes != "") & ~notes.str.startswith("named .")]
     if notes.empty:
-        title = f"All {len(facts):,} images became pixels as they are stored"
-        return [Finding("reading", "good", title, values={"images": len(facts), "with_notes": 0})]
+        title = f"All {len(scan):,} images became pixels as they are stored"
+        return [Finding("reading", "good", title, values={"images": len(scan), "with_notes": 0})]
     # "window 3 to 80" and "window 5 to 91" are one kind.
     kinds = notes.reset_index().groupby(notes.str.replace(r"-?\d[\d.,]*", "#", regex=True).to_numpy(), sort=False)
     table = pd.DataFrame(
@@ -91,26 +91,26 @@ def reading(facts: pd.DataFrame) -> list[Finding]:
         Finding(
             "reading",
             "information",
-            f"{counted(touched, 'image')} of {len(facts):,} turned, windowed, flattened or else changed in reading",
+            f"{counted(touched, 'image')} of {len(scan):,} turned, windowed, flattened or else changed in reading",
             "Look at one of each kind (data.window, data.bits and data.frame choose what is read). If one class was "
             "treated otherwise than another, that alone can tell them apart.",
-            {"images": len(facts), "with_notes": touched},
+            {"images": len(scan), "with_notes": touched},
             table,
         )
     ]
 
 
-def blank(facts: pd.DataFrame) -> list[Finding]:
+def blank(scan: pd.DataFrame) -> list[Finding]:
     """Pictures of a single grey."""
-    flat = facts.index[(facts["contrast"] < BLANK).to_numpy()]
-    values = {"images": len(facts), "blank": len(flat)}
+    flat = scan.index[(scan["contrast"] < BLANK).to_numpy()]
+    values = {"images": len(scan), "blank": len(flat)}
     if flat.empty:
-        return [Finding("blank", "good", f"None of {len(facts):,} images is blank", values=values)]
+        return [Finding("blank", "good", f"None of {len(scan):,} images is blank", values=values)]
     return [
         Finding(
             "blank",
             "warning",
-            f"{counted(len(flat), 'blank image')} among {len(facts):,}",
+            f"{counted(len(flat), 'blank image')} among {len(scan):,}",
             f"Their brightness varies by less than {BLANK:.0%} of the range from black to white: there is nothing to "
             "be learned from them but the label. If they are 16-bit images or DICOM, data.window may bring out what "
             "they show; else leave them out: audit.fix=exclude lists them for data.exclude_file.",
@@ -128,16 +128,16 @@ def _outlier_title(odd: int, images: int, kinds: Sequence[str]) -> str:
     return f"{counted(odd, 'image')} of {images:,} unlike the rest of the set" + (f"; {several}" if several else "")
 
 
-def outliers(facts: pd.DataFrame) -> list[Finding]:
+def outliers(scan: pd.DataFrame) -> list[Finding]:
     """Images unlike the rest of the set in size, aspect, mode, bit depth, brightness or contrast."""
     columns = []
-    for name, value in _measured(facts).items():
+    for name, value in _measured(scan).items():
         scaled = np.log(value) if name in ("size", "aspect") else value
         unlike = np.abs(_robust_z(scaled.to_numpy(), MEASURES[str(name)][1])) > OUTLYING
         columns.append((f"{name} ({MEASURES[str(name)][0]})", value, unlike, f"{value.median():.3g}"))
     for name in ("mode", "bits"):
-        share = facts[name].map(facts[name].value_counts(normalize=True))
-        columns.append((name, facts[name], (share < RARE).to_numpy(), str(facts[name].mode().iloc[0])))
+        share = scan[name].map(scan[name].value_counts(normalize=True))
+        columns.append((name, scan[name], (share < RARE).to_numpy(), str(scan[name].mode().iloc[0])))
     table = pd.DataFrame(
         [{"trait": name, "typical": typical, "unlike": int(unlike.sum()), "among them": _range(value[unlike])}
          for name, value, unlike, typical in columns if unlike.any()]
@@ -146,36 +146,36 @@ def outliers(facts: pd.DataFrame) -> list[Finding]:
     kinds = [name for name, _, unlike, _ in columns if unlike.mean() >= RARE]
     oddness = np.sum([unlike & (name not in kinds) for name, _, unlike, _ in columns], axis=0)
     odd = int((oddness > 0).sum())
-    values = {"images": len(facts), "outliers": odd}
+    values = {"images": len(scan), "outliers": odd}
     values |= {f"unlike_in_{name.split()[0]}": int(unlike.sum()) for name, _, unlike, _ in columns}
     if table.empty:
-        title = f"None of {len(facts):,} images stands out in size, aspect, mode, bits, brightness or contrast"
+        title = f"None of {len(scan):,} images stands out in size, aspect, mode, bits, brightness or contrast"
         return [Finding("outliers", "good", title, values=values)]
     order = np.argsort(-oddness, kind="stable")[: min(odd, MOST_SHOWN)]
     return [
         Finding(
             "outliers",
             "information",
-            _outlier_title(odd, len(facts), [name.split()[0] for name in kinds]),
+            _outlier_title(odd, len(scan), [name.split()[0] for name in kinds]),
             f"By more than {OUTLYING} robust standard deviations from the median (sizes and aspects as ratios), or a "
             f"mode or bit depth that under {RARE:.0%} of the images have. Where {RARE:.0%} or more lie that far off, "
             "they are another kind of image, and not shown one by one. Look whether they belong: photographs of a "
             "screen, scout views and other examinations show up here.",
             values,
             table,
-            images=tuple(facts.index[order]),
+            images=tuple(scan.index[order]),
         )
     ]
 
 
-def _measured(facts: pd.DataFrame) -> pd.DataFrame:
+def _measured(scan: pd.DataFrame) -> pd.DataFrame:
     """The values of `MEASURES`, one row an image."""
     return pd.DataFrame(
         {
-            "size": facts["width"] * facts["height"] / 1e6,
-            "aspect": facts["width"] / facts["height"],
-            "brightness": facts["brightness"],
-            "contrast": facts["contrast"],
+            "size": scan["width"] * scan["height"] / 1e6,
+            "aspect": scan["width"] / scan["height"],
+            "brightness": scan["brightness"],
+            "contrast": scan["contrast"],
         }
     )
 

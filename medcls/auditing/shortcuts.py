@@ -48,14 +48,14 @@ class Source:
     advice: str
 
 
-def shortcuts(manifest: Manifest, facts: pd.DataFrame, resize: str) -> list[Finding]:
+def shortcuts(manifest: Manifest, scan: pd.DataFrame, resize: str) -> list[Finding]:
     """Ask of each trivial source, one at a time, whether a small model can tell the label from it.
 
     Parameters
     ----------
     manifest : Manifest
         Copies and groups in it are kept together, so that none is recognised rather than classified.
-    facts : DataFrame
+    scan : DataFrame
         What the survey found out, one row for each of the manifest's, in the same order.
     resize : str
         The resize policy, which decides whether a network can see the aspect ratio.
@@ -77,9 +77,9 @@ def shortcuts(manifest: Manifest, facts: pd.DataFrame, resize: str) -> list[Find
         return [Finding("shortcuts_seen", "information", title, values={"fewest_cases": int(cases.min())})]
     most = MOST_IMAGES // len(manifest.classes) if len(manifest) > MOST_IMAGES else MOST_IMAGES
     kept = _sample(manifest.labels, most)
-    rows, facts = manifest.rows.iloc[kept].set_index("path", drop=False), facts.iloc[kept]
+    rows, scan = manifest.rows.iloc[kept].set_index("path", drop=False), scan.iloc[kept]
     columns, left_out = metadata(rows, passed_over=manifest.read_from)
-    seen, unseen = sources_seen(facts, resize), [*sources_unseen(rows, facts, resize), *columns]
+    seen, unseen = sources_seen(scan, resize), [*sources_unseen(rows, scan, resize), *columns]
     ask = Question(manifest.labels[kept], units[kept], manifest.classes)
     answers = {source.name: ask.of(source.numbers) for source in (*seen, *unseen)}
     how = (
@@ -100,37 +100,37 @@ def _sample(labels: np.ndarray, most: int) -> np.ndarray:
     return np.sort(order[rank < most])
 
 
-def sources_seen(facts: pd.DataFrame, resize: str) -> list[Source]:
+def sources_seen(scan: pd.DataFrame, resize: str) -> list[Source]:
     """What is still in the picture when the network gets it."""
     sources = [
         Source(
             "brightness and contrast",
-            facts[["brightness", "contrast"]],
+            scan[["brightness", "contrast"]],
             "the disease itself may be brighter; else one class comes from another scanner: more change of brightness "
             "and contrast (data.augmentation.brightness, data.augmentation.contrast)",
         ),
         Source(
             "colour of the border",
-            facts[["border_red", "border_green", "border_blue"]],
+            scan[["border_red", "border_green", "border_blue"]],
             "crop the border off all images alike, or data.resize=crop",
         ),
         Source(
             "bright marks at the edge",
-            facts[["edge_marks"]],
+            scan[["edge_marks"]],
             "burned-in text, rulers or tags: mask them, or crop the edge off all images alike",
         ),
     ]
-    return sources if resize == "crop" else [*sources, _aspect(facts, resize)]
+    return sources if resize == "crop" else [*sources, _aspect(scan, resize)]
 
 
-def sources_unseen(rows: pd.DataFrame, facts: pd.DataFrame, resize: str) -> list[Source]:
+def sources_unseen(rows: pd.DataFrame, scan: pd.DataFrame, resize: str) -> list[Source]:
     """What stays behind when a file becomes network input; folders are not asked, as they may be the label."""
     names = rows["path"].str.rsplit("/", n=1).str[-1]
     stems = names.str.rsplit(".", n=1).str[0]
     sources = [
         Source(
             "file format and mode",
-            _indicators(facts["format"] + " " + facts["mode"] + " " + facts["bits"].astype(str)),
+            _indicators(scan["format"] + " " + scan["mode"] + " " + scan["bits"].astype(str)),
             "the classes were saved by different programs: compression and sharpness may differ too",
         ),
         Source(
@@ -157,25 +157,25 @@ def sources_unseen(rows: pd.DataFrame, facts: pd.DataFrame, resize: str) -> list
         ),
         Source(
             "size on disk",
-            facts[["bytes"]],
+            scan[["bytes"]],
             "follows from size, detail and compression, of which the last two stay visible",
         ),
         Source(
             "width and height",
-            facts[["width", "height"]],
+            scan[["width", "height"]],
             "the classes come from different sources; sharpness after resizing may still tell them apart",
         ),
     ]
-    return [*sources, _aspect(facts, resize)] if resize == "crop" else sources
+    return [*sources, _aspect(scan, resize)] if resize == "crop" else sources
 
 
-def _aspect(facts: pd.DataFrame, resize: str) -> Source:
+def _aspect(scan: pd.DataFrame, resize: str) -> Source:
     advice = {
         "squash": "the picture's distortion gives it away: data.resize=crop, or crop all images to one shape",
         "letterbox": "the width of the black bars gives it away: data.resize=crop, or crop all images to one shape",
         "crop": "data.resize=crop hides the shape itself, but cuts away more of the longer images",
     }[resize]
-    return Source("aspect ratio", (facts["width"] / facts["height"]).to_frame(), advice)
+    return Source("aspect ratio", (scan["width"] / scan["height"]).to_frame(), advice)
 
 
 def metadata(rows: pd.DataFrame, passed_over: Sequence[str] = ()) -> tuple[list[Source], list[str]]:

@@ -13,7 +13,7 @@ from medcls.errors import MedclsError, nearest
 
 if TYPE_CHECKING:
     from medcls.data.manifest import Manifest
-    from medcls.data.sources.assembly import MatchClasses
+    from medcls.data.sources.options import MatchClasses
 
 
 def settle_paths(cfg: DictConfig) -> None:
@@ -58,7 +58,7 @@ def read_source(cfg: DictConfig, *, strict: bool, judged_by: MatchClasses | None
     ----------
     cfg : DictConfig
     strict, judged_by
-        See `medcls.data.sources.assembly.assemble`.
+        See `medcls.data.sources.options.SourceOptions`.
 
     Raises
     ------

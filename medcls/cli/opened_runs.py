@@ -98,6 +98,7 @@ class OpenedRun:
     def reopen(self, split: str) -> Manifest:
         """One of the run's own splits, its images where they lie now."""
         from medcls.data.sources.saved import reopen
+        from medcls.data.sources.scan import ScanOptions
         from medcls.workflow import terminal
 
         with terminal.progress(f"reading {split} images") as progress:
@@ -106,11 +107,9 @@ class OpenedRun:
                 self.images,
                 self.loaded.classes,
                 self.loaded.positive,
-                splits=[split],
-                watermarks=self.loaded.watermarks,
-                frame=self.loaded.preprocessing.frame,
-                remember=bool(self.config.data.cache),
-                progress=progress,
+                [split],
+                self.loaded.watermarks,
+                ScanOptions(self.loaded.preprocessing.frame, bool(self.config.data.cache), progress),
             )
 
     def predict_images(

@@ -34,7 +34,7 @@ import numpy as np
 
 from medcls import cores, places
 from medcls.data.reading.images import reading_version
-from medcls.data.sources import fact_store
+from medcls.data.sources import scan_cache
 from medcls.preprocessing import Preprocessing
 from medcls.writing import whole
 
@@ -320,7 +320,7 @@ class Kept:
 
 def everything() -> list[Kept]:
     """All that is kept, the latest used first."""
-    found = [_store(path) for path in fact_store.folder().glob("*.sqlite")]
+    found = [_store(path) for path in scan_cache.folder().glob("*.sqlite")]
     found += [_images_in(path) for path in folder().glob("*/")]
     return sorted((kept for kept in found if kept.bytes), key=lambda kept: kept.used, reverse=True)
 
@@ -334,7 +334,7 @@ def clear(kept: Kept) -> bool:
         False where another process is filling it just now: then it stays.
     """
     if kept.place.suffix == ".sqlite":
-        return fact_store.forget(kept.place)
+        return scan_cache.empty(kept.place)
     try:
         with _lock(kept.place).acquire(timeout=0):
             _empty(kept.place)
@@ -375,7 +375,7 @@ def _in_words(key: dict[str, Any]) -> str:
 def _store(path: Path) -> Kept:
     """Describe one store of facts."""
     status = path.stat()
-    images = fact_store.count(path)
+    images = scan_cache.count(path)
     used = datetime.datetime.fromtimestamp(status.st_mtime).astimezone()
     return Kept(path, "facts about files, for the survey", images, status.st_size if images else 0, used)
 

@@ -69,7 +69,7 @@ class Manifest:
         What every figure and page made from these images must say (synthetic, pooled).
     notes : tuple of str
         What was done to the data on the way, in the order it was done.
-    facts : DataFrame
+    scan : DataFrame
         What `scan_images` found out about each file, indexed by path; may know of more images than there are rows.
     unreadable : tuple of UnreadableImage
         What an audit found that could not be read. Empty for a training, which stops on the first reading.
@@ -86,7 +86,7 @@ class Manifest:
     positive: str | None = None
     watermarks: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
-    facts: pd.DataFrame = dataclasses.field(default_factory=pd.DataFrame, compare=False, repr=False)
+    scan: pd.DataFrame = dataclasses.field(default_factory=pd.DataFrame, compare=False, repr=False)
     unreadable: tuple[UnreadableImage, ...] = ()
     read_from: tuple[str, ...] = ()
     asked: Mapping[str, float] = dataclasses.field(default_factory=dict)

@@ -18,7 +18,7 @@ from medcls import cores
 from medcls.data.cache import DamagedImage, MappedImages, PixelCache
 from medcls.data.manifest import Manifest
 from medcls.data.reading import images
-from medcls.data.sources.scan import forgotten
+from medcls.data.sources.scan import remove_wrong_entry
 from medcls.data.transforms import Augmentation, Changes, change, draws, normalise
 from medcls.errors import MedclsError
 from medcls.preprocessing import Preprocessing
@@ -165,7 +165,7 @@ class ImageStore:
         known = self._contents[row]
         if not known or decoded.content.encode() == known:
             return
-        if forgotten(self._root, self._paths[row], known.decode(), frame=self._preprocessing.frame):
+        if remove_wrong_entry(self._root, self._paths[row], known.decode(), self._preprocessing.frame):
             raise MedclsError(
                 f"The cache was wrong about {self._root / self._paths[row]}, which has not changed: what it "
                 "said of this file is forgotten. Start again, and the file is read anew.",
@@ -189,9 +189,9 @@ def image_names(manifest: Manifest) -> np.ndarray:
     own, or turned round, so that what the survey saw of them belongs to the name.
     """
     names = manifest.rows["content"].to_numpy(dtype="S32")
-    facts = manifest.facts.loc[manifest.rows["path"]].drop(columns="bytes")
-    for number in np.flatnonzero((facts["format"] == "DICOM").to_numpy()):
-        seen = "|".join(str(value) for value in facts.iloc[number])
+    scan = manifest.scan.loc[manifest.rows["path"]].drop(columns="bytes")
+    for number in np.flatnonzero((scan["format"] == "DICOM").to_numpy()):
+        seen = "|".join(str(value) for value in scan.iloc[number])
         names[number] = hashlib.blake2b(seen.encode(), digest_size=16).hexdigest().encode()
     return names
 

@@ -48,7 +48,7 @@ COLUMNS_FIRST = np.arange(64).reshape(8, 8).T.ravel()
 CHUNK = 1 << 22  # candidate pairs looked at in one go: bounds the memory
 
 
-def near_pairs(facts: pd.DataFrame) -> pd.DataFrame:
+def near_pairs(scan: pd.DataFrame) -> pd.DataFrame:
     """Find the pairs of pictures that look almost the same.
 
     Copies with the same content are not pairs, and all but the first path of a picture stand back: whoever joins
@@ -58,7 +58,7 @@ def near_pairs(facts: pd.DataFrame) -> pd.DataFrame:
 
     Parameters
     ----------
-    facts : DataFrame
+    scan : DataFrame
         Indexed by path, with the columns `content`, `contrast`, `phash`, `dhash` and `detail`: see `scan_images`.
 
     Returns
@@ -67,7 +67,7 @@ def near_pairs(facts: pd.DataFrame) -> pd.DataFrame:
         Columns `first` and `second` (paths, `first` < `second`), `phash_distance`, `dhash_distance` (bits of 64) and
         `detail_distance` (bits of 256); sorted by the paths.
     """
-    seen = facts[facts["contrast"] >= BLANK].sort_index()
+    seen = scan[scan["contrast"] >= BLANK].sort_index()
     seen = seen[~seen["content"].duplicated()]
     paths = seen.index.to_numpy(dtype=object)
     phash, dhash = seen["phash"].to_numpy(np.uint64), seen["dhash"].to_numpy(np.uint64)
@@ -119,12 +119,12 @@ def near_groups(pairs: pd.DataFrame, paths: Sequence[str]) -> np.ndarray:
     return connected_components(graph, directed=False)[1].astype(np.int64)
 
 
-def near_sets(rows: pd.DataFrame, facts: pd.DataFrame) -> np.ndarray:
+def near_sets(rows: pd.DataFrame, scan: pd.DataFrame) -> np.ndarray:
     """Number the sets of images that look almost the same or are the same, int64 `(len(rows),)`.
 
     Parameters
     ----------
-    rows, facts : DataFrame
+    rows, scan : DataFrame
         As a manifest holds them.
 
     Raises
@@ -132,13 +132,13 @@ def near_sets(rows: pd.DataFrame, facts: pd.DataFrame) -> np.ndarray:
     MedclsError
         The manifest does not carry the pictures' hashes.
     """
-    if facts.empty:
+    if scan.empty:
         raise MedclsError(
             "data.keep_near_copies_together=true compares the pictures' hashes, which this manifest does not carry: it "
             "was not made by reading the images. Make it from a folder or a CSV, or set it to false.",
             kind="no_image_hashes",
         )
-    near = near_pairs(facts[facts.index.isin(rows["path"])])
+    near = near_pairs(scan[scan.index.isin(rows["path"])])
     known = rows[rows["content"] != ""]
     same = pd.DataFrame({"first": known.groupby("content")["path"].transform("first"), "second": known["path"]})
     return near_groups(pd.concat([near, same]), rows["path"].tolist())

@@ -90,7 +90,7 @@ def split(
     """
     check_split_settings(val_fraction, test_fraction, train_fraction, calibration_fraction, folds, fold, copies)
     rows, notes, watermarks = manifest.rows.drop(columns=KEPT_TOGETHER, errors="ignore"), [], manifest.watermarks
-    near = near_sets(rows, manifest.facts) if keep_near_copies_together else None
+    near = near_sets(rows, manifest.scan) if keep_near_copies_together else None
     units = together(rows, near)
     if near is not None:
         notes += _near_note(near)
@@ -188,7 +188,7 @@ def with_kept_together(manifest: Manifest, *, near_duplicates: bool) -> Manifest
         Near copies asked for of a manifest that was not made by reading images.
     """
     rows = manifest.rows.drop(columns=KEPT_TOGETHER, errors="ignore")
-    units = together(rows, near_sets(rows, manifest.facts) if near_duplicates else None)
+    units = together(rows, near_sets(rows, manifest.scan) if near_duplicates else None)
     return manifest.with_rows(rows.assign(**{KEPT_TOGETHER: _kept_together(rows, units)}))
 
 

@@ -29,22 +29,22 @@ def manifest_of(labels, groups=None, contents=None, given_split=None, alike=None
         }
     )
     classes = tuple(sorted(set(labels)))
-    facts = pd.DataFrame() if alike is None else facts_of(rows, alike)
-    return Manifest(Path("root"), classes, rows, classes[0] if len(classes) == 2 else None, facts=facts)
+    scan = pd.DataFrame() if alike is None else scan_of(rows, alike)
+    return Manifest(Path("root"), classes, rows, classes[0] if len(classes) == 2 else None, scan=scan)
 
 
-def facts_of(rows, alike) -> pd.DataFrame:
+def scan_of(rows, alike) -> pd.DataFrame:
     """Hashes that are one bit apart within a set, and far apart between sets."""
     draw = np.random.default_rng(0)
     words = {number: [int(word) for word in draw.integers(0, 2**62, 6)] for number in sorted(set(alike))}
-    facts = {
+    scan = {
         "content": rows["content"].to_numpy(),
         "contrast": 0.2,
         "phash": np.array([words[number][0] ^ 1 << k % 2 for k, number in enumerate(alike)], dtype=np.uint64),
         "dhash": np.array([words[number][1] for number in alike], dtype=np.uint64),
         "detail": ["".join(f"{word:016x}" for word in words[number][2:]) for number in alike],
     }
-    return pd.DataFrame(facts, index=pd.Index(rows["path"], name="path"))
+    return pd.DataFrame(scan, index=pd.Index(rows["path"], name="path"))
 
 
 def test_p04_stratified_by_default():

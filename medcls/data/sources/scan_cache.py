@@ -1,8 +1,8 @@
-"""What earlier runs found out about files that have not changed since, so that none is opened twice for it.
+"""The scan cache: what earlier runs read of files that have not changed since.
 
-One SQLite file in the cache folder for each version of what reads images. Its keys are hashes of a file's real
-path, size, times and frame, so that no patient's name in a path is written down a second time. SQLite's rollback
-journal, not its write-ahead log: that one asks for shared memory, which a network's file system does not have.
+One SQLite file in the cache folder for each version of what reads images. Its keys are hashes of a file's real path,
+size, times and frame, so that no patient's name in a path is written down a second time. It uses the rollback journal:
+the write-ahead log needs shared memory, which network file systems lack.
 """
 
 import hashlib
@@ -25,10 +25,10 @@ from medcls.data.reading.images import reading_version
 log = logging.getLogger(__name__)
 
 SETTLED_NS = 2_000_000_000
-"""A file younger than this when it was read may be written again within the same tick of a coarse clock (FAT: 2 s)."""
+"""A younger file may be written again within the same tick of a coarse clock (FAT: 2 s)."""
 
 WAIT_S = 30
-"""How long another process may hold the store before this one does without."""
+"""How long to wait for another process before going on without the cache."""
 
 DAMAGED = (
     sqlite3.SQLITE_CORRUPT,
@@ -37,43 +37,43 @@ DAMAGED = (
     sqlite3.SQLITE_MISMATCH,
     sqlite3.SQLITE_CONSTRAINT,  # a column of another type
 )
-"""What SQLite says of a file that is no database, or none of ours."""
+"""SQLite's errors for a file that is no database, or has other tables."""
 
 T = TypeVar("T")
 
-Fact = Sequence[str | int | float]
-"""One file's values, in an order that the store's version stands for."""
+Row = Sequence[str | int | float]
+"""One file's values, in the order of the columns."""
 
 FORMAT = 2
-"""Raise this when what stands in a row comes to look otherwise."""
+"""Raise this when the format of a row changes."""
 
 DIGEST_BYTES = 8
-"""Of the checksum that each row begins with: it covers the key too, so that no row answers for another file."""
+"""Length of the checksum at the start of each row; it covers the key, so that a row is valid for one file only."""
 
 
-class FactStore:
-    """The store; a context. Whatever goes wrong with it is said once, and the run goes on without.
+class ScanCache:
+    """The cache; a context manager. On any fault it warns once, and the run goes on without it.
 
     Parameters
     ----------
     root : Path
         The folder that paths are relative to.
     frame : int
-        Which frame the values are of.
+        Which frame was read.
     columns : sequence of str
-        Names of the values kept of each file: other names, or another version of a reading library, another store.
+        Names of the values in a row. Other names, or another version of a reading library, mean another file.
     """
 
     def __init__(self, root: Path, frame: int, columns: Sequence[str]) -> None:
         self._root, self._frame = os.fspath(root), frame
-        # A million files lie in a few folders: to follow each folder's links once is enough.
+        # A million files lie in a few folders: resolve each folder once.
         self._real_folder = cache(os.path.realpath)
         version = f"format {FORMAT}; {reading_version()}; {' '.join(columns)}"
         self.path = folder() / f"{hashlib.blake2b(version.encode(), digest_size=8).hexdigest()}.sqlite"
         self._connection: sqlite3.Connection | None = None
         self._keys: dict[str, bytes] = {}
         self._inode = 0
-        self._made_anew = False
+        self._replaced = False
 
     def __enter__(self) -> Self:
         self._open()
@@ -82,58 +82,53 @@ class FactStore:
     def __exit__(self, *_: object) -> None:
         self._close()
 
-    def recall(self, paths: Sequence[str]) -> dict[str, Fact]:
-        """What is known of these, by one query; files that are new, changed or gone are left out.
+    def get(self, paths: Sequence[str]) -> dict[str, Row]:
+        """Look up files with one query; those that are new, changed or gone are left out.
 
-        So are rows that do not bear their checksum: these are said, and `keep` writes over them.
+        Rows whose checksum is wrong are left out too, with a warning; `put` overwrites them.
         """
         self._keys = {path: key for path in paths if (key := self._key(path)) is not None}
 
-        def ask(connection: sqlite3.Connection) -> dict[bytes, object]:
+        def query(connection: sqlite3.Connection) -> dict[bytes, object]:
             keys = list(self._keys.values())
             marks = ",".join("?" * len(keys))
             return dict(connection.execute(f"SELECT key, fact FROM facts WHERE key IN ({marks})", keys))  # noqa: S608
 
-        found: dict[bytes, object] = self._attempt(ask, {})
-        facts = {key: fact for key, row in found.items() if (fact := _unsealed(key, row)) is not None}
-        if len(facts) < len(found):
+        found: dict[bytes, object] = self._attempt(query, {})
+        rows = {key: row for key, data in found.items() if (row := _unpack(key, data)) is not None}
+        if len(rows) < len(found):
             log.warning(
-                "cache: what %s says of %d file(s) was damaged: they are read again",
+                "cache: %s has damaged entries for %d file(s), which are read again",
                 self.path,
-                len(found) - len(facts),
+                len(found) - len(rows),
                 extra={"rule": "facts_damaged"},
             )
-        return {path: facts[key] for path, key in self._keys.items() if key in facts}
+        return {path: rows[key] for path, key in self._keys.items() if key in rows}
 
-    def forget(self, paths: Sequence[str]) -> None:
-        """Drop what is known of these: it is not what the files show."""
+    def remove(self, paths: Sequence[str]) -> None:
+        """Remove the rows of these files."""
         keys = [(key,) for path in paths if (key := self._key(path)) is not None]
+        self._write("DELETE FROM facts WHERE key = ?", keys)
 
-        def drop(connection: sqlite3.Connection) -> None:
-            with connection:
-                connection.execute("BEGIN IMMEDIATE")
-                connection.executemany("DELETE FROM facts WHERE key = ?", keys)
+    def put(self, rows: Mapping[str, Row]) -> None:
+        """Write the rows of files last looked up by `get`, in one transaction.
 
-        self._attempt(drop, None)
-
-    def keep(self, facts: Mapping[str, Fact]) -> None:
-        """Write down together what was found out about files last asked for by `recall`.
-
-        Killed before the end, it has kept none of them. A file which changes between the two calls does
-        no harm: nobody will ask for its former time again.
+        If a file changes between the two calls, its row is never looked up again.
         """
-        lines = [(key, _sealed(key, fact)) for path, fact in facts.items() if (key := self._keys.get(path)) is not None]
+        packed = [(key, _pack(key, row)) for path, row in rows.items() if (key := self._keys.get(path)) is not None]
+        if packed:
+            self._write("INSERT OR REPLACE INTO facts VALUES (?, ?)", packed)
 
+    def _write(self, statement: str, values: Sequence[tuple[bytes, ...]]) -> None:
         def write(connection: sqlite3.Connection) -> None:
             with connection:
                 connection.execute("BEGIN IMMEDIATE")
-                connection.executemany("INSERT OR REPLACE INTO facts VALUES (?, ?)", lines)
+                connection.executemany(statement, values)
 
-        if lines:
-            self._attempt(write, None)
+        self._attempt(write, None)
 
     def _key(self, path: str) -> bytes | None:
-        """Name the state of a file; None where there is none, or where it is too young for its time to tell."""
+        """Hash the state of a file; None if it is missing, or too young for its times to tell two states apart."""
         full = os.path.join(self._root, path)
         try:
             status = os.lstat(full)
@@ -142,14 +137,11 @@ class FactStore:
                 status = os.stat(full)
             folder, name = os.path.split(full)
             place = os.path.join(self._real_folder(folder), name)
-        except (
-            OSError,
-            ValueError,
-        ):  # whoever reads the file says what is wrong with it (ValueError: a null byte in its name)
+        except (OSError, ValueError):  # reading the file reports what is wrong (ValueError: a null byte in its name)
             return None
         if time.time_ns() - status.st_mtime_ns < SETTLED_NS:
             return None
-        # A program that brings a new file with an old time, as copying tools do, cannot set the time of change.
+        # Copying tools may set the modification time, but not the change time.
         state = f"\0{status.st_size}\0{status.st_mtime_ns}\0{status.st_ctime_ns}\0{self._frame}".encode()
         return hashlib.blake2b(os.fsencode(place) + state, digest_size=16).digest()
 
@@ -160,16 +152,15 @@ class FactStore:
             return action(self._connection)
         except sqlite3.Error as error:
             self._give_up(error)
-            # Where a new store was made in the place of a damaged one, it gets what was to be written.
+            # If a new file replaced a damaged one, it gets the write.
             return self._attempt(action, otherwise)
 
     def _open(self) -> None:
         try:
             places.private(self.path.parent)
             self.path.touch(mode=0o600)  # as is the journal, which SQLite makes like its database
-            # No transactions but those that we begin.
             self._connection = sqlite3.connect(self.path, timeout=WAIT_S, isolation_level=None)
-            self._connection.text_factory = bytes  # in a damaged store may stand a text that is not UTF-8
+            self._connection.text_factory = bytes  # a damaged file may hold text that is not UTF-8
             self._connection.execute("CREATE TABLE IF NOT EXISTS facts (key BLOB PRIMARY KEY, fact BLOB NOT NULL)")
             os.utime(self.path)  # when it was last used
             self._inode = self.path.stat().st_ino
@@ -177,30 +168,30 @@ class FactStore:
             self._give_up(error)
 
     def _give_up(self, error: Exception) -> None:
-        """Make a damaged store anew, once; for any other reason go on without."""
+        """Replace a damaged file, once; for any other reason go on without the cache."""
         self._close()
-        if not _is_damage(error) or self._made_anew:
+        if not _is_damage(error) or self._replaced:
             log.warning(
-                "cache: what is known of files is not kept (%s: %s); the run goes on without",
+                "cache: %s cannot be used (%s); the run goes on without it",
                 self.path,
                 error,
                 extra={"rule": "facts_not_kept"},
             )
             return
         log.warning(
-            "cache: %s was damaged (%s) and is made anew: files are read again",
+            "cache: %s was damaged (%s) and is replaced: files are read again",
             self.path,
             error,
             extra={"rule": "fact_store_damaged"},
         )
-        self._made_anew = True
+        self._replaced = True
         try:
-            # Another process may have found the damage too, and have begun a new store in the meantime.
+            # Another process may have replaced the file in the meantime.
             with filelock.FileLock(f"{self.path}.lock"):
                 if self._inode in (0, self.path.stat().st_ino):
                     remove(self.path)
         except OSError as why:
-            log.warning("cache: %s cannot be removed (%s); the run goes on without", self.path, why)
+            log.warning("cache: %s cannot be removed (%s); the run goes on without it", self.path, why)
             return
         self._open()
 
@@ -211,42 +202,42 @@ class FactStore:
 
 
 def _is_damage(error: Exception) -> bool:
-    """Whether the store itself is at fault, not the disk or another process; an extended code ends in its kind."""
+    """Whether the file itself is at fault, not the disk or another process."""
     return getattr(error, "sqlite_errorcode", 0) & 0xFF in DAMAGED
 
 
-def _sealed(key: bytes, fact: Fact) -> bytes:
-    """A row: checksum, then the values as JSON."""
-    values = json.dumps(fact, separators=(",", ":")).encode()
+def _pack(key: bytes, row: Row) -> bytes:
+    """A row's bytes: checksum, then the values as JSON."""
+    values = json.dumps(row, separators=(",", ":")).encode()
     return hashlib.blake2b(key + values, digest_size=DIGEST_BYTES).digest() + values
 
 
-def _unsealed(key: object, row: object) -> Fact | None:
-    """The values of a row; None where it is not what was written for this key."""
-    if not isinstance(key, bytes) or not isinstance(row, bytes):
+def _unpack(key: object, data: object) -> Row | None:
+    """The values of a row; None if it is not what was written for this key."""
+    if not isinstance(key, bytes) or not isinstance(data, bytes):
         return None
-    digest, values = row[:DIGEST_BYTES], row[DIGEST_BYTES:]
+    digest, values = data[:DIGEST_BYTES], data[DIGEST_BYTES:]
     if hashlib.blake2b(key + values, digest_size=DIGEST_BYTES).digest() != digest:
         return None
-    fact: Fact = json.loads(values)
-    return fact
+    row: Row = json.loads(values)
+    return row
 
 
 def folder() -> Path:
-    """Where the stores lie."""
+    """The folder of the cache files."""
     return places.cache_folder() / "files"
 
 
 def remove(path: Path) -> None:
-    """Remove one store."""
-    for name in (f"{path}-journal", os.fspath(path)):  # the journal first: alone, it would be laid over a new store
+    """Remove one cache file."""
+    for name in (f"{path}-journal", os.fspath(path)):  # the journal first: alone, it would be applied to a new file
         Path(name).unlink(missing_ok=True)
 
 
-def forget(path: Path) -> bool:
-    """Empty one store; False where another process is writing to it.
+def empty(path: Path) -> bool:
+    """Empty one cache file; return False if another process is writing to it.
 
-    Emptied, not unlinked: the journal of a process that still had it open would be laid over the next store.
+    It is not unlinked: SQLite would apply the journal of a process that still had it open to the next file.
     """
     try:
         connection = sqlite3.connect(path, timeout=0, isolation_level=None)
@@ -264,9 +255,9 @@ def forget(path: Path) -> bool:
 
 
 def count(path: Path) -> int:
-    """How many files' facts a store holds; 0 where it cannot be read.
+    """Count the rows of a cache file; 0 if it cannot be read.
 
-    It is opened for reading only, so that to look at a store is not to use it.
+    It is opened read-only, so that its time of last use stays.
     """
     try:
         connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=WAIT_S)
