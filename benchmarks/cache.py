@@ -39,7 +39,7 @@ def main() -> None:
         os.environ["MEDCLS_CACHE"] = f"{place}/cache"
         root = Path(place) / "phantoms"
         ensure_phantoms(root, given.images)
-        manifest = split(from_folders(root, group_pattern=GROUP_PATTERN), seed=0)
+        manifest = split(from_folders(root, group_pattern=GROUP_PATTERN))
         preprocessing = Preprocessing(size=given.size, mean=(0.5,) * 3, std=(0.5,) * 3)
         files = ImageDataModule(manifest, preprocessing, augmentation=None)
         cached = ImageDataModule(manifest, preprocessing, augmentation=None, cache=True)

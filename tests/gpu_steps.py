@@ -70,7 +70,7 @@ class Event:
 
 def waits_of_a_step(images: Path, loss: Callable[..., losses.Loss], weights: str | None) -> list[str]:
     """Batch 2 of an epoch, prepared and trained on."""
-    manifest = split(from_folders(images, positive="a"), seed=0)
+    manifest = split(from_folders(images, positive="a"))
     augmentation = Augmentation(up_down=0.5, quarter_turns=0.5, saturation=0.1, hue_degrees=5)
     data = ImageDataModule(
         manifest, Preprocessing((16, 16), (0.5,) * 3, (0.5,) * 3), augmentation=augmentation, cache=True

@@ -7,7 +7,7 @@ import pandas as pd
 
 from medcls.auditing.findings import Finding
 from medcls.data.manifest import Manifest
-from medcls.data.splits.split import together
+from medcls.data.splits.split import cluster_numbers
 from medcls.wording import at_start, counted, named
 
 FEW = 30
@@ -110,7 +110,7 @@ def small_test(manifest: Manifest, divided: Manifest | None, half_width: float =
         return []
     rows = held.rows[test]
     # Copies and images of one patient do not count twice.
-    cases = pd.Series(together(held.rows)[test], rows.index).groupby(rows["label"]).nunique()
+    cases = pd.Series(cluster_numbers(held.rows)[test], rows.index).groupby(rows["label"]).nunique()
     table = pd.DataFrame(
         [_precision(label, int((rows["label"] == label).sum()), int(count)) for label, count in cases.items()]
     )

@@ -7,7 +7,7 @@ from medcls.auditing.duplicates import RANKS, expected_leak
 from medcls.auditing.findings import Finding
 from medcls.data.manifest import Manifest
 from medcls.data.sources.grouping import classes_without_group, parts_without_group, suggest_pattern
-from medcls.data.splits.split import split_table, together
+from medcls.data.splits.split import cluster_numbers, split_table
 from medcls.wording import at_start, counted
 
 MISSED = 1 / 3
@@ -87,12 +87,12 @@ def shares(divided: Manifest | None) -> list[Finding]:
     table = split_table(divided)
     table = table.loc[table["asked"].notna(), ["split", "images", "share", "asked"]]
     parts = table.to_dict("records")
-    units = together(rows)
-    n = int(np.bincount(units).max())
+    clusters = cluster_numbers(rows)
+    n = int(np.bincount(clusters).max())
     values: dict[str, float | int | str | None] = {"images": len(rows), "most_images_together": n}
     values |= {f"share_{part['split']}": float(part["share"]) for part in parts}
     values |= {f"asked_{part['split']}": float(part["asked"]) for part in parts}
-    of_largest = _of_largest(rows[units == np.bincount(units).argmax()], len(rows))
+    of_largest = _of_largest(rows[clusters == np.bincount(clusters).argmax()], len(rows))
     # A case more or less is no other share.
     missed = [part for part in parts if abs(part["share"] - part["asked"]) > max(part["asked"] * MISSED, 1 / len(rows))]
     if not missed:

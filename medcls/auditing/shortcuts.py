@@ -18,7 +18,7 @@ from sklearn.tree import DecisionTreeClassifier
 
 from medcls.auditing.findings import Finding
 from medcls.data.manifest import OWN_COLUMNS, Manifest
-from medcls.data.splits.split import together
+from medcls.data.splits.split import cluster_numbers
 
 FOLDS = 5
 RESAMPLES = 500
@@ -66,8 +66,8 @@ def shortcuts(manifest: Manifest, scan: pd.DataFrame, resize: str) -> list[Findi
         One for what survives preprocessing (a warning where it tells the label), one for what the
         network never sees (information).
     """
-    units = together(manifest.rows)
-    cases = pd.Series(units).groupby(manifest.rows["label"].to_numpy()).nunique()
+    clusters = cluster_numbers(manifest.rows)
+    cases = pd.Series(clusters).groupby(manifest.rows["label"].to_numpy()).nunique()
     cases = cases.reindex(list(manifest.classes), fill_value=0)
     if cases.min() < FEWEST_CASES:
         title = (
@@ -80,13 +80,13 @@ def shortcuts(manifest: Manifest, scan: pd.DataFrame, resize: str) -> list[Findi
     rows, scan = manifest.rows.iloc[kept].set_index("path", drop=False), scan.iloc[kept]
     columns, left_out = metadata(rows, passed_over=manifest.read_from)
     seen, unseen = sources_seen(scan, resize), [*sources_unseen(rows, scan, resize), *columns]
-    ask = Question(manifest.labels[kept], units[kept], manifest.classes)
+    ask = Question(manifest.labels[kept], clusters[kept], manifest.classes)
     answers = {source.name: ask.of(source.numbers) for source in (*seen, *unseen)}
     how = (
         f"Each source alone, by a decision tree of depth 4 in {FOLDS}-fold cross-validation that keeps copies and "
         f"groups together; {'AUROC' if len(manifest.classes) == 2 else 'mean one-against-rest AUROC of the classes'} "
-        f"with a 95% bootstrap interval over {ask.units:,} independent images or groups; chance is 0.50. A source is "
-        f"said to tell the label where the interval lies above {INFORMATIVE}."
+        f"with a 95% bootstrap interval over {ask.clusters:,} independent images or groups; chance is 0.50. A source "
+        f"is taken to predict the label if the interval lies above {INFORMATIVE}."
     )
     if len(kept) < len(manifest):
         how += f" Asked on {len(kept):,} of {len(manifest):,} images, at most {most:,} of a class."
@@ -218,30 +218,30 @@ class Question:
     ----------
     labels : ndarray
         Class indices, int64 `(n,)`.
-    units : ndarray
-        What must stay together, int64 `(n,)`; see `together`.
+    clusters : ndarray
+        What must stay together, int64 `(n,)`; see `cluster_numbers`.
     classes : sequence of str
         All class names.
     """
 
-    def __init__(self, labels: np.ndarray, units: np.ndarray, classes: Sequence[str]) -> None:
+    def __init__(self, labels: np.ndarray, clusters: np.ndarray, classes: Sequence[str]) -> None:
         self.labels = labels
         self.classes = len(classes)
-        _, first, self._unit = np.unique(units, return_index=True, return_inverse=True)
-        self.units = len(first)
-        # Folds of whole units, stratified by their first image: scikit-learn's grouped splitter takes seconds.
+        _, first, self._cluster = np.unique(clusters, return_index=True, return_inverse=True)
+        self.clusters = len(first)
+        # Folds of whole clusters, stratified by their first image: scikit-learn's grouped splitter takes seconds.
         splitter = StratifiedKFold(FOLDS, shuffle=True, random_state=0)
-        self._fold = np.empty(self.units, dtype=np.int64)
+        self._fold = np.empty(self.clusters, dtype=np.int64)
         with warnings.catch_warnings():
-            # A class may come first in few units where units are of several classes.
+            # A class may come first in few clusters where clusters are of several classes.
             warnings.filterwarnings("ignore", message="The least populated class")
             for number, (_, held) in enumerate(splitter.split(first, labels[first])):
                 self._fold[held] = number
-        # How often each unit is drawn in each resample, (units, RESAMPLES).
+        # How often each cluster is drawn in each resample, (clusters, RESAMPLES).
         rng = np.random.default_rng(0)
-        drawn = rng.integers(self.units, size=(RESAMPLES, self.units)) + self.units * np.arange(RESAMPLES)[:, None]
-        counts = np.bincount(drawn.ravel(), minlength=RESAMPLES * self.units)
-        self._weights = counts.reshape(RESAMPLES, self.units).T.astype(np.float32)
+        n = self.clusters
+        drawn = rng.integers(n, size=(RESAMPLES, n)) + n * np.arange(RESAMPLES)[:, None]
+        self._weights = np.bincount(drawn.ravel(), minlength=RESAMPLES * n).reshape(RESAMPLES, n).T.astype(np.float32)
 
     def of(self, numbers: pd.DataFrame) -> tuple[float, float, float]:
         """AUROC from out-of-fold scores, and the low and high end of its 95% interval.
@@ -259,7 +259,7 @@ class Question:
     def _out_of_fold(self, numbers: np.ndarray) -> np.ndarray:
         """The share of each class, `(n, classes)`, by trees that have not seen the image or its copies."""
         scores = np.zeros((len(numbers), self.classes))
-        fold = self._fold[self._unit]
+        fold = self._fold[self._cluster]
         for number in range(FOLDS):
             held = fold == number
             tree = DecisionTreeClassifier(max_depth=4, min_samples_leaf=10, random_state=0)
@@ -276,9 +276,9 @@ class Question:
         distinct scores that trees give.
         """
         values, place = np.unique(scores, return_inverse=True)
-        shape = (len(values), self.units)
+        shape = (len(values), self.clusters)
         positives, negatives = (
-            coo_array((np.ones(int(side.sum()), np.float32), (place[side], self._unit[side])), shape=shape).tocsr()
+            coo_array((np.ones(int(side.sum()), np.float32), (place[side], self._cluster[side])), shape=shape).tocsr()
             for side in (positive, ~positive)
         )
         above, below = (

@@ -86,10 +86,10 @@ def read_source(cfg: DictConfig, *, strict: bool, judged_by: MatchClasses | None
 
 
 def split_settings(cfg: DictConfig) -> dict[str, Any]:
-    """What the images are split by: each argument of `split` that the configuration names, and the seed."""
-    from medcls.data.splits.split import split
+    """What the images are split by: each field of `SplitSettings` that the configuration names, and the seed."""
+    from medcls.data.splits.split import SplitSettings
 
-    names = [name for name in inspect.signature(split).parameters if name in cfg.data]
+    names = [name for name in inspect.signature(SplitSettings).parameters if name in cfg.data]
     return {"seed": cfg.seed} | {name: plain(cfg.data[name]) for name in names}
 
 

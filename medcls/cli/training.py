@@ -53,7 +53,7 @@ def seed(value: int) -> None:
 def read_images(cfg: DictConfig, settings: Mapping[str, Any]) -> tuple[Manifest, Manifest]:
     """The images as they are, and the same, each in one split; what was done to them is said."""
     from medcls.data.sources.saved import as_begun
-    from medcls.data.splits.split import split, split_table
+    from medcls.data.splits.split import SplitSettings, split, split_table
     from medcls.models.weights import read_state
     from medcls.workflow import terminal
 
@@ -62,7 +62,7 @@ def read_images(cfg: DictConfig, settings: Mapping[str, Any]) -> tuple[Manifest,
         # The order of the network's outputs: earlier versions sorted classes that are numbers as text.
         _, described = read_state(Path(cfg.resume).expanduser() / "checkpoints" / "last.ckpt")
         whole = whole.in_class_order(described["classes"])
-    manifest = split(whole, **settings)
+    manifest = split(whole, SplitSettings(**settings))
     if cfg.resume:
         manifest = as_begun(manifest, Path(cfg.resume).expanduser() / "manifest.csv")
     for line in (*manifest.watermarks, *manifest.notes):

@@ -57,7 +57,7 @@ def test_without_a_shortcut_both_findings_are_good():
 
 
 @pytest.mark.parametrize(
-    ("source", "facts"),
+    ("source", "scan"),
     [
         ("brightness and contrast", {"brightness": TOLD + NOISE}),
         ("brightness and contrast", {"contrast": TOLD + NOISE}),
@@ -76,7 +76,7 @@ def test_what_the_network_can_see_is_a_warning(source, scan):
 
 
 @pytest.mark.parametrize(
-    ("source", "facts", "names"),
+    ("source", "scan", "names"),
     [
         ("file format and mode", {"format": ["PNG", "JPEG"] * 150}, None),
         ("file format and mode", {"mode": ["L", "RGB"] * 150}, None),
@@ -172,7 +172,7 @@ def test_chance_comes_out_as_chance():
     auroc, low, high = np.array(answers).T
     assert auroc.mean() == pytest.approx(0.5, abs=0.012)
     assert ((low <= 0.5) & (high >= 0.5)).mean() >= 0.87
-    assert (low > module.TELLING).sum() == 0
+    assert (low > module.INFORMATIVE).sum() == 0
 
 
 def test_auroc_is_scikit_learns_ties_and_all():

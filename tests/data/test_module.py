@@ -29,7 +29,7 @@ IMAGENET = Preprocessing(size=(16, 20), mean=(0.485, 0.456, 0.406), std=(0.229, 
 
 @pytest.fixture
 def manifest(folder):
-    return split(from_folders(folder({"a": 30, "b": 21}), positive="a"), seed=0)
+    return split(from_folders(folder({"a": 30, "b": 21}), positive="a"))
 
 
 def module(manifest, **settings) -> ImageDataModule:
@@ -220,11 +220,11 @@ def test_p15_the_second_run_opens_no_image(folder, own_cache, monkeypatch, worke
     root = folder({"a": 30, "b": 21})
     for path in root.rglob("*.png"):
         os.utime(path, (1, 1))  # settled: not written a moment ago
-    first_manifest = split(from_folders(root, positive="a"), seed=0)
+    first_manifest = split(from_folders(root, positive="a"))
     from_files = everything_of(module(first_manifest))
     first = everything_of(module(first_manifest, cache=True))
     monkeypatch.setattr(images, "read", unreadable)
-    manifest = split(from_folders(root, positive="a"), seed=0)
+    manifest = split(from_folders(root, positive="a"))
     data = module(manifest, cache=True, workers=workers)
     assert data.training_sample(0).shape == (3, 16, 20)  # before any loader was set up
     second = everything_of(data)
@@ -246,7 +246,7 @@ def test_p16_shuffled_by_image_from_the_cache_too(manifest, own_cache):
 
 
 def test_p15_the_off_switch_writes_nothing_and_reads_nothing(folder, own_cache, monkeypatch):
-    manifest = split(from_folders(folder({"a": 30, "b": 21}), positive="a", remember=False), seed=0)
+    manifest = split(from_folders(folder({"a": 30, "b": 21}), positive="a", remember=False))
     everything_of(module(manifest, memory_for_images=10**9))
     assert not own_cache.exists()
     everything_of(module(manifest, cache=True))
@@ -334,7 +334,7 @@ def test_sixteen_bits_reach_the_network_as_floating_point(tmp_path, own_cache, c
     for k, label in enumerate("aaaabbbb"):
         (tmp_path / "deep" / label).mkdir(parents=True, exist_ok=True)
         Image.fromarray(levels + np.uint16(k)).save(tmp_path / "deep" / label / f"{k}.png")
-    manifest = split(from_folders(tmp_path / "deep", positive="a"), seed=0)
+    manifest = split(from_folders(tmp_path / "deep", positive="a"))
     deep = dataclasses.replace(IMAGENET, mean=(0.5,), std=(0.2,), bits=16, window="full")
     data = ImageDataModule(manifest, deep, augmentation=None, cache=cache)
     data.setup("fit")
@@ -382,7 +382,7 @@ def test_p15_equal_values_behind_different_windows_are_not_one_picture(tmp_path,
         # Each pair with values of its own: the copies of one picture must agree about its class.
         dataset.PixelData = (dataset.pixel_array + k // 2).astype(np.int16).tobytes()
         dataset.save_as(place)
-    manifest = split(from_folders(tmp_path / "ct", positive="a"), seed=0)
+    manifest = split(from_folders(tmp_path / "ct", positive="a"))
     assert manifest.rows["content"].nunique() == 12
     data, cached = module(manifest), module(manifest, cache=True)
     cached.setup("fit")

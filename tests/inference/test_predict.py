@@ -20,7 +20,7 @@ CPU = torch.device("cpu")
 
 @pytest.fixture
 def data(folder):
-    manifest = split(from_folders(folder({"a": 20, "b": 20}), positive="a"), seed=0)
+    manifest = split(from_folders(folder({"a": 20, "b": 20}), positive="a"))
     preprocessing = Preprocessing(size=32, mean=(0.4,) * 3, std=(0.3,) * 3)
     return ImageDataModule(manifest, preprocessing, augmentation=None, batch_size=8, cache=True)
 
