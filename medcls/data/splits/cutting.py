@@ -61,8 +61,9 @@ def assign_fold(
     smallest, label = _smallest_class(rows, free, clusters)
     if smallest < folds:
         raise MedclsError(
-            f"data.folds={folds} needs {folds} independent images (or groups) of each class; {label!r} has {smallest} left. "
-            "Duplicates and images of one patient count once. Use fewer folds, or merge classes with data.label_map.",
+            f"data.folds={folds} needs {folds} independent images (or groups) of each class; {label!r} has {smallest} "
+            "left. Duplicates and images of one patient count once. Use fewer folds, or merge classes with "
+            "data.label_map.",
             kind="too_few_images",
         )
     chosen = np.zeros(len(rows), dtype=bool)
