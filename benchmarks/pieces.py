@@ -16,7 +16,7 @@ from torch.optim import AdamW
 
 from medcls import hardware
 from medcls.data.manifest import Manifest
-from medcls.data.module import ImageDataModule
+from medcls.data.module import ImageDataModule, Loading
 from medcls.data.sources.folders import from_folders
 from medcls.data.splits.split import SplitSettings, split
 from medcls.data.transforms import Augmentation
@@ -61,11 +61,8 @@ def loaders(
     return ImageDataModule(
         manifest,
         preprocessing_at(size),
-        augmentation=augmentation,
-        batch_size=batch,
-        workers=machine.workers,
-        memory_for_images=machine.memory_for_images,
-        cache=True,
+        augmentation,
+        Loading(batch_size=batch, workers=machine.workers, memory_for_images=machine.memory_for_images, cache=True),
     )
 
 

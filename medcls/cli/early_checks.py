@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from medcls.cli.building import build, plain
-from medcls.data.module import check_loading
+from medcls.data.module import Loading
 from medcls.data.splits.split import SplitSettings
 from medcls.errors import MedclsError
 from medcls.hardware import Hardware, check_compiler
@@ -40,7 +40,10 @@ def check_settings(
         Names the setting.
     """
     SplitSettings(**split)
-    check_loading(cfg.data.batch_size, cfg.data.sampler, machine.workers, cfg.data.cache, cfg.data.views)
+    data = cfg.data
+    Loading(
+        batch_size=data.batch_size, sampler=data.sampler, workers=machine.workers, cache=data.cache, views=data.views
+    )
     if (augmentation := build(cfg.data.augmentation)) is not None:
         augmentation.check_size(preprocessing.size)
     _check_switches(cfg)

@@ -116,19 +116,21 @@ class OpenedRun:
         self, manifest: Manifest, split: str, views: int = 1, arithmetic: Arithmetic | None = None
     ) -> Predictions:
         """Predict any images, prepared as this run's network wants them; exactly, unless told otherwise."""
-        from medcls.data.module import ImageDataModule
+        from medcls.data.module import ImageDataModule, Loading
         from medcls.inference.predict import predict_split
         from medcls.workflow import terminal
 
         data = ImageDataModule(
             manifest,
             self.loaded.preprocessing,
-            augmentation=build(self.config.data.augmentation) if views > 1 else None,
-            batch_size=self.config.data.batch_size,
-            seed=self.config.seed,
-            workers=self.machine.workers,
-            memory_for_images=self.machine.memory_for_images,
-            cache=self.config.data.cache,
+            build(self.config.data.augmentation) if views > 1 else None,
+            Loading(
+                batch_size=self.config.data.batch_size,
+                seed=self.config.seed,
+                workers=self.machine.workers,
+                memory_for_images=self.machine.memory_for_images,
+                cache=self.config.data.cache,
+            ),
         )
         predictor = self.exact_predictor
         if arithmetic is not None and not arithmetic.is_exact:

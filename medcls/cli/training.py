@@ -125,19 +125,21 @@ def make_loaders(
     cfg: DictConfig, manifest: Manifest, preprocessing: Preprocessing, machine: Hardware
 ) -> ImageDataModule:
     """Loaders over the manifest, as the machine can bear them."""
-    from medcls.data.module import ImageDataModule
+    from medcls.data.module import ImageDataModule, Loading
 
     return ImageDataModule(
         manifest,
         preprocessing,
-        augmentation=build(cfg.data.augmentation),
-        batch_size=cfg.data.batch_size,
-        sampler=cfg.data.sampler,
-        seed=cfg.seed,
-        workers=machine.workers,
-        memory_for_images=machine.memory_for_images,
-        cache=cfg.data.cache,
-        views=cfg.data.views,
+        build(cfg.data.augmentation),
+        Loading(
+            batch_size=cfg.data.batch_size,
+            sampler=cfg.data.sampler,
+            seed=cfg.seed,
+            workers=machine.workers,
+            memory_for_images=machine.memory_for_images,
+            cache=cfg.data.cache,
+            views=cfg.data.views,
+        ),
     )
 
 

@@ -16,7 +16,7 @@ from refusals import refused
 from torch.utils.data import DataLoader
 
 from medcls.data import module as module_under_test
-from medcls.data.module import EpochSampler, FlatTexts, ImageDataModule, NoLonelyBatch
+from medcls.data.module import EpochSampler, FlatTexts, ImageDataModule, Loading, NoLonelyBatch
 from medcls.data.reading import images
 from medcls.data.sources.folders import from_folders
 from medcls.data.splits.split import split
@@ -34,7 +34,7 @@ def manifest(folder):
 
 def module(manifest, **settings) -> ImageDataModule:
     given = {"augmentation": Augmentation(), "batch_size": 8, "seed": 0} | settings
-    return ImageDataModule(manifest, IMAGENET, **given)
+    return ImageDataModule(manifest, IMAGENET, given.pop("augmentation"), Loading(**given))
 
 
 def epoch(data: ImageDataModule, number: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -236,10 +236,10 @@ def test_p15_the_second_run_opens_no_image(folder, own_cache, monkeypatch, worke
 def test_p16_shuffled_by_image_from_the_cache_too(manifest, own_cache):
     data = module(manifest, cache=True)
     data.setup("fit")
-    stored = data._store._place[manifest.indices("train")]
+    stored = data._store._cache_index[manifest.indices("train")]
     for number in range(2):
         batches = epoch(data, number)[2].split(8)
-        slots = [data._store._place[batch.numpy()] for batch in batches]
+        slots = [data._store._cache_index[batch.numpy()] for batch in batches]
         # Neighbours in the file are no batch.
         assert all((np.diff(np.sort(batch)) > 1).any() for batch in slots if len(batch) > 2)
         assert sorted(np.concatenate(slots)) == sorted(stored)
@@ -336,7 +336,7 @@ def test_sixteen_bits_reach_the_network_as_floating_point(tmp_path, own_cache, c
         Image.fromarray(levels + np.uint16(k)).save(tmp_path / "deep" / label / f"{k}.png")
     manifest = split(from_folders(tmp_path / "deep", positive="a"))
     deep = dataclasses.replace(IMAGENET, mean=(0.5,), std=(0.2,), bits=16, window="full")
-    data = ImageDataModule(manifest, deep, augmentation=None, cache=cache)
+    data = ImageDataModule(manifest, deep, None, Loading(cache=cache))
     data.setup("fit")
     row = int(manifest.indices("train")[0])
     sample = data.training_sample(row)
@@ -389,7 +389,7 @@ def test_p15_equal_values_behind_different_windows_are_not_one_picture(tmp_path,
     for row in range(24):
         assert torch.equal(cached.training_sample(row), data.training_sample(row))
     train_and_val = np.concatenate([manifest.indices("train"), manifest.indices("val")])
-    assert len(set(cached._store._place[train_and_val])) == len(train_and_val)
+    assert len(set(cached._store._cache_index[train_and_val])) == len(train_and_val)
 
 
 def test_images_kept_on_the_device_give_the_same_batches(manifest):
