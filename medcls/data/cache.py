@@ -84,15 +84,7 @@ class MappedImages:
         self._checked = np.empty(0, bool)
 
     def __getitem__(self, slot: int) -> np.ndarray:
-        """One image, `(H, W, C)`, read-only.
-
-        Raises
-        ------
-        FileNotFoundError
-            The cache was cleared before this process first read it.
-        DamagedImage
-            It does not match its checksum; its entry is dropped, so that the next filling replaces it.
-        """
+        """One image, `(H, W, C)`, read-only."""
         if self._mapped is None:
             # Complete images only: a killed process may have left half of one at the end.
             count = os.path.getsize(self._path) // (math.prod(self._shape) * self._dtype.itemsize)

@@ -155,13 +155,7 @@ class ImageStore:
         return decoded
 
     def _check_content(self, row: int, decoded: images.Decoded) -> None:
-        """Refuse a file whose content is not that of the manifest.
-
-        Raises
-        ------
-        MedclsError
-            It was replaced since this run scanned it; or the cache was wrong about it.
-        """
+        """Refuse a file whose content is not that of the manifest."""
         known = self._contents[row]
         if not known or decoded.content.encode() == known:
             return

@@ -1,4 +1,4 @@
-"""Small pictures for pages: a data address that needs no file."""
+"""Thumbnails for pages, as data URLs."""
 
 import base64
 import dataclasses
@@ -18,14 +18,13 @@ def thumbnail(path: Path, decoding: Decoding, longest: int = 160) -> tuple[str, 
     ----------
     path : Path
     decoding : Decoding
-        Window and frame, where the file has several.
     longest : int
         Pixels of the longer side, at most.
 
     Returns
     -------
     source : str
-        A `data:` address.
+        A `data:` URL.
     width, height : int
         Pixels.
 

@@ -117,13 +117,7 @@ def assemble(
 
 
 def group_by_patient(root: Path, rows: pd.DataFrame, is_dicom: np.ndarray) -> pd.DataFrame:
-    """Set the group of each DICOM file to a hash of its patient id; other files get no group.
-
-    Raises
-    ------
-    MedclsError
-        The rows have groups already, no file is DICOM, or no file has a patient id.
-    """
+    """Set the group of each DICOM file to a hash of its patient id; other files get no group."""
     if rows["group"].any():
         raise MedclsError(
             "data.dicom_patients=true groups images by patient, and so does data.group_pattern, data.groups or "
@@ -164,13 +158,7 @@ def from_dicom(
 def map_labels(
     rows: pd.DataFrame, label_map: Mapping[str, Sequence[str]] | None, *, leave_out_unmapped: bool
 ) -> tuple[pd.DataFrame, list[str]]:
-    """Give the rows their new labels, and leave out and count those without one if asked to.
-
-    Raises
-    ------
-    MedclsError
-        As `check_label_map`; or `leave_out_unmapped` without a map.
-    """
+    """Give the rows their new labels, and leave out and count those without one if asked to."""
     if label_map is None or label_map == {}:
         if leave_out_unmapped:
             raise MedclsError(

@@ -43,12 +43,6 @@ def find_layout(root: Path) -> dict[str, Path]:
     dict
         `{"train": ..., "test": ...}` if folders are named after splits, in any case and common spelling;
         `{"": root}` if each folder is a class. Folders without images beside split folders are ignored.
-
-    Raises
-    ------
-    MedclsError
-        The folder is missing, empty, has images but no class folders, contains itself a second time, has split folders
-        and others, or two folders for one split.
     """
     if not root.exists():
         raise MedclsError(
@@ -132,11 +126,6 @@ def list_images(root: Path, *, masks: str | None = None, to_be_judged: bool = Fa
     -------
     rows, notes
         Columns `path`, `label`, `given_split`, sorted by path; and what was left out.
-
-    Raises
-    ------
-    MedclsError
-        No images, a class that one split lacks, volumes (out of scope), or names that are not UTF-8.
     """
     layout = find_layout(root)
     blocks: list[tuple[str, str, list[str]]] = []
@@ -219,13 +208,7 @@ def as_rows(blocks: Sequence[tuple[str, str, list[str]]]) -> pd.DataFrame:
 
 
 def check_names(names: Iterable[str]) -> None:
-    """Refuse names that a table cannot hold.
-
-    Raises
-    ------
-    MedclsError
-        Lists every name that is not UTF-8, its broken bytes as escapes.
-    """
+    """Refuse names that a table cannot hold."""
     broken = [name for name in names if not name.isascii() and BROKEN_BYTE.search(name)]
     if broken:
         raise MedclsError(
@@ -254,13 +237,7 @@ def leave_out_masks(rows: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
 
 
 def check_classes_agree(root: Path, rows: pd.DataFrame, classes: Mapping[str, Sequence[str]]) -> None:
-    """Check that every split has the same classes, and an image of each.
-
-    Raises
-    ------
-    MedclsError
-        Names each class that is missing or empty, and where; or there is only one class.
-    """
+    """Check that every split has the same classes, and an image of each."""
     everywhere = sorted({name for names in classes.values() for name in names})
     if len(everywhere) == 1:
         only = everywhere[0]
@@ -329,7 +306,7 @@ def from_folders(
         )
         phantoms.ensure_phantoms(root)
     watermarks: tuple[str, ...] = ()
-    if root.is_dir() and phantoms.read_marker(root):
+    if root.is_dir() and phantoms.holds_phantoms(root):
         watermarks = (phantoms.PHANTOM_WATERMARK,)
         pattern = options.group_pattern or (None if groups else phantoms.GROUP_PATTERN)
         # The configured exclusions name files of the real set that the phantoms stand in for.

@@ -91,7 +91,7 @@ class ClassFolders(ImageFolder):  # type: ignore[misc]  # torchvision has no typ
 
     def _is_image(self, within: str, name: str) -> bool:
         """Whether a file is an image; if not, record it where it is to be reported."""
-        has_extension = name[name.rfind(".") :].lower() in images.ENDINGS
+        has_extension = name[name.rfind(".") :].lower() in images.EXTENSIONS
         if has_extension and not is_hidden(name):
             return True
         if not images.is_junk(PurePosixPath(name)):

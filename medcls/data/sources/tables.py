@@ -118,20 +118,14 @@ def from_csv(
         labels = set(cells[label_column]) if isinstance(label_column, str) else set(columns.of_labels)
         label_map = without_absent(options.label_map, labels - set(rows["label"]))
         options = dataclasses.replace(options, label_map=label_map)
-    watermarks = (phantoms.PHANTOM_WATERMARK,) if phantoms.read_marker(root) else ()
+    watermarks = (phantoms.PHANTOM_WATERMARK,) if phantoms.holds_phantoms(root) else ()
     manifest = assemble(root, rows, options, watermarks=watermarks, notes=(*table_notes, *format_notes, *notes))
     read_from = (*columns.of_labels, group_column, split_column)
     return dataclasses.replace(manifest, read_from=tuple(name for name in read_from if name is not None))
 
 
 def find_table(csv: str | Path | Sequence[str | Path], root: Path) -> tuple[Path, list[str]]:
-    """Find the table: the first name that is a file, from the working directory, else from `root`.
-
-    Raises
-    ------
-    MedclsError
-        None is.
-    """
+    """Find the table: the first name that is a file, from the working directory, else from `root`."""
     names = [Path(str(name)).expanduser() for name in ([csv] if isinstance(csv, str | Path) else csv)]
     for name in names:
         if name.is_file():
@@ -167,11 +161,6 @@ def rows_from_csv(
     rows, notes
         `path`, `label`, `given_split`, `group` if there is a column for it, then the table's other columns in their
         order; sorted by path. What was found elsewhere than written, and what was left out.
-
-    Raises
-    ------
-    MedclsError
-        As `from_csv`.
     """
     label_column, group_column, split_column = columns.label_column, columns.group_column, columns.split_column
     if isinstance(label_column, str):
@@ -189,13 +178,13 @@ def rows_from_csv(
         labels = one_hot_labels(cells, columns.of_labels)
         cells = cells.drop(columns=columns.of_labels)
 
-    wanted = below_root(filled(columns.path_template, cells), root)
-    places, search_notes = find_files(root, wanted, lost_zeros=cells[in_path[-1]].str.fullmatch(r"\d+"))
-    missing = ~wanted.isin(places.keys())
-    if (missing & ~wanted.isin(list(excused))).any() and (strict or missing.all()):
-        raise no_such_files(root, wanted[missing])
+    requested = below_root(filled(columns.path_template, cells), root)
+    places, search_notes = find_files(root, requested, lost_zeros=cells[in_path[-1]].str.fullmatch(r"\d+"))
+    missing = ~requested.isin(places.keys())
+    if (missing & ~requested.isin(list(excused))).any() and (strict or missing.all()):
+        raise no_such_files(root, requested[missing])
 
-    chosen = {"path": wanted.map(places).where(~missing, wanted), "label": labels}
+    chosen = {"path": requested.map(places).where(~missing, requested), "label": labels}
     refuse_repeated_paths(pd.DataFrame(chosen))
     chosen["given_split"] = splits_of(cells[split_column]) if split_column else pd.Series("", cells.index, dtype=str)
     if group_column:
@@ -208,13 +197,7 @@ def rows_from_csv(
 
 
 def check_label_column(cells: pd.DataFrame, name: str) -> None:
-    """Refuse a label column that does not exist, and suggest columns that look like one column a class.
-
-    Raises
-    ------
-    MedclsError
-        As `check_column`.
-    """
+    """Refuse a label column that does not exist, and suggest columns that look like one column a class."""
     if name in cells.columns or not (columns := looks_one_hot(cells)):
         check_column(cells, name, "data.label_column")
         return
@@ -227,13 +210,7 @@ def check_label_column(cells: pd.DataFrame, name: str) -> None:
 
 
 def template_columns(template: str, columns: Collection[str]) -> list[str]:
-    """The columns that a path template names, in its order.
-
-    Raises
-    ------
-    MedclsError
-        Unpaired braces, braces with more than a column's name, no braces, or a column that does not exist.
-    """
+    """The columns that a path template names, in its order."""
     try:
         parts = [part for part in string.Formatter().parse(template) if part[1] is not None]
     except ValueError as error:
@@ -269,13 +246,7 @@ def filled(template: str, cells: pd.DataFrame) -> "pd.Series[str]":
 
 
 def keep_where(cells: pd.DataFrame, where: Mapping[str, object] | None) -> tuple[pd.DataFrame, list[str]]:
-    """Keep the rows with one of the allowed values in each column named.
-
-    Raises
-    ------
-    MedclsError
-        A column or a value that does not exist; or no row is left, with the count after each condition.
-    """
+    """Keep the rows with one of the allowed values in each column named."""
     if not where:
         return cells, []
     if not isinstance(where, Mapping):
@@ -314,13 +285,7 @@ def without_absent(
 
 
 def refuse_empty_cells(cells: pd.DataFrame, column: str) -> None:
-    """Refuse a column with empty cells.
-
-    Raises
-    ------
-    MedclsError
-        Lists the lines.
-    """
+    """Refuse a column with empty cells."""
     empty = cells.index[cells[column] == ""]
     if len(empty):
         raise MedclsError(
@@ -331,13 +296,7 @@ def refuse_empty_cells(cells: pd.DataFrame, column: str) -> None:
 
 
 def refuse_repeated_paths(rows: pd.DataFrame) -> None:
-    """Check that each image has one row.
-
-    Raises
-    ------
-    MedclsError
-        Lists the lines of each image that has several, and its labels if they differ.
-    """
+    """Check that each image has one row."""
     repeated = rows[rows["path"].duplicated(keep=False)]
     if repeated.empty:
         return
@@ -381,13 +340,7 @@ def splits_of(cells: "pd.Series[str]") -> "pd.Series[str]":
 
 
 def ungrouped(cells: "pd.Series[str]") -> list[str]:
-    """Report how many rows have no group.
-
-    Raises
-    ------
-    MedclsError
-        None has one.
-    """
+    """Report how many rows have no group."""
     empty = int((cells == "").sum())
     if empty == len(cells):
         raise MedclsError(f"The column {cells.name} (data.group_column) is empty.", kind="no_groups")
@@ -401,11 +354,6 @@ def own_columns(cells: pd.DataFrame, consumed: Collection[str]) -> tuple[pd.Data
     ----------
     consumed : collection of str
         Columns that the manifest already has under the same name.
-
-    Raises
-    ------
-    MedclsError
-        The new name is taken too.
     """
     own = cells.drop(columns=list(consumed))
     renamed = {name: f"csv_{name}" for name in own.columns if name in OWN_COLUMNS or SCORES.fullmatch(name)}

@@ -282,11 +282,6 @@ def check_splits(manifest: Manifest, near: np.ndarray | None = None, required: S
         As `near_duplicate_sets` returns it, if near duplicates were to be kept together.
     required : sequence of str
         The splits that must have images of every class.
-
-    Raises
-    ------
-    MedclsError
-        A class missing from a split, a row in no split, or a group, duplicates or near duplicates in two splits.
     """
     rows = manifest.rows
     strays = sorted(set(rows["split"]) - set(SPLITS))

@@ -359,14 +359,14 @@ def test_of_many_faults_five_are_shown_a_count_and_the_command_that_lists_all(fo
     with refused("image_under_two_labels") as caught:
         from_folders(root, positive="a")
     said = str(caught.value).split("\n")
-    assert said[0] == "20 picture(s) stand under more than one label:" and said[6] == "  ... and 15 more"
+    assert said[0] == "20 image(s) have more than one label:" and said[6] == "  ... and 15 more"
     assert said[-1] == f"  python -m medcls.audit data.root='{root}' audit.fix=exclude" and len(said) == 9
     for number in range(20):  # one picture many times over
         shutil.copy(root / "b" / "000.png", root / "a" / f"{number:03d}.png")
     with refused("image_under_two_labels") as caught:
         from_folders(root, positive="a")
     said = str(caught.value).split("\n")
-    assert said[0] == "1 picture(s) stand under more than one label:" and said[1].endswith("a/004.png (a)  and 16 more")
+    assert said[0] == "1 image(s) have more than one label:" and said[1].endswith("a/004.png (a)  and 16 more")
     assert "data.exclude=" not in str(caught.value)
 
 

@@ -39,7 +39,7 @@ def test_patterns_that_file_names_show_are_suggested(name, group):
     same = pd.Series([f"{label}{p}" for label, p, _ in NUMBERS])
     assert pd.Series(made).groupby(same).nunique().eq(1).all() and len(set(made)) == 40
     assert (found.images, found.groups) == (120, 40)
-    assert f"data.group_pattern={shlex.quote(found.pattern)} makes" in found.sentence()
+    assert f"data.group_pattern={shlex.quote(found.pattern)} gives" in found.sentence()
     assert paths[0] not in found.sentence(example=False)
 
 
