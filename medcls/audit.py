@@ -54,9 +54,9 @@ def run(cfg: DictConfig) -> int:
 def audit(cfg: DictConfig, folder: RunFolder) -> int:
     """One audit, from images to a page: how many findings are errors. `cfg` is as `conf/audit.yaml` describes it."""
     from medcls.auditing.checks import check
-    from medcls.auditing.exclusions import foretold
+    from medcls.auditing.exclusions import emptied_classes
     from medcls.auditing.locked import earlier_tests
-    from medcls.auditing.page import page
+    from medcls.auditing.page import PageSettings, page
     from medcls.auditing.record import record
     from medcls.data.manifest import read_exclusions
     from medcls.statistics.sample_size import check_half_width
@@ -82,18 +82,20 @@ def audit(cfg: DictConfig, folder: RunFolder) -> int:
             others=others,
             progress=progress,
         )
-    findings += foretold(manifest, findings)
+    findings += emptied_classes(manifest, findings)
     known = manifest if divided is None else divided
     layout = page(
         known,
         findings,
-        name=str(cfg.data.name),
-        command=f"python -m medcls.audit {shlex.join(sys.argv[1:])}",
-        made=datetime.now().astimezone(),
-        decoding=decoding,
-        pictures=cfg.audit.pictures,
-        paths=cfg.audit.paths,
-        elsewhere=[meeting.run for meeting in met or ()] + [str(cfg.data.locked_test)],
+        PageSettings(
+            name=str(cfg.data.name),
+            command=f"python -m medcls.audit {shlex.join(sys.argv[1:])}",
+            made=datetime.now().astimezone(),
+            decoding=decoding,
+            pictures=cfg.audit.pictures,
+            paths=cfg.audit.paths,
+            elsewhere=[meeting.run for meeting in met or ()] + [str(cfg.data.locked_test)],
+        ),
     )
 
     folder.begin("audit.log")

@@ -1,4 +1,4 @@
-"""All checks of an audit, in the order in which they are reported."""
+"""All checks of an audit, in the order of the report."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -12,7 +12,7 @@ from medcls.data.manifest import Manifest
 from medcls.runs.registry import Meeting
 
 Check = Callable[[Manifest], list[Finding]]
-"""A check of one's own: from the manifest, split where it can be, to what it found; nothing found is a finding too."""
+"""A user's check: from the manifest, split if possible, to findings; that nothing was found is a finding too."""
 
 
 def check(
@@ -25,29 +25,29 @@ def check(
     others: Sequence[Check] = (),
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Finding]:
-    """Look at a data set in every way that a table of its files allows; no image is opened.
+    """Run all checks on the scan of a data set; no image is opened.
 
     Parameters
     ----------
     manifest : Manifest
-        Unsplit, with `scan`; made with `strict=False`, so that what would stop a training is reported.
+        Not split, with `scan`; made with `strict=False`, so that faults that would stop a training are reported.
     divided : Manifest or None
-        The same after `medcls.data.splits.split.split`; None where it cannot be split.
+        The same after `medcls.data.splits.split.split`; None if it cannot be split.
     resize : str
-        The policy by which images come to one size: decides whether a network sees the aspect ratio.
+        The resize policy: it decides whether a network sees the aspect ratio.
     met : sequence of Meeting, optional
-        Earlier runs' test images that are coming into training; None where nobody looked.
+        Earlier runs' test images that are in training now; None if this was not looked up.
     half_width : float
-        How closely a sensitivity is to be known, as half the width of its interval.
+        Half the width of the interval of sensitivity that is asked for.
     others : sequence of Check
-        Checks beside these, after them.
+        User's checks, run last.
     progress : callable, optional
         Called with checks done and checks in all.
 
     Returns
     -------
     list of Finding
-        At least one a check that applies: what is in order is said too.
+        At least one for each check that applies.
     """
     if manifest.rows.empty:
         return images.unreadable(manifest)
@@ -74,8 +74,8 @@ def check(
         *(partial(other, manifest if divided is None else divided) for other in others),
     ]
     findings = []
-    for done, look in enumerate(checks):
-        findings += look()
+    for done, run_check in enumerate(checks):
+        findings += run_check()
         if progress is not None:
             progress(done + 1, len(checks))
     return findings

@@ -12,7 +12,7 @@ import pytest
 from medcls.auditing import classes, duplicates, groups, images
 from medcls.auditing.checks import check
 from medcls.auditing.duplicates import expected_leak
-from medcls.auditing.exclusions import foretold
+from medcls.auditing.exclusions import emptied_classes
 from medcls.auditing.findings import LEVELS, Finding
 from medcls.auditing.leaks import leaks, settled
 from medcls.auditing.locked import locked_test
@@ -649,9 +649,9 @@ def test_the_audit_foretells_a_class_that_exclusion_takes_out_of_a_split():
         -2:
     ]
     error = Finding("label_conflicts", "error", "x", exclude=tuple(last))
-    found = only(foretold(manifest, [error]))
+    found = only(emptied_classes(manifest, [error]))
     assert found.level == "warning"
     assert found.check == "after_exclusion" and found.table[["split", "class"]].to_numpy().tolist() == [["test", "b"]]
     assert "data.leave_out_unmapped=true" in found.text and "seed" in found.text
-    assert foretold(manifest, [dataclasses.replace(error, exclude=tuple(last[:1]))]) == []
-    assert foretold(manifest, []) == []
+    assert emptied_classes(manifest, [dataclasses.replace(error, exclude=tuple(last[:1]))]) == []
+    assert emptied_classes(manifest, []) == []

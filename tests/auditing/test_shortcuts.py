@@ -168,7 +168,7 @@ def test_chance_comes_out_as_chance():
     answers = []
     for _ in range(60):
         labels = draw.permutation(np.repeat([0, 1], [120, 60]))
-        answers.append(Question(labels, np.arange(180), ["a", "b"]).of(pd.DataFrame(draw.random((180, 2)))))
+        answers.append(Question(labels, np.arange(180), ["a", "b"]).answer(pd.DataFrame(draw.random((180, 2)))))
     auroc, low, high = np.array(answers).T
     assert auroc.mean() == pytest.approx(0.5, abs=0.012)
     assert ((low <= 0.5) & (high >= 0.5)).mean() >= 0.87
