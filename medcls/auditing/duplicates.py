@@ -231,14 +231,7 @@ def expected_leak(groups: pd.Series, test_fraction: float = 0.2) -> float:
     """The expected share of test images with a sibling in training, over random splits by image.
 
     Of an image's n - 1 others a random n - t are in training: by the hypergeometric distribution, none of its g - 1
-    siblings is.
-
-    Parameters
-    ----------
-    groups : Series
-        The group of each image, `(n,)`.
-    test_fraction : float
-        Share of the images in test; all others are in training.
+    siblings is. `groups` has the group of each image.
     """
     from scipy.stats import hypergeom
 

@@ -9,15 +9,7 @@ from medcls.data.manifest import Manifest
 
 
 def emptied_classes(manifest: Manifest, findings: Sequence[Finding]) -> list[Finding]:
-    """Classes that would have no image in a split without the images that findings exclude.
-
-    Parameters
-    ----------
-    manifest : Manifest
-        Not split.
-    findings : sequence of Finding
-        Of an audit of it.
-    """
+    """Classes that would have no image in a split without the images that findings exclude."""
     listed = {path for finding in findings for path in finding.exclude}
     rows = manifest.rows
     before = rows.groupby(["given_split", "label"]).size()
@@ -44,16 +36,10 @@ def emptied_classes(manifest: Manifest, findings: Sequence[Finding]) -> list[Fin
 def exclusions(findings: Sequence[Finding], before: Sequence[str] = ()) -> tuple[str, int, list[str]]:
     """Format a list of relative paths, one a line, each below the first reason to leave it out.
 
-    Parameters
-    ----------
-    findings : sequence of Finding
-    before : sequence of str
-        Paths of an earlier list, which stay.
-
     Returns
     -------
     text : str
-        For a file; empty if nothing is listed.
+        For a file; empty if nothing is listed. Paths of an earlier list, `before`, stay.
     listed : int
         Number of paths.
     unlisted : list of str

@@ -24,12 +24,7 @@ OF_NEAR_DUPLICATES = ("near_copies", "near_copies_across_splits")
 def leaks(divided: Manifest | None, near: pd.DataFrame) -> list[Finding]:
     """Images of each split with a duplicate, a near duplicate or an image of their group in training.
 
-    Parameters
-    ----------
-    divided : Manifest or None
-        Split; None if it cannot be, which gives no findings.
-    near : DataFrame
-        As `near_pairs` returns it.
+    `near` is as `near_pairs` returns it. Without splits there are no findings.
     """
     if divided is None:
         return []
@@ -48,15 +43,7 @@ def leaks(divided: Manifest | None, near: pd.DataFrame) -> list[Finding]:
 
 
 def settled(finding: Finding, found: Sequence[Finding]) -> bool:
-    """Whether a finding about the data has no effect in the splits of the run.
-
-    Parameters
-    ----------
-    finding : Finding
-        Of the same audit.
-    found : sequence of Finding
-        As `leaks` returns them.
-    """
+    """Whether a finding about the data has no effect in the splits of the run, whose `leaks` are `found`."""
     leaking = [one for one in found if one.level != "good"]
     if finding.check in OF_NEAR_DUPLICATES:
         return not leaking

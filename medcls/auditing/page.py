@@ -120,11 +120,7 @@ def verdict(findings: Sequence[Finding]) -> str:
 def anonymous_names(manifest: Manifest, elsewhere: Sequence[str]) -> Names:
     """Number images, groups and folders instead of naming them: row n of the manifest is "image n".
 
-    Parameters
-    ----------
-    manifest : Manifest
-    elsewhere : sequence of str
-        Files and folders outside the manifest's root.
+    `elsewhere` has files and folders outside the manifest's root.
     """
     groups = sorted(set(manifest.rows["group"]) - {""})
     instead = {group: f"group {n}" for n, group in enumerate(groups, start=1)}

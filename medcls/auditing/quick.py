@@ -20,23 +20,8 @@ def audit_quickly(
 ) -> list[Finding]:
     """Run the checks, and log each error and each warning in one line.
 
-    Duplicates that the split has left out of training, or kept in one split, are information.
-
-    Parameters
-    ----------
-    manifest, divided : Manifest
-        Not split, and split.
-    settings : mapping
-        Of the split, as `medcls.runs.registry.remember_test` takes them.
-    resize : str
-        The resize policy.
-    half_width : float
-        See `check`.
-
-    Returns
-    -------
-    list of Finding
-        All of them, for the run folder's `audit.json`.
+    Duplicates that the split has left out of training, or kept in one split, are information. `settings` are those of
+    the split, as `medcls.runs.registry.remember_test` takes them; for the others see `check`.
     """
     found = check(manifest, divided, resize=resize, met=earlier_tests(divided, settings), half_width=half_width)
     in_run = [finding for finding in found if finding.check.startswith("leak")]

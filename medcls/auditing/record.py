@@ -16,16 +16,7 @@ from medcls.data.splits.split import split_table
 def record(manifest: Manifest, findings: Sequence[Finding]) -> dict[str, Any]:
     """The data set and the findings as lists, dicts, numbers and strings.
 
-    Parameters
-    ----------
-    manifest : Manifest
-        Split if it can be.
-    findings : sequence of Finding
-
-    Returns
-    -------
-    dict
-        Keys `medcls` (version), `data`, `levels` (number of findings of each level) and `findings`.
+    Keys are `medcls` (version), `data`, `levels` (number of findings of each level) and `findings`.
     """
     levels = Counter(finding.level for finding in findings)
     return {

@@ -133,12 +133,7 @@ class PixelCache:
         self._bytes = math.prod(self._shape) * self._dtype.itemsize
 
     def find(self, contents: Sequence[str] | np.ndarray) -> tuple[MappedImages | None, np.ndarray]:
-        """Find images in the cache.
-
-        Parameters
-        ----------
-        contents : sequence of str or ndarray
-            Their content hashes, 32 digits each.
+        """Find images by their content hashes, 32 digits each.
 
         Returns
         -------
@@ -164,14 +159,9 @@ class PixelCache:
         Parameters
         ----------
         contents : sequence of str or ndarray
-            Their content hashes, 32 digits each.
+            Content hashes, 32 digits each.
         read : callable
             Returns the image at a position of `contents`, `(H, W, C)`, from its file. Called in threads, one a core.
-
-        Raises
-        ------
-        UnreadableImage
-            By `read`; images cached before it stay.
         """
         if (self.find(contents)[1] >= 0).all():
             log.debug("cache: %d images, at %s: no file is decoded", len(contents), self.folder)
@@ -318,13 +308,7 @@ def everything() -> list[Kept]:
 
 
 def clear(kept: Kept) -> bool:
-    """Remove an item; processes that read it go on, from the image files if need be.
-
-    Returns
-    -------
-    bool
-        False if another process is filling it: then it stays.
-    """
+    """Remove an item unless another process is filling it; processes that read it go on without it."""
     if kept.place.suffix == ".sqlite":
         return scan_cache.empty(kept.place)
     try:

@@ -139,13 +139,7 @@ def fingerprint(rows: pd.DataFrame) -> str:
 
 
 def read_rows(path: Path) -> pd.DataFrame:
-    """Read a saved manifest's rows, every cell as text.
-
-    Raises
-    ------
-    MedclsError
-        The file is missing, or not a manifest.
-    """
+    """Read a saved manifest's rows, every cell as text."""
     try:
         rows = unescaped(pd.read_csv(path, dtype=str, keep_default_na=False))
     except (OSError, ValueError) as error:
@@ -173,13 +167,7 @@ def group_by_spelling(names: Iterable[str]) -> list[list[str]]:
 
 
 def check_distinct(labels: Sequence[str]) -> None:
-    """Refuse class names that differ only in case, blanks or invisible characters.
-
-    Raises
-    ------
-    MedclsError
-        Names them with their counts, and the setting that merges them.
-    """
+    """Refuse class names that differ only in case, blanks or invisible characters."""
     counts = Counter(labels)
     alike = group_by_spelling(sorted(counts, key=lambda name: -counts[name]))
     several = [names for names in alike if len(names) > 1]
@@ -198,13 +186,7 @@ def check_distinct(labels: Sequence[str]) -> None:
 def whole_numbers(
     rows: pd.DataFrame, label_map: Mapping[str, Sequence[str]] | None, positive: str | None
 ) -> tuple[pd.DataFrame, Mapping[str, Sequence[str]] | None, str | None, list[str]]:
-    """Write labels such as 0.0 and 1.0, which tables with an empty cell have, as 0 and 1.
-
-    Returns
-    -------
-    rows, label_map, positive, notes
-        Unchanged unless all labels are whole numbers, and some are written with a fraction.
-    """
+    """Write labels such as 0.0 and 1.0, which tables with an empty cell have, as 0 and 1; with a note."""
     names = sorted(set(rows["label"]))
     if not all(WHOLE.fullmatch(name) for name in names) or all(name.lstrip("+-").isdigit() for name in names):
         return rows, label_map, positive, []
@@ -221,13 +203,7 @@ def whole_numbers(
 
 
 def check_task(labels: Sequence[str]) -> None:
-    """Refuse tasks other than single-label classification.
-
-    Raises
-    ------
-    MedclsError
-        The labels look like several labels an image, or like measured numbers; or there is only one.
-    """
+    """Refuse tasks other than single-label classification, and fewer than two classes."""
     names = sorted(set(labels))
     several = {name: alone for name in names if (alone := _parts_that_stand_alone(name, names))}
     for name, alone in several.items():
@@ -268,12 +244,7 @@ def check_label_map(
 ) -> dict[str, str]:
     """Turn `{new: [old, ...]}` into `{old: new}`, checked against the classes of the data.
 
-    The map names every class, unless `leave_out_unmapped` leaves the others out.
-
-    Raises
-    ------
-    MedclsError
-        Not a mapping, an unknown name, a name that occurs twice, or a class that the map lacks.
+    The map names every class once, unless `leave_out_unmapped` leaves the others out.
     """
     if not isinstance(label_map, Mapping):
         raise MedclsError(
@@ -314,16 +285,8 @@ def as_list(value: object) -> list[object]:
 def groups_from_paths(paths: Sequence[str], pattern: str) -> list[str]:
     """The group (patient, lesion, exam) of each image, from its relative path.
 
-    Parameters
-    ----------
-    pattern : str
-        A regular expression, searched in the path. The group is what its parentheses match, joined by `-` if there are
-        several; without parentheses, the whole match. A path without a match has no group (empty).
-
-    Raises
-    ------
-    MedclsError
-        The expression is malformed or matches no path.
+    The group is what the parentheses of the regular expression match, joined by `-` if there are several; without
+    parentheses, the whole match. A path without a match has no group (empty).
     """
     try:
         expression = re.compile(pattern)
@@ -345,13 +308,7 @@ def groups_from_paths(paths: Sequence[str], pattern: str) -> list[str]:
 
 
 def check_positive(classes: Sequence[str], positive: str | None) -> None:
-    """Check that a binary task names its positive class.
-
-    Raises
-    ------
-    MedclsError
-        Two classes and no positive class, an unknown class, or a positive class of more than two.
-    """
+    """Check that a binary task names its positive class, and no other task does."""
     if positive is not None and positive not in classes:
         raise MedclsError(
             f"positive_class is {positive!r}, which is not among the classes: {quoted(classes)}."
@@ -380,13 +337,7 @@ def label_conflicts(rows: pd.DataFrame) -> list[str]:
 
 
 def check_one_label_per_image(root: Path, rows: pd.DataFrame) -> None:
-    """Refuse duplicates with different labels.
-
-    Raises
-    ------
-    MedclsError
-        Lists the first sets of duplicates whose labels differ, and how to list all.
-    """
+    """Refuse duplicates with different labels."""
     conflicted = rows[rows["path"].isin(label_conflicts(rows))]
     if conflicted.empty:
         return
@@ -415,18 +366,7 @@ def audit_lists_all(root: Path) -> str:
 
 
 def named_exclusions(paths: str | Sequence[str], file: str | Path | None, root: Path) -> set[str]:
-    """The relative paths to leave out: those in the configuration, and those in its text file.
-
-    Parameters
-    ----------
-    root : Path
-        The folder of the images: paths below it may be absolute, or spelt differently.
-
-    Raises
-    ------
-    MedclsError
-        The file cannot be read.
-    """
+    """The paths to leave out, in the configuration and in its text file, relative to `root`."""
     return set(relative_paths([*([paths] if isinstance(paths, str) else paths), *read_exclusions(file)], root))
 
 
@@ -443,13 +383,7 @@ def relative_paths(paths: Iterable[str], root: Path) -> list[str]:
 
 
 def exclude(rows: pd.DataFrame, names: Collection[str]) -> tuple[pd.DataFrame, list[str]]:
-    """Leave out the images that the configuration names.
-
-    Returns
-    -------
-    rows, notes
-        The remaining rows; how many were left out, and which paths were not found.
-    """
+    """Leave out the images that the configuration names; notes count these, and names that were not found."""
     if not names:
         return rows, []
     named = rows["path"].isin(names)
@@ -462,13 +396,7 @@ def exclude(rows: pd.DataFrame, names: Collection[str]) -> tuple[pd.DataFrame, l
 
 
 def read_exclusions(path: str | Path | None) -> list[str]:
-    """The relative paths in a text file, one a line; blank lines and lines that begin with `# ` are ignored.
-
-    Raises
-    ------
-    MedclsError
-        The file cannot be read.
-    """
+    """The relative paths in a text file, one a line; blank lines and lines that begin with `# ` are ignored."""
     if path is None:
         return []
     try:

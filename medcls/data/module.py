@@ -422,12 +422,7 @@ class ImageDataModule(lightning.LightningDataModule):
     def keep_on(self, device: torch.device, memory: int) -> None:
         """Put the images of training and validation on the device once, as they are stored, if they fit.
 
-        Batches then have row numbers alone, and an epoch moves no image.
-
-        Parameters
-        ----------
-        memory : int
-            Bytes that they may take there.
+        Batches then have row numbers alone, and an epoch moves no image. `memory` is in bytes.
         """
         rows, preprocessing = self._rows_of_a_fit(), self.preprocessing
         size = len(rows) * math.prod((*preprocessing.size, preprocessing.channels))
@@ -462,26 +457,15 @@ class ImageDataModule(lightning.LightningDataModule):
         device: torch.device = torch.device("cpu"),  # noqa: B008 - a constant
         batch_size: int | None = None,
     ) -> Prepared:
-        """Any split's rows in manifest order, each once, normalised; not augmented, but for views other than 0.
-
-        Parameters
-        ----------
-        device : device
-            Where the batches are moved.
-        batch_size : int, optional
-            If it differs from that of training.
-        """
+        """A split's rows in manifest order, each once, normalised on a device; augmented for views other than 0."""
         self._store.cache(self.manifest.indices(split))
         loader = self._loader(split, "in_order", batch_size=batch_size, device=device)
         return Prepared(loader, partial(self.prepare, epoch=view or None), device)
 
     def without_images(self, without: bool) -> bool:
-        """Leave the images out of training and validation batches, or include them again.
+        """Leave the images out of training and validation batches, or include them again; return whether they are out.
 
-        Returns
-        -------
-        bool
-            Whether they are left out now; impossible where loader processes read images.
+        They cannot be left out where loader processes read images.
         """
         here = all(self._loads_here(split, self._training_device()) for split in ("train", "val"))
         self._with_images = not (without and here)
@@ -499,10 +483,7 @@ class ImageDataModule(lightning.LightningDataModule):
     def training_sample(self, row: int) -> torch.Tensor:
         """A training image as the first epoch passes it to the network, before it is normalised.
 
-        Returns
-        -------
-        Tensor
-            `(C, H, W)`, uint8, or float32 from 0 to 1 if it was augmented or has 16 bits.
+        `(C, H, W)`, uint8, or float32 from 0 to 1 if it was augmented or has 16 bits.
         """
         images, _, rows = self._images.__getitems__([row])
         return self._augmented(images, rows, 0)[0]

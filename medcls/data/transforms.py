@@ -85,13 +85,7 @@ class Augmentation:
                 )
 
     def check_size(self, size: tuple[int, int]) -> None:
-        """Refuse quarter turns of images that are not square.
-
-        Raises
-        ------
-        MedclsError
-            Names both settings.
-        """
+        """Refuse quarter turns of images that are not square."""
         height, width = size
         if self.quarter_turns and height != width:
             raise MedclsError(
@@ -100,24 +94,6 @@ class Augmentation:
                 "data.augmentation.quarter_turns=0.",
                 kind="conflicting_settings",
             )
-
-    def augment(self, images: torch.Tensor, draws: torch.Tensor) -> torch.Tensor:
-        """Change a batch, each image by its own draws.
-
-        Parameters
-        ----------
-        images : Tensor
-            `(B, C, H, W)` on any device: uint8, or float32 from 0 to 1.
-        draws : Tensor
-            float32 `(B, len(DRAWS))`, uniform from 0 to 1, on the CPU.
-
-        Returns
-        -------
-        Tensor
-            float32 `(B, C, H, W)` from 0 to 1. Corners that a rotation brings in are black.
-        """
-        _, channels, height, width = images.shape
-        return change(images, self.changes(draws, (height, width), channels).to(images.device))
 
     def changes(self, draws: torch.Tensor, size: tuple[int, int], channels: int) -> "Changes":
         """The changes for draws `(n, len(DRAWS))` of images of one size and number of channels; on the CPU."""
@@ -240,17 +216,8 @@ class Changes:
 def change(images: torch.Tensor, changes: Changes) -> torch.Tensor:
     """Change a batch: geometry in one resampling, colour in one map, clipped to 0..1.
 
-    Parameters
-    ----------
-    images : Tensor
-        `(B, C, H, W)`: uint8, or float32 from 0 to 1.
-    changes : Changes
-        One row an image, on the same device.
-
-    Returns
-    -------
-    Tensor
-        float32 `(B, C, H, W)` from 0 to 1.
+    `images` `(B, C, H, W)` are uint8, or float32 from 0 to 1; `changes`, one row an image, are on the same device. The
+    result is float32 from 0 to 1.
     """
     pixels = images if images.is_floating_point() else images.float().div_(255)
     if changes.theta is not None:
@@ -280,15 +247,7 @@ def _affine_grid(theta: torch.Tensor, height: int, width: int) -> torch.Tensor:
 def draws(seed: int, epoch: int, rows: np.ndarray) -> torch.Tensor:
     """The draws of manifest rows in one epoch: a function of (seed, epoch, row), whatever the batch.
 
-    Parameters
-    ----------
-    rows : ndarray
-        int64 `(B,)`.
-
-    Returns
-    -------
-    Tensor
-        float32 `(B, len(DRAWS))`, uniform from 0 to 1.
+    float32 `(B, len(DRAWS))`, uniform from 0 to 1, for rows int64 `(B,)`.
     """
     # One stream an epoch, row n at its n-th stretch: a generator for each row would take longer.
     return torch.from_numpy(_stretches(seed, epoch, 1 << int(rows.max()).bit_length())[rows])

@@ -10,6 +10,7 @@ import numpy as np
 import pydicom
 import pytest
 import torch
+from augmented import augmented
 from PIL import Image
 from pydicom import data as examples
 from refusals import refused
@@ -151,7 +152,7 @@ def test_p21_rotation_is_in_degrees_and_range_checked():
     rows = torch.arange(65)[:, None]
     slopes = torch.tan(torch.deg2rad(torch.tensor(12.0))) * (torch.arange(65) - 32).abs()[None, :]
     outside = (rows - 32).abs() > slopes + 4
-    turned = only.augment(pixels.expand(50, 3, 65, 65), draws(0, 0, np.arange(50)))
+    turned = augmented(only, pixels.expand(50, 3, 65, 65), draws(0, 0, np.arange(50)))
     assert turned[:, 0, outside].max() == 0
     assert (turned[:, 0] != turned[0, 0]).flatten(1).any(1).sum() == 49
 
@@ -160,7 +161,7 @@ def test_p22_nothing_stands_on_its_head_by_default():
     assert Augmentation().up_down == 0
     pixels = torch.zeros(3, 64, 64, dtype=torch.uint8)
     pixels[:, :20] = 255
-    for out in Augmentation().augment(pixels.expand(100, 3, 64, 64), draws(0, 0, np.arange(100))):
+    for out in augmented(Augmentation(), pixels.expand(100, 3, 64, 64), draws(0, 0, np.arange(100))):
         assert out[:, :16].mean() > out[:, -16:].mean()
 
 
@@ -170,7 +171,7 @@ def test_p20_the_default_crop_keeps_at_least_80_percent():
     across, down = ramp[None, None, :].expand(3, 100, 100), ramp[None, :, None].expand(3, 100, 100)
     crop = Augmentation(left_right=0, rotation_degrees=0, brightness=0, contrast=0)
     drawn = draws(0, 0, np.arange(100))
-    wide, tall = (crop.augment(picture.expand(100, 3, 100, 100), drawn)[:, 0] for picture in (across, down))
+    wide, tall = (augmented(crop, picture.expand(100, 3, 100, 100), drawn)[:, 0] for picture in (across, down))
     sides = [(out.amax((1, 2)) - out.amin((1, 2))) for out in (wide, tall)]
     areas = sides[0] * sides[1]
     assert areas.min() > 0.76  # 0.80, less what interpolation takes from both ends

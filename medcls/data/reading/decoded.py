@@ -117,13 +117,7 @@ def too_many(most: int) -> str:
 
 
 def most_pixels() -> int:
-    """The largest number of pixels of an image.
-
-    Raises
-    ------
-    MedclsError
-        The environment variable is not a whole number above 0.
-    """
+    """The largest number of pixels of an image."""
     text = os.environ.get(LIMIT) or str(MOST_PIXELS)
     if not text.isdecimal() or not int(text):
         raise MedclsError(

@@ -56,13 +56,7 @@ SALT_BYTES = 32
 
 
 def begins_as_dicom(head: bytes) -> bool:
-    """Whether bytes begin as a DICOM file: with its preamble, or without one with group 2 or 8.
-
-    Parameters
-    ----------
-    head : bytes
-        At least the first `HEAD` of a file.
-    """
+    """Whether a file of which these are at least the first `HEAD` bytes is DICOM, with a preamble or without."""
     if head[128:HEAD] == b"DICM":
         return True
     # Old files have no preamble: the first tag, (0002,00xx) or (0008,00xx), then its type or length.
@@ -104,37 +98,16 @@ def decode(data: bytes, decoding: Decoding) -> Decoded:
 
 
 def headers(path: Path) -> dict[str, str]:
-    """Read the `SAFE_COLUMNS` of a DICOM file's header.
-
-    Returns
-    -------
-    dict
-        Text by keyword; empty if the file has no such element. Several values are joined by a backslash, as in DICOM.
-
-    Raises
-    ------
-    UnreadableImage
-        Not a DICOM file, or a damaged header.
-    """
+    """Read the `SAFE_COLUMNS` of a DICOM header as text; empty if missing, several values joined by a backslash."""
     dataset = _header(path, SAFE_COLUMNS)
     values = ((name, dataset.get(name)) for name in SAFE_COLUMNS)
     return {name: "" if value is None else _text(value) for name, value in values}
 
 
 def patient_group(path: Path, salt: bytes) -> str:
-    """A pseudonym of the patient of a DICOM file: equal for equal patients.
+    """A pseudonym of the patient of a DICOM file.
 
-    Parameters
-    ----------
-    path : Path
-        The file; only its header is read.
-    salt : bytes
-        See `installation_salt`.
-
-    Returns
-    -------
-    str
-        HMAC-SHA256 of the patient id, 16 hexadecimal digits; empty if there is no patient id.
+    HMAC-SHA256 of the patient id, 16 hexadecimal digits; empty without an id.
 
     Raises
     ------
@@ -324,13 +297,7 @@ def _check_pixels(dataset: Dataset) -> None:
 
 
 def _set_transfer_syntax(dataset: Dataset) -> tuple[str, ...]:
-    """Make sure that the data set states how its pixels are stored, and that there is a decoder.
-
-    Returns
-    -------
-    tuple of str
-        A note if the syntax was derived from the file's layout.
-    """
+    """State how pixels are stored, if the file does not, with a note; refuse compression without a decoder."""
     notes: tuple[str, ...] = ()
     if not hasattr(dataset, "file_meta"):
         dataset.file_meta = FileMetaDataset()

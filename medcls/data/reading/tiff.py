@@ -22,20 +22,7 @@ ADVICE = "save it as whole numbers of 8 or 16 bits or floating-point numbers of 
 
 
 def refusal(data: bytes, frame: int) -> str | None:
-    """Why Pillow cannot read a TIFF, if its kind of values is the reason.
-
-    Parameters
-    ----------
-    data : bytes
-        Of a whole file.
-    frame : int
-        The page.
-
-    Returns
-    -------
-    str or None
-        None if the file is not a TIFF, or its tags are damaged.
-    """
+    """Why Pillow cannot read a page of a TIFF, if its kind of values is the reason; None for other files."""
     if not data.startswith(BEGINNINGS):
         return None
     if data.startswith(b"MM\0+"):
@@ -54,14 +41,9 @@ def refusal(data: bytes, frame: int) -> str | None:
 
 
 def misread(tags: Mapping[int, Any]) -> str | None:
-    """Why Pillow would silently misread a page, or None.
+    """Why Pillow would silently misread a page with these tags, or None.
 
     Its readers of 16 bits ignore planes, and channels of unspecified meaning are dropped.
-
-    Parameters
-    ----------
-    tags : mapping
-        Of an opened page.
     """
     samples, bits = tags.get(SAMPLES, 1), max(tags.get(BITS_PER_SAMPLE, (1,)))
     in_planes = tags.get(PLANAR, 1) == IN_PLANES and samples > 1

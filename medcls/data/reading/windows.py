@@ -117,12 +117,9 @@ def check_finite(values: np.ndarray) -> None:
 
 
 def spread(values: np.ndarray, black: float, white: float, bits: int) -> np.ndarray:
-    """Apply a window to stored values.
+    """Apply a window to stored values: uint8 or uint16, depending on `bits`, in their shape.
 
-    Returns
-    -------
-    numpy.ndarray
-        uint8 or uint16, depending on `bits`, in the shape of `values`. All 0 if `white` is not above `black`.
+    All pixels are 0 if `white` is not above `black`.
     """
     most = 2**bits - 1
     pixels = np.zeros(values.shape, np.uint8 if bits == 8 else np.uint16)

@@ -8,23 +8,8 @@ from typing import TypeVar
 import numpy as np
 import pandas as pd
 
-from medcls.data.manifest import (
-    COLUMNS,
-    SOURCE_LABEL,
-    Manifest,
-    audit_lists_all,
-    check_distinct,
-    check_label_map,
-    check_one_label_per_image,
-    check_positive,
-    check_task,
-    exclude,
-    groups_from_paths,
-    in_order,
-    label_conflicts,
-    named_exclusions,
-    whole_numbers,
-)
+from medcls.data import manifest
+from medcls.data.manifest import Manifest
 from medcls.data.reading import dicom
 from medcls.data.sources.masks import masks_beside_images, note_on_masks
 from medcls.data.sources.options import SourceOptions
@@ -61,30 +46,32 @@ def assemble(
     MedclsError
         Any fault that would invalidate the results: what, where, and what to do. All unreadable images are listed.
     """
-    rows, label_map, positive, number_notes = whole_numbers(rows, options.label_map, options.positive)
+    rows, label_map, positive, number_notes = manifest.whole_numbers(rows, options.label_map, options.positive)
     before = rows["label"]
     rows, class_notes = map_labels(rows, label_map, leave_out_unmapped=options.leave_out_unmapped)
     if options.judged_by is None:
-        check_distinct(list(rows["label"]))
-        check_task(list(rows["label"]))
+        manifest.check_distinct(list(rows["label"]))
+        manifest.check_task(list(rows["label"]))
     else:
         mapping, match_notes = options.judged_by(sorted(set(rows["label"])))
         rows = rows.assign(label=rows["label"].map(mapping)).dropna(subset="label")
         class_notes = [*class_notes, *match_notes]
     if (rows["label"] != before[rows.index]).any():
-        rows = rows.assign(**{SOURCE_LABEL: before[rows.index]})
-    rows, exclusion_notes = exclude(rows, named_exclusions(options.exclude_paths, options.exclude_file, root))
-    classes = in_order(rows["label"])
+        rows = rows.assign(**{manifest.SOURCE_LABEL: before[rows.index]})
+    rows, exclusion_notes = manifest.exclude(
+        rows, manifest.named_exclusions(options.exclude_paths, options.exclude_file, root)
+    )
+    classes = manifest.in_order(rows["label"])
     if options.strict or positive is not None:
-        check_positive(classes, positive)
+        manifest.check_positive(classes, positive)
     if "group" not in rows:
         pattern = options.group_pattern
-        rows = rows.assign(group=groups_from_paths(list(rows["path"]), pattern) if pattern else "")
+        rows = rows.assign(group=manifest.groups_from_paths(list(rows["path"]), pattern) if pattern else "")
     scan, failures = scan_images(root, rows["path"].tolist(), options.scan)
     if failures and options.strict:
         raise MedclsError(
             f"{len(failures):,} of {len(rows):,} images cannot be read:\n{listed([str(one) for one in failures])}\n"
-            f"Repair or remove them, or leave them out with data.exclude. {audit_lists_all(root)}",
+            f"Repair or remove them, or leave them out with data.exclude. {manifest.audit_lists_all(root)}",
             kind="unreadable_image",
         )
     rows = rows[rows["path"].isin(scan.index)]
@@ -99,15 +86,15 @@ def assemble(
         rows = rows.assign(**header_columns(root, rows["path"].tolist(), is_dicom))
     rows = rows.assign(split="", content=scan["content"].to_numpy(), stamp="".join(watermarks))
     if options.strict:
-        if conflicts := label_conflicts(rows):
+        if conflicts := manifest.label_conflicts(rows):
             scan = rescan(root, scan, conflicts, options.scan)
             rows["content"] = scan["content"].to_numpy()
-        check_one_label_per_image(root, rows)
-    others = [column for column in rows.columns if column not in COLUMNS]
+        manifest.check_one_label_per_image(root, rows)
+    others = [column for column in rows.columns if column not in manifest.COLUMNS]
     return Manifest(
         root,
         classes,
-        rows[[*COLUMNS, *others]].reset_index(drop=True),
+        rows[[*manifest.COLUMNS, *others]].reset_index(drop=True),
         positive,
         watermarks,
         (*notes, *number_notes, *class_notes, *exclusion_notes, *note_on_masks(masks)),
@@ -167,7 +154,7 @@ def map_labels(
                 kind="missing_setting",
             )
         return rows, []
-    mapping = check_label_map(label_map, sorted(set(rows["label"])), leave_out_unmapped=leave_out_unmapped)
+    mapping = manifest.check_label_map(label_map, sorted(set(rows["label"])), leave_out_unmapped=leave_out_unmapped)
     is_mapped = rows["label"].isin(mapping.keys())
     unmapped, rows = rows.loc[~is_mapped, "label"], rows[is_mapped]
     counts = tallied([repr(name) for name in unmapped])

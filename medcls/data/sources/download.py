@@ -238,14 +238,7 @@ class Member:
 
 
 def unpack(archive: Path, into: Path, most_bytes: int) -> None:
-    """Unpack a zip or tar archive after checking every entry.
-
-    Raises
-    ------
-    MedclsError
-        Names the entry: an absolute path, one outside the folder, a link, a device; or the archive is damaged,
-        encrypted, or contains more than `most_bytes`.
-    """
+    """Unpack a zip or tar archive after checking every entry."""
     try:
         if archive.name.lower().endswith(".zip"):
             with zipfile.ZipFile(archive) as zipped:

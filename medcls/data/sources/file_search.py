@@ -24,13 +24,7 @@ def lines_of(lines: pd.Index) -> str:
 
 
 def below_root(paths: "pd.Series[str]", root: Path) -> "pd.Series[str]":
-    """Make every path relative to the root, with forward slashes.
-
-    Raises
-    ------
-    MedclsError
-        Lists those outside it.
-    """
+    """Make every path relative to the root, with forward slashes; refuse those outside it."""
     found = pd.Series(relative_paths(paths, root), paths.index, dtype=paths.dtype, name=paths.name)
     outside = found[found.str.match(r"/|[A-Za-z]:/|\.\.(/|$)")]
     if len(outside):

@@ -36,13 +36,9 @@ MASK = re.compile(r"(.+?)_mask(_\d+)?$", re.IGNORECASE)
 
 
 def find_layout(root: Path) -> dict[str, Path]:
-    """Find out which folder holds which split.
+    """Map splits to folders, named in any case and common spelling; `{"": root}` if each folder is a class.
 
-    Returns
-    -------
-    dict
-        `{"train": ..., "test": ...}` if folders are named after splits, in any case and common spelling;
-        `{"": root}` if each folder is a class. Folders without images beside split folders are ignored.
+    Folders without images beside split folders are ignored.
     """
     if not root.exists():
         raise MedclsError(
@@ -115,12 +111,8 @@ def second_copy(root: Path, names: Sequence[str]) -> str | None:
 def list_images(root: Path, *, masks: str | None = None, to_be_judged: bool = False) -> tuple[pd.DataFrame, list[str]]:
     """List the images of a folder tree without opening one.
 
-    Parameters
-    ----------
-    masks : str, optional
-        `keep` treats files named as masks (`x_mask.png` beside `x.png`) as images.
-    to_be_judged : bool
-        A trained network knows the classes, so that a folder of one class is enough.
+    `masks="keep"` treats files named as masks (`x_mask.png` beside `x.png`) as images. With `to_be_judged`, one class
+    is enough: a trained network knows the others.
 
     Returns
     -------

@@ -56,19 +56,12 @@ class Suggestion:
 
 
 def read_groups(table: str | Path, root: Path, paths: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Read the groups of images from a table with the columns `path` and `group`.
-
-    Parameters
-    ----------
-    table : path
-        As `read_table` reads it; paths relative to `root`. An image with an empty group, or not in the table, has none.
-    paths : sequence of str
-        The images.
+    """Read the groups of images from a table with the columns `path` (relative to `root`) and `group`.
 
     Returns
     -------
     groups, notes
-        The group of each image, empty if it has none; and what the table lacks.
+        The group of each of `paths`, empty if it has none; and what the table lacks.
 
     Raises
     ------
@@ -119,13 +112,7 @@ def read_groups(table: str | Path, root: Path, paths: Sequence[str]) -> tuple[li
 
 
 def group_notes(rows: pd.DataFrame) -> list[str]:
-    """How many images have no group, by class, in sentences for the log; a suggestion if none has one.
-
-    Parameters
-    ----------
-    rows : DataFrame
-        Of a manifest.
-    """
+    """How many images have no group, by class, in sentences for the log; a suggestion if none has one."""
     lone = rows["group"] == ""
     if not lone.any():
         return []
@@ -168,11 +155,6 @@ def suggest_pattern(rows: pd.DataFrame) -> Suggestion | None:
 
     Candidates are a folder below the class, a number at the beginning of the name (`012_left.png`), a word with a
     number followed by something (`patient012_3.png`) and all but the last part of the name (`p1_virus_7.png`).
-
-    Parameters
-    ----------
-    rows : DataFrame
-        With `path`, `label` and `given_split`.
     """
     if not 0 < len(rows) <= MOST_PATHS:
         return None

@@ -67,13 +67,7 @@ class ImageStatistics:
 
 
 def image_statistics(pixels: np.ndarray) -> ImageStatistics:
-    """Compute the statistics of one image.
-
-    Parameters
-    ----------
-    pixels : numpy.ndarray
-        uint8 `(H, W, 3)`, as `Decoding()` gives them.
-    """
+    """Compute the statistics of one image, uint8 `(H, W, 3)`, as `Decoding()` gives it."""
     image = Image.fromarray(pixels)
     if (factor := max(image.size) // LARGEST) > 1:
         image = image.reduce(factor)

@@ -125,11 +125,6 @@ def files_below(root: str | Path, top: str, repeated: list[str]) -> Iterator[tup
     ------
     within, name
         The file's folder relative to `root`, empty or with a slash at its end; and the file's name.
-
-    Raises
-    ------
-    MedclsError
-        A folder that cannot be listed.
     """
     visited: set[str] = set()
     waiting = [(top, os.path.realpath(os.path.join(root, top)))]
@@ -153,13 +148,7 @@ def files_below(root: str | Path, top: str, repeated: list[str]) -> Iterator[tup
 
 
 def entries(folder: str | Path) -> list[os.DirEntry[str]]:
-    """The entries of a folder.
-
-    Raises
-    ------
-    MedclsError
-        It cannot be listed; to leave it out would train on fewer images than there are.
-    """
+    """The entries of a folder; to leave out one that cannot be listed would train on fewer images than there are."""
     try:
         with os.scandir(folder) as found:
             return list(found)

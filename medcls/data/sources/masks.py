@@ -105,10 +105,7 @@ def folder_difference(mask: Tokens, image: Tokens) -> tuple[Tokens, Tokens] | No
 def differences(mask: Name, by_form: Mapping[Tokens, Sequence[tuple[Name, Tokens, int]]]) -> Iterator[Difference]:
     """How a file of two values differs from each image that it might be the mask of.
 
-    Parameters
-    ----------
-    by_form : mapping
-        For each shortened form of an image's words: the image, what was left out, and where.
+    `by_form` has, for each shortened form of an image's words, the image, what was left out, and where.
     """
     for form, run, start in shortened(mask.words):
         for image, other, place in by_form.get(form, ()):
@@ -122,20 +119,7 @@ def differences(mask: Name, by_form: Mapping[Tokens, Sequence[tuple[Name, Tokens
 
 
 def masks_beside_images(rows: pd.DataFrame, scan: pd.DataFrame) -> dict[str, str]:
-    """Find the masks among the images of a class, each with its image.
-
-    Parameters
-    ----------
-    rows : DataFrame
-        With `path`, `label` and `given_split`.
-    scan : DataFrame
-        Of `scan_images`, one row for each of `rows`, in the same order.
-
-    Returns
-    -------
-    dict
-        The image's path by the mask's.
-    """
+    """Find the masks among the images of a class: the image's path by the mask's. `scan` is in the order of `rows`."""
     two_values = scan["extremes"].to_numpy() >= TWO_VALUES
     # One value alone is not evidence of a mask: an image may be black because it is damaged.
     suspects = two_values & (scan["contrast"].to_numpy() > 0)
@@ -189,18 +173,7 @@ def note_on_masks(masks: Mapping[str, str]) -> list[str]:
 
 
 def refuse_classes_of_masks(root: Path, rows: pd.DataFrame, options: ScanOptions) -> None:
-    """Refuse a class whose files all look like masks, judged by a few files of each class.
-
-    Parameters
-    ----------
-    rows : DataFrame
-        With `path` and `label`, as the folders have them.
-
-    Raises
-    ------
-    MedclsError
-        Names the folders, and the line to type.
-    """
+    """Refuse a class whose files all look like masks, judged by a few files of each class."""
     paths = {str(label): part.tolist() for label, part in rows.groupby("label")["path"]}
     sample = {
         label: [some[k] for k in np.unique(np.linspace(0, len(some) - 1, LOOKED_AT).astype(int))]

@@ -14,13 +14,7 @@ ZERO_OR_ONE = re.compile(r"([01])([.,]0*)?")
 
 
 def one_hot_labels(cells: pd.DataFrame, columns: Sequence[str]) -> "pd.Series[str]":
-    """The class of each row: the name of the one column with 1.
-
-    Raises
-    ------
-    MedclsError
-        A column that does not exist, a cell other than 0 and 1, or rows of no class or of several.
-    """
+    """The class of each row: the name of the one column with 1; refuse rows with none or several."""
     for name in columns:
         check_column(cells, name, "data.label_column")
     if len(set(columns)) < 2:

@@ -19,18 +19,7 @@ def match_classes(
     """Find the run's class of each label of another site.
 
     A label is a class of the run, or a label that the run's own `data.label_map` maps to a class. If no name is equal,
-    one that differs only in case is used.
-
-    Parameters
-    ----------
-    found : collection of str
-        The site's labels.
-    classes : sequence of str
-        The run's, in its order.
-    label_map : mapping, optional
-        The run's: `{class: [labels]}`.
-    leave_out_unmapped : bool
-        The run's: other labels are left out.
+    one that differs only in case is used. With `leave_out_unmapped`, other labels are left out.
 
     Returns
     -------
@@ -95,15 +84,7 @@ def _named(label: str, table: Mapping[str, str]) -> list[str]:
 
 
 def _options(labels: Sequence[str], classes: Sequence[str], mapping: Mapping[str, str]) -> str:
-    """The settings that give labels a class, each complete, since a typed map replaces the run's.
-
-    Parameters
-    ----------
-    labels, classes : sequence of str
-        Labels without a class, and the choices.
-    mapping : mapping of str to str
-        The labels whose class is known.
-    """
+    """The settings that give labels a class, each with the known `mapping`, since a typed map replaces the run's."""
     if not all(is_key(name) for name in classes):
         return (
             f"Rename {'it' if len(labels) == 1 else 'them'} to the run's classes, whose names cannot be typed in "
@@ -124,24 +105,10 @@ def _options(labels: Sequence[str], classes: Sequence[str], mapping: Mapping[str
 def leave_out_again(
     rows: pd.DataFrame, excluded: Collection[str], known: pd.DataFrame
 ) -> tuple[pd.DataFrame, list[str]]:
-    """Leave out the paths that the run left out, if these are the images of the run.
+    """Leave out the paths that the run excluded, if these are the images of the run.
 
-    A path alone is no proof: another site's `a/1.png` is another image. The paths count if most images that the run
-    knows have the run's content here.
-
-    Parameters
-    ----------
-    rows : DataFrame
-        The site's: `path`, `content`.
-    excluded : collection of str
-        The paths in the run's `data.exclude` and `data.exclude_file`.
-    known : DataFrame
-        The run's manifest: `path`, `content`.
-
-    Returns
-    -------
-    rows, notes
-        The remaining rows, and what was left out or kept.
+    A path alone is no proof: another site's `a/1.png` is another image. The paths count if most of the images that the
+    run knows have the run's content here. `rows` and `known`, the run's manifest, have `path` and `content`.
     """
     named = rows["path"].isin(excluded)
     if not named.any():

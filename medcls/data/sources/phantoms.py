@@ -201,21 +201,7 @@ def holds_phantoms(root: Path) -> bool:
 
 
 def draw(patient: Patient, number: int, seed: int) -> np.ndarray:
-    """Draw one image of a patient.
-
-    Parameters
-    ----------
-    patient : Patient
-    number : int
-        Which of the patient's images, from 1: another view, with its own speckle.
-    seed : int
-        Of the whole set.
-
-    Returns
-    -------
-    numpy.ndarray
-        uint8 `(SIZE, SIZE)`.
-    """
+    """Draw a patient's image `number`, from 1, each another view with its own speckle; uint8 `(SIZE, SIZE)`."""
     random = np.random.default_rng([seed, patient.number, number])
     down, across = np.mgrid[:SIZE, :SIZE].astype(np.float32)
     tissue = _tissue(random, patient, down)

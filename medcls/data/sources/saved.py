@@ -73,16 +73,9 @@ def _changed(rows: pd.DataFrame, scan: pd.DataFrame) -> list[str]:
 
 
 def as_begun(manifest: Manifest, saved: Path) -> Manifest:
-    """The same images in the splits that the run began with; an earlier version of medcls may have made others.
+    """The same images in the splits of the run's `manifest.csv`; an earlier version of medcls may have made others.
 
     Whether the network was trained on the saved splits is checked against its checkpoint elsewhere.
-
-    Parameters
-    ----------
-    manifest : Manifest
-        Split as the run's settings say.
-    saved : Path
-        The run's `manifest.csv`.
     """
     begun, keys = read_rows(saved), ["path", "label", "group", "content"]
     now = manifest.rows.astype(str)

@@ -128,17 +128,7 @@ def _block(rows: dict[str, Row]) -> pd.DataFrame:
 def rescan(root: Path, scan: pd.DataFrame, paths: Sequence[str], options: ScanOptions) -> pd.DataFrame:
     """Read some files again without the cache, before a run is refused for what the cache says of them.
 
-    Parameters
-    ----------
-    scan : DataFrame
-        As `scan_images` returned it.
-    paths : sequence of str
-        The files to read again.
-
-    Returns
-    -------
-    DataFrame
-        The scan, corrected where a file shows something else; wrong entries leave the cache, with a warning.
+    Returns the scan, corrected where a file shows something else; wrong entries leave the cache, with a warning.
     """
     fresh, _ = scan_images(root, paths, ScanOptions(options.frame, remember=False))
     wrong = fresh.index[fresh["content"] != scan.loc[fresh.index, "content"]]
@@ -157,13 +147,7 @@ def rescan(root: Path, scan: pd.DataFrame, paths: Sequence[str], options: ScanOp
 
 
 def remove_wrong_entry(root: Path, path: str, content: str, frame: int) -> bool:
-    """Remove a file's entry from the cache if it states this content, which the unchanged file does not show.
-
-    Returns
-    -------
-    bool
-        Whether there was such an entry.
-    """
+    """Remove a file's entry from the cache if it states this content; return whether it did."""
     with ScanCache(root, frame, COLUMNS) as cache:
         row = cache.get([path]).get(path)
         if wrong := row is not None and row[COLUMNS.index("content")] == content:

@@ -108,11 +108,7 @@ def shown(names: Iterable[str]) -> str:
 def read_text(path: Path, setting: str) -> str:
     """Read a text file: UTF-8 with or without a byte-order mark, or UTF-16 with one.
 
-    Raises
-    ------
-    MedclsError
-        It cannot be read, is a spreadsheet, has null bytes or a byte-order mark after its beginning, or another
-        encoding; an encoding is never guessed, since a wrong one would change names.
+    Other encodings are refused, not guessed, since a wrong one would change names.
     """
     try:
         data = path.read_bytes()
@@ -142,13 +138,7 @@ def read_text(path: Path, setting: str) -> str:
 
 
 def check_column(cells: pd.DataFrame, name: object, setting: str) -> None:
-    """Refuse a column that does not exist.
-
-    Raises
-    ------
-    MedclsError
-        Names the columns that exist, and the nearest; or it is not a single name.
-    """
+    """Refuse a column that does not exist, or is not a single name."""
     if not isinstance(name, str):
         raise MedclsError(f"{setting} is {name}: give the name of one column.", kind="bad_value")
     if name not in cells.columns:

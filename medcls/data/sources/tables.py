@@ -144,17 +144,9 @@ def find_table(csv: str | Path | Sequence[str | Path], root: Path) -> tuple[Path
 def rows_from_csv(
     cells: pd.DataFrame, root: Path, columns: Columns, *, excused: Collection[str] = (), strict: bool = True
 ) -> tuple[pd.DataFrame, list[str]]:
-    """Turn a table into the rows of a manifest, without opening an image.
+    """Turn a table, as `read_table` returns it, into the rows of a manifest, without opening an image.
 
-    Parameters
-    ----------
-    cells : DataFrame
-        As `read_table` returns it.
-    columns : Columns
-    excused : collection of str
-        Paths that will be left out later: these need not exist.
-    strict : bool
-        False keeps rows without a file, for an audit to list, unless no row has one.
+    Paths in `excused` need not exist. With `strict=False`, rows without a file stay, unless no row has one.
 
     Returns
     -------
@@ -315,13 +307,7 @@ def refuse_repeated_paths(rows: pd.DataFrame) -> None:
 
 
 def splits_of(cells: "pd.Series[str]") -> "pd.Series[str]":
-    """Read train, val and test from a column, in any usual spelling.
-
-    Raises
-    ------
-    MedclsError
-        Another word, or no row for training.
-    """
+    """Read train, val and test from a column, in any usual spelling; refuse other words, and no train."""
     splits = cells.str.lower().map(SPLIT_SPELLINGS)
     unknown = cells[splits.isna()]
     if len(unknown):
@@ -348,13 +334,7 @@ def ungrouped(cells: "pd.Series[str]") -> list[str]:
 
 
 def own_columns(cells: pd.DataFrame, consumed: Collection[str]) -> tuple[pd.DataFrame, list[str]]:
-    """The table's other columns, for subgroups; those with a name that medcls uses are renamed `csv_<name>`.
-
-    Parameters
-    ----------
-    consumed : collection of str
-        Columns that the manifest already has under the same name.
-    """
+    """The table's columns that are not `consumed`, for subgroups; those with a name of medcls become `csv_<name>`."""
     own = cells.drop(columns=list(consumed))
     renamed = {name: f"csv_{name}" for name in own.columns if name in OWN_COLUMNS or SCORES.fullmatch(name)}
     if taken := sorted(set(renamed.values()) & set(own.columns)):

@@ -28,16 +28,11 @@ def assign(
     name : str
         The split.
     fraction : float
-        Share of the free rows.
+        Of the free rows.
     clusters : ndarray
         int64 `(n,)`, see `medcls.data.splits.split.cluster_numbers`.
     seed : int
         Of scikit-learn's splitter.
-
-    Raises
-    ------
-    MedclsError
-        A class has fewer than two independent images left.
     """
     small = free & ~_larger_than(fraction * free.sum(), free, clusters)
     enough = small.sum() >= fraction * free.sum() and _smallest_class(rows, small, clusters)[0] >= 2
@@ -50,13 +45,7 @@ def assign(
 def assign_fold(
     rows: pd.DataFrame, free: np.ndarray, name: str, fold: tuple[int, int], clusters: np.ndarray, seed: int
 ) -> np.ndarray:
-    """Set the column `split` of one fold (its number from 0, how many) of the free rows; see `assign`.
-
-    Raises
-    ------
-    MedclsError
-        A class has fewer independent images than there are folds.
-    """
+    """Set the column `split` of one fold (its number from 0, how many) of the free rows; see `assign`."""
     number, folds = fold
     smallest, label = _smallest_class(rows, free, clusters)
     if smallest < folds:
@@ -75,17 +64,9 @@ def assign_fold(
 def choose(
     rows: pd.DataFrame, free: np.ndarray, fraction: float, clusters: np.ndarray, seed: int, name: str
 ) -> np.ndarray:
-    """Draw a stratified, grouped share of the free rows: some of n folds, n as fine as the smallest class allows.
+    """Draw a stratified, grouped share of the free rows, bool `(n,)`; the column `split` stays. See `assign`.
 
-    Returns
-    -------
-    ndarray
-        bool `(n,)`: which rows were drawn; the column `split` stays. See `assign`.
-
-    Raises
-    ------
-    MedclsError
-        A class has fewer than two independent images left.
+    The share is some of n folds, n as fine as the smallest class allows.
     """
     smallest, label = _smallest_class(rows, free, clusters)
     if smallest < 2:

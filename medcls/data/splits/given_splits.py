@@ -26,19 +26,9 @@ def free_val(rows: pd.DataFrame, setting: str) -> list[str]:
 
 
 def lock_test(rows: pd.DataFrame, manifest: str | Path, clusters: np.ndarray) -> list[str]:
-    """Take the test images of an earlier run as test, and leave out images of the same clusters.
+    """Take the test images of an earlier run's `manifest.csv` as test, and leave out other images of their clusters.
 
-    Parameters
-    ----------
-    manifest : path
-        The earlier run's `manifest.csv`. Its images are recognised by content, wherever they are now.
-    clusters : ndarray
-        As `cluster_numbers` returns it.
-
-    Raises
-    ------
-    MedclsError
-        It cannot be read, has no test images, or none that are here.
+    They are recognised by content, wherever they are now.
     """
     path = Path(manifest).expanduser()
     former = read_rows(path)
@@ -75,17 +65,8 @@ def lock_test(rows: pd.DataFrame, manifest: str | Path, clusters: np.ndarray) ->
 def leave_out_duplicates(rows: pd.DataFrame, copies: str, near: np.ndarray | None = None) -> list[str]:
     """Leave out images that a higher-ranking given split also has; test ranks above val, val above train.
 
-    Parameters
-    ----------
-    copies : str
-        What to do about duplicates: `drop_from_train` or `error`. Near duplicates are always left out.
-    near : ndarray, optional
-        As `near_duplicate_sets` returns it; without it, near duplicates stay.
-
-    Raises
-    ------
-    MedclsError
-        There are duplicates, and `copies` is `error`.
+    Duplicates are handled as `copies` says: `drop_from_train` or `error`. Near duplicates are left out if `near`, as
+    `near_duplicate_sets` returns it, is given.
     """
     notes = []
     for keeper, losers in (("test", ("train", "val")), ("val", ("train",))):

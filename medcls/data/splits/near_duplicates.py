@@ -96,18 +96,7 @@ def near_pairs(scan: pd.DataFrame) -> pd.DataFrame:
 
 
 def near_duplicate_sets(rows: pd.DataFrame, scan: pd.DataFrame) -> np.ndarray:
-    """Number the sets of images connected by near duplicates and duplicates, int64 `(len(rows),)`.
-
-    Parameters
-    ----------
-    rows, scan : DataFrame
-        Of a manifest.
-
-    Raises
-    ------
-    MedclsError
-        The manifest has no scan.
-    """
+    """Number the sets of images connected by duplicates and near duplicates, int64 `(len(rows),)`."""
     if scan.empty:
         raise MedclsError(
             "data.keep_near_copies_together=true compares hashes of the images, which this manifest lacks: it was not "

@@ -220,13 +220,7 @@ def cluster_numbers(rows: pd.DataFrame, near: np.ndarray | None = None) -> np.nd
 
 
 def with_kept_together(manifest: Manifest, *, near_duplicates: bool) -> Manifest:
-    """The same images, not split, with the column `kept_together` as `split` would fill it.
-
-    Raises
-    ------
-    MedclsError
-        Near duplicates asked for of a manifest without a scan.
-    """
+    """The same images, not split, with the column `kept_together` as `split` would fill it."""
     rows = manifest.rows.drop(columns=KEPT_TOGETHER, errors="ignore")
     clusters = cluster_numbers(rows, near_duplicate_sets(rows, manifest.scan) if near_duplicates else None)
     return manifest.with_rows(rows.assign(**{KEPT_TOGETHER: _kept_together(rows, clusters)}))
@@ -274,14 +268,9 @@ def split_table(manifest: Manifest) -> pd.DataFrame:
 
 
 def check_splits(manifest: Manifest, near: np.ndarray | None = None, required: Sequence[str] = REQUIRED) -> None:
-    """Check that the splits are complete and disjoint.
+    """Check that the splits are disjoint, and that the `required` ones have images of every class.
 
-    Parameters
-    ----------
-    near : ndarray, optional
-        As `near_duplicate_sets` returns it, if near duplicates were to be kept together.
-    required : sequence of str
-        The splits that must have images of every class.
+    Near duplicates are checked if `near`, as `near_duplicate_sets` returns it, is given.
     """
     rows = manifest.rows
     strays = sorted(set(rows["split"]) - set(SPLITS))
