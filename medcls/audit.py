@@ -55,10 +55,10 @@ def audit(cfg: DictConfig, folder: RunFolder) -> int:
     """One audit, from images to a page: how many findings are errors. `cfg` is as `conf/audit.yaml` describes it."""
     from medcls.auditing.checks import check
     from medcls.auditing.exclusions import emptied_classes
-    from medcls.auditing.locked import earlier_tests
     from medcls.auditing.page import PageSettings, page
     from medcls.auditing.record import record
     from medcls.data.manifest import read_exclusions
+    from medcls.runs.registry import met_in_training
     from medcls.statistics.sample_size import check_half_width
     from medcls.workflow import terminal
 
@@ -71,7 +71,7 @@ def audit(cfg: DictConfig, folder: RunFolder) -> int:
     settings = split_settings(cfg)
     manifest = read_images(cfg)
     divided, findings = try_to_split(manifest, settings)
-    met = earlier_tests(divided, settings | source_settings(cfg))
+    met = None if divided is None else met_in_training(divided, settings | source_settings(cfg))
     with terminal.progress("looking for faults") as progress:
         findings += check(
             manifest,

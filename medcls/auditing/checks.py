@@ -29,10 +29,9 @@ def check(
 
     Parameters
     ----------
-    manifest : Manifest
-        Not split, with `scan`; made with `strict=False`, so that faults that would stop a training are reported.
-    divided : Manifest or None
-        The same after `medcls.data.splits.split.split`; None if it cannot be split.
+    manifest, divided : Manifest
+        Not split, with `scan`, made with `strict=False` so that faults are reported; and split, or None if it cannot
+        be.
     resize : str
         The resize policy: it decides whether a network sees the aspect ratio.
     met : sequence of Meeting, optional
@@ -41,13 +40,6 @@ def check(
         Half the width of the interval of sensitivity that is asked for.
     others : sequence of Check
         User's checks, run last.
-    progress : callable, optional
-        Called with checks done and checks in all.
-
-    Returns
-    -------
-    list of Finding
-        At least one for each check that applies.
     """
     if manifest.rows.empty:
         return images.unreadable(manifest)

@@ -1,18 +1,12 @@
 """Whether test images of earlier runs are in training now."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import pandas as pd
 
 from medcls.auditing.findings import MOST_SHOWN, Finding, Level
-from medcls.data.manifest import Manifest
-from medcls.runs.registry import Meeting, met_in_training
+from medcls.runs.registry import Meeting
 from medcls.wording import counted
-
-
-def earlier_tests(divided: Manifest | None, settings: Mapping[str, object]) -> list[Meeting] | None:
-    """See `met_in_training`; None if the images cannot be split."""
-    return None if divided is None else met_in_training(divided, settings)
 
 
 def locked_test(met: Sequence[Meeting] | None) -> list[Finding]:

@@ -12,7 +12,7 @@ from medcls import __version__
 from medcls.auditing.findings import LEVELS, Finding
 from medcls.auditing.record import with_index
 from medcls.data.manifest import Manifest
-from medcls.data.reading.images import UnreadableImage
+from medcls.data.reading.decoded import UnreadableImage
 from medcls.data.reading.thumbnails import thumbnail
 from medcls.data.splits.split import split_table
 from medcls.preprocessing import Decoding

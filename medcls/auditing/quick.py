@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from medcls.auditing.checks import check
 from medcls.auditing.findings import Finding
 from medcls.auditing.leaks import settled
-from medcls.auditing.locked import earlier_tests
 from medcls.data.manifest import Manifest
+from medcls.runs.registry import met_in_training
 
 log = logging.getLogger(__name__)
 
@@ -23,7 +23,7 @@ def audit_quickly(
     Duplicates that the split has left out of training, or kept in one split, are information. `settings` are those of
     the split, as `medcls.runs.registry.remember_test` takes them; for the others see `check`.
     """
-    found = check(manifest, divided, resize=resize, met=earlier_tests(divided, settings), half_width=half_width)
+    found = check(manifest, divided, resize=resize, met=met_in_training(divided, settings), half_width=half_width)
     in_run = [finding for finding in found if finding.check.startswith("leak")]
     findings = [_as_settled(finding) if settled(finding, in_run) else finding for finding in found]
     for finding in findings:

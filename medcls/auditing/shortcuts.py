@@ -79,19 +79,8 @@ UNSEEN = Words(
 def shortcuts(manifest: Manifest, scan: pd.DataFrame, resize: str) -> list[Finding]:
     """For each trivial source alone, check whether a small model can predict the label.
 
-    Parameters
-    ----------
-    manifest : Manifest
-        Its duplicates and groups are kept together, so that none is recognised rather than classified.
-    scan : DataFrame
-        One row for each of the manifest's, in the same order.
-    resize : str
-        The resize policy: it decides whether a network can see the aspect ratio.
-
-    Returns
-    -------
-    list of Finding
-        One for sources that a network sees (a warning if they predict the label), one for the others (information).
+    `scan` is in the order of the rows. Duplicates and groups are kept together, so that none is recognised rather than
+    classified. Sources that a network sees give a warning, others information.
     """
     clusters = cluster_numbers(manifest.rows)
     cases = pd.Series(clusters).groupby(manifest.rows["label"].to_numpy()).nunique()

@@ -66,15 +66,6 @@ class MappedImages:
     """Images of one shape in a file, mapped on first use in each process: only the path is pickled.
 
     Each is compared with its checksum when a process first reads it.
-
-    Parameters
-    ----------
-    path : Path
-        The file.
-    dtype : numpy.dtype
-        uint8 or uint16.
-    shape : tuple of int
-        Height, width and channels of one image.
     """
 
     def __init__(self, path: Path, dtype: np.dtype, shape: tuple[int, int, int]) -> None:
@@ -113,13 +104,7 @@ class MappedImages:
 
 
 class PixelCache:
-    """The images of one way of decoding.
-
-    Parameters
-    ----------
-    preprocessing : Preprocessing
-        Channels, bits, window, frame, size, resize policy and interpolation; the rest does not matter here.
-    """
+    """The images of one way of decoding: size, resize policy, interpolation, window, frame, bits and channels."""
 
     def __init__(self, preprocessing: Preprocessing) -> None:
         fields = ("size", "resize", "interpolation", "bits", "window", "frame")

@@ -19,6 +19,7 @@ from medcls import cores
 from medcls.data.cache import DamagedImage, MappedImages, PixelCache
 from medcls.data.manifest import Manifest
 from medcls.data.reading import images
+from medcls.data.reading.decoded import Decoded
 from medcls.data.sources.scan import remove_wrong_entry
 from medcls.data.transforms import Augmentation, Changes, change, draws, normalise
 from medcls.errors import MedclsError
@@ -48,16 +49,7 @@ class FlatTexts:
 
 
 class ImageStore:
-    """The decoded and resized images of manifest rows: from memory, from the cache, or read on demand.
-
-    Parameters
-    ----------
-    manifest : Manifest
-    preprocessing : Preprocessing
-        Size, resize policy and number of channels.
-    cache : bool
-        Whether to read images from the cache, and let the method `cache` fill it.
-    """
+    """The decoded and resized images of manifest rows: from memory, from the pixel cache, or read on demand."""
 
     def __init__(self, manifest: Manifest, preprocessing: Preprocessing, cache: bool) -> None:
         self._root = manifest.root
@@ -140,7 +132,7 @@ class ImageStore:
         if self._cache is not None:
             self._in_cache, self._cache_index = self._cache.find(self._names)
 
-    def _decoded(self, row: int) -> images.Decoded:
+    def _decoded(self, row: int) -> Decoded:
         path = self._root / self._paths[row]
         try:
             status = path.stat()
@@ -154,7 +146,7 @@ class ImageStore:
             self._checked_state[row] = state
         return decoded
 
-    def _check_content(self, row: int, decoded: images.Decoded) -> None:
+    def _check_content(self, row: int, decoded: Decoded) -> None:
         """Refuse a file whose content is not that of the manifest."""
         known = self._contents[row]
         if not known or decoded.content.encode() == known:
@@ -171,7 +163,7 @@ class ImageStore:
             kind="images_changed",
         )
 
-    def _resized(self, decoded: images.Decoded) -> np.ndarray:
+    def _resized(self, decoded: Decoded) -> np.ndarray:
         preprocessing = self._preprocessing
         return images.resize(decoded.pixels, preprocessing.size, preprocessing.resize, preprocessing.interpolation)
 
@@ -294,13 +286,7 @@ def already_collated(batch: Any) -> Any:  # noqa: ANN401 - torch types it as a l
 class Prepared:
     """A loader's batches as the network expects them, for code outside Lightning's loops.
 
-    Parameters
-    ----------
-    loader : DataLoader
-    prepare : callable
-        Augments a batch, if asked to, and normalises it.
-    device : device
-        Where batches are moved before that: as they are stored, they are a quarter of the bytes.
+    They are moved to the device before they are prepared: as they are stored, they are a quarter of the bytes.
     """
 
     def __init__(self, loader: DataLoader[Any], prepare: Callable[[Batch], Batch], device: torch.device) -> None:

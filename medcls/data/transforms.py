@@ -4,7 +4,6 @@ import dataclasses
 import functools
 import math
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import torch
@@ -168,10 +167,6 @@ class Augmentation:
             hue = _about_grey(torch.deg2rad((2 * drawn["hue"] - 1) * self.hue_degrees)).float()
             colour = hue @ towards_grey
         return colour, brightness * contrast, (1 - contrast) * brightness, grey
-
-    def to_plain(self) -> dict[str, Any]:
-        """As numbers, for a log or a JSON file."""
-        return dataclasses.asdict(self)
 
 
 @dataclasses.dataclass(frozen=True)

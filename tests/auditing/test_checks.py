@@ -17,7 +17,7 @@ from medcls.auditing.findings import LEVELS, Finding
 from medcls.auditing.leaks import leaks, settled
 from medcls.auditing.locked import locked_test
 from medcls.data.manifest import Manifest
-from medcls.data.reading.images import UnreadableImage
+from medcls.data.reading.decoded import UnreadableImage
 from medcls.data.sources.folders import from_folders
 from medcls.data.splits.near_duplicates import PHASH_DISTANCE
 from medcls.data.splits.split import split

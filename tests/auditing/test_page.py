@@ -16,7 +16,7 @@ from medcls.auditing.findings import LEVELS, Finding, Pair
 from medcls.auditing.page import ROWS_SHOWN, PageSettings, page
 from medcls.auditing.record import record
 from medcls.data.manifest import Manifest, read_exclusions
-from medcls.data.reading.images import UnreadableImage
+from medcls.data.reading.decoded import UnreadableImage
 from medcls.data.reading.thumbnails import thumbnail
 from medcls.data.sources.folders import from_folders
 from medcls.data.splits.split import split

@@ -1,5 +1,6 @@
 """Augmentation presets: each composes, says why, and leaves upright what has a top."""
 
+import dataclasses
 from functools import cache
 
 import numpy as np
@@ -47,7 +48,7 @@ def test_each_preset_composes_names_every_setting_and_says_why(name):
     settings = OmegaConf.create(text)
     del settings["_target_"]
     # Every one, or `data.augmentation.<setting>=` would be refused as unknown.
-    assert made.to_plain() == dict(settings)
+    assert dataclasses.asdict(made) == dict(settings)
     assert text.startswith("# ")
     pixels = torch.randint(0, 256, (3, 32, 32), dtype=torch.uint8)
     made.check_size((32, 32))

@@ -76,18 +76,10 @@ class Decoded:
 
 
 def content_hash(values: np.ndarray) -> str:
-    """Hash an image's values: equal for equal values, whatever the file.
+    """Hash `Decoded.stored`: equal for equal values, whatever the file; 32 hexadecimal digits.
 
-    Parameters
-    ----------
-    values : numpy.ndarray
-        `Decoded.stored`: `(H, W, 3)` or `(H, W, 1)` of integers or floating-point numbers. Grey uint8 has the hash of
-        the equal RGB image; other types must be equal in type too.
-
-    Returns
-    -------
-    str
-        BLAKE2b of type, shape and values in little-endian order: 16 bytes as 32 hexadecimal digits.
+    BLAKE2b of type, shape and values in little-endian order. Grey uint8 has the hash of the equal RGB image; other
+    types must be equal in type too.
     """
     if values.ndim != 3 or values.shape[2] not in (1, 3) or values.dtype.kind not in "uif":
         raise ValueError(f"content_hash takes numbers (H, W, 3) or (H, W, 1), not {values.dtype} {values.shape}")

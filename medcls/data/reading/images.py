@@ -27,22 +27,9 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from medcls.data.reading import dicom, raster
-from medcls.data.reading.decoded import MOST_BYTES, Decoded, UnreadableImage, content_hash
+from medcls.data.reading.decoded import MOST_BYTES, Decoded, UnreadableImage
 from medcls.errors import MedclsError
 from medcls.preprocessing import INTERPOLATIONS, RESIZE_POLICIES, Decoding
-
-__all__ = [
-    "Decoded",
-    "UnreadableImage",
-    "content_hash",
-    "decode",
-    "is_image_name",
-    "is_junk",
-    "is_unnamed_image",
-    "read",
-    "reading_version",
-    "resize",
-]
 
 EXTENSIONS = {
     ".jpg": "JPEG", ".jpeg": "JPEG", ".jpe": "JPEG", ".jfif": "JPEG", ".png": "PNG", ".bmp": "BMP", ".dib": "BMP",
@@ -68,12 +55,6 @@ FILTERS = {name: Image.Resampling[name.upper()] for name in INTERPOLATIONS}
 def decode(data: bytes, decoding: Decoding) -> Decoded:
     """Decode the bytes of an image file, by the rules at the top of this file.
 
-    Parameters
-    ----------
-    data : bytes
-        A whole file: JPEG, PNG, BMP, TIFF, WebP, GIF, PNM or DICOM.
-    decoding : Decoding
-
     Raises
     ------
     UnreadableImage
@@ -86,13 +67,7 @@ def decode(data: bytes, decoding: Decoding) -> Decoded:
 
 
 def read(path: Path, decoding: Decoding) -> Decoded:
-    """Open and decode one file; see `decode`.
-
-    Raises
-    ------
-    UnreadableImage
-        With the path and the reason: missing, a folder, no permission, empty, not an image, truncated, too large.
-    """
+    """Open and decode one file; see `decode`. Errors name the path."""
     path = Path(path)
     if "\0" in str(path):
         raise UnreadableImage("its name holds a null byte", path, "no_such_file")
@@ -145,11 +120,6 @@ def resize(pixels: np.ndarray, size: tuple[int, int], policy: str, interpolation
     -------
     numpy.ndarray
         `(*size, C)`, of the type of `pixels`.
-
-    Raises
-    ------
-    MedclsError
-        An unknown policy or interpolation.
     """
     if policy not in RESIZE_POLICIES:
         raise MedclsError(

@@ -57,11 +57,6 @@ def choose(
         The range of the stored type; None for floating-point numbers, which have none.
     padding : numpy.ndarray, optional
         bool `(H, W, C)`: values outside the image, which are ignored.
-
-    Raises
-    ------
-    UnreadableImage
-        The full range of floating-point numbers; values that are not finite.
     """
     check_finite(values)
     if isinstance(window, tuple):

@@ -97,12 +97,6 @@ def fetch(
         The folder in the archives that becomes `target`; by default all they contain.
     progress : callable, optional
         Called with bytes received and bytes in all.
-
-    Raises
-    ------
-    MedclsError
-        No address, no room on the disk, no connection, another length or checksum than published, or an archive with
-        too much content or entries outside its folder.
     """
     if target is None:
         raise MedclsError(

@@ -125,28 +125,11 @@ BY_NUMBER = Search(
 def find_files(
     root: Path, requested: "pd.Series[str]", lost_zeros: "pd.Series[bool]"
 ) -> tuple[dict[str, str], list[str]]:
-    """Find the file of each row.
+    """Find the file of each row, whose relative paths are indexed by line; `lost_zeros` marks ids that are numbers.
 
     If there is none at a path, the root is listed once, and files match that differ in case or extension, that are in a
     sub-folder, or, if the ids of all rows still without a file are numbers, that differ in leading zeros. The notes
-    count each way.
-
-    Parameters
-    ----------
-    requested : Series
-        Relative paths, indexed by line.
-    lost_zeros : Series
-        Whether the row's id is a number.
-
-    Returns
-    -------
-    places, notes
-        The file of each path that has one.
-
-    Raises
-    ------
-    MedclsError
-        Several different files match one row.
+    count each way. Several different files for one row are an error.
     """
     files = images_below(root)
     existing = set(files)

@@ -27,17 +27,7 @@ CLEAN = 0.9  # least share of groups of several images with one label and in one
 
 @dataclasses.dataclass(frozen=True)
 class Suggestion:
-    """A pattern in file names, and the groups that `data.group_pattern` would make of it.
-
-    Attributes
-    ----------
-    pattern : str
-        A regular expression.
-    images, groups : int
-        How many images would have a group, and how many groups.
-    example : str
-        A path and its group.
-    """
+    """A pattern in file names, how many images would have a group, how many groups, and a path with its group."""
 
     pattern: str
     images: int

@@ -106,23 +106,8 @@ def ensure_phantoms(root: Path, images: int = 600, seed: int = 0, threads: int |
 
     `root/{benign,malignant,normal}/patient0042_image1.png`, grey, 256 x 256, and the marker file. They are made in a
     hidden folder beside `root` which is then renamed, so that a killed process leaves no incomplete set, and of two
-    processes one wins.
-
-    Parameters
-    ----------
-    root : Path
-        Its parents are made too.
-    images : int
-        How many, in BUSI's proportions.
-    seed : int
-        The files depend on (VERSION, seed, images) alone, to the byte.
-    threads : int, optional
-        Images drawn at a time; the number of processors if None.
-
-    Raises
-    ------
-    MedclsError
-        The folder cannot be written.
+    processes one wins. The files depend on (VERSION, seed, images) alone, to the byte; images are in BUSI's
+    proportions.
     """
     root = Path(root).absolute()
     if root.exists():

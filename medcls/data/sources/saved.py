@@ -30,14 +30,6 @@ def reopen(
         The folder of its images now.
     classes, positive, watermarks
         Of the run, see `Manifest`.
-    splits : collection of str
-        Which rows to read.
-    options : ScanOptions
-
-    Raises
-    ------
-    MedclsError
-        No such table; no row in one of the splits; images that are missing, unreadable or changed.
     """
     saved = read_rows(table)
     for split in splits:

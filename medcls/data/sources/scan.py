@@ -11,7 +11,7 @@ import pandas as pd
 
 from medcls import cores
 from medcls.data.reading import images
-from medcls.data.reading.images import UnreadableImage
+from medcls.data.reading.decoded import UnreadableImage
 from medcls.data.sources.image_statistics import ImageStatistics, image_statistics
 from medcls.data.sources.scan_cache import Row, ScanCache
 from medcls.preprocessing import Decoding

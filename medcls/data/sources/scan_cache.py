@@ -52,16 +52,10 @@ DIGEST_BYTES = 8
 
 
 class ScanCache:
-    """The cache; a context manager. On any fault it warns once, and the run goes on without it.
+    """The cache of one frame of files below a root; a context manager.
 
-    Parameters
-    ----------
-    root : Path
-        The folder that paths are relative to.
-    frame : int
-        Which frame was read.
-    columns : sequence of str
-        Names of the values in a row. Other names, or another version of a reading library, mean another file.
+    On any fault it warns once, and the run goes on without it. Other columns, or another version of a reading library,
+    mean another file.
     """
 
     def __init__(self, root: Path, frame: int, columns: Sequence[str]) -> None:

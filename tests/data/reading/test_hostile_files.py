@@ -18,7 +18,7 @@ from PIL import Image
 from refusals import check
 
 from medcls.data.reading import images, raster
-from medcls.data.reading.images import UnreadableImage
+from medcls.data.reading.decoded import UnreadableImage
 from medcls.data.sources.scan import ScanOptions, scan_images
 from medcls.preprocessing import Decoding
 

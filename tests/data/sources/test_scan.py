@@ -17,7 +17,8 @@ from refusals import noted, refused, rules
 
 from medcls.data.module import ImageStore
 from medcls.data.reading import images
-from medcls.data.reading.images import content_hash, is_junk
+from medcls.data.reading.decoded import content_hash
+from medcls.data.reading.images import is_junk
 from medcls.data.sources import scan as scan_module
 from medcls.data.sources import scan_cache
 from medcls.data.sources.folders import from_folders
