@@ -33,6 +33,7 @@ import filelock
 import numpy as np
 
 from medcls import cores, places
+from medcls.data import feature_cache
 from medcls.data.reading.images import reading_version
 from medcls.data.sources import scan_cache
 from medcls.preprocessing import Preprocessing
@@ -269,7 +270,7 @@ class Kept:
     Attributes
     ----------
     place : Path
-        A folder of images, or a file of the scan cache.
+        A folder of images, a file of the scan cache, or an archive of features.
     what : str
         How the images were decoded, in words.
     images, bytes : int
@@ -289,6 +290,7 @@ def everything() -> list[Kept]:
     """All items, the latest used first."""
     found = [_store(path) for path in scan_cache.folder().glob("*.sqlite")]
     found += [_images_in(path) for path in folder().glob("*/")]
+    found += [_features(path) for path in feature_cache.folder().glob("*.npz")]
     return sorted((kept for kept in found if kept.bytes), key=lambda kept: kept.used, reverse=True)
 
 
@@ -298,8 +300,11 @@ def clear(kept: Kept) -> bool:
         return scan_cache.empty(kept.place)
     try:
         with _lock(kept.place).acquire(timeout=0):
-            _empty(kept.place)
-            kept.place.rmdir()
+            if kept.place.is_file():
+                kept.place.unlink()
+            else:
+                _empty(kept.place)
+                kept.place.rmdir()
     except (filelock.Timeout, PermissionError):  # Windows cannot remove a mapped file
         return False
     return True
@@ -339,6 +344,13 @@ def _store(path: Path) -> Kept:
     images = scan_cache.count(path)
     used = datetime.datetime.fromtimestamp(status.st_mtime).astimezone()
     return Kept(path, "results of the scan", images, status.st_size if images else 0, used)
+
+
+def _features(path: Path) -> Kept:
+    """Describe an archive of features."""
+    status = path.stat()
+    what, images = feature_cache.in_words(path)
+    return Kept(path, what, images, status.st_size, datetime.datetime.fromtimestamp(status.st_mtime).astimezone())
 
 
 def _lock(place: Path) -> filelock.FileLock:

@@ -47,6 +47,14 @@ def assign_fold(
 ) -> np.ndarray:
     """Set the column `split` of one fold (its number from 0, how many) of the free rows; see `assign`."""
     number, folds = fold
+    chosen = np.zeros(len(rows), dtype=bool)
+    chosen[np.flatnonzero(free)[fold_numbers(rows, free, folds, clusters, seed) == number]] = True
+    rows.loc[chosen, "split"] = name
+    return chosen
+
+
+def fold_numbers(rows: pd.DataFrame, free: np.ndarray, folds: int, clusters: np.ndarray, seed: int) -> np.ndarray:
+    """The fold, from 0, of each free row, int64; refuse more folds than a class has independent images."""
     smallest, label = _smallest_class(rows, free, clusters)
     if smallest < folds:
         raise MedclsError(
@@ -55,10 +63,7 @@ def assign_fold(
             "data.label_map.",
             kind="too_few_images",
         )
-    chosen = np.zeros(len(rows), dtype=bool)
-    chosen[np.flatnonzero(free)[_folds(rows, free, folds, clusters, seed) == number]] = True
-    rows.loc[chosen, "split"] = name
-    return chosen
+    return _folds(rows, free, folds, clusters, seed)
 
 
 def choose(

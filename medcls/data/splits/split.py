@@ -130,25 +130,8 @@ def split(manifest: Manifest, settings: SplitSettings = SplitSettings()) -> Mani
     """
     seed, folds = settings.seed, settings.folds
     calibration_fraction = settings.calibration_fraction
-    rows, notes, watermarks = manifest.rows.drop(columns=KEPT_TOGETHER, errors="ignore"), [], manifest.watermarks
-    near = near_duplicate_sets(rows, manifest.scan) if settings.keep_near_copies_together else None
-    clusters = cluster_numbers(rows, near)
-    if near is not None:
-        notes += _near_note(near)
-    given = set(rows["given_split"]) - {""}
-    if settings.pool_splits and given:
-        notes.append(f"pooled and re-split the splits that came with the data ({', '.join(sorted(given))})")
-        watermarks = (*watermarks, "POOLED: the test split that came with the data was re-split")
-        given = set()
-    rows["split"] = rows["given_split"] if given else ""
-    if "val" in given and (settings.recut_val or folds is not None):
-        notes += free_val(rows, "data.recut_val" if folds is None else "data.folds")
-        given = given - {"val"} | {"train"}
-    if settings.locked_test is not None:
-        notes += lock_test(rows, settings.locked_test, clusters)
-        rows.loc[rows["split"] == "", "split"] = "train"
-        given = given | {"train", "test"}
-    notes += leave_out_duplicates(rows, settings.copies, near)
+    val_joins = "data.folds" if folds is not None else "data.recut_val" if settings.recut_val else None
+    rows, clusters, near, given, notes, watermarks = _as_given(manifest, settings, val_joins)
     if "val" in given:
         notes += small_val(rows, manifest.classes)
     # The rows to divide: all of them, or the training part that was given.
@@ -186,6 +169,52 @@ def split(manifest: Manifest, settings: SplitSettings = SplitSettings()) -> Mani
     result = dataclasses.replace(result, watermarks=watermarks, asked=asked)
     check_splits(result, near, REQUIRED if calibration_fraction is None else (*REQUIRED, "calibration"))
     return result
+
+
+def set_test_apart(manifest: Manifest, settings: SplitSettings = SplitSettings()) -> Manifest:
+    """Use a given test split, of the data or of an earlier run, as test, and all other images for training.
+
+    For a cross-validation within training, whose folds select and test in turn. The settings of sizes and folds are
+    ignored.
+    """
+    rows, clusters, near, _, notes, watermarks = _as_given(manifest, settings, "the folds select and test in turn")
+    rows.loc[~rows["split"].isin(("test", "left_out")), "split"] = "train"
+    rows = rows.assign(**{KEPT_TOGETHER: _kept_together(rows, clusters)})
+    result = dataclasses.replace(manifest.with_rows(rows, *notes, *group_notes(rows)), watermarks=watermarks)
+    check_splits(result, near, ("train", "test") if (rows["split"] == "test").any() else ("train",))
+    return result
+
+
+def _as_given(
+    manifest: Manifest, settings: SplitSettings, val_joins: str | None
+) -> tuple[pd.DataFrame, np.ndarray, np.ndarray | None, set[str], list[str], tuple[str, ...]]:
+    """The rows in their given splits, without leaks; a given val joins training if a reason is stated.
+
+    Returns
+    -------
+    rows, clusters, near, given, notes, watermarks
+        `given`: the splits that are not drawn.
+    """
+    rows, notes, watermarks = manifest.rows.drop(columns=KEPT_TOGETHER, errors="ignore"), [], manifest.watermarks
+    near = near_duplicate_sets(rows, manifest.scan) if settings.keep_near_copies_together else None
+    clusters = cluster_numbers(rows, near)
+    if near is not None:
+        notes += _near_note(near)
+    given = set(rows["given_split"]) - {""}
+    if settings.pool_splits and given:
+        notes.append(f"pooled and re-split the splits that came with the data ({', '.join(sorted(given))})")
+        watermarks = (*watermarks, "POOLED: the test split that came with the data was re-split")
+        given = set()
+    rows["split"] = rows["given_split"] if given else ""
+    if "val" in given and val_joins is not None:
+        notes += free_val(rows, val_joins)
+        given = given - {"val"} | {"train"}
+    if settings.locked_test is not None:
+        notes += lock_test(rows, settings.locked_test, clusters)
+        rows.loc[rows["split"] == "", "split"] = "train"
+        given = given | {"train", "test"}
+    notes += leave_out_duplicates(rows, settings.copies, near)
+    return rows, clusters, near, given, notes, watermarks
 
 
 def cluster_numbers(rows: pd.DataFrame, near: np.ndarray | None = None) -> np.ndarray:
