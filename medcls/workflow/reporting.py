@@ -12,7 +12,7 @@ import pandas as pd
 import yaml
 
 from medcls.cells import escaped, unescaped
-from medcls.data.reading.images import UnreadableImage
+from medcls.data.reading.decoded import UnreadableImage
 from medcls.data.reading.thumbnails import thumbnail
 from medcls.errors import MedclsError
 from medcls.evaluation.assessment import Assessment, assess, read_bands
