@@ -4,9 +4,9 @@ import functools
 from collections.abc import Callable
 
 import numpy as np
+from medcls.data.sources.traits import Traits
 
 from medcls.data.sources import scan
-from medcls.data.sources.traits import Traits
 
 SMALL = 10_000  # bytes; images of noise have 1,440
 
