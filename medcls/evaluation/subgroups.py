@@ -239,19 +239,16 @@ class Subgroups:
         if len(ranked) < 2:
             return None
         ascending = sorted(ranked, key=lambda group: group.metrics.values[metric], reverse=metric in LOWER_IS_BETTER)
-        return self._gap(metric, ascending[-1], ascending[0], len(ranked))
-
-    def _gap(self, metric: str, best: Subgroup, worst: Subgroup, ranked: int) -> Gap:
+        best, worst, pairs = ascending[-1], ascending[0], len(ranked) * (len(ranked) - 1) / 2
         upper, lower = sorted((best, worst), key=lambda group: group.metrics.values[metric], reverse=True)
         a, b = (group.metrics.values[metric] for group in (upper, lower))
         (a_low, a_high), (b_low, b_high) = (
             (row.low, row.high) for row in (upper.interval(metric), lower.interval(metric))
         )
         below, above = math.hypot(a - a_low, b_high - b), math.hypot(a_high - a, b - b_low)
-        pairs = ranked * (ranked - 1) / 2
         level = float(norm.isf((1 - LEVEL) / 2 / pairs)) / Z
         p = min(1.0, pairs * 2 * float(norm.sf(Z * (a - b) / below))) if below > 0 else math.nan
-        return Gap(self.column, metric, best, worst, ranked, a - b - level * below, a - b + level * above, p)
+        return Gap(self.column, metric, best, worst, len(ranked), a - b - level * below, a - b + level * above, p)
 
     def say_gap(self, metric: str, gap: Gap | None) -> str:
         """Return a gap in words, with its interval and the counts of both groups, or why there is none."""
