@@ -82,7 +82,7 @@ def fit_and_judge(features: np.ndarray, manifest: Manifest, folds: np.ndarray, r
     labels, own = manifest.labels[rows], features[rows]
     with terminal.progress("fitting logistic regressions") as progress:
         found = cross_validate(own, labels, classes, folds, progress=progress)
-    sources = sources_seen(manifest.facts.loc[manifest.rows["path"].iloc[rows]], resize)
+    sources = sources_seen(manifest.scan.loc[manifest.rows["path"].iloc[rows]], resize)
     numbers = pd.concat([source.numbers for source in sources], axis=1).to_numpy(np.float64)
     shortcuts = forest_out_of_fold(numbers, labels, classes, folds)
     if found.strength == 0:
