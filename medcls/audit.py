@@ -58,8 +58,8 @@ def audit(cfg: DictConfig, folder: RunFolder) -> int:
     from medcls.auditing.page import PageSettings, page
     from medcls.auditing.record import record
     from medcls.data.manifest import read_exclusions
+    from medcls.evaluation.sample_size import check_half_width
     from medcls.runs.registry import met_in_training
-    from medcls.statistics.sample_size import check_half_width
     from medcls.workflow import terminal
 
     check_settings(cfg)

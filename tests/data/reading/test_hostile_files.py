@@ -141,10 +141,6 @@ def swollen_tiff(compression: str) -> bytes:
     return bytes(data)
 
 
-def text_chunk(size: int) -> tuple[bytes, bytes]:
-    return b"zTXt", b"Comment\0\0" + zlib.compress(bytes(size))
-
-
 def fifo(path: Path) -> None:
     if not hasattr(os, "mkfifo"):
         pytest.skip("this system has no named pipes")
@@ -157,6 +153,8 @@ def linked(path: Path) -> None:
     path.symlink_to(target)
 
 
+# A quarter of a gigabyte of zeros; more than the fastest level of compression takes seconds.
+ZEROS = zlib.compress(bytes(2**28), 1)
 GOOD = saved(PICTURE, "PNG")
 JPEG = saved(PICTURE, "JPEG", quality=100, subsampling=0)
 SHOWN_JPEG = np.asarray(Image.open(io.BytesIO(JPEG)))
@@ -238,9 +236,11 @@ CORPUS: dict[str, Hostile] = {
     ),
     "swollen lzw.tif": Hostile(swollen_tiff("tiff_lzw"), np.zeros((64, 64, 3), np.uint8)),
     "swollen deflate.tif": Hostile(swollen_tiff("tiff_adobe_deflate"), np.zeros((64, 64, 3), np.uint8)),
-    "huge text.png": Hostile(png(8, 2, rows(RGB), (text_chunk(2**28),)), refusal=("damaged_image", "Pillow")),
+    "huge text.png": Hostile(
+        png(8, 2, rows(RGB), ((b"zTXt", b"Comment\0\0" + ZEROS),)), refusal=("damaged_image", "Pillow")
+    ),
     "huge profile.png": Hostile(
-        png(8, 2, rows(RGB), ((b"iCCP", b"profile\0\0" + zlib.compress(bytes(2**28))),)),
+        png(8, 2, rows(RGB), ((b"iCCP", b"profile\0\0" + ZEROS),)),
         refusal=("damaged_image", "Pillow"),
     ),
     # No pixels.
