@@ -66,7 +66,7 @@ def exact_duplicates(manifest: Manifest) -> list[Finding]:
 
 
 def duplicates_across_splits(manifest: Manifest) -> list[Finding]:
-    """Pictures in more than one of the splits that the data came with."""
+    """Duplicates in more than one of the splits that came with the data."""
     rows = manifest.rows
     given = set(rows["given_split"]) - {""}
     if len(given) < 2:

@@ -196,7 +196,7 @@ def _entries(root: Path, findings: Sequence[Finding], names: Names, decoding: De
     return entries
 
 
-def _as_text(value: Any, names: Names) -> str:  # noqa: ANN401 - any value that a figure can have
+def _as_text(value: Any, names: Names) -> str:  # noqa: ANN401 - any value of a finding
     if isinstance(value, str):
         return names.of(value)
     if isinstance(value, bool):

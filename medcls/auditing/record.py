@@ -62,6 +62,6 @@ def with_index(table: pd.DataFrame) -> pd.DataFrame:
     return table if table.index.name is None else table.reset_index()
 
 
-def _plain(value: Any) -> Any:  # noqa: ANN401 - any value that a figure can have
+def _plain(value: Any) -> Any:  # noqa: ANN401 - any value of a finding
     """A NumPy scalar as Python's own."""
     return value.item() if isinstance(value, np.generic) else value
