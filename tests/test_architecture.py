@@ -34,8 +34,8 @@ ROOMS = frozenset(MAY_IMPORT)
 
 # What rooms share, and no room can own.
 SHARED = {
-    "__init__", "archives", "cells", "cores", "errors", "fitting", "hardware", "places", "preprocessing", "randomness",
-    "wording", "writing",
+    "__init__", "archives", "cpu", "csv_escaping", "errors", "hardware", "preprocessing", "randomness", "signatures",
+    "user_folders", "wording", "writing",
 }  # fmt: skip
 
 WITHOUT_TORCH = ("statistics", "evaluation", "plots", "report")

@@ -276,7 +276,7 @@ def test_views_are_averaged_and_fitted_for_themselves_or_not_at_all(finished):
 @pytest.mark.slow
 def test_what_16_bits_change_is_seen_on_the_same_views(finished, monkeypatch):
     seen = []
-    monkeypatch.setattr("medcls.cli.decision_rules.HELD_AGAINST_EXACT", 5)
+    monkeypatch.setattr("medcls.cli.decision_rules.COMPARED_WITH_EXACT", 5)
     monkeypatch.setattr(reporting, "show_effect", lambda *given: seen.append(given))
     run_main(evaluate.main, f"run={finished}", "views=3", "precision=bf16", "resamples=100")
     ((exact, near, _, how),) = seen

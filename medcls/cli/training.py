@@ -14,8 +14,8 @@ from medcls import __version__
 from medcls.cli.building import build, plain
 from medcls.cli.data_source import read_source
 from medcls.errors import MedclsError
-from medcls.fitting import check_fits
 from medcls.runs.run_folder import RunFolder
+from medcls.signatures import check_fits
 from medcls.wording import quoted
 
 if TYPE_CHECKING:
@@ -278,13 +278,13 @@ def make_trainer(
     )
 
 
-def settle_batch_norm(cfg: DictConfig, classifier: Classifier, steps: int) -> None:
+def choose_batch_norm(cfg: DictConfig, classifier: Classifier, steps: int) -> None:
     """Decide on exact batch-norm statistics where nobody has, and write it down for a resumed run."""
-    from medcls.learning.callbacks import FEW_STEPS, lags_behind
+    from medcls.learning.callbacks import FEW_STEPS, statistics_lag
 
     if cfg.exact_batch_norm is not None:
         return
-    cfg.exact_batch_norm = lags_behind(classifier.network, steps)
+    cfg.exact_batch_norm = statistics_lag(classifier.network, steps)
     if cfg.exact_batch_norm:
         log.debug(
             "exact_batch_norm: true, for this training has %d steps, fewer than %d: running statistics would lag "
@@ -295,7 +295,7 @@ def settle_batch_norm(cfg: DictConfig, classifier: Classifier, steps: int) -> No
         )
 
 
-def say_learning_rates(cfg: DictConfig, data: ImageDataModule) -> int:
+def log_learning_rates(cfg: DictConfig, data: ImageDataModule) -> int:
     """Walk through the learning-rate schedule before anything is trained, and say how it begins and ends.
 
     Returns

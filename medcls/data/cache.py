@@ -32,11 +32,11 @@ from typing import Any
 import filelock
 import numpy as np
 
-from medcls import cores, places
+from medcls import cpu, user_folders
 from medcls.data.reading.images import reading_version
 from medcls.data.sources import fact_store
 from medcls.preprocessing import Preprocessing
-from medcls.writing import whole
+from medcls.writing import atomic_write
 
 log = logging.getLogger(__name__)
 
@@ -200,7 +200,7 @@ class PixelCache:
         slots = self.find(names)[1]
         _, first = np.unique(names, return_index=True)
         missing = np.sort(first[slots[first] < 0])
-        size, free = len(missing) * self._bytes, shutil.disk_usage(places.cache_folder()).free
+        size, free = len(missing) * self._bytes, shutil.disk_usage(user_folders.cache_folder()).free
         if not size:
             return
         if size > free * MOST_OF_FREE_DISK:
@@ -214,7 +214,7 @@ class PixelCache:
         log.debug("cache: %d images, %.0f MiB, at %s", len(missing), size / MIB, self.folder)
         generation = self._generation() or self._begin()
         done, said = 0, time.monotonic()
-        with concurrent.futures.ThreadPoolExecutor(cores.available()) as pool:
+        with concurrent.futures.ThreadPoolExecutor(cpu.available_cores()) as pool:
             for batch in np.array_split(missing, math.ceil(size / BATCH_BYTES)):
                 images = np.empty((len(batch), *self._shape), self._dtype)
                 for place, picture in enumerate(pool.map(read, batch.tolist())):
@@ -255,12 +255,12 @@ class PixelCache:
                 "cache: %s was damaged or cut short, and is made anew", self.folder, extra={"rule": "cache_damaged"}
             )
         _empty(self.folder)
-        places.private(self.folder)
+        user_folders.private(self.folder)
         generation = uuid.uuid4().hex
         # For their owner alone: they hold the images of patients.
         self._images(generation).touch(mode=0o600)
         self._contents(generation).touch(mode=0o600)
-        with whole(self.folder / "key.json") as path:
+        with atomic_write(self.folder / "key.json") as path:
             path.touch(mode=0o600)
             path.write_text(json.dumps(self.key | {"generation": generation}, indent=2) + "\n", encoding="utf-8")
         return generation
@@ -278,7 +278,7 @@ class PixelCache:
     @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:
         """Hold the lock, and say so if that takes waiting."""
-        places.private(self.folder.parent)
+        user_folders.private(self.folder.parent)
         lock = _lock(self.folder)
         try:
             lock.acquire(timeout=0)
@@ -346,7 +346,7 @@ def clear(kept: Kept) -> bool:
 
 def folder() -> Path:
     """Where the pictures lie."""
-    return places.cache_folder() / "pixels"
+    return user_folders.cache_folder() / "pixels"
 
 
 def _images_in(place: Path) -> Kept:

@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 from matplotlib.transforms import BboxBase, ScaledTranslation
 
 from medcls.plots.lettering import drawable, font_families
-from medcls.writing import whole
+from medcls.writing import atomic_write
 
 # Okabe and Ito's palette, told apart by people with any of the common colour blindnesses; its yellow is left
 # out, being too pale for a line on white.
@@ -172,9 +172,9 @@ def save(figure: Figure, path: Path) -> tuple[Path, Path]:
     stem = path.with_suffix("") if path.suffix.lower() in (".png", ".svg") else path
     png, svg = stem.with_name(f"{stem.name}.png"), stem.with_name(f"{stem.name}.svg")
     with matplotlib.rc_context(_FILE_STYLE), _laid_out(figure) as area:
-        with whole(png) as temporary:
+        with atomic_write(png) as temporary:
             figure.savefig(temporary, format="png", bbox_inches=area, pil_kwargs={"compress_level": PNG_COMPRESSION})
-        with whole(svg) as temporary:
+        with atomic_write(svg) as temporary:
             figure.savefig(temporary, format="svg", metadata={"Date": None}, bbox_inches=area)
     return png, svg
 

@@ -172,7 +172,7 @@ def test_chance_comes_out_as_chance():
     auroc, low, high = np.array(answers).T
     assert auroc.mean() == pytest.approx(0.5, abs=0.012)
     assert ((low <= 0.5) & (high >= 0.5)).mean() >= 0.87
-    assert (low > module.TELLING).sum() == 0
+    assert (low > module.INFORMATIVE).sum() == 0
 
 
 def test_auroc_is_scikit_learns_ties_and_all():

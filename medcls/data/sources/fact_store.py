@@ -19,7 +19,7 @@ from typing import Self, TypeVar
 
 import filelock
 
-from medcls import places
+from medcls import user_folders
 from medcls.data.reading.images import reading_version
 
 log = logging.getLogger(__name__)
@@ -165,7 +165,7 @@ class FactStore:
 
     def _open(self) -> None:
         try:
-            places.private(self.path.parent)
+            user_folders.private(self.path.parent)
             self.path.touch(mode=0o600)  # as is the journal, which SQLite makes like its database
             # No transactions but those that we begin.
             self._connection = sqlite3.connect(self.path, timeout=WAIT_S, isolation_level=None)
@@ -234,7 +234,7 @@ def _unsealed(key: object, row: object) -> Fact | None:
 
 def folder() -> Path:
     """Where the stores lie."""
-    return places.cache_folder() / "files"
+    return user_folders.cache_folder() / "files"
 
 
 def remove(path: Path) -> None:

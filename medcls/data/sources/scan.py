@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from medcls import cores
+from medcls import cpu
 from medcls.data.reading import images
 from medcls.data.reading.images import UnreadableImage
 from medcls.data.sources.fact_store import Fact, FactStore
@@ -108,7 +108,7 @@ def scan_images(
     say = progress or (lambda done, total: None)
     done = 0
     with (
-        ThreadPoolExecutor(cores.available()) as pool,
+        ThreadPoolExecutor(cpu.available_cores()) as pool,
         FactStore(root, frame, COLUMNS) if remember else nullcontext() as store,
     ):
         for start in range(0, len(paths), BATCH):

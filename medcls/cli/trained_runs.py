@@ -14,8 +14,8 @@ from omegaconf import DictConfig
 
 from medcls.cli.building import build, build_network, plain
 from medcls.cli.data_source import source_settings, split_settings
-from medcls.cli.entry_point import jobs_at_once
-from medcls.cli.stored_configuration import check_trust, read_own
+from medcls.cli.entry_point import concurrent_jobs
+from medcls.cli.stored_configuration import check_trust, read_run_configuration
 from medcls.errors import MedclsError
 from medcls.runs.run_folder import RunFolder, read_json
 from medcls.workflow.finished_runs import differences, runs_in
@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
-class OpenedRun:
+class TrainedRun:
     """A run folder with its checkpoint ready to predict.
 
     Parameters
@@ -62,7 +62,7 @@ class OpenedRun:
         return f"{self.config.data.name}, {self.config.model.name}"
 
     @property
-    def cut_by(self) -> dict[str, Any]:
+    def split_by(self) -> dict[str, Any]:
         """All that its splits were cut by, as its training remembered it."""
         return split_settings(self.config) | source_settings(self.config)
 
@@ -86,7 +86,7 @@ class OpenedRun:
             check_against_manifest(table, path, self.folder.path)
         return table
 
-    def holds_result_of_another_split(self, split: str) -> bool:
+    def has_result_of_another_split(self, split: str) -> bool:
         """Whether the run folder's report is of another split, and not to be lost to this one."""
         results = {"test", "held_out"} - {split}
         return any((self.folder.predictions / f"{name}.csv").is_file() for name in results)
@@ -153,7 +153,7 @@ class OpenedRun:
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         return Predictor(self.loaded.network, device, arithmetic)
 
-    def beside(self, split: str) -> Predictions:
+    def predictions_of(self, split: str) -> Predictions:
         """The predictions of a split that only stands beside the result: those there are, else new ones."""
         stored = self.stored(split)
         return self.predict(split) if stored is None else stored
@@ -180,7 +180,7 @@ def find_run(path: str) -> RunFolder:
     return folder
 
 
-def open_run(path: str, cfg: DictConfig) -> OpenedRun:
+def open_run(path: str, cfg: DictConfig) -> TrainedRun:
     """Find a run folder, and load its best checkpoint.
 
     Raises
@@ -193,7 +193,7 @@ def open_run(path: str, cfg: DictConfig) -> OpenedRun:
     from medcls.inference.load import check_is_of, load
 
     folder = find_run(path)
-    config = read_own(folder.path, trust=check_trust(cfg))
+    config = read_run_configuration(folder.path, trust=check_trust(cfg))
     if missing := [name for name in ("data", "model", "schedule", "seed") if name not in config]:
         raise MedclsError(
             f"{folder.config} is no configuration of a run: it has no {', '.join(missing)}.",
@@ -205,17 +205,17 @@ def open_run(path: str, cfg: DictConfig) -> OpenedRun:
     of_run = str(environment.get("run", "")) if isinstance(environment, dict) else ""
     check_is_of(folder.best, (loaded.manifest, loaded.run), fingerprint(rows), of_run)
     images = config.data.root if cfg.images is None else cfg.images
-    return OpenedRun(
+    return TrainedRun(
         folder=folder,
         config=config,
         loaded=loaded,
         splits=frozenset(rows["split"]),
         images=Path(str(images)).expanduser().absolute(),
-        machine=hardware.choose(config.data.workers, cfg.keep_memory, jobs=jobs_at_once()),
+        machine=hardware.choose(config.data.workers, cfg.keep_memory, jobs=concurrent_jobs()),
     )
 
 
-def open_folds(cfg: DictConfig) -> list[OpenedRun]:
+def open_folds(cfg: DictConfig) -> list[TrainedRun]:
     """Open the runs of a cross-validation, in the order of their folds.
 
     Raises
@@ -254,7 +254,7 @@ def open_folds(cfg: DictConfig) -> list[OpenedRun]:
             "runs of one cross-validation, each fold once.",
             kind="not_a_cross_validation",
         )
-    check_differ_in_fold_alone(members)
+    check_differ_only_in_fold(members)
     if missing := sorted(set(range(counts.pop())) - set(folds)):
         log.warning(
             "fold(s) %s are missing: the images that they held out are not judged", ", ".join(map(str, missing))
@@ -262,7 +262,7 @@ def open_folds(cfg: DictConfig) -> list[OpenedRun]:
     return members
 
 
-def check_differ_in_fold_alone(members: Sequence[OpenedRun]) -> None:
+def check_differ_only_in_fold(members: Sequence[TrainedRun]) -> None:
     """Refuse folds that were not trained alike: their mean would be of nothing.
 
     Raises
