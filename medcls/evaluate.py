@@ -1,4 +1,4 @@
-"""Judge a run, another site's images, or any tool's predictions: `python -m medcls.evaluate run=RUN split=test`."""
+"""Evaluate a run, another site's images or any tool's predictions: `python -m medcls.evaluate run=RUN split=test`."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def main() -> None:
 
 
 def run(cfg: DictConfig) -> None:
-    """Evaluate what is named, into the run's own folder or the one that Hydra chose; leave nothing of what failed."""
+    """Evaluate into the run's own folder or the one that Hydra chose; leave no folder behind if nothing was written."""
     from medcls.workflow import terminal
 
     folder = RunFolder(Path(HydraConfig.get().runtime.output_dir))
@@ -34,7 +34,7 @@ def run(cfg: DictConfig) -> None:
         named = [name for name in commands if cfg[name] is not None]
         if len(named) != 1:
             raise MedclsError(
-                f"{' and '.join(named) or 'Nothing'} given to evaluate: name one of run=RUN, runs=[A,B,...] (the folds "
+                f"{' and '.join(named) or 'Nothing'} given to evaluate: give one of run=RUN, runs=[A,B,...] (the folds "
                 "of a cross-validation) and predictions=FILE.csv.",
                 kind="nothing_to_evaluate",
             )
@@ -51,7 +51,7 @@ def run(cfg: DictConfig) -> None:
         import_large("lightning")
         commands[named[0]](cfg, folder)
     except BaseException as error:
-        if folder.written:  # what is there is whole, and may have taken long
+        if folder.written:  # complete files, which may have taken long to compute
             error.add_note(folder.what_is_there(settings.command(), error))
         else:
             folder.discard()
@@ -61,10 +61,10 @@ def run(cfg: DictConfig) -> None:
 
 
 def evaluate_run(cfg: DictConfig, folder: RunFolder) -> None:
-    """One run: a split of its own, or another site's images.
+    """Evaluate one run on one of its splits, or on another site's images.
 
-    Its own split, as the run stored its policies, goes into the run folder, as a training would have left it there;
-    what is told otherwise, and what would take the place of another split's report, gets a folder of its own.
+    The results of its own split with the stored decision rules go into the run folder, as after a training. With other
+    settings, or if they would replace another split's report, they go into a new folder.
     """
     from medcls.cli.decision_rules import rehearse, rules_for, show_effect_of_arithmetic
     from medcls.cli.external_images import read_external_images
@@ -73,7 +73,7 @@ def evaluate_run(cfg: DictConfig, folder: RunFolder) -> None:
     from medcls.runs.registry import read_test
     from medcls.workflow import reporting
 
-    settings.read_report_settings(cfg)  # a setting that makes no sense is answered before anything is loaded
+    settings.read_report_settings(cfg)  # wrong settings are reported before anything is loaded
     arithmetic = Arithmetic(cfg.precision, cfg.compile)
     trained = open_run(str(cfg.run), cfg)
     options, refit = settings.read_report_settings(cfg, trained.config)
@@ -97,14 +97,14 @@ def evaluate_run(cfg: DictConfig, folder: RunFolder) -> None:
     sources = reporting.sources_of_run(trained.folder, trained.loaded, options, (name, settings.command()), images)
     sources = dataclasses.replace(sources, watermarks=watermarks, training_duplicates=duplicates)
     if cfg.views > 1:
-        reference = []  # their probabilities are of one view
+        reference = []  # stored probabilities are of one view
     elif arithmetic.is_exact and not external and not refit and not trained.has_result_of_another_split(cfg.split):
         refuse_links_out(trained.folder.path, trust=cfg.trust)
         folder.write_into(trained.folder.path)
     result = trained.predict_images(manifest, split, cfg.views, arithmetic)
     folder.begin("evaluate.log")
     if folder.path != trained.folder.path or trained.stored(split) is None:
-        # Kept if anything below fails; what a run already holds, calibrated, stays beside its metrics until all is new.
+        # Kept if anything below fails. Calibrated predictions of a run stay until its metrics are replaced too.
         folder.write_predictions(result.name, result)
     fitted = rules_for(trained, options, refit=refit, views=cfg.views, result=result)
     if not arithmetic.is_exact:
@@ -113,9 +113,7 @@ def evaluate_run(cfg: DictConfig, folder: RunFolder) -> None:
     results = reporting.judge([*reference, result], fitted, options)
     root, split_by = (None, None) if external else (images, trained.split_by)
     readings = read_test(result, str(trained.folder.path), "evaluate", root=root, settings=split_by)
-    if (
-        folder.path == trained.folder.path and trained.loaded.decision_rules is None
-    ):  # it was stopped before it fitted any
+    if folder.path == trained.folder.path and trained.loaded.decision_rules is None:  # stopped before it fitted any
         add_decision_rules(trained.folder.best, fitted.to_plain())
     reporting.deliver(
         folder, results, fitted, dataclasses.replace(sources, readings=readings), options, "Best checkpoint"

@@ -1,4 +1,4 @@
-"""Train a classifier, score its best checkpoint: `python -m medcls.train data.root=/my/images positive_class=ill`."""
+"""Train a classifier and evaluate it: `python -m medcls.train data.root=/my/images positive_class=ill`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from medcls.cli.importing import import_large
 from medcls.runs.run_folder import RunFolder
 from medcls.runs.stored import refuse_links_out, refuse_ways_out
 
-# Run as a module, this file is called __main__; its log belongs to medcls all the same.
+# Not __name__, which is __main__ when the file runs as a module.
 log = logging.getLogger("medcls.train")
 
 
@@ -27,7 +27,7 @@ def main() -> None:
 
 
 def run(cfg: DictConfig) -> float | None:
-    """Train in the folder that Hydra chose; leave nothing there if the run never began."""
+    """Train in the folder that Hydra chose; leave no folder behind if the run did not start."""
     folder = RunFolder(Path(HydraConfig.get().runtime.output_dir))
     sweeping = HydraConfig.get().mode == RunMode.MULTIRUN
     try:
@@ -37,7 +37,7 @@ def run(cfg: DictConfig) -> float | None:
             refuse_links_out(folder.path, trust=cfg.trust)
         else:
             folder.refuse_if_taken(by_training=True)
-            # What depends on how and from where the command was started is fixed, so that the saved file says it.
+            # Fixed here, so that the saved configuration does not depend on how and where the command was started.
             cfg.evaluate_test = not sweeping if cfg.evaluate_test is None else cfg.evaluate_test
             data_source.make_paths_absolute(cfg)
         return train(cfg, folder)
@@ -46,11 +46,11 @@ def run(cfg: DictConfig) -> float | None:
 
 
 def train(cfg: DictConfig, run: RunFolder) -> float | None:
-    """One run, from images to its report: the best value of the monitored metric, None where nothing was trained.
+    """Train and evaluate with the configuration `cfg` (see `conf/train.yaml`).
 
-    `cfg` is as `conf/train.yaml` describes it. What the user can mend is refused before the first epoch.
+    Returns the best value of the monitored metric, or None if nothing was trained.
     """
-    # Everything heavy is imported here, so that a typo is answered before torch is loaded.
+    # Heavy imports are made here, so that a typo is reported before torch is loaded.
     import_large("lightning")
 
     from medcls import hardware
@@ -62,8 +62,7 @@ def train(cfg: DictConfig, run: RunFolder) -> float | None:
     from medcls.learning.trainer_settings import check_trainer
     from medcls.models.summary import summarise
     from medcls.statistics.metrics import logged_metrics
-    from medcls.workflow import reporting, resuming, scoring, terminal
-    from medcls.workflow import training_plots as training_plots
+    from medcls.workflow import reporting, resuming, scoring, terminal, training_plots
 
     run.refuse_within(cfg.data.root)
     terminal.start_log(cfg.get("verbose", False))
@@ -83,7 +82,7 @@ def train(cfg: DictConfig, run: RunFolder) -> float | None:
             resuming.say_finished(run)
             return None
 
-    # Whatever can be refused is refused here, before the first epoch: settings first, then images.
+    # Errors of settings, then of images, are raised here, before the first epoch.
     options = reporting.ReportSettings.read(building.plain(cfg))
     preprocessing = training.choose_preprocessing(cfg)
     split = data_source.split_settings(cfg)
@@ -100,7 +99,7 @@ def train(cfg: DictConfig, run: RunFolder) -> float | None:
     if cfg.preview:
         run.begin()
         training_plots.write(training_plots.of_data(data), run.figures)
-        log.info("pictures of the data: %s", run.figures)
+        log.info("plots of the data: %s", run.figures)
         return None
 
     steps = training.log_learning_rates(cfg, data)
@@ -109,10 +108,10 @@ def train(cfg: DictConfig, run: RunFolder) -> float | None:
     classifier, freezing, account = training.make_classifier(cfg, manifest, preprocessing, metrics, name)
     training.choose_batch_norm(cfg, classifier, steps)
     summary = summarise(classifier.network, (preprocessing.channels, *preprocessing.size))
-    figures = training_plots.WritePlots({} if cfg.resume else training_plots.of_data(data), run.figures)
-    trainer = training.make_trainer(cfg, run, data, freezing, machine, [figures])
+    plots = training_plots.WritePlots({} if cfg.resume else training_plots.of_data(data), run.figures)
+    trainer = training.make_trainer(cfg, run, data, freezing, machine, [plots])
 
-    # From here on the run is real, and its folder begins.
+    # From here on the run folder is written.
     config = OmegaConf.to_yaml(cfg, resolve=True)
     if cfg.resume:
         run.begin()
@@ -124,7 +123,7 @@ def train(cfg: DictConfig, run: RunFolder) -> float | None:
         scoring.write_origin(run, manifest, findings, account, summary)
     run.write_text("config.yaml", config)
     run.write_json("environment.json", hardware.environment() | {"choices": list(machine.reasons), "run": name})
-    if finished:  # its images have moved, and are the same
+    if finished:  # only its images were moved
         resuming.say_finished(run)
         return None
     if not training_ended:
@@ -132,7 +131,7 @@ def train(cfg: DictConfig, run: RunFolder) -> float | None:
             trainer.fit(classifier, datamodule=data, ckpt_path=str(run.last) if cfg.resume else None, weights_only=True)
     epochs = resuming.say_how_it_ended(run, cfg.early_stopping, cfg.monitor)
 
-    # The best checkpoint, and nothing else, is scored: the hash of its weights stands beside every number.
+    # Only the best checkpoint is evaluated; predictions and metrics record the hash of its weights.
     run.written = {"checkpoints": None}
     with termination.add_note_on_failure(lambda error: scoring.what_is_there(run, manifest, cfg.evaluate_test, error)):
         best = load(run.best, partial(building.build_own_network, own=cfg.model.network))

@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from refusals import check, refused, refused_command
 
 from medcls import compare, evaluate, train
-from medcls.archives import damage
+from medcls.archives import find_damage
 from medcls.cli.building import build_network
 from medcls.cli.trained_runs import open_run
 from medcls.data.manifest import fingerprint, read_rows
@@ -233,7 +233,7 @@ def test_p60_every_damage_of_a_checkpoint_is_one_sentence(finished, tmp_path, le
         content = content[: int(len(content) * left)]
     path = tmp_path / "last.ckpt"
     path.write_bytes(content)
-    assert damage(path)
+    assert find_damage(path)
     for read, kind in ((AtomicCheckpointIO().load_checkpoint, "damaged_checkpoint"), (read_state, as_weights)):
         with refused(kind, str(path)) as raised:
             read(path)

@@ -1,4 +1,4 @@
-"""What a result is judged with: as it was stored, or fitted now on other images, and never on the result."""
+"""The decision rules of an evaluation: as stored, or fitted on other images, never on the evaluated ones."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# Images that are predicted exactly too, where the rest is not: enough to see what it changes.
+# How many images are also predicted exactly, to measure the effect of another arithmetic.
 COMPARED_WITH_EXACT = 500
 
 
 def rules_for(
     trained: TrainedRun, options: ReportSettings, *, refit: Sequence[str], views: int, result: Predictions
 ) -> Fitted:
-    """What the result is judged with: as the checkpoint stored it, or fitted now, and never on the result.
+    """The decision rules for a result: as the checkpoint stores them, or fitted now on other images.
 
-    The mean over several views has probabilities of its own, and gets a fit of its own on images that selected
-    nothing; where none were cut off, none.
+    The mean over several views is calibrated separately, on the calibration split; a run without that split gets no
+    fit.
     """
     from medcls.workflow import reporting
 
@@ -40,8 +40,9 @@ def rules_for(
         if "calibration" in trained.splits:
             return reporting.fit(trained.predict("calibration", views), options)
         log.warning(
-            "views=%d: the mean over views needs a fit of its own on images that selected nothing, and this run has "
-            "cut none off (data.calibration_fraction=0.2): probabilities stay as they are, and the threshold is 0.5",
+            "views=%d: the mean over views must be calibrated on images that selected nothing, and this run has no "
+            "calibration split (data.calibration_fraction=0.2): probabilities stay as they are, and the threshold is "
+            "0.5",
             views,
         )
         return reporting.not_fitted(result, options)
@@ -60,12 +61,12 @@ def rehearse(
     refit: Sequence[str],
     views: int,
 ) -> None:
-    """Tell made-up scores of these images as the result will be told: what cannot be is said before any is predicted.
+    """Evaluate made-up scores of these images, so that wrong settings are found before anything is predicted.
 
     Raises
     ------
     MedclsError
-        A column, class or prevalence that these images do not have; patients whose images disagree.
+        A column, class or prevalence that these images do not have; groups whose images differ in label.
     """
     from medcls.data.manifest import read_rows
     from medcls.workflow import reporting
@@ -86,28 +87,28 @@ def rehearse(
 def show_effect_of_arithmetic(
     trained: TrainedRun, manifest: Manifest, result: Predictions, fitted: Fitted, arithmetic: Arithmetic, views: int
 ) -> None:
-    """Predict some of the images exactly too, and print what is otherwise."""
+    """Predict some of the images exactly too, and print the differences."""
     from medcls.workflow import reporting
 
     rows = manifest.rows
-    these = rows[rows["split"] == result.split]
-    chosen = these.sample(min(len(these), COMPARED_WITH_EXACT), random_state=0).index
-    # Rows keep their numbers, by which views are drawn.
+    of_split = rows[rows["split"] == result.split]
+    chosen = of_split.sample(min(len(of_split), COMPARED_WITH_EXACT), random_state=0).index
+    # Rows keep their numbers, from which the views are drawn.
     sample = rows.assign(split=rows["split"].where(rows.index.isin(chosen), ""))
     exact = trained.predict_images(manifest.with_rows(sample), result.split, views)
-    same = result.rows[result.rows["path"].isin(exact.rows["path"])]
-    reporting.show_effect(exact, dataclasses.replace(result, rows=same), fitted.images, str(arithmetic))
+    same_rows = result.rows[result.rows["path"].isin(exact.rows["path"])]
+    reporting.show_effect(exact, dataclasses.replace(result, rows=same_rows), fitted.images, str(arithmetic))
 
 
 def rules_for_table(
     path: Path, table: Predictions, val: Predictions | None, options: ReportSettings, refit: Sequence[str]
 ) -> Fitted:
-    """Fitted on `val` where it is given; else as a run stored it beside the table; else a threshold of 0.5.
+    """Decision rules for a table: fitted on `val` if given, else as stored in its run folder, else a threshold of 0.5.
 
     Raises
     ------
     MedclsError
-        Something was asked to be fitted, and there is nothing to fit it on.
+        A setting asks for a fit, and there is no table to fit on.
     """
     from medcls.workflow import reporting
 
@@ -115,53 +116,52 @@ def rules_for_table(
     if val is not None:
         check_disjoint(val, table)
         return reporting.fit(val, options)
-    # A threshold chosen beforehand needs no rows to be fitted on, nor does the mean over a patient's images.
-    beforehand = {"operating_point"} if options.operating_point.startswith("fixed") else set()
-    to_fit = [name for name in refit if name not in beforehand | {"aggregate"}]
+    # A fixed threshold needs no rows to be fitted on, nor does joining a patient's images.
+    without_fit = {"operating_point"} if options.operating_point.startswith("fixed") else set()
+    to_fit = [name for name in refit if name not in without_fit | {"aggregate"}]
     if to_fit:
         raise MedclsError(
-            f"{', '.join(to_fit)}: fitted, and never on the result. Add val=FILE.csv, the same tool's predictions of "
-            "images that are not the result; or give a threshold chosen beforehand alone: operating_point=fixed=0.3.",
+            f"{', '.join(to_fit)} must be fitted on other images. Add val=FILE.csv, the same tool's predictions of "
+            "other images; or give a fixed threshold alone: operating_point=fixed=0.3.",
             kind="nothing_to_fit_on",
         )
-    decision_rules = path.parent.parent / "policies.json"
+    file = path.parent.parent / "policies.json"
     as_stored = not set(refit) - {"aggregate"}
-    if as_stored and (stored := read_json(decision_rules)) is not None:
+    if as_stored and (stored := read_json(file)) is not None:
         try:
             fitted = reporting.Fitted.from_plain(stored)
         except (KeyError, TypeError, AttributeError) as error:
             raise MedclsError(
-                f"{decision_rules} is not what a run fitted ({error!r}): bring it back, or move the table elsewhere.",
+                f"{file} is damaged ({error!r}): restore it, or move the table elsewhere.",
                 kind="damaged_file",
             ) from error
         if fitted.images.checkpoint and fitted.images.checkpoint == table.checkpoint:
-            log.info("judged by what its run fitted with the same checkpoint: %s", decision_rules)
+            log.info("decision rules: those that its run fitted with the same checkpoint (%s)", file)
             if not refit:
                 return fitted
             joined = reporting.not_fitted(fitted.images.calibrate(table), options)
             return dataclasses.replace(joined, images=fitted.images)
     if as_stored:
         log.warning(
-            "nothing was fitted: probabilities are taken as they are, and the threshold is 0.5. With val=FILE.csv, the "
-            "same tool's predictions of images that are not the result, both are fitted"
+            "nothing was fitted: probabilities are taken as they are, and the threshold is 0.5. To fit both, add "
+            "val=FILE.csv, the same tool's predictions of other images"
         )
     return reporting.not_fitted(table, options)
 
 
 def check_disjoint(val: Predictions, table: Predictions) -> None:
-    """Refuse to fit on images that are then judged.
+    """Check that no image is both fitted on and evaluated.
 
     Raises
     ------
     MedclsError
-        Names some of them.
+        Some are; names the first.
     """
     from medcls.wording import counted, enumerated
 
     if shared := sorted(set(val.rows["path"]) & set(table.rows["path"])):
         raise MedclsError(
-            f"{counted(len(shared), 'image')} of val are also among those to be judged: {enumerated(shared, 3)}. They "
-            "would be judged by their own answers. Leave them out of val; where other images have the same names, "
-            "write their folders before these.",
+            f"{counted(len(shared), 'image')} of val are also among those to be evaluated: {enumerated(shared, 3)}. "
+            "Leave them out of val. If they are other images of the same name, put their folders before the names.",
             kind="fitted_on_the_result",
         )

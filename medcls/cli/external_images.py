@@ -1,4 +1,4 @@
-"""Another site's images, under the classes and the preparation of the run that is evaluated on them."""
+"""Another site's images, with the classes and the preprocessing of the run that is evaluated on them."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ log = logging.getLogger(__name__)
 
 
 def read_external_images(cfg: DictConfig, trained: TrainedRun) -> tuple[Manifest, int]:
-    """Another site's images, under the run's own classes; and how many of them the run has already seen.
+    """Read another site's images with the run's classes; count those that the run was trained or selected on.
 
     Raises
     ------
     MedclsError
-        Classes that the run does not know; whatever the source objects to.
+        A class that the run does not know, or an error of the source.
     """
     from medcls.data.manifest import named_exclusions, read_rows
     from medcls.data.sources.other_sites import leave_out_again, match_classes
@@ -43,7 +43,7 @@ def read_external_images(cfg: DictConfig, trained: TrainedRun) -> tuple[Manifest
     match = partial(
         match_classes,
         classes=classes,
-        # What was typed, or what the data's configuration says, rules over what the run was trained with.
+        # A label map that was typed, or is in the data's configuration, replaces the run's.
         label_map=None if cfg.data.label_map else plain(own.get("label_map")),
         leave_out_unmapped=bool(own.get("leave_out_unmapped")),
     )
@@ -57,7 +57,7 @@ def read_external_images(cfg: DictConfig, trained: TrainedRun) -> tuple[Manifest
     known = read_rows(trained.folder.manifest)
     exclude_file = own.get("exclude_file")
     if exclude_file is not None and not Path(str(exclude_file)).is_file():
-        log.warning("the run left out what %s lists, which is not there: nothing is left out by it here", exclude_file)
+        log.warning("the run's data.exclude_file %s does not exist: no image is left out by it here", exclude_file)
         exclude_file = None
     excluded = named_exclusions(plain(own.get("exclude", [])), exclude_file, Path(str(own.root)))
     rows, notes = leave_out_again(manifest.rows, excluded, known)
@@ -66,12 +66,12 @@ def read_external_images(cfg: DictConfig, trained: TrainedRun) -> tuple[Manifest
         log.warning(line)
     if missing := [name for name in classes if name not in set(rows["label"])]:
         extra = {"rule": "missing_class"}
-        log.warning("no image of %s here: what needs one is undefined", enumerated(missing), extra=extra)
+        log.warning("no image of %s here: metrics that need one are undefined", enumerated(missing), extra=extra)
     seen = known[known["split"].isin(("train", "val", "calibration"))]
     duplicates = int(rows["content"].isin(set(seen["content"]) - {""}).sum())
     if duplicates:
         log.warning(
-            "%d of these images are also among those that the run learned or selected by",
+            "%d of these images are also among those that the run was trained or selected on",
             duplicates,
             extra={"rule": "images_of_the_training"},
         )
@@ -81,12 +81,12 @@ def read_external_images(cfg: DictConfig, trained: TrainedRun) -> tuple[Manifest
 
 
 def refuse_other_preprocessing(cfg: DictConfig, trained: TrainedRun) -> None:
-    """Refuse settings of pixels that were typed and are not the run's: its network wants what it was trained on.
+    """Refuse typed settings of the preprocessing that differ from the run's.
 
     Raises
     ------
     MedclsError
-        Names them, and what the run has.
+        One differs; names it and the run's value.
     """
     typed = [key.removeprefix("data.") for key in typed_keys() if key.startswith("data.")]
     own = trained.loaded.preprocessing.to_plain()
@@ -97,7 +97,7 @@ def refuse_other_preprocessing(cfg: DictConfig, trained: TrainedRun) -> None:
             asked = [asked, asked]
         if name in typed and asked is not None and asked != own[name]:
             raise MedclsError(
-                f"data.{name}={plain(cfg.data[name])}: images are prepared as the run's network was trained on them, "
-                f"with data.{name}={own[name]}. Leave it out.",
+                f"data.{name}={plain(cfg.data[name])}: images get the preprocessing that the run's network was trained "
+                f"with, data.{name}={own[name]}. Leave it out.",
                 kind="other_preprocessing",
             )

@@ -1,37 +1,37 @@
-"""What is printed reaches any terminal: degraded where its encoding lacks a character, dropped where nobody listens."""
+"""Make standard output and error safe to print to: with any encoding, and also when they are closed."""
 
 import codecs
 import contextlib
 import os
 import sys
 
-# What the letters of another alphabet become is for Python to say (`\\u6b63`); of signs, what they look like.
-LOOKS_LIKE = str.maketrans(
+# Similar ASCII characters for signs; letters of other alphabets are escaped as Python does (`\\u6b63`).
+ASCII_SIGNS = str.maketrans(
     {
         "•": "*", "·": "-", "…": "...", "–": "-", "—": "-", "−": "-", "‘": "'", "’": "'", "“": '"', "”": '"',
         "×": "x", "≥": ">=", "≤": "<=", "≈": "~", "±": "+/-", "→": "->", "✓": "ok", "✔": "ok",
         "━": "-", "─": "-", "╸": "-", "╺": "-", "│": "|", "┃": "|",
     }
 )  # fmt: skip
-DEGRADE = "medcls.degrade"
+ERROR_HANDLER = "medcls.to_ascii"
 
 
 def prepare() -> None:
-    """Let standard output and error degrade what they cannot encode, and be there even where they were closed."""
-    codecs.register_error(DEGRADE, _degrade)
+    """Let standard output and error replace what they cannot encode; open them if they are closed."""
+    codecs.register_error(ERROR_HANDLER, _to_ascii)
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is None:
-            # Closed before the start (`>&-`). The file also takes the number, which the next one opened would get.
+            # Closed by the caller (`>&-`). This also occupies its file descriptor, which the next open file would get.
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 - open to the end
         elif hasattr(stream, "reconfigure"):
-            with contextlib.suppress(OSError, ValueError):  # closed by whoever called
-                stream.reconfigure(errors=DEGRADE)
+            with contextlib.suppress(OSError, ValueError):  # closed by the caller
+                stream.reconfigure(errors=ERROR_HANDLER)
 
 
-def _degrade(error: UnicodeError) -> tuple[str, int]:
-    """An error handler of codecs: what the signs look like, else their numbers."""
+def _to_ascii(error: UnicodeError) -> tuple[str, int]:
+    """Error handler of codecs: similar ASCII characters for signs, else escapes."""
     if not isinstance(error, UnicodeEncodeError):
         raise error
-    text = error.object[error.start : error.end].translate(LOOKS_LIKE)
+    text = error.object[error.start : error.end].translate(ASCII_SIGNS)
     return text.encode("ascii", "backslashreplace").decode("ascii"), error.end

@@ -1,4 +1,4 @@
-"""Evaluations of what is no single run: a table of predictions, and the folds of a cross-validation."""
+"""Evaluate a table of predictions, or the folds of a cross-validation."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from medcls.errors import MedclsError
 from medcls.runs.run_folder import RunFolder
 
 if TYPE_CHECKING:
-    # Everything heavy is imported where it is used, so that a typo is answered before torch is loaded.
+    # Heavy imports are made where they are used, so that a typo is reported before torch is loaded.
     from medcls.evaluation.predictions import Predictions
 
 
 def evaluate_table(cfg: DictConfig, folder: RunFolder) -> None:
-    """A table of predictions, of whatever tool."""
+    """Evaluate a table of predictions, of any tool."""
     from medcls.cli.decision_rules import rules_for_table
     from medcls.evaluation.predictions import read_csv
     from medcls.report.sources import Sources
@@ -52,7 +52,7 @@ def evaluate_table(cfg: DictConfig, folder: RunFolder) -> None:
 
 
 def evaluate_folds(cfg: DictConfig, folder: RunFolder) -> None:
-    """The runs of one cross-validation: each image by the network that had not seen it, and their ensemble on test."""
+    """Evaluate the runs of one cross-validation: out of fold, and as an ensemble on a separate test split."""
     from medcls.cli.decision_rules import rules_for
     from medcls.evaluation.ensembles import ENSEMBLE, mean_of
     from medcls.evaluation.folds import over_folds, pooled
@@ -62,7 +62,7 @@ def evaluate_folds(cfg: DictConfig, folder: RunFolder) -> None:
     options, refit = settings.read_report_settings(cfg)
     if refit or cfg.views > 1 or settings.names_external_images():
         raise MedclsError(
-            "runs=[...] are judged as each was stored: leave out operating points, views and data.", kind="idle_setting"
+            "runs=[...] are evaluated as stored: leave out operating points, views and data.", kind="idle_setting"
         )
     members = open_folds(cfg)
     options, _ = settings.read_report_settings(cfg, members[0].config)
@@ -70,27 +70,27 @@ def evaluate_folds(cfg: DictConfig, folder: RunFolder) -> None:
     fitted = [
         rules_for(member, options, refit=(), views=1, result=member.predictions_of("val")).images for member in members
     ]
-    tables = [one.calibrate(member.predictions_of(fold_split)) for one, member in zip(fitted, members, strict=True)]
-    folds = over_folds(tables, [one.threshold for one in fitted], options.resamples, options.seed)
+    tables = [rules.calibrate(member.predictions_of(fold_split)) for rules, member in zip(fitted, members, strict=True)]
+    folds = over_folds(tables, [rules.threshold for rules in fitted], options.resamples, options.seed)
 
     def ensemble(split: str) -> Predictions:
         return mean_of([member.predict(split) for member in members], ENSEMBLE)
 
     result = ensemble("test") if fold_split == "held_out" else pooled(tables)
-    # Every network has learned or selected by the others' held-out images: only what was cut off before the folds can
-    # fit the ensemble.
+    # Each network was trained or selected on images that the others held out: the ensemble can only be fitted on the
+    # calibration split, which was set aside before the folds.
     if fold_split == "held_out" and "calibration" in members[0].splits:
-        judged_by = reporting.fit(ensemble("calibration"), options)
+        rules = reporting.fit(ensemble("calibration"), options)
     else:
-        judged_by = reporting.not_fitted(result, options)
-    results = reporting.judge([result], judged_by, options)
+        rules = reporting.not_fitted(result, options)
+    results = reporting.judge([result], rules, options)
     first = members[0]
-    of = ", ".join(str(member.folder.path) for member in members)
-    readings = read_test(result, of, "evaluate", root=first.images, settings=first.split_by)
-    named = (f"{first.name}: {len(members)} folds", settings.command())
-    sources = reporting.sources_of_run(first.folder, first.loaded, options, named, first.images)
-    each = {int(member.config.data.fold): member.folder for member in members}
-    sources = dataclasses.replace(sources, readings=readings, audit=reporting.audit_of_folds(each))
+    paths = ", ".join(str(member.folder.path) for member in members)
+    readings = read_test(result, paths, "evaluate", root=first.images, settings=first.split_by)
+    title = (f"{first.name}: {len(members)} folds", settings.command())
+    sources = reporting.sources_of_run(first.folder, first.loaded, options, title, first.images)
+    folders = {int(member.config.data.fold): member.folder for member in members}
+    sources = dataclasses.replace(sources, readings=readings, audit=reporting.audit_of_folds(folders))
     folder.begin("evaluate.log")
     networks = "Mean of the folds' networks" if fold_split == "held_out" else "Held-out images of all folds"
-    reporting.deliver(folder, results, judged_by, sources, options, networks, folds)
+    reporting.deliver(folder, results, rules, sources, options, networks, folds)

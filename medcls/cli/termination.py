@@ -1,4 +1,4 @@
-"""How a command ends: which exit code, in which words, and what is still there to go on with."""
+"""How a command ends: its exit code, its message, and how to continue from what it left behind."""
 
 import contextlib
 import errno
@@ -13,51 +13,51 @@ from types import FrameType
 from medcls.errors import MedclsError
 
 PROGRAM_ERROR, USER_ERROR, INTERRUPTED, TERMINATED, CLOSED_PIPE = 1, 2, 130, 143, 141
-"""Exit codes: a fault of medcls; what the user can mend; as shells count signals, Ctrl-C, SIGTERM, a closed pipe."""
+"""Exit codes: a programming error; an error that the user can fix; Ctrl-C, SIGTERM and a closed pipe, as in shells."""
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM: a scheduler, or whoever else ends processes, wants this one to end."""
+    """The process received SIGTERM, from a scheduler for example."""
 
 
 def exit_code_and_message(error: BaseException) -> tuple[int, str] | None:
-    """Exit code and sentence for what is no fault of the program.
+    """Exit code and message of an error that is not a programming error.
 
     Returns
     -------
     tuple of int and str, or None
-        The sentence is empty where nobody listens any more. None is a programming error, which keeps its stack trace.
+        The message is empty for a closed pipe. None for a programming error, which keeps its stack trace.
     """
     if isinstance(error, MedclsError):
-        return USER_ERROR, _with_notes(_of_a_worker(str(error)), error)
+        return USER_ERROR, _with_notes(_without_worker_trace(str(error)), error)
     if isinstance(error, Terminated):
-        return TERMINATED, _with_notes("Ended from outside (SIGTERM).", error)
+        return TERMINATED, _with_notes("Terminated (SIGTERM).", error)
     if isinstance(error, KeyboardInterrupt):
         return INTERRUPTED, _with_notes("Interrupted.", error)
-    # rich turns a closed pipe into the end of the program.
+    # rich raises SystemExit for a closed pipe.
     if isinstance(error, BrokenPipeError) or (
         isinstance(error, SystemExit) and isinstance(error.__context__, BrokenPipeError)
     ):
         return CLOSED_PIPE, ""
     if isinstance(error, OSError) and (error.filename is not None or error.errno in (errno.ENOSPC, errno.EDQUOT)):
-        sentence = f"{error.filename or 'A file'} could not be written or read: {error.strerror}."
-        return USER_ERROR, _with_notes(sentence, error)
+        message = f"{error.filename or 'A file'} could not be written or read: {error.strerror}."
+        return USER_ERROR, _with_notes(message, error)
     return None
 
 
-def _of_a_worker(sentence: str) -> str:
-    """What was wrong, without the stack trace that torch's loader puts before what one of its processes raised."""
-    if not sentence.startswith("Caught "):
-        return sentence
-    return re.split(r"^medcls\.[\w.]+: ", sentence, flags=re.MULTILINE)[-1].rstrip()
+def _without_worker_trace(message: str) -> str:
+    """The message without the stack trace that torch's loader puts before an error of a worker process."""
+    if not message.startswith("Caught "):
+        return message
+    return re.split(r"^medcls\.[\w.]+: ", message, flags=re.MULTILINE)[-1].rstrip()
 
 
-def _with_notes(sentence: str, error: BaseException) -> str:
-    return "\n".join([sentence, *getattr(error, "__notes__", ())])
+def _with_notes(message: str, error: BaseException) -> str:
+    return "\n".join([message, *getattr(error, "__notes__", ())])
 
 
-def exit_with(code: int, sentence: str) -> None:
-    """End the process with a code, and with a sentence where there is one.
+def exit_with(code: int, message: str) -> None:
+    """End the process with an exit code, after printing the message, if there is one.
 
     Raises
     ------
@@ -65,34 +65,34 @@ def exit_with(code: int, sentence: str) -> None:
         Always.
     """
     if code == CLOSED_PIPE:
-        # What is still in the buffers has nowhere to go, and the interpreter would complain of that at its end.
+        # Otherwise the interpreter would report at exit that it cannot write the rest of the buffer.
         with contextlib.suppress(OSError, ValueError, AttributeError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    elif sentence:
-        print_error(sentence)
+    elif message:
+        print_error(message)
     sys.exit(code)
 
 
-def print_error(sentence: str) -> None:
-    """Print a sentence on the error stream, if anybody listens there."""
+def print_error(message: str) -> None:
+    """Print a message on standard error, if it can be written to."""
     with contextlib.suppress(OSError):
-        print(f"\nmedcls: {sentence}", file=sys.stderr)  # noqa: T201 - a command speaks to a person
+        print(f"\nmedcls: {message}", file=sys.stderr)  # noqa: T201 - a command prints
 
 
 @contextlib.contextmanager
 def add_note_on_failure(describe: Callable[[BaseException], str]) -> Iterator[None]:
-    """Let whatever ends the block say, behind its own words, what is there and how to go on."""
+    """Add a note to any exception that ends the block: what is on disk, and how to continue."""
     try:
         yield
     except BaseException as error:
-        with contextlib.suppress(Exception):  # the error itself counts more than what can be said about it
+        with contextlib.suppress(Exception):  # a fault here must not replace the error
             error.add_note(describe(error))
         raise
 
 
 @contextlib.contextmanager
 def sigterm_interrupts() -> Iterator[None]:
-    """Let SIGTERM end the block as Ctrl-C does: by an exception, so that files are left whole and something is said."""
+    """Let SIGTERM end the block by an exception, as Ctrl-C does, so that no file is left incomplete."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -109,7 +109,7 @@ def sigterm_interrupts() -> Iterator[None]:
 
 @contextlib.contextmanager
 def reraise_interrupt() -> Iterator[None]:
-    """Let an interruption through that a library turns into the plain end of the program, as Lightning does."""
+    """Raise KeyboardInterrupt where a library replaces it by SystemExit, as Lightning does."""
     try:
         yield
     except SystemExit as end:

@@ -12,7 +12,7 @@ from lightning import Trainer
 from lightning.fabric.plugins import CheckpointIO
 from lightning.pytorch.callbacks import ModelCheckpoint
 
-from medcls.archives import damage
+from medcls.archives import find_damage
 from medcls.errors import MedclsError
 from medcls.writing import sync_folder
 
@@ -129,7 +129,7 @@ class AtomicCheckpointIO(CheckpointIO):
         if not path.is_file():
             raise MedclsError(f"There is no checkpoint {path}.", kind="no_such_file")
         again = "Bring it back from a copy, or train anew."
-        if (why := damage(path)) is not None:
+        if (why := find_damage(path)) is not None:
             raise MedclsError(f"{path} is damaged or no checkpoint: {why}. {again}", kind="damaged_checkpoint")
         try:
             content = torch.load(path, map_location=map_location, weights_only=True)

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from medcls.archives import damage
+from medcls.archives import find_damage
 from medcls.errors import MedclsError
 from medcls.models.mobilenetv3 import GreyConv2d, MobileNetV3
 from medcls.models.unwrapping import AVERAGED, no_weights, state_dict_in, without_prefixes
@@ -394,7 +394,7 @@ def read_state(path: Path) -> tuple[dict[str, Tensor], Mapping[str, Any]]:
     if (what := no_weights(path)) is not None:
         raise MedclsError(f"{path} is refused as weights: it is {what}.", kind="not_weights")
     # An archive of torch; its older files, which are none, carry no checksums.
-    if (path.suffix == ".ckpt" or zipfile.is_zipfile(path)) and (why := damage(path)) is not None:
+    if (path.suffix == ".ckpt" or zipfile.is_zipfile(path)) and (why := find_damage(path)) is not None:
         raise MedclsError(
             f"{path} cannot be read as weights: {why}. Bring it back from a copy, or fetch it again.",
             kind="damaged_weights",
