@@ -106,14 +106,14 @@ def check_has_threshold(classes: Sequence[str], positive: str | None, refit: Seq
 
 
 def check_split(split: str, trained: TrainedRun) -> None:
-    """Refuse a split that the run does not have, or that its network was trained on.
+    """Refuse a split that the run does not have.
 
     Raises
     ------
     MedclsError
         Lists the splits that can be evaluated.
     """
-    possible = [name for name in ("test", "held_out", "val", "calibration") if name in trained.splits]
+    possible = [name for name in ("test", "held_out", "val", "calibration", "train") if name in trained.splits]
     if split not in possible:
         raise MedclsError(f"split={split}: this run has {', '.join(possible)} to evaluate.", kind="unknown_split")
 

@@ -124,10 +124,15 @@ def preprocessing(study: Study) -> str | None:
     channels = "grey" if len(used["mean"]) == 1 else "RGB"
     window = used["window"] if isinstance(used["window"], str | None) else "{:g} to {:g}".format(*used["window"])
     bits = f"{used['bits']} bits" + (f", window {window}" if window else "")
+    scaled = (
+        f"scaled to {_listed(used['range'])}, less the mean {_listed(used['mean'])}, divided by the standard deviation "
+        f"{_listed(used['std'])}. The same for every image."
+    )
+    if used.get("standardise"):  # runs of earlier versions do not say it
+        scaled = "less the image's own mean, divided by its own standard deviation."
     return (
         f"Decoded to {channels} of {bits}; resized to {height} x {width} pixels "
-        f"({used['resize']}, {used['interpolation']}); scaled to {_listed(used['range'])}, less the mean "
-        f"{_listed(used['mean'])}, divided by the standard deviation {_listed(used['std'])}. The same for every image."
+        f"({used['resize']}, {used['interpolation']}); {scaled}"
     )
 
 
@@ -253,14 +258,19 @@ def initialisation(study: Study) -> str | None:
     weights = study.sources.weights
     if weights is None:
         return None
+    frozen = weights.get("frozen_at_random")
+    kept = f" {len(frozen):,} of these were frozen at random." if frozen else ""
     if weights["source"] is None:
         seed = study.setting("seed")
-        return f"At random: all {weights['tensors']:,} tensors{'' if seed is None else f' (seed {seed})'}."
+        return f"At random: all {weights['tensors']:,} tensors{'' if seed is None else f' (seed {seed})'}.{kept}"
     origin = "the weights published for this network" if weights["source"] == "default" else "a file of weights"
+    # Runs of earlier versions wrote down neither.
+    stated = [weights.get("origin"), f"licence {weights['licence']}" if weights.get("licence") else None]
+    origin += f" ({', '.join(filter(None, stated))})" if any(stated) else ""
     checked = f", SHA-256 {weights['sha256']}" if weights["sha256"] else ""
     afresh = ", ".join(f"{reason} ({len(names)})" for reason, names in weights["reinitialised"].items())
     rest = f" At random: {afresh}." if afresh else ""
-    return f"{weights['loaded']:,} of {weights['tensors']:,} tensors from {origin}{checked}.{rest}"
+    return f"{weights['loaded']:,} of {weights['tensors']:,} tensors from {origin}{checked}.{rest}{kept}"
 
 
 def training(study: Study) -> str | None:

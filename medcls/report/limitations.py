@@ -105,6 +105,7 @@ def limitations(
         *_no_test(headline),
         *_unknown_origin(sources),
         *_watermarks(sources),
+        *_frozen_at_random(sources),
         *_overfitting(sources),
         *_audit(sources),
         *_shift(headline, others, sources),
@@ -205,6 +206,21 @@ def _unknown_origin(sources: Sources) -> list[Limitation]:
 def _watermarks(sources: Sources) -> list[Limitation]:
     text = "It stands on every page and figure made from these images. Leave it there when you show them."
     return [Limitation("watermark", watermark, text, "serious") for watermark in sources.watermarks]
+
+
+def _frozen_at_random(sources: Sources) -> list[Limitation]:
+    """Part of the network was kept from learning before it had learned anything."""
+    weights = sources.weights or {}
+    frozen = weights.get("frozen_at_random")  # runs of earlier versions do not say it: there it was an error
+    if not frozen:
+        return []
+    title = f"{len(frozen):,} of {weights['tensors']:,} tensors were frozen at random"
+    text = (
+        "No weights were loaded into them, and for some or all epochs they were kept as they were drawn "
+        "(freeze_random_weights=true). What such layers compute was learned from nothing. Load weights, or do not "
+        "freeze them."
+    )
+    return [Limitation("frozen_at_random", title, text, "serious")]
 
 
 def _training_duplicates(headline: Assessment, sources: Sources) -> list[Limitation]:

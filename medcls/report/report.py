@@ -547,6 +547,8 @@ def _training(sources: Sources, paths: bool) -> list[tuple[str, str | None]]:
     start = None
     if weights is not None:
         start = weights["summary"] if paths else f"{weights['loaded']} of {weights['tensors']} tensors were loaded"
+        if not paths and weights.get("licence"):
+            start += f" (licence {weights['licence']})"
     packages = None if machine is None else ", ".join(f"{name} {of}" for name, of in machine["packages"].items())
     return [
         ("Network", None if network is None else "; ".join(" ".join(line.split()) for line in network)),

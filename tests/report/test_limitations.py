@@ -104,6 +104,14 @@ def test_stamps_are_told():
     assert the_one(found(of=sources(watermarks=("POOLED: the test split",))), "watermark", "POOLED").level == "serious"
 
 
+def test_p25_what_was_frozen_at_random_is_told():
+    weights = {"source": None, "tensors": 312, "frozen_at_random": ["blocks.0.weight", "blocks.0.bias"]}
+    said = the_one(found(of=sources(weights=weights)), "frozen_at_random", "2 of 312")
+    assert said.level == "serious" and "freeze_random_weights=true" in said.text
+    for before in ({}, {"frozen_at_random": []}):
+        assert rules(found(of=sources(weights={"source": None, "tensors": 312, **before}))) == [ALWAYS]
+
+
 def test_images_of_training_in_an_external_set():
     assert (
         the_one(found(of=sources(training_duplicates=7)), "training_images_in_external_set", "7 of 1,000").level
