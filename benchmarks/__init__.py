@@ -1,4 +1,4 @@
-"""Measurements: each figure is a ratio of two things timed in turn, in one run, the median of several."""
+"""Benchmarks: each value is the median ratio of two things timed in turn, in one run."""
 
 from medcls import cpu
 

@@ -1,8 +1,8 @@
-"""What leaking is worth: one network, the same images, cut in ways that leak and in ways that do not.
+"""The effect of leakage on test metrics: the same network and images, with splits that leak and splits that do not.
 
-`python -m benchmarks.leakage skin_cancer --root /path/to/skin_cancer`. medcls itself refuses a split that leaks, so
-the cuts are made here. Each cut puts a fifth of the images into test; the network is trained for a fixed number of
-epochs on all the rest and its last weights are scored, so that nothing selects anything.
+`python -m benchmarks.leakage skin_cancer --root /path/to/skin_cancer`. medcls refuses splits that leak, so they are
+made here. A fifth of the images is test; the network is trained on the others for a fixed number of epochs, and its
+last weights are evaluated, so that nothing is selected.
 """
 
 import argparse
@@ -35,7 +35,7 @@ EXTRA = {"skin_cancer": ["data.image_size=64", "data.batch_size=64"], "brain_tum
 
 
 def ways_to_cut(manifest: Manifest) -> dict[str, np.ndarray]:
-    """What stays together under each way: int64 `(n,)`, a number a unit."""
+    """The groups that each kind of split keeps together: int64 `(n,)`."""
     alone = manifest.rows.assign(group="", content="")
     ways = {
         "each image by itself": together(alone),
@@ -58,7 +58,7 @@ def cut(manifest: Manifest, units: np.ndarray, seed: int) -> Manifest:
 
 
 def leaked(manifest: Manifest, units: np.ndarray) -> float:
-    """Share of the test images that have an image of their unit in training."""
+    """Share of the test images that have an image of their group in training."""
     return float(np.isin(units[manifest.indices("test")], units[manifest.indices("train")]).mean())
 
 

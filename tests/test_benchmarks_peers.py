@@ -39,7 +39,7 @@ def peer(name: str, *, missing: str = "", **seconds: float) -> Peer:
         tried: [sys.executable, "-c", f'print(\'{{"seconds": [9, {each}], "images": 1}}\')']
         for tried, each in seconds.items()
     }
-    return Peer(name, commands, peers.told, missing)
+    return Peer(name, commands, peers.rate_of_program, missing)
 
 
 def test_ratio_is_how_many_times_as_fast_the_second_is() -> None:
@@ -59,13 +59,13 @@ def test_report_prints_a_table_and_writes_the_same(tmp_path, capsys) -> None:
 
 
 def test_timm_is_read_from_the_end_of_each_epoch_but_the_first() -> None:
-    assert peers.timm_told("", TIMM_LOG) == 40.0
+    assert peers.rate_of_timm("", TIMM_LOG) == 40.0
     with pytest.raises(PeerFailed, match="images/s"):
-        peers.timm_told("", "\n".join(TIMM_LOG.splitlines()[:4]))
+        peers.rate_of_timm("", "\n".join(TIMM_LOG.splitlines()[:4]))
 
 
 def test_the_first_epoch_does_not_count() -> None:
-    assert peers.told('noise\n{"seconds": [100, 2, 4, 3], "images": 6}\n', "") == 2.0
+    assert peers.rate_of_program('noise\n{"seconds": [100, 2, 4, 3], "images": 6}\n', "") == 2.0
 
 
 def test_all_that_is_tried_runs_once_and_then_the_fastest() -> None:
@@ -76,7 +76,7 @@ def test_all_that_is_tried_runs_once_and_then_the_fastest() -> None:
 
 def test_who_is_missing_or_fails_has_a_row_without_a_figure() -> None:
     why = "no such weights"
-    fails = Peer("fails", {"": [sys.executable, "-c", f"raise SystemExit({why!r})"]}, peers.told)
+    fails = Peer("fails", {"": [sys.executable, "-c", f"raise SystemExit({why!r})"]}, peers.rate_of_program)
     found = peers.measure([peer("medcls", one=0.1), peer("gone", missing="not installed"), fails], 2, {})
     rows = {row["what"]: row for row in peers.rows_of(found)}
     assert rows["gone"] == {"what": "gone", "note": "not installed"}
@@ -161,7 +161,7 @@ def test_the_gpu_benchmark_runs_on_a_cpu(folder, as_told, tmp_path, capsys) -> N
     of = {(row["what"], row.get("against")): row for row in rows if row["batch"] == 12}
     for what in (gpu.ALONE, gpu.PIPELINE):
         assert of[what, None]["figure"] > 0
-        assert of[gpu.WHOLE, what]["ratio"] > 0
+        assert of[gpu.END_TO_END, what]["ratio"] > 0
     assert sum(row["unit"].startswith("% of") for row in rows if "unit" in row) == 2
     (too_large,) = (row for row in rows if row["batch"] == 512)
     assert "figure" not in too_large and int(re.findall(r"\d+", too_large["note"])[0]) < 2 * 512

@@ -101,7 +101,7 @@ def test_growth_compares_each_number_of_images_with_the_smallest(monkeypatch):
 
 
 def test_decoding_compares_the_same_work(tmp_path, monkeypatch):
-    grey = decoding.picture(48, 0)
+    grey = decoding.speckle_image(48, 0)
     for name, (ending, write, bare) in decoding.FORMATS.items():
         path = tmp_path / f"x{ending}"
         write(grey, path)

@@ -70,8 +70,8 @@ def read_images(cfg: DictConfig, settings: Mapping[str, Any]) -> tuple[Manifest,
     table = split_table(manifest)
     if manifest.asked:
         pairs = zip(table.pop("share"), table.pop("asked"), strict=True)
-        shares = [" (".join("-" if value != value else f"{value:.2f}" for value in pair) + ")" for pair in pairs]
-        table.insert(2, "share (asked)", shares)
+        texts = [" (".join("-" if value != value else f"{value:.2f}" for value in pair) + ")" for pair in pairs]
+        table.insert(2, "share (asked)", texts)
     # Two columns are joined into one, so that the table fits a terminal.
     ungrouped = table.pop("without_group")
     table["groups"] = [
