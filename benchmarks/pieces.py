@@ -22,7 +22,7 @@ from medcls.data.splits.split import split
 from medcls.data.transforms import Augmentation
 from medcls.learning.classifier import Classifier
 from medcls.learning.losses import cross_entropy
-from medcls.learning.schedulers import constant
+from medcls.learning.schedulers import Optimization, constant
 from medcls.models.mobilenetv3 import mobilenetv3_large
 from medcls.preprocessing import Preprocessing
 
@@ -79,11 +79,9 @@ def classifier_of(
         network(k),
         manifest.classes,
         cross_entropy(manifest.class_counts("train")),
-        lambda groups: AdamW(groups, fused=True),
-        constant,
+        Optimization(lambda groups: AdamW(groups, fused=True), constant),
         lambda labels, probabilities: {"n": float(len(labels))},
         positive=None if k > 2 else 0,
-        learning_rate_multipliers={},
         head=head,
         description={},
     )

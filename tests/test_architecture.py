@@ -1,4 +1,4 @@
-"""The directions that the design fixes: who may import whom, and what stays light."""
+"""The directions of imports, and what stays light to import."""
 
 import ast
 import importlib.util

@@ -1,4 +1,4 @@
-"""The core benchmarks run, on images small enough for a test, and write the table that they print."""
+"""The core benchmarks run on small images, and write the table that they print."""
 
 import importlib
 import json
@@ -73,7 +73,7 @@ def test_inference_ways(folder, own_cache, way):
     torch.set_num_threads(threads)
 
 
-def test_inference_tells_each_way_against_the_better_plain_loop(measured, monkeypatch):
+def test_inference_compares_each_way_with_the_better_plain_loop(measured, monkeypatch):
     speeds = {way: 10.0 * (place + 1) for place, way in enumerate(inference.WAYS)}
     monkeypatch.setattr(inference, "in_its_own_process", lambda way, *_: {"images/s": speeds[way], "scan": 7.0})
     rows = measured(inference, "--turns", "2")

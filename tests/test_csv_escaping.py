@@ -1,4 +1,4 @@
-"""No text in a table is a formula to whoever opens it in a spreadsheet, and all of it reads back as it was."""
+"""Text in tables is never a formula in a spreadsheet, and reads back unchanged."""
 
 import numpy as np
 import pandas as pd

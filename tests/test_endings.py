@@ -1,4 +1,4 @@
-"""How a command ends when something goes wrong: what is there by then, what is said, and whether the advice works."""
+"""How a command ends after an error: the files it leaves, its message, and whether the advice works."""
 
 import errno
 import re
@@ -114,7 +114,7 @@ def of_stages(stages: Iterable[str], often: Container[str]) -> list[ParameterSet
 
 
 @pytest.mark.parametrize("stage", of_stages(STAGES, OFTEN))
-def test_what_was_made_before_a_fault_is_whole_and_the_command_that_goes_on_is_said(run, monkeypatch, capsys, stage):
+def test_files_before_an_error_are_complete_and_how_to_continue_is_printed(run, monkeypatch, capsys, stage):
     whole, missing = STAGES[stage]
     monkeypatch.setattr(reporting, "draw", lambda *_, **__: [])  # it takes long, and has a turn of its own
     with monkeypatch.context() as broken:
@@ -176,7 +176,7 @@ def test_the_command_that_goes_on_works_and_may_fail_itself(run, monkeypatch, ca
         (lambda cfg: cfg["clear"], 2, "'clear'"),
     ],
 )
-def test_what_is_no_fault_of_the_program_is_said_in_a_sentence(monkeypatch, capsys, error, code, says):
+def test_errors_that_are_not_of_the_program_are_one_message(monkeypatch, capsys, error, code, says):
     more = "a note on what is there"
 
     def task(cfg: DictConfig) -> None:
@@ -196,7 +196,7 @@ def test_what_is_no_fault_of_the_program_is_said_in_a_sentence(monkeypatch, caps
         assert "hydra/_internal" not in said, "the stack trace begins at the command"
 
 
-def test_what_a_process_that_loads_images_refused_is_said_in_its_own_words():
+def test_an_error_of_a_worker_process_is_printed_as_it_is():
     trace = (
         "Caught UnreadableImage in DataLoader worker process 0.\nOriginal Traceback (most recent call last):\n  File"
     )
@@ -333,7 +333,7 @@ def test_a_sweep_that_is_ended_from_outside_ends_with_that_code_and_begins_no_ot
 
 
 @pytest.mark.parametrize("left", ["", "{", "[]", "null"])
-def test_metrics_that_are_damaged_are_made_anew(tmp_path, left):
+def test_damaged_metrics_are_computed_again(tmp_path, left):
     folder = RunFolder(tmp_path / "run")
     folder.begin()
     folder.write_text("metrics.json", left)
@@ -384,7 +384,7 @@ def test_a_mistake_of_the_users_is_to_be_mended_before_the_same_command_goes_on(
 
 
 @pytest.mark.slow
-def test_a_full_disk_is_said_with_the_file_and_without_a_stack_trace(run, monkeypatch, capsys):
+def test_a_full_disk_is_reported_with_the_file_and_without_a_stack_trace(run, monkeypatch, capsys):
     def full(self: Path, *_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, NO_SPACE)
 
@@ -416,7 +416,7 @@ def test_a_log_that_cannot_be_written_any_more_ends_no_run(run, monkeypatch, cap
 
 @pytest.mark.parametrize("place", ["FILE", "FILE/below", "/proc/x"])
 @pytest.mark.parametrize("main", [train.main, evaluate.main, audit.main, compare.main])
-def test_a_run_folder_that_cannot_be_made_is_said_in_a_sentence(tmp_path, monkeypatch, capsys, main, place):
+def test_a_run_folder_that_cannot_be_made_is_an_error(tmp_path, monkeypatch, capsys, main, place):
     (tmp_path / "file").write_text("a file")
     place = place.replace("FILE", str(tmp_path / "file"))
     code, said = ended(main, monkeypatch, capsys, f"hydra.run.dir={place}", "hydra.sweep.dir=x")
@@ -449,7 +449,7 @@ def test_a_run_that_is_being_evaluated_or_trained_is_left_alone(run):
     busy.close()
 
 
-def test_default_names_tell_two_runs_of_one_second_apart():
+def test_default_names_of_two_runs_in_one_second_differ():
     for name in ("train", "audit", "evaluate", "compare"):
         text = (configurations() / "conf" / f"{name}.yaml").read_text(encoding="utf-8")
         names = re.findall(r"dir: (\S*now:\S*)", text)

@@ -1,4 +1,4 @@
-"""What is chosen for a machine, how it is said, and that nothing of the experiment is changed."""
+"""What is chosen for a machine and logged; settings of the experiment are not changed."""
 
 import os
 import subprocess
@@ -65,7 +65,7 @@ def test_a_number_of_threads_in_the_environment_rules(machine, monkeypatch):
     assert "OMP_NUM_THREADS" in said(chosen, "threads:")
 
 
-def test_a_busy_machine_is_noticed_and_what_to_do_is_said(machine):
+def test_a_busy_machine_is_logged_with_advice(machine):
     machine(4, load=3.5)
     assert noted([said(hardware.choose(keep_memory=False), "NOTE:")], "3.5", "4", "OMP_NUM_THREADS")
     machine(4, load=0.5)
@@ -135,7 +135,7 @@ def test_what_would_suit_a_gpu_better_is_suggested(monkeypatch):
 
 
 @pytest.mark.parametrize(("set_before", "spins"), [({}, str(cpu.SPINS)), ({"GOMP_SPINCOUNT": "7"}, "7")])
-def test_idle_threads_sleep_soon_unless_told_otherwise(monkeypatch, set_before, spins):
+def test_idle_threads_sleep_soon_by_default(monkeypatch, set_before, spins):
     monkeypatch.delenv("GOMP_SPINCOUNT", raising=False)
     monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
     for name, value in set_before.items():
@@ -168,7 +168,7 @@ def test_the_commands_set_it_before_torch_is_loaded():
 @pytest.mark.parametrize(
     ("launcher", "jobs"), [({"n_jobs": 3}, 3), ({"n_jobs": -1}, 4), ({}, 1), ({"n_jobs": None}, 1)]
 )
-def test_a_launcher_says_how_many_runs_go_on_at_once(monkeypatch, launcher, jobs):
+def test_a_launcher_has_the_number_of_concurrent_runs(monkeypatch, launcher, jobs):
     from types import SimpleNamespace
 
     config = SimpleNamespace(mode=entry_point.RunMode.MULTIRUN, launcher=launcher)

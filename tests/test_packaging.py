@@ -1,4 +1,4 @@
-"""What is installed is whole: the wheel trains from any folder, and the README's commands are the ones there are."""
+"""The wheel trains from any folder, and the README's commands exist."""
 
 import re
 import shlex
@@ -55,7 +55,7 @@ def test_the_wheel_trains_from_another_folder(wheel, folder, tmp_path):
 
 
 @pytest.mark.wording
-def test_readme_says_what_medcls_is_not():
+def test_readme_states_what_medcls_is_not():
     assert "not a medical device" in README
 
 

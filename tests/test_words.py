@@ -29,7 +29,6 @@ REPLACED = {
     "foreseen": "early_checks",
     "foretold": "predicted, expected",
     "hits": "tp",
-    "lone": "ungrouped, single",
     "picture": "image for an input; plot, thumbnail",
     "pictures": "images for inputs; plots, thumbnails",
     "policies": "decision_rules",

@@ -176,6 +176,7 @@ def make_classifier(
     """
     from medcls.learning.classifier import Classifier
     from medcls.learning.freezing import FreezeSchedule
+    from medcls.learning.schedulers import Optimization
     from medcls.models.weights import check_frozen, load_weights
     from medcls.models.zoo import head_name, replace_head, start_small
     from medcls.statistics.metric_table import BETTER
@@ -213,11 +214,9 @@ def make_classifier(
         network,
         classes,
         loss,
-        build(cfg.optimizer),
-        build(cfg.scheduler),
+        Optimization(build(cfg.optimizer), build(cfg.scheduler), plain(cfg.schedule.learning_rate_multipliers)),
         metrics,
         positive=None if positive is None else classes.index(positive),
-        learning_rate_multipliers=plain(cfg.schedule.learning_rate_multipliers),
         head=freezing.head,
         description={
             "medcls": __version__,

@@ -10,13 +10,12 @@ import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
-from torch.optim import Optimizer
 from torchmetrics import CatMetric, MeanMetric, SumMetric
 
 from medcls.errors import MedclsError, nearest
 from medcls.learning.freezing import names_matching
 from medcls.learning.losses import Loss
-from medcls.learning.schedulers import Scheduler, build_optimizer, drop_length
+from medcls.learning.schedulers import Optimization, build_optimizer, drop_length
 
 Batch = tuple[Tensor, Tensor, Tensor]
 """Images float32 `(B, C, H, W)`, normalised; class indices int64 `(B,)`; manifest rows int64 `(B,)`."""
@@ -39,17 +38,12 @@ class Classifier(lightning.LightningModule):
         The K class names, in the manifest's order.
     loss : Loss
         The loss to minimise.
-    optimizer : Callable
-        From parameter groups to an optimizer; a partial of one of torch's classes.
-    scheduler : Callable
-        One of `medcls.learning.schedulers`, with its settings bound.
+    optimization : Optimization
+        Optimizer, scheduler and learning-rate multipliers.
     metrics : Callable
         Metrics of the validation split.
     positive : int or None
         Index of the positive class in a binary task, to which a single logit belongs.
-    learning_rate_multipliers : mapping of str to float
-        Patterns (see `freezing.names_matching`) and factors on the learning rate. The first match of a parameter
-        counts; parameters without a match have the factor 1.
     head : str
         Dotted prefix of the network's head.
     description : mapping
@@ -67,12 +61,10 @@ class Classifier(lightning.LightningModule):
         network: nn.Module,
         classes: Sequence[str],
         loss: Loss,
-        optimizer: Callable[[list[dict[str, Any]]], Optimizer],
-        scheduler: Scheduler,
+        optimization: Optimization,
         metrics: Metrics,
         *,
         positive: int | None,
-        learning_rate_multipliers: Mapping[str, float],
         head: str,
         description: Mapping[str, Any],
     ) -> None:
@@ -85,9 +77,8 @@ class Classifier(lightning.LightningModule):
         self.classes = tuple(classes)
         self.loss = loss
         self.positive = positive
-        self.multipliers = dict(learning_rate_multipliers)
         self.head = head
-        self._optimizer, self._scheduler, self._metrics = optimizer, scheduler, metrics
+        self._optimization, self._metrics = optimization, metrics
         self._description = _plain(description)
         # The inputs of the head, indexed by `positions[row]`, while only the head trains; and the module before the
         # head, a dropout or an identity (`medcls.learning.features`).
@@ -180,10 +171,11 @@ class Classifier(lightning.LightningModule):
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """Build the optimizer over all parameters, frozen or not, in named groups, and the scheduler."""
         groups, multipliers = self._groups()
-        optimizer = build_optimizer(self._optimizer, groups, multipliers)
+        optimizer = build_optimizer(self._optimization.optimizer, groups, multipliers)
         steps = int(self.trainer.estimated_stepping_batches)
         batches = int(self.trainer.num_training_batches)
-        config = self._scheduler(optimizer, steps, math.ceil(batches / self.trainer.accumulate_grad_batches))
+        steps_per_epoch = math.ceil(batches / self.trainer.accumulate_grad_batches)
+        config = self._optimization.scheduler(optimizer, steps, steps_per_epoch)
         if "frequency" in config:
             config["frequency"] = batches  # once an epoch: Lightning counts batches here, not steps
         return {"optimizer": optimizer, "lr_scheduler": config}
@@ -192,7 +184,8 @@ class Classifier(lightning.LightningModule):
         """Parameter groups named by their pattern (`rest` without one), and their multipliers."""
         remaining = dict(self.network.named_parameters())
         groups: list[dict[str, Any]] = []
-        for pattern, multiplier in self.multipliers.items():
+        multipliers = self._optimization.learning_rate_multipliers
+        for pattern, multiplier in multipliers.items():
             if not isinstance(multiplier, int | float) or not 0 < multiplier < math.inf:
                 raise MedclsError(
                     f"schedule.learning_rate_multipliers: {pattern} has {multiplier!r}; give a number above 0. To "
@@ -210,7 +203,7 @@ class Classifier(lightning.LightningModule):
             groups.append({"params": list(group.values()), "name": pattern})
         if remaining:
             groups.append({"params": list(remaining.values()), "name": "rest"})
-        return groups, [*self.multipliers.values(), 1.0][: len(groups)]
+        return groups, [*multipliers.values(), 1.0][: len(groups)]
 
     # ------------------------------------------------------------------ training
 

@@ -146,11 +146,6 @@ class FreezeSchedule(lightning.Callback):
                     kind="bad_value",
                 )
 
-    @property
-    def freezes(self) -> bool:
-        """Whether any phase freezes anything."""
-        return any(phase.freeze for phase in self.phases)
-
     def starts(self) -> tuple[int, ...]:
         """First epoch of each phase, counted from 0."""
         starts = [0]
@@ -253,11 +248,6 @@ def describe(table: Sequence[PhaseRow]) -> list[str]:
             f"({row.parameters_trained:,} parameters), frozen {row.tensors_frozen} ({row.parameters_frozen:,})"
         )
     return lines
-
-
-def ddp_strategy(schedule: FreezeSchedule) -> str:
-    """Name of Lightning's strategy for several processes: finds unused parameters only if a phase freezes some."""
-    return "ddp_find_unused_parameters_true" if schedule.freezes else "ddp"
 
 
 def _phase(number: int, phase: Mapping[str, Any]) -> Phase:

@@ -4,8 +4,9 @@ All take `(optimizer, steps, steps_per_epoch)` and return Lightning's scheduler 
 configuration fits runs of any length.
 """
 
+import dataclasses
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -18,6 +19,26 @@ from medcls.signatures import misfits
 
 Scheduler = Callable[[Optimizer, int, int], LRSchedulerConfigType]
 """`(optimizer, steps of the whole run, steps of one epoch)`."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Optimization:
+    """How a network is optimised.
+
+    Parameters
+    ----------
+    optimizer : Callable
+        From parameter groups to an optimizer; a partial of one of torch's classes.
+    scheduler : Callable
+        One of this module's schedules, with its settings bound.
+    learning_rate_multipliers : mapping of str to float
+        Patterns (see `freezing.names_matching`) and factors on the learning rate. The first match of a parameter
+        counts; parameters without a match have the factor 1.
+    """
+
+    optimizer: Callable[[list[dict[str, Any]]], Optimizer]
+    scheduler: Scheduler
+    learning_rate_multipliers: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
 
 def constant(optimizer: Optimizer, steps: int, steps_per_epoch: int) -> LRSchedulerConfigType:

@@ -1,4 +1,4 @@
-"""The command line and the configuration files: every file composes, every odd value is helped along."""
+"""The command line and the configurations: every file composes, and odd values are quoted or explained."""
 
 import inspect
 import shlex
@@ -213,7 +213,7 @@ def test_every_configuration_composes_and_binds(name):
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
-def test_every_experiment_composes_binds_and_tells_what_to_expect(name):
+def test_every_experiment_composes_binds_and_states_its_result(name):
     option = name.split("/")[1]
     cfg = composed(f"experiments={option}")
     for node in targets(OmegaConf.to_container(cfg, resolve=True)):
@@ -267,7 +267,7 @@ def test_help_names_the_command_and_lists_our_groups_and_no_others(monkeypatch, 
         ("model=mobilenetv3,null", ("model=efficientnet_b0",)),
     ],
 )
-def test_a_group_that_is_taken_away_is_a_sentence(argument, names):
+def test_removing_a_group_is_refused(argument, names):
     with refused("no_such_choice", f"{argument}:", *names):
         overrides.check_groups(["-m", "data.root=/a", argument, "seed=null"], "train")
 

@@ -72,7 +72,7 @@ def test_running_statistics_would_have_been_others(tmp_path: Path) -> None:
     assert not torch.allclose(module.network.stem[1].running_mean, mean, atol=1e-3)
 
 
-def test_frozen_norms_stand_still_until_they_train(tmp_path: Path) -> None:
+def test_frozen_norms_do_not_change_until_they_train(tmp_path: Path) -> None:
     seen = []
 
     class Watch(lightning.Callback):

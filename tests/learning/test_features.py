@@ -1,4 +1,4 @@
-"""Frozen phases cost the head only, and give what the long way gives."""
+"""Frozen phases train the head only, with the same result as running the whole network."""
 
 import dataclasses
 import functools
@@ -98,7 +98,7 @@ def test_the_network_below_the_head_runs_once_a_view(manifest, tmp_path):
     assert trained(manifest, tmp_path, fast=False, epochs=6)[2] > 6 * (training + validation) - 20
 
 
-def test_without_dropout_the_losses_are_the_same_and_of_whole_batches_to_the_last_bit(manifest, tmp_path):
+def test_without_dropout_the_losses_are_the_same_and_bit_identical_for_full_batches(manifest, tmp_path):
     def without_dropout():
         torch.manual_seed(1)
         network = Net()
@@ -175,7 +175,7 @@ def test_a_dropout_right_before_the_head_goes_on_drawing(manifest, tmp_path):
     assert len({round(loss, 6) for loss in losses_of[True]}) == len(losses_of[True])
 
 
-def test_what_does_not_qualify_goes_the_long_way_and_says_why(manifest, tmp_path, caplog):
+def test_what_does_not_qualify_runs_in_full_and_logs_why(manifest, tmp_path, caplog):
     caplog.set_level(logging.DEBUG, "medcls")
     whole = 4 * sum(len(manifest.indices(name)) for name in ("train", "val"))
     for rule, settings in (
@@ -190,7 +190,7 @@ def test_what_does_not_qualify_goes_the_long_way_and_says_why(manifest, tmp_path
 
 
 @pytest.mark.slow
-def test_where_images_are_read_anew_each_epoch_features_serve_too(manifest, tmp_path, caplog):
+def test_features_also_serve_if_images_are_read_in_each_epoch(manifest, tmp_path, caplog):
     caplog.set_level(logging.DEBUG, "medcls")
     slow = trained(manifest, tmp_path, fast=False, memory_for_images=0)[0]
     for workers in (0, 1):
@@ -229,7 +229,7 @@ def test_a_frozen_prefix_runs_without_a_graph():
     assert network.body(network.stem(torch.randn(2, 3, 24, 24))).grad_fn is not None
 
 
-def test_only_the_head_trains_where_statistics_stand_still_too():
+def test_only_the_head_trains_requires_frozen_statistics():
     network = Net()
     schedule = FreezeSchedule(HEAD_ONLY, "classifier")
     assert not only_the_head_trains(network, "classifier")
