@@ -82,7 +82,9 @@ def evaluate_run(cfg: DictConfig, folder: RunFolder) -> None:
     if external:
         manifest, duplicates = read_external_images(cfg, trained)
         split = "external"
-        reference = [table for split in ("val", "test") if (table := trained.stored(split)) is not None]
+        reference = [
+            table for split in (trained.reference_split, "test") if (table := trained.stored(split)) is not None
+        ]
         watermarks, images = manifest.watermarks, manifest.root
         site = f"{cfg.data.name}: {manifest.root.name}" if options.paths else "another site"
         name = f"{trained.name}, on {site}"
@@ -93,7 +95,7 @@ def evaluate_run(cfg: DictConfig, folder: RunFolder) -> None:
         duplicates, watermarks, images, name = None, trained.loaded.watermarks, trained.images, trained.name
     rehearse(trained, manifest, split, reference, options, refit=refit, views=cfg.views)
     if not external and split != "val":
-        reference = [trained.predictions_of("val")]
+        reference = [trained.predictions_of(trained.reference_split)]
     sources = reporting.sources_of_run(trained.folder, trained.loaded, options, (name, settings.command()), images)
     sources = dataclasses.replace(sources, watermarks=watermarks, training_duplicates=duplicates)
     if cfg.views > 1:

@@ -54,6 +54,7 @@ EXCEPTIONS = {
     "whole_lines": (("medcls",), "lines that are complete"),
     "whole_numbers": (("medcls",), "integers"),
     "copies": (("medcls",), "the setting data.copies"),
+    "check_copies": (("medcls",), "checks the setting data.copies"),
     "keep_near_copies_together": (("medcls",), "the setting data.keep_near_copies_together"),
     "pictures": (("medcls/audit.py", "medcls/auditing/page.py"), "the setting audit.pictures"),
     "stamp": (("medcls",), "the column stamp of manifests and predictions"),
@@ -71,8 +72,8 @@ EXCEPTIONS = {
 
 # Where names are still to be renamed: empty this.
 NOT_YET: tuple[str, ...] = (
-    "medcls/audit.py", "medcls/auditing", "medcls/data", "medcls/evaluation", "medcls/plots", "medcls/report",
-    "medcls/runs", "medcls/statistics", "medcls/workflow",
+    "medcls/audit.py", "medcls/auditing", "medcls/data", "medcls/evaluation", "medcls/plots", "medcls/probing",
+    "medcls/report", "medcls/runs", "medcls/statistics", "medcls/workflow",
 )  # fmt: skip
 
 

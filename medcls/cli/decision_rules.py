@@ -79,7 +79,10 @@ def rehearse(
     elif loaded.decision_rules is not None and views == 1 and not refit:
         fitted = reporting.Fitted.from_plain(loaded.decision_rules)
     else:
-        own = reporting.made_up(read_rows(trained.folder.manifest), trained.fitted_on, *described)
+        rows = read_rows(trained.folder.manifest)
+        if trained.fitted_on not in trained.splits:  # training images of a probe, predicted out of fold
+            rows["split"] = rows["split"].replace("train", trained.fitted_on)
+        own = reporting.made_up(rows, trained.fitted_on, *described)
         fitted = reporting.fit_quietly(own, options)
     reporting.judge_quickly([*([] if views > 1 else reference), result], fitted, options)
 
@@ -110,6 +113,7 @@ def rules_for_table(
     MedclsError
         A setting asks for a fit, and there is no table to fit on.
     """
+    from medcls.evaluation.folds import OUT_OF_FOLD
     from medcls.workflow import reporting
 
     check_has_threshold(table.classes, table.positive, refit)
@@ -126,7 +130,8 @@ def rules_for_table(
             kind="nothing_to_fit_on",
         )
     file = path.parent.parent / "policies.json"
-    as_stored = not set(refit) - {"aggregate"}
+    # The stored rules were fitted on the out-of-fold rows, so these are not evaluated with them.
+    as_stored = not set(refit) - {"aggregate"} and table.split != OUT_OF_FOLD
     if as_stored and (stored := read_json(file)) is not None:
         try:
             fitted = reporting.Fitted.from_plain(stored)

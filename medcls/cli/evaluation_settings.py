@@ -114,6 +114,13 @@ def check_split(split: str, trained: TrainedRun) -> None:
         Lists the splits that can be evaluated.
     """
     possible = [name for name in ("test", "held_out", "val", "calibration", "train") if name in trained.splits]
+    if split not in possible and possible == ["train"]:
+        raise MedclsError(
+            f"split={split}: {trained.folder.path} is a probe that predicted all its images out of fold, and its "
+            "checkpoint was fitted on all of them. Evaluate other images (data.root=/other/site), or its predictions "
+            f"as they are: predictions={trained.folder.predictions / 'out_of_fold.csv'}",
+            kind="unknown_split",
+        )
     if split not in possible:
         raise MedclsError(f"split={split}: this run has {', '.join(possible)} to evaluate.", kind="unknown_split")
 

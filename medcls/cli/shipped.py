@@ -11,6 +11,12 @@ from omegaconf import OmegaConf
 
 from medcls.runs import stored
 
+# Targets that no file of conf/ names, and `medcls.probe models=[...]` writes into a run's configuration.
+WRITTEN_BY_COMMANDS = (
+    ("model.network", "medcls.models.joined.JoinedNetworks"),
+    ("model.preprocessing", "medcls.preprocessing.Preprocessing"),
+)
+
 
 def configurations() -> Path:
     """The folder that holds `conf/` and `experiments/`: within the package in a wheel, else the top of the checkout."""
@@ -41,6 +47,8 @@ def shipped_targets() -> Mapping[str, frozenset[str]]:
         group = ".".join(path.relative_to(conf).parent.parts)
         for setting, target in stored.targets(OmegaConf.to_container(OmegaConf.load(path)), group):
             targets.setdefault(stored.kind(setting), set()).add(target)
+    for setting, target in WRITTEN_BY_COMMANDS:
+        targets[setting].add(target)
     return {setting: frozenset(names) for setting, names in targets.items()}
 
 

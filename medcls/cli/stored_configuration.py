@@ -66,10 +66,15 @@ def read_run_configuration(folder: Path, *, trust: bool) -> DictConfig:
 
 def _add_missing_settings(own: DictConfig) -> None:
     """Add the settings that did not exist when the run was made, with values that have no effect."""
-    if not all(OmegaConf.is_dict(own.get(group)) for group in ("data", "model", "schedule")) or "seed" not in own:
+    groups = ("data", "model") if "repeats" in own else ("data", "model", "schedule")
+    if not all(OmegaConf.is_dict(own.get(group)) for group in groups) or "seed" not in own:
         return  # not a run's configuration: the caller reports what is missing
     conf = configurations() / "conf"
-    files = {"": ("train", "evaluation/default"), "data": ("data/folder",), "schedule": ("schedule/none",)}
+    files: dict[str, tuple[str, ...]] = {"data": ("data/folder",)}
+    if "repeats" in own:  # a probe's
+        files[""] = ("probe", "evaluation/default")
+    else:
+        files |= {"": ("train", "evaluation/default"), "schedule": ("schedule/none",)}
     for group, names in files.items():
         node = own[group] if group else own
         for name in names:

@@ -68,11 +68,19 @@ class TrainedRun:
 
     @property
     def fitted_on(self) -> str:
-        """The split on which temperature and threshold are fitted."""
-        return "calibration" if "calibration" in self.splits else "val"
+        """The rows on which temperature and threshold are fitted: a split, or a probe's out-of-fold rows."""
+        return "calibration" if "calibration" in self.splits else self.reference_split
+
+    @property
+    def reference_split(self) -> str:
+        """The rows reported beside a test: val, or the out-of-fold rows of a probe."""
+        from medcls.evaluation.folds import OUT_OF_FOLD
+
+        return "val" if "val" in self.splits else OUT_OF_FOLD
 
     def stored(self, split: str) -> Predictions | None:
         """The predictions of a split in the run folder; None where there are none of this checkpoint."""
+        from medcls.evaluation.folds import OUT_OF_FOLD
         from medcls.evaluation.predictions import read_csv
         from medcls.workflow.finished_runs import check_against_manifest
 
@@ -82,13 +90,16 @@ class TrainedRun:
         table = read_csv(path, self.loaded.positive)
         if table.checkpoint != self.loaded.checkpoint:
             return None
-        if split in self.splits:
+        if split in self.splits or split == OUT_OF_FOLD:
             check_against_manifest(table, path, self.folder.path)
         return table
 
     def has_result_of_another_split(self, split: str) -> bool:
         """Whether the run folder's report is of another split, and must not be overwritten."""
-        results = ({"test", "held_out", "val"} if split == "train" else {"test", "held_out"}) - {split}
+        from medcls.evaluation.folds import OUT_OF_FOLD
+
+        of_training = {"test", "held_out", "val", OUT_OF_FOLD}
+        results = (of_training if split == "train" else {"test", "held_out"}) - {split}
         return any((self.folder.predictions / f"{name}.csv").is_file() for name in results)
 
     def predict(self, split: str, views: int = 1) -> Predictions:
@@ -154,8 +165,20 @@ class TrainedRun:
         return Predictor(self.loaded.network, device, arithmetic)
 
     def predictions_of(self, split: str) -> Predictions:
-        """The stored predictions of a split, else new ones."""
+        """The stored predictions of a split, else new ones.
+
+        Raises
+        ------
+        MedclsError
+            The out-of-fold predictions of a probe are missing: its checkpoint was fitted on all these images.
+        """
         stored = self.stored(split)
+        if stored is None and split not in self.splits:
+            raise MedclsError(
+                f"{self.folder.predictions / split}.csv is missing, or of another checkpoint, and cannot be predicted "
+                "with this one, which was fitted on these images. Restore the file, or run the probe again.",
+                kind="missing_predictions",
+            )
         return self.predict(split) if stored is None else stored
 
 
@@ -194,7 +217,7 @@ def open_run(path: str, cfg: DictConfig) -> TrainedRun:
 
     folder = find_run(path)
     config = read_run_configuration(folder.path, trust=check_trust(cfg))
-    if missing := [name for name in ("data", "model", "schedule", "seed") if name not in config]:
+    if missing := [name for name in ("data", "model", "seed") if name not in config]:
         raise MedclsError(
             f"{folder.config} is not the configuration of a run: it has no {', '.join(missing)}.",
             kind="damaged_configuration",

@@ -53,9 +53,8 @@ def seed(value: int) -> None:
 def read_images(cfg: DictConfig, settings: Mapping[str, Any]) -> tuple[Manifest, Manifest]:
     """Read and split the images: the manifest before and after the split. Logs notes and a table of the splits."""
     from medcls.data.sources.saved import as_begun
-    from medcls.data.splits.split import split, split_table
+    from medcls.data.splits.split import split
     from medcls.models.weights import read_state
-    from medcls.workflow import terminal
 
     all_images = read_source(cfg, strict=True)
     if cfg.resume:
@@ -65,6 +64,15 @@ def read_images(cfg: DictConfig, settings: Mapping[str, Any]) -> tuple[Manifest,
     manifest = split(all_images, **settings)
     if cfg.resume:
         manifest = as_begun(manifest, Path(cfg.resume).expanduser() / "manifest.csv")
+    log_splits(manifest)
+    return all_images, manifest
+
+
+def log_splits(manifest: Manifest) -> None:
+    """Log the manifest's notes, and print a table of its splits and classes."""
+    from medcls.data.splits.split import split_table
+    from medcls.workflow import terminal
+
     for line in (*manifest.watermarks, *manifest.notes):
         log.warning(line)
     table = split_table(manifest)
@@ -82,7 +90,6 @@ def read_images(cfg: DictConfig, settings: Mapping[str, Any]) -> tuple[Manifest,
         counts, shares = table.pop(f"{name}: images"), table.pop(f"{name}: share")
         table[f"{name} (share)"] = [f"{n} ({share:.2f})" for n, share in zip(counts, shares, strict=True)]
     terminal.show_table(table, "Images by split")
-    return all_images, manifest
 
 
 def choose_preprocessing(cfg: DictConfig) -> Preprocessing:

@@ -218,6 +218,41 @@ def load_weights(
     return account
 
 
+def joined(accounts: Sequence[Account], network: nn.Module) -> Account:
+    """Join the accounts of the parts of a `medcls.models.joined.JoinedNetworks`.
+
+    Parameters
+    ----------
+    accounts
+        In the order of the parts.
+    network
+        The joined network, whose last layer is random on purpose.
+    """
+    own = tuple(network.state_dict())
+    loaded = [f"parts.{number}.{name}" for number, part in enumerate(accounts) for name in part.loaded]
+    present = set(own)
+
+    def text_of(values: Iterable[str | None]) -> str | None:
+        return None if all(value is None for value in values) else ", ".join(str(value) for value in values)
+
+    return Account(
+        source=text_of([part.source for part in accounts]),
+        file=text_of([part.file for part in accounts]),
+        sha256=text_of([part.sha256 for part in accounts]),
+        names=own,
+        loaded=tuple(name for name in loaded if name in present),
+        reinitialised={"last layer": tuple(name for name in own if not name.startswith("parts."))},
+        left_out={
+            f"{reason} of part {number}": names
+            for number, part in enumerate(accounts)
+            for reason, names in part.left_out.items()
+        },
+        notes=tuple(note for part in accounts for note in part.notes),
+        origin=text_of([part.origin for part in accounts]),
+        licence=text_of([part.licence for part in accounts]),
+    )
+
+
 def check_frozen(account: Account, frozen: Iterable[str], *, allow_random: bool = False) -> Account:
     """Refuse to freeze tensors that were not loaded and would stay random.
 
