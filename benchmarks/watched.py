@@ -3,6 +3,7 @@
 Other benchmarks call `watch`, which starts `python -m benchmarks.watched REQUEST ANSWER`.
 """
 
+import functools
 import json
 import os
 import resource
@@ -154,6 +155,7 @@ def main() -> None:
 def timed(work: Callable[..., Any], what: str, into: dict[str, float]) -> Callable[..., Any]:
     """Wrap a function to add up the seconds of its calls."""
 
+    @functools.wraps(work)  # its signature is read
     def instead(*arguments: Any, **settings: Any) -> Any:  # noqa: ANN401
         start = time.perf_counter()
         try:

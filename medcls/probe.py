@@ -90,7 +90,10 @@ def probe(cfg: DictConfig, run: RunFolder) -> None:
             probed.network, described, loaders, manifest, device, cache=cfg.data.cache, progress=progress
         )
     kept = len(manifest) - computed
-    log.info("%d features of each of %d images, %d of them cached", features.shape[1], len(manifest), kept)
+    log.info(
+        "%d features of each of %d images, %d of them cached", features.shape[1], len(manifest), kept,
+        extra={"rule": "features_ready"},
+    )  # fmt: skip
     found = probing.fit_and_judge(features, manifest, folds, preprocessing.resize)
 
     # From here on the run folder is written.
