@@ -133,7 +133,7 @@ def main() -> None:
             measured["start"] = time.perf_counter() - imported
             measured["stages"]["the rest"] = measured["start"] - sum(measured["stages"].values())
             manifest = classifier.trainer.datamodule.manifest
-            tables = (manifest.rows, manifest.facts)
+            tables = (manifest.rows, manifest.scan)
             measured["manifest"] = sum(int(table.memory_usage(deep=True).sum()) for table in tables) / MIB
             if request["until"] == "first step":
                 end()

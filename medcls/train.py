@@ -129,7 +129,7 @@ def train(cfg: DictConfig, run: RunFolder) -> float | None:
     if not training_ended:
         with termination.add_note_on_failure(lambda _: resuming.what_was_trained(run)), termination.reraise_interrupt():
             trainer.fit(classifier, datamodule=data, ckpt_path=str(run.last) if cfg.resume else None, weights_only=True)
-    epochs = resuming.say_how_it_ended(run, cfg.early_stopping, cfg.monitor)
+    epochs = resuming.say_how_it_ended(run, trainer, cfg.early_stopping, cfg.monitor)
 
     # Only the best checkpoint is evaluated; predictions and metrics record the hash of its weights.
     run.written = {"checkpoints": None}

@@ -13,8 +13,8 @@ from refusals import noted
 from medcls import evaluate, train
 from medcls.cli.shipped import configurations
 from medcls.cli.training import make_loss
+from medcls.data import manifest as manifest_module
 from medcls.data.manifest import Manifest, in_order
-from medcls.data.sources import assembly
 from medcls.models.weights import read_state
 
 
@@ -53,7 +53,7 @@ def test_classes_that_are_numbers_keep_the_order_that_an_earlier_run_gave_them(p
         picture(root / names[number % 11] / f"{number}.png", number)
     run = tmp_path / "run"
     with monkeypatch.context() as patch:
-        patch.setattr(assembly, "in_order", lambda labels: tuple(sorted(set(labels))))  # as it was
+        patch.setattr(manifest_module, "in_order", lambda labels: tuple(sorted(set(labels))))  # as it was
         run_main(
             train.main, *FAST, f"data.root={root}", "trainer.max_epochs=1", "evaluate_test=false", "monitor=val/loss",
             "monitor_mode=min", f"hydra.run.dir={run}",

@@ -53,7 +53,7 @@ def seed(value: int) -> None:
 def read_images(cfg: DictConfig, settings: Mapping[str, Any]) -> tuple[Manifest, Manifest]:
     """Read and split the images: the manifest before and after the split. Logs notes and a table of the splits."""
     from medcls.data.sources.saved import as_begun
-    from medcls.data.splits.split import split
+    from medcls.data.splits.split import SplitSettings, split
     from medcls.models.weights import read_state
 
     all_images = read_source(cfg, strict=True)
@@ -61,7 +61,7 @@ def read_images(cfg: DictConfig, settings: Mapping[str, Any]) -> tuple[Manifest,
         # Keep the order of the network's outputs: earlier versions sorted numeric class names as text.
         _, described = read_state(Path(cfg.resume).expanduser() / "checkpoints" / "last.ckpt")
         all_images = all_images.in_class_order(described["classes"])
-    manifest = split(all_images, **settings)
+    manifest = split(all_images, SplitSettings(**settings))
     if cfg.resume:
         manifest = as_begun(manifest, Path(cfg.resume).expanduser() / "manifest.csv")
     log_splits(manifest)
@@ -132,19 +132,21 @@ def make_loaders(
     cfg: DictConfig, manifest: Manifest, preprocessing: Preprocessing, machine: Hardware
 ) -> ImageDataModule:
     """The data module, with workers and memory chosen for the machine."""
-    from medcls.data.module import ImageDataModule
+    from medcls.data.module import ImageDataModule, Loading
 
     return ImageDataModule(
         manifest,
         preprocessing,
-        augmentation=build(cfg.data.augmentation),
-        batch_size=cfg.data.batch_size,
-        sampler=cfg.data.sampler,
-        seed=cfg.seed,
-        workers=machine.workers,
-        memory_for_images=machine.memory_for_images,
-        cache=cfg.data.cache,
-        views=cfg.data.views,
+        build(cfg.data.augmentation),
+        Loading(
+            batch_size=cfg.data.batch_size,
+            sampler=cfg.data.sampler,
+            seed=cfg.seed,
+            workers=machine.workers,
+            memory_for_images=machine.memory_for_images,
+            cache=cfg.data.cache,
+            views=cfg.data.views,
+        ),
     )
 
 

@@ -108,8 +108,10 @@ def folded(network: ClassLogits, images: Tensor) -> ClassLogits:
     try:
         plain = _with_plain_norms(network.network)
         traced = GraphModule(plain, _Tracer().trace(plain))
-        # A new dict, because a shallow copy shares its modules with the original.
-        folded_network._modules = network._modules | {"network": _keeping_format(fuse(traced, no_trace=True))}
+        # A new dict, because a shallow copy shares its modules with the original. `plain` is a copy already.
+        folded_network._modules = network._modules | {
+            "network": _keeping_format(fuse(traced, inplace=True, no_trace=True))
+        }
         expected, found = network(images), folded_network(images)
     except Exception as error:  # noqa: BLE001 - tracing may fail in any way; the unfolded network gives the same
         log.debug("batch norms are not folded: %r", error)
