@@ -420,14 +420,14 @@ def test_the_whole_corpus_at_once_within_its_memory(tmp_path: Path) -> None:
     (tmp_path / "plain.png").write_bytes(GOOD)
     script = (
         "import json, sys, warnings; from pathlib import Path\n"
-        "from medcls.data.sources.scan import survey\n"
+        "from medcls.data.sources.scan import scan_images\n"
         "warnings.simplefilter('ignore')\n"
         "root = Path(sys.argv[1]); names = json.loads((root / 'names.json').read_text())\n"
         # Not getrusage: its peak is the parent's where that was higher.
         "status = Path('/proc/self/status')\n"
         "peak = lambda: int(status.read_text().split('VmHWM:')[1].split()[0]) / 1024\n"
-        "survey(root, ['plain.png'], remember=False); before = peak()\n"
-        "facts, failures = survey(root, names, remember=False)\n"
+        "scan_images(root, ['plain.png'], remember=False); before = peak()\n"
+        "facts, failures = scan_images(root, names, remember=False)\n"
         "print(json.dumps([list(facts.index), [str(f.path) for f in failures], peak() - before]))\n"
     )
     done = subprocess.run([sys.executable, "-c", script, str(tmp_path)], capture_output=True, text=True, timeout=120)
