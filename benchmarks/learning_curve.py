@@ -102,8 +102,8 @@ def read(sweep: Path, metric: str) -> Curve:
     values = table.pivot(index="repeat", columns="fraction", values="value")
     if len(values) < 2 or values.shape[1] < 4 or values.isna().any(axis=None):
         raise SystemExit(
-            f"{sweep} has {len(table)} runs: a curve needs 4 fractions or more, each of the same folds or seeds, two or "
-            "more."
+            f"{sweep} has {len(table)} runs: a curve needs 4 fractions or more, and the same 2 folds or seeds or more "
+            "of each."
         )
     sizes = table.groupby("fraction")["images"].mean()
     return Curve(sizes.to_numpy(np.float64), values.to_numpy(np.float64), float(np.mean(shares)))
