@@ -55,7 +55,9 @@ Execute = Callable[[str, Sequence[str]], object]
 
 def in_a_process(command: str, arguments: Sequence[str]) -> None:
     """Run a command as a person would."""
-    subprocess.run([sys.executable, "-m", f"medcls.{command}", *arguments], check=True)
+    code = subprocess.run([sys.executable, "-m", f"medcls.{command}", *arguments], check=False).returncode
+    if code:
+        raise SystemExit(f"medcls.{command} ended with code {code}; the same command goes on with the row.")
 
 
 def runs_of(row: Row, out: Path) -> dict[str, list[str]]:
