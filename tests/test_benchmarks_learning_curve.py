@@ -83,11 +83,11 @@ def test_a_sweep_is_read_and_drawn(tmp_path, monkeypatch, capsys, figures):
 def test_a_sweep_with_gaps_is_refused(tmp_path):
     sweep = make_sweep(tmp_path / "sweep")
     (sweep / "3" / "metrics.json").write_text("{}", encoding="utf-8")
-    with pytest.raises(SystemExit, match="not evaluated on test"):
+    with pytest.raises(SystemExit, match="python -m medcls.evaluate run="):
         read(sweep, "auroc")
     (sweep / "3" / "metrics.json").unlink()
-    with pytest.raises(SystemExit, match="resume="):
+    with pytest.raises(SystemExit, match="python -m medcls.train resume="):
         read(sweep, "auroc")
     (sweep / "3" / "config.yaml").unlink()
-    with pytest.raises(SystemExit, match="4 fractions"):
+    with pytest.raises(SystemExit, match="4"):
         read(sweep, "auroc")
