@@ -6,10 +6,12 @@
 
 A row is measured by the commands that it shows, each run in a folder of its own below runs/studies/ROW; what is there
 already is not run again. What is read from these folders is kept in benchmarks/studies.json, from which the pages are
-written. Rows are stated in benchmarks/study_rows.py; one whose settings have changed since is not measured.
+written. Rows are stated in benchmarks/study_rows.py; one whose settings or experiment have changed since is not
+measured.
 """
 
 import argparse
+import hashlib
 import json
 import os
 import platform
@@ -83,8 +85,18 @@ def measure(row: Row, data: Path, out: Path, execute: Execute = in_a_process) ->
         The row's folder is made in it.
     execute : callable
         What runs a command.
+
+    Raises
+    ------
+    SystemExit
+        The row's folder holds runs of other settings; a command failed.
     """
     place = out / row.name
+    file = place / "settings.json"
+    if file.is_file() and json.loads(file.read_text(encoding="utf-8")) != stated(row):
+        raise SystemExit(f"{place} holds runs of other settings of {row.name}: move it away first.")
+    place.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(stated(row)) + "\n", encoding="utf-8")
     for name, settings in runs_of(row, out).items():
         run = place / name
         if (run / "report.html").is_file():
@@ -115,7 +127,6 @@ def _timed(place: Path, name: str, work: Callable[[], object]) -> None:
         took = times.get(name, {"seconds": 0.0, "cpu_seconds": 0.0})
         seconds = took["seconds"] + time.perf_counter() - started
         times[name] = {"seconds": seconds, "cpu_seconds": took["cpu_seconds"] + cpu, "processor": processor()}
-        place.mkdir(parents=True, exist_ok=True)
         file.write_text(json.dumps(times, indent=2) + "\n", encoding="utf-8")
 
 
@@ -143,13 +154,17 @@ def gather(row: Row, out: Path) -> dict[str, Any] | None:
         found = _of_one(runs[0])
     else:
         found = _of_seeds(runs)
-    return {**found, **_how(runs, place), "settings": _stated(row), "runs": len(runs), "medcls": __version__}
+    settings = json.loads((place / "settings.json").read_text(encoding="utf-8"))
+    return {**found, **_how(runs, place), "settings": settings, "runs": len(runs), "medcls": __version__}
 
 
-def _stated(row: Row) -> list[str]:
-    """What a row was measured with, to be held against what it states now."""
+def stated(row: Row) -> list[str]:
+    """What a row is measured with: its settings, and a hash of its experiment's."""
+    file = TOP / "experiments" / f"{row.experiment}.yaml"
+    content = json.dumps(yaml.safe_load(file.read_text(encoding="utf-8")), sort_keys=True)
+    digest = hashlib.sha256(content.encode()).hexdigest()[:12]
     repeats = f"data.folds={row.folds}" if row.folds is not None else f"seed={','.join(map(str, row.seeds))}"
-    return [f"experiments={row.experiment}", *row.settings, repeats]
+    return [f"experiments={row.experiment}", f"sha256:{digest}", *row.settings, repeats]
 
 
 def _read(folder: Path) -> dict[str, Any]:
@@ -282,7 +297,7 @@ def _cell(values: Sequence[float | None]) -> str:
 
 def _measured(row: Row, known: Mapping[str, Any]) -> dict[str, Any] | None:
     one = known.get(row.name)
-    return one if one is not None and one["settings"] == _stated(row) else None
+    return one if one is not None and one["settings"] == stated(row) else None
 
 
 def _repeats(row: Row) -> str:

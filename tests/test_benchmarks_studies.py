@@ -76,7 +76,9 @@ def test_a_run_that_was_stopped_is_resumed(tmp_path):
     studies.measure(SEEDS, tmp_path, tmp_path, lambda *command: commands.append(command))
     assert commands[0] == ("train", [f"resume={run}"])
     assert f"data.locked_test={run / 'manifest.csv'}" in commands[1][1]
-    assert "data.locked_test" not in " ".join(commands[0][1])
+    changed = Row(SEEDS.name, SEEDS.study, SEEDS.setting, SEEDS.experiment, (*TINY, "ema=0.9"), seeds=(0, 1))
+    with pytest.raises(SystemExit, match=SEEDS.name):
+        studies.measure(changed, tmp_path, tmp_path, lambda *_: pytest.fail("these are runs of other settings"))
 
 
 def test_out_of_fold_numbers_are_those_of_the_cross_validation(measured):
