@@ -93,7 +93,8 @@ def measure(row: Row, data: Path, out: Path, execute: Execute = in_a_process) ->
     """
     place = out / row.name
     file = place / "settings.json"
-    if file.is_file() and json.loads(file.read_text(encoding="utf-8")) != stated(row):
+    former = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else stated(row)
+    if former != stated(row) and any(place.glob("*/checkpoints")):
         raise SystemExit(f"{place} holds runs of other settings of {row.name}: move it away first.")
     place.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps(stated(row)) + "\n", encoding="utf-8")
