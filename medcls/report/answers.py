@@ -208,6 +208,11 @@ def partitions(study: Study) -> str | None:
         how = "Cut at random"
     folds = study.setting("data.folds")
     of_folds = f" These are the parts of fold {study.setting('data.fold')} (from 0) of {folds}." if folds else ""
+    if (probe := study.sources.probe) is not None:
+        of_folds, how = (
+            f" Train is judged in {probe['folds']} folds.",
+            f"{how if given else 'Folds were cut at random'}",
+        )
     known = _groups_known(study)
     sizes = "; ".join(_size(part, groups=known) for part in _parts(study)) + ("" if known else "; patients not known")
     return (
@@ -263,7 +268,8 @@ def initialisation(study: Study) -> str | None:
     if weights["source"] is None:
         seed = study.setting("seed")
         return f"At random: all {weights['tensors']:,} tensors{'' if seed is None else f' (seed {seed})'}.{kept}"
-    origin = "the weights published for this network" if weights["source"] == "default" else "a file of weights"
+    of_library = set(weights["source"].split(", ")) == {"default"}
+    origin = "the weights published for this network" if of_library else "a file of weights"
     # Runs of earlier versions wrote down neither.
     stated = [weights.get("origin"), f"licence {weights['licence']}" if weights.get("licence") else None]
     origin += f" ({', '.join(filter(None, stated))})" if any(stated) else ""
@@ -277,6 +283,8 @@ def training(study: Study) -> str | None:
     """Loss, optimizer, schedule, augmentation."""
     if study.sources.config is None:
         return None
+    if study.sources.probe is not None:
+        return f"{study.sources.probe['said']['method']} No weight of the network is trained. Augmentation: none."
     average = study.setting("ema")
     parts = [
         f"Loss {_target(study.setting('loss'))}",
@@ -296,6 +304,8 @@ def training(study: Study) -> str | None:
 def selection(study: Study) -> str | None:
     """By what the checkpoint was chosen."""
     monitor = study.setting("monitor")
+    if study.sources.probe is not None:
+        return f"No checkpoint was chosen among several. {study.sources.probe['said']['penalty']}"
     if monitor is None:
         return None
     best = "" if study.sources.best_epoch is None else f": epoch {study.sources.best_epoch} (counted from 0)"
@@ -312,6 +322,10 @@ def ensembling(study: Study) -> str | None:
     table = study.headline.table
     if table.checkpoint == ENSEMBLE:
         return f"The mean of the probabilities of the networks of {study.setting('data.folds')} folds."
+    if table.split == OUT_OF_FOLD and study.sources.probe is not None:
+        repeats = study.sources.probe["repeats"]
+        several = f"by the mean logits of {repeats} regressions" if repeats > 1 else "by a regression"
+        return f"None in the checkpoint; out of fold each image is called {several} that had not seen it."
     if table.split == OUT_OF_FOLD:
         return f"None: each image is called by the one of {table.checkpoint} that had not seen it."
     return "None: one network."
@@ -587,6 +601,8 @@ def imbalance(study: Study) -> str | None:
     """Class weights and sampling."""
     if study.sources.config is None:
         return None
+    if study.sources.probe is not None:
+        return _joined("Logistic regression without class weights.", updated_performance(study))
     weights, sampler = study.setting("loss.class_weights"), study.setting("data.sampler")
     if isinstance(weights, Mapping):
         weights = ", ".join(f"{name} {weight:g}" for name, weight in weights.items())

@@ -182,7 +182,7 @@ def _unknown_origin(sources: Sources) -> list[Limitation]:
             ("the audit of the images", sources.audit),
             ("the splits", sources.splits),
             ("where the weights came from", sources.weights),
-            ("the course of the training", sources.history),
+            ("the course of the training", sources.history if sources.probe is None else sources.probe),
         )
         if known is None
     ]
@@ -267,7 +267,7 @@ def _is_of_duplicates(check: str) -> bool:
 
 def _shift(headline: Assessment, others: Sequence[Assessment], sources: Sources) -> list[Limitation]:
     """A split is unlike the one before it: test unlike val, another site unlike either."""
-    fitted_on = [one for one in others if one.table.split in ("val", "calibration")]
+    fitted_on = [one for one in others if one.table.split in ("val", "calibration", OUT_OF_FOLD)]
     if headline.table.split in TOOK_PART:
         return []
     external = [one for one in others if one.table.split == "external"]
@@ -769,6 +769,17 @@ def _one_site(headline: Assessment, others: Sequence[Assessment]) -> list[Limita
 
 def _trainings(headline: Assessment, sources: Sources) -> list[Limitation]:
     """One training says nothing of the next; several mixed in one table are no one classifier."""
+    if headline.table.split == OUT_OF_FOLD and sources.probe is not None:
+        text = (
+            "Each image is judged by regressions that had not seen it; the one in the checkpoint was fitted to all "
+            "images, and should do no worse. The intervals are those of as many images judged by one classifier: "
+            "between folds there is more chance than they hold, above all in small sets. The threshold is 0.5, since "
+            "whatever is fitted here is fitted on these images; the checkpoint carries one for others."
+        )
+        folds, repeats = sources.probe["folds"], sources.probe["repeats"]
+        return [Limitation("out_of_fold", f"The figures are of {folds * repeats} regressions, by folds", text, "mind")]
+    if sources.probe is not None:  # no training: the same images give the same regression
+        return []
     if headline.table.split == OUT_OF_FOLD:
         text = (
             "Each image was called by the network that had not seen it, and here the scores of different networks are "

@@ -212,6 +212,8 @@ def report(
         "beside": beside_sheet([headline, *others]) if others else None,
         "captions": [one.table.caption() for one in (headline, *others)],
         "folds": None if folds is None else folds_sheet(folds, headline),
+        "probe": None if sources.probe is None else sources.probe["said"],
+        "added": _added(sources),
         "fold_calls": None if folds is None else _fold_calls(headline),
         "figures": [_plate(drawn, names) for drawn in figures],
         "errors": errors,
@@ -496,6 +498,24 @@ def _why_no_pictures(sources: Sources, images: bool) -> str:
     return "" if sources.picture is not None else "Pictures: not provided."
 
 
+def _added(sources: Sources) -> Sheet | None:
+    """What features of the images reach, what shortcuts reach, and the difference; None where nothing was probed."""
+    if sources.probe is None:
+        return None
+    found = sources.probe["difference"]
+
+    def shown(value: float | None) -> str:
+        return "undefined" if value is None else f"{value:.3f}"
+
+    limits = "" if found["low"] is None else f"{found['low']:+.3f} to {found['high']:+.3f}"
+    rows = [
+        ["Features of the images", shown(found["first"]), ""],
+        ["Shortcuts alone", shown(found["second"]), ""],
+        ["Difference", shown(found["difference"]), limits],
+    ]
+    return figures_sheet(["Out of fold", "AUROC", "95% interval"], rows)
+
+
 def _fold_calls(one: Assessment) -> str | None:
     """At which thresholds the images of the folds are called; nothing where there is none."""
     if one.table.positive is None:
@@ -553,7 +573,7 @@ def _training(sources: Sources, paths: bool) -> list[tuple[str, str | None]]:
     return [
         ("Network", None if network is None else "; ".join(" ".join(line.split()) for line in network)),
         ("Weights at the start", start),
-        ("Epochs", epochs),
+        *([("Fitted", sources.probe["said"]["method"])] if sources.probe is not None else [("Epochs", epochs)]),
         *(
             [("Images of an epoch", f"{limited[0]:,} of {limited[1]:,}, drawn anew (trainer.limit_train_batches)")]
             if (limited := sources.images_an_epoch()) is not None

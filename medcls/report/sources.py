@@ -65,6 +65,8 @@ class Sources:
         Counted from 0.
     drawn : tuple of Drawn
         Figures of the training, made when it ended.
+    probe : mapping or None
+        The file `probe.json` of a linear probe.
     readings : Readings or None
         How often these test images have been evaluated.
     training_duplicates : int or None
@@ -89,6 +91,7 @@ class Sources:
     phases: tuple[tuple[str, int, int], ...] | None = None
     best_epoch: int | None = None
     drawn: tuple[Drawn, ...] = ()
+    probe: Mapping[str, Any] | None = None
     readings: Readings | None = None
     training_duplicates: int | None = None
     picture: Callable[[str], Thumbnail] | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
@@ -83,7 +84,12 @@ def check_targets(node: object, shipped: Mapping[str, Collection[str]], where: s
 
 
 def kind(place: str) -> str:
-    """A place, without the name that each logger is free to have: `logger.csv` is `logger.*`."""
+    """A place, without the name that each logger is free to have, and the number that a joined network's part has.
+
+    `logger.csv` is `logger.*`; `model.network.parts.0` is built as a network is.
+    """
+    if re.fullmatch(r"model\.network\.parts\.\d+", place):
+        return "model.network"
     first, _, rest = place.partition(".")
     return "logger.*" if first == "logger" and rest and "." not in rest else place
 

@@ -131,11 +131,13 @@ def check_against_manifest(table: Predictions, path: Path, run: Path) -> None:
         Says how many rows are missing, too many or changed.
     """
     from medcls.data.manifest import read_rows
+    from medcls.evaluation.folds import OUT_OF_FOLD
 
     if not (run / "manifest.csv").is_file():
         return
     rows = read_rows(run / "manifest.csv")
-    rows = rows[rows["split"] == table.split]
+    out_of_fold = table.split == OUT_OF_FOLD
+    rows = rows[rows["split"] == ("train" if out_of_fold else table.split)]
     if rows.empty:
         return
     keys = ["path", "label", "group"]
@@ -149,8 +151,12 @@ def check_against_manifest(table: Predictions, path: Path, run: Path) -> None:
     if said := [f"{counted(count, 'row')} {what}" for what, count in faults.items() if count]:
         raise MedclsError(
             f"{path} does not fit the run's manifest.csv ({len(table)} rows, and {counted(len(rows), 'image')} in "
-            f"{table.split}): {', '.join(said)}. It was cut or changed. Make it anew:\n"
-            f"  python -m medcls.evaluate {typed('run', str(run))} split={table.split}",
+            f"{table.split}): {', '.join(said)}. It was cut or changed. "
+            + (
+                "Bring it back, or probe anew."
+                if out_of_fold
+                else f"Make it anew:\n  python -m medcls.evaluate {typed('run', str(run))} split={table.split}"
+            ),
             kind="not_the_manifest",
         )
 
@@ -318,10 +324,13 @@ def operating_point(place: Path, table: Predictions) -> OperatingPoint | None:
     MedclsError
         The run's policies cannot be read.
     """
+    from medcls.evaluation.folds import OUT_OF_FOLD
     from medcls.evaluation.thresholds import OperatingPoint, not_fitted
 
     if table.positive is None:
         return None
+    if table.split == OUT_OF_FOLD:  # a probe fits on these rows what it stores
+        return not_fitted(table)
     path = place / "policies.json"
     if not path.is_file():
         return not_fitted(table)

@@ -18,6 +18,8 @@ from medcls.errors import MedclsError
 from medcls.evaluation.assessment import Assessment, assess, read_bands
 from medcls.evaluation.decision_rules import DecisionRules, fit_decision_rules
 from medcls.evaluation.decision_rules import not_fitted as decision_rules_not_fitted
+from medcls.evaluation.folds import OUT_OF_FOLD
+from medcls.evaluation.label_errors import label_errors
 from medcls.evaluation.predictions import Predictions, aggregate, from_logits
 from medcls.evaluation.recalibration import METHODS
 from medcls.evaluation.spread import too_alike
@@ -27,6 +29,7 @@ from medcls.fitting import named_functions
 from medcls.inference.load import Loaded
 from medcls.preprocessing import Decoding
 from medcls.report.checklists import claim_2024, tripod_ai
+from medcls.report.label_page import label_list, label_page
 from medcls.report.limitations import LEAK, Rule, limitations
 from medcls.report.pages.parts import Thumbnail
 from medcls.report.phrases import missed_target, worse_than_chance
@@ -269,6 +272,8 @@ def not_fitted(table: Predictions, options: ReportSettings) -> Fitted:
 def judge(tables: Sequence[Predictions], fitted: Fitted, options: ReportSettings) -> Results:
     """Judge each table, the result last.
 
+    Rows out of fold are judged by nothing that was fitted: what a probe fits, it fits on them.
+
     Raises
     ------
     MedclsError
@@ -282,13 +287,16 @@ def judge(tables: Sequence[Predictions], fitted: Fitted, options: ReportSettings
     }
     if options.ordered is not None:
         tables = [table.in_order(options.ordered) for table in tables]
+    rules = [not_fitted(table, options) if table.split == OUT_OF_FOLD else fitted for table in tables]
     splits = tuple(
-        assess(table, fitted.images, bands=options.bands, prevalence=options.prevalence, **settings) for table in tables
+        assess(table, rule.images, bands=options.bands, prevalence=options.prevalence, **settings)
+        for table, rule in zip(tables, rules, strict=True)
     )
-    units: tuple[Assessment, ...] = ()
-    if fitted.units is not None and fitted.aggregate is not None:
-        joined = [aggregate(one.table, fitted.aggregate) for one in splits]  # type: ignore[arg-type]
-        units = tuple(assess(table, fitted.units, **settings) for table in joined)
+    units = tuple(
+        assess(aggregate(one.table, rule.aggregate), rule.units, **settings)  # type: ignore[arg-type]
+        for one, rule in zip(splits, rules, strict=True)
+        if rule.units is not None and rule.aggregate is not None
+    )
     return Results(splits, units)
 
 
@@ -367,6 +375,32 @@ def deliver(
     log.info("the report: %s", folder.report)
 
 
+def write_label_errors(
+    folder: RunFolder, out_of_fold: Predictions, sources: Sources, report_settings: ReportSettings
+) -> None:
+    """Write a page, a table and a list of the images whose label is probably wrong into a folder that has begun.
+
+    Parameters
+    ----------
+    out_of_fold : Predictions
+        Each row by models that had not seen it.
+    """
+    found = label_errors(out_of_fold)
+    folder.write_text("label_errors.csv", escaped(found.rows).to_csv(index=False, lineterminator="\n"))
+    folder.write_text("label_errors.txt", label_list(found))
+    with terminal.progress("drawing suspected label errors"):
+        page = label_page(
+            found,
+            name=sources.name,
+            watermarks=sources.watermarks,
+            made=sources.made,
+            thumbnail=sources.picture,
+            paths=report_settings.paths,
+        )
+    path = folder.write_text("label_errors.html", page)
+    log.info("%s See %s", found.sentence(), path, extra={"rule": "label_errors"})
+
+
 def sources_of_run(
     run: RunFolder, loaded: Loaded, options: ReportSettings, named: tuple[str, str], images: Path | None
 ) -> Sources:
@@ -407,8 +441,9 @@ def sources_of_run(
         splits=splits,
         model=model,
         history=None if history.empty else history,
-        phases=tuple(training_plots.phases(config["schedule"]["phases"], epochs)),
+        phases=tuple(training_plots.phases(config["schedule"]["phases"], epochs)) if "schedule" in config else None,
         drawn=_drawn_in_training(run),
+        probe=_read_record(run.path / "probe.json", ("said", "difference", "folds", "repeats")),
         best_epoch=loaded.epoch,
         picture=None
         if images is None or not options.images
