@@ -17,7 +17,7 @@ from medcls.evaluation.folds import OUT_OF_FOLD
 from medcls.evaluation.predictions import TOOK_PART
 from medcls.evaluation.shift import differences
 from medcls.evaluation.subgroups import MISSING, Subgroups
-from medcls.report.limitations import limitations
+from medcls.report.limitations import Limitation, limitations
 from medcls.report.sources import Sources
 from medcls.statistics.metric_table import METRICS, NAMES, opening
 from medcls.wording import at_start, counted, enumerated, named
@@ -25,16 +25,17 @@ from medcls.wording import at_start, counted, enumerated, named
 NOT_KNOWN = "Not provided"
 """Begins what an item also asks for and no run can know."""
 
-_RATES = tuple(metric.identifier for metric in METRICS if metric.interval == "Wilson" and "mean" in metric.of)
+_RATES = tuple(metric.identifier for metric in METRICS if metric.interval == "Wilson" and "mean" in metric.scopes)
 
 
 @dataclasses.dataclass(frozen=True)
 class Study:
-    """All that answers are made from; parameters as of `limitations.limitations`."""
+    """All that answers are made from; parameters as of `checklists.claim_2024`."""
 
     headline: Assessment
     others: Sequence[Assessment]
     sources: Sources
+    found: Sequence[Limitation] | None = None
 
     @property
     def assessments(self) -> tuple[Assessment, ...]:
@@ -407,7 +408,7 @@ def gaps_between_places(study: Study) -> str | None:
 def _gaps(study: Study, columns: Sequence[Subgroups]) -> str | None:
     said = []
     for one in columns:
-        metric = one.compared_by[0] if one.positive is not None else "balanced_accuracy"
+        metric = one.compared_by[0] if one.split.binary else "balanced_accuracy"
         said.append(one.say_gap(metric, study.headline.gap(one, metric)).replace(metric, NAMES[metric], 1))
     return " ".join(at_start(one) for one in said) or None
 
@@ -505,7 +506,7 @@ def failures(study: Study) -> str | None:
 
 def found_limitations(study: Study) -> str | None:
     """Those that a machine can find."""
-    found = limitations(study.headline, study.others, study.sources)
+    found = study.found if study.found is not None else limitations(study.headline, study.others, study.sources)
     if not found:
         return None
     return f"Found by machine: {'; '.join(one.title for one in found)}. {NOT_KNOWN}: those that only people see."

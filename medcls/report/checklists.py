@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from medcls.evaluation.assessment import Assessment
 from medcls.report import answers
 from medcls.report.answers import Study
+from medcls.report.limitations import Limitation
 from medcls.report.sources import Sources
 
 Answer = Callable[[Study], str | None]
@@ -37,7 +38,12 @@ class Item:
     answer: str | None
 
 
-def claim_2024(headline: Assessment, others: Sequence[Assessment], sources: Sources) -> list[Item]:
+def claim_2024(
+    headline: Assessment,
+    others: Sequence[Assessment],
+    sources: Sources,
+    found: Sequence[Limitation] | None = None,
+) -> list[Item]:
     """Fill in CLAIM 2024, of 44 items.
 
     Tejani et al., "Checklist for Artificial Intelligence in Medical Imaging (CLAIM): 2024 Update", Radiology:
@@ -47,11 +53,18 @@ def claim_2024(headline: Assessment, others: Sequence[Assessment], sources: Sour
     ----------
     headline, others, sources
         As of `limitations.limitations`.
+    found : sequence of Limitation, optional
+        What that found, where it is known already.
     """
-    return _fill("CLAIM 2024", _CLAIM, Study(headline, others, sources))
+    return _fill("CLAIM 2024", _CLAIM, Study(headline, others, sources, found))
 
 
-def tripod_ai(headline: Assessment, others: Sequence[Assessment], sources: Sources) -> list[Item]:
+def tripod_ai(
+    headline: Assessment,
+    others: Sequence[Assessment],
+    sources: Sources,
+    found: Sequence[Limitation] | None = None,
+) -> list[Item]:
     """Fill in TRIPOD+AI, of 27 items, 52 with their parts.
 
     Collins et al., "TRIPOD+AI statement: updated guidance for reporting clinical prediction models that use
@@ -61,8 +74,10 @@ def tripod_ai(headline: Assessment, others: Sequence[Assessment], sources: Sourc
     ----------
     headline, others, sources
         As of `limitations.limitations`.
+    found : sequence of Limitation, optional
+        What that found, where it is known already.
     """
-    return _fill("TRIPOD+AI", _TRIPOD, Study(headline, others, sources))
+    return _fill("TRIPOD+AI", _TRIPOD, Study(headline, others, sources, found))
 
 
 # An item without a function asks for what only people can know.

@@ -289,7 +289,7 @@ def _shift_between(assessment: Assessment, before: Assessment, pairs: int) -> Li
         "from where the classifier is to be used, and test it on others from there."
     )
     title = f"{at_start(here)} is shifted against {there}: {enumerated([one.brief() for one in found], 4)}"
-    return Limitation("shift", title, text, "serious" if any(one.of_calls for one in found) else "mind")
+    return Limitation("shift", title, text, "serious" if any(one.is_of_classifier for one in found) else "mind")
 
 
 def _shift_of_classes(headline: Assessment, sources: Sources) -> Limitation | None:
@@ -455,7 +455,7 @@ def _calibration(headline: Assessment) -> list[Limitation]:
         rule = "probabilities_off"
         title = (
             f"Probabilities are too {direction} on the whole: {whole.predicted:.3f} in the mean, and "
-            f"{whole.came_true} came true"
+            f"{whole.observed} came true"
         )
     elif off and tilted:
         rule = "calibration_slope"
@@ -563,7 +563,7 @@ def _of_column(headline: Assessment, column: Subgroups) -> list[Limitation]:
     gaps = [gap for metric in column.compared_by if (gap := headline.gap(column, metric)) is not None]
     if not gaps:
         listed = "; ".join(f"{group.name} ({column.counts(group)})" for group in column.groups)
-        behind = "independent cases" if column.clustered else "images"
+        behind = "independent cases" if column.is_grouped else "images"
         text = (
             f"The groups are {listed}. A rank asks for {column.least} {behind} behind each figure. Whether the "
             "classifier serves all alike is not shown."
@@ -582,7 +582,9 @@ def _of_column(headline: Assessment, column: Subgroups) -> list[Limitation]:
 def _of_gap(column: Subgroups, gap: Gap) -> Limitation:
     """A difference between the best and the worst group that is wide, and more than chance."""
     best, worst = (
-        Estimate(group.metrics.values[gap.metric], *column.limits(group, gap.metric)) for group in (gap.best, gap.worst)
+        Estimate(group.metrics.values[gap.metric], interval.low, interval.high)
+        for group in (gap.best, gap.worst)
+        for interval in [group.interval(gap.metric)]
     )
     title = (
         f"By {column.column}, {NAMES[gap.metric]} is {best.value:.3f} in {gap.best.name} and {worst.value:.3f} in "

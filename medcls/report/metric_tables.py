@@ -10,6 +10,7 @@ import pandas as pd
 
 from medcls.evaluation.assessment import Assessment
 from medcls.evaluation.folds import MEAN, POOLED
+from medcls.evaluation.predictive_values import predictive_values
 from medcls.evaluation.subgroups import Subgroup, Subgroups
 from medcls.report.pages.names import Names
 from medcls.report.pages.parts import Cell, Row, Sheet, figures_sheet
@@ -24,11 +25,10 @@ from medcls.report.phrases import (
 )
 from medcls.statistics.digits import of_probabilities
 from medcls.statistics.metric_table import BY_IDENTIFIER, MACRO, METRICS, majority_baseline
-from medcls.statistics.predictive_values import predictive_values
 
 PREVALENCES = (0.01, 0.05, 0.1, 0.3, 0.5)
 REFERRED = (0.0, 0.1, 0.2, 0.3, 0.5)
-OF_A_CLASS = tuple(metric.identifier for metric in METRICS if metric.short and "mean" in metric.of)
+OF_A_CLASS = tuple(metric.identifier for metric in METRICS if metric.short and "mean" in metric.scopes)
 
 
 def metrics_sheet(one: Assessment) -> Sheet:
@@ -84,7 +84,7 @@ def at_half_sheet(one: Assessment) -> Sheet | None:
             formatted(metric, one.at_half.values[metric], decimals),
         ]
         for metric in _in_order(one.at_half.values)
-        if BY_IDENTIFIER[metric].judges == "decisions" or BY_IDENTIFIER[metric].function is majority_baseline
+        if BY_IDENTIFIER[metric].measures == "decisions" or BY_IDENTIFIER[metric].function is majority_baseline
     ]
     return figures_sheet(["", f"At {threshold_shown(one)}, the operating point", "At 0.5"], rows)
 
@@ -301,14 +301,10 @@ def gaps(groups: Subgroups, one: Assessment) -> list[str]:
 
 
 def _of_group(group: Subgroup, metric: str, one: Assessment) -> Estimated:
-    low = high = math.nan
-    if group.intervals is not None:
-        rows = group.intervals
-        mine = rows[(rows["metric"] == metric) & rows["class"].isin((one.table.positive or MACRO, ""))]
-        for limits in mine[["low", "high"]].to_numpy(np.float64).tolist():
-            low, high = limits
-    reason = group.metrics.reasons.get(metric, "")
-    return Estimated(metric, group.metrics.values[metric], low, high, digits(group.n), "", group.n, reason)
+    interval, reason = group.interval(metric), group.metrics.reasons.get(metric, "")
+    return Estimated(
+        metric, group.metrics.values[metric], interval.low, interval.high, digits(group.n), "", group.n, reason
+    )
 
 
 def folds_sheet(table: pd.DataFrame, one: Assessment) -> Sheet:

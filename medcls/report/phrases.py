@@ -187,7 +187,7 @@ def missed_target(one: Assessment) -> Notice | None:
         few = counted(point.cases, "independent case") if point.cases else "the few cases"
         text = (
             f"The threshold met it on {fitted_on}, where it was fitted. With {few} of "
-            f"{target.of(isolated(point.positive_class))} there, chance may explain the rest."
+            f"{target.class_name(isolated(point.positive_class))} there, chance may explain the rest."
         )
     else:
         rule, title = "target_not_reached", f"The target was not reached on these images: {asked}"
@@ -201,7 +201,7 @@ def unsure_target(one: Assessment) -> Notice | None:
     target = None if point is None else point.target
     if point is None or target is None or not point.is_unsure:
         return None
-    text = f"{point.promise} It takes {counted(target.cases_it_takes, 'independent case')}."
+    text = f"{point.promise} It takes {counted(target.least_cases, 'independent case')}."
     return Notice("unsure_target", f"The confidence that was asked for cannot be had ({target.text})", text)
 
 

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from medcls.evaluation.assessment import Assessment
 from medcls.evaluation.subgroups import Subgroups
 from medcls.plots.curves import (
+    PlottedScores,
     plot_decision_curve,
     plot_forest,
     plot_precision_recall,
@@ -82,8 +83,7 @@ def _of_ones_own(plot: Plot, one: Assessment) -> _Plan:
 def _figures(one: Assessment, watermark: str | None, seed: int) -> list[_Plan]:
     """Plan each figure, in the order to be read."""
     table, caption, point = one.table, one.table.caption(), one.decision_rules.operating_point
-    scores = (table.labels(), table.probabilities(), table.classes, table.positive, caption, watermark)
-    groups = table.clusters
+    scores = PlottedScores(table.to_split(), caption, watermark, point)
     at = "" if point is None else f" at the operating point, {point.label()}"
     sure = "probability" if table.positive is not None else "confidence"
     plots: list[_Plan] = [
@@ -95,21 +95,21 @@ def _figures(one: Assessment, watermark: str | None, seed: int) -> list[_Plan]:
         )
     ]
     if table.positive is not None:
-        plots.append(_of_scores(one, table.positive, watermark))
+        plots.append(_of_scores(scores))
     plots += [
         (
             "roc",
             "ROC curve",
             "Sensitivity against false alarms at every threshold. A curve in the upper left corner tells the classes "
             "apart; the diagonal is chance.",
-            lambda: plot_roc(*scores, operating_point=point, groups=groups, seed=seed),
+            lambda: plot_roc(scores, seed=seed),
         ),
         (
             "precision_recall",
             "Precision and recall",
             "Of those called positive, how many are (precision), against how many of the positive are found (recall). "
             "The dashed line is what calling at random gives: the prevalence.",
-            lambda: plot_precision_recall(*scores, operating_point=point, groups=groups, seed=seed),
+            lambda: plot_precision_recall(scores, seed=seed),
         ),
         (
             "reliability",
@@ -140,16 +140,18 @@ def _figures(one: Assessment, watermark: str | None, seed: int) -> list[_Plan]:
     return plots + [_of_subgroups(one, groups_of, watermark) for groups_of in one.subgroups]
 
 
-def _of_scores(one: Assessment, positive: str, watermark: str | None) -> _Plan:
-    table, point = one.table, one.decision_rules.operating_point
-    called = "" if point is None else " The dashed line is the threshold: what lies to its right is called positive."
-    scores = (table.labels(), table.probabilities(), table.classes, positive, table.caption(), watermark)
+def _of_scores(scores: PlottedScores) -> _Plan:
+    called = (
+        ""
+        if scores.operating_point is None
+        else " The dashed line is the threshold: what lies to its right is called positive."
+    )
     return (
         "scores",
         "Scores by class",
         "How the predicted probability of the positive class is spread over the images that are positive (above) and "
         f"over those that are not (below), each on a scale of its own. The less the two overlap, the better.{called}",
-        lambda: plot_scores(*scores, operating_point=point),
+        lambda: plot_scores(scores),
     )
 
 

@@ -12,7 +12,7 @@ import pandas as pd
 import yaml
 
 from medcls.cells import escaped, unescaped
-from medcls.data.reading.images import UnreadableImage
+from medcls.data.reading.decoded import UnreadableImage
 from medcls.data.reading.thumbnails import thumbnail
 from medcls.errors import MedclsError
 from medcls.evaluation.assessment import Assessment, assess, read_bands
@@ -22,6 +22,7 @@ from medcls.evaluation.folds import OUT_OF_FOLD
 from medcls.evaluation.label_errors import label_errors
 from medcls.evaluation.predictions import Predictions, aggregate, from_logits
 from medcls.evaluation.recalibration import METHODS
+from medcls.evaluation.sample_size import HALF_WIDTH, check_half_width
 from medcls.evaluation.spread import too_alike
 from medcls.evaluation.subgroups import Bands
 from medcls.evaluation.thresholds import chosen_beforehand, parse_criterion
@@ -40,7 +41,6 @@ from medcls.runs.registry import Readings
 from medcls.runs.run_folder import RunFolder, read_json
 from medcls.statistics.metric_table import MACRO, METRICS
 from medcls.statistics.metrics import classification_metrics, predicted_classes
-from medcls.statistics.sample_size import HALF_WIDTH, check_half_width
 from medcls.wording import counted
 from medcls.workflow import terminal
 from medcls.workflow import training_plots as training_plots
@@ -253,9 +253,12 @@ def made_up(
     return from_logits(rows, numbers, logits, classes, positive, checkpoint)
 
 
-def judge_quickly(tables: Sequence[Predictions], fitted: Fitted, options: ReportSettings) -> Results:
+def judge_quickly(tables: Sequence[Predictions], fitted: Fitted, options: ReportSettings) -> None:
     """Judge as `judge` does, with hardly a resample: for what is refused, not for what is found."""
-    return judge(tables, fitted, dataclasses.replace(options, resamples=2))
+    # Whatever else is asked for can be told of any table.
+    if not options.bands and options.prevalence is None and options.ordered is None and options.aggregate is None:
+        return
+    judge(tables, fitted, dataclasses.replace(options, resamples=2))
 
 
 def not_fitted(table: Predictions, options: ReportSettings) -> Fitted:
@@ -325,7 +328,7 @@ def write_report(
         told = tuple(without_names(one, names) for one in told)
     headline, others = told[-1], told[:-1]
     limits = limitations(headline, others, sources, options.rules)
-    checklists = [*claim_2024(headline, others, sources), *tripod_ai(headline, others, sources)]
+    checklists = [*claim_2024(headline, others, sources, limits), *tripod_ai(headline, others, sources, limits)]
     watermark = " · ".join(sources.watermarks) or None
     with terminal.progress("drawing and writing the report"):
         for one in others:

@@ -6,6 +6,8 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
+from lightning import Trainer
+
 from medcls.data.manifest import KEPT_TOGETHER, SOURCE_LABEL, Manifest, read_rows
 from medcls.errors import MedclsError, typed
 from medcls.inference.load import check_is_of, weights_hash
@@ -48,9 +50,10 @@ def has_ended(run: RunFolder, wanted: int, formerly: int) -> bool:
     return wanted == epochs or (stopped and wanted == formerly)
 
 
-def say_how_it_ended(run: RunFolder, patience: int | None, monitor: str) -> int:
+def say_how_it_ended(run: RunFolder, trainer: Trainer, patience: int | None, monitor: str) -> int:
     """Say where early stopping ended a training; how many epochs it has behind it."""
-    epochs, stopped = epochs_behind(run)
+    # A trainer that had nothing left to do knows of none.
+    epochs, stopped = _of_trainer(trainer) if trainer.current_epoch else epochs_behind(run)
     if stopped:
         log.info(
             "early stopping ended the training after %s: %s without a better %s (early_stopping=%d)",
@@ -58,6 +61,11 @@ def say_how_it_ended(run: RunFolder, patience: int | None, monitor: str) -> int:
             extra={"rule": "stopped_early"},
         )  # fmt: skip
     return epochs
+
+
+def _of_trainer(trainer: Trainer) -> tuple[int, bool]:
+    """The same as `epochs_behind`, of a training that has just ended."""
+    return trainer.current_epoch, any(one.wait_count >= one.patience for one in trainer.early_stopping_callbacks)
 
 
 def say_finished(run: RunFolder) -> None:

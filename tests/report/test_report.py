@@ -37,7 +37,7 @@ from medcls.report.phrases import estimates_of, formatted, isolated, operating_p
 from medcls.report.report import LOOKED_AT, keys, look_at, metric_sections, notices, report
 from medcls.report.sources import Drawn, Sources
 from medcls.runs.registry import Readings
-from medcls.statistics.intervals import MACRO
+from medcls.statistics.metric_table import MACRO
 
 pytestmark = pytest.mark.usefixtures("drawn_figures")
 
