@@ -680,7 +680,9 @@ def test_ham10000_on_kaggle_has_every_folder_twice(tmp_path):
 def test_skin_cancer_finds_the_identical_pairs_under_one_label(real_data):
     pairs = ["ISIC_0024366", "ISIC_0024777", "ISIC_0029861", "ISIC_0029938"]
     root = real_data / "skin_cancer"
-    rows, _ = rows_from_csv(read_table(root / "metadata.csv")[0], root, dataclasses.replace(SKIN, where={"image_id": pairs}))
+    rows, _ = rows_from_csv(
+        read_table(root / "metadata.csv")[0], root, dataclasses.replace(SKIN, where={"image_id": pairs})
+    )
     assert rows["group"].nunique() == 2
     contents = [(root / path).read_bytes() for path in rows["path"]]
     assert len(set(contents)) == 2
