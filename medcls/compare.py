@@ -90,7 +90,7 @@ def compare(cfg: DictConfig, folder: RunFolder) -> None:
         found = compare_models(models, question(cfg, models[0].table.classes))
         # Whoever chooses among classifiers by these images has looked at them once more.
         readings = [
-            read_test(one.table, one.place, "compare", root=finished_runs.root_of(Path(one.place))) for one in models
+            read_test(one.table, one.place, "compare", root=finished_runs.images_of(Path(one.place))) for one in models
         ]
         if (last := readings[-1]) is not None:
             found = dataclasses.replace(found, notes=(*found.notes, last.sentence()))

@@ -71,7 +71,7 @@ def evaluate_run(cfg: DictConfig, folder: RunFolder) -> None:
     from medcls.inference.arithmetic import Arithmetic
     from medcls.inference.load import add_decision_rules
     from medcls.runs.registry import read_test
-    from medcls.workflow import reporting
+    from medcls.workflow import evaluating, result_files, run_sources
 
     settings.read_report_settings(cfg)  # a setting that makes no sense is answered before anything is loaded
     arithmetic = Arithmetic(cfg.precision, cfg.compile)
@@ -84,7 +84,7 @@ def evaluate_run(cfg: DictConfig, folder: RunFolder) -> None:
         split = "external"
         beside = [table for split in ("val", "test") if (table := opened.stored(split)) is not None]
         watermarks, images = manifest.watermarks, manifest.root
-        site = f"{cfg.data.name}: {manifest.root.name}" if options.paths else "another site"
+        site = f"{cfg.data.name}: {manifest.root.name}" if options.page.paths else "another site"
         name = f"{opened.name}, on {site}"
     else:
         settings.check_split(cfg.split, opened)
@@ -94,7 +94,7 @@ def evaluate_run(cfg: DictConfig, folder: RunFolder) -> None:
     rehearse(opened, manifest, split, beside, options, anew=anew, views=cfg.views)
     if not external and split != "val":
         beside = [opened.beside("val")]
-    sources = reporting.sources_of_run(opened.folder, opened.loaded, options, (name, settings.command()), images)
+    sources = run_sources.sources_of_run(opened.folder, opened.loaded, options.page, (name, settings.command()), images)
     sources = dataclasses.replace(sources, watermarks=watermarks, training_duplicates=copies)
     if cfg.views > 1:
         beside = []  # their probabilities are of one view
@@ -110,14 +110,14 @@ def evaluate_run(cfg: DictConfig, folder: RunFolder) -> None:
     if not arithmetic.is_exact:
         say_what_it_changes(opened, manifest, result, fitted, arithmetic, cfg.views)
         sources = dataclasses.replace(sources, watermarks=(*watermarks, f"predicted with {arithmetic} arithmetic"))
-    results = reporting.judge([*beside, result], fitted, options)
+    results = evaluating.evaluate([*beside, result], fitted, options)
     root, cut_by = (None, None) if external else (images, opened.cut_by)
     readings = read_test(result, str(opened.folder.path), "evaluate", root=root, settings=cut_by)
     if (
         folder.path == opened.folder.path and opened.loaded.decision_rules is None
     ):  # it was stopped before it fitted any
         add_decision_rules(opened.folder.best, fitted.to_plain())
-    reporting.deliver(
+    result_files.deliver(
         folder, results, fitted, dataclasses.replace(sources, readings=readings), options, "Best checkpoint"
     )
 

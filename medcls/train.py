@@ -62,8 +62,8 @@ def train(cfg: DictConfig, run: RunFolder) -> float | None:
     from medcls.learning.trainer_settings import check_trainer
     from medcls.models.summary import summarise
     from medcls.statistics.metrics import logged_metrics
-    from medcls.workflow import reporting, resuming, scoring, terminal
-    from medcls.workflow import training_plots as training_plots
+    from medcls.workflow import evaluating, resuming, scoring, terminal, training_plots
+    from medcls.workflow.report_settings import ReportSettings
 
     run.refuse_within(cfg.data.root)
     terminal.start_log(cfg.get("verbose", False))
@@ -80,18 +80,18 @@ def train(cfg: DictConfig, run: RunFolder) -> float | None:
         over = resuming.has_ended(run, cfg.trainer.max_epochs, own.trainer.max_epochs)
         finished = over and resuming.is_scored(run, evaluate_test=cfg.evaluate_test)
         if finished and own.data == cfg.data:
-            resuming.say_finished(run)
+            resuming.log_finished(run)
             return None
 
     # Whatever can be refused is refused here, before the first epoch: settings first, then images.
-    options = reporting.ReportSettings.read(building.plain(cfg))
+    options = ReportSettings.read(building.plain(cfg))
     preprocessing = training.choose_preprocessing(cfg)
     split = data_source.split_settings(cfg)
     check_settings(cfg, split, preprocessing, machine)
     for line in hardware.suggestions(str(cfg.trainer.precision), cfg.data.batch_size):
         log.debug("would suit this machine better: %s", line)
     whole, manifest = training.read_images(cfg, split)
-    reporting.rehearse(manifest.rows, manifest.classes, manifest.positive, options)
+    evaluating.check_evaluation(manifest.rows, manifest.classes, manifest.positive, options)
     cut_by = split | data_source.source_settings(cfg)
     findings = audit_quickly(
         whole, manifest, cut_by, resize=preprocessing.resize, half_width=options.precision_of_sensitivity
@@ -99,8 +99,8 @@ def train(cfg: DictConfig, run: RunFolder) -> float | None:
     data = training.make_loaders(cfg, manifest, preprocessing, machine)
     if cfg.preview:
         run.begin()
-        training_plots.write(training_plots.of_data(data), run.figures)
-        log.info("pictures of the data: %s", run.figures)
+        training_plots.write(training_plots.plot_data(data), run.figures)
+        log.info("plots of the data: %s", run.figures)
         return None
 
     steps = training.say_learning_rates(cfg, data)
@@ -109,7 +109,7 @@ def train(cfg: DictConfig, run: RunFolder) -> float | None:
     classifier, freezing, account = training.make_classifier(cfg, manifest, preprocessing, metrics, name)
     training.settle_batch_norm(cfg, classifier, steps)
     summary = summarise(classifier.network, (preprocessing.channels, *preprocessing.size))
-    figures = training_plots.WritePlots({} if cfg.resume else training_plots.of_data(data), run.figures)
+    figures = training_plots.WritePlots({} if cfg.resume else training_plots.plot_data(data), run.figures)
     trainer = training.make_trainer(cfg, run, data, freezing, machine, [figures])
 
     # From here on the run is real, and its folder begins.
@@ -125,19 +125,19 @@ def train(cfg: DictConfig, run: RunFolder) -> float | None:
     run.write_text("config.yaml", config)
     run.write_json("environment.json", hardware.environment() | {"choices": list(machine.reasons), "run": name})
     if finished:  # its images have moved, and are the same
-        resuming.say_finished(run)
+        resuming.log_finished(run)
         return None
     if not over:
         with ending.saying_what_is_there(lambda _: resuming.what_was_trained(run)), ending.not_swallowed():
             trainer.fit(classifier, datamodule=data, ckpt_path=str(run.last) if cfg.resume else None, weights_only=True)
-    epochs = resuming.say_how_it_ended(run, cfg.early_stopping, cfg.monitor)
+    epochs = resuming.log_end(run, cfg.early_stopping, cfg.monitor)
 
     # The best checkpoint, and nothing else, is scored: the hash of its weights stands beside every number.
     run.written = {"checkpoints": None}
     with ending.saying_what_is_there(lambda error: scoring.what_is_there(run, manifest, cfg.evaluate_test, error)):
         best = load(run.best, partial(building.build_own_network, own=cfg.model.network))
         phases = building.plain(cfg.schedule.phases)
-        training_plots.of_training(run, phases, epochs, best.epoch, cfg.monitor, manifest.watermark)
+        training_plots.plot_training(run, phases, epochs, best.epoch, cfg.monitor, manifest.watermark)
         title = f"{cfg.data.name}, {cfg.model.name}", f"python -m medcls.train {shlex.join(sys.argv[1:])}"
         device = trainer.strategy.root_device
         scoring.score(run, best, data, device, options, cut_by if cfg.evaluate_test else None, title)

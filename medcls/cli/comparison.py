@@ -93,18 +93,18 @@ def read(places: Sequence[Path], split: str, positive: str | None) -> list[Compa
         A table, a configuration or a threshold that cannot be used.
     """
     from medcls.evaluation.model_comparison import ComparedModel, known_from
+    from medcls.runs.records import Configuration
     from medcls.workflow import finished_runs
 
-    configurations = [finished_runs.read_configuration(place) for place in places]
+    configurations = [Configuration.read(place) for place in places]
     own = [
-        finished_runs.own_positive(settings, place, positive)
-        for settings, place in zip(configurations, places, strict=True)
+        finished_runs.positive_of(config, place, positive) for config, place in zip(configurations, places, strict=True)
     ]
-    # What one run looks for, a table beside it looks for too.
+    # A table has the positive class of the runs beside it.
     shared = positive if positive is not None else next((name for name in own if name is not None), None)
     tables = [
-        finished_runs.read_table(place, split, shared if settings is None else looked_for)
-        for place, settings, looked_for in zip(places, configurations, own, strict=True)
+        finished_runs.read_table(place, split, shared if config is None else own_class)
+        for place, config, own_class in zip(places, configurations, own, strict=True)
     ]
     known = next((table for place, table in zip(places, tables, strict=True) if place.is_dir()), None)
     if known is not None:

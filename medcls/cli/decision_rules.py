@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from medcls.data.manifest import Manifest
     from medcls.evaluation.predictions import Predictions
     from medcls.inference.arithmetic import Arithmetic
-    from medcls.workflow.reporting import Fitted, ReportSettings
+    from medcls.workflow.evaluating import Fitted
+    from medcls.workflow.report_settings import ReportSettings
 
 log = logging.getLogger(__name__)
 
@@ -33,21 +34,21 @@ def fitted_for(
     The mean over several views has probabilities of its own, and gets a fit of its own on images that selected
     nothing; where none were cut off, none.
     """
-    from medcls.workflow import reporting
+    from medcls.workflow import evaluating
 
     stored = opened.loaded.decision_rules
     if views > 1:
         if "calibration" in opened.splits:
-            return reporting.fit(opened.predict("calibration", views), options)
+            return evaluating.fit(opened.predict("calibration", views), options)
         log.warning(
             "views=%d: the mean over views needs a fit of its own on images that selected nothing, and this run has "
             "cut none off (data.calibration_fraction=0.2): probabilities stay as they are, and the threshold is 0.5",
             views,
         )
-        return reporting.not_fitted(result, options)
+        return evaluating.not_fitted(result, options)
     if stored is not None and not anew:
-        return reporting.Fitted.from_plain(stored)
-    return reporting.fit(opened.beside(opened.fitted_on), options)
+        return evaluating.Fitted.from_plain(stored)
+    return evaluating.fit(opened.beside(opened.fitted_on), options)
 
 
 def rehearse(
@@ -68,26 +69,26 @@ def rehearse(
         A column, class or prevalence that these images do not have; patients whose images disagree.
     """
     from medcls.data.manifest import read_rows
-    from medcls.workflow import reporting
+    from medcls.workflow import evaluating
 
     loaded = opened.loaded
     described = (loaded.classes, loaded.positive, loaded.checkpoint)
-    result = reporting.made_up(manifest.rows, split, *described)
+    result = evaluating.random_predictions(manifest.rows, split, *described)
     if views > 1 and "calibration" not in opened.splits:
-        fitted = reporting.not_fitted(result, options)
+        fitted = evaluating.not_fitted(result, options)
     elif loaded.decision_rules is not None and views == 1 and not anew:
-        fitted = reporting.Fitted.from_plain(loaded.decision_rules)
+        fitted = evaluating.Fitted.from_plain(loaded.decision_rules)
     else:
-        own = reporting.made_up(read_rows(opened.folder.manifest), opened.fitted_on, *described)
-        fitted = reporting.fit_quietly(own, options)
-    reporting.judge_quickly([*([] if views > 1 else beside), result], fitted, options)
+        own = evaluating.random_predictions(read_rows(opened.folder.manifest), opened.fitted_on, *described)
+        fitted = evaluating.fit_quietly(own, options)
+    evaluating.evaluate_quickly([*([] if views > 1 else beside), result], fitted, options)
 
 
 def say_what_it_changes(
     opened: OpenedRun, manifest: Manifest, result: Predictions, fitted: Fitted, arithmetic: Arithmetic, views: int
 ) -> None:
     """Predict some of the images exactly too, and print what is otherwise."""
-    from medcls.workflow import reporting
+    from medcls.workflow import printed_results
 
     rows = manifest.rows
     these = rows[rows["split"] == result.split]
@@ -96,7 +97,7 @@ def say_what_it_changes(
     sample = rows.assign(split=rows["split"].where(rows.index.isin(chosen), ""))
     exact = opened.predict_images(manifest.with_rows(sample), result.split, views)
     same = result.rows[result.rows["path"].isin(exact.rows["path"])]
-    reporting.show_effect(exact, dataclasses.replace(result, rows=same), fitted.images, str(arithmetic))
+    printed_results.show_effect(exact, dataclasses.replace(result, rows=same), fitted.images, str(arithmetic))
 
 
 def fitted_for_table(
@@ -109,14 +110,14 @@ def fitted_for_table(
     MedclsError
         Something was asked to be fitted, and there is nothing to fit it on.
     """
-    from medcls.workflow import reporting
+    from medcls.workflow import evaluating
 
     check_has_threshold(table.classes, table.positive, anew)
     if val is not None:
         check_are_other_images(val, table)
-        return reporting.fit(val, options)
+        return evaluating.fit(val, options)
     # A threshold chosen beforehand needs no rows to be fitted on, nor does the mean over a patient's images.
-    beforehand = {"operating_point"} if options.operating_point.startswith("fixed") else set()
+    beforehand = {"operating_point"} if options.fitting.operating_point.startswith("fixed") else set()
     to_fit = [name for name in anew if name not in beforehand | {"aggregate"}]
     if to_fit:
         raise MedclsError(
@@ -128,7 +129,7 @@ def fitted_for_table(
     as_stored = not set(anew) - {"aggregate"}
     if as_stored and (stored := read_json(decision_rules)) is not None:
         try:
-            fitted = reporting.Fitted.from_plain(stored)
+            fitted = evaluating.Fitted.from_plain(stored)
         except (KeyError, TypeError, AttributeError) as error:
             raise MedclsError(
                 f"{decision_rules} is not what a run fitted ({error!r}): bring it back, or move the table elsewhere.",
@@ -138,14 +139,14 @@ def fitted_for_table(
             log.info("judged by what its run fitted with the same checkpoint: %s", decision_rules)
             if not anew:
                 return fitted
-            joined = reporting.not_fitted(fitted.images.calibrate(table), options)
+            joined = evaluating.not_fitted(fitted.images.calibrate(table), options)
             return dataclasses.replace(joined, images=fitted.images)
     if as_stored:
         log.warning(
             "nothing was fitted: probabilities are taken as they are, and the threshold is 0.5. With val=FILE.csv, the "
             "same tool's predictions of images that are not the result, both are fitted"
         )
-    return reporting.not_fitted(table, options)
+    return evaluating.not_fitted(table, options)
 
 
 def check_are_other_images(val: Predictions, table: Predictions) -> None:

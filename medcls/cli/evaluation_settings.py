@@ -16,7 +16,7 @@ from medcls.cli.shipped import configurations
 from medcls.errors import MedclsError
 
 if TYPE_CHECKING:
-    from medcls.workflow.reporting import ReportSettings
+    from medcls.workflow.report_settings import ReportSettings
 
 # What a run's checkpoint already has: given here, it is fitted anew.
 STORED = ("calibrate", "operating_point", "coverage", "aggregate")
@@ -123,7 +123,7 @@ def read_report_settings(cfg: DictConfig, own: DictConfig | None = None) -> tupl
 
     What is not given is as the run has it (`own`, its configuration); without a run, as a training would.
     """
-    from medcls.workflow.reporting import ReportSettings
+    from medcls.workflow.report_settings import ReportSettings
 
     if isinstance(cfg.views, bool) or not isinstance(cfg.views, int) or cfg.views < 1:
         raise MedclsError(f"views is {cfg.views!r}: give a whole number, 1 for each image alone.", kind="bad_value")

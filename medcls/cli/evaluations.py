@@ -25,8 +25,8 @@ def evaluate_table(cfg: DictConfig, folder: RunFolder) -> None:
     from medcls.evaluation.predictions import read_csv
     from medcls.report.sources import Sources
     from medcls.runs.registry import read_test
-    from medcls.workflow import reporting
-    from medcls.workflow.finished_runs import check_against_manifest, root_of
+    from medcls.workflow import evaluating, result_files
+    from medcls.workflow.finished_runs import check_against_manifest, images_of
 
     options, anew = settings.read_report_settings(cfg)
     positive = None if cfg.positive_class is None else str(cfg.positive_class)
@@ -36,19 +36,19 @@ def evaluate_table(cfg: DictConfig, folder: RunFolder) -> None:
     if path.parent.name == "predictions" and path.stem == table.split:  # a run folder's own
         check_against_manifest(table, path, path.parent.parent)
     fitted = fitted_for_table(path, table, val, options, anew)
-    results = reporting.judge([table] if val is None else [val, table], fitted, options)
-    readings = read_test(table, str(path), "evaluate", root=root_of(path.parent.parent))
+    results = evaluating.evaluate([table] if val is None else [val, table], fitted, options)
+    readings = read_test(table, str(path), "evaluate", root=images_of(path.parent.parent))
     watermarks = sorted(set(table.rows["stamp"]) - {""}) if "stamp" in table.rows else []
     sources = Sources(
-        name=f"Predictions in {path.name}" if options.paths else "Predictions",
+        name=f"Predictions in {path.name}" if options.page.paths else "Predictions",
         made=datetime.now().astimezone(),
         command=settings.command(),
-        purpose=options.purpose,
+        purpose=options.page.purpose,
         watermarks=tuple(watermarks),
         readings=readings,
     )
     folder.begin("evaluate.log")
-    reporting.deliver(folder, results, fitted, sources, options, f"Predictions in {path.name}")
+    result_files.deliver(folder, results, fitted, sources, options, f"Predictions in {path.name}")
 
 
 def evaluate_folds(cfg: DictConfig, folder: RunFolder) -> None:
@@ -57,7 +57,7 @@ def evaluate_folds(cfg: DictConfig, folder: RunFolder) -> None:
     from medcls.evaluation.ensembles import ENSEMBLE, mean_of
     from medcls.evaluation.folds import over_folds, pooled
     from medcls.runs.registry import read_test
-    from medcls.workflow import reporting
+    from medcls.workflow import evaluating, result_files, run_sources
 
     options, anew = settings.read_report_settings(cfg)
     if anew or cfg.views > 1 or settings.names_other_images():
@@ -78,17 +78,17 @@ def evaluate_folds(cfg: DictConfig, folder: RunFolder) -> None:
     # Every network has learned or selected by the others' held-out images: only what was cut off before the folds can
     # fit the ensemble.
     if fold_split == "held_out" and "calibration" in members[0].splits:
-        judged_by = reporting.fit(ensemble("calibration"), options)
+        judged_by = evaluating.fit(ensemble("calibration"), options)
     else:
-        judged_by = reporting.not_fitted(result, options)
-    results = reporting.judge([result], judged_by, options)
+        judged_by = evaluating.not_fitted(result, options)
+    results = evaluating.evaluate([result], judged_by, options)
     first = members[0]
     of = ", ".join(str(member.folder.path) for member in members)
     readings = read_test(result, of, "evaluate", root=first.images, settings=first.cut_by)
     named = (f"{first.name}: {len(members)} folds", settings.command())
-    sources = reporting.sources_of_run(first.folder, first.loaded, options, named, first.images)
+    sources = run_sources.sources_of_run(first.folder, first.loaded, options.page, named, first.images)
     each = {int(member.config.data.fold): member.folder for member in members}
-    sources = dataclasses.replace(sources, readings=readings, audit=reporting.audit_of_folds(each))
+    sources = dataclasses.replace(sources, readings=readings, audit=run_sources.audit_of_folds(each))
     folder.begin("evaluate.log")
     networks = "Mean of the folds' networks" if fold_split == "held_out" else "Held-out images of all folds"
-    reporting.deliver(folder, results, judged_by, sources, options, networks, folds)
+    result_files.deliver(folder, results, judged_by, sources, options, networks, folds)

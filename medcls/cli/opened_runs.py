@@ -17,7 +17,9 @@ from medcls.cli.data_source import source_settings, split_settings
 from medcls.cli.entry_point import jobs_at_once
 from medcls.cli.stored_configuration import check_trust, read_own
 from medcls.errors import MedclsError
-from medcls.runs.run_folder import RunFolder, read_json
+from medcls.runs import records
+from medcls.runs.records import Configuration, Environment
+from medcls.runs.run_folder import RunFolder
 from medcls.workflow.finished_runs import differences, runs_in
 
 if TYPE_CHECKING:
@@ -201,8 +203,8 @@ def open_run(path: str, cfg: DictConfig) -> OpenedRun:
         )
     rows = read_rows(folder.manifest)
     loaded = load(folder.best, partial(build_network, trust=cfg.trust))
-    environment = read_json(folder.path / "environment.json")
-    of_run = str(environment.get("run", "")) if isinstance(environment, dict) else ""
+    environment = records.read(folder.path / "environment.json", Environment)
+    of_run = "" if environment is None else environment.run
     check_is_of(folder.best, (loaded.manifest, loaded.run), fingerprint(rows), of_run)
     images = config.data.root if cfg.images is None else cfg.images
     return OpenedRun(
@@ -270,11 +272,9 @@ def check_differ_in_fold_alone(members: Sequence[OpenedRun]) -> None:
     MedclsError
         Names what each has of its own.
     """
-    settings = [plain(member.config) for member in members]
-    for one in settings:
-        one["data"].pop("fold")
-    if any(told := differences(settings)):
-        listed = "\n".join(f"  {member.folder.path}: {words}" for member, words in zip(members, told, strict=True))
+    configurations = [Configuration(plain(member.config)).without_fold() for member in members]
+    if any(found := differences(configurations)):
+        listed = "\n".join(f"  {member.folder.path}: {words}" for member, words in zip(members, found, strict=True))
         raise MedclsError(
             f"Runs of one cross-validation differ in data.fold alone; these differ in more:\n{listed}",
             kind="not_a_cross_validation",
