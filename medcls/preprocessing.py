@@ -60,7 +60,7 @@ class Decoding:
 
 @dataclasses.dataclass(frozen=True)
 class Preprocessing:
-    """From stored pixels to network input: resize, scale to `range`, then `(x - mean) / std`.
+    """From stored pixels to network input: resize, scale to `range`, then `(x - mean) / std`, or `standardise`.
 
     Parameters
     ----------
@@ -78,6 +78,9 @@ class Preprocessing:
         `nearest`, `bilinear`, `bicubic` or `lanczos`, Pillow's filters.
     bits, window, frame
         See `Decoding`.
+    standardise : bool
+        Each image is brought to mean 0 and deviation 1 by itself, over all its pixels and channels. That replaces
+        `mean` and `std`, which become 0 and 1.
 
     Raises
     ------
@@ -94,6 +97,7 @@ class Preprocessing:
     bits: int = 8
     window: Literal["full"] | tuple[float, float] | None = None
     frame: int = 0
+    standardise: bool = False
 
     def __post_init__(self) -> None:
         size = (self.size, self.size) if isinstance(self.size, int) else tuple(self.size)
@@ -127,6 +131,13 @@ class Preprocessing:
                 kind="bad_value",
             )
         object.__setattr__(self, "window", self.decoding.window)
+        if not isinstance(self.standardise, bool):
+            raise MedclsError(
+                f"preprocessing.standardise is {self.standardise!r}: choose true or false.", kind="bad_value"
+            )
+        if self.standardise:
+            object.__setattr__(self, "mean", (0.0,) * self.channels)
+            object.__setattr__(self, "std", (1.0,) * self.channels)
 
     @property
     def decoding(self) -> Decoding:

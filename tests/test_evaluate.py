@@ -326,8 +326,8 @@ def test_images_that_the_run_learned_from_are_counted_at_another_site(finished, 
         ([], "nothing_to_evaluate", ("run=RUN", "runs=", "predictions=")),
         (["run=RUN", "predictions=x.csv"], "nothing_to_evaluate", ("run=RUN", "predictions=")),
         (["run=/no/such/run"], "not_a_run", ("/no/such/run", "config.yaml")),
-        (["run=RUN", "split=train"], "unknown_split", ("split=train", "test, val")),
-        (["run=RUN", "split=nonsense"], "unknown_split", ("split=nonsense", "test, val")),
+        (["run=RUN", "split=nonsense"], "unknown_split", ("split=nonsense", "test, val, train")),
+        (["run=RUN", "split=held_out"], "unknown_split", ("split=held_out", "test, val, train")),
         (["run=RUN", "views=0"], "bad_value", ("views", "0")),
         (["run=RUN", "precision=fp16"], "bad_value", ("precision", "'fp16'", "exact", "bf16")),
         (["run=RUN", "compile=maybe"], "bad_value", ("compile", "'maybe'")),
@@ -400,6 +400,26 @@ def test_val_does_not_take_the_place_of_the_report_on_test(finished):
     assert (finished / "report.html").read_bytes() == before
     (made,) = Path("evaluations").iterdir()
     assert list(metrics(made))[-1] == "val"
+
+
+@pytest.mark.parametrize("scored", ["test", "val"])
+def test_p37_train_is_told_beside_val_and_as_no_test(finished, tmp_path, scored):
+    """Not augmented, at the run's own threshold, in a folder of its own whatever the run holds."""
+    run = shutil.copytree(finished, tmp_path / "run")
+    if scored == "val":  # as a run of a sweep leaves it
+        (run / "predictions" / "test.csv").unlink()
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    run_main(evaluate.main, f"run={run}", "split=train", "resamples=100")
+    assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
+    (made,) = Path("evaluations").iterdir()
+    told = metrics(made)
+    assert list(told)[-2:] == ["val", "train"] and "test" not in told
+    trained = pd.read_csv(finished / "manifest.csv").query("split == 'train'")["path"].tolist()
+    assert pd.read_csv(made / "predictions" / "train.csv")["path"].tolist() == trained
+    assert told["val"]["values"] == metrics(finished)["val"]["values"]
+    assert (made / "policies.json").read_bytes() == (finished / "policies.json").read_bytes()
+    assert {"roc_train.svg", "roc_val.svg"} <= {path.name for path in (made / "figures").iterdir()}
+    assert TOOK_PART["train"] in (made / "report.md").read_text(encoding="utf-8")
 
 
 def test_images_that_have_changed_are_not_this_runs(finished, tmp_path, picture):

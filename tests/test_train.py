@@ -11,14 +11,16 @@ import pandas as pd
 import pytest
 import torch
 from entry_points import FAST, run_main
+from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from PIL import Image
 from refusals import logged, noted, refused, refused_command, rules
 
-from medcls import train
+from medcls import evaluate, train
 from medcls.cli import training
+from medcls.data.reading.images import read, resize
 from medcls.evaluation.predictions import FITTED_TWICE, TOOK_PART, read_csv
-from medcls.inference.load import weights_hash
+from medcls.inference.load import load, weights_hash
 from medcls.learning.classifier import Classifier
 from medcls.models.weights import read_state
 from medcls.statistics.metrics import classification_metrics
@@ -216,6 +218,66 @@ def test_one_logit_gives_two_columns(folder, tmp_path):
 
 
 @pytest.mark.slow
+def test_images_standardised_by_themselves_are_so_in_training_and_ever_after(folder, tmp_path):
+    run = tmp_path / "run"
+    root = folder({"a": 20, "b": 20})
+    run_main(
+        train.main, *FAST, f"data.root={root}", "positive_class=b", "trainer.max_epochs=1", f"hydra.run.dir={run}",
+        "model.network.in_chans=1", "model.preprocessing.standardise=true", "model.head={pooling: max, dropout: 0.4}",
+    )  # fmt: skip
+    loaded = load(run / "checkpoints" / "best.ckpt", lambda described: instantiate(dict(described)))
+    assert loaded.preprocessing.standardise
+    table = pd.read_csv(run / "predictions" / "test.csv")
+    for row in table.to_dict("records"):
+        grey = resize(read(root / row["path"], loaded.preprocessing.decoding).pixels, (32, 32), "squash", "bilinear")
+        pixels = torch.from_numpy(grey[..., 0] / 255.0)
+        pixels = ((pixels - pixels.mean()) / pixels.std(correction=0)).float()
+        with torch.no_grad():
+            logits = loaded.network(pixels[None, None])[0]
+        assert logits.tolist() == pytest.approx([row["logit_a"], row["logit_b"]], abs=1e-4)
+    before = (run / "predictions" / "test.csv").read_bytes()
+    run_main(evaluate.main, f"run={run}", "resamples=100")
+    assert (run / "predictions" / "test.csv").read_bytes() == before
+
+
+def test_p25_a_published_protocol_without_its_weights_runs_where_its_name_is_typed_and_is_reported(folder, tmp_path):
+    """The skin-cancer tutorial: everything but a single logit frozen, RMSprop, the best by validation loss, 0.23."""
+    run = tmp_path / "run"
+    run_main(
+        train.main, *FAST, f"data.root={folder({'a': 20, 'b': 20})}", "positive_class=b", "trainer.max_epochs=2",
+        f"hydra.run.dir={run}", "schedule=head_only", "freeze_random_weights=true", "loss=binary_cross_entropy",
+        "optimizer=rmsprop", "optimizer.momentum=0", "optimizer.weight_decay=0", "monitor=val/loss",
+        "monitor_mode=min", "operating_point=fixed=0.23", "calibrate=none",
+    )  # fmt: skip
+    weights = json.loads((run / "weights.json").read_text(encoding="utf-8"))
+    frozen = weights["frozen_at_random"]
+    assert set(frozen) < set(weights["random"]) and not any(name.startswith("classifier.") for name in frozen)
+    states = [read_state(run / "checkpoints" / f"{name}.ckpt")[0] for name in ("best", "last")]
+    assert all(torch.equal(states[0][name], states[1][name]) for name in frozen)
+    report = (run / "report.md").read_text(encoding="utf-8")
+    assert f"{len(frozen)} of {weights['tensors']} tensors" in report
+    assert json.loads((run / "policies.json").read_text(encoding="utf-8"))["operating_point"]["threshold"] == 0.23
+
+
+def test_p02_pooled_splits_are_named_wherever_results_are(folder, tmp_path):
+    """The MRI tutorial: Training and Testing pooled, a tenth for test, a tenth of the rest for val."""
+    run = tmp_path / "run"
+    root = folder({f"{part}/{name}": count for part, count in (("Training", 30), ("Testing", 10)) for name in "abc"})
+    run_main(
+        train.main, *FAST, f"data.root={root}", "data.pool_splits=true", "data.test_fraction=0.1",
+        "data.val_fraction=0.1", "monitor=val/accuracy", "scheduler=plateau", "scheduler.patience=1",
+        "model.head={pooling: avg, dropout: 0.5}", "trainer.max_epochs=1", f"hydra.run.dir={run}",
+    )  # fmt: skip
+    manifest = pd.read_csv(run / "manifest.csv")
+    assert manifest["split"].value_counts().to_dict() == {"train": 97, "test": 12, "val": 11}
+    assert set(manifest.loc[manifest["split"] == "test", "path"].str.split("/").str[0]) == {"Training", "Testing"}
+    watermark = "POOLED: the test split that came with the data was cut anew"
+    assert json.loads((run / "metrics.json").read_text(encoding="utf-8"))["stamps"] == [watermark]
+    assert torch.load(run / "checkpoints" / "best.ckpt", weights_only=True)["medcls"]["stamps"] == [watermark]
+    for page in ("report.md", "report.html"):
+        assert watermark in (run / page).read_text(encoding="utf-8")
+
+
 def test_exact_statistics_are_of_images_as_the_network_sees_them(folder, tmp_path, monkeypatch):
     # Normalised twice on their way, the images would be all but constant, and the statistics worthless.
     root = folder({"a": 24, "b": 24})

@@ -72,10 +72,11 @@ def _check_switches(cfg: Any) -> None:  # noqa: ANN401
         )
     if cfg.exact_batch_norm not in (None, True, False):
         raise MedclsError(f"exact_batch_norm is {cfg.exact_batch_norm!r}: give true, false or null.", kind="bad_value")
-    compiled = cfg.get("compile", False)  # a run from before there was this setting goes on without
-    if not isinstance(compiled, bool):
-        raise MedclsError(f"compile is {compiled!r}: give true or false.", kind="bad_value")
-    if compiled:
+    # A run from before there were these settings goes on without.
+    for name in ("compile", "freeze_random_weights"):
+        if not isinstance(switch := cfg.get(name, False), bool):
+            raise MedclsError(f"{name} is {switch!r}: give true or false.", kind="bad_value")
+    if cfg.get("compile", False):
         check_compiler()
     if cfg.optimizer.get("fused") and cfg.trainer.gradient_clip_val and "mixed" in str(cfg.trainer.precision):
         raise MedclsError(

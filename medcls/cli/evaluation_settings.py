@@ -106,14 +106,14 @@ def check_has_threshold(classes: Sequence[str], positive: str | None, anew: Sequ
 
 
 def check_split(split: str, opened: OpenedRun) -> None:
-    """Refuse a split that the run does not have, or that its network was fitted to.
+    """Refuse a split that the run does not have.
 
     Raises
     ------
     MedclsError
         Lists those that can be evaluated.
     """
-    there = [name for name in ("test", "held_out", "val", "calibration") if name in opened.splits]
+    there = [name for name in ("test", "held_out", "val", "calibration", "train") if name in opened.splits]
     if split not in there:
         raise MedclsError(f"split={split}: this run has {', '.join(there)} to evaluate.", kind="unknown_split")
 

@@ -90,7 +90,7 @@ class OpenedRun:
 
     def holds_result_of_another_split(self, split: str) -> bool:
         """Whether the run folder's report is of another split, and not to be lost to this one."""
-        results = {"test", "held_out"} - {split}
+        results = ({"test", "held_out", "val"} if split == "train" else {"test", "held_out"}) - {split}
         return any((self.folder.predictions / f"{name}.csv").is_file() for name in results)
 
     def predict(self, split: str, views: int = 1) -> Predictions:

@@ -102,7 +102,7 @@ def choose_preprocessing(cfg: DictConfig) -> Preprocessing:
     averaged = channels == 1 and (preprocessing.channels == 3 or cfg.model.preprocessing.get("in_chans") == 1)
     if channels == 1 and preprocessing.channels == 3:
         preprocessing = preprocessing.grey()
-    if averaged:
+    if averaged and not preprocessing.standardise:
         log.info(
             "one grey channel: mean %g and deviation %g, the averages over the three colours",
             preprocessing.mean[0],
@@ -176,7 +176,7 @@ def make_classifier(
     """
     from medcls.learning.classifier import Classifier
     from medcls.learning.freezing import FreezeSchedule
-    from medcls.models.weights import load_weights, refuse_frozen_unloaded
+    from medcls.models.weights import check_frozen, load_weights
     from medcls.models.zoo import head_name, replace_head, start_small
     from medcls.statistics.metric_table import BETTER
 
@@ -207,7 +207,8 @@ def make_classifier(
     if not cfg.resume:
         log.warning("weights: %s", account)
         reached = range(freezing.phase_at(cfg.trainer.max_epochs - 1) + 1)
-        refuse_frozen_unloaded(account, set().union(*(freezing.frozen(network, phase) for phase in reached)))
+        frozen = sorted(set().union(*(freezing.frozen(network, phase) for phase in reached)))
+        account = check_frozen(account, frozen, allow_random=cfg.freeze_random_weights)
     classifier = Classifier(
         network,
         classes,

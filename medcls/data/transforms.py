@@ -328,7 +328,7 @@ def _about_grey(radians: torch.Tensor) -> torch.Tensor:
 
 
 def normalise(images: torch.Tensor, preprocessing: Preprocessing) -> torch.Tensor:
-    """From pixels to what the network expects.
+    """From pixels to what the network expects: the last step before it, in training and ever after.
 
     Parameters
     ----------
@@ -340,10 +340,13 @@ def normalise(images: torch.Tensor, preprocessing: Preprocessing) -> torch.Tenso
     -------
     Tensor
         float32 `(B, C, H, W)`: scaled to the preprocessing's range, then `(x - mean) / std` with
-        its fixed constants: an image's result does not depend on its batch.
+        its fixed constants, or with the mean and deviation of the image itself. An image's result does not depend on
+        its batch.
     """
-    low, high = preprocessing.range
     white = 1 if images.is_floating_point() else 255
+    if preprocessing.standardise:
+        return _standardised(images.float().div(white))
+    low, high = preprocessing.range
     mean, std = (torch.tensor(values).view(1, -1, 1, 1) for values in (preprocessing.mean, preprocessing.std))
     scale, offset = (high - low) / white / std, (low - mean) / std
     # Added in place: a batch is too large for the processor's cache, and each pass over it counts. A GPU is not waited
@@ -352,9 +355,28 @@ def normalise(images: torch.Tensor, preprocessing: Preprocessing) -> torch.Tenso
     return images.float().mul(scale).add_(offset)
 
 
+def _standardised(images: torch.Tensor) -> torch.Tensor:
+    """Each image of mean 0 and deviation 1, over all its pixels and channels; one without contrast is all 0.
+
+    As `tf.image.per_image_standardization`, which holds the deviation above that of a single pixel of one step of 255.
+    """
+    mean = images.mean(dim=(1, 2, 3), keepdim=True)
+    deviation = images.std(dim=(1, 2, 3), keepdim=True, correction=0)
+    return images.sub_(mean).div_(deviation.clamp_(min=1 / 255 / images[0].numel() ** 0.5))
+
+
 def pixels_back(images: torch.Tensor, preprocessing: Preprocessing) -> torch.Tensor:
-    """The inverse of `normalise`: uint8 `(B, C, H, W)`, to look at what the network was given."""
+    """The inverse of `normalise`: uint8 `(B, C, H, W)`, to look at what the network was given.
+
+    Of images that were standardised nothing tells how bright they were: the darkest value of each becomes black, the
+    brightest white.
+    """
+    low: float | torch.Tensor
+    high: float | torch.Tensor
     low, high = preprocessing.range
+    if preprocessing.standardise:
+        low, high = images.amin(dim=(1, 2, 3), keepdim=True), images.amax(dim=(1, 2, 3), keepdim=True)
+        high = torch.where(high > low, high, low + 1)
     mean = torch.tensor(preprocessing.mean, device=images.device).view(1, -1, 1, 1)
     std = torch.tensor(preprocessing.std, device=images.device).view(1, -1, 1, 1)
     return ((images * std + mean - low) * (255 / (high - low))).round().clamp(0, 255).to(torch.uint8)

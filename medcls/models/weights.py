@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from medcls.archives import damage
 from medcls.errors import MedclsError
 from medcls.models.mobilenetv3 import GreyConv2d, MobileNetV3
+from medcls.models.packaged import PACKAGED, from_efficientnet_pytorch
 from medcls.models.unwrapping import AVERAGED, no_weights, state_dict_in, without_prefixes
 from medcls.models.zoo import PublishedWeights, last_layer, published
 from medcls.preprocessing import Preprocessing
@@ -60,6 +61,12 @@ class Account:
         Tensors of the source that were not wanted, by reason: `last layer`, `head`, `auxiliary head`.
     notes
         What else a person should know, in sentences.
+    origin
+        The package, or the repository of timm's hub, that published weights came from; None of any other source.
+    licence
+        Of published weights, as their publisher states it; None where it states none.
+    frozen_at_random
+        Tensors that were never loaded and are frozen all the same, because it was asked for.
     """
 
     source: str | None
@@ -70,6 +77,9 @@ class Account:
     reinitialised: Mapping[str, tuple[str, ...]]
     left_out: Mapping[str, tuple[str, ...]]
     notes: tuple[str, ...] = ()
+    origin: str | None = None
+    licence: str | None = None
+    frozen_at_random: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         """For example `310/312 tensors loaded, last layer re-initialised (2)`."""
@@ -85,7 +95,8 @@ class Account:
             for reason, names in self.left_out.items()
             if reason not in self.reinitialised
         ]
-        return ", ".join(parts)
+        published = " ".join(filter(None, (self.origin, self.licence and f"({self.licence})")))
+        return ", ".join(parts) + (f"; from {published}" if published else "")
 
     def to_plain(self) -> dict[str, Any]:
         """For weights.json: counts, names, the source and the hash of its file."""
@@ -93,6 +104,8 @@ class Account:
             "summary": str(self),
             "source": self.source,
             "file": self.file,
+            "origin": self.origin,
+            "licence": self.licence,
             "sha256": self.sha256,
             "tensors": len(self.names),
             "loaded": len(self.loaded),
@@ -100,6 +113,7 @@ class Account:
             "reinitialised": {reason: list(names) for reason, names in self.reinitialised.items()},
             "left_out": {reason: list(names) for reason, names in self.left_out.items()},
             "left_over": [],
+            "frozen_at_random": list(self.frozen_at_random),
             "notes": list(self.notes),
         }
 
@@ -119,7 +133,8 @@ def load_weights(
     network
         As a builder of `medcls.models` made it, with `medcls.models.zoo.replace_head` applied if it was asked for.
     source
-        None: stay random. `default`: the weights that torchvision or timm publish for this network. Else a path:
+        None: stay random. `default`: the weights that come as a package for this network
+        (`medcls.models.packaged.PACKAGED`), else those that torchvision or timm publish for it. Else a path:
         a state dict (`.pth`, `.pt`, `.safetensors`), a checkpoint of a run, or a run folder, whose
         `checkpoints/best.ckpt` is then read.
     head
@@ -139,14 +154,16 @@ def load_weights(
     ------
     MedclsError
         No such file; a file with more than tensors in it (`weights_only`); weights of another network; nothing
-        published, no network, or a wrong hash.
+        published, no package, no network, or a wrong hash.
     """
     own = network.state_dict()
     if source is None:
         return Account(None, None, None, tuple(own), (), {}, {})
+    origin: str | None = None
+    licence: str | None = None
+    description: Mapping[str, Any] = {}
     if str(source) == "default":
-        path, state = _default(network)
-        description: Mapping[str, Any] = {}
+        path, state, origin, licence = _default(network)
     else:
         path = find_weights(source)
         state, description = read_state(path)
@@ -190,14 +207,23 @@ def load_weights(
     own.update(state)
     network.load_state_dict(own)
     account = Account(
-        str(source), str(path), _sha256(path), tuple(own), tuple(wanted), reinitialised, left_out, tuple(notes)
+        str(source),
+        str(path),
+        _sha256(path),
+        tuple(own),
+        tuple(wanted),
+        reinitialised,
+        left_out,
+        tuple(notes),
+        origin,
+        licence,
     )
     for note in notes:
         log.warning("Weights of %s: %s.", path.name, note)
     return account
 
 
-def refuse_frozen_unloaded(account: Account, frozen: Iterable[str]) -> None:
+def check_frozen(account: Account, frozen: Iterable[str], *, allow_random: bool = False) -> Account:
     """Stop where a tensor that a phase freezes was never loaded: it would stay random for that long.
 
     Parameters
@@ -206,21 +232,37 @@ def refuse_frozen_unloaded(account: Account, frozen: Iterable[str]) -> None:
         Of the weights loaded.
     frozen
         Dotted names of the tensors frozen in the first phase, or in any.
+    allow_random
+        Freeze them all the same, and keep in the account that this was done.
+
+    Returns
+    -------
+    Account
+        The same, or with `frozen_at_random`.
 
     Raises
     ------
     MedclsError
-        Naming some of them, and the two settings that mend it.
+        Naming some of them, and the settings that mend it.
     """
     loaded = set(account.loaded)
     unloaded = [name for name in frozen if name not in loaded]
-    if unloaded:
+    if unloaded and not allow_random:
         raise MedclsError(
             f"{len(unloaded)} frozen tensors were never loaded and would stay random: {_some(unloaded)}. "
             f"Weights: {account}. Give weights that have them (model.weights=default, =/path/to/file or "
-            "=/path/to/run), or do not freeze them (schedule=none).",
+            "=/path/to/run), or do not freeze them (schedule=none). To repeat a published protocol without its "
+            "weights, freeze_random_weights=true; the report then says so.",
             kind="frozen_at_random",
         )
+    if unloaded:
+        log.warning(
+            "freeze_random_weights: %d of %d tensors are frozen as they were drawn at random (%s): what they compute "
+            "was learned from nothing.",
+            len(unloaded), len(account.names), _some(unloaded),
+            extra={"rule": "frozen_at_random"},
+        )  # fmt: skip
+    return dataclasses.replace(account, frozen_at_random=tuple(unloaded))
 
 
 def from_torchvision(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -298,8 +340,8 @@ def download(url: str, sha256: str, target: Path) -> Path:
     return target
 
 
-def _default(network: nn.Module) -> tuple[Path, dict[str, Tensor]]:
-    """Fetch and read the weights that this network's library publishes for it."""
+def _default(network: nn.Module) -> tuple[Path, dict[str, Tensor], str | None, str | None]:
+    """Read the weights published for this network, fetched where no package brings them; whence, and the licence."""
     published_as: Any = getattr(network, "published_as", None)
     if published_as is None:
         raise MedclsError(
@@ -308,15 +350,22 @@ def _default(network: nn.Module) -> tuple[Path, dict[str, Tensor]]:
             kind="nothing_published",
         )
     library, name = published_as
+    if library == "timm" and name in PACKAGED:
+        packaged = PACKAGED[name]
+        path = packaged.find()
+        packaged.check(_sha256(path))
+        return path, read_state(path)[0], packaged.origin, packaged.licence
     weights = published(library, name)
     if library == "timm":
         return _timm_default(name, weights, getattr(network, "built_for_size", None))
     path = Path(torch.hub.get_dir(), "checkpoints", weights.url.rsplit("/", 1)[-1])
     state, _ = read_state(download(weights.url, weights.sha256, path))
-    return path, state
+    return path, state, None, None
 
 
-def _timm_default(name: str, weights: PublishedWeights, size: tuple[int, ...] | None) -> tuple[Path, dict[str, Tensor]]:
+def _timm_default(
+    name: str, weights: PublishedWeights, size: tuple[int, ...] | None
+) -> tuple[Path, dict[str, Tensor], str | None, str | None]:
     """Fetch by timm's hub, into its cache; timm then puts its older files into today's names, and to another size."""
     import huggingface_hub
     import timm
@@ -345,7 +394,7 @@ def _timm_default(name: str, weights: PublishedWeights, size: tuple[int, ...] | 
     if size is not None:
         log.info("weights: timm resamples the position embeddings to %d x %d pixels", *size)
     network = timm.create_model(name, pretrained=True, pretrained_cfg_overlay={"file": str(path)}, **sized)
-    return path, dict(network.state_dict())
+    return path, dict(network.state_dict()), cfg.hf_hub_id, cfg.license
 
 
 def _not_fetched(name: str, url: str, error: Exception) -> MedclsError:
@@ -442,6 +491,8 @@ def _renamed(
     """Put the source in the network's names; its auxiliary classifiers are taken out, and returned by name."""
     if isinstance(network, MobileNetV3) and any(name.startswith("features.") for name in state):
         state = from_torchvision(state)
+    if any(name.startswith("_blocks.") for name in state) and any(name.startswith("blocks.") for name in own):
+        state = from_efficientnet_pytorch(state, own)
     for pattern, replacement in _OLD_NAMES:
         state = {
             new if name not in own and (new := pattern.sub(replacement, name)) in own else name: tensor
@@ -472,6 +523,13 @@ def _scaling(preprocessing: Preprocessing) -> tuple[Tensor, Tensor]:
 
 
 def _warn_of_other_scaling(expected: Preprocessing | None, given: Preprocessing | None, notes: list[str]) -> None:
+    if expected is not None and given is not None and expected.standardise != given.standardise:
+        ways = {True: "each image standardised by itself", False: "fixed mean and deviation for all images"}
+        notes.append(
+            f"they were trained with {ways[expected.standardise]}, but model.preprocessing.standardise="
+            f"{str(given.standardise).lower()}: {ways[given.standardise]}"
+        )
+        return
     if expected is None or given is None or expected.channels != given.channels:
         return
     pairs = zip(_scaling(expected), _scaling(given), strict=True)
@@ -492,13 +550,16 @@ def _fold_into_grey(
 ) -> dict[str, Tensor]:
     """Turn a first convolution over three channels into one over a single grey channel that gives the same.
 
-    A pixel p becomes a p + b; so channel c's input is (a[c] / a) x + b[c] - b a[c] / a of the grey input x.
+    A pixel p becomes a p + b; so channel c's input is (a[c] / a) x + b[c] - b a[c] / a of the grey input x. A plain
+    convolution has no place for the constant: it takes weights of which none is left, where mean and deviation are the
+    same for all colours.
     """
     for name, module in network.named_modules():
-        if not isinstance(module, GreyConv2d) or f"{name}.weight" not in state:
+        first = isinstance(module, nn.Conv2d) and module.in_channels == 1 and module.groups == 1
+        if not first or f"{name}.weight" not in state:
             continue
         weight = state[f"{name}.weight"].double()
-        if weight.shape[1] == 1:
+        if weight.shape[1] == 1 and isinstance(module, GreyConv2d):
             state.setdefault(f"{name}.offset", torch.zeros_like(module.offset))
         elif weight.shape[1] == 3:
             if colour is None or colour.channels != 3 or grey is None or grey.channels != 1:
@@ -511,8 +572,13 @@ def _fold_into_grey(
             (colour_factor, colour_constant), (factor, constant) = _scaling(colour), _scaling(grey)
             ratio = (colour_factor / factor).view(1, 3, 1, 1)
             rest = colour_constant.view(1, 3, 1, 1) - constant * ratio
+            if colour.standardise or grey.standardise:  # no constants to fold in: what is standardised is as it is
+                ratio, rest = torch.ones_like(ratio), torch.zeros_like(rest)
+            if isinstance(module, GreyConv2d):
+                state[f"{name}.offset"] = (weight * rest).sum(1, keepdim=True).to(module.offset.dtype)
+            elif rest.abs().max() > 1e-6:
+                continue
             state[f"{name}.weight"] = (weight * ratio).sum(1, keepdim=True).to(module.weight.dtype)
-            state[f"{name}.offset"] = (weight * rest).sum(1, keepdim=True).to(module.offset.dtype)
             notes.append(f"{name} is folded from three colour channels to one grey channel")
     return state
 

@@ -117,7 +117,9 @@ def size_to_build_for(name: str | None, size: Sequence[int]) -> list[int] | None
     return list(size) if bound else None
 
 
-def torchvision_preprocessing(name: str | None, in_chans: int = 3, resize: str = "squash") -> Preprocessing:
+def torchvision_preprocessing(
+    name: str | None, in_chans: int = 3, resize: str = "squash", standardise: bool = False
+) -> Preprocessing:
     """Say what torchvision's published weights for `name` expect: size, scaling, interpolation.
 
     Parameters
@@ -129,20 +131,28 @@ def torchvision_preprocessing(name: str | None, in_chans: int = 3, resize: str =
     resize
         The published one cuts a square out of the middle (`crop`), which may cut a lesion away, so another is the
         default.
+    standardise
+        Bring each image to mean 0 and deviation 1 by itself, rather than as the published weights expect.
     """
     _known(name, torchvision.models.list_models(module=torchvision.models), "torchvision", "efficientnet_b0")
     transforms = torchvision.models.get_model_weights(name).DEFAULT.transforms()
     mean, std = transforms.mean, transforms.std
     if name in _RENORMALISED_INSIDE:
         mean, std = (0.5,) * 3, (0.5,) * 3
-    return _preprocessing(transforms.crop_size[0], mean, std, transforms.interpolation.value, in_chans, resize)
+    size, interpolation = transforms.crop_size[0], transforms.interpolation.value
+    colour = Preprocessing(size, mean, std, resize=resize, interpolation=interpolation, standardise=standardise)
+    return colour.grey() if in_chans == 1 else colour
 
 
-def timm_preprocessing(name: str | None, in_chans: int = 3, resize: str = "squash") -> Preprocessing:
+def timm_preprocessing(
+    name: str | None, in_chans: int = 3, resize: str = "squash", standardise: bool = False
+) -> Preprocessing:
     """Say what timm's published weights for `name` expect; parameters as in `torchvision_preprocessing`."""
     cfg = _timm(name).get_pretrained_cfg(name)
     interpolation = cfg.interpolation if cfg.interpolation in ("bilinear", "bicubic", "lanczos") else "bicubic"
-    return _preprocessing(tuple(cfg.input_size[1:]), cfg.mean, cfg.std, interpolation, in_chans, resize)
+    size = tuple(cfg.input_size[1:])
+    colour = Preprocessing(size, cfg.mean, cfg.std, resize=resize, interpolation=interpolation, standardise=standardise)
+    return colour.grey() if in_chans == 1 else colour
 
 
 def published(library: str, name: str) -> PublishedWeights:
@@ -352,19 +362,6 @@ def _finished(network: nn.Module, published_as: tuple[str, str], in_chans: int, 
                 module.momentum = bn_momentum
     network.published_as = published_as  # type: ignore[assignment]
     return network
-
-
-def _preprocessing(
-    size: int | tuple[int, ...],
-    mean: Iterable[float],
-    std: Iterable[float],
-    interpolation: str,
-    in_chans: int,
-    resize: str,
-) -> Preprocessing:
-    height, width = (size, size) if isinstance(size, int) else size
-    colour = Preprocessing((height, width), tuple(mean), tuple(std), resize=resize, interpolation=interpolation)
-    return colour.grey() if in_chans == 1 else colour
 
 
 def _timm_classifier(network: nn.Module) -> str:

@@ -117,10 +117,15 @@ def preprocessing(study: Study) -> str | None:
     channels = "greyscale" if len(used["mean"]) == 1 else "RGB"
     window = used["window"] if isinstance(used["window"], str | None) else "{:g} to {:g}".format(*used["window"])
     bits = f"{used['bits']} bits" + (f", window {window}" if window else "")
+    normalised = (
+        f"scaled to {_listed(used['range'])}; normalised with mean {_listed(used['mean'])} and standard deviation "
+        f"{_listed(used['std'])}, the same for every image"
+    )
+    if used.get("standardise"):  # not in runs of earlier versions
+        normalised = "normalised with the mean and the standard deviation of each image"
     return (
         f"Decoded as {channels} with {bits}; resized to {height} x {width} pixels "
-        f"({used['resize']}, {used['interpolation']}); scaled to {_listed(used['range'])}; normalised with mean "
-        f"{_listed(used['mean'])} and standard deviation {_listed(used['std'])}. The same for every image."
+        f"({used['resize']}, {used['interpolation']}); {normalised}."
     )
 
 
@@ -239,14 +244,17 @@ def initialisation(study: Study) -> str | None:
     weights = study.sources.weights
     if weights is None:
         return None
+    frozen = f" {len(weights.frozen_at_random):,} of these were frozen." if weights.frozen_at_random else ""
     if weights.source is None:
         seed = study.setting("seed")
-        return f"At random: all {weights.tensors:,} tensors{'' if seed is None else f' (seed {seed})'}."
+        return f"At random: all {weights.tensors:,} tensors{'' if seed is None else f' (seed {seed})'}.{frozen}"
     origin = "the weights published for this network" if weights.source == "default" else "a file of weights"
+    details = [weights.origin, f"licence {weights.licence}" if weights.licence else None]
+    origin += f" ({', '.join(filter(None, details))})" if any(details) else ""
     checked = f", SHA-256 {weights.sha256}" if weights.sha256 else ""
     random = ", ".join(f"{reason} ({len(names)})" for reason, names in weights.reinitialised.items())
     rest = f" At random: {random}." if random else ""
-    return f"{weights.loaded:,} of {weights.tensors:,} tensors from {origin}{checked}.{rest}"
+    return f"{weights.loaded:,} of {weights.tensors:,} tensors from {origin}{checked}.{rest}{frozen}"
 
 
 def training(study: Study) -> str | None:

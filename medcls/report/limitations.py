@@ -103,6 +103,7 @@ def limitations(
         *_no_test(headline),
         *_unknown_origin(sources),
         *_watermarks(sources),
+        *_frozen_at_random(sources),
         *_overfitting(sources),
         *_audit(sources),
         *_shift(headline, others, sources),
@@ -192,6 +193,19 @@ def _unknown_origin(sources: Sources) -> list[Limitation]:
 def _watermarks(sources: Sources) -> list[Limitation]:
     text = "This watermark is on every page and plot made from these images. Keep it when you show them."
     return [Limitation("watermark", watermark, text, "serious") for watermark in sources.watermarks]
+
+
+def _frozen_at_random(sources: Sources) -> list[Limitation]:
+    """Layers were frozen with random weights."""
+    weights = sources.weights
+    if weights is None or not weights.frozen_at_random:
+        return []
+    title = f"{len(weights.frozen_at_random):,} of {weights.tensors:,} tensors were frozen with random weights"
+    text = (
+        "No weights were loaded into them, and they were not trained in some or all epochs "
+        "(freeze_random_weights=true). Load weights, or do not freeze them."
+    )
+    return [Limitation("frozen_at_random", title, text, "serious")]
 
 
 def _training_duplicates(headline: Assessment, sources: Sources) -> list[Limitation]:

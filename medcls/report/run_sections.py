@@ -83,6 +83,8 @@ def training(sources: Sources, paths: bool) -> list[tuple[str, str | None]]:
     initial = None
     if weights is not None:
         initial = weights.summary if paths else f"{weights.loaded} of {weights.tensors} tensors were loaded"
+        if not paths and weights.licence:
+            initial += f" (licence {weights.licence})"
     rows = [
         ("Network", None if network is None else "; ".join(" ".join(line.split()) for line in network)),
         ("Initial weights", initial),

@@ -4,7 +4,7 @@ Each is read by `read`; a record whose file is missing is None.
 """
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -131,6 +131,10 @@ class InitialWeights:
         Number of tensors, and of those loaded.
     reinitialised : mapping of str to list of str
         Names of tensors by reason.
+    origin, licence : str or None
+        Of published weights; None in runs of earlier versions.
+    frozen_at_random : sequence of str
+        Tensors that were frozen with random weights.
     """
 
     source: str | None
@@ -140,6 +144,9 @@ class InitialWeights:
     summary: str
     tensors: int
     loaded: int
+    origin: str | None = None
+    licence: str | None = None
+    frozen_at_random: Sequence[str] = ()
 
 
 @dataclasses.dataclass(frozen=True)

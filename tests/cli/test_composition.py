@@ -258,7 +258,7 @@ def test_help_names_the_command_and_lists_our_groups_and_no_others(monkeypatch, 
     ("argument", "names"),
     [
         ("logger=null", ("logger=csv",)),
-        ("model=null", ("model=efficientnet_b0, model=inception_resnet_v2, ",)),
+        ("model=null", ("model=efficientnet_b0, model=efficientnet_lite0, ",)),
         ("data=null", ("data=folder",)),
         ("~logger", ("logger=csv",)),
         ("~data", ("data=folder",)),

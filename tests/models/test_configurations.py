@@ -28,8 +28,8 @@ def model(file: Path, **network):
 
 def test_the_files_are_those_the_documentation_names():
     assert [file.stem for file in FILES] == [
-        "efficientnet_b0", "inception_resnet_v2", "inception_v3", "mobilenetv2",
-        "mobilenetv3", "mobilenetv3_small", "timm", "torchvision",
+        "efficientnet_b0", "efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2", "inception_resnet_v2",
+        "inception_v3", "mobilenetv2", "mobilenetv3", "mobilenetv3_small", "timm", "torchvision",
     ]  # fmt: skip
 
 
@@ -79,6 +79,19 @@ def test_a_grey_mean_of_ones_own_is_kept(caplog):
     of_data = {"image_size": None, "resize": None, "bits": None, "window": None, "frame": None}
     given = choose_preprocessing(OmegaConf.create({"model": cfg, "data": of_data}))
     assert (given.mean, given.std) == ((0.3,), (0.1,))
+    assert rules(caplog) == []
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_each_can_have_images_standardised_by_themselves(file, caplog):
+    """The chest X-ray tutorial's input: one grey channel of 300 pixels, standardised within the model."""
+    caplog.set_level(logging.INFO, "medcls")
+    cfg = model(file, in_chans=1)
+    assert cfg.preprocessing.standardise is False
+    cfg.preprocessing.standardise = True
+    of_data = {"image_size": 300, "resize": None, "bits": None, "window": None, "frame": None}
+    given = choose_preprocessing(OmegaConf.create({"model": cfg, "data": of_data}))
+    assert given.standardise and (given.size, given.mean, given.std) == ((300, 300), (0.0,), (1.0,))
     assert rules(caplog) == []
 
 

@@ -26,6 +26,7 @@ ZOO = {
     "mobilenetv3_small": 64,
     "mobilenetv2": 64,
     "efficientnet_b0": 64,
+    "efficientnet_lite0": 64,
     "inception_v3": 80,
     "inception_resnet_v2": 80,
     "torchvision model.name=resnet18": 64,

@@ -1,5 +1,6 @@
 """Weights: every tensor accounted for, files that are refused, and the real download code against a local server."""
 
+import dataclasses
 import hashlib
 import http.server
 import logging
@@ -9,13 +10,13 @@ import pytest
 import safetensors.torch
 import torch
 import torchvision
-from refusals import noted, refused
+from refusals import logged, noted, refused, rules
 from torch import nn
 
 from medcls.learning.freezing import names_matching
 from medcls.models import weights
 from medcls.models.mobilenetv3 import mobilenetv3_large, mobilenetv3_small
-from medcls.models.weights import download, load_weights, read_state, refuse_frozen_unloaded
+from medcls.models.weights import check_frozen, download, load_weights, read_state
 from medcls.models.zoo import (
     PublishedWeights,
     head_name,
@@ -215,11 +216,23 @@ def test_p25_frozen_and_never_loaded_stops_the_run(large_file):
     network = mobilenetv3_large(2)
     blocks = [name for name, _ in network.named_parameters() if name.startswith("blocks.")]
     with refused("frozen_at_random", f"{len(blocks)} ", blocks[0], "model.weights=default", "schedule=none"):
-        refuse_frozen_unloaded(load_weights(network, None), blocks)
+        check_frozen(load_weights(network, None), blocks)
     account = load_weights(network, large_file)
-    refuse_frozen_unloaded(account, blocks)
+    check_frozen(account, blocks)
     with refused("frozen_at_random", "1 ", "classifier.3.bias"):
-        refuse_frozen_unloaded(account, [*blocks, "classifier.3.bias"])
+        check_frozen(account, [*blocks, "classifier.3.bias"])
+
+
+def test_frozen_at_random_where_it_was_asked_for_is_kept_and_said(large_file, caplog):
+    network = mobilenetv3_large(2)
+    blocks = [name for name, _ in network.named_parameters() if name.startswith("blocks.")]
+    account = check_frozen(load_weights(network, None), blocks, allow_random=True)
+    assert account.frozen_at_random == tuple(blocks)
+    assert account.to_plain()["frozen_at_random"] == blocks
+    assert noted(logged(caplog, "frozen_at_random"), str(len(blocks)), "freeze_random_weights")
+    caplog.clear()
+    loaded = check_frozen(load_weights(network, large_file), blocks, allow_random=True)
+    assert loaded.frozen_at_random == () and not rules(caplog)
 
 
 @pytest.mark.slow
@@ -230,7 +243,7 @@ def test_p25_a_network_with_constants_that_no_file_holds_may_be_frozen(tmp_path)
     account = load_weights(network, tmp_path / "swin.pth")
     frozen = names_matching(network, "backbone", head_name(network))
     assert len(frozen) == len(account.names) - 2
-    refuse_frozen_unloaded(account, frozen)
+    check_frozen(account, frozen)
 
 
 class Mischief:
@@ -353,6 +366,27 @@ def test_p24_other_scaling_than_the_weights_expect_is_said_aloud(large_file, cap
 def test_p24_the_same_scaling_written_otherwise_is_no_mistake(large_file):
     other_range = Preprocessing(224, [2 * m - 1 for m in IMAGENET.mean], [2 * s for s in IMAGENET.std], range=(-1, 1))
     assert load_weights(mobilenetv3_large(2), large_file, preprocessing=other_range).notes == ()
+
+
+def test_p24_weights_of_fixed_scaling_for_images_standardised_by_themselves_are_noted(tmp_path, large_file):
+    own = dataclasses.replace(IMAGENET, standardise=True)
+    account = load_weights(mobilenetv3_large(2), large_file, preprocessing=own)
+    assert len(account.notes) == 1 and noted(account.notes, "model.preprocessing.standardise=true")
+    trained = run_folder(tmp_path, mobilenetv3_small(2, width=0.35), preprocessing=own)
+    network = mobilenetv3_small(2, width=0.35)
+    assert load_weights(network, trained, preprocessing=own).notes == ()
+    assert noted(load_weights(network, trained, preprocessing=IMAGENET).notes, "model.preprocessing.standardise=false")
+
+
+def test_grey_images_that_are_standardised_stand_in_for_each_colour(large_file, pictures):
+    """There are no constants to fold in, so the weights are summed."""
+    grey, colour = mobilenetv3_large(1000, 1).eval(), mobilenetv3_large(1000).eval()
+    account = load_weights(grey, large_file, preprocessing=dataclasses.replace(GREY, standardise=True))
+    load_weights(colour, large_file)
+    assert len(account.notes) == 2 and not grey.stem.conv.offset.any()
+    images = pictures(2, 0, 1)
+    with torch.no_grad():
+        torch.testing.assert_close(grey(images), colour(images.expand(-1, 3, -1, -1)), atol=1e-4, rtol=1e-4)
 
 
 def normalised(pixels, preprocessing):

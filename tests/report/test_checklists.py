@@ -302,6 +302,14 @@ def test_an_ensemble_and_figures_out_of_fold_are_no_single_network():
 
 
 @pytest.mark.wording
+def test_images_that_are_standardised_by_themselves_are_not_said_to_be_treated_alike():
+    fixed = sources().preprocessing
+    asked = [answers(claim_2024, of=sources(preprocessing=fixed | more))["9"] for more in ({}, {"standardise": True})]
+    assert "the same for every image" in asked[0] and "of each image" not in asked[0]
+    assert "of each image" in asked[1] and "the same for every image" not in asked[1]
+
+
+@pytest.mark.wording
 def test_weights_of_every_origin():
     weights = InitialWeights(None, None, None, {}, "nothing loaded", tensors=312, loaded=0)
     assert answers(claim_2024, of=sources(weights=weights))["24"] == "At random: all 312 tensors (seed 0)."
@@ -309,6 +317,10 @@ def test_weights_of_every_origin():
     published = dataclasses.replace(weights, source="default", loaded=310, sha256="abc")
     told = answers(claim_2024, of=sources(weights=published))["24"]
     assert "310 of 312 tensors" in told and "SHA-256 abc" in told and "At random" not in told
+    kept = answers(claim_2024, of=sources(weights=dataclasses.replace(published, frozen_at_random=("a", "b"))))["24"]
+    assert "2 of these were frozen" in kept
+    packaged = dataclasses.replace(published, origin="a-package 0.1.0", licence="Apache-2.0")
+    assert "(a-package 0.1.0, licence Apache-2.0)" in answers(claim_2024, of=sources(weights=packaged))["24"]
 
 
 def test_how_often_test_was_read_stands_beside_it():

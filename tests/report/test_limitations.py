@@ -27,6 +27,7 @@ from medcls.report.limitations import Limitation, limitations
 from medcls.report.phrases import operating_point, plain_words
 from medcls.report.report import notices
 from medcls.report.sources import Sources
+from medcls.runs.records import InitialWeights
 from medcls.runs.registry import Readings
 
 ALWAYS = "one_training"
@@ -102,6 +103,14 @@ def test_what_is_missing_from_a_record_is_named():
 
 def test_stamps_are_told():
     assert the_one(found(of=sources(watermarks=("POOLED: the test split",))), "watermark", "POOLED").level == "serious"
+
+
+def test_p25_what_was_frozen_at_random_is_told():
+    none = InitialWeights(None, None, None, {}, "nothing loaded", tensors=312, loaded=0)
+    weights = dataclasses.replace(none, frozen_at_random=("blocks.0.weight", "blocks.0.bias"))
+    said = the_one(found(of=sources(weights=weights)), "frozen_at_random", "2 of 312")
+    assert said.level == "serious" and "freeze_random_weights=true" in said.text
+    assert rules(found(of=sources(weights=none))) == [ALWAYS]
 
 
 def test_images_of_training_in_an_external_set():
