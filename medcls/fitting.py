@@ -153,19 +153,31 @@ def named_functions(names: object, setting: str) -> tuple[Callable[..., Any], ..
     MedclsError
         No list of names, or one that names no function.
     """
+    found = named_objects(names, setting)
+    for name, function in found.items():
+        if not callable(function):
+            raise MedclsError(f"{setting} names {name}, which is no function.", kind="unknown_target")
+    return tuple(found.values())
+
+
+def named_objects(names: object, setting: str) -> dict[str, Any]:
+    """Objects by their dotted names, as a setting lists them.
+
+    Raises
+    ------
+    MedclsError
+        No list of names, or one that cannot be imported.
+    """
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise MedclsError(
             f"{setting} is {names!r}: list dotted names, as {setting}=[mine.module.name].", kind="bad_value"
         )
-    found = []
+    found = {}
     for name in names:
         try:
-            function = pkgutil.resolve_name(name)
+            found[name] = pkgutil.resolve_name(name)
         except (ImportError, AttributeError, ValueError) as error:
             raise MedclsError(
                 f"{setting} names {name}, which cannot be imported: {error}.", kind="unknown_target"
             ) from error
-        if not callable(function):
-            raise MedclsError(f"{setting} names {name}, which is no function.", kind="unknown_target")
-        found.append(function)
-    return tuple(found)
+    return found

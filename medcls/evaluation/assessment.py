@@ -16,6 +16,7 @@ from medcls.evaluation.referral import SetCounts, count_sets, rejection_curve
 from medcls.evaluation.subgroups import Bands, Gap, Subgroups, at_edges, corrected, every, quantiles, subgroups
 from medcls.statistics.calibration_curve import CalibrationCurve
 from medcls.statistics.intervals import intervals
+from medcls.statistics.metric_table import BY_IDENTIFIER, Metric
 from medcls.statistics.metrics import Metrics, classification_metrics
 from medcls.statistics.predictive_values import PredictiveValues, predictive_values
 from medcls.statistics.sample_size import HALF_WIDTH, CasesNeeded, cases_needed
@@ -103,6 +104,8 @@ class Assessment:
         Where a prevalence was stated.
     cases_needed : CasesNeeded or None
         For the precision of the sensitivity that was asked for.
+    further_metrics : tuple of Metric
+        Metrics in `intervals` that are defined outside medcls, see `further_metrics.add_metrics`.
     """
 
     table: Predictions
@@ -124,6 +127,12 @@ class Assessment:
     gaps: tuple[Gap, ...]
     deployment: Deployment | None
     cases_needed: CasesNeeded | None
+    further_metrics: tuple[Metric, ...] = ()
+
+    def metric(self, identifier: str) -> Metric:
+        """Return the definition of a metric of this assessment."""
+        further = {metric.identifier: metric for metric in self.further_metrics}
+        return further[identifier] if identifier in further else BY_IDENTIFIER[identifier]
 
     def gap(self, column: Subgroups, metric: str) -> Gap | None:
         """Give the gap of a column by a metric; None where there is none."""

@@ -60,7 +60,7 @@ def examples(
     def example(row: int) -> Example:
         path, k = str(paths.iloc[row]), int(of_class[row])
         truth, prediction = isolated(table.classes[labels[row]]), isolated(table.classes[predicted[row]])
-        probability = formatted("", float(probabilities[row, k]), decimals)
+        probability = formatted(None, float(probabilities[row, k]), decimals)
         picture = Thumbnail() if sources.picture is None or not images else sources.picture(path)
         caption = f"{truth}, predicted {prediction}: probability of {isolated(table.classes[k])} {probability}"
         return Example(names.of(path), picture, caption)

@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Container, Hashable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -37,7 +37,7 @@ def metrics_sheet(one: Assessment) -> Sheet:
     """Every metric with its interval, the method of the interval, and an explanation."""
     found = estimates_of(one)
     rows = []
-    for metric in _in_order(found):
+    for metric in _in_order(found, one):
         estimate, explained = found[metric], meaning(metric, one)
         name, method = Cell(explained.title, note=explained.text), Cell(estimate.method or "–", note=estimate.note)
         rows.append((name, Cell(estimate.estimate), Cell(estimate.interval or "–"), Cell(f"{estimate.n:,}"), method))
@@ -85,7 +85,7 @@ def at_half_sheet(one: Assessment) -> Sheet | None:
             formatted(metric, one.metrics.values[metric], decimals),
             formatted(metric, one.at_half.values[metric], decimals),
         ]
-        for metric in _in_order(one.at_half.values)
+        for metric in _in_order(one.at_half.values, one)
         if BY_IDENTIFIER[metric].judges == "decisions" or BY_IDENTIFIER[metric].function is majority_baseline
     ]
     return numeric_sheet(["", f"At {threshold_shown(one)}, the operating point", "At 0.5"], rows)
@@ -97,7 +97,7 @@ def patients_sheet(images: Assessment, patients: Assessment) -> Sheet:
     rows: list[Row] = [[Cell("Number"), f"{len(images.table):,}", f"{len(patients.table):,}"]]
     rows += [
         [meaning(metric, images).title, _with_interval(by_image[metric]), _with_interval(by_patient[metric])]
-        for metric in _in_order(by_patient)
+        for metric in _in_order(by_patient, patients)
     ]
     return numeric_sheet(["", "By image", "By patient or exam"], rows)
 
@@ -106,7 +106,7 @@ def splits_metrics_sheet(splits: Sequence[Assessment]) -> Sheet:
     """The same metrics of several splits."""
     found = [estimates_of(one) for one in splits]
     rows: list[Row] = [[Cell("Images"), *(f"{len(one.table):,}" for one in splits)]]
-    for metric in _in_order(found[0]):
+    for metric in _in_order(found[0], splits[0]):
         rows.append([meaning(metric, splits[0]).title, *(_with_interval(of[metric]) for of in found)])
     return numeric_sheet(["", *(at_start(split_name(one.table.split)) for one in splits)], rows)
 
@@ -129,7 +129,9 @@ def predictive_values_sheet(one: Assessment) -> Sheet | None:
     for prevalence, note in sorted(prevalences.items()):
         there = predictive_values(prevalence, one.intervals, one.table.positive)
         cells = [
-            _with_interval(MetricEstimate(name, of.estimate, of.low, of.high, decimals, of.method, of.n, of.note))
+            _with_interval(
+                MetricEstimate(BY_IDENTIFIER[name], of.estimate, of.low, of.high, decimals, of.method, of.n, of.note)
+            )
             for name, of in (("precision", there.precision), ("npv", there.npv))
         ]
         rows.append([Cell(f"{100 * prevalence:.3g} in 100", note=note), *cells])
@@ -197,7 +199,7 @@ _CALIBRATION = {
 
 
 def _calibrated(row: Mapping[Hashable, Any]) -> Cell:
-    estimate = MetricEstimate("", row["estimate"], row["low"], row["high"], 3, row["method"], row["n"], row["note"])
+    estimate = MetricEstimate(None, row["estimate"], row["low"], row["high"], 3, row["method"], row["n"], row["note"])
     shown = _with_interval(estimate)
     method = row["method"] if row["metric"] == "calibration_test" and row["method"] != "none" else ""
     notes = dict.fromkeys(part for part in (shown.note, estimate.note, method) if part)
@@ -229,7 +231,7 @@ def decisions_sheet(decisions: pd.DataFrame, at_point: pd.Series | None) -> Shee
         [
             Cell(f"{100 * row['threshold']:.3g}%", note=note),
             _benefit(row, "model", "low", "high"),
-            formatted("", row["treat_all"], 3),
+            formatted(None, row["treat_all"], 3),
             _benefit(row, "over_all", "over_all_low", "over_all_high"),
         ]
         for row, note in sorted(lines, key=lambda line: line[0]["threshold"])
@@ -240,7 +242,7 @@ def decisions_sheet(decisions: pd.DataFrame, at_point: pd.Series | None) -> Shee
 
 def _benefit(row: Mapping[Hashable, Any], *names: str) -> Cell:
     value, low, high = (row[name] for name in names)
-    return _with_interval(MetricEstimate("", value, low, high, 3, "", row["n"], ""))
+    return _with_interval(MetricEstimate(None, value, low, high, 3, "", row["n"], ""))
 
 
 _BENEFIT_AT = (0.05, 0.1, 0.2, 0.3, 0.5)
@@ -305,7 +307,9 @@ def _of_group(group: Subgroup, metric: str, one: Assessment) -> MetricEstimate:
         for limits in mine[["low", "high"]].to_numpy(np.float64).tolist():
             low, high = limits
     reason = group.metrics.reasons.get(metric, "")
-    return MetricEstimate(metric, group.metrics.values[metric], low, high, digits(group.n), "", group.n, reason)
+    return MetricEstimate(
+        BY_IDENTIFIER[metric], group.metrics.values[metric], low, high, digits(group.n), "", group.n, reason
+    )
 
 
 def folds_sheet(table: pd.DataFrame, one: Assessment) -> Sheet:
@@ -321,7 +325,7 @@ def folds_sheet(table: pd.DataFrame, one: Assessment) -> Sheet:
         mean, pooled = by[MEAN, metric], by[POOLED, metric]
         sd = "" if math.isnan(mean["sd"]) else f"sd {formatted(metric, mean['sd'], decimals)}"
         together = MetricEstimate(
-            metric, pooled["estimate"], pooled["low"], pooled["high"], decimals, "", pooled["n"], ""
+            BY_IDENTIFIER[metric], pooled["estimate"], pooled["low"], pooled["high"], decimals, "", pooled["n"], ""
         )
         rows.append(
             [
@@ -341,6 +345,7 @@ def _with_interval(estimate: MetricEstimate) -> Cell:
     return Cell(estimate.estimate, note=estimate.interval.replace(" ", "\N{NO-BREAK SPACE}"))
 
 
-def _in_order(metrics: Iterable[str]) -> list[str]:
-    """Identifiers in the order of the metric table."""
-    return [name for name in BY_IDENTIFIER if name in metrics]
+def _in_order(metrics: Container[str], one: Assessment) -> list[str]:
+    """Identifiers in the order of the metric table, further metrics last."""
+    known = [*BY_IDENTIFIER, *(metric.identifier for metric in one.further_metrics)]
+    return [identifier for identifier in known if identifier in metrics]

@@ -10,7 +10,7 @@ from medcls.evaluation.assessment import Assessment
 from medcls.evaluation.estimates import split_name
 from medcls.evaluation.thresholds import NOT_FITTED
 from medcls.statistics.analytic import Z
-from medcls.statistics.metric_table import BY_IDENTIFIER, MACRO, opening, show_share
+from medcls.statistics.metric_table import BY_IDENTIFIER, MACRO, Metric, opening, show_share
 from medcls.statistics.metrics import UNFITTED_THRESHOLD
 from medcls.statistics.resampling import group_numbers
 from medcls.wording import counted, named
@@ -50,8 +50,8 @@ class MetricEstimate:
 
     Parameters
     ----------
-    metric : str
-        Identifier in `metric_table.METRICS`.
+    metric : Metric or None
+        None for a number that is not in the metric table.
     value, low, high : float
         NaN if undefined; the limits also if there is no interval.
     digits : int
@@ -64,7 +64,7 @@ class MetricEstimate:
         For example why it is undefined.
     """
 
-    metric: str
+    metric: Metric | None
     value: float
     low: float
     high: float
@@ -96,11 +96,11 @@ def digits(n: int) -> int:
     return 2 if n < FEW_FOR_DIGITS else 3
 
 
-def formatted(metric: str, value: float, decimals: int) -> str:
-    """Format a value; one that is not in the metric table is formatted as a proportion."""
+def formatted(metric: Metric | str | None, value: float, decimals: int) -> str:
+    """Format the value of a metric, given by itself or its identifier; with None as a proportion."""
     if math.isnan(value):
         return UNDEFINED
-    entry = BY_IDENTIFIER.get(metric)
+    entry = BY_IDENTIFIER[metric] if isinstance(metric, str) else metric
     return show_share(value, decimals) if entry is None else entry.show(value, decimals)
 
 
@@ -126,7 +126,7 @@ def estimates_of(assessment: Assessment, of_class: str | None = None) -> dict[st
         reason = metrics.reasons.get(metric if of_class is None else f"{metric}/{of_class}", "")
         row = rows.get(metric, {"low": math.nan, "high": math.nan, "method": "none", "n": n, "note": ""})
         found[metric] = MetricEstimate(
-            metric,
+            None if metric in ("n", "support") else assessment.metric(metric),
             value,
             float(row["low"]),
             float(row["high"]),
@@ -145,7 +145,7 @@ def key_metrics(assessment: Assessment) -> tuple[str, ...]:
 
 def meaning(metric: str, assessment: Assessment) -> Meaning:
     """Return the name and the explanation of a metric in this task."""
-    entry = BY_IDENTIFIER[metric]
+    entry = assessment.metric(metric)
     if assessment.table.positive is not None:
         return Meaning(entry.title, entry.explanation.format(of=isolated(assessment.table.positive)))
     title = f"{entry.title}, mean over classes" if metric in assessment.metrics.weighted else entry.title

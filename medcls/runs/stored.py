@@ -85,7 +85,7 @@ def kind(place: str) -> str:
     return "logger.*" if first == "logger" and rest and "." not in rest else place
 
 
-NAMED = ("report.rules", "report.plots")
+NAMED = ("report.rules", "report.plots", "report.metrics")
 """Settings that list dotted names."""
 
 

@@ -38,6 +38,7 @@ from medcls.statistics.arrays import Floats
 from medcls.statistics.metric_table import (
     BY_IDENTIFIER,
     MACRO,
+    METRICS,
     Metric,
     estimates,
     kappa_of,
@@ -106,13 +107,15 @@ def intervals(
     return split_intervals(split, resamples, seed)
 
 
-def split_intervals(split: Split, resamples: int, seed: int) -> pd.DataFrame:
+def split_intervals(split: Split, resamples: int, seed: int, metrics: Sequence[Metric] = METRICS) -> pd.DataFrame:
     """Give the table of `intervals` for a split whose rows have been called already."""
     found: dict[tuple[str, str], Interval] = {}
-    keys = list(with_interval(split))
+    keys = list(with_interval(split, metrics))
     if len(split.labels):
-        values = estimates(split, np.ones((1, len(split.labels))))[0].tolist()
-        drawn = bootstrap(lambda weights: estimates(split, weights), split.labels, split.groups, resamples, seed)
+        values = estimates(split, np.ones((1, len(split.labels))), metrics)[0].tolist()
+        drawn = bootstrap(
+            lambda weights: estimates(split, weights, metrics), split.labels, split.groups, resamples, seed
+        )
         for (metric, name), estimate, of_resamples in zip(keys, values, drawn.values.T, strict=True):
             judged = _Judged(split, metric, name, estimate, of_resamples, drawn.redrawn)
             found[metric.identifier, name] = _interval(judged, found)

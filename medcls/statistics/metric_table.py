@@ -8,7 +8,7 @@ counterpart of scikit-learn in `tests/statistics/test_metric_table.py`.
 import dataclasses
 import functools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -671,9 +671,9 @@ def opening(kind: Kind) -> tuple[str, ...]:
     return tuple(metric.identifier for metric in METRICS if kind in metric.opens)
 
 
-def with_interval(split: Split) -> Iterator[tuple[Metric, str]]:
+def with_interval(split: Split, metrics: Sequence[Metric] = METRICS) -> Iterator[tuple[Metric, str]]:
     """Each metric that has an interval, with what stands in the column `class`, in the order of `estimates`."""
-    known = [metric for metric in METRICS if metric.interval != "none" and (split.ordered or not metric.ordered)]
+    known = [metric for metric in metrics if metric.interval != "none" and (split.ordered or not metric.ordered)]
     for k in split.judged:
         for metric in known:
             if "class" in metric.of and (not split.binary or "all" not in metric.of):
@@ -683,12 +683,12 @@ def with_interval(split: Split) -> Iterator[tuple[Metric, str]]:
     yield from ((metric, "") for metric in known if "all" in metric.of)
 
 
-def estimates(split: Split, weights: Floats) -> Floats:
+def estimates(split: Split, weights: Floats, metrics: Sequence[Metric] = METRICS) -> Floats:
     """Each metric of `with_interval` for each row of weights `(r, n)`: `(r, metrics)`, NaN where undefined."""
     whole = split.under(weights)
     views = {one.name: one for one in whole.judged}
     found: dict[tuple[str, str], Floats] = {}
-    for metric, of in with_interval(split):
+    for metric, of in with_interval(split, metrics):
         if of == MACRO:
             values = np.mean([found[metric.identifier, name] for name in split.classes], axis=0)
         else:

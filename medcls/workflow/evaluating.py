@@ -11,6 +11,7 @@ import pandas as pd
 from medcls.evaluation.assessment import Assessment, assess
 from medcls.evaluation.decision_rules import DecisionRules, fit_decision_rules
 from medcls.evaluation.decision_rules import not_fitted as decision_rules_not_fitted
+from medcls.evaluation.further_metrics import add_metrics
 from medcls.evaluation.predictions import Predictions, aggregate, from_logits
 from medcls.evaluation.thresholds import chosen_beforehand
 from medcls.workflow.report_settings import ReportSettings
@@ -111,21 +112,28 @@ def evaluate(tables: Sequence[Predictions], fitted: Fitted, options: ReportSetti
     MedclsError
         As in `assess`.
     """
-    settings: dict[str, Any] = {
-        "resamples": options.resamples,
-        "seed": options.seed,
-        "precision_of_sensitivity": options.precision_of_sensitivity,
-        "ordered": options.ordered is not None,
-    }
+    resamples, seed, ordered = options.resamples, options.seed, options.ordered is not None
+
+    def assessed(table: Predictions, rules: DecisionRules, **of_images: Any) -> Assessment:  # noqa: ANN401
+        assessment = assess(
+            table,
+            rules,
+            resamples=resamples,
+            seed=seed,
+            precision_of_sensitivity=options.precision_of_sensitivity,
+            ordered=ordered,
+            **of_images,
+        )
+        return add_metrics(assessment, options.page.metrics, resamples, seed, ordered=ordered)
+
     if options.ordered is not None:
         tables = [table.in_order(options.ordered) for table in tables]
-    splits = tuple(
-        assess(table, fitted.images, bands=options.bands, prevalence=options.prevalence, **settings) for table in tables
-    )
+    of_images = {"bands": options.bands, "prevalence": options.prevalence}
+    splits = tuple(assessed(table, fitted.images, **of_images) for table in tables)
     patients: tuple[Assessment, ...] = ()
     if fitted.patients is not None and fitted.aggregate is not None:
         joined = [aggregate(one.table, fitted.aggregate) for one in splits]  # type: ignore[arg-type]
-        patients = tuple(assess(table, fitted.patients, **settings) for table in joined)
+        patients = tuple(assessed(table, fitted.patients) for table in joined)
     return Results(splits, patients)
 
 

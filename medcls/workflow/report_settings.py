@@ -9,12 +9,16 @@ from medcls.evaluation.assessment import read_bands
 from medcls.evaluation.recalibration import METHODS
 from medcls.evaluation.subgroups import Bands
 from medcls.evaluation.thresholds import parse_criterion
-from medcls.fitting import named_functions
+from medcls.fitting import named_functions, named_objects
 from medcls.report.limitations import Rule
 from medcls.report.run_plots import Plot
+from medcls.statistics.metric_table import BY_IDENTIFIER, Metric
 from medcls.statistics.sample_size import HALF_WIDTH, check_half_width
 
 Aggregate = Literal["mean", "max", "median"]
+
+INTERVALS = ("bootstrap", "Wilson")
+"""Intervals of metrics from outside medcls; the other methods belong to certain metrics."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,6 +51,8 @@ class PageSettings:
         Whether to include images, and the names of files.
     rules, plots : tuple of callable
         Limitation rules and plots from outside medcls.
+    metrics : tuple of Metric
+        Metrics from outside medcls.
     """
 
     purpose: str | None
@@ -54,6 +60,7 @@ class PageSettings:
     paths: bool
     rules: tuple[Rule, ...] = ()
     plots: tuple[Plot, ...] = ()
+    metrics: tuple[Metric, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -146,7 +153,25 @@ def _page(settings: Any) -> PageSettings:  # noqa: ANN401 - what a person typed
         # Not in runs of earlier versions.
         rules=named_functions(settings.get("rules", []), "report.rules"),
         plots=named_functions(settings.get("plots", []), "report.plots"),
+        metrics=_metrics(settings.get("metrics", [])),
     )
+
+
+def _metrics(names: object) -> tuple[Metric, ...]:
+    metrics = named_objects(names, "report.metrics")
+    for name, metric in metrics.items():
+        if not isinstance(metric, Metric):
+            raise MedclsError(f"report.metrics names {name}, which is no Metric.", kind="unknown_target")
+        if metric.identifier in {"n", "support", *BY_IDENTIFIER}:
+            raise MedclsError(
+                f"report.metrics names {name}, whose identifier {metric.identifier!r} is taken.", kind="bad_value"
+            )
+        if metric.interval not in INTERVALS:
+            raise MedclsError(
+                f"report.metrics names {name}, whose interval is {metric.interval!r}: give {' or '.join(INTERVALS)}.",
+                kind="bad_value",
+            )
+    return tuple({metric.identifier: metric for metric in metrics.values()}.values())
 
 
 def _calibrate(value: Any) -> str:  # noqa: ANN401 - what a person typed
