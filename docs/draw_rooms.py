@@ -21,7 +21,7 @@ WIDTH, HEIGHT, GAP, RISE = 148, 64, 22, 46
 
 # Column and row of each room, and what it holds. Where arrows run, and that they run downwards, is the code's doing.
 ROOMS = {
-    COMMANDS: (2.2, 0, "train, evaluate, compare, audit, cache"),
+    COMMANDS: (2.2, 0, "train, evaluate, compare, audit, cache, probe"),
     "cli": (2.2, 1, "Hydra, building, exit codes"),
     "workflow": (2.2, 2, "the steps that commands share"),
     "auditing": (2.2, 3, "what is wrong with a data set"),
@@ -29,6 +29,7 @@ ROOMS = {
     "report": (0.45, 4, "words, tables, pages"),
     "plots": (0.95, 5, "every plot, one style"),
     "evaluation": (2.0, 5, "what predictions say"),
+    "probing": (5.3, 3, "linear probes"),
     "runs": (0.05, 6, "the run folder"),
     "statistics": (1.5, 6, "metrics and intervals"),
     "data": (3.1, 6, "files to batches"),

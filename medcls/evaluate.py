@@ -82,7 +82,7 @@ def evaluate_run(cfg: DictConfig, folder: RunFolder) -> None:
     if external:
         manifest, copies = other_images(cfg, opened)
         split = "external"
-        beside = [table for split in ("val", "test") if (table := opened.stored(split)) is not None]
+        beside = [table for split in (opened.beside_test, "test") if (table := opened.stored(split)) is not None]
         watermarks, images = manifest.watermarks, manifest.root
         site = f"{cfg.data.name}: {manifest.root.name}" if options.page.paths else "another site"
         name = f"{opened.name}, on {site}"
@@ -93,7 +93,7 @@ def evaluate_run(cfg: DictConfig, folder: RunFolder) -> None:
         copies, watermarks, images, name = None, opened.loaded.watermarks, opened.images, opened.name
     rehearse(opened, manifest, split, beside, options, anew=anew, views=cfg.views)
     if not external and split != "val":
-        beside = [opened.beside("val")]
+        beside = [opened.beside(opened.beside_test)]
     sources = run_sources.sources_of_run(opened.folder, opened.loaded, options.page, (name, settings.command()), images)
     sources = dataclasses.replace(sources, watermarks=watermarks, training_duplicates=copies)
     if cfg.views > 1:

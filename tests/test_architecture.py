@@ -12,7 +12,7 @@ import medcls
 
 PACKAGE = Path(medcls.__file__).parent
 DOCS = Path(__file__).parents[1] / "docs"
-COMMANDS = {"train", "audit", "cache", "compare", "evaluate"}
+COMMANDS = {"train", "audit", "cache", "compare", "evaluate", "probe"}
 SOURCES = sorted(path for path in PACKAGE.rglob("*.py") if "configurations" not in path.parts)
 
 # What each room may import of the others; whatever lies beside the commands at the top is shared by all.
@@ -22,6 +22,7 @@ MAY_IMPORT = {
     "statistics": set(),
     "learning": set(),
     "runs": set(),
+    "probing": set(),
     "evaluation": {"statistics"},
     "plots": {"statistics"},
     "report": {"evaluation", "statistics", "plots", "runs"},
@@ -38,7 +39,7 @@ SHARED = {
     "wording", "writing",
 }  # fmt: skip
 
-WITHOUT_TORCH = ("statistics", "evaluation", "plots", "report")
+WITHOUT_TORCH = ("statistics", "probing", "evaluation", "plots", "report")
 KNOW_HYDRA = ("cli",)
 
 

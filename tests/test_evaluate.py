@@ -457,6 +457,10 @@ def test_a_cross_validation_is_judged_out_of_fold_and_its_ensemble_on_test(tmp_p
     point = json.loads((tmp_path / "out" / "policies.json").read_text(encoding="utf-8"))["operating_point"]
     assert point["split"] == "calibration"
     page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    # Of the images that each fold held out, the labels that look wrong.
+    suspects = pd.read_csv(tmp_path / "out" / "label_errors.csv")
+    assert set(suspects["path"]) <= {path.relative_to(root).as_posix() for path in (root / "train").rglob("*.png")}
+    assert (tmp_path / "out" / "label_errors.html").is_file()
     of_folds = page[page.index('<h2 id="folds">') : page.index("<h2", page.index('<h2 id="folds">') + 1)]
     assert "<table" in of_folds and f"{point['threshold']:.3f}" in of_folds  # where folds have thresholds of their own
 

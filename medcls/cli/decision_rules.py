@@ -79,7 +79,10 @@ def rehearse(
     elif loaded.decision_rules is not None and views == 1 and not anew:
         fitted = evaluating.Fitted.from_plain(loaded.decision_rules)
     else:
-        own = evaluating.random_predictions(read_rows(opened.folder.manifest), opened.fitted_on, *described)
+        rows = read_rows(opened.folder.manifest)
+        if opened.fitted_on not in opened.splits:  # a probe's training images, evaluated out of fold
+            rows["split"] = rows["split"].replace("train", opened.fitted_on)
+        own = evaluating.random_predictions(rows, opened.fitted_on, *described)
         fitted = evaluating.fit_quietly(own, options)
     evaluating.evaluate_quickly([*([] if views > 1 else beside), result], fitted, options)
 
@@ -110,6 +113,7 @@ def fitted_for_table(
     MedclsError
         Something was asked to be fitted, and there is nothing to fit it on.
     """
+    from medcls.evaluation.folds import OUT_OF_FOLD
     from medcls.workflow import evaluating
 
     check_has_threshold(table.classes, table.positive, anew)
@@ -126,7 +130,8 @@ def fitted_for_table(
             kind="nothing_to_fit_on",
         )
     decision_rules = path.parent.parent / "policies.json"
-    as_stored = not set(anew) - {"aggregate"}
+    # Rows out of fold fitted what their run stores, and are not judged by it.
+    as_stored = not set(anew) - {"aggregate"} and table.split != OUT_OF_FOLD
     if as_stored and (stored := read_json(decision_rules)) is not None:
         try:
             fitted = evaluating.Fitted.from_plain(stored)

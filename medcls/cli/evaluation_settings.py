@@ -114,6 +114,13 @@ def check_split(split: str, opened: OpenedRun) -> None:
         Lists those that can be evaluated.
     """
     there = [name for name in ("test", "held_out", "val", "calibration", "train") if name in opened.splits]
+    if split not in there and there == ["train"]:
+        raise MedclsError(
+            f"split={split}: {opened.folder.path} is a probe that judged all its images out of fold, and its "
+            "checkpoint has seen them all. Evaluate other images (data.root=/other/site), or its predictions as they "
+            f"are: predictions={opened.folder.predictions / 'out_of_fold.csv'}",
+            kind="unknown_split",
+        )
     if split not in there:
         raise MedclsError(f"split={split}: this run has {', '.join(there)} to evaluate.", kind="unknown_split")
 

@@ -92,3 +92,4 @@ def evaluate_folds(cfg: DictConfig, folder: RunFolder) -> None:
     folder.begin("evaluate.log")
     networks = "Mean of the folds' networks" if fold_split == "held_out" else "Held-out images of all folds"
     result_files.deliver(folder, results, judged_by, sources, options, networks, folds)
+    result_files.write_label_errors(folder, pooled(tables), sources, options.page)

@@ -70,11 +70,19 @@ class OpenedRun:
 
     @property
     def fitted_on(self) -> str:
-        """The split that temperature and threshold belong on."""
-        return "calibration" if "calibration" in self.splits else "val"
+        """The rows that temperature and threshold belong on: a split, or those that a probe judged out of fold."""
+        return "calibration" if "calibration" in self.splits else self.beside_test
+
+    @property
+    def beside_test(self) -> str:
+        """The rows that stand beside a test: val, or of a probe, which has none, those that it judged out of fold."""
+        from medcls.evaluation.folds import OUT_OF_FOLD
+
+        return "val" if "val" in self.splits else OUT_OF_FOLD
 
     def stored(self, split: str) -> Predictions | None:
         """Read the predictions of a split that the run folder holds, where they are of this very checkpoint."""
+        from medcls.evaluation.folds import OUT_OF_FOLD
         from medcls.evaluation.predictions import read_csv
         from medcls.workflow.finished_runs import check_against_manifest
 
@@ -84,13 +92,16 @@ class OpenedRun:
         table = read_csv(path, self.loaded.positive)
         if table.checkpoint != self.loaded.checkpoint:
             return None
-        if split in self.splits:
+        if split in self.splits or split == OUT_OF_FOLD:
             check_against_manifest(table, path, self.folder.path)
         return table
 
     def holds_result_of_another_split(self, split: str) -> bool:
         """Whether the run folder's report is of another split, and not to be lost to this one."""
-        results = ({"test", "held_out", "val"} if split == "train" else {"test", "held_out"}) - {split}
+        from medcls.evaluation.folds import OUT_OF_FOLD
+
+        of_training = {"test", "held_out", "val", OUT_OF_FOLD}
+        results = (of_training if split == "train" else {"test", "held_out"}) - {split}
         return any((self.folder.predictions / f"{name}.csv").is_file() for name in results)
 
     def predict(self, split: str, views: int = 1) -> Predictions:
@@ -156,8 +167,20 @@ class OpenedRun:
         return Predictor(self.loaded.network, device, arithmetic)
 
     def beside(self, split: str) -> Predictions:
-        """The predictions of a split that only stands beside the result: those there are, else new ones."""
+        """The predictions of a split that only stands beside the result: those there are, else new ones.
+
+        Raises
+        ------
+        MedclsError
+            They are those that a probe made out of fold, and are gone: its checkpoint has seen all these images.
+        """
         stored = self.stored(split)
+        if stored is None and split not in self.splits:
+            raise MedclsError(
+                f"{self.folder.predictions / split}.csv is missing, or of another checkpoint, and cannot be made from "
+                "this one, which has seen these images. Bring it back, or probe anew.",
+                kind="missing_predictions",
+            )
         return self.predict(split) if stored is None else stored
 
 
@@ -196,7 +219,7 @@ def open_run(path: str, cfg: DictConfig) -> OpenedRun:
 
     folder = find_run(path)
     config = read_own(folder.path, trust=check_trust(cfg))
-    if missing := [name for name in ("data", "model", "schedule", "seed") if name not in config]:
+    if missing := [name for name in ("data", "model", "seed") if name not in config]:
         raise MedclsError(
             f"{folder.config} is no configuration of a run: it has no {', '.join(missing)}.",
             kind="damaged_configuration",

@@ -11,6 +11,12 @@ from omegaconf import OmegaConf
 
 from medcls.runs import stored
 
+# What no file of conf/ names, and `medcls.probe models=[...]` writes into a run's configuration.
+WRITTEN_BY_COMMANDS = (
+    ("model.network", "medcls.models.joined.JoinedNetworks"),
+    ("model.preprocessing", "medcls.preprocessing.Preprocessing"),
+)
+
 
 def configurations() -> Path:
     """The folder that holds `conf/` and `experiments/`: in the wheel beside this file, else the checkout's top."""
@@ -41,6 +47,8 @@ def shipped_targets() -> Mapping[str, frozenset[str]]:
         group = ".".join(path.relative_to(conf).parent.parts)
         for place, target in stored.targets(OmegaConf.to_container(OmegaConf.load(path)), group):
             found.setdefault(stored.kind(place), set()).add(target)
+    for place, target in WRITTEN_BY_COMMANDS:
+        found[place].add(target)
     return {place: frozenset(names) for place, names in found.items()}
 
 

@@ -66,10 +66,15 @@ def read_own(folder: Path, *, trust: bool) -> DictConfig:
 
 def _fill(own: DictConfig) -> None:
     """Give the configuration of a run from an earlier version the settings that there were not, as they do nothing."""
-    if not all(OmegaConf.is_dict(own.get(group)) for group in ("data", "model", "schedule")) or "seed" not in own:
+    groups = ("data", "model") if "repeats" in own else ("data", "model", "schedule")
+    if not all(OmegaConf.is_dict(own.get(group)) for group in groups) or "seed" not in own:
         return  # no run's: whoever reads it says what it lacks
     conf = configurations() / "conf"
-    files = {"": ("train", "evaluation/default"), "data": ("data/folder",), "schedule": ("schedule/none",)}
+    files: dict[str, tuple[str, ...]] = {"data": ("data/folder",)}
+    if "repeats" in own:  # a probe's
+        files[""] = ("probe", "evaluation/default")
+    else:
+        files |= {"": ("train", "evaluation/default"), "schedule": ("schedule/none",)}
     for group, names in files.items():
         node = own[group] if group else own
         for name in names:

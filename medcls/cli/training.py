@@ -53,9 +53,8 @@ def seed(value: int) -> None:
 def read_images(cfg: DictConfig, settings: Mapping[str, Any]) -> tuple[Manifest, Manifest]:
     """The images as they are, and the same, each in one split; what was done to them is said."""
     from medcls.data.sources.saved import as_begun
-    from medcls.data.splits.split import split, split_table
+    from medcls.data.splits.split import split
     from medcls.models.weights import read_state
-    from medcls.workflow import terminal
 
     whole = read_source(cfg, strict=True)
     if cfg.resume:
@@ -65,6 +64,15 @@ def read_images(cfg: DictConfig, settings: Mapping[str, Any]) -> tuple[Manifest,
     manifest = split(whole, **settings)
     if cfg.resume:
         manifest = as_begun(manifest, Path(cfg.resume).expanduser() / "manifest.csv")
+    say_splits(manifest)
+    return whole, manifest
+
+
+def say_splits(manifest: Manifest) -> None:
+    """Say what was done to the images, and how many of each class each split has."""
+    from medcls.data.splits.split import split_table
+    from medcls.workflow import terminal
+
     for line in (*manifest.watermarks, *manifest.notes):
         log.warning(line)
     table = split_table(manifest)
@@ -82,7 +90,6 @@ def read_images(cfg: DictConfig, settings: Mapping[str, Any]) -> tuple[Manifest,
         counts, shares = table.pop(f"{name}: images"), table.pop(f"{name}: share")
         table[f"{name} (share)"] = [f"{n} ({share:.2f})" for n, share in zip(counts, shares, strict=True)]
     terminal.show_table(table, "Images by split")
-    return whole, manifest
 
 
 def choose_preprocessing(cfg: DictConfig) -> Preprocessing:

@@ -33,6 +33,7 @@ import filelock
 import numpy as np
 
 from medcls import cores, places
+from medcls.data import feature_cache
 from medcls.data.reading.images import reading_version
 from medcls.data.sources import fact_store
 from medcls.preprocessing import Preprocessing
@@ -302,7 +303,7 @@ class Kept:
     Attributes
     ----------
     place : Path
-        A folder of pictures, or a store of facts.
+        A folder of pictures, a store of facts, or an archive of features.
     what : str
         How the pictures were made, in words.
     images, bytes : int
@@ -322,6 +323,7 @@ def everything() -> list[Kept]:
     """All that is kept, the latest used first."""
     found = [_store(path) for path in fact_store.folder().glob("*.sqlite")]
     found += [_images_in(path) for path in folder().glob("*/")]
+    found += [_features(path) for path in feature_cache.folder().glob("*.npz")]
     return sorted((kept for kept in found if kept.bytes), key=lambda kept: kept.used, reverse=True)
 
 
@@ -337,8 +339,11 @@ def clear(kept: Kept) -> bool:
         return fact_store.forget(kept.place)
     try:
         with _lock(kept.place).acquire(timeout=0):
-            _empty(kept.place)
-            kept.place.rmdir()
+            if kept.place.is_file():
+                kept.place.unlink()
+            else:
+                _empty(kept.place)
+                kept.place.rmdir()
     except (filelock.Timeout, PermissionError):  # Windows lets nobody remove a file that is mapped
         return False
     return True
@@ -378,6 +383,13 @@ def _store(path: Path) -> Kept:
     images = fact_store.count(path)
     used = datetime.datetime.fromtimestamp(status.st_mtime).astimezone()
     return Kept(path, "facts about files, for the survey", images, status.st_size if images else 0, used)
+
+
+def _features(path: Path) -> Kept:
+    """Describe one archive of features."""
+    status = path.stat()
+    what, images = feature_cache.in_words(path)
+    return Kept(path, what, images, status.st_size, datetime.datetime.fromtimestamp(status.st_mtime).astimezone())
 
 
 def _lock(place: Path) -> filelock.FileLock:

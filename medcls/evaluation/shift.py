@@ -58,7 +58,10 @@ def differences(here: Assessment, there: Assessment, pairs: int = 1) -> list[Dif
     one of twenty reports, whatever the number of classes, and however many `pairs` of splits a report compares.
     """
     found = [Difference(NAMES["auroc"], estimate(here, "auroc"), estimate(there, "auroc"), of_calls=True)]
-    for name, metric, of_class in _rates(here.table):
+    # At two thresholds the rates differ whatever the images are.
+    for name, metric, of_class in (
+        _rates(here.table) if here.decision_rules.threshold == there.decision_rules.threshold else []
+    ):
         found.append(
             Difference(name, estimate(here, metric, of_class), estimate(there, metric, of_class), of_calls=True)
         )

@@ -108,7 +108,8 @@ def folded(network: ClassLogits, images: Tensor) -> ClassLogits:
     whole = copy.copy(network)
     try:
         # A shallow copy shares its table of modules with the original.
-        traced = GraphModule(network.network, _Tracer().trace(network.network))
+        plain = _with_plain_norms(network.network)
+        traced = GraphModule(plain, _Tracer().trace(plain))
         whole._modules = network._modules | {"network": _keeping_format(fuse(traced, no_trace=True))}
         expected, found = network(images), whole(images)
     except Exception as error:  # noqa: BLE001 - whatever tracing stumbles over, the network as it is gives the same
@@ -120,12 +121,30 @@ def folded(network: ClassLogits, images: Tensor) -> ClassLogits:
     return whole
 
 
+def _with_plain_norms(network: nn.Module) -> nn.Module:
+    """Copy a network with each batch norm that holds its own activation (timm's) taken apart, so that it can be folded.
+
+    Two thirds of the time for EfficientNet-Lite0 on a CPU core: 33 to 21 ms for an image of 224 x 224 pixels.
+    """
+    plain = copy.deepcopy(network)
+    for name, part in list(plain.named_modules()):
+        activation, dropout = getattr(part, "act", None), getattr(part, "drop", nn.Identity())
+        if isinstance(part, nn.BatchNorm2d) and isinstance(activation, nn.Module) and isinstance(dropout, nn.Module):
+            norm = nn.BatchNorm2d(part.num_features, eps=part.eps, affine=part.affine)
+            norm.load_state_dict(part.state_dict())
+            plain.set_submodule(name, nn.Sequential(norm.to(next(part.buffers()).device), dropout, activation).eval())
+    return plain
+
+
 class _Tracer(Tracer):
-    """Follows a network's code down to batch norms, also those of a library's own kind, which cannot be folded."""
+    """Follows a network's code down to convolutions and batch norms, also those of a library's own kind."""
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        """To look into those took most of the time for large networks of timm."""
-        return isinstance(m, _NormBase) or super().is_leaf_module(m, module_qualified_name)
+        """To look into those norms took most of the time for large networks of timm.
+
+        And convolutions that pad by the size of their input decide by it, which cannot be followed.
+        """
+        return isinstance(m, _NormBase | nn.Conv2d) or super().is_leaf_module(m, module_qualified_name)
 
 
 def _keeping_format(network: nn.Module) -> nn.Module:

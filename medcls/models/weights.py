@@ -223,6 +223,41 @@ def load_weights(
     return account
 
 
+def joined(accounts: Sequence[Account], network: nn.Module) -> Account:
+    """One account for networks side by side (`medcls.models.joined`), from those of each.
+
+    Parameters
+    ----------
+    accounts
+        In the order of the parts, with the names that their tensors have there.
+    network
+        The joined one: what it has beside its parts' tensors is random on purpose.
+    """
+    own = tuple(network.state_dict())
+    loaded = [f"parts.{number}.{name}" for number, one in enumerate(accounts) for name in one.loaded]
+    present = set(own)
+
+    def told(values: Iterable[str | None]) -> str | None:
+        return None if all(value is None for value in values) else ", ".join(str(value) for value in values)
+
+    return Account(
+        source=told([one.source for one in accounts]),
+        file=told([one.file for one in accounts]),
+        sha256=told([one.sha256 for one in accounts]),
+        names=own,
+        loaded=tuple(name for name in loaded if name in present),
+        reinitialised={"last layer": tuple(name for name in own if not name.startswith("parts."))},
+        left_out={
+            f"{reason} of part {number}": names
+            for number, one in enumerate(accounts)
+            for reason, names in one.left_out.items()
+        },
+        notes=tuple(note for one in accounts for note in one.notes),
+        origin=told([one.origin for one in accounts]),
+        licence=told([one.licence for one in accounts]),
+    )
+
+
 def check_frozen(account: Account, frozen: Iterable[str], *, allow_random: bool = False) -> Account:
     """Stop where a tensor that a phase freezes was never loaded: it would stay random for that long.
 

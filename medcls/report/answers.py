@@ -195,6 +195,9 @@ def partitions(study: Study) -> str | None:
         how = "Split at random"
     folds = study.setting("data.folds")
     fold = f" These are the splits of fold {study.setting('data.fold')} (from 0) of {folds}." if folds else ""
+    if (probe := study.sources.probe) is not None:
+        fold = f" Train is evaluated in {probe.folds} folds."
+        how = how if given else "Folds were made at random"
     known = _groups_known(study)
     sizes = "; ".join(_size(part, groups=known) for part in _splits(study)) + ("" if known else "; patients not known")
     return (
@@ -248,7 +251,8 @@ def initialisation(study: Study) -> str | None:
     if weights.source is None:
         seed = study.setting("seed")
         return f"At random: all {weights.tensors:,} tensors{'' if seed is None else f' (seed {seed})'}.{frozen}"
-    origin = "the weights published for this network" if weights.source == "default" else "a file of weights"
+    published = set(weights.source.split(", ")) == {"default"}
+    origin = "the weights published for this network" if published else "a file of weights"
     details = [weights.origin, f"licence {weights.licence}" if weights.licence else None]
     origin += f" ({', '.join(filter(None, details))})" if any(details) else ""
     checked = f", SHA-256 {weights.sha256}" if weights.sha256 else ""
@@ -261,6 +265,8 @@ def training(study: Study) -> str | None:
     """Loss, optimizer, schedule, augmentation."""
     if study.sources.config is None:
         return None
+    if study.sources.probe is not None:
+        return f"{study.sources.probe.said['method']} No weight of the network is trained. Augmentation: none."
     average = study.setting("ema")
     parts = [
         f"Loss {_target(study.setting('loss'))}",
@@ -280,6 +286,8 @@ def training(study: Study) -> str | None:
 def selection(study: Study) -> str | None:
     """How the checkpoint was selected."""
     monitor = study.setting("monitor")
+    if study.sources.probe is not None:
+        return f"There is one checkpoint. {study.sources.probe.said['penalty']}"
     if monitor is None:
         return None
     best = "" if study.sources.best_epoch is None else f": epoch {study.sources.best_epoch} (counted from 0)"
@@ -296,6 +304,10 @@ def ensembling(study: Study) -> str | None:
     table = study.headline.table
     if table.checkpoint == ENSEMBLE:
         return f"The mean of the probabilities of the networks of {study.setting('data.folds')} folds."
+    if table.split == OUT_OF_FOLD and study.sources.probe is not None:
+        repeats = study.sources.probe.repeats
+        models = f"the mean logits of {repeats} regressions" if repeats > 1 else "a regression"
+        return f"None in the checkpoint; out of fold each image is predicted by {models} not fitted on it."
     if table.split == OUT_OF_FOLD:
         return f"None: each image is predicted by the one of {table.checkpoint} that was not trained on it."
     return "None: one network."
@@ -562,6 +574,8 @@ def imbalance(study: Study) -> str | None:
     """Class weights and sampling."""
     if study.sources.config is None:
         return None
+    if study.sources.probe is not None:
+        return _joined("Logistic regression without class weights.", updated_performance(study))
     weights = study.setting("loss.class_weights")
     if isinstance(weights, Mapping):
         weights = ", ".join(f"{name} {weight:g}" for name, weight in weights.items())

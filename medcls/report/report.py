@@ -207,6 +207,8 @@ def _of_run(content: Content, names: Names, *, paths: bool) -> dict[str, Any]:
     """Template values about the run."""
     sources = content.sources
     return {
+        "probe": None if sources.probe is None else sources.probe.said,
+        "probe_table": run_sections.probe_table(sources),
         "splits": run_sections.splits(content.headline, sources),
         "training_duplicates": run_sections.training_duplicates(sources),
         "findings": run_sections.findings(sources, paths),

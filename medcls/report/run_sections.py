@@ -88,7 +88,7 @@ def training(sources: Sources, paths: bool) -> list[tuple[str, str | None]]:
     rows = [
         ("Network", None if network is None else "; ".join(" ".join(line.split()) for line in network)),
         ("Initial weights", initial),
-        ("Epochs", epochs),
+        ("Epochs", epochs) if sources.probe is None else ("Fitted", sources.probe.said["method"]),
     ]
     if (limited := sources.images_per_epoch()) is not None:
         rows.append(("Images per epoch", f"{limited[0]:,} of {limited[1]:,} (trainer.limit_train_batches)"))
@@ -100,6 +100,24 @@ def training(sources: Sources, paths: bool) -> list[tuple[str, str | None]]:
         ("Device", f"{environment.device}, {environment.platform}"),
         ("Software", f"Python {environment.python}, {packages}"),
     ]
+
+
+def probe_table(sources: Sources) -> Sheet | None:
+    """AUROC of a linear probe, of shortcuts, and the difference."""
+    if sources.probe is None:
+        return None
+    found = sources.probe.difference
+
+    def shown(name: str) -> str:
+        return "undefined" if found[name] is None else f"{found[name]:.3f}"
+
+    limits = "" if found["low"] is None else f"{found['low']:+.3f} to {found['high']:+.3f}"
+    rows = [
+        ["Features of the images", shown("first"), ""],
+        ["Shortcuts only", shown("second"), ""],
+        ["Difference", shown("difference"), limits],
+    ]
+    return numeric_sheet(["Out of fold", "AUROC", "95% interval"], rows)
 
 
 def phases(sources: Sources, names: Names) -> Sheet | None:

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from medcls.report.pages.parts import Thumbnail
-from medcls.runs.records import Audit, Configuration, Environment, InitialWeights
+from medcls.runs.records import Audit, Configuration, Environment, InitialWeights, Probe
 from medcls.runs.registry import Readings
 
 
@@ -67,6 +67,8 @@ class Sources:
         Counted from 0.
     drawn : tuple of Drawn
         Plots of the training.
+    probe : Probe or None
+        Of a linear probe.
     readings : Readings or None
         How often these test images have been evaluated.
     training_duplicates : int or None
@@ -91,6 +93,7 @@ class Sources:
     phases: tuple[tuple[str, int, int], ...] | None = None
     best_epoch: int | None = None
     drawn: tuple[Drawn, ...] = ()
+    probe: Probe | None = None
     readings: Readings | None = None
     training_duplicates: int | None = None
     picture: Callable[[str], Thumbnail] | None = None

@@ -1,4 +1,4 @@
-"""The records of a run folder as typed objects: config.yaml, environment.json, weights.json, audit.json, metrics.json.
+"""The records of a run folder as typed objects: config.yaml, environment.json, weights.json, and so on.
 
 Each is read by `read`; a record whose file is missing is None.
 """
@@ -201,6 +201,26 @@ class Audit:
     def finding(self, check: str) -> AuditFinding | None:
         """Return the finding of a check; None if there is none."""
         return next((finding for finding in self.findings if finding.check == check), None)
+
+
+@dataclasses.dataclass(frozen=True)
+class Probe:
+    """How a linear probe was fitted, and what the images add to shortcuts, probe.json; see `workflow.probing`.
+
+    Parameters
+    ----------
+    folds, repeats : int
+        Of the cross-validation.
+    difference : mapping
+        `comparing.Comparison` of the AUROC of the probe and of the shortcuts.
+    said : mapping of str to str
+        Sentences on the `method`, the `penalty` and the `shortcuts`.
+    """
+
+    folds: int
+    repeats: int
+    difference: Mapping[str, Any]
+    said: Mapping[str, str]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
@@ -80,7 +81,12 @@ def check_targets(node: object, shipped: Mapping[str, Collection[str]], where: s
 
 
 def kind(place: str) -> str:
-    """Return a setting without the name of a logger, which is free: `logger.*` for `logger.csv`."""
+    """Return a setting without what is free in it: the name of a logger, the number of a part of a joined network.
+
+    `logger.csv` is `logger.*`; `model.network.parts.0` is built as a network is.
+    """
+    if re.fullmatch(r"model\.network\.parts\.\d+", place):
+        return "model.network"
     first, _, rest = place.partition(".")
     return "logger.*" if first == "logger" and rest and "." not in rest else place
 

@@ -11,6 +11,7 @@ import pandas as pd
 from medcls.evaluation.assessment import Assessment, assess
 from medcls.evaluation.decision_rules import DecisionRules, fit_decision_rules
 from medcls.evaluation.decision_rules import not_fitted as decision_rules_not_fitted
+from medcls.evaluation.folds import OUT_OF_FOLD
 from medcls.evaluation.further_metrics import add_metrics
 from medcls.evaluation.predictions import Predictions, aggregate, from_logits
 from medcls.evaluation.thresholds import chosen_beforehand
@@ -107,6 +108,8 @@ def not_fitted(table: Predictions, options: ReportSettings) -> Fitted:
 def evaluate(tables: Sequence[Predictions], fitted: Fitted, options: ReportSettings) -> Results:
     """Assess each table, the result last.
 
+    Decision rules are not applied to rows out of fold, on which those of a probe are fitted.
+
     Raises
     ------
     MedclsError
@@ -129,11 +132,13 @@ def evaluate(tables: Sequence[Predictions], fitted: Fitted, options: ReportSetti
     if options.ordered is not None:
         tables = [table.in_order(options.ordered) for table in tables]
     of_images = {"bands": options.bands, "prevalence": options.prevalence}
-    splits = tuple(assessed(table, fitted.images, **of_images) for table in tables)
-    patients: tuple[Assessment, ...] = ()
-    if fitted.patients is not None and fitted.aggregate is not None:
-        joined = [aggregate(one.table, fitted.aggregate) for one in splits]  # type: ignore[arg-type]
-        patients = tuple(assessed(table, fitted.patients) for table in joined)
+    rules = [not_fitted(table, options) if table.split == OUT_OF_FOLD else fitted for table in tables]
+    splits = tuple(assessed(table, rule.images, **of_images) for table, rule in zip(tables, rules, strict=True))
+    patients = tuple(
+        assessed(aggregate(one.table, rule.aggregate), rule.patients)  # type: ignore[arg-type]
+        for one, rule in zip(splits, rules, strict=True)
+        if rule.patients is not None and rule.aggregate is not None
+    )
     return Results(splits, patients)
 
 

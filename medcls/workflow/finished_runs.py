@@ -130,11 +130,13 @@ def check_against_manifest(table: Predictions, path: Path, run: Path) -> None:
         Counts the rows that are missing, too many or changed.
     """
     from medcls.data.manifest import read_rows
+    from medcls.evaluation.folds import OUT_OF_FOLD
 
     if not (run / "manifest.csv").is_file():
         return
     rows = read_rows(run / "manifest.csv")
-    rows = rows[rows["split"] == table.split]
+    out_of_fold = table.split == OUT_OF_FOLD
+    rows = rows[rows["split"] == ("train" if out_of_fold else table.split)]
     if rows.empty:
         return
     keys = ["path", "label", "group"]
@@ -146,10 +148,11 @@ def check_against_manifest(table: Predictions, path: Path, run: Path) -> None:
         "under another label or group": len({row[0] for row in found - expected} & known),
     }
     if listed := [f"{counted(count, 'row')} {what}" for what, count in faults.items() if count]:
+        command = f"  python -m medcls.evaluate {typed('run', str(run))} split={table.split}"
         raise MedclsError(
             f"{path} does not fit the run's manifest.csv ({len(table)} rows, and {counted(len(rows), 'image')} in "
-            f"{table.split}): {', '.join(listed)}. The table was cut or changed. To create it again:\n"
-            f"  python -m medcls.evaluate {typed('run', str(run))} split={table.split}",
+            f"{table.split}): {', '.join(listed)}. The table was cut or changed. "
+            + ("Restore it, or run the probe again." if out_of_fold else f"To create it again:\n{command}"),
             kind="not_the_manifest",
         )
 
@@ -285,10 +288,13 @@ def operating_point(place: Path, table: Predictions) -> OperatingPoint | None:
     MedclsError
         The file policies.json is damaged.
     """
+    from medcls.evaluation.folds import OUT_OF_FOLD
     from medcls.evaluation.thresholds import OperatingPoint, not_fitted
 
     if table.positive is None:
         return None
+    if table.split == OUT_OF_FOLD:  # a probe's operating point is fitted on these rows
+        return not_fitted(table)
     path = place / "policies.json"
     if not path.is_file():
         return not_fitted(table)

@@ -6,8 +6,11 @@ from collections.abc import Sequence
 import pandas as pd
 
 from medcls.cells import escaped
+from medcls.evaluation.label_errors import label_errors
+from medcls.evaluation.predictions import Predictions
 from medcls.report.anonymous import anonymous_names, without_names
 from medcls.report.checklists import claim_2024, tripod_ai
+from medcls.report.label_page import label_list, label_page
 from medcls.report.limitations import limitations
 from medcls.report.report import Content, report
 from medcls.report.run_plots import draw
@@ -16,7 +19,7 @@ from medcls.runs.run_folder import RunFolder
 from medcls.workflow import terminal
 from medcls.workflow.evaluating import Fitted, Results
 from medcls.workflow.printed_results import show, show_folds
-from medcls.workflow.report_settings import ReportSettings
+from medcls.workflow.report_settings import PageSettings, ReportSettings
 
 log = logging.getLogger(__name__)
 
@@ -91,3 +94,20 @@ def deliver(
     show(results, sources.readings, name)
     write_report(folder, results, sources, options, folds)
     log.info("report: %s", folder.report)
+
+
+def write_label_errors(folder: RunFolder, out_of_fold: Predictions, sources: Sources, page: PageSettings) -> None:
+    """Write a page, a table and a list of the images whose label is probably wrong.
+
+    Parameters
+    ----------
+    out_of_fold : Predictions
+        Each row by models that were not fitted on it.
+    """
+    found = label_errors(out_of_fold)
+    folder.write_text("label_errors.csv", escaped(found.rows).to_csv(index=False, lineterminator="\n"))
+    folder.write_text("label_errors.txt", label_list(found))
+    with terminal.progress("drawing suspected label errors"):
+        html = label_page(found, sources, paths=page.paths)
+    path = folder.write_text("label_errors.html", html)
+    log.info("%s See %s", found.sentence(), path, extra={"rule": "label_errors"})

@@ -17,7 +17,7 @@ from medcls.report.limitations import LEAK
 from medcls.report.pages.parts import Thumbnail
 from medcls.report.sources import Drawn, Sources
 from medcls.runs import records
-from medcls.runs.records import Audit, Configuration, Environment, InitialWeights
+from medcls.runs.records import Audit, Configuration, Environment, InitialWeights, Probe
 from medcls.runs.run_folder import RunFolder
 from medcls.workflow import training_plots
 from medcls.workflow.report_settings import PageSettings
@@ -72,6 +72,7 @@ def sources_of_run(
         history=None if history.empty else history,
         phases=None if phases is None else tuple(training_plots.phases(phases, epochs)),
         drawn=_training_plots(run),
+        probe=records.read(run.path / "probe.json", Probe),
         best_epoch=loaded.epoch,
         picture=None
         if images is None or not page.images

@@ -14,13 +14,14 @@ from made_sets import SMOKE, class_folders, noise
 from test_networks import CASES
 from test_pairwise import FACTORS
 
-from medcls import audit, cache, compare, evaluate, train
+from medcls import audit, cache, compare, evaluate, probe, train
 
 MAINS: dict[str, Callable[[], None]] = {
     "audit": audit.main,
     "cache": cache.main,
     "compare": compare.main,
     "evaluate": evaluate.main,
+    "probe": probe.main,
     "train": train.main,
 }
 
@@ -170,11 +171,12 @@ def smoke(module: str, arguments: list[str]) -> list[str]:
         "train": [*SMOKE, "data.image_size=32", "model=mobilenetv3_small"],
         "evaluate": ["resamples=100"],
         "compare": ["resamples=100"],
+        "probe": ["resamples=100", "data.image_size=32", "data.workers=0", "model=mobilenetv3_small"],
     }.get(module, [])
     if any(argument.startswith("resume=") for argument in arguments):
         quick = []  # a run goes on with its own settings
     given = {argument.split("=")[0] for argument in arguments}
-    if given & {"model.weights", "experiments"}:  # of the large network, or with a network of its own
+    if given & {"model.weights", "experiments", "models"}:  # of the large network, or with a network of its own
         given.add("model")
     return [*arguments, *(one for one in quick if one.split("=")[0] not in given)]
 

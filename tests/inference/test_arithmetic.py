@@ -42,7 +42,8 @@ def batch_norms(network: nn.Module) -> int:
         (lambda: torchvision_network("inception_v3", num_classes=3), 0),
         (lambda: torchvision_network("resnet18", num_classes=3), 0),
         (lambda: torchvision_network("densenet121", num_classes=3), 62),  # of 121: half stand before a convolution
-        (lambda: timm_network("mobilenetv3_small_050", num_classes=3), 34),  # norm and activation are one module: none
+        (lambda: timm_network("mobilenetv3_small_050", num_classes=3), 0),  # norm and activation are one module
+        (lambda: timm_network("tf_efficientnet_lite0", num_classes=3), 5),  # behind convolutions that pad themselves
     ],
 )
 @torch.inference_mode()

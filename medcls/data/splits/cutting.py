@@ -57,6 +57,26 @@ def assign_fold(
     MedclsError
         A class has fewer independent images than there are folds.
     """
+    _check_enough(rows, free, folds, units)
+    chosen = np.zeros(len(rows), dtype=bool)
+    chosen[np.flatnonzero(free)[_folds(rows, free, folds, units, seed) == fold]] = True
+    rows.loc[chosen, "split"] = name
+    return chosen
+
+
+def fold_numbers(rows: pd.DataFrame, free: np.ndarray, folds: int, units: np.ndarray, seed: int) -> np.ndarray:
+    """The fold, from 0, of each free row, int64: those that `assign_fold` names one by one.
+
+    Raises
+    ------
+    MedclsError
+        A class has fewer independent images than there are folds.
+    """
+    _check_enough(rows, free, folds, units)
+    return _folds(rows, free, folds, units, seed)
+
+
+def _check_enough(rows: pd.DataFrame, free: np.ndarray, folds: int, units: np.ndarray) -> None:
     smallest, label = _smallest_class(rows, free, units)
     if smallest < folds:
         raise MedclsError(
@@ -65,10 +85,6 @@ def assign_fold(
             "merge classes with data.label_map.",
             kind="too_few_images",
         )
-    chosen = np.zeros(len(rows), dtype=bool)
-    chosen[np.flatnonzero(free)[_folds(rows, free, folds, units, seed) == fold]] = True
-    rows.loc[chosen, "split"] = name
-    return chosen
 
 
 def choose(

@@ -89,27 +89,10 @@ def split(
         be followed, or near copies asked for of a manifest that was not made by reading images.
     """
     check_split_settings(val_fraction, test_fraction, train_fraction, calibration_fraction, folds, fold, copies)
-    rows, notes, watermarks = manifest.rows.drop(columns=KEPT_TOGETHER, errors="ignore"), [], manifest.watermarks
-    near = near_sets(rows, manifest.facts) if keep_near_copies_together else None
-    units = together(rows, near)
-    if near is not None:
-        notes += _near_note(near)
-    given = set(rows["given_split"]) - {""}
-    if pool_splits and given:
-        notes.append(
-            f"pooled the splits that came with the data ({', '.join(sorted(given))}) and cut them anew, as asked"
-        )
-        watermarks = (*watermarks, "POOLED: the test split that came with the data was cut anew")
-        given = set()
-    rows["split"] = rows["given_split"] if given else ""
-    if "val" in given and (recut_val or folds is not None):
-        notes += free_val(rows, "data.recut_val" if folds is None else "data.folds")
-        given = given - {"val"} | {"train"}
-    if locked_test is not None:
-        notes += lock_test(rows, locked_test, units)
-        rows.loc[rows["split"] == "", "split"] = "train"
-        given = given | {"train", "test"}
-    notes += leave_out_duplicates(rows, copies, near)
+    free_val_by = "data.folds" if folds is not None else "data.recut_val" if recut_val else None
+    rows, units, near, given, notes, watermarks = _as_given(
+        manifest, free_val_by, copies, pool_splits, keep_near_copies_together, locked_test
+    )
     if "val" in given:
         notes += small_val(rows, manifest.classes)
     # What may still be cut: all of it, or the training part that was given.
@@ -146,6 +129,89 @@ def split(
     result = dataclasses.replace(result, watermarks=watermarks, asked={name: n / here for name, n in wanted.items()})
     check_splits(result, near, REQUIRED if calibration_fraction is None else (*REQUIRED, "calibration"))
     return result
+
+
+def set_test_apart(
+    manifest: Manifest,
+    *,
+    copies: Literal["drop_from_train", "error"] = "drop_from_train",
+    pool_splits: bool = False,
+    keep_near_copies_together: bool = False,
+    locked_test: str | Path | None = None,
+) -> Manifest:
+    """Take a test split that is given (by the data, or by a former run) for test, and all other images for training.
+
+    For a cross-validation within the training images, whose folds select and judge in turn: nothing is cut here.
+
+    Parameters
+    ----------
+    copies, pool_splits, keep_near_copies_together, locked_test
+        As of `split`.
+
+    Returns
+    -------
+    Manifest
+        With the column `split` filled with `train`, `test` where one is given, and `left_out`, and asserted disjoint;
+        and with the column `kept_together`.
+
+    Raises
+    ------
+    MedclsError
+        As `split`.
+    """
+    check_copies(copies)
+    rows, units, near, _, notes, watermarks = _as_given(
+        manifest, "the folds select and judge in turn", copies, pool_splits, keep_near_copies_together, locked_test
+    )
+    rows.loc[~rows["split"].isin(("test", "left_out")), "split"] = "train"
+    result = manifest.with_rows(rows.assign(**{KEPT_TOGETHER: _kept_together(rows, units)}), *notes, *group_notes(rows))
+    result = dataclasses.replace(result, watermarks=watermarks)
+    check_splits(result, near, ("train", "test") if (rows["split"] == "test").any() else ("train",))
+    return result
+
+
+def _as_given(
+    manifest: Manifest,
+    free_val_by: str | None,
+    copies: str,
+    pool_splits: bool,
+    keep_near_copies_together: bool,
+    locked_test: str | Path | None,
+) -> tuple[pd.DataFrame, np.ndarray, np.ndarray | None, set[str], list[str], tuple[str, ...]]:
+    """The rows with their given splits, cleared of what leaks; nothing is cut yet.
+
+    Parameters
+    ----------
+    free_val_by : str or None
+        What a validation split that came with the data joins training for; None keeps it.
+
+    Returns
+    -------
+    rows, units, near, given, notes, stamps
+        `given`: the splits that are not cut any more.
+    """
+    rows, notes, watermarks = manifest.rows.drop(columns=KEPT_TOGETHER, errors="ignore"), [], manifest.watermarks
+    near = near_sets(rows, manifest.facts) if keep_near_copies_together else None
+    units = together(rows, near)
+    if near is not None:
+        notes += _near_note(near)
+    given = set(rows["given_split"]) - {""}
+    if pool_splits and given:
+        notes.append(
+            f"pooled the splits that came with the data ({', '.join(sorted(given))}) and cut them anew, as asked"
+        )
+        watermarks = (*watermarks, "POOLED: the test split that came with the data was cut anew")
+        given = set()
+    rows["split"] = rows["given_split"] if given else ""
+    if "val" in given and free_val_by is not None:
+        notes += free_val(rows, free_val_by)
+        given = given - {"val"} | {"train"}
+    if locked_test is not None:
+        notes += lock_test(rows, locked_test, units)
+        rows.loc[rows["split"] == "", "split"] = "train"
+        given = given | {"train", "test"}
+    notes += leave_out_duplicates(rows, copies, near)
+    return rows, units, near, given, notes, watermarks
 
 
 def together(rows: pd.DataFrame, near: np.ndarray | None = None) -> np.ndarray:
@@ -366,8 +432,7 @@ def check_split_settings(
         raise MedclsError(
             f"data.train_fraction is {train_fraction}: give a share above 0, at most 1.", kind="bad_value"
         )
-    if copies not in ("drop_from_train", "error"):
-        raise MedclsError(f"data.copies is {copies!r}: choose drop_from_train or error.", kind="bad_value")
+    check_copies(copies)
     if folds is None:
         if fold is not None:
             raise MedclsError(
@@ -383,3 +448,15 @@ def check_split_settings(
         raise MedclsError(
             f"data.fold is {fold}: with data.folds={folds} it runs from 0 to {folds - 1}.", kind="bad_value"
         )
+
+
+def check_copies(copies: str) -> None:
+    """Refuse another way with copies than those there are.
+
+    Raises
+    ------
+    MedclsError
+        Names them.
+    """
+    if copies not in ("drop_from_train", "error"):
+        raise MedclsError(f"data.copies is {copies!r}: choose drop_from_train or error.", kind="bad_value")

@@ -1,0 +1,134 @@
+"""Images whose label is probably wrong, by confident learning: from predictions by models that had not seen them."""
+
+import dataclasses
+
+import numpy as np
+import pandas as pd
+
+from medcls.errors import MedclsError
+from medcls.evaluation.folds import OUT_OF_FOLD
+from medcls.evaluation.predictions import Predictions
+from medcls.statistics.arrays import Floats, Integers
+
+
+@dataclasses.dataclass(frozen=True)
+class LabelErrors:
+    """What may be labelled wrongly among rows out of fold.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        One a suspect, the surest first: `path`, `label` as given, `suggested`, `probability_of_label`,
+        `probability_of_suggested`, `group`.
+    joint : DataFrame
+        How many images are estimated to have each given label (rows) and each true one (columns).
+    n : int
+        Images looked at.
+    """
+
+    rows: pd.DataFrame
+    joint: pd.DataFrame
+    n: int
+
+    def sentence(self) -> str:
+        """How many there are, and what is not known of them."""
+        if self.rows.empty:
+            return f"Of {self.n:,} images none is suspected to be labelled wrongly."
+        return (
+            f"Of {self.n:,} images about {len(self.rows):,} ({len(self.rows) / self.n:.1%}) are estimated to be "
+            "labelled wrongly, and those that most look so are listed. Only looking shows which of them are: a hard "
+            "case that the classifier gets wrong looks the same."
+        )
+
+
+def label_errors(table: Predictions) -> LabelErrors:
+    """Estimate how many labels are wrong, class by class, and name the images that are the likeliest to be.
+
+    Confident learning: Northcutt, Jiang and Chuang 2021, "Confident Learning: Estimating Uncertainty in Dataset
+    Labels", Journal of Artificial Intelligence Research 70. A row counts as truly of class j where its probability of j
+    is at least the mean of that probability over the rows labelled j (of several such classes, the likeliest). Counts
+    by given and true class, scaled to the given labels' numbers (equations 1 to 3), say how many rows of each label
+    truly belong to each other class; as many are taken, those with the largest margin of the other class over the
+    given one ("prune by noise rate").
+
+    Parameters
+    ----------
+    table : Predictions
+        Out of fold: with its labels in training, a network repeats them, right or wrong.
+
+    Raises
+    ------
+    MedclsError
+        Rows of another split.
+    """
+    if table.split != OUT_OF_FOLD:
+        raise MedclsError(
+            f"Label errors are looked for among predictions out of fold, and these are of {table.split or 'no'} split: "
+            "a network that was trained on a label repeats it.",
+            kind="not_out_of_fold",
+        )
+    labels, probabilities = table.labels(), table.probabilities()
+    joint = confident_joint(labels, probabilities)
+    found = prune_by_noise_rate(labels, probabilities, joint)
+    rows, names = table.rows.iloc[list(found)], np.array(table.classes, dtype=object)
+    taken = np.fromiter(found, dtype=np.int64, count=len(found))
+    other = np.fromiter(found.values(), dtype=np.int64, count=len(found))
+    suspects = pd.DataFrame(
+        {
+            "path": rows["path"].to_numpy(),
+            "label": rows["label"].to_numpy(),
+            "suggested": names[other],
+            "probability_of_label": probabilities[taken, labels[taken]],
+            "probability_of_suggested": probabilities[taken, other],
+            "group": rows["group"].to_numpy(),
+        }
+    )
+    return LabelErrors(suspects, pd.DataFrame(joint, index=list(names), columns=list(names)), len(table))
+
+
+def confident_joint(labels: Integers, probabilities: Floats) -> Floats:
+    """Estimated numbers of rows by given (first axis) and true class, float64 `(K, K)`; they sum to n.
+
+    Parameters
+    ----------
+    labels : ndarray
+        Given class indices `(n,)`; every class has a row.
+    probabilities : ndarray
+        Out of fold, `(n, K)`.
+    """
+    classes = probabilities.shape[1]
+    given = np.bincount(labels, minlength=classes).astype(np.float64)
+    thresholds = np.array([probabilities[labels == k, k].mean() if given[k] else np.inf for k in range(classes)])
+    # Rounding alone must not keep a row below a mean that all rows of a class share.
+    confident = probabilities >= thresholds - 1e-12
+    true = np.where(confident, probabilities, -1.0).argmax(axis=1)
+    counted = confident.any(axis=1)
+    counts = np.zeros((classes, classes))
+    np.add.at(counts, (labels[counted], true[counted]), 1)
+    # A class without a confident row is taken as it is labelled.
+    alone = counts.sum(axis=1) == 0
+    counts[alone, alone] = 1
+    joint = counts / counts.sum(axis=1, keepdims=True) * given[:, None]
+    return np.asarray(joint / joint.sum() * len(labels))
+
+
+def prune_by_noise_rate(labels: Integers, probabilities: Floats, joint: Floats) -> dict[int, int]:
+    """Rows that are the likeliest to be of another class than they are labelled, and which; the surest first.
+
+    Of each label as many as `joint` says truly belong to each other class, by the margin of that class over the given
+    one; never one whose label is its likeliest class.
+    """
+    own = probabilities[np.arange(len(labels)), labels]
+    margins: dict[int, tuple[float, int]] = {}
+    for given in range(len(joint)):
+        rows = np.flatnonzero(labels == given)
+        for true in range(len(joint)):
+            if true == given:
+                continue
+            margin = probabilities[rows, true] - own[rows]
+            largest = np.argsort(-margin, kind="stable")[: round(joint[given, true])]
+            for place in largest[margin[largest] > 0].tolist():
+                row = int(rows[place])
+                margins[row] = max(margins.get(row, (-1.0, true)), (float(margin[place]), true))
+    ordered = sorted(margins, key=lambda row: -margins[row][0])
+    return {row: margins[row][1] for row in ordered}

@@ -1,0 +1,118 @@
+"""The honest baseline, on frozen features: `python -m medcls.probe data.root=/my/images positive_class=ill`."""
+
+from __future__ import annotations
+
+import logging
+import shlex
+import sys
+from functools import partial
+from pathlib import Path
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+
+from medcls.cli import building, data_source, entry_point
+from medcls.cli.importing import import_large
+from medcls.runs.run_folder import RunFolder
+
+# Run as a module, this file is called __main__; its log belongs to medcls all the same.
+log = logging.getLogger("medcls.probe")
+
+
+def main() -> None:
+    """Run the command."""
+    entry_point.run_command(run, "probe")
+
+
+def run(cfg: DictConfig) -> None:
+    """Probe into the folder that Hydra chose; leave nothing there if the probe never began."""
+    folder = RunFolder(Path(HydraConfig.get().runtime.output_dir))
+    try:
+        folder.claim()
+        folder.refuse_if_taken()
+        data_source.settle_paths(cfg)
+        probe(cfg, folder)
+    finally:
+        folder.close()
+
+
+def probe(cfg: DictConfig, run: RunFolder) -> None:
+    """One probe, from images to its report. `cfg` is as `conf/probe.yaml` describes it."""
+    # Everything heavy is imported here, so that a typo is answered before torch is loaded.
+    import_large("lightning")
+
+    import torch
+
+    from medcls import hardware
+    from medcls.auditing.quick import audit_quickly
+    from medcls.cli import probing as settings
+    from medcls.cli import training
+    from medcls.data.module import ImageDataModule
+    from medcls.inference.frozen_features import frozen_features
+    from medcls.inference.load import load
+    from medcls.models.summary import summarise
+    from medcls.workflow import probing, resuming, scoring, terminal
+    from medcls.workflow.report_settings import ReportSettings
+
+    run.refuse_within(cfg.data.root)
+    terminal.start_log(cfg.verbose)
+    machine = hardware.choose(cfg.data.workers, cfg.keep_memory, jobs=entry_point.jobs_at_once())
+    training.seed(cfg.seed)
+
+    # Whatever can be refused is refused before the first image goes through the network.
+    options = ReportSettings.read(building.plain(cfg))
+    settings.check_settings(cfg)
+    chosen = settings.choose_networks(cfg)
+    whole, manifest = settings.read_images(cfg)
+    folds = settings.cut_folds(cfg, manifest)
+    probing.check_evaluation(manifest, options)
+    probed = settings.build_networks(chosen, manifest)
+    manifest = settings.with_stamp_of_random(manifest, probed)
+    cfg.model, preprocessing = probed.settings, probed.preprocessing
+    cut_by = data_source.split_settings(cfg) | data_source.source_settings(cfg)
+    findings = audit_quickly(
+        whole, manifest, cut_by, resize=preprocessing.resize, half_width=options.precision_of_sensitivity
+    )
+
+    loaders = partial(
+        ImageDataModule,
+        preprocessing=preprocessing,
+        augmentation=None,
+        batch_size=cfg.data.batch_size,
+        seed=cfg.seed,
+        workers=machine.workers,
+        memory_for_images=machine.memory_for_images,
+        cache=cfg.data.cache,
+    )
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    described = {"name": cfg.model.name, "network": building.plain(cfg.model.network)}
+    with terminal.progress("running the frozen network") as progress:
+        features, computed = frozen_features(
+            probed.network, described, loaders, manifest, device, cache=cfg.data.cache, progress=progress
+        )
+    kept = len(manifest) - computed
+    log.info(
+        "%d features of each of %d images, of which %d were kept from before", features.shape[1], len(manifest), kept
+    )
+    found = probing.fit_probe(features, manifest, folds, preprocessing.resize)
+
+    # From here on the run is real, and its folder begins.
+    name = resuming.identity(building.plain(cfg), manifest)
+    run.begin("probe.log")
+    scoring.write_origin(
+        run,
+        manifest,
+        findings,
+        probed.account,
+        summarise(probed.network, (preprocessing.channels, *preprocessing.size)),
+    )
+    run.write_text("config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
+    run.write_json("environment.json", hardware.environment() | {"choices": list(machine.reasons), "run": name})
+    probing.write_checkpoint(run, probed.network, found.layer, settings.described(probed, manifest, name))
+    best = load(run.best, partial(building.build_own_network, own=cfg.model.network))
+    named = f"{cfg.data.name}, linear probe of {cfg.model.name}", f"python -m medcls.probe {shlex.join(sys.argv[1:])}"
+    probing.score(run, best, manifest, features, found, options, cut_by, named)
+
+
+if __name__ == "__main__":
+    main()
