@@ -601,7 +601,7 @@ def _prevalence(headline: Assessment) -> list[Limitation]:
     deployed = headline.deployment
     if deployed is None:
         example = "0.1" if headline.table.positive else f"'{{{next(iter(here))}: 0.1, ...}}'"
-        title = f"{_predictive_values(headline)} hold for {_percentages(here)}"
+        title = f"{_predictive_values(headline)} hold only at the prevalence here: {_percentages(here)}"
         text = (
             "Where a disease is rarer than here, more of the positive predictions are false. State the prevalence "
             f"where the classifier is used (prevalence={example}), and the report re-weights to it."

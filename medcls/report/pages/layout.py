@@ -9,7 +9,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 SETTING = re.compile(
-    r"""python\ -m\ medcls\.\w+
+    r"""python\ -m\ medcls\.\w+ (?:\ [a-z][\w.]*=[^\s,;)]*[^\s.,;:)])*
+      | (?<!\w)-m\ [a-z][\w.]*=\w+(?:,\w+)*
       | \b[a-z]\w*(?:\.[a-z]\w*)+ = (?: '[^']*' | "[^"]*" | <[^>]*> | [^\s,;)]*[^\s.,;:)] )
       | \b(?:audit|data|evaluation|report)(?:\.\w+)+""",
     re.VERBOSE,
