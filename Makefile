@@ -9,7 +9,7 @@ export NO_MKDOCS_2_WARNING := 1
 # A test process a core; neighbouring tests stay together, for what they share, until one process runs out of them.
 AT_ONCE := --numprocesses auto --dist worksteal
 
-.PHONY: help train test test-all check docs bench bench-all bench-gpu clean
+.PHONY: help train test test-all test-fast test-slow check docs bench bench-all bench-gpu clean
 .DEFAULT_GOAL := help
 
 help:  ## List what can be made
@@ -32,11 +32,18 @@ check: .venv/installed-dev  ## Lint, format and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-test: check  ## Lint, types and all tests not marked slow, on all cores
+# Beside one another: types take one core for most of a minute where nothing is cached.
+test: .venv/installed-dev  ## Lint, types and all tests not marked slow, on all cores
+	@$(MAKE) --no-print-directory --jobs 2 check test-fast
+
+test-all: test  ## The slow tests too
+	@$(MAKE) --no-print-directory test-slow
+
+test-fast: .venv/installed-dev
 	$(BIN)/python -m pytest -q -m 'not slow' $(AT_ONCE)
 
-test-all: check  ## The slow tests too
-	$(BIN)/python -m pytest -q $(AT_ONCE)
+test-slow: .venv/installed-dev
+	$(BIN)/python -m pytest -q -m slow $(AT_ONCE)
 
 docs: .venv/installed-dev  ## Build the pages of docs/ into site/; a broken link ends it
 	$(BIN)/mkdocs build --strict --quiet

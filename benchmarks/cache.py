@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from benchmarks.results import ratio, report
-from medcls.data.module import ImageDataModule
+from medcls.data.module import ImageDataModule, Loading
 from medcls.data.sources.folders import from_folders
 from medcls.data.sources.phantoms import GROUP_PATTERN, ensure_phantoms
 from medcls.data.splits.split import split
@@ -39,10 +39,10 @@ def main() -> None:
         os.environ["MEDCLS_CACHE"] = f"{place}/cache"
         root = Path(place) / "phantoms"
         ensure_phantoms(root, given.images)
-        manifest = split(from_folders(root, group_pattern=GROUP_PATTERN), seed=0)
+        manifest = split(from_folders(root, group_pattern=GROUP_PATTERN))
         preprocessing = Preprocessing(size=given.size, mean=(0.5,) * 3, std=(0.5,) * 3)
-        files = ImageDataModule(manifest, preprocessing, augmentation=None)
-        cached = ImageDataModule(manifest, preprocessing, augmentation=None, cache=True)
+        files = ImageDataModule(manifest, preprocessing, None)
+        cached = ImageDataModule(manifest, preprocessing, None, Loading(cache=True))
         start = time.perf_counter()
         cached.setup("fit")
         filling = time.perf_counter() - start

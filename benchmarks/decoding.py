@@ -26,7 +26,7 @@ from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 from benchmarks.results import ratio, report, seconds
 from medcls import cores, hardware
 from medcls.data.reading import images
-from medcls.data.sources.scan import scan_images
+from medcls.data.sources.scan import ScanOptions, scan_images
 from medcls.preprocessing import Decoding
 
 
@@ -138,7 +138,7 @@ def compare(
         return (
             each(lambda path: fully(path, size)),
             each(lambda path: bare(path, size)),
-            seconds(lambda: scan_images(folder, names, remember=False)),
+            seconds(lambda: scan_images(folder, names, ScanOptions(remember=False))),
             together(lambda path: images.read(path, Decoding())),
         )
 

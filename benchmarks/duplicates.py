@@ -20,7 +20,7 @@ from medcls.data.splits.near_duplicates import DETAIL_DISTANCE, DHASH_DISTANCE, 
 PLANTED = 0.01  # share of pictures that are near copies of another
 
 
-def facts_like_real(n: int, seed: int = 0) -> tuple[pd.DataFrame, set[tuple[str, str]]]:
+def scan_like_real(n: int, seed: int = 0) -> tuple[pd.DataFrame, set[tuple[str, str]]]:
     """Hashes of `n` pictures as one kind of image has them, with near copies planted.
 
     All are drawn around one composition: each bit of the 64-bit hashes is set with a chance of its own, from nearly
@@ -28,7 +28,7 @@ def facts_like_real(n: int, seed: int = 0) -> tuple[pd.DataFrame, set[tuple[str,
 
     Returns
     -------
-    facts, planted
+    scan, planted
         As `survey` gives them, as far as `near_pairs` looks; and the pairs of paths that it must find.
     """
     draw = np.random.default_rng(seed)
@@ -44,7 +44,7 @@ def facts_like_real(n: int, seed: int = 0) -> tuple[pd.DataFrame, set[tuple[str,
             bits[copy, changed] ^= True
     words = np.packbits(bits, axis=1).view(">u8").astype(np.uint64)
     paths = [f"{k:07d}.png" for k in range(n)]
-    facts = pd.DataFrame(
+    scan = pd.DataFrame(
         {
             "content": paths,
             "contrast": 0.2,
@@ -54,15 +54,15 @@ def facts_like_real(n: int, seed: int = 0) -> tuple[pd.DataFrame, set[tuple[str,
         },
         index=pd.Index(paths, name="path"),
     )
-    return facts, {(paths[min(pair)], paths[max(pair)]) for pair in copies}
+    return scan, {(paths[min(pair)], paths[max(pair)]) for pair in copies}
 
 
 def measure(n: int) -> dict[str, float]:
     """One search, in this process."""
-    facts, planted = facts_like_real(n)
+    scan, planted = scan_like_real(n)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     start, worked = time.perf_counter(), time.process_time()
-    pairs = near_pairs(facts)
+    pairs = near_pairs(scan)
     seconds, worked = time.perf_counter() - start, time.process_time() - worked
     found = set(zip(pairs["first"], pairs["second"], strict=True))
     return {

@@ -21,9 +21,9 @@ import torch
 from benchmarks.pieces import PHANTOMS, arguments, preprocessing_at
 from benchmarks.results import ratio, report
 from medcls import hardware
-from medcls.data.module import ImageDataModule
+from medcls.data.module import ImageDataModule, Loading
 from medcls.data.sources.folders import from_folders
-from medcls.data.sources.scan import scan_images
+from medcls.data.sources.scan import ScanOptions, scan_images
 from medcls.inference.arithmetic import Arithmetic
 from medcls.inference.load import ClassLogits
 from medcls.inference.predict import Predictor, batch_size
@@ -69,9 +69,9 @@ def medcls_way(images: Path, size: int, arithmetic: Arithmetic, *, cached: bool)
     """Images/s of medcls's own pass, once its files are known."""
     manifest = from_folders(images, phantoms_at=PHANTOMS, strict=False)
     manifest = manifest.with_rows(manifest.rows.assign(split="external"))
-    data = ImageDataModule(manifest, preprocessing_at(size), augmentation=None, cache=True)
+    data = ImageDataModule(manifest, preprocessing_at(size), None, Loading(cache=True))
     start = time.perf_counter()
-    scan_images(manifest.root, manifest.rows["path"].tolist(), remember=False)
+    scan_images(manifest.root, manifest.rows["path"].tolist(), ScanOptions(remember=False))
     looking = time.perf_counter() - start
     batch = batch_size(CPU, (size, size))
     torch.manual_seed(0)

@@ -24,8 +24,8 @@ from medcls.cli.building import build
 from medcls.cli.shipped import configurations, offer_experiments
 from medcls.cli.training import choose_preprocessing, make_classifier, make_loaders
 from medcls.data.manifest import Manifest
-from medcls.data.splits.near_duplicates import near_sets
-from medcls.data.splits.split import together
+from medcls.data.splits.near_duplicates import near_duplicate_sets
+from medcls.data.splits.split import cluster_numbers
 from medcls.inference.load import ClassLogits
 from medcls.inference.predict import Predictor
 from medcls.learning.callbacks import SeedEachEpoch
@@ -35,16 +35,16 @@ EXTRA = {"skin_cancer": ["data.image_size=64", "data.batch_size=64"], "brain_tum
 
 
 def ways_to_cut(manifest: Manifest) -> dict[str, np.ndarray]:
-    """What stays together under each way: int64 `(n,)`, a number a unit."""
+    """What stays together under each way: int64 `(n,)`, a number a cluster."""
     alone = manifest.rows.assign(group="", content="")
     ways = {
-        "each image by itself": together(alone),
-        "exact copies together": together(manifest.rows.assign(group="")),
+        "each image by itself": cluster_numbers(alone),
+        "exact copies together": cluster_numbers(manifest.rows.assign(group="")),
     }
     if manifest.rows["group"].astype(bool).any():
-        ways["groups together"] = together(manifest.rows)
+        ways["groups together"] = cluster_numbers(manifest.rows)
     else:
-        ways["near copies together"] = together(manifest.rows, near_sets(manifest.rows, manifest.facts))
+        ways["near copies together"] = cluster_numbers(manifest.rows, near_duplicate_sets(manifest.rows, manifest.scan))
     return ways
 
 

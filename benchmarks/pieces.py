@@ -16,9 +16,9 @@ from torch.optim import AdamW
 
 from medcls import hardware
 from medcls.data.manifest import Manifest
-from medcls.data.module import ImageDataModule
+from medcls.data.module import ImageDataModule, Loading
 from medcls.data.sources.folders import from_folders
-from medcls.data.splits.split import split
+from medcls.data.splits.split import SplitSettings, split
 from medcls.data.transforms import Augmentation
 from medcls.learning.classifier import Classifier
 from medcls.learning.losses import cross_entropy
@@ -46,7 +46,7 @@ def read(images: Path, positive: str | None, most: int | None = None) -> Manifes
     """A split manifest, with so many training images at most."""
     whole = from_folders(images, positive=positive, phantoms_at=PHANTOMS)
     fraction = 1.0 if most is None else min(1.0, most / (0.64 * len(whole)))
-    return split(whole, train_fraction=fraction)
+    return split(whole, SplitSettings(train_fraction=fraction))
 
 
 def preprocessing_at(size: int) -> Preprocessing:
@@ -61,11 +61,8 @@ def loaders(
     return ImageDataModule(
         manifest,
         preprocessing_at(size),
-        augmentation=augmentation,
-        batch_size=batch,
-        workers=machine.workers,
-        memory_for_images=machine.memory_for_images,
-        cache=True,
+        augmentation,
+        Loading(batch_size=batch, workers=machine.workers, memory_for_images=machine.memory_for_images, cache=True),
     )
 
 

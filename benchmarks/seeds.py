@@ -22,6 +22,7 @@ from benchmarks.pieces import OUT
 from benchmarks.results import report, seconds
 from medcls.evaluation.predictions import Predictions, read_csv
 from medcls.statistics.intervals import intervals
+from medcls.statistics.metric_table import MACRO
 
 
 def train(checkout: Path, settings: Sequence[str], seed: int, folder: Path) -> tuple[Predictions, float]:
@@ -35,10 +36,8 @@ def train(checkout: Path, settings: Sequence[str], seed: int, folder: Path) -> t
 
 def auroc(table: Predictions) -> tuple[float, float, float]:
     """AUROC with its 95% interval; of more than two classes, their mean's."""
-    groups = table.clusters
-    rows = intervals(table.labels(), table.probabilities(), table.classes, table.positive, groups, resamples=1000)
-    row = rows[rows["metric"] == "auroc"].iloc[-1]
-    return float(row["estimate"]), float(row["low"]), float(row["high"])
+    interval = intervals(table.to_split(), resamples=1000)["auroc", table.positive or MACRO]
+    return interval.estimate, interval.low, interval.high
 
 
 def main() -> None:

@@ -132,7 +132,7 @@ def main() -> None:
             seen["start"] = time.perf_counter() - imported
             seen["stages"]["the rest"] = seen["start"] - sum(seen["stages"].values())
             manifest = classifier.trainer.datamodule.manifest
-            tables = (manifest.rows, manifest.facts)
+            tables = (manifest.rows, manifest.scan)
             seen["manifest"] = sum(int(table.memory_usage(deep=True).sum()) for table in tables) / MIB
             if request["until"] == "first step":
                 end()

@@ -54,12 +54,12 @@ def run(cfg: DictConfig) -> int:
 def audit(cfg: DictConfig, folder: RunFolder) -> int:
     """One audit, from images to a page: how many findings are errors. `cfg` is as `conf/audit.yaml` describes it."""
     from medcls.auditing.checks import check
-    from medcls.auditing.exclusions import foretold
-    from medcls.auditing.locked import earlier_tests
-    from medcls.auditing.page import page
+    from medcls.auditing.exclusions import emptied_classes
+    from medcls.auditing.page import PageSettings, page
     from medcls.auditing.record import record
     from medcls.data.manifest import read_exclusions
-    from medcls.statistics.sample_size import check_half_width
+    from medcls.evaluation.sample_size import check_half_width
+    from medcls.runs.registry import met_in_training
     from medcls.workflow import terminal
 
     check_settings(cfg)
@@ -71,7 +71,7 @@ def audit(cfg: DictConfig, folder: RunFolder) -> int:
     settings = split_settings(cfg)
     manifest = read_images(cfg)
     divided, findings = try_to_split(manifest, settings)
-    met = earlier_tests(divided, settings | source_settings(cfg))
+    met = None if divided is None else met_in_training(divided, settings | source_settings(cfg))
     with terminal.progress("looking for faults") as progress:
         findings += check(
             manifest,
@@ -82,18 +82,20 @@ def audit(cfg: DictConfig, folder: RunFolder) -> int:
             others=others,
             progress=progress,
         )
-    findings += foretold(manifest, findings)
+    findings += emptied_classes(manifest, findings)
     known = manifest if divided is None else divided
     layout = page(
         known,
         findings,
-        name=str(cfg.data.name),
-        command=f"python -m medcls.audit {shlex.join(sys.argv[1:])}",
-        made=datetime.now().astimezone(),
-        decoding=decoding,
-        pictures=cfg.audit.pictures,
-        paths=cfg.audit.paths,
-        elsewhere=[meeting.run for meeting in met or ()] + [str(cfg.data.locked_test)],
+        PageSettings(
+            name=str(cfg.data.name),
+            command=f"python -m medcls.audit {shlex.join(sys.argv[1:])}",
+            made=datetime.now().astimezone(),
+            decoding=decoding,
+            pictures=cfg.audit.pictures,
+            paths=cfg.audit.paths,
+            elsewhere=[meeting.run for meeting in met or ()] + [str(cfg.data.locked_test)],
+        ),
     )
 
     folder.begin("audit.log")

@@ -47,7 +47,7 @@ def probe(cfg: DictConfig, run: RunFolder) -> None:
     from medcls.auditing.quick import audit_quickly
     from medcls.cli import probing as settings
     from medcls.cli import training
-    from medcls.data.module import ImageDataModule
+    from medcls.data.module import ImageDataModule, Loading
     from medcls.inference.frozen_features import frozen_features
     from medcls.inference.load import load
     from medcls.models.summary import summarise
@@ -78,11 +78,13 @@ def probe(cfg: DictConfig, run: RunFolder) -> None:
         ImageDataModule,
         preprocessing=preprocessing,
         augmentation=None,
-        batch_size=cfg.data.batch_size,
-        seed=cfg.seed,
-        workers=machine.workers,
-        memory_for_images=machine.memory_for_images,
-        cache=cfg.data.cache,
+        loading=Loading(
+            batch_size=cfg.data.batch_size,
+            seed=cfg.seed,
+            workers=machine.workers,
+            memory_for_images=machine.memory_for_images,
+            cache=cfg.data.cache,
+        ),
     )
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     described = {"name": cfg.model.name, "network": building.plain(cfg.model.network)}

@@ -130,7 +130,7 @@ def train(cfg: DictConfig, run: RunFolder) -> float | None:
     if not over:
         with ending.saying_what_is_there(lambda _: resuming.what_was_trained(run)), ending.not_swallowed():
             trainer.fit(classifier, datamodule=data, ckpt_path=str(run.last) if cfg.resume else None, weights_only=True)
-    epochs = resuming.log_end(run, cfg.early_stopping, cfg.monitor)
+    epochs = resuming.log_end(run, trainer, cfg.early_stopping, cfg.monitor)
 
     # The best checkpoint, and nothing else, is scored: the hash of its weights stands beside every number.
     run.written = {"checkpoints": None}

@@ -1,5 +1,6 @@
 """What the tests share: where the real images are, if they are here at all."""
 
+import atexit
 import gc
 import os
 import uuid
@@ -12,45 +13,53 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 
 import numpy as np
 import pytest
-from blank_figures import BlankFigures
 from entry_points import FAST, run_main
 from filelock import FileLock
-from hydra._internal.hydra import Hydra
 from PIL import Image
 
 # Looking for garbage among millions of objects of libraries and tests took a fifth of the time.
 gc.set_threshold(100_000, 20, 20)
 
-# Each configuration would be composed twice, the first time for hydra.mode alone, which nothing here sets.
-Hydra.get_mode = lambda *_, **__: None  # type: ignore[method-assign]
 
-FIGURES = BlankFigures()
-FIGURES.install()
+def pytest_configure(config: pytest.Config) -> None:
+    """Save time in the processes that run tests; the one that only hands them out need not load any of this."""
+    if config.getoption("numprocesses", None) and "PYTEST_XDIST_WORKER" not in os.environ:
+        return
+    import yaml
+    from blank_figures import BlankFigures
+    from hydra._internal.hydra import Hydra
+    from remembered import remember_image_statistics
+
+    # Each configuration would be composed twice, the first time for hydra.mode alone, which nothing here sets.
+    Hydra.get_mode = lambda *_, **__: None  # type: ignore[method-assign]
+    # The same loader with the parser of libyaml: each command reads some thirty small files.
+    yaml.SafeLoader = yaml.CSafeLoader  # type: ignore[assignment, misc]
+    BlankFigures().install()
+    remember_image_statistics()
 
 
 def pytest_collection_finish() -> None:
-    """What is there once all tests are known stays to the end."""
-    gc.collect()
+    """What is there once all tests are known stays to the end, and need not be looked through again."""
     gc.freeze()
-
-
-def pytest_unconfigure() -> None:
-    """At the end all may go."""
-    gc.unfreeze()
+    atexit.register(gc.unfreeze)  # else libraries tell at the end of what they leaked
 
 
 @pytest.fixture
 def figures(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     """Call it to have the figures of this test drawn."""
-    return lambda: monkeypatch.setattr(FIGURES, "drawn", True)
+    from blank_figures import BlankFigures
+
+    return lambda: monkeypatch.setattr(BlankFigures, "drawn", True)
 
 
 @pytest.fixture(scope="module")
 def drawn_figures() -> Iterator[None]:
     """Figures are drawn, for the tests of a file that looks at them."""
-    FIGURES.drawn = True
+    from blank_figures import BlankFigures
+
+    BlankFigures.drawn = True
     yield
-    FIGURES.drawn = False
+    BlankFigures.drawn = False
 
 
 def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
@@ -130,7 +139,9 @@ def finish(base: Path) -> None:
             pixels = np.clip(draw.normal(level, 40, (24, 20, 3)), 0, 255).astype(np.uint8)
             Image.fromarray(pixels).save(base / "images" / name / f"{number:02d}.png")
     settings = (f"data.root={base}/images", "positive_class='得病'", "trainer.max_epochs=3")
-    run_main(train.main, *FAST, *settings, f"hydra.run.dir={base}/run")
+    # Of the many tests that read this run again, none is about the network.
+    tiny = ("model=timm", "model.name=test_efficientnet", *FAST[1:])
+    run_main(train.main, *tiny, *settings, f"hydra.run.dir={base}/run")
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from medcls.data.module import ImageDataModule
+from medcls.data.module import ImageDataModule, Loading
 from medcls.data.sources.folders import from_folders
 from medcls.data.splits.split import split
 from medcls.data.transforms import Augmentation
@@ -70,11 +70,9 @@ class Event:
 
 def waits_of_a_step(images: Path, loss: Callable[..., losses.Loss], weights: str | None) -> list[str]:
     """Batch 2 of an epoch, prepared and trained on."""
-    manifest = split(from_folders(images, positive="a"), seed=0)
+    manifest = split(from_folders(images, positive="a"))
     augmentation = Augmentation(up_down=0.5, quarter_turns=0.5, saturation=0.1, hue_degrees=5)
-    data = ImageDataModule(
-        manifest, Preprocessing((16, 16), (0.5,) * 3, (0.5,) * 3), augmentation=augmentation, cache=True
-    )
+    data = ImageDataModule(manifest, Preprocessing((16, 16), (0.5,) * 3, (0.5,) * 3), augmentation, Loading(cache=True))
     data.setup("fit")
     rows = manifest.indices("train")[:8]
     with FakeTensorMode(allow_non_fake_inputs=True):

@@ -85,6 +85,8 @@ def test_imports_follow_the_directions(path):
         assert not outside & {"torch", "lightning"}, f"{path} imports torch or lightning"
     if room == "models":
         assert "lightning" not in outside
+    if room == "statistics":
+        assert "pandas" not in outside, f"{path} imports pandas: arrays in, arrays out"
 
 
 def test_the_hand_built_network_needs_torch_alone():

@@ -15,7 +15,7 @@ from medcls import audit
 from medcls.cli.shipped import configurations
 from medcls.data.sources.folders import from_folders
 from medcls.data.sources.phantoms import PHANTOM_WATERMARK, ensure_phantoms
-from medcls.data.splits.split import split
+from medcls.data.splits.split import SplitSettings, split
 from medcls.runs.registry import remember_test
 
 
@@ -116,7 +116,7 @@ def test_images_of_an_earlier_test_that_come_into_training(command, root, pictur
     with initialize_config_dir(str(configurations() / "conf"), version_base="1.3"):
         cfg = compose("audit", [f"data.root={root}"])
     settings = audit.split_settings(cfg)
-    former = split(from_folders(root, positive="benign"), **settings)
+    former = split(from_folders(root, positive="benign"), SplitSettings(**settings))
     remember_test(former, "/home/me/runs/former", settings | audit.source_settings(cfg))
     assert command(f"data.root={root}", "hydra.run.dir=same") == 0
     assert command.found("same")["locked_test"]["level"] == "good"

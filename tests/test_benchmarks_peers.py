@@ -92,7 +92,7 @@ def test_how_many_times_as_fast_medcls_is_stands_under_each_peer() -> None:
 
 
 def test_peers_get_the_training_images_and_no_others(folder, tmp_path) -> None:
-    manifest = split(from_folders(folder({"a": 30, "b": 21}), positive="a"), seed=0)
+    manifest = split(from_folders(folder({"a": 30, "b": 21}), positive="a"))
     peers.link_training(manifest, tmp_path / "train")
     training = manifest.rows.iloc[manifest.indices("train")]
     linked = {(link.parent.name, link.resolve()) for link in (tmp_path / "train").rglob("*.png")}
@@ -104,7 +104,7 @@ def test_peers_get_the_training_images_and_no_others(folder, tmp_path) -> None:
 
 def test_without_timm_and_fastai_the_others_can_still_be_run(folder, tmp_path, as_told, monkeypatch) -> None:
     monkeypatch.setattr(peers.importlib.util, "find_spec", lambda name: None)
-    manifest = split(from_folders(folder({"a": 30, "b": 21}), positive="a"), seed=0)
+    manifest = split(from_folders(folder({"a": 30, "b": 21}), positive="a"))
     given = peers.arguments("", "x").parse_args([])
     vars(given).update(epochs=2, most=10, timm_train=None)
     missing = {one.name: one.missing for one in peers.peers(given, manifest, tmp_path)}

@@ -22,7 +22,7 @@ MONTH = 30 * 24 * 3600
 
 @pytest.fixture
 def kept(tmp_path: Path, own_cache: Path) -> Path:
-    """A cache of facts about one file, and of pixels of 3 and, unused for a month, of 2 images."""
+    """A scan cache of one file, and of pixels of 3 and, unused for a month, of 2 images."""
     Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(tmp_path / "a.png")
     os.utime(tmp_path / "a.png", (1, 1))
     scan_images(tmp_path, ["a.png"])

@@ -13,18 +13,17 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from interval_tables import intervals
 from refusals import logged, noted, refused_command
 from scipy.stats import norm
 
 from medcls import compare
-from medcls.evaluation.comparing import COMPARED, metrics_of
-from medcls.evaluation.comparing import compare as compare_two
+from medcls.evaluation.comparing import COMPARED, Question, compare_all, metrics_of
 from medcls.evaluation.decision_curve import decision_curve
 from medcls.evaluation.model_comparison import CHOSE_THE_BEST, NO_GROUPS
 from medcls.evaluation.predictions import TOOK_PART, read_csv
 from medcls.evaluation.thresholds import OperatingPoint
 from medcls.runs.records import Configuration
-from medcls.statistics.intervals import intervals
 from medcls.workflow.finished_runs import differences, names, runs_in
 
 WIDTH = 400
@@ -131,16 +130,15 @@ def test_two_runs_are_told_apart(command, pair):
     record = command.record()
     (told,) = record["comparisons"]
     tables = [read_csv(run / "predictions" / "test.csv", "malignant") for run in pair]
-    expected = compare_two(*tables, "auroc", names=("large", "small"))
-    assert (told["difference"], told["low"], told["high"], told["p"]) == pytest.approx(
-        (expected.difference, expected.low, expected.high, expected.p)
-    )
+    (expected,) = compare_all(dict(zip(("large", "small"), tables, strict=True)), Question()).to_dict("records")
+    for name in ("difference", "low", "high", "p"):
+        assert told[name] == pytest.approx(expected[name])
     assert told["method"] == "DeLong, paired"
-    assert record["conclusions"] == [expected.sentence]
+    assert record["conclusions"] == [expected["sentence"]]
     assert told["verdict"] == "better"
     assert [one["checkpoint"] for one in record["classifiers"]] == ["hash1", "hash2"]
     for text in (command.out, command.page()):
-        assert expected.sentence in text
+        assert expected["sentence"] in text
         assert record["images"] in text and NO_GROUPS in text
         assert "hash1" in text and "hash2" in text
     assert noted([record["images"]], "test", "120", "60 benign", "60 malignant")

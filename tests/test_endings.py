@@ -21,14 +21,14 @@ from medcls.cli.shipped import configurations
 from medcls.cli.stored_configuration import read_own
 from medcls.data.sources.folders import from_folders
 from medcls.data.sources.saved import as_begun
-from medcls.data.splits.split import split
+from medcls.data.splits.split import SplitSettings, split
 from medcls.errors import MedclsError
 from medcls.inference.load import weights_hash
 from medcls.models.weights import read_state
 from medcls.runs import records
 from medcls.runs.records import Audit
 from medcls.runs.run_folder import RunFolder
-from medcls.workflow import evaluating, report_settings, result_files
+from medcls.workflow import report_settings, result_files
 from medcls.workflow import training_plots as pictures
 from medcls.workflow.resuming import is_scored
 
@@ -80,9 +80,7 @@ def failing(error: BaseException, after: int = 0, real=None):
 
 
 def break_stage(monkeypatch: pytest.MonkeyPatch, stage: str) -> None:
-    """Let a stage fail; what is rehearsed on made-up scores first fails the second time."""
-    after = int(stage == "medcls.workflow.evaluating.evaluate")
-    monkeypatch.setattr(stage, failing(KeyError("mean"), after, evaluating.evaluate))
+    monkeypatch.setattr(stage, failing(KeyError("mean")))
 
 
 PREDICTED = ["predictions/val.csv"]
@@ -523,8 +521,8 @@ def test_a_run_of_an_earlier_version_is_read_with_the_settings_it_went_by(finish
 
 
 def test_a_resumed_run_keeps_the_splits_that_it_began_with(folder, tmp_path):
-    manifest = split(from_folders(folder({"a": 12, "b": 12}), positive="a"), seed=0)
-    begun = split(manifest.with_rows(manifest.rows.assign(split="")), seed=1)
+    manifest = split(from_folders(folder({"a": 12, "b": 12}), positive="a"))
+    begun = split(manifest.with_rows(manifest.rows.assign(split="")), SplitSettings(seed=1))
     assert not begun.rows["split"].equals(manifest.rows["split"])
     saved = tmp_path / "manifest.csv"
     saved.write_text(begun.to_csv())

@@ -378,7 +378,7 @@ def test_bad_input_is_answered_in_a_sentence(finished, arguments, kind, names):
     ("file", "content", "kind", "names"),
     [
         ("config.yaml", "{a: [", "damaged_configuration", ()),
-        ("config.yaml", "a: 1", "damaged_configuration", ("data, model, schedule, seed",)),
+        ("config.yaml", "a: 1", "damaged_configuration", ("data, model, seed",)),
         ("audit.json", "[1]", "damaged_file", ("data, findings",)),
         ("weights.json", '"x"', "damaged_file", ("source", "sha256")),
         ("environment.json", "{}", "damaged_file", ("packages",)),

@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from medcls.data.module import ImageDataModule
+from medcls.data.module import ImageDataModule, Loading
 from medcls.data.sources.folders import from_folders
 from medcls.data.splits.split import split
 from medcls.data.transforms import Augmentation
@@ -71,9 +71,9 @@ def test_the_first_twenty_losses_are_those_of_before(tmp_path, one_thread):
         (tmp_path / "images" / label).mkdir(parents=True, exist_ok=True)
         pixels = draw.normal(110 + 40 * (number % 2), 50, (48, 40, 3)).clip(0, 255).astype(np.uint8)
         Image.fromarray(pixels).save(tmp_path / "images" / label / f"{number:02d}.png")
-    manifest = split(from_folders(tmp_path / "images", positive="b"), seed=0)
+    manifest = split(from_folders(tmp_path / "images", positive="b"))
     preprocessing = Preprocessing(size=64, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
-    data = ImageDataModule(manifest, preprocessing, augmentation=Augmentation(saturation=0.1), batch_size=8, seed=0)
+    data = ImageDataModule(manifest, preprocessing, Augmentation(saturation=0.1), Loading(batch_size=8))
     torch.manual_seed(0)
     classifier = Classifier(
         mobilenetv3_large(2),

@@ -1,5 +1,6 @@
 """What is handed on with `report.paths=hidden` names no patient, however short or numeric the name is."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -8,8 +9,6 @@ import pytest
 from entry_points import run_main
 
 from medcls import evaluate
-
-pytestmark = pytest.mark.usefixtures("drawn_figures")
 
 
 def table(path: Path, groups: list[str]) -> Path:
@@ -35,10 +34,12 @@ def table(path: Path, groups: list[str]) -> Path:
         ),
     ],
 )
-def test_no_page_and_no_figure_names_a_patient(tmp_path: Path, groups: list[str]):
+def test_no_page_and_no_figure_names_a_patient(tmp_path: Path, figures: Callable[[], None], groups: list[str]):
     settings = ("positive_class=ill", "subgroups=[group]", "resamples=100")
     file = table(tmp_path / "theirs.csv", groups)
-    for how in ("hidden", "shown"):
+    for how in ("shown", "hidden"):
+        if how == "hidden":
+            figures()
         run_main(
             evaluate.main, f"predictions={file}", *settings, f"report.paths={how}", f"hydra.run.dir={tmp_path}/{how}"
         )

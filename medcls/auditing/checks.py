@@ -1,4 +1,4 @@
-"""All checks of an audit, in the order in which they are reported."""
+"""All checks of an audit, in the order of the report."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -12,7 +12,7 @@ from medcls.data.manifest import Manifest
 from medcls.runs.registry import Meeting
 
 Check = Callable[[Manifest], list[Finding]]
-"""A check of one's own: from the manifest, split where it can be, to what it found; nothing found is a finding too."""
+"""A user's check: from the manifest, split if possible, to findings; that nothing was found is a finding too."""
 
 
 def check(
@@ -25,33 +25,25 @@ def check(
     others: Sequence[Check] = (),
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Finding]:
-    """Look at a data set in every way that a table of its files allows; no image is opened.
+    """Run all checks on the scan of a data set; no image is opened.
 
     Parameters
     ----------
-    manifest : Manifest
-        Unsplit, with `facts`; made with `strict=False`, so that what would stop a training is reported.
-    divided : Manifest or None
-        The same after `medcls.data.splits.split.split`; None where it cannot be split.
+    manifest, divided : Manifest
+        Not split, with `scan`, made with `strict=False` so that faults are reported; and split, or None if it cannot
+        be.
     resize : str
-        The policy by which images come to one size: decides whether a network sees the aspect ratio.
+        The resize policy: it decides whether a network sees the aspect ratio.
     met : sequence of Meeting, optional
-        Earlier runs' test images that are coming into training; None where nobody looked.
+        Earlier runs' test images that are in training now; None if this was not looked up.
     half_width : float
-        How closely a sensitivity is to be known, as half the width of its interval.
+        Half the width of the interval of sensitivity that is asked for.
     others : sequence of Check
-        Checks beside these, after them.
-    progress : callable, optional
-        Called with checks done and checks in all.
-
-    Returns
-    -------
-    list of Finding
-        At least one a check that applies: what is in order is said too.
+        User's checks, run last.
     """
     if manifest.rows.empty:
         return images.unreadable(manifest)
-    facts = manifest.facts.loc[manifest.rows["path"]]
+    scan = manifest.scan.loc[manifest.rows["path"]]
     checks: list[Callable[[], list[Finding]]] = [
         partial(images.unreadable, manifest),
         partial(duplicates.label_conflicts, manifest),
@@ -59,23 +51,23 @@ def check(
         partial(groups.groups_across_splits, manifest),
         partial(locked_test, met),
         partial(duplicates.exact_duplicates, manifest),
-        partial(duplicates.near_duplicates, manifest, divided, facts),
+        partial(duplicates.near_duplicates, manifest, divided, scan),
         partial(groups.groups, manifest, divided),
         partial(groups.shares, divided),
         partial(groups.mixed_groups, manifest),
         partial(classes.counts, manifest),
         partial(classes.prevalence, manifest),
         partial(classes.small_test, manifest, divided, half_width),
-        partial(shortcuts, manifest, facts, resize),
-        partial(images.blank, facts),
-        partial(images.outliers, facts),
-        partial(images.endings, facts),
-        partial(images.reading, facts),
+        partial(shortcuts, manifest, scan, resize),
+        partial(images.blank, scan),
+        partial(images.outliers, scan),
+        partial(images.endings, scan),
+        partial(images.reading, scan),
         *(partial(other, manifest if divided is None else divided) for other in others),
     ]
     findings = []
-    for done, look in enumerate(checks):
-        findings += look()
+    for done, run_check in enumerate(checks):
+        findings += run_check()
         if progress is not None:
             progress(done + 1, len(checks))
     return findings

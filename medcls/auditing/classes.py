@@ -1,4 +1,4 @@
-"""How many images of each class there are, in each split, and what figures so many cases can carry."""
+"""Images of each class in each split, and the precision of metrics on them."""
 
 import math
 
@@ -7,26 +7,26 @@ import pandas as pd
 
 from medcls.auditing.findings import Finding
 from medcls.data.manifest import Manifest
-from medcls.data.splits.split import together
-from medcls.wording import at_start, counted, named
+from medcls.data.splits.split import cluster_numbers
+from medcls.wording import counted, named
 
 FEW = 30
-"""Cases of a class in test under which its figures say next to nothing."""
+"""Cases of a class in test below which its metrics are nearly uninformative."""
 
 MOST_NAMED = 8
-"""So many classes are named with their counts in one line; of more, the smallest and the largest."""
+"""Classes named in one line; of more, only the smallest and the largest."""
 
 ASSUMED = 0.9
-"""The sensitivity for which the width of the interval is shown."""
+"""The sensitivity whose interval is shown."""
 
 SMALL_EFFECT = 0.1
-"""Cohen's w: from here on a shift between splits is called one (Cohen 1988, "small")."""
+"""Cohen's w of a shift between splits (Cohen 1988, "small")."""
 
 SIGNIFICANT = 0.01
 
 
 def counts(manifest: Manifest) -> list[Finding]:
-    """Images of each class, and whether one outweighs the others."""
+    """Images of each class, and whether the classes are imbalanced."""
     rows = manifest.rows
     table = _counts(manifest.rows["label"], manifest.classes)
     share = table["share"]
@@ -36,24 +36,21 @@ def counts(manifest: Manifest) -> list[Finding]:
     values = {"images": len(rows), "classes": len(manifest.classes), "largest_to_smallest": float(ratio)}
     values |= {f"images_{row['class']}": int(row["images"]) for _, row in table.iterrows()}
     values |= {"majority_baseline": float(largest["share"])}
-    text = (
-        f"Always saying {largest['class']} is right for {largest['share']:.1%}: an accuracy is to be held against it."
-    )
+    text = f"Accuracy of the baseline that predicts {largest['class']} for every image: {largest['share']:.1%}."
     if imbalanced:
         text += (
-            f" {smallest['class']} has less than half of an equal share: without counterweight a network tends to "
-            "overlook it. loss.class_weights=balanced or data.sampler=balanced (not both) makes up for it; watch "
-            "AUROC, not accuracy."
+            f" {smallest['class']} has less than half of an equal share, and networks tend to miss it: use "
+            "loss.class_weights=balanced or data.sampler=balanced (not both), and look at AUROC, not accuracy."
         )
     each = [f"{row['class']} {row['images']:,} ({row['share']:.1%})" for _, row in table.iterrows()]
     named = ", ".join(each)
-    if len(each) > MOST_NAMED:  # the table names them all
+    if len(each) > MOST_NAMED:  # the table has all
         named = f"{len(each)} classes, from {each[int(share.argmin())]} to {each[int(share.argmax())]}"
     return [Finding("classes", "warning" if imbalanced else "information", named, text, values, table.round(3))]
 
 
 def prevalence(manifest: Manifest) -> list[Finding]:
-    """Whether the splits that came with the data hold the classes in the same shares as training does."""
+    """Whether the splits that came with the data have the class shares of training."""
     rows = manifest.rows
     given = set(rows["given_split"])
     return [
@@ -64,72 +61,69 @@ def prevalence(manifest: Manifest) -> list[Finding]:
 
 
 def _shift(table: pd.DataFrame, other: str) -> Finding:
-    """Hold one split's classes against training's, in a table of two rows and a column a class."""
+    """Compare one split's classes with training's, in a table of two rows and a column a class."""
     from scipy.stats import chi2_contingency
 
     present = table.loc[:, table.sum() > 0]
     shares = present.div(present.sum(axis=1), axis=0)
     train, there = shares.iloc[0], shares.iloc[1]
     p = float(chi2_contingency(present.to_numpy(), correction=False).pvalue) if present.shape[1] > 1 else 1.0
-    # A class that training lacks counts as if it had one image there.
+    # A class missing from training counts as one image there.
     expected = train.clip(lower=1 / float(present.iloc[0].sum()))
     effect = float(np.sqrt(((there - train) ** 2 / expected).sum()))
     most = str((there - train).abs().idxmax())
-    said = f"{named(most)} is {train[most]:.1%} of train and {there[most]:.1%} of {other}"
-    text = (
-        f"Chi-square test {_p(p)}, Cohen's w {effect:.2f}; called a shift from p < {SIGNIFICANT} and "
-        f"w >= {SMALL_EFFECT} on."
-    )
+    largest = f"{named(most)} is {train[most]:.1%} of train and {there[most]:.1%} of {other}"
+    text = f"Chi-square test {_p(p)}, Cohen's w {effect:.2f}; a shift has p < {SIGNIFICANT} and w >= {SMALL_EFFECT}."
     values = {"p": p, "cohens_w": effect}
     values |= {f"train_{label}": float(share) for label, share in train.items()}
     values |= {f"{other}_{label}": float(share) for label, share in there.items()}
     shown = shares.round(3).rename_axis("split").reset_index().rename_axis(columns=None)
     if p < SIGNIFICANT and effect >= SMALL_EFFECT:
         text += (
-            " A threshold and a calibration fitted on images cut from train carry over badly, and so do accuracy, PPV "
-            "and NPV; AUROC, sensitivity and specificity are touched less. The images may differ in more than "
-            "prevalence: look at both."
+            " Thresholds and calibration fitted on part of train transfer badly, and so do accuracy, PPV and NPV; "
+            "AUROC, sensitivity and specificity are affected less. The images may differ in more than prevalence: look "
+            "at both."
         )
-        title = f"{at_start(other)} is shifted against train: {said}"
+        title = f"Class shares of {other} and train differ: {largest}"
         return Finding(f"prevalence_{other}", "warning", title, text, values, shown)
     if effect >= SMALL_EFFECT:
-        text += " Chance alone may make such a difference between so few images, and it may be a shift all the same."
-        title = f"Whether {other} holds the classes in the shares of train cannot be told from so few images: {said}"
+        text += " With so few images the difference may be chance, or a shift."
+        title = f"Too few images to compare the class shares of {other} and train: {largest}"
         return Finding(f"prevalence_{other}", "information", title, text, values, shown)
-    title = f"{at_start(other)} holds the classes in about the shares of train: {said}"
+    title = f"Class shares of {other} and train are about the same: {largest}"
     return Finding(f"prevalence_{other}", "good", title, text, values, shown)
 
 
 def small_test(manifest: Manifest, divided: Manifest | None, half_width: float = 0.05) -> list[Finding]:
-    """How wide an interval the test images of each class would leave, and how many cases a stated width takes."""
+    """The interval of a sensitivity on the test images of each class, and the cases needed for a given width."""
     from medcls.statistics.analytic import rows_for
 
-    held, column = (manifest, "given_split") if divided is None else (divided, "split")
-    test = (held.rows[column] == "test").to_numpy()
+    known, column = (manifest, "given_split") if divided is None else (divided, "split")
+    test = (known.rows[column] == "test").to_numpy()
     if not test.any():
         return []
-    rows = held.rows[test]
-    # Copies and images of one patient do not count twice.
-    cases = pd.Series(together(held.rows)[test], rows.index).groupby(rows["label"]).nunique()
+    rows = known.rows[test]
+    # Duplicates and images of one patient count once.
+    cases = pd.Series(cluster_numbers(known.rows)[test], rows.index).groupby(rows["label"]).nunique()
     table = pd.DataFrame(
         [_precision(label, int((rows["label"] == label).sum()), int(count)) for label, count in cases.items()]
     )
-    told = table[table["class"] == held.positive] if held.positive in cases.index else table
-    worst = told.iloc[int(told["independent cases"].argmin())]
+    candidates = table[table["class"] == known.positive] if known.positive in cases.index else table
+    worst = candidates.iloc[int(candidates["independent cases"].argmin())]
     few = table.loc[table["independent cases"] < FEW, "class"]
     width = (
-        f"with {counted(worst['independent cases'], 'case')} of {worst['class']}, a sensitivity of {ASSUMED:.2f} "
-        f"would come with {worst['low']:.2f} to {worst['high']:.2f}"
+        f"with {counted(worst['independent cases'], 'case')} of {worst['class']}, the interval of a sensitivity of "
+        f"{ASSUMED:.2f} is {worst['low']:.2f} to {worst['high']:.2f}"
     )
-    takes = math.ceil(rows_for(ASSUMED, half_width))
-    if worst["independent cases"] < takes:
-        width += f"; \N{PLUS-MINUS SIGN}{half_width:g} takes {takes:,} cases"
+    needed = math.ceil(rows_for(ASSUMED, half_width))
+    if worst["independent cases"] < needed:
+        width += f"; \N{PLUS-MINUS SIGN}{half_width:g} needs {needed:,} cases"
     text = (
-        f"Wilson's 95% interval, for {worst['found']} of {worst['independent cases']} found. Differences smaller than "
-        "its width cannot be seen on this test split: cross-validation (data.folds=5) judges every image once, and "
-        "so narrows it."
+        f"Wilson's 95% interval for {worst['found']} of {worst['independent cases']}. Smaller differences cannot be "
+        "detected on this test split; cross-validation (data.folds=5) tests on every image once and has narrower "
+        "intervals."
     )
-    values: dict[str, float | int | str | None] = {"half_width": half_width, "cases_needed": takes}
+    values: dict[str, float | int | str | None] = {"half_width": half_width, "cases_needed": needed}
     for _, row in table.iterrows():
         values |= {
             f"cases_{row['class']}": int(row["independent cases"]),
@@ -138,10 +132,10 @@ def small_test(manifest: Manifest, divided: Manifest | None, half_width: float =
         }
     table = table.round(3).rename(columns={"found": f"found at {ASSUMED:.2f}"})
     if few.empty:
-        title = f"What the test split can tell: {width}"
+        title = f"Precision of the test split: {width}"
         return [Finding("small_test", "information", title, text, values, table)]
-    text = f"Under {FEW} cases: {', '.join(few)}. {text}"
-    return [Finding("small_test", "warning", f"A small test split: {width}", text, values, table)]
+    text = f"Fewer than {FEW} cases: {', '.join(few)}. {text}"
+    return [Finding("small_test", "warning", f"Small test split: {width}", text, values, table)]
 
 
 def _counts(labels: pd.Series, classes: tuple[str, ...]) -> pd.DataFrame:
@@ -150,7 +144,7 @@ def _counts(labels: pd.Series, classes: tuple[str, ...]) -> pd.DataFrame:
 
 
 def _precision(label: object, images: int, cases: int) -> dict[str, object]:
-    """How many of so many cases are found at the sensitivity assumed, and Wilson's interval for that."""
+    """Cases found at the assumed sensitivity, and their Wilson interval."""
     from scipy.stats import binomtest
 
     found = round(ASSUMED * cases)

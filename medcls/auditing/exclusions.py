@@ -1,4 +1,4 @@
-"""From findings to the list of images to leave out, which `medcls.data.manifest.read_exclusions` reads."""
+"""The list of images to leave out, as `medcls.data.manifest.read_exclusions` reads it."""
 
 from collections.abc import Sequence
 
@@ -8,16 +8,8 @@ from medcls.auditing.findings import Finding
 from medcls.data.manifest import Manifest
 
 
-def foretold(manifest: Manifest, findings: Sequence[Finding]) -> list[Finding]:
-    """Which classes would be missing where, once the images that findings exclude are left out.
-
-    Parameters
-    ----------
-    manifest : Manifest
-        As it was read.
-    findings : sequence of Finding
-        Of an audit of it.
-    """
+def emptied_classes(manifest: Manifest, findings: Sequence[Finding]) -> list[Finding]:
+    """Classes that would have no image in a split without the images that findings exclude."""
     listed = {path for finding in findings for path in finding.exclude}
     rows = manifest.rows
     before = rows.groupby(["given_split", "label"]).size()
@@ -32,9 +24,9 @@ def foretold(manifest: Manifest, findings: Sequence[Finding]) -> list[Finding]:
             "after_exclusion",
             "warning",
             f"The list of audit.fix=exclude would leave {where}",
-            "A training stops where a split that came with the data lacks a class, and no share and no seed helps "
-            "there. Correct the labels or the files instead; or merge the class with another (data.label_map), leave "
-            "it out of the map (data.leave_out_unmapped=true), or have all splits cut anew (data.pool_splits=true).",
+            "A training stops if a split that came with the data lacks a class, whatever fractions and seed. Correct "
+            "the labels or the files instead; or merge the class with another (data.label_map), leave it out of the "
+            "map (data.leave_out_unmapped=true), or re-split all images (data.pool_splits=true).",
             {"classes": len({label for _, label in emptied})},
             pd.DataFrame(emptied, columns=["split", "class"]).assign(images=gone.to_numpy()),
         )
@@ -42,23 +34,16 @@ def foretold(manifest: Manifest, findings: Sequence[Finding]) -> list[Finding]:
 
 
 def exclusions(findings: Sequence[Finding], before: Sequence[str] = ()) -> tuple[str, int, list[str]]:
-    """Word a list of relative paths, one a line, each under the reason that was first to name it.
-
-    Parameters
-    ----------
-    findings : sequence of Finding
-        What they exclude goes on the list.
-    before : sequence of str
-        What a former list names: stays on it.
+    """Format a list of relative paths, one a line, each below the first reason to leave it out.
 
     Returns
     -------
     text : str
-        For a file; empty where nothing is listed.
+        For a file; empty if nothing is listed. Paths of an earlier list, `before`, stay.
     listed : int
-        How many paths it holds.
+        Number of paths.
     unlisted : list of str
-        Paths that no line can hold: with a line break in them, or read as a comment.
+        Paths that no line can hold: with a line break, or read as a comment.
     """
     reasons = [("left out before", before)]
     reasons += [(f"{finding.check}: {finding.title}", finding.exclude) for finding in findings]

@@ -1,4 +1,4 @@
-"""What an audit has to say: one finding a check, with its figures, its pictures and what to do."""
+"""Findings of an audit: each with its values, images and what to do."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -8,16 +8,15 @@ import pandas as pd
 
 Level = Literal["error", "warning", "information", "good"]
 LEVELS: tuple[Level, ...] = ("error", "warning", "information", "good")
-"""An error would make figures lie, or stops a training; a warning may; information a reader wants; good was looked for
-and not found."""
+"""An error invalidates results or stops a training; a warning may; good: checked, and nothing found."""
 
 MOST_SHOWN = 12
-"""Pictures, or pairs of them, that a check chooses to be looked at: enough to see what it found."""
+"""Images, or pairs of them, that a finding shows."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Pair:
-    """Two images to be looked at side by side: manifest paths, and what relates them."""
+    """Two images side by side: manifest paths and a caption."""
 
     first: str
     second: str
@@ -26,26 +25,26 @@ class Pair:
 
 @dataclasses.dataclass(frozen=True)
 class Finding:
-    """The outcome of one check.
+    """The result of one check.
 
     Parameters
     ----------
     check : str
-        A stable name (`exact_copies`), in the JSON file and as the page's anchor.
+        A stable identifier (`exact_copies`), in the JSON file and as the page's anchor.
     level : str
         One of `LEVELS`.
     title : str
-        One sentence, with its figures: "25 of 253 images are exact copies of another".
+        One sentence with its numbers: "25 of 253 images are duplicates of another".
     text : str
-        What that means for a classifier, and what to do: the exact setting to type where there is one.
+        What it means for a classifier, and what to do: the setting to type, if there is one.
     values : mapping
-        The figures, for the JSON file: numbers, text, or None.
+        For the JSON file: numbers, text, or None.
     table : DataFrame, optional
-        More rows of figures; shown as it stands.
+        More rows of values.
     pairs : tuple of Pair
-        The most telling to look at side by side, at most `MOST_SHOWN`.
+        Examples to look at side by side, at most `MOST_SHOWN`.
     images : tuple of str
-        The most telling to look at alone, at most `MOST_SHOWN`: manifest paths.
+        Examples to look at alone, at most `MOST_SHOWN`: manifest paths.
     exclude : tuple of str
         Paths that `audit.fix=exclude` leaves out.
     """

@@ -1,4 +1,4 @@
-"""What of the images that judge is also in training, once a run has its splits: all that it left out is out."""
+"""Leaks: images of val and test with a duplicate, near duplicate or sibling in training, in the final splits."""
 
 from collections.abc import Sequence
 
@@ -10,27 +10,21 @@ from medcls.data.manifest import Manifest
 from medcls.wording import enumerated
 
 RESULTS = ("test", "held_out")
-"""Of these the figures are the result."""
+"""Splits whose metrics are the result."""
 
 CHOOSERS = ("val", "calibration")
-"""These choose the checkpoint, the temperature and the threshold."""
+"""Splits that select the checkpoint, the temperature and the threshold."""
 
 SLIGHT = 0.01
-"""A share of each class up to which the images concerned cannot move a rate by more than this."""
-
+"""Share of leaked images up to which a rate cannot change by more than this."""
 
 OF_NEAR_DUPLICATES = ("near_copies", "near_copies_across_splits")
 
 
 def leaks(divided: Manifest | None, near: pd.DataFrame) -> list[Finding]:
-    """Images of each split that judges which have a duplicate, a near duplicate or a group's image in training.
+    """Images of each split with a duplicate, a near duplicate or an image of their group in training.
 
-    Parameters
-    ----------
-    divided : Manifest or None
-        With its splits made; None where it cannot be split, of which nothing is said.
-    near : DataFrame
-        As of `near_pairs`.
+    `near` is as `near_pairs` returns it. Without splits there are no findings.
     """
     if divided is None:
         return []
@@ -43,23 +37,13 @@ def leaks(divided: Manifest | None, near: pd.DataFrame) -> list[Finding]:
     if found:
         return found
     there = [name for name in (*RESULTS, *CHOOSERS) if (divided.rows["split"] == name).any()]
-    title = f"No image of {enumerated(there)} has a near copy in training"
-    text = (
-        "Nor has one the same pixels as a training image, or stands in one group with it. Counted in this run's splits."
-    )
+    title = f"No image of {enumerated(there)} has a near duplicate in training"
+    text = "Nor does one have a duplicate there, or an image of its group. Counted in this run's splits."
     return [Finding("leaks", "good", title, text, {f"{name}_images": len(divided.indices(name)) for name in there})]
 
 
 def settled(finding: Finding, found: Sequence[Finding]) -> bool:
-    """Whether what a finding says of the data as it came has no part in the splits of the run.
-
-    Parameters
-    ----------
-    finding : Finding
-        Of the same audit.
-    found : sequence of Finding
-        As of `leaks`.
-    """
+    """Whether a finding about the data has no effect in the splits of the run, whose `leaks` are `found`."""
     leaking = [one for one in found if one.level != "good"]
     if finding.check in OF_NEAR_DUPLICATES:
         return not leaking
@@ -68,7 +52,7 @@ def settled(finding: Finding, found: Sequence[Finding]) -> bool:
 
 
 def _leak(divided: Manifest, split: str, trained: pd.Series, chosen: pd.Series | None) -> Finding | None:
-    """What one split has in training; of a result that has nothing there, what it has among those that choose."""
+    """The leak of one split from training; if there is none, that of a result from the selecting splits."""
     rows = divided.rows
     train, judge = (rows["split"] == "train").to_numpy(), (rows["split"] == split).to_numpy()
     same = judge & np.isin(_contents(rows), _contents(rows)[train])
@@ -85,21 +69,21 @@ def _leak(divided: Manifest, split: str, trained: pd.Series, chosen: pd.Series |
     by_class = by_class.reindex([name for name in divided.classes if name in set(labels)]).fillna(0).astype(int)
     share = float((by_class["leaked"] / by_class["images"]).max())
     level: Level = "error" if split in RESULTS and share > SLIGHT and where == "training" else "warning"
-    n, m, called = int(leaked.sum()), int(judge.sum()), split.replace("_", "-")
-    how = "near copy, a duplicate or an image of their group" if (same | siblings).any() else "near copy"
-    more = f" {int(further.sum()):,} further ones have one in val, which chose the checkpoint." if further.any() else ""
+    n, m, name = int(leaked.sum()), int(judge.sum()), split.replace("_", "-")
+    how = "near duplicate, a duplicate or an image of their group" if (same | siblings).any() else "near duplicate"
+    more = f" {int(further.sum()):,} more have one in val, which selects the checkpoint." if further.any() else ""
     return Finding(
         f"leak_{split}",
         level,
-        f"{n:,} of {m:,} {called} images {'has' if n == 1 else 'have'} a {how} in {where}",
-        f"{_meaning(split, where)}{more} Counted in this run's own splits, after all that it left out. "
-        "data.keep_near_copies_together=true keeps near copies on one side, and leaves those out of training that "
-        f"splits of the data's own part; until then, hold the {called} figures for too good.",
+        f"{n:,} of {m:,} {name} images {'has' if n == 1 else 'have'} a {how} in {where}",
+        f"{_meaning(split, where)}{more} Counted in this run's splits, without the images that it leaves out. "
+        "data.keep_near_copies_together=true keeps near duplicates in one split, and leaves them out of training if "
+        f"the data's own splits separate them; until then, metrics of {name} are too high.",
         {f"{split}_images": m, "leaked": n, "identical": int(same.sum())}
         | {"of_a_group_in_training": int(siblings.sum()), "further_in_val": int(further.sum())}
-        | {f"leaked_{name}": int(count) for name, count in by_class["leaked"].items()},
+        | {f"leaked_{label}": int(count) for label, count in by_class["leaked"].items()},
         by_class.rename_axis("class")
-        .rename(columns={"images": f"{called} images", "leaked": f"with a near copy in {where}"})
+        .rename(columns={"images": f"{name} images", "leaked": f"with a near duplicate in {where}"})
         .reset_index(),
         _shown(rows[leaked], trained[leaked]),
     )
@@ -107,30 +91,26 @@ def _leak(divided: Manifest, split: str, trained: pd.Series, chosen: pd.Series |
 
 def _meaning(split: str, where: str) -> str:
     if where == "val":
-        return "The checkpoint, and what was fitted, was chosen by images that this split as good as holds."
+        return "The checkpoint, and what was fitted, was selected on near duplicates of images in this split."
     if split in RESULTS:
-        return (
-            "A network that has learned its training images by heart is right about these without having learned "
-            "anything of what the classes look like."
-        )
+        return "A network that memorises its training images predicts these correctly."
     return (
-        f"What is chosen by {split}, be it the checkpoint, the temperature or the threshold, is chosen by images that "
-        "the network as good as knows."
+        f"The checkpoint, temperature or threshold that {split} selects is selected on images that the network knows."
     )
 
 
 def _contents(rows: pd.DataFrame) -> np.ndarray:
-    """The pixels' hash of each image; of one that has none, a name of its own."""
+    """The content hash of each image; for one without, a name of its own."""
     return rows["content"].where(rows["content"] != "", "image " + rows["path"]).to_numpy(object)
 
 
 def _beside(divided: Manifest, near: pd.DataFrame, splits: Sequence[str]) -> pd.Series:
-    """For each image the path of one in these splits that has its pixels, or looks almost the same; else missing."""
+    """For each image the path of a duplicate or near duplicate in these splits; else missing."""
     rows = divided.rows
     codes = pd.factorize(_contents(rows))[0]
     at = pd.Index(rows["path"])
     first, second = codes[at.get_indexer(near["first"])], codes[at.get_indexer(near["second"])]
-    # Of images whose hashes are equal only the first was compared with others: what is near to it is near to all.
+    # Of images with equal hashes only the first was compared with others: its near duplicates are those of all.
     equal = (near[["phash_distance", "dhash_distance", "detail_distance"]] == 0).all(axis=1).to_numpy()
     leader = np.arange(len(rows) + 1)
     leader[second[equal]] = first[equal]
@@ -143,7 +123,7 @@ def _beside(divided: Manifest, near: pd.DataFrame, splits: Sequence[str]) -> pd.
 
 
 def _shown(leaked: pd.DataFrame, partner: pd.Series) -> tuple[Pair, ...]:
-    """The first of them beside what trains; those that only share a group are not shown."""
+    """The first leaked images beside their partner; those that only share a group are not shown."""
     beside = leaked.assign(partner=partner).dropna(subset="partner").head(MOST_SHOWN)
     return tuple(
         Pair(row["path"], row["partner"], f"{row['label']}: {row['split']} | train") for _, row in beside.iterrows()

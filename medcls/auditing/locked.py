@@ -1,33 +1,25 @@
-"""Whether images that judged an earlier run are now to be learned from."""
+"""Whether test images of earlier runs are in training now."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import pandas as pd
 
 from medcls.auditing.findings import MOST_SHOWN, Finding, Level
-from medcls.data.manifest import Manifest
-from medcls.runs.registry import Meeting, met_in_training
+from medcls.runs.registry import Meeting
 from medcls.wording import counted
 
 
-def earlier_tests(divided: Manifest | None, settings: Mapping[str, object]) -> list[Meeting] | None:
-    """What `locked_test` looks at: see `met_in_training`; None where the images cannot be split."""
-    return None if divided is None else met_in_training(divided, settings)
-
-
 def locked_test(met: Sequence[Meeting] | None) -> list[Finding]:
-    """Test images of earlier runs that are coming into training; nothing where nobody looked.
+    """Test images of earlier runs that are in training now; nothing if this was not looked up.
 
-    An error where the same settings gave another split, because the images have changed; information where other
-    settings dealt the images out anew, as was asked. Every earlier split by another seed shares images with this
-    training: one finding a level, not one a run.
+    An error if the same settings gave another split, because the images have changed; information if other settings
+    did, as asked. There is one finding a level, not one a run, since every earlier split by another seed shares images
+    with this training.
     """
     if met is None:
         return []
     if not met:
-        return [
-            Finding("locked_test", "good", "No test image of an earlier run on this folder is coming into training")
-        ]
+        return [Finding("locked_test", "good", "No test image of an earlier run on this folder is in training")]
     levels: dict[Level, list[Meeting]] = {
         "error": [meeting for meeting in met if meeting.same_settings],
         "information": [meeting for meeting in met if not meeting.same_settings],
@@ -41,11 +33,10 @@ def _finding(level: Level, met: Sequence[Meeting]) -> Finding:
     return Finding(
         "locked_test",
         level,
-        f"{counted(len(paths), 'test image')} of {runs} coming into training",
-        "What judged there is learned from here: figures of the two cannot be held against each other, and a network "
-        "or a setting carried over from there is not judged fairly. data.locked_test=<that run's manifest.csv> keeps "
-        "its test split; or leave the images out (audit.fix=exclude lists them for data.exclude_file where this is an "
-        "error).",
+        f"{counted(len(paths), 'test image')} of {runs} in training now",
+        "Results of the two runs cannot be compared, and the test of a network or setting from the earlier run is "
+        "biased. data.locked_test=<that run's manifest.csv> keeps its test split; or leave the images out (if this is "
+        "an error, audit.fix=exclude lists them for data.exclude_file).",
         {"images": len(paths), "runs": len(met)},
         pd.DataFrame([{"run": each.run, "date": each.date, "images": len(each.paths)} for each in met]),
         images=tuple(paths[:MOST_SHOWN]),

@@ -1,4 +1,4 @@
-"""An audit as one page that needs nothing else: no script, no font, no picture from anywhere but itself."""
+"""An audit as one self-contained page: no script, no font, no image from elsewhere."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from medcls import __version__
 from medcls.auditing.findings import LEVELS, Finding
 from medcls.auditing.record import with_index
 from medcls.data.manifest import Manifest
-from medcls.data.reading.images import UnreadableImage
+from medcls.data.reading.decoded import UnreadableImage
 from medcls.data.reading.thumbnails import thumbnail
 from medcls.data.splits.split import split_table
 from medcls.preprocessing import Decoding
@@ -21,12 +21,12 @@ from medcls.report.pages.names import Names
 from medcls.report.pages.parts import Cell, Sheet, Thumbnail, splits_sheet
 
 ROWS_SHOWN = 50
-"""How many rows of a table the page has room for; `audit.json` has all."""
+"""Rows of a table on the page; `audit.json` has all."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Shown:
-    """A picture and what it is called."""
+    """An image and its name."""
 
     name: str
     picture: Thumbnail
@@ -45,63 +45,66 @@ class Entry:
     images: tuple[Shown, ...]
 
 
-def page(
-    manifest: Manifest,
-    findings: Sequence[Finding],
-    *,
-    name: str,
-    command: str,
-    made: datetime,
-    decoding: Decoding,
-    pictures: bool = True,
-    paths: bool = True,
-    elsewhere: Sequence[str] = (),
-) -> str:
-    """Lay out an audit as HTML.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PageSettings:
+    """What a page shows beside the findings.
+
+    Parameters
+    ----------
+    name : str
+        Of the data set.
+    command : str
+        As it was typed.
+    made : datetime
+        With its time zone.
+    decoding : Decoding
+        How files become the images shown.
+    pictures, paths : bool
+        Whether to show images, and the names of folders, files and groups.
+    elsewhere : sequence of str
+        Files and folders outside the manifest's root that findings may name, such as earlier runs.
+    """
+
+    name: str
+    command: str
+    made: datetime
+    decoding: Decoding
+    pictures: bool = True
+    paths: bool = True
+    elsewhere: Sequence[str] = ()
+
+
+def page(manifest: Manifest, findings: Sequence[Finding], settings: PageSettings) -> str:
+    """Lay out an audit as an HTML document.
 
     Parameters
     ----------
     manifest : Manifest
-        Split, or as it was read where it cannot be split.
+        Split if it can be.
     findings : sequence of Finding
-        In the order wanted within each level.
-    name : str
-        What the data set is called.
-    command : str
-        What was typed.
-    made : datetime
-        When, with its time zone.
-    decoding : Decoding
-        How files become the pictures shown.
-    pictures, paths : bool
-        Whether pictures, and whether the names of folders, files and groups, may stand on the page.
-    elsewhere : sequence of str
-        Files and folders outside the manifest's root that findings may name, such as earlier runs.
-
-    Returns
-    -------
-    str
-        A whole document, UTF-8.
+        In order within each level.
+    settings : PageSettings
     """
-    names = Names({}) if paths else numbers(manifest, elsewhere)
-    entries = _entries(manifest.root, findings, names, decoding if pictures else None)
+    paths = settings.paths
+    names = Names({}) if paths else anonymous_names(manifest, settings.elsewhere)
+    entries = _entries(manifest.root, findings, names, settings.decoding if settings.pictures else None)
     return (
         environment(Path(__file__).parent)
         .get_template("page.html.jinja")
         .render(
-            name=name,
+            name=settings.name,
             manifest=manifest,
             verdict=verdict(findings),
             groups=_has_groups(manifest),
             overview=overview(manifest),
             entries=entries,
             levels=LEVELS,
-            command=command if paths else None,
+            command=settings.command if paths else None,
             root=str(manifest.root) if paths else None,
             notes=manifest.notes if paths else (),
             paths=paths,
-            pictures=pictures,
-            made=day_and_time(made),
+            pictures=settings.pictures,
+            made=day_and_time(settings.made),
             version=__version__,
         )
     )
@@ -114,14 +117,10 @@ def verdict(findings: Sequence[Finding]) -> str:
     return " and ".join(words) if words else "no error and no warning"
 
 
-def numbers(manifest: Manifest, elsewhere: Sequence[str]) -> Names:
-    """Call row n of the manifest "image n", and its groups and folders by numbers too.
+def anonymous_names(manifest: Manifest, elsewhere: Sequence[str]) -> Names:
+    """Number images, groups and folders instead of naming them: row n of the manifest is "image n".
 
-    Parameters
-    ----------
-    manifest : Manifest
-    elsewhere : sequence of str
-        Files and folders outside the manifest's root.
+    `elsewhere` has files and folders outside the manifest's root.
     """
     groups = sorted(set(manifest.rows["group"]) - {""})
     instead = {group: f"group {n}" for n, group in enumerate(groups, start=1)}
@@ -138,16 +137,15 @@ def numbers(manifest: Manifest, elsewhere: Sequence[str]) -> Names:
 
 
 def overview(manifest: Manifest) -> Sheet:
-    """Images, groups and classes of each split; all of them as one, where they cannot be split."""
+    """Images, groups and classes of each split; of all images together, if they cannot be split."""
     table = split_table(manifest)
     if table.empty:
-        whole = manifest.with_rows(manifest.rows.assign(split="train"))
-        table = split_table(whole).assign(split="all images")
+        table = split_table(manifest.with_rows(manifest.rows.assign(split="train"))).assign(split="all images")
     return splits_sheet(table, manifest.classes, manifest.positive, groups=_has_groups(manifest))
 
 
 def sheet(table: pd.DataFrame, names: Names) -> Sheet:
-    """The first rows of a table as text: whole numbers with their thousands apart, others with three decimals."""
+    """The first rows of a table as text: thousands separators in integers, three decimals in others."""
     table = with_index(table)
     numeric = [pd.api.types.is_numeric_dtype(kind) and not pd.api.types.is_bool_dtype(kind) for kind in table.dtypes]
     rows = [
@@ -162,7 +160,7 @@ def sheet(table: pd.DataFrame, names: Names) -> Sheet:
 
 
 def picture(root: Path, path: str, decoding: Decoding) -> Thumbnail:
-    """A small picture of one image; a file that cannot be read says why."""
+    """A thumbnail of one image; of an unreadable file, the reason."""
     try:
         return Thumbnail(*thumbnail(root / path, decoding))
     except UnreadableImage as error:
@@ -174,7 +172,7 @@ def _has_groups(manifest: Manifest) -> bool:
 
 
 def _entries(root: Path, findings: Sequence[Finding], names: Names, decoding: Decoding | None) -> list[Entry]:
-    """The findings in the order of their levels; without a decoding, without pictures."""
+    """The findings in the order of their levels; without a decoding, without images."""
     entries: list[Entry] = []
 
     def shown(path: str) -> Shown:

@@ -1,4 +1,4 @@
-"""An audit as plain data, for `audit.json`: every figure and every row, whatever the page has room for."""
+"""An audit as plain data, for `audit.json`: all values and rows."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -14,19 +14,9 @@ from medcls.data.splits.split import split_table
 
 
 def record(manifest: Manifest, findings: Sequence[Finding]) -> dict[str, Any]:
-    """What was looked at, and what was found, as lists, dicts, numbers and strings.
+    """The data set and the findings as lists, dicts, numbers and strings.
 
-    Parameters
-    ----------
-    manifest : Manifest
-        Split, or as it was read where it cannot be split.
-    findings : sequence of Finding
-        In the order wanted.
-
-    Returns
-    -------
-    dict
-        Keys `medcls` (version), `data`, `levels` (how many findings of each level) and `findings`.
+    Keys are `medcls` (version), `data`, `levels` (number of findings of each level) and `findings`.
     """
     levels = Counter(finding.level for finding in findings)
     return {
@@ -61,14 +51,14 @@ def record(manifest: Manifest, findings: Sequence[Finding]) -> dict[str, Any]:
 
 
 def records(table: pd.DataFrame) -> list[dict[str, Any]]:
-    """One dict a row; what is missing is None. An index that has a name is a column like the others."""
+    """One dict a row; missing values are None. A named index is a column."""
     columns = with_index(table).astype(object)
     rows = columns.where(columns.notna(), None).to_dict("records")
     return [{str(name): _plain(value) for name, value in row.items()} for row in rows]
 
 
 def with_index(table: pd.DataFrame) -> pd.DataFrame:
-    """The table with its index as its first column, where the index has a name and so something to say."""
+    """The table with its index as its first column, if the index has a name."""
     return table if table.index.name is None else table.reset_index()
 
 

@@ -75,9 +75,9 @@ def read_images(cfg: DictConfig) -> Manifest:
 def try_to_split(manifest: Manifest, settings: Mapping[str, Any]) -> tuple[Manifest | None, list[Finding]]:
     """The images as a training would split them; that it could not is a finding."""
     from medcls.auditing.findings import Finding
-    from medcls.data.splits.split import split
+    from medcls.data.splits.split import SplitSettings, split
 
     try:
-        return split(manifest, **settings), []
+        return split(manifest, SplitSettings(**settings)), []
     except MedclsError as error:
         return None, [Finding("split", "error", "A training could not split these images", str(error))]

@@ -14,7 +14,8 @@ from medcls.errors import MedclsError, nearest
 
 if TYPE_CHECKING:
     # Everything heavy is imported where it is used, so that a typo is answered before anything is loaded.
-    from medcls.evaluation.model_comparison import ComparedModel, Question
+    from medcls.evaluation.comparing import Question
+    from medcls.evaluation.model_comparison import ComparedModel
 
 
 def question(cfg: DictConfig, classes: Sequence[str]) -> Question:
@@ -25,9 +26,8 @@ def question(cfg: DictConfig, classes: Sequence[str]) -> Question:
     MedclsError
         A margin or a threshold probability that is none.
     """
-    from medcls.evaluation.comparing import metrics_of
+    from medcls.evaluation.comparing import Question, metrics_of
     from medcls.evaluation.decision_curve import acting_from
-    from medcls.evaluation.model_comparison import Question
     from medcls.evaluation.non_inferiority import check_margin
 
     asked = plain(cfg.metric)

@@ -13,7 +13,7 @@ from medcls.errors import MedclsError, nearest
 
 if TYPE_CHECKING:
     from medcls.data.manifest import Manifest
-    from medcls.data.sources.assembly import MatchClasses
+    from medcls.data.sources.options import MatchClasses
 
 
 def settle_paths(cfg: DictConfig) -> None:
@@ -58,7 +58,7 @@ def read_source(cfg: DictConfig, *, strict: bool, judged_by: MatchClasses | None
     ----------
     cfg : DictConfig
     strict, judged_by
-        See `medcls.data.sources.assembly.assemble`.
+        See `medcls.data.sources.options.SourceOptions`.
 
     Raises
     ------
@@ -86,10 +86,10 @@ def read_source(cfg: DictConfig, *, strict: bool, judged_by: MatchClasses | None
 
 
 def split_settings(cfg: DictConfig) -> dict[str, Any]:
-    """What the images are split by: each argument of `split` that the configuration names, and the seed."""
-    from medcls.data.splits.split import split
+    """What the images are split by: each field of `SplitSettings` that the configuration names, and the seed."""
+    from medcls.data.splits.split import SplitSettings
 
-    names = [name for name in inspect.signature(split).parameters if name in cfg.data]
+    names = [name for name in inspect.signature(SplitSettings).parameters if name in cfg.data]
     return {"seed": cfg.seed} | {name: plain(cfg.data[name]) for name in names}
 
 

@@ -1,12 +1,11 @@
 """Settings of a training that are wrong whatever the images are: found out before any image is read."""
 
-import inspect
 from collections.abc import Mapping
 from typing import Any
 
 from medcls.cli.building import build, plain
-from medcls.data.module import check_loading
-from medcls.data.splits import split as splits
+from medcls.data.module import Loading
+from medcls.data.splits.split import SplitSettings
 from medcls.errors import MedclsError
 from medcls.hardware import Hardware, check_compiler
 from medcls.learning.freezing import FreezeSchedule
@@ -40,10 +39,11 @@ def check_settings(
     MedclsError
         Names the setting.
     """
-    usual = inspect.signature(splits.split).parameters  # runs of earlier versions do not state all of them
-    checked = inspect.signature(splits.check_split_settings).parameters
-    splits.check_split_settings(**{name: split.get(name, usual[name].default) for name in checked})
-    check_loading(cfg.data.batch_size, cfg.data.sampler, machine.workers, cfg.data.cache, cfg.data.views)
+    SplitSettings(**split)
+    data = cfg.data
+    Loading(
+        batch_size=data.batch_size, sampler=data.sampler, workers=machine.workers, cache=data.cache, views=data.views
+    )
     if (augmentation := build(cfg.data.augmentation)) is not None:
         augmentation.check_size(preprocessing.size)
     _check_switches(cfg)

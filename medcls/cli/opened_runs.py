@@ -111,6 +111,7 @@ class OpenedRun:
     def reopen(self, split: str) -> Manifest:
         """One of the run's own splits, its images where they lie now."""
         from medcls.data.sources.saved import reopen
+        from medcls.data.sources.scan import ScanOptions
         from medcls.workflow import terminal
 
         with terminal.progress(f"reading {split} images") as progress:
@@ -119,30 +120,30 @@ class OpenedRun:
                 self.images,
                 self.loaded.classes,
                 self.loaded.positive,
-                splits=[split],
-                watermarks=self.loaded.watermarks,
-                frame=self.loaded.preprocessing.frame,
-                remember=bool(self.config.data.cache),
-                progress=progress,
+                [split],
+                self.loaded.watermarks,
+                ScanOptions(self.loaded.preprocessing.frame, bool(self.config.data.cache), progress),
             )
 
     def predict_images(
         self, manifest: Manifest, split: str, views: int = 1, arithmetic: Arithmetic | None = None
     ) -> Predictions:
         """Predict any images, prepared as this run's network wants them; exactly, unless told otherwise."""
-        from medcls.data.module import ImageDataModule
+        from medcls.data.module import ImageDataModule, Loading
         from medcls.inference.predict import predict_split
         from medcls.workflow import terminal
 
         data = ImageDataModule(
             manifest,
             self.loaded.preprocessing,
-            augmentation=build(self.config.data.augmentation) if views > 1 else None,
-            batch_size=self.config.data.batch_size,
-            seed=self.config.seed,
-            workers=self.machine.workers,
-            memory_for_images=self.machine.memory_for_images,
-            cache=self.config.data.cache,
+            build(self.config.data.augmentation) if views > 1 else None,
+            Loading(
+                batch_size=self.config.data.batch_size,
+                seed=self.config.seed,
+                workers=self.machine.workers,
+                memory_for_images=self.machine.memory_for_images,
+                cache=self.config.data.cache,
+            ),
         )
         predictor = self.exact_predictor
         if arithmetic is not None and not arithmetic.is_exact:

@@ -75,7 +75,7 @@ def check_settings(cfg: DictConfig) -> None:
     MedclsError
         Names the setting.
     """
-    from medcls.data.splits.split import check_copies
+    from medcls.data.splits.split import SplitSettings
     from medcls.probing.cross_validation import FEWEST_FOLDS
 
     typed = {override.key_or_group.replace("/", ".") for override in _typed()}
@@ -86,7 +86,7 @@ def check_settings(cfg: DictConfig) -> None:
             f"{'; '.join(dict.fromkeys(idle.values()))}. Leave it out.",
             kind="idle_setting",
         )
-    check_copies(cfg.data.copies)
+    SplitSettings(copies=cfg.data.copies)
     for name, value, least in (("data.folds", cfg.data.folds, FEWEST_FOLDS), ("repeats", cfg.repeats, 1)):
         if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < least):
             raise MedclsError(f"{name} is {value!r}: give a whole number, at least {least}, or null.", kind="bad_value")
@@ -94,12 +94,12 @@ def check_settings(cfg: DictConfig) -> None:
 
 def read_images(cfg: DictConfig) -> tuple[Manifest, Manifest]:
     """The images as they are, and the same with a given test split apart; what was done to them is said."""
-    from medcls.data.splits.split import set_test_apart
+    from medcls.data.splits.split import SplitSettings, set_test_apart
 
     whole = read_source(cfg, strict=True)
     names = ("copies", "pool_splits", "keep_near_copies_together", "locked_test")
     settings = split_settings(cfg)
-    manifest = set_test_apart(whole, **{name: settings[name] for name in names})
+    manifest = set_test_apart(whole, SplitSettings(**{name: settings[name] for name in names}))
     say_splits(manifest)
     return whole, manifest
 
@@ -112,14 +112,14 @@ def cut_folds(cfg: DictConfig, manifest: Manifest) -> np.ndarray:
     import numpy as np
 
     from medcls.data.splits.cutting import fold_numbers
-    from medcls.data.splits.split import SEEDS, together
+    from medcls.data.splits.split import SEEDS, cluster_numbers
 
     rows = manifest.rows
-    free, units = (rows["split"] == "train").to_numpy(), together(rows)
+    free, clusters = (rows["split"] == "train").to_numpy(), cluster_numbers(rows)
     folds = FOLDS if cfg.data.folds is None else cfg.data.folds
     repeats = min(MOST_REPEATS, max(1, PREDICTIONS // int(free.sum()))) if cfg.repeats is None else cfg.repeats
     seeds = [(cfg.seed + 1_000_003 * number) % SEEDS for number in range(repeats)]
-    return np.stack([fold_numbers(rows, free, folds, units, seed) for seed in seeds])
+    return np.stack([fold_numbers(rows, free, folds, clusters, seed) for seed in seeds])
 
 
 def choose_networks(cfg: DictConfig) -> list[DictConfig]:

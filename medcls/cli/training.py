@@ -53,7 +53,7 @@ def seed(value: int) -> None:
 def read_images(cfg: DictConfig, settings: Mapping[str, Any]) -> tuple[Manifest, Manifest]:
     """The images as they are, and the same, each in one split; what was done to them is said."""
     from medcls.data.sources.saved import as_begun
-    from medcls.data.splits.split import split
+    from medcls.data.splits.split import SplitSettings, split
     from medcls.models.weights import read_state
 
     whole = read_source(cfg, strict=True)
@@ -61,7 +61,7 @@ def read_images(cfg: DictConfig, settings: Mapping[str, Any]) -> tuple[Manifest,
         # The order of the network's outputs: earlier versions sorted classes that are numbers as text.
         _, described = read_state(Path(cfg.resume).expanduser() / "checkpoints" / "last.ckpt")
         whole = whole.in_class_order(described["classes"])
-    manifest = split(whole, **settings)
+    manifest = split(whole, SplitSettings(**settings))
     if cfg.resume:
         manifest = as_begun(manifest, Path(cfg.resume).expanduser() / "manifest.csv")
     say_splits(manifest)
@@ -132,19 +132,21 @@ def make_loaders(
     cfg: DictConfig, manifest: Manifest, preprocessing: Preprocessing, machine: Hardware
 ) -> ImageDataModule:
     """Loaders over the manifest, as the machine can bear them."""
-    from medcls.data.module import ImageDataModule
+    from medcls.data.module import ImageDataModule, Loading
 
     return ImageDataModule(
         manifest,
         preprocessing,
-        augmentation=build(cfg.data.augmentation),
-        batch_size=cfg.data.batch_size,
-        sampler=cfg.data.sampler,
-        seed=cfg.seed,
-        workers=machine.workers,
-        memory_for_images=machine.memory_for_images,
-        cache=cfg.data.cache,
-        views=cfg.data.views,
+        build(cfg.data.augmentation),
+        Loading(
+            batch_size=cfg.data.batch_size,
+            sampler=cfg.data.sampler,
+            seed=cfg.seed,
+            workers=machine.workers,
+            memory_for_images=machine.memory_for_images,
+            cache=cfg.data.cache,
+            views=cfg.data.views,
+        ),
     )
 
 

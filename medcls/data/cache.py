@@ -1,15 +1,15 @@
-"""Images decoded and resized once, kept on disk for every later epoch and run; and a look at all that is kept.
+"""The pixel cache: images decoded and resized once, kept on disk for later epochs and runs; a list of all caches.
 
-For each way of decoding there is one folder, named by a hash of all that the pixels depend on but the picture:
+There is one folder for each way of decoding, named by a hash of all that the pixels depend on but the image:
 
-- `key.json`: that way in plain values, and the `generation`, a random name that the other two files bear;
-- `<generation>.images`: pictures of one shape, one after another, memory-mapped by whoever reads;
-- `<generation>.contents`: the content hash of each picture, 32 bytes, and a checksum of it and the pixels, 4 bytes, in
-  the same order. A picture that does not bear its checksum when it is read is dropped: its hash is blanked.
+- `key.json`: that way in plain values, and the `generation`, a random name of the other two files;
+- `<generation>.images`: images of one shape, one after another, memory-mapped by readers;
+- `<generation>.contents`: for each image in the same order its content hash, 32 bytes, and a checksum of it and the
+  pixels, 4 bytes. The hash of an image that does not match its checksum is blanked.
 
-Pictures are written and flushed before their content hashes are: what a kill leaves half-written is beyond the
-last hash, and the next process writes over it. A file made anew is a new generation, so that whoever still
-reads the former one never finds another picture in its place.
+Images are written and flushed before their entries: what a killed process leaves half-written is beyond the last entry,
+and the next process overwrites it. A replaced file is a new generation, so that readers of the old one never find other
+images in it.
 """
 
 import concurrent.futures
@@ -35,47 +35,38 @@ import numpy as np
 from medcls import cores, places
 from medcls.data import feature_cache
 from medcls.data.reading.images import reading_version
-from medcls.data.sources import fact_store
+from medcls.data.sources import scan_cache
 from medcls.preprocessing import Preprocessing
 from medcls.writing import whole
 
 log = logging.getLogger(__name__)
 
 BATCH_BYTES = 2**25
-"""Pictures that are written and committed together: what a kill can lose."""
+"""Images written and committed together: what a killed process loses."""
 
-MOST_OF_FREE_DISK = 0.5
-"""A cache that would take more than this share of the free disk is not made."""
+MAX_SHARE_OF_FREE_DISK = 0.5
+"""A cache that would take more of the free disk is not written."""
 
-SAY_EVERY_S = 30
-"""How often a long filling says how far it is."""
+REPORT_EVERY_S = 30
+"""How often progress is logged."""
 
 ENTRY = np.dtype([("name", "S32"), ("sum", "<u4")])
-"""What stands beside a picture: its content hash, and the checksum of both."""
+"""An entry of the contents file: an image's content hash, and the checksum of both."""
 
 FORMAT = 2
-"""Raise this when what stands in the files comes to look otherwise."""
+"""Raise this when the format of the files changes."""
 
 MIB = 2**20
 
 
 class DamagedImage(Exception):
-    """A kept picture is not what was written."""
+    """A cached image does not match its checksum."""
 
 
 class MappedImages:
-    """Pictures of one shape in a file, mapped on first use in each process: what travels to one is the path.
+    """Images of one shape in a file, mapped on first use in each process: only the path is pickled.
 
-    Each is held against its checksum when a process first reads it.
-
-    Parameters
-    ----------
-    path : Path
-        The file.
-    dtype : numpy.dtype
-        uint8 or uint16.
-    shape : tuple of int
-        Height, width and channels of one picture.
+    Each is compared with its checksum when a process first reads it.
     """
 
     def __init__(self, path: Path, dtype: np.dtype, shape: tuple[int, int, int]) -> None:
@@ -85,17 +76,9 @@ class MappedImages:
         self._checked = np.empty(0, bool)
 
     def __getitem__(self, slot: int) -> np.ndarray:
-        """One picture, `(H, W, C)`, read-only.
-
-        Raises
-        ------
-        FileNotFoundError
-            The cache was cleared before this process first looked.
-        DamagedImage
-            It does not bear its checksum; it is dropped, so that it is made anew when the cache is next filled.
-        """
+        """One image, `(H, W, C)`, read-only."""
         if self._mapped is None:
-            # Whole pictures only: at the end may be half a one, of a process that was killed.
+            # Complete images only: a killed process may have left half of one at the end.
             count = os.path.getsize(self._path) // (math.prod(self._shape) * self._dtype.itemsize)
             self._entries = _entries(Path(self._path).with_suffix(".contents"))[:count]
             self._checked = np.zeros(len(self._entries), bool)
@@ -111,24 +94,18 @@ class MappedImages:
         return image
 
     def _drop(self, slot: int) -> None:
-        # No lock: others only append, and no two write this place anything else.
+        # No lock: other processes only append.
         with contextlib.suppress(OSError), Path(self._path).with_suffix(".contents").open("r+b") as file:
             file.seek(slot * ENTRY.itemsize)
             file.write(bytes(ENTRY.itemsize))
 
     def __getstate__(self) -> dict[str, object]:
-        # Pickled, a mapped array would be a copy of it all.
+        # A pickled mapped array would be a full copy.
         return self.__dict__ | {"_mapped": None, "_entries": np.empty(0, ENTRY), "_checked": np.empty(0, bool)}
 
 
 class PixelCache:
-    """The pictures of one way of decoding.
-
-    Parameters
-    ----------
-    preprocessing : Preprocessing
-        Channels, bits, window, frame, size, resize policy and interpolation; the rest does not matter here.
-    """
+    """The images of one way of decoding: size, resize policy, interpolation, window, frame, bits and channels."""
 
     def __init__(self, preprocessing: Preprocessing) -> None:
         fields = ("size", "resize", "interpolation", "bits", "window", "frame")
@@ -142,55 +119,45 @@ class PixelCache:
         self._bytes = math.prod(self._shape) * self._dtype.itemsize
 
     def find(self, contents: Sequence[str] | np.ndarray) -> tuple[MappedImages | None, np.ndarray]:
-        """Where pictures lie, without making any.
-
-        Parameters
-        ----------
-        contents : sequence of str or ndarray
-            Their content hashes, 32 digits each.
+        """Find images by their content hashes, 32 digits each.
 
         Returns
         -------
         images : MappedImages or None
-            None where none is kept.
+            None if the cache is empty.
         slots : ndarray
-            int64 `(n,)`: number of each within `images`, -1 where it is not there.
+            int64 `(n,)`: position of each in `images`, -1 if it is not there.
         """
         nowhere = np.full(len(contents), -1, dtype=np.int64)
         generation = self._generation()
         if generation is None or not len(kept := self._kept(generation)):
             return None, nowhere
-        with contextlib.suppress(OSError):  # of another user, for example
-            os.utime(self.folder / "key.json")  # when it was last used
+        with contextlib.suppress(OSError):  # another user's, for example
+            os.utime(self.folder / "key.json")  # the time of last use
         slots = _positions(kept, _names(contents))
         return MappedImages(self._images(generation), self._dtype, self._shape), slots
 
     def fill(self, contents: Sequence[str] | np.ndarray, read: Callable[[int], np.ndarray]) -> None:
-        """See to it that these pictures are kept, each content once; where that is impossible, say so and go on.
+        """Add missing images, each content once; if that is impossible, log a warning and go on.
 
-        Of several processes that want to fill it, one does while the others wait.
+        Of several processes, one fills the cache while the others wait.
 
         Parameters
         ----------
         contents : sequence of str or ndarray
-            Their content hashes, 32 digits each.
+            Content hashes, 32 digits each.
         read : callable
-            Gives the picture at one place of `contents`, `(H, W, C)`, from its file. Called in threads, one a core.
-
-        Raises
-        ------
-        UnreadableImage
-            By `read`; what was kept before it stays.
+            Returns the image at a position of `contents`, `(H, W, C)`, from its file. Called in threads, one a core.
         """
         if (self.find(contents)[1] >= 0).all():
             log.debug("cache: %d images, at %s: no file is decoded", len(contents), self.folder)
             return
         try:
-            with self._alone():
+            with self._locked():
                 self._fill(contents, read)
         except OSError as error:
             log.warning(
-                "cache: %s: %s; images are decoded whenever they are asked for",
+                "cache: %s: %s; images are decoded each time they are read",
                 self.folder,
                 error,
                 extra={"rule": "cache_not_written"},
@@ -204,30 +171,30 @@ class PixelCache:
         size, free = len(missing) * self._bytes, shutil.disk_usage(places.cache_folder()).free
         if not size:
             return
-        if size > free * MOST_OF_FREE_DISK:
+        if size > free * MAX_SHARE_OF_FREE_DISK:
             log.warning(
-                "cache: %d images would take %.0f MiB of the %.0f MiB that are free at %s, more than half: none is "
-                "kept, and images are decoded whenever they are asked for. MEDCLS_CACHE names another place; "
-                "python -m medcls.cache clear=true makes room.",
+                "cache: %d images would take %.0f MiB of the %.0f MiB free at %s, more than half: none is cached, and "
+                "images are decoded each time they are read. Set MEDCLS_CACHE to another folder, or make room with "
+                "python -m medcls.cache clear=true.",
                 len(missing), size / MIB, free / MIB, self.folder, extra={"rule": "cache_too_large"},
             )  # fmt: skip
             return
         log.debug("cache: %d images, %.0f MiB, at %s", len(missing), size / MIB, self.folder)
         generation = self._generation() or self._begin()
-        done, said = 0, time.monotonic()
+        done, reported = 0, time.monotonic()
         with concurrent.futures.ThreadPoolExecutor(cores.available()) as pool:
             for batch in np.array_split(missing, math.ceil(size / BATCH_BYTES)):
                 images = np.empty((len(batch), *self._shape), self._dtype)
-                for place, picture in enumerate(pool.map(read, batch.tolist())):
-                    images[place] = picture
+                for place, image in enumerate(pool.map(read, batch.tolist())):
+                    images[place] = image
                 self._append(generation, images, names[batch])
                 done += len(batch)
-                if time.monotonic() - said > SAY_EVERY_S:
-                    said = time.monotonic()
+                if time.monotonic() - reported > REPORT_EVERY_S:
+                    reported = time.monotonic()
                     log.debug("cache: %d of %d images", done, len(missing))
 
     def _append(self, generation: str, images: np.ndarray, contents: np.ndarray) -> None:
-        """Pictures first, then their names, each on the disk before the next; a full disk leaves neither."""
+        """Write images, then their entries, each flushed before the next; a full disk leaves neither."""
         end = len(self._kept(generation))
         entries = np.empty(len(contents), ENTRY)
         entries["name"] = contents
@@ -241,24 +208,24 @@ class PixelCache:
             raise
 
     def _generation(self) -> str | None:
-        """The name of the files in use; None where there are none, or none that can be used."""
+        """The name of the files in use; None if there are none, or they are unusable."""
         try:
             generation = str(json.loads((self.folder / "key.json").read_text(encoding="utf-8"))["generation"])
-            whole_file = self._images(generation).stat().st_size >= len(self._kept(generation)) * self._bytes
+            complete = self._images(generation).stat().st_size >= len(self._kept(generation)) * self._bytes
         except (OSError, ValueError, KeyError, TypeError):
             return None
-        return generation if whole_file else None
+        return generation if complete else None
 
     def _begin(self) -> str:
-        """Start empty files; whoever has the former ones open may go on reading them."""
+        """Start empty files; processes that have the old ones open may go on reading them."""
         if (self.folder / "key.json").exists():
             log.warning(
-                "cache: %s was damaged or cut short, and is made anew", self.folder, extra={"rule": "cache_damaged"}
+                "cache: %s was damaged or truncated, and is replaced", self.folder, extra={"rule": "cache_damaged"}
             )
         _empty(self.folder)
         places.private(self.folder)
         generation = uuid.uuid4().hex
-        # For their owner alone: they hold the images of patients.
+        # Readable by the owner only: these are images of patients.
         self._images(generation).touch(mode=0o600)
         self._contents(generation).touch(mode=0o600)
         with whole(self.folder / "key.json") as path:
@@ -267,7 +234,7 @@ class PixelCache:
         return generation
 
     def _kept(self, generation: str) -> np.ndarray:
-        """The content hash in each slot; blank where a picture was dropped."""
+        """The content hash in each slot; blank if the image was dropped."""
         return _entries(self._contents(generation))["name"]
 
     def _images(self, generation: str) -> Path:
@@ -277,15 +244,15 @@ class PixelCache:
         return self.folder / f"{generation}.contents"
 
     @contextlib.contextmanager
-    def _alone(self) -> Iterator[None]:
-        """Hold the lock, and say so if that takes waiting."""
+    def _locked(self) -> Iterator[None]:
+        """Hold the lock, and log it if that takes waiting."""
         places.private(self.folder.parent)
         lock = _lock(self.folder)
         try:
             lock.acquire(timeout=0)
         except filelock.Timeout:
             log.info(
-                "cache: another process is filling %s; waiting until it is done",
+                "cache: another process is filling %s; waiting for it",
                 self.folder,
                 extra={"rule": "cache_waits"},
             )
@@ -298,16 +265,16 @@ class PixelCache:
 
 @dataclasses.dataclass(frozen=True)
 class Kept:
-    """One thing in the cache folder.
+    """An item of the cache folder.
 
     Attributes
     ----------
     place : Path
-        A folder of pictures, a store of facts, or an archive of features.
+        A folder of images, a file of the scan cache, or an archive of features.
     what : str
-        How the pictures were made, in words.
+        How the images were decoded, in words.
     images, bytes : int
-        How many it holds, and its size on disk.
+        Number of images, and size on disk.
     used : datetime.datetime
         When it was last used, in local time.
     """
@@ -320,23 +287,17 @@ class Kept:
 
 
 def everything() -> list[Kept]:
-    """All that is kept, the latest used first."""
-    found = [_store(path) for path in fact_store.folder().glob("*.sqlite")]
+    """All items, the latest used first."""
+    found = [_store(path) for path in scan_cache.folder().glob("*.sqlite")]
     found += [_images_in(path) for path in folder().glob("*/")]
     found += [_features(path) for path in feature_cache.folder().glob("*.npz")]
     return sorted((kept for kept in found if kept.bytes), key=lambda kept: kept.used, reverse=True)
 
 
 def clear(kept: Kept) -> bool:
-    """Remove it; whoever reads it goes on, with the files themselves where need be.
-
-    Returns
-    -------
-    bool
-        False where another process is filling it just now: then it stays.
-    """
+    """Remove an item unless another process is filling it; processes that read it go on without it."""
     if kept.place.suffix == ".sqlite":
-        return fact_store.forget(kept.place)
+        return scan_cache.empty(kept.place)
     try:
         with _lock(kept.place).acquire(timeout=0):
             if kept.place.is_file():
@@ -344,13 +305,13 @@ def clear(kept: Kept) -> bool:
             else:
                 _empty(kept.place)
                 kept.place.rmdir()
-    except (filelock.Timeout, PermissionError):  # Windows lets nobody remove a file that is mapped
+    except (filelock.Timeout, PermissionError):  # Windows cannot remove a mapped file
         return False
     return True
 
 
 def folder() -> Path:
-    """Where the pictures lie."""
+    """The folder of the pixel cache."""
     return places.cache_folder() / "pixels"
 
 
@@ -363,12 +324,12 @@ def _images_in(place: Path) -> Kept:
     try:
         what = _in_words(json.loads(key_file.read_text(encoding="utf-8")))
     except (OSError, ValueError, KeyError, TypeError):
-        what = "pixels that cannot be used any more"
+        what = "pixels of an unusable format"
     return Kept(place, what, images, sum(sizes.values()), used)
 
 
 def _in_words(key: dict[str, Any]) -> str:
-    """A key as a person would say it."""
+    """A key in words."""
     height, width = key["size"]
     window = "the file's own window" if key["window"] is None else f"window {key['window']}"
     return (
@@ -378,33 +339,33 @@ def _in_words(key: dict[str, Any]) -> str:
 
 
 def _store(path: Path) -> Kept:
-    """Describe one store of facts."""
+    """Describe a file of the scan cache."""
     status = path.stat()
-    images = fact_store.count(path)
+    images = scan_cache.count(path)
     used = datetime.datetime.fromtimestamp(status.st_mtime).astimezone()
-    return Kept(path, "facts about files, for the survey", images, status.st_size if images else 0, used)
+    return Kept(path, "results of the scan", images, status.st_size if images else 0, used)
 
 
 def _features(path: Path) -> Kept:
-    """Describe one archive of features."""
+    """Describe an archive of features."""
     status = path.stat()
     what, images = feature_cache.in_words(path)
     return Kept(path, what, images, status.st_size, datetime.datetime.fromtimestamp(status.st_mtime).astimezone())
 
 
 def _lock(place: Path) -> filelock.FileLock:
-    # Beside the folder, not in it, so that it outlives a clearing: who waits for it must wait for the same one.
+    # Beside the folder, not in it, so that clearing keeps it: all processes must wait for the same lock.
     return filelock.FileLock(f"{place}.lock", mode=0o600)
 
 
 def _empty(place: Path) -> None:
-    """Remove a folder's files, first the one that leads to the others."""
+    """Remove a folder's files, first the one that names the others."""
     for path in sorted(place.glob("*"), key=lambda path: path.name != "key.json"):
         path.unlink(missing_ok=True)
 
 
 def _positions(kept: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    """Where in `kept` each of `wanted` stands, int64; -1 where it does not."""
+    """Position in `kept` of each of `wanted`, int64; -1 if it is missing."""
     order = np.argsort(kept, kind="stable")
     nearest = order[np.minimum(np.searchsorted(kept, wanted, sorter=order), len(kept) - 1)]
     return np.where(kept[nearest] == wanted, nearest, -1)
@@ -420,13 +381,13 @@ def _names(contents: Sequence[str] | np.ndarray) -> np.ndarray:
 
 
 def _entries(path: Path) -> np.ndarray:
-    """What stands beside the pictures; half an entry at the end, where one was cut off, is none."""
+    """The entries of a contents file; half an entry at the end is ignored."""
     data = path.read_bytes()
     return np.frombuffer(data, dtype=ENTRY, count=len(data) // ENTRY.itemsize)
 
 
 def _checksum(name: bytes, image: np.ndarray) -> int:
-    """Of a picture and its name, so that none answers for another."""
+    """Of an image and its name, so that it is valid for this image only."""
     return zlib.crc32(np.ascontiguousarray(image).data, zlib.crc32(name))
 
 

@@ -1,7 +1,7 @@
-"""Features of frozen networks kept on disk, one row an image: for the next probe of the same images.
+"""The feature cache: features of frozen networks, one row an image, for the next probe of the same images.
 
-One archive for each network and way of decoding, named by a hash of both, with the content hashes of its images and
-their features. Its members bear checksums of their own (zip); what is damaged is made anew.
+One archive for each network and way of decoding, named by a hash of both, with the images' content hashes and features.
+Its members have checksums (zip); a damaged archive is replaced.
 """
 
 import contextlib
@@ -25,16 +25,16 @@ from medcls.writing import whole
 log = logging.getLogger(__name__)
 
 FORMAT = 1
-"""Raise this when what stands in the files comes to look otherwise."""
+"""Raise this when the format of the files changes."""
 
 
 class FeatureCache:
-    """The features that one network gives for images prepared in one way.
+    """The features of one network for images prepared in one way.
 
     Parameters
     ----------
     network : mapping
-        What the features depend on beside the images: the hash of the weights, and how the network is built.
+        What the features depend on but the images: the hash of the weights, and how the network is built.
     preprocessing : Preprocessing
         All of it.
     """
@@ -47,19 +47,14 @@ class FeatureCache:
         self.path = folder() / f"{name}.npz"
 
     def find(self, names: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Features that are kept.
-
-        Parameters
-        ----------
-        names : ndarray
-            Of the images, bytes `(n,)`: see `medcls.data.module.picture_names`.
+        """Find the features of images by their names, bytes `(n,)`, see `medcls.data.module.image_names`.
 
         Returns
         -------
         features : ndarray
-            float32 `(m, d)`, of those that are kept.
-        places : ndarray
-            int64 `(n,)`: the row of each name, -1 where it is not kept.
+            float32 `(m, d)`, of the cached images.
+        slots : ndarray
+            int64 `(n,)`: the row of each name, -1 if it is not cached.
         """
         nowhere = np.full(len(names), -1, dtype=np.int64)
         try:
@@ -68,17 +63,15 @@ class FeatureCache:
         except FileNotFoundError:
             return np.empty((0, 0), np.float32), nowhere
         except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-            log.warning(
-                "cache: %s is damaged (%s), and is made anew", self.path, error, extra={"rule": "cache_damaged"}
-            )
+            log.warning("cache: %s is damaged (%s), and is replaced", self.path, error, extra={"rule": "cache_damaged"})
             return np.empty((0, 0), np.float32), nowhere
         with contextlib.suppress(OSError):
-            os.utime(self.path)  # when it was last used
-        place = {name: number for number, name in enumerate(known.tolist())}
-        return features, np.array([place.get(name, -1) for name in names.tolist()], dtype=np.int64)
+            os.utime(self.path)  # the time of last use
+        slots = {name: number for number, name in enumerate(known.tolist())}
+        return features, np.array([slots.get(name, -1) for name in names.tolist()], dtype=np.int64)
 
     def add(self, names: np.ndarray, features: np.ndarray) -> None:
-        """Keep features of more images, float32 `(n, d)`; where that is impossible, say so and go on."""
+        """Add features of more images, float32 `(n, d)`; if that is impossible, log a warning and go on."""
         try:
             places.private(self.path.parent)
             with filelock.FileLock(f"{self.path}.lock", mode=0o600):
@@ -92,20 +85,20 @@ class FeatureCache:
                     np.savez(temporary, names=np.concatenate([known, names[new]]), features=both,
                              key=np.array(json.dumps(self.key, default=str)))  # fmt: skip
         except OSError as error:
-            log.warning("cache: features are not kept at %s: %s", self.path, error, extra={"rule": "cache_not_written"})
+            log.warning("cache: %s: %s; features are not cached", self.path, error, extra={"rule": "cache_not_written"})
 
 
 def folder() -> Path:
-    """Where the archives lie."""
+    """The folder of the archives."""
     return places.cache_folder() / "features"
 
 
 def in_words(path: Path) -> tuple[str, int]:
-    """What an archive holds, as a person would say it, and of how many images."""
+    """An archive in words, and its number of images."""
     try:
         with np.load(path, allow_pickle=False) as kept:
             key, images = json.loads(str(kept["key"])), len(kept["names"])
         height, width = key["preprocessing"]["size"]
         return f"features of {key['network']['name']}, {height} x {width} ({key['reading']})", images
     except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile):
-        return "features that cannot be used any more", 0
+        return "features of an unusable format", 0

@@ -16,23 +16,23 @@ import numpy as np
 import pandas as pd
 
 from medcls.cells import escaped, unescaped
-from medcls.data.reading.images import UnreadableImage
+from medcls.data.reading.decoded import UnreadableImage
 from medcls.errors import MedclsError, nearest, typed, typed_label_map
 from medcls.wording import counted, enumerated, listed, printable, quoted
 
 COLUMNS = ("path", "label", "group", "split", "given_split", "content", "stamp")
-# Made together with the splits: names the set of images that had to fall on one side, where it is more than a group.
+# Made with the splits: names a cluster of images that had to fall in one split, if it is more than a group.
 KEPT_TOGETHER = "kept_together"
-# What the data called a class that data.label_map merges or renames.
+# The original class, if data.label_map merges or renames any.
 SOURCE_LABEL = "source_label"
-OWN_COLUMNS = (*COLUMNS, KEPT_TOGETHER, SOURCE_LABEL)  # a user's own column of that name is called otherwise
-FEW_LISTED = 5  # a message lists so many images; the audit lists all
+OWN_COLUMNS = (*COLUMNS, KEPT_TOGETHER, SOURCE_LABEL)  # a user's column of such a name is renamed
+FEW_LISTED = 5  # images in a message; the audit lists all
 SPLITS = ("train", "val", "calibration", "test", "held_out", "unused", "left_out")
 SCORED_SPLITS = ("train", "val", "calibration", "test", "held_out")
 
 WHOLE = re.compile(r"([+-]?\d+)([.,]0*)?", re.ASCII)
 
-# How the folders, or the column, of a split may be called, in any case.
+# Names of split folders, and values of a split column, in any case.
 SPLIT_SPELLINGS = {
     "train": "train",
     "training": "train",
@@ -53,31 +53,29 @@ class Manifest:
     root : Path
         The folder that `path` is relative to.
     classes : tuple of str
-        Class names in the order of the network's outputs: the only place where that order is made.
+        Class names in the order of the network's outputs; no other place defines that order.
     rows : DataFrame
-        Sorted by path. Columns: `path` (relative, with forward slashes), `label`, `group` (the
-        patient, lesion or exam; empty where unknown), `split` (one of `SPLITS`; empty before the
-        split is made), `given_split` (as it came with the data, else empty), `content` (hash of the
-        decoded pixels), `stamp` (what a picture made from the image alone must say: synthetic; else
-        empty), `source_label` (the folder's or the table's own name of the class, where `data.label_map` gave
-        any class another), and any further columns of the user's own table. Once split also `kept_together`: the
-        first path of the images that had to fall on one side because they share a group, pixels or near copies, in
-        some chain of these; empty where that is the group alone. All text.
+        Sorted by path; all text. Columns: `path` (relative, with forward slashes), `label`, `group` (patient, lesion or
+        exam; empty if unknown), `split` (one of `SPLITS`; empty before splitting), `given_split` (as it came with the
+        data, else empty), `content` (hash of the decoded pixels), `stamp` (watermark of plots of the image alone:
+        synthetic; else empty), `source_label` (the original class, if `data.label_map` renames any), and further
+        columns of the user's table. After splitting also `kept_together`: the first path of the cluster of images that
+        had to fall in one split because they share a group, pixels or near duplicates; empty if that is the group
+        alone.
     positive : str or None
-        The class that a binary task looks for; None for more than two classes.
+        The positive class of a binary task; None for more than two classes.
     watermarks : tuple of str
-        What every figure and page made from these images must say (synthetic, pooled).
+        Watermarks of every plot and page made from these images (synthetic, pooled).
     notes : tuple of str
-        What was done to the data on the way, in the order it was done.
-    facts : DataFrame
-        What `scan_images` found out about each file, indexed by path; may know of more images than there are rows.
+        What was done to the data, in order.
+    scan : DataFrame
+        The result of `scan_images`, indexed by path; may have more images than there are rows.
     unreadable : tuple of UnreadableImage
-        What an audit found that could not be read. Empty for a training, which stops on the first reading.
+        Unreadable files, for the audit. A training stops on them.
     read_from : tuple of str
-        Columns of the user's own table that label, group and split were read from: they tell the label by nature.
+        Columns of the user's table that label, group and split were read from: they predict the label by construction.
     asked : mapping of str to float
-        By split that was cut: what share of the images in any split it was to have. Empty before the split is made,
-        and where every split came with the data.
+        For each split that was made, the share of images asked for. Empty before splitting.
     """
 
     root: Path
@@ -86,7 +84,7 @@ class Manifest:
     positive: str | None = None
     watermarks: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
-    facts: pd.DataFrame = dataclasses.field(default_factory=pd.DataFrame, compare=False, repr=False)
+    scan: pd.DataFrame = dataclasses.field(default_factory=pd.DataFrame, compare=False, repr=False)
     unreadable: tuple[UnreadableImage, ...] = ()
     read_from: tuple[str, ...] = ()
     asked: Mapping[str, float] = dataclasses.field(default_factory=dict)
@@ -95,7 +93,7 @@ class Manifest:
         return len(self.rows)
 
     def in_class_order(self, classes: Sequence[str]) -> "Manifest":
-        """The same with its classes in the order of an earlier run; as it is where that had other classes."""
+        """The same with its classes in the order of an earlier run; unchanged if that has other classes."""
         return dataclasses.replace(self, classes=tuple(classes)) if set(classes) == set(self.classes) else self
 
     @property
@@ -109,7 +107,7 @@ class Manifest:
 
     @property
     def watermark(self) -> str | None:
-        """The stamps in one line, or None."""
+        """The watermarks in one line, or None."""
         return " · ".join(self.watermarks) or None
 
     def indices(self, split: str) -> np.ndarray:
@@ -117,15 +115,14 @@ class Manifest:
         return np.flatnonzero((self.rows["split"] == split).to_numpy())
 
     def fingerprint(self) -> str:
-        """A hash of which images stand where, under what label: equal for equal experiments.
+        """A hash of the images, labels, groups and splits: equal for equal experiments.
 
-        It does not depend on the folder's place, on the order in which files were listed, or on
-        the machine.
+        It does not depend on the location of the folder, the order of listing, or the machine.
         """
         return fingerprint(self.rows)
 
     def with_rows(self, rows: pd.DataFrame, *notes: str) -> "Manifest":
-        """The same set with other rows (or other splits), and what was done said."""
+        """The same set with other rows or splits, and further notes."""
         return dataclasses.replace(self, rows=rows.reset_index(drop=True), notes=(*self.notes, *notes))
 
     def to_csv(self) -> str:
@@ -136,64 +133,52 @@ class Manifest:
 
 
 def fingerprint(rows: pd.DataFrame) -> str:
-    """See `Manifest.fingerprint`; of rows that were read back it is that of the rows written."""
+    """See `Manifest.fingerprint`; equal for rows written and read back."""
     text = rows[["path", "label", "group", "split", "content"]].to_csv(index=False, lineterminator="\n")
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def read_rows(path: Path) -> pd.DataFrame:
-    """Read a saved manifest's rows back, every cell as the text it was written as.
-
-    Raises
-    ------
-    MedclsError
-        The file is missing, or is no manifest.
-    """
+    """Read a saved manifest's rows, every cell as text."""
     try:
         rows = unescaped(pd.read_csv(path, dtype=str, keep_default_na=False))
     except (OSError, ValueError) as error:
         raise MedclsError(f"{path} cannot be read as a manifest ({error}).", kind="unreadable_table") from error
     missing = [column for column in COLUMNS if column not in rows.columns]
     if missing:
-        raise MedclsError(f"{path} is no manifest: it has no column {', '.join(missing)}.", kind="missing_column")
+        raise MedclsError(f"{path} is not a manifest: it has no column {', '.join(missing)}.", kind="missing_column")
     return rows
 
 
 def in_order(labels: Iterable[str]) -> tuple[str, ...]:
-    """The classes in their order: as numbers where all are numbers, else as text."""
+    """The classes in order: as numbers if all are numbers, else as text."""
     names = sorted(set(labels))
     numbers = all(re.fullmatch(r"[+-]?\d+(\.\d+)?", name, re.ASCII) for name in names)
     return tuple(sorted(names, key=float) if numbers else names)
 
 
 def group_by_spelling(names: Iterable[str]) -> list[list[str]]:
-    """Names that are the same but for case, blanks and invisible characters, together."""
+    """Group names that differ only in case, blanks and invisible characters."""
     alike: dict[str, list[str]] = {}
     for name in names:
-        bare = unicodedata.normalize("NFKC", name).casefold()
-        alike.setdefault("".join(sign for sign in bare if sign.isprintable() and not sign.isspace()), []).append(name)
+        folded = unicodedata.normalize("NFKC", name).casefold()
+        alike.setdefault("".join(sign for sign in folded if sign.isprintable() and not sign.isspace()), []).append(name)
     return list(alike.values())
 
 
 def check_distinct(labels: Sequence[str]) -> None:
-    """Refuse classes whose names differ in case, blanks or invisible characters alone: one class, misspelt.
-
-    Raises
-    ------
-    MedclsError
-        Names them with their counts, and the line that joins them.
-    """
+    """Refuse class names that differ only in case, blanks or invisible characters."""
     counts = Counter(labels)
     alike = group_by_spelling(sorted(counts, key=lambda name: -counts[name]))
     several = [names for names in alike if len(names) > 1]
     if not several:
         return
-    said = [" and ".join(f"{name!r} ({counts[name]:,})" for name in names) for names in several]
+    listing = [" and ".join(f"{name!r} ({counts[name]:,})" for name in names) for names in several]
     joined = {" ".join(names[0].split()): names for names in sorted(alike, key=lambda names: names[0])}
     raise MedclsError(
-        f"Classes that differ only in case or blanks: {'; '.join(said)}. To make one of them, rename the folders, mend "
-        f"the table, or add:\n  {typed_label_map(joined)}\nIf they are classes of their own, give them other names in "
-        "this way.",
+        f"Classes that differ only in case or blanks: {'; '.join(listing)}. To merge them, rename the folders, correct "
+        f"the table, or add:\n  {typed_label_map(joined)}\nIf they are different classes, give them distinct names in "
+        "the same way.",
         kind="class_names_alike",
     )
 
@@ -201,13 +186,7 @@ def check_distinct(labels: Sequence[str]) -> None:
 def whole_numbers(
     rows: pd.DataFrame, label_map: Mapping[str, Sequence[str]] | None, positive: str | None
 ) -> tuple[pd.DataFrame, Mapping[str, Sequence[str]] | None, str | None, list[str]]:
-    """Take labels such as 0.0 and 1.0, as tables with an empty cell somewhere come to have, for 0 and 1.
-
-    Returns
-    -------
-    rows, label_map, positive, notes
-        The same where not all labels are whole numbers, or none is written with a fraction.
-    """
+    """Write labels such as 0.0 and 1.0, which tables with an empty cell have, as 0 and 1; with a note."""
     names = sorted(set(rows["label"]))
     if not all(WHOLE.fullmatch(name) for name in names) or all(name.lstrip("+-").isdigit() for name in names):
         return rows, label_map, positive, []
@@ -219,27 +198,21 @@ def whole_numbers(
         label_map = {str(new): [whole(old) for old in as_list(olds)] for new, olds in label_map.items()}
     elif positive is not None:
         positive = whole(positive)
-    note = f"labels that are whole numbers are taken as such: {quoted(names)} as {quoted(map(whole, names))}"
+    note = f"labels that are whole numbers are written as such: {quoted(names)} as {quoted(map(whole, names))}"
     return rows.assign(label=rows["label"].map(whole)), label_map, positive, [note]
 
 
 def check_task(labels: Sequence[str]) -> None:
-    """Refuse what is not single-label classification, by name.
-
-    Raises
-    ------
-    MedclsError
-        The labels look like several labels a picture, or like measured numbers; or there is only one.
-    """
+    """Refuse tasks other than single-label classification, and fewer than two classes."""
     names = sorted(set(labels))
     several = {name: alone for name in names if (alone := _parts_that_stand_alone(name, names))}
     for name, alone in several.items():
         raise MedclsError(
             f"{counted(labels.count(name), 'image')} of {len(labels):,} have the label {name!r}, and "
-            f"{' and '.join(map(repr, alone))} also stand{'s' * (len(alone) == 1)} alone. Several labels a picture "
+            f"{' and '.join(map(repr, alone))} also occur{'s' * (len(alone) == 1)} alone. Several labels an image "
             "(multi-label) are out of scope for medcls. If this is one, give the image one label, or leave it out:\n"
             f"  {typed_label_map({one: [one] for one in names if one not in several})} data.leave_out_unmapped=true\n"
-            "If it is a class of its own, say so by another name for it:\n"
+            "If it is a class, give it another name:\n"
             f"  {typed_label_map({one: [one] for one in names})}",
             kind="out_of_scope",
         )
@@ -261,7 +234,7 @@ def check_task(labels: Sequence[str]) -> None:
 
 
 def _parts_that_stand_alone(name: str, names: Collection[str]) -> list[str]:
-    """Of a label that reads as several (`C;D`), those that are labels themselves."""
+    """The parts of a label that looks like several (`C;D`) that are labels themselves."""
     parts = [part for one in re.split(r"[|;,+]", name) if (part := one.strip())]
     return [part for part in parts if part in names] if len(parts) > 1 else []
 
@@ -269,19 +242,13 @@ def _parts_that_stand_alone(name: str, names: Collection[str]) -> list[str]:
 def check_label_map(
     label_map: Mapping[str, Sequence[str]], found: Sequence[str], *, leave_out_unmapped: bool = False
 ) -> dict[str, str]:
-    """Turn `{new: [old, ...]}` into `{old: new}`, held against the classes that are there.
+    """Turn `{new: [old, ...]}` into `{old: new}`, checked against the classes of the data.
 
-    The map names every class, but where `leave_out_unmapped` asks for the others to be left out.
-
-    Raises
-    ------
-    MedclsError
-        What is no mapping, a name that is not among the classes, one named twice, or a class that
-        the map forgets.
+    The map names every class once, unless `leave_out_unmapped` leaves the others out.
     """
     if not isinstance(label_map, Mapping):
         raise MedclsError(
-            f"data.label_map is {label_map!r}: give it as {{new class: [folder names]}}, such as "
+            f"data.label_map is {label_map!r}: give {{new class: [folder names]}}, such as "
             "{malignant: [malignant], other: [benign, normal]}.",
             kind="bad_value",
         )
@@ -300,47 +267,38 @@ def check_label_map(
                 f"data.label_map names {old!r} twice, under {mapping[old]!r} and under {new!r}.", kind="bad_value"
             )
         mapping[old] = new
-    forgotten = [name for name in found if name not in mapping]
-    if forgotten and not leave_out_unmapped:
+    missing = [name for name in found if name not in mapping]
+    if missing and not leave_out_unmapped:
         raise MedclsError(
-            f"data.label_map says nothing of {', '.join(map(repr, forgotten))}: name every class of the data "
-            f"({quoted(found)}), or leave those out by data.leave_out_unmapped=true.",
+            f"data.label_map does not name {', '.join(map(repr, missing))}: name every class of the data "
+            f"({quoted(found)}), or leave them out with data.leave_out_unmapped=true.",
             kind="unmapped_class",
         )
     return mapping
 
 
 def as_list(value: object) -> list[object]:
-    """A list as it is; a single value, as a setting may be typed, as a list of one."""
+    """A list as it is; a single value as a list of one."""
     return list(value) if isinstance(value, Sequence) and not isinstance(value, str) else [value]
 
 
 def groups_from_paths(paths: Sequence[str], pattern: str) -> list[str]:
-    """The group (patient, lesion, exam) of each image, read from its relative path.
+    """The group (patient, lesion, exam) of each image, from its relative path.
 
-    Parameters
-    ----------
-    pattern : str
-        A regular expression, searched in the path. The group is what its parentheses caught, joined
-        by `-` where there are several; without parentheses, the whole match. A path without a match
-        stands for itself (an empty group).
-
-    Raises
-    ------
-    MedclsError
-        The expression is malformed or matches no path.
+    The group is what the parentheses of the regular expression match, joined by `-` if there are several; without
+    parentheses, the whole match. A path without a match has no group (empty).
     """
     try:
         expression = re.compile(pattern)
     except re.error as error:
         raise MedclsError(
-            f"data.group_pattern is no regular expression ({error}): {pattern}", kind="bad_value"
+            f"data.group_pattern is not a regular expression ({error}): {pattern}", kind="bad_value"
         ) from error
     groups = []
     for path in paths:
         match = expression.search(path)
-        caught = [part for part in (match.groups() or (match.group(),)) if part] if match else []
-        groups.append("-".join(caught))
+        parts = [part for part in (match.groups() or (match.group(),)) if part] if match else []
+        groups.append("-".join(parts))
     if not any(groups):
         raise MedclsError(
             f"data.group_pattern {pattern!r} matches none of the {len(groups)} paths; the first is {paths[0]!r}.",
@@ -350,13 +308,7 @@ def groups_from_paths(paths: Sequence[str], pattern: str) -> list[str]:
 
 
 def check_positive(classes: Sequence[str], positive: str | None) -> None:
-    """A binary task says which class it looks for; nothing guesses it from the alphabet.
-
-    Raises
-    ------
-    MedclsError
-        Two classes and none named, or a name that is not among the classes.
-    """
+    """Check that a binary task names its positive class, and no other task does."""
     if positive is not None and positive not in classes:
         raise MedclsError(
             f"positive_class is {positive!r}, which is not among the classes: {quoted(classes)}."
@@ -365,33 +317,27 @@ def check_positive(classes: Sequence[str], positive: str | None) -> None:
         )
     if positive is None and len(classes) == 2:
         raise MedclsError(
-            f"Two classes, {classes[0]!r} and {classes[1]!r}, and nothing says which one is looked for. Sensitivity "
-            f"and precision would mean nothing. Add one of these to the command:\n"
+            f"Two classes, {classes[0]!r} and {classes[1]!r}, and no positive class, which sensitivity and precision "
+            "need. Add one of these to the command:\n"
             + "\n".join(f"  {typed('positive_class', name)}" for name in classes),
             kind="missing_setting",
         )
     if positive is not None and len(classes) > 2:
         raise MedclsError(
-            f"positive_class={positive} with {len(classes)} classes ({quoted(classes)}): a positive class belongs "
-            f"to a binary task. Leave it out, or merge the others with data.label_map.",
+            f"positive_class={positive} with {len(classes)} classes ({quoted(classes)}): only a binary task has a "
+            "positive class. Leave it out, or merge the others with data.label_map.",
             kind="not_binary",
         )
 
 
 def label_conflicts(rows: pd.DataFrame) -> list[str]:
-    """The images whose pixels stand under more than one label."""
+    """The images whose pixels have more than one label."""
     labels = rows[rows["content"] != ""].groupby("content")["label"].nunique()
     return rows.loc[rows["content"].isin(labels.index[labels > 1]), "path"].tolist()
 
 
 def check_one_label_per_image(root: Path, rows: pd.DataFrame) -> None:
-    """The same pixels under two labels teach nothing but noise: stop and name them.
-
-    Raises
-    ------
-    MedclsError
-        Lists the first sets of identical images whose labels differ, and says where all are listed.
-    """
+    """Refuse duplicates with different labels."""
     conflicted = rows[rows["path"].isin(label_conflicts(rows))]
     if conflicted.empty:
         return
@@ -406,32 +352,21 @@ def check_one_label_per_image(root: Path, rows: pd.DataFrame) -> None:
     else:
         way = f"Correct the labels, or leave the images out. {audit_lists_all(root)}"
     raise MedclsError(
-        f"{len(lines):,} picture(s) stand under more than one label:\n{listed(lines, FEW_LISTED)}\n{way}",
+        f"{len(lines):,} image(s) have more than one label:\n{listed(lines, FEW_LISTED)}\n{way}",
         kind="image_under_two_labels",
     )
 
 
 def audit_lists_all(root: Path) -> str:
-    """The command that lists every image at fault, and writes them down for `data.exclude_file`."""
+    """The command that lists all faulty images and writes them to a file for `data.exclude_file`."""
     return (
-        f"All of them are listed, and written into a file for data.exclude_file, by the audit, with the data settings "
-        f"of this command:\n  python -m medcls.audit data.root={shlex.quote(str(root))} audit.fix=exclude"
+        f"The audit lists all of them, and writes a file for data.exclude_file; add the data settings of this command:"
+        f"\n  python -m medcls.audit data.root={shlex.quote(str(root))} audit.fix=exclude"
     )
 
 
 def named_exclusions(paths: str | Sequence[str], file: str | Path | None, root: Path) -> set[str]:
-    """The relative paths to leave out: those that the configuration names, and those of its text file.
-
-    Parameters
-    ----------
-    root : Path
-        The folder of the images: a path below it may be given in full, or in another spelling.
-
-    Raises
-    ------
-    MedclsError
-        The file cannot be read.
-    """
+    """The paths to leave out, in the configuration and in its text file, relative to `root`."""
     return set(relative_paths([*([paths] if isinstance(paths, str) else paths), *read_exclusions(file)], root))
 
 
@@ -448,32 +383,20 @@ def relative_paths(paths: Iterable[str], root: Path) -> list[str]:
 
 
 def exclude(rows: pd.DataFrame, names: Collection[str]) -> tuple[pd.DataFrame, list[str]]:
-    """Leave out the images that the configuration names, and say which.
-
-    Returns
-    -------
-    rows, notes
-        What is left, and one line that counts what went and what was named but is not there.
-    """
+    """Leave out the images that the configuration names; notes count these, and names that were not found."""
     if not names:
         return rows, []
     named = rows["path"].isin(names)
     notes = []
     if named.any():
-        notes.append(f"left out {int(named.sum())} image(s) as asked: {enumerated(rows.loc[named, 'path'].tolist())}")
+        notes.append(f"left out {int(named.sum())} excluded image(s): {enumerated(rows.loc[named, 'path'].tolist())}")
     if absent := sorted(set(names) - set(rows["path"])):
-        notes.append(f"{len(absent)} file(s) to be left out are not among these images anyway: {enumerated(absent)}")
+        notes.append(f"{len(absent)} excluded file(s) are not among these images: {enumerated(absent)}")
     return rows[~named], notes
 
 
 def read_exclusions(path: str | Path | None) -> list[str]:
-    """The relative paths that a text file names, one a line; blank lines and what begins with `# ` are passed over.
-
-    Raises
-    ------
-    MedclsError
-        The file cannot be read.
-    """
+    """The relative paths in a text file, one a line; blank lines and lines that begin with `# ` are ignored."""
     if path is None:
         return []
     try:

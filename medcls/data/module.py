@@ -1,6 +1,7 @@
-"""The manifest's rows as batches: each row exactly once an epoch, every draw a function of (seed, epoch, row)."""
+"""The manifest's rows as batches: each row exactly once an epoch, all random draws functions of (seed, epoch, row)."""
 
 import concurrent.futures
+import dataclasses
 import hashlib
 import logging
 import math
@@ -18,7 +19,8 @@ from medcls import cores
 from medcls.data.cache import DamagedImage, MappedImages, PixelCache
 from medcls.data.manifest import Manifest
 from medcls.data.reading import images
-from medcls.data.sources.scan import forgotten
+from medcls.data.reading.decoded import Decoded
+from medcls.data.sources.scan import remove_wrong_entry
 from medcls.data.transforms import Augmentation, Changes, change, draws, normalise
 from medcls.errors import MedclsError
 from medcls.preprocessing import Preprocessing
@@ -33,7 +35,7 @@ Batch = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 class FlatTexts:
     """Texts in two flat arrays.
 
-    As a list of objects they would be copied, page by page, into every loader process that counts references to them.
+    A list of strings would be copied, page by page, into every loader process that counts references to them.
     """
 
     def __init__(self, texts: Sequence[str]) -> None:
@@ -47,17 +49,7 @@ class FlatTexts:
 
 
 class ImageStore:
-    """The decoded and resized images of some manifest rows: read on demand, from the cache, or kept in memory.
-
-    Parameters
-    ----------
-    manifest : Manifest
-        Whose rows are numbered.
-    preprocessing : Preprocessing
-        Size, resize policy and number of channels.
-    cache : bool
-        Whether to take images from the cache, and `cache` may fill it.
-    """
+    """The decoded and resized images of manifest rows: from memory, from the pixel cache, or read on demand."""
 
     def __init__(self, manifest: Manifest, preprocessing: Preprocessing, cache: bool) -> None:
         self._root = manifest.root
@@ -66,41 +58,41 @@ class ImageStore:
         self._contents = manifest.rows["content"].to_numpy(dtype="S32")
         self._names = image_names(manifest)
         self._cache = PixelCache(preprocessing) if cache else None
-        # What is in memory, what is in the cache, and where in either each manifest row's image is.
-        self._kept: np.ndarray | None = None
-        self._kept_place = np.full(len(manifest), -1, dtype=np.int64)
-        self._mapped: MappedImages | None = None
-        self._place = np.full(len(manifest), -1, dtype=np.int64)
-        # The state in which each row's file was last held against the manifest: inode, size, times.
-        self._seen = np.zeros((len(manifest), 4), dtype=np.int64)
-        self._said_damaged = False
+        # Images in memory and in the cache, and the position of each manifest row's image in either.
+        self._in_memory: np.ndarray | None = None
+        self._memory_index = np.full(len(manifest), -1, dtype=np.int64)
+        self._in_cache: MappedImages | None = None
+        self._cache_index = np.full(len(manifest), -1, dtype=np.int64)
+        # The state of each row's file when its content was last checked: inode, size, times.
+        self._checked_state = np.zeros((len(manifest), 4), dtype=np.int64)
+        self._warned_of_damage = False
         self._find()
 
     def read(self, row: int) -> np.ndarray:
         """The image of one manifest row, uint8 or uint16 `(H, W, C)`."""
-        if self._kept is not None and self._kept_place[row] >= 0:
-            return self._kept[self._kept_place[row]]
-        if self._mapped is not None and self._place[row] >= 0:
+        if self._in_memory is not None and self._memory_index[row] >= 0:
+            return self._in_memory[self._memory_index[row]]
+        if self._in_cache is not None and self._cache_index[row] >= 0:
             try:
-                return self._mapped[self._place[row]]
+                return self._in_cache[self._cache_index[row]]
             except FileNotFoundError:
-                log.warning("cache: it was cleared; this process decodes images whenever they are asked for")
-                self._mapped = None
+                log.warning("cache: it was cleared; this process decodes images each time they are read")
+                self._in_cache = None
             except DamagedImage:
-                if not self._said_damaged:
+                if not self._warned_of_damage:
                     log.warning(
-                        "cache: kept images do not bear their checksums, first that of %s: each is dropped, and its "
-                        "file is read again",
+                        "cache: images do not match their checksums, the first that of %s: they are dropped, and their "
+                        "files read again",
                         self._paths[row],
                         extra={"rule": "cached_images_damaged"},
                     )
-                self._said_damaged = True
-                self._place[row] = -1
+                self._warned_of_damage = True
+                self._cache_index[row] = -1
         return self._resized(self._decoded(row))
 
     def cache(self, rows: np.ndarray) -> None:
-        """See to it that these rows are in the cache, where there is one and they are not in memory."""
-        if self._cache is None or (self._kept_place[rows] >= 0).all():
+        """Put these rows into the cache, if there is one and they are not in memory."""
+        if self._cache is None or (self._memory_index[rows] >= 0).all():
             return
 
         def read(number: int) -> np.ndarray:
@@ -112,12 +104,12 @@ class ImageStore:
 
     def holds(self, rows: np.ndarray) -> bool:
         """Whether all these rows are decoded already, in the cache or in memory."""
-        return bool(((self._place[rows] >= 0) | (self._kept_place[rows] >= 0)).all())
+        return bool(((self._cache_index[rows] >= 0) | (self._memory_index[rows] >= 0)).all())
 
     def keep(self, rows: np.ndarray, memory: int) -> None:
-        """Decode these rows once and keep them in memory, where they are not in the cache and need no more than that.
+        """Decode these rows once and keep them in memory, if they are not in the cache and fit.
 
-        Loader workers started afterwards share the memory, where the system starts them by a fork.
+        Loader workers started afterwards share the memory, if the system forks them.
         """
         preprocessing = self._preprocessing
         dtype = np.dtype(np.uint8 if preprocessing.bits == 8 else np.uint16)
@@ -132,72 +124,66 @@ class ImageStore:
         with concurrent.futures.ThreadPoolExecutor(cores.available()) as pool:
             for _ in pool.map(fill, range(len(rows))):
                 pass
-        self._kept = kept
-        self._kept_place[:] = -1
-        self._kept_place[rows] = np.arange(len(rows))
+        self._in_memory = kept
+        self._memory_index[:] = -1
+        self._memory_index[rows] = np.arange(len(rows))
 
     def _find(self) -> None:
         if self._cache is not None:
-            self._mapped, self._place = self._cache.find(self._names)
+            self._in_cache, self._cache_index = self._cache.find(self._names)
 
-    def _decoded(self, row: int) -> images.Decoded:
+    def _decoded(self, row: int) -> Decoded:
         path = self._root / self._paths[row]
         try:
             status = path.stat()
             state = (status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
         except OSError:
-            state = (0, 0, 0, 0)  # whoever reads the file says what is wrong with it
+            state = (0, 0, 0, 0)  # reading the file reports what is wrong
         decoded = images.read(path, self._preprocessing.decoding)
-        # Once for each state of a file: a hash takes a fifth of the time that a JPEG takes to decode.
-        if (self._seen[row] != state).any():
+        # Once for each state of a file: hashing takes a fifth of the time of decoding a JPEG.
+        if (self._checked_state[row] != state).any():
             self._check_content(row, decoded)
-            self._seen[row] = state
+            self._checked_state[row] = state
         return decoded
 
-    def _check_content(self, row: int, decoded: images.Decoded) -> None:
-        """Refuse a file that does not show what the manifest says it does: it would be judged under a false name.
-
-        Raises
-        ------
-        MedclsError
-            It was replaced since this run looked at it; or the cache was wrong about it.
-        """
+    def _check_content(self, row: int, decoded: Decoded) -> None:
+        """Refuse a file whose content is not that of the manifest."""
         known = self._contents[row]
         if not known or decoded.content.encode() == known:
             return
-        if forgotten(self._root, self._paths[row], known.decode(), frame=self._preprocessing.frame):
+        if remove_wrong_entry(self._root, self._paths[row], known.decode(), self._preprocessing.frame):
             raise MedclsError(
-                f"The cache was wrong about {self._root / self._paths[row]}, which has not changed: what it "
-                "said of this file is forgotten. Start again, and the file is read anew.",
+                f"The cache was wrong about {self._root / self._paths[row]}, which has not changed: the entry is "
+                "removed. Start again.",
                 kind="wrong_cache",
             )
         raise MedclsError(
-            f"{self._root / self._paths[row]} no longer shows what it did when this run looked at it first: "
-            "leave the images alone while they are read, and start again.",
+            f"{self._root / self._paths[row]} has changed since this run first read it: do not change images during a "
+            "run, and start again.",
             kind="images_changed",
         )
 
-    def _resized(self, decoded: images.Decoded) -> np.ndarray:
+    def _resized(self, decoded: Decoded) -> np.ndarray:
         preprocessing = self._preprocessing
         return images.resize(decoded.pixels, preprocessing.size, preprocessing.resize, preprocessing.interpolation)
 
 
 def image_names(manifest: Manifest) -> np.ndarray:
-    """Name what each row's file shows, whatever the decoding: 32 digits each, bytes `(n,)`.
+    """Name the image of each row, whatever the decoding: 32 digits each, bytes `(n,)`.
 
-    The content hash does, but for DICOM. There, equal values may be shown through different windows of the files'
-    own, or turned round, so that what the survey saw of them belongs to the name.
+    This is the content hash; for DICOM, where equal values may have different windows or be inverted, a hash of the
+    scan.
     """
     names = manifest.rows["content"].to_numpy(dtype="S32")
-    facts = manifest.facts.loc[manifest.rows["path"]].drop(columns="bytes")
-    for number in np.flatnonzero((facts["format"] == "DICOM").to_numpy()):
-        seen = "|".join(str(value) for value in facts.iloc[number])
-        names[number] = hashlib.blake2b(seen.encode(), digest_size=16).hexdigest().encode()
+    scan = manifest.scan.loc[manifest.rows["path"]].drop(columns="bytes")
+    for number in np.flatnonzero((scan["format"] == "DICOM").to_numpy()):
+        values = "|".join(str(value) for value in scan.iloc[number])
+        names[number] = hashlib.blake2b(values.encode(), digest_size=16).hexdigest().encode()
     return names
 
 
 class ImageBatches(Dataset[Batch]):
-    """Whole batches by the manifest rows in them, as the images are stored: nothing is copied one by one."""
+    """A data set of whole batches, by the manifest rows in them; images as they are stored."""
 
     def __init__(self, store: ImageStore, labels: np.ndarray) -> None:
         self._store = store
@@ -205,31 +191,31 @@ class ImageBatches(Dataset[Batch]):
         self.without_images = False
 
     def __getitems__(self, rows: list[int]) -> Batch:
-        """One batch: what torch's loader asks for by this name."""
+        """One batch; torch's loader calls this method."""
         if self.without_images:
             return torch.empty(len(rows), 0), torch.from_numpy(self._labels[rows]), torch.tensor(rows)
-        # (B, H, W, C) in memory, which seen as (B, C, H, W) is the memory format that the network runs fastest in.
+        # (B, H, W, C) in memory, as (B, C, H, W) the channels-last format, in which networks run fastest.
         pixels = torch.from_numpy(np.stack([self._store.read(row) for row in rows])).permute(0, 3, 1, 2)
-        # Of 16 bits floating-point numbers: few of torch's operations take uint16.
+        # Few of torch's operations take uint16.
         images = pixels if pixels.dtype == torch.uint8 else pixels.float().div_(65535)
         return images, torch.from_numpy(self._labels[rows]), torch.tensor(rows)
 
 
 class EpochSampler(Sampler[int]):
-    """Yields manifest rows: in order, shuffled anew each epoch, or balanced by class.
+    """Yields manifest rows: in order, shuffled each epoch, or balanced by class.
 
     Parameters
     ----------
     rows : ndarray
         Manifest rows, int64.
     order : str
-        `in_order` and `shuffle` yield each row exactly once. `balanced` draws as many rows, with
-        replacement, each class equally likely.
+        `in_order` and `shuffle` yield each row exactly once. `balanced` draws as many rows, with replacement, each
+        class equally likely.
     labels : ndarray
         Class index of each manifest row.
     rank, world_size : int
-        Where several processes train, which one this is: it gets every `world_size`-th row. A few
-        rows are repeated at the end, so that all processes have as many.
+        Which of several training processes this is: it gets every `world_size`-th row. A few rows are repeated at the
+        end, so that all processes have as many.
     """
 
     def __init__(
@@ -265,13 +251,13 @@ class EpochSampler(Sampler[int]):
 
 
 class NoLonelyBatch(BatchSampler):
-    """Batches in which a last image that would stand alone joins the batch before it.
+    """Batches in which a single last image joins the batch before it.
 
     Batch norm cannot train on one value a channel, and dropping the image would leave a row unused.
     """
 
     def __iter__(self) -> Iterator[list[Any]]:
-        if self.batch_size == 1:  # all are alone, as asked
+        if self.batch_size == 1:
             yield from super().__iter__()
             return
         waiting: list[Any] | None = None
@@ -292,21 +278,15 @@ class NoLonelyBatch(BatchSampler):
         return batches - 1 if batches > 1 and items % self.batch_size == 1 else batches
 
 
-def as_it_is(batch: Any) -> Any:  # noqa: ANN401 - torch types what it collates as a list
-    """What a loader does with a batch that is whole already."""
+def already_collated(batch: Any) -> Any:  # noqa: ANN401 - torch types it as a list
+    """Collate a batch that is complete already."""
     return batch
 
 
 class Prepared:
-    """A loader's batches as the network expects them, for those whom Lightning does not serve.
+    """A loader's batches as the network expects them, for code outside Lightning's loops.
 
-    Parameters
-    ----------
-    loader : DataLoader
-    prepare : callable
-        From a batch to one that is augmented, where wanted, and normalised.
-    device : device
-        Where batches are brought first: as they are stored, they are a quarter of the bytes.
+    They are moved to the device before they are prepared: as they are stored, they are a quarter of the bytes.
     """
 
     def __init__(self, loader: DataLoader[Any], prepare: Callable[[Batch], Batch], device: torch.device) -> None:
@@ -321,40 +301,12 @@ class Prepared:
             yield self._prepare((pixels, labels, rows))
 
 
-def check_loading(batch_size: object, sampler: object, workers: object, cache: object, views: object) -> None:
-    """Refuse settings of the loaders that make no sense whatever the images are.
-
-    Raises
-    ------
-    MedclsError
-        Names the setting.
-    """
-    if views is not None and (isinstance(views, bool) or not isinstance(views, int) or views < 1):
-        raise MedclsError(f"data.views is {views!r}: give a whole number, at least 1, or null.", kind="bad_value")
-    if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
-        raise MedclsError(f"data.batch_size is {batch_size!r}: give a whole number, at least 1.", kind="bad_value")
-    if sampler not in ("shuffle", "balanced"):
-        raise MedclsError(f"data.sampler is {sampler!r}: choose shuffle or balanced.", kind="bad_value")
-    if isinstance(workers, bool) or not isinstance(workers, int) or workers < 0:
-        raise MedclsError(f"data.workers is {workers!r}: give a whole number, at least 0.", kind="bad_value")
-    if not isinstance(cache, bool):
-        raise MedclsError(f"data.cache is {cache!r}: give true or false.", kind="bad_value")
-
-
-class ImageDataModule(lightning.LightningDataModule):
-    """Loaders over a split manifest. Batches are `(images, labels, rows)`.
-
-    Images leave the loader as uint8 `(B, C, H, W)` and are normalised on the device, so that a
-    quarter of the bytes travel; of 16 bits as float32 from 0 to 1.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Loading:
+    """How images are put into batches.
 
     Parameters
     ----------
-    manifest : Manifest
-        With its splits made.
-    preprocessing : Preprocessing
-        The network's.
-    augmentation : Augmentation or None
-        For training images.
     batch_size : int
         Images a step.
     sampler : str
@@ -364,75 +316,106 @@ class ImageDataModule(lightning.LightningDataModule):
     workers : int
         Loader processes; 0 loads in this one.
     memory_for_images : int
-        Bytes that decoded images may take in memory, where they are not in the cache. Where the splits fit, each
-        file is decoded once a run.
+        Bytes of memory for decoded images that are not in the cache. If the splits fit, a run decodes each file once.
     cache : bool
-        Keep decoded images on disk, for this run and the next ones.
+        Keep decoded images on disk, for this run and later ones.
     views : int, optional
-        Into how many fixed views training images are put, in turn by the epoch: the image itself, and so many less
-        one augmented once and for all. Without it each epoch augments anew.
+        Number of fixed views of a training image, which epochs take in turn: the image itself, and others augmented
+        once and for all. Without it each epoch augments again.
+
+    Raises
+    ------
+    MedclsError
+        A value that is invalid for any images; names the setting.
+    """
+
+    batch_size: int = 32
+    sampler: Literal["shuffle", "balanced"] = "shuffle"
+    seed: int = 0
+    workers: int = 0
+    memory_for_images: int = 0
+    cache: bool = False
+    views: int | None = None
+
+    def __post_init__(self) -> None:
+        for name, least in (("batch_size", 1), ("workers", 0), ("views", 1)):
+            value = getattr(self, name)
+            if name == "views" and value is None:
+                continue
+            if isinstance(value, bool) or not isinstance(value, int) or value < least:
+                null = ", or null" if name == "views" else ""
+                raise MedclsError(
+                    f"data.{name} is {value!r}: give a whole number, at least {least}{null}.", kind="bad_value"
+                )
+        if self.sampler not in ("shuffle", "balanced"):
+            raise MedclsError(f"data.sampler is {self.sampler!r}: choose shuffle or balanced.", kind="bad_value")
+        if not isinstance(self.cache, bool):
+            raise MedclsError(f"data.cache is {self.cache!r}: give true or false.", kind="bad_value")
+
+
+class ImageDataModule(lightning.LightningDataModule):
+    """Loaders over a split manifest. Batches are `(images, labels, rows)`.
+
+    Images leave the loader as uint8 `(B, C, H, W)` and are normalised on the device, so that a quarter of the bytes
+    travel; images of 16 bits leave it as float32 from 0 to 1.
+
+    Parameters
+    ----------
+    manifest : Manifest
+        Split.
+    preprocessing : Preprocessing
+        The network's.
+    augmentation : Augmentation or None
+        Of training images.
+    loading : Loading
     """
 
     def __init__(
         self,
         manifest: Manifest,
         preprocessing: Preprocessing,
-        *,
         augmentation: Augmentation | None,
-        batch_size: int = 32,
-        sampler: Literal["shuffle", "balanced"] = "shuffle",
-        seed: int = 0,
-        workers: int = 0,
-        memory_for_images: int = 0,
-        cache: bool = False,
-        views: int | None = None,
+        loading: Loading = Loading(),
     ) -> None:
         super().__init__()
-        check_loading(batch_size, sampler, workers, cache, views)
         self.manifest = manifest
         self.preprocessing = preprocessing
         self.augmentation = augmentation
-        # What changes nothing is one view.
-        self.views = 1 if augmentation is None or augmentation.changes_nothing else views
-        self._batch_size, self._sampler, self._seed, self._workers = batch_size, sampler, seed, workers
+        # Without any change, all views are the image itself.
+        self.views = 1 if augmentation is None or augmentation.changes_nothing else loading.views
+        self._loading = loading
         self._labels = manifest.labels
-        self._store = ImageStore(manifest, preprocessing, cache)
+        self._store = ImageStore(manifest, preprocessing, loading.cache)
         self._images = ImageBatches(self._store, self._labels)
         if augmentation is not None:
             augmentation.check_size(preprocessing.size)
-        self._memory_for_images = memory_for_images
-        # Images on the device, and where each manifest row's is; and whether batches are to have images at all.
+        # Images on the device and the position of each manifest row's; and whether batches have images at all.
         self._on_device: tuple[torch.Tensor, torch.Tensor] | None = None
-        self._wanted = True
-        # What one epoch does to each manifest row, on the device that asked for it.
+        self._with_images = True
+        # The changes of one epoch to each manifest row, on a device.
         self._changes: tuple[int, torch.device, Changes] | None = None
 
     def setup(self, stage: str) -> None:
-        """Before a fit: decode the images that training will read again and again, where they fit."""
+        """Before a fit, decode the images that training will read repeatedly, if they fit."""
         if stage != "fit":
             return
         rows = self._rows_of_a_fit()
         self._store.cache(rows)
-        self._store.keep(rows, self._memory_for_images)
+        self._store.keep(rows, self._loading.memory_for_images)
         if self.trainer is not None and (device := self.trainer.strategy.root_device).type == "cuda":
             self.keep_on(device, memory=torch.cuda.mem_get_info(device)[0] // 2)
 
     def keep_on(self, device: torch.device, memory: int) -> None:
-        """Put the images of training and validation on the device once, as they are stored, where they fit.
+        """Put the images of training and validation on the device once, as they are stored, if they fit.
 
-        Batches then bring row numbers alone, and an epoch moves no image.
-
-        Parameters
-        ----------
-        memory : int
-            Bytes that they may take there.
+        Batches then have row numbers alone, and an epoch moves no image. `memory` is in bytes.
         """
         rows, preprocessing = self._rows_of_a_fit(), self.preprocessing
         size = len(rows) * math.prod((*preprocessing.size, preprocessing.channels))
         if preprocessing.bits != 8 or size > memory or not self._store.holds(rows):
             return
         kept = torch.empty((len(rows), *preprocessing.size, preprocessing.channels), dtype=torch.uint8, device=device)
-        for first in range(0, len(rows), 256):  # each copy is waited for: not one an image
+        for first in range(0, len(rows), 256):  # each copy waits for the device: not one an image
             images = np.stack([self._store.read(row) for row in rows[first : first + 256].tolist()])
             kept[first : first + 256] = torch.from_numpy(images)
         places = torch.full((len(self.manifest),), -1, device=device)
@@ -446,8 +429,8 @@ class ImageDataModule(lightning.LightningDataModule):
         return np.concatenate([self.manifest.indices("train"), self.manifest.indices("val")])
 
     def train_dataloader(self) -> DataLoader[Any]:
-        """Training batches, shuffled anew each epoch; augmented when they are on the device."""
-        return self._loader("train", self._sampler)
+        """Training batches, shuffled each epoch; augmented when they are on the device."""
+        return self._loader("train", self._loading.sampler)
 
     def val_dataloader(self) -> DataLoader[Any]:
         """Validation rows in manifest order, each once."""
@@ -460,56 +443,42 @@ class ImageDataModule(lightning.LightningDataModule):
         device: torch.device = torch.device("cpu"),  # noqa: B008 - a constant
         batch_size: int | None = None,
     ) -> Prepared:
-        """Any split's rows in manifest order, each once, normalised; not augmented, but for views other than 0.
-
-        Parameters
-        ----------
-        device : device
-            Where the batches are to be.
-        batch_size : int, optional
-            Where it is not to be that of training.
-        """
+        """A split's rows in manifest order, each once, normalised on a device; augmented for views other than 0."""
         self._store.cache(self.manifest.indices(split))
         loader = self._loader(split, "in_order", batch_size=batch_size, device=device)
         return Prepared(loader, partial(self.prepare, epoch=view or None), device)
 
-    def without_images(self, wanted: bool) -> bool:
-        """Leave the images out of training and validation batches, or no longer.
+    def without_images(self, without: bool) -> bool:
+        """Leave the images out of training and validation batches, or include them again; return whether they are out.
 
-        Returns
-        -------
-        bool
-            Whether that is so now: where processes of their own read images, it cannot be told to them.
+        They cannot be left out where loader processes read images.
         """
         here = all(self._loads_here(split, self._training_device()) for split in ("train", "val"))
-        self._wanted = not (wanted and here)
-        self._images.without_images = not self._wanted or self._on_device is not None
-        return not self._wanted
+        self._with_images = not (without and here)
+        self._images.without_images = not self._with_images or self._on_device is not None
+        return not self._with_images
 
     def unaugmented_training(self) -> DataLoader[Any]:
         """Training batches in a fixed shuffled order, not augmented, for exact batch-norm statistics.
 
-        Not normalised either: whoever brings them to the device by Lightning's way has that done there.
+        They are not normalised: this happens in Lightning's hook on the device.
         """
-        # With images whatever the other loaders leave out: statistics are taken of those.
+        # With images even if the other loaders leave them out: statistics need them.
         return self._loader("train", "shuffle", ImageBatches(self._store, self._labels))
 
     def training_sample(self, row: int) -> torch.Tensor:
-        """A training image as the first epoch gives it to the network, before it is normalised.
+        """A training image as the first epoch passes it to the network, before it is normalised.
 
-        Returns
-        -------
-        Tensor
-            `(C, H, W)`, uint8, or float32 from 0 to 1 where it was augmented or has 16 bits.
+        `(C, H, W)`, uint8, or float32 from 0 to 1 if it was augmented or has 16 bits.
         """
         images, _, rows = self._images.__getitems__([row])
         return self._augmented(images, rows, 0)[0]
 
     def prepare(self, batch: Batch, epoch: int | None) -> Batch:
-        """Augment a batch as in one epoch (None: not at all) and normalise it, on whichever device it is."""
+        """Augment a batch as in one epoch (None: not at all) and normalise it, on any device."""
         images, labels, rows = batch
         if not images.numel():
-            if self._on_device is None or not self._wanted:
+            if self._on_device is None or not self._with_images:
                 return batch
             kept, places = self._on_device
             images = kept[places[rows]].permute(0, 3, 1, 2)
@@ -518,7 +487,7 @@ class ImageDataModule(lightning.LightningDataModule):
         return normalise(images, self.preprocessing), labels, rows
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
-        """Augment what trains, and normalise, on the device."""
+        """Augment training batches, and normalise all, on the device."""
         trainer = self.trainer
         if trainer is None or not trainer.training:
             return self.prepare(batch, None)
@@ -530,23 +499,23 @@ class ImageDataModule(lightning.LightningDataModule):
             return images
         if self._changes is None or self._changes[:2] != (epoch, images.device):
             preprocessing = self.preprocessing
-            drawn = draws(self._seed, epoch, np.arange(len(self.manifest)))
+            drawn = draws(self._loading.seed, epoch, np.arange(len(self.manifest)))
             changes = self.augmentation.changes(drawn, preprocessing.size, preprocessing.channels)
             self._changes = (epoch, images.device, changes.to(images.device))
-        return change(images, self._changes[2].of(rows.to(images.device)))
+        return change(images, self._changes[2].select(rows.to(images.device)))
 
     def _training_device(self) -> torch.device:
         return torch.device("cpu") if self.trainer is None else self.trainer.strategy.root_device
 
     def _loads_here(self, split: str, device: torch.device) -> bool:
-        """Whether batches of a split are put together in this process.
+        """Whether batches of a split are made in this process.
 
-        What is decoded already is a copy away, and beside a CPU another process would cost more than it saves. A GPU
-        would wait for the copy of what it does not hold itself.
+        Decoded images are only copied, for which another process would cost more than it saves beside a CPU. A GPU
+        would wait for the copy of images that it does not hold itself.
         """
-        resident = self._on_device is not None and split in ("train", "val")
+        on_device = self._on_device is not None and split in ("train", "val")
         decoded = self._store.holds(self.manifest.indices(split))
-        return self._workers == 0 or (decoded and (device.type != "cuda" or resident))
+        return self._loading.workers == 0 or (decoded and (device.type != "cuda" or on_device))
 
     def _loader(
         self,
@@ -560,20 +529,20 @@ class ImageDataModule(lightning.LightningDataModule):
         if not len(rows):
             raise MedclsError(f"The manifest has no image in the {split} split.", kind="empty_split")
         if images is None:
-            # What a fit does not read is never on the device, nor left out.
+            # Images of other splits are never on the device, nor left out.
             images = self._images if split in ("train", "val") else ImageBatches(self._store, self._labels)
         rank, world_size = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
-        sampler = EpochSampler(rows, order, self._labels, self._seed, rank, world_size)
+        sampler = EpochSampler(rows, order, self._labels, self._loading.seed, rank, world_size)
         kind = BatchSampler if order == "in_order" else NoLonelyBatch
         here = self._loads_here(split, self._training_device() if device is None else device)
-        workers = 0 if here else self._workers
+        workers = 0 if here else self._loading.workers
         return DataLoader(
             images,
-            batch_sampler=kind(sampler, batch_size or self._batch_size, drop_last=False),
-            collate_fn=as_it_is,
+            batch_sampler=kind(sampler, batch_size or self._loading.batch_size, drop_last=False),
+            collate_fn=already_collated,
             num_workers=workers,
             persistent_workers=workers > 0,
             pin_memory=torch.cuda.is_available(),
-            # Its own, so that starting a loader draws nothing from the generator that dropout uses.
-            generator=torch.Generator().manual_seed(self._seed),
+            # Its own, so that starting a loader draws nothing from the generator of dropout.
+            generator=torch.Generator().manual_seed(self._loading.seed),
         )

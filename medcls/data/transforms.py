@@ -1,10 +1,9 @@
-"""Augmentation that keeps a medical image a medical image, and the last step before the network."""
+"""Augmentation that keeps a medical image plausible, and normalisation."""
 
 import dataclasses
 import functools
 import math
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import torch
@@ -14,55 +13,43 @@ from medcls.errors import MedclsError
 from medcls.preprocessing import Preprocessing
 from medcls.randomness import stream
 
-# What is drawn for each image and epoch, in this order.
+# Random numbers of each image and epoch, in this order.
 DRAWS = (
-    "left_right",
-    "up_down",
-    "turn",
-    "which_turn",
-    "angle",
-    "area",
-    "aspect",
-    "right",
-    "down",
-    "brightness",
-    "contrast",
-    "saturation",
-    "hue",
-)
+    "left_right", "up_down", "turn", "which_turn", "angle", "area", "aspect", "right", "down", "brightness", "contrast",
+    "saturation", "hue",
+)  # fmt: skip
 
-# How much of a grey is red, green and blue (ITU-R BT.601).
+# Weights of red, green and blue in grey (ITU-R BT.601).
 GREY = (0.299, 0.587, 0.114)
 
 
 @dataclasses.dataclass(frozen=True)
 class Augmentation:
-    """What may happen to a training image, in degrees, fractions and named axes.
+    """How training images may be changed, in degrees, fractions and named axes.
 
     Parameters
     ----------
     left_right, up_down : float
-        Probability of mirroring along that axis. Up and down is off by default: most medical
-        images have a top.
+        Probability of a flip along that axis. Up and down is off by default: most medical images have a top.
     quarter_turns : float
-        Probability of being turned by 90, 180 or 270 degrees, each equally often: 0.75 makes all
-        four ways up alike. No pixel changes its value; the image must be square.
+        Probability of a turn by 90, 180 or 270 degrees, each equally likely: 0.75 makes all four orientations equally
+        likely. Pixel values stay; the image must be square.
     rotation_degrees : float
-        Turned by up to so many degrees either way.
+        Largest rotation either way.
     smallest_area : float
-        The image may be cropped to no less than this share of its area; the rest is enlarged.
-        Below 0.8 a crop may lose the lesion.
+        Smallest share of the image's area that a crop keeps; the crop is enlarged. Below 0.8 a crop may lose the
+        lesion.
     aspect : float
-        The crop's aspect ratio may differ by up to this fraction.
+        Largest fraction by which the crop's aspect ratio changes.
     brightness, contrast, saturation : float
-        Changed by up to this fraction either way. Grey images have no saturation.
+        Largest fraction of change either way. Grey images have no saturation.
     hue_degrees : float
-        Turned on the colour circle by up to so many degrees either way, as a stain may differ.
+        Largest rotation on the colour circle either way, as stains differ.
 
     Raises
     ------
     MedclsError
-        A value outside its range; the message says which range, and in what unit.
+        A value outside its range.
     """
 
     left_right: float = 0.5
@@ -97,47 +84,22 @@ class Augmentation:
                 )
 
     def check_size(self, size: tuple[int, int]) -> None:
-        """Refuse quarter turns of images that are not square.
-
-        Raises
-        ------
-        MedclsError
-            Names both settings.
-        """
+        """Refuse quarter turns of images that are not square."""
         height, width = size
         if self.quarter_turns and height != width:
             raise MedclsError(
                 f"data.augmentation.quarter_turns is {self.quarter_turns}, but the images are {height} x {width} "
-                "pixels: only a square fits its own place when turned. Give one data.image_size, or "
+                "pixels: only a square keeps its size when turned. Give one data.image_size, or "
                 "data.augmentation.quarter_turns=0.",
                 kind="conflicting_settings",
             )
 
-    def augment(self, images: torch.Tensor, draws: torch.Tensor) -> torch.Tensor:
-        """Change a batch, each image by its own draws.
-
-        Parameters
-        ----------
-        images : Tensor
-            `(B, C, H, W)` on any device: uint8, or float32 from 0 to 1.
-        draws : Tensor
-            float32 `(B, len(DRAWS))`, uniform from 0 to 1, on the CPU: what is done to an image depends on its row
-            alone.
-
-        Returns
-        -------
-        Tensor
-            float32 `(B, C, H, W)` from 0 to 1. Corners that a rotation brings in are black.
-        """
-        _, channels, height, width = images.shape
-        return change(images, self.changes(draws, (height, width), channels).to(images.device))
-
     def changes(self, draws: torch.Tensor, size: tuple[int, int], channels: int) -> "Changes":
-        """What draws `(n, len(DRAWS))` mean for images of one height and width, and so many channels; on the CPU."""
-        of = dict(zip(DRAWS, draws.double().T, strict=True))
+        """The changes for draws `(n, len(DRAWS))` of images of one size and number of channels; on the CPU."""
+        drawn = dict(zip(DRAWS, draws.double().T, strict=True))
         height, width = size
-        theta = self._affine(of, height / width).float() if self._moves else None
-        return Changes(theta, *(self._recolouring(of, channels) if self._colours else (None,) * 4))
+        theta = self._affine(drawn, height / width).float() if self._moves else None
+        return Changes(theta, *(self._recolouring(drawn, channels) if self._colours else (None,) * 4))
 
     @property
     def changes_nothing(self) -> bool:
@@ -159,72 +121,71 @@ class Augmentation:
     def _colours(self) -> bool:
         return bool(self.brightness or self.contrast or self.saturation or self.hue_degrees)
 
-    def _affine(self, of: Mapping[str, torch.Tensor], height: float) -> torch.Tensor:
-        """From places in the new image to places in the old one, `(B, 2, 3)`, float64; both run from -1 to 1.
+    def _affine(self, drawn: Mapping[str, torch.Tensor], height: float) -> torch.Tensor:
+        """Map coordinates in the new image to those in the old one, `(B, 2, 3)`, float64; both run from -1 to 1.
 
-        An image is flipped, turned, rotated and cropped in this order, so what is read goes back in the other one:
-        `flip @ turn @ rotation @ (crop @ place + shift)`. `height` is the image's height by its width.
+        An image is flipped, turned, rotated and cropped in this order, so coordinates are mapped in the reverse order:
+        `flip @ turn @ rotation @ (crop @ place + shift)`. `height` is the image's height divided by its width.
         """
-        area = 1 - (1 - self.smallest_area) * of["area"]
-        ratio = torch.exp((2 * of["aspect"] - 1) * -math.log(1 - self.aspect))
-        # A side that would be longer than the image's ends there, and the other stays as long as the area needs it.
+        area = 1 - (1 - self.smallest_area) * drawn["area"]
+        ratio = torch.exp((2 * drawn["aspect"] - 1) * -math.log(1 - self.aspect))
+        # A side longer than the image's is clamped, and the other extended to keep the area.
         wide = (area * ratio).sqrt().clamp(max=1)
         tall = torch.maximum((area / ratio).sqrt(), self.smallest_area / wide).clamp(max=1)
         wide = torch.maximum(wide, self.smallest_area / tall)
-        shift = torch.stack([(1 - wide) * (2 * of["right"] - 1), (1 - tall) * (2 * of["down"] - 1)], dim=1)
-        # A rotation keeps lengths in pixels, and places are in halves of the sides.
-        linear = _rotation(torch.deg2rad((2 * of["angle"] - 1) * self.rotation_degrees), height)
+        shift = torch.stack([(1 - wide) * (2 * drawn["right"] - 1), (1 - tall) * (2 * drawn["down"] - 1)], dim=1)
+        # A rotation keeps lengths in pixels; coordinates are in halves of the sides.
+        linear = _rotation(torch.deg2rad((2 * drawn["angle"] - 1) * self.rotation_degrees), height)
         if self.quarter_turns:
-            turned = torch.where(of["turn"] < self.quarter_turns, 1 + (3 * of["which_turn"]).floor(), 0)
+            turned = torch.where(drawn["turn"] < self.quarter_turns, 1 + (3 * drawn["which_turn"]).floor(), 0)
             linear = _rotation(turned * (math.pi / 2), 1.0).round() @ linear
-        flip = torch.stack([_mirror(of["left_right"] < self.left_right), _mirror(of["up_down"] < self.up_down)], dim=1)
+        flip = torch.stack(
+            [_mirror(drawn["left_right"] < self.left_right), _mirror(drawn["up_down"] < self.up_down)], dim=1
+        )
         linear = flip[:, :, None] * linear
         crop = torch.diag_embed(torch.stack([wide, tall], dim=1))
         return torch.cat([linear @ crop, linear @ shift[:, :, None]], dim=2)
 
     def _recolouring(
-        self, of: Mapping[str, torch.Tensor], channels: int
+        self, drawn: Mapping[str, torch.Tensor], channels: int
     ) -> tuple[torch.Tensor | None, torch.Tensor, torch.Tensor, torch.Tensor]:
         """Brightness, contrast, saturation and hue as one affine map of each pixel's colour.
 
-        Brightness scales, contrast draws towards the mean grey of the image, saturation towards the grey of the
-        pixel; hue turns colours about the axis of greys (Haeberli 1993, "Matrix operations for image processing"),
-        and so leaves grey as it is.
+        Brightness scales; contrast moves towards the image's mean grey, saturation towards the pixel's grey; hue
+        rotates colours about the axis of greys (Haeberli 1993, "Matrix operations for image processing"), and keeps
+        grey.
         """
         brightness, contrast, saturation = (
-            (1 + (2 * of[name] - 1) * getattr(self, name)).float() for name in ("brightness", "contrast", "saturation")
+            (1 + (2 * drawn[name] - 1) * getattr(self, name)).float()
+            for name in ("brightness", "contrast", "saturation")
         )
         grey = torch.tensor(GREY if channels == 3 else (1.0,))
         colour = None
         if channels == 3 and (self.saturation or self.hue_degrees):
             kept = saturation[:, None, None]
             towards_grey = kept * torch.eye(3) + (1 - kept) * grey.expand(3, 3)
-            hue = _about_grey(torch.deg2rad((2 * of["hue"] - 1) * self.hue_degrees)).float()
+            hue = _about_grey(torch.deg2rad((2 * drawn["hue"] - 1) * self.hue_degrees)).float()
             colour = hue @ towards_grey
         return colour, brightness * contrast, (1 - contrast) * brightness, grey
-
-    def to_plain(self) -> dict[str, Any]:
-        """As numbers, for a log or a JSON file."""
-        return dataclasses.asdict(self)
 
 
 @dataclasses.dataclass(frozen=True)
 class Changes:
-    """What is done to some images, one line of each tensor an image: all that their draws decide.
+    """The changes of some images, one row of each tensor an image.
 
-    On a GPU those of a whole epoch are brought there once; made by the batch, they would be a hundred small operations
-    a step, and each copy of them would wait for the step before.
+    On a GPU those of a whole epoch are copied there once; computed for each batch, they would be a hundred small
+    operations a step, each copy of which waits for the step before.
 
     Parameters
     ----------
     theta : Tensor or None
-        From places in the new image to places in the old one, float32 `(n, 2, 3)`; None where nothing moves.
+        From coordinates in the new image to those in the old one, float32 `(n, 2, 3)`; None if no image moves.
     colour : Tensor or None
         Of each pixel's red, green and blue, float32 `(n, 3, 3)`.
     gain, towards_mean : Tensor or None
-        float32 `(n,)`: then each value is multiplied by `gain`, and `towards_mean` times the image's mean grey added.
+        float32 `(n,)`: each value is then multiplied by `gain`, and `towards_mean` times the image's mean grey added.
     grey : Tensor or None
-        How much of a grey is in each channel, float32 `(C,)`.
+        Weight of each channel in grey, float32 `(C,)`.
     """
 
     theta: torch.Tensor | None
@@ -233,8 +194,8 @@ class Changes:
     towards_mean: torch.Tensor | None
     grey: torch.Tensor | None
 
-    def of(self, numbers: torch.Tensor) -> "Changes":
-        """Those of some images, int64 `(B,)` on the same device."""
+    def select(self, numbers: torch.Tensor) -> "Changes":
+        """The changes of some images, int64 `(B,)` on the same device."""
         theta, colour, gain, towards_mean = (
             None if lines is None else lines[numbers]
             for lines in (self.theta, self.colour, self.gain, self.towards_mean)
@@ -248,23 +209,14 @@ class Changes:
 
 
 def change(images: torch.Tensor, changes: Changes) -> torch.Tensor:
-    """Change a batch: all that moves an image in one resampling, all that colours it in one map, cut to 0..1.
+    """Change a batch: geometry in one resampling, colour in one map, clipped to 0..1.
 
-    Parameters
-    ----------
-    images : Tensor
-        `(B, C, H, W)`: uint8, or float32 from 0 to 1.
-    changes : Changes
-        One line an image, on the same device.
-
-    Returns
-    -------
-    Tensor
-        float32 `(B, C, H, W)` from 0 to 1.
+    `images` `(B, C, H, W)` are uint8, or float32 from 0 to 1; `changes`, one row an image, are on the same device. The
+    result is float32 from 0 to 1.
     """
     pixels = images if images.is_floating_point() else images.float().div_(255)
     if changes.theta is not None:
-        grid = _places(changes.theta, images.shape[-2], images.shape[-1])
+        grid = _affine_grid(changes.theta, images.shape[-2], images.shape[-1])
         pixels = functional.grid_sample(pixels, grid, padding_mode="zeros", align_corners=False)
     if changes.gain is not None and changes.towards_mean is not None and changes.grey is not None:
         offset = (changes.towards_mean * (pixels.mean(dim=(2, 3)) @ changes.grey))[:, None, None, None]
@@ -274,10 +226,10 @@ def change(images: torch.Tensor, changes: Changes) -> torch.Tensor:
     return pixels
 
 
-def _places(theta: torch.Tensor, height: int, width: int) -> torch.Tensor:
+def _affine_grid(theta: torch.Tensor, height: int, width: int) -> torch.Tensor:
     """Where each new pixel is read from, `(B, H, W, 2)`: as torch's `affine_grid`, in a quarter of the time.
 
-    That one multiplies three numbers a pixel; but what a row adds is the same for all its pixels, and so with columns.
+    torch multiplies three numbers a pixel; but what a row or a column adds is the same for all its pixels.
     """
     across, down = (
         (2 * torch.arange(side, dtype=theta.dtype, device=theta.device) + 1) / side - 1 for side in (width, height)
@@ -288,19 +240,11 @@ def _places(theta: torch.Tensor, height: int, width: int) -> torch.Tensor:
 
 
 def draws(seed: int, epoch: int, rows: np.ndarray) -> torch.Tensor:
-    """The draws of some manifest rows in one epoch: a function of (seed, epoch, row), whatever the batch.
+    """The draws of manifest rows in one epoch: a function of (seed, epoch, row), whatever the batch.
 
-    Parameters
-    ----------
-    rows : ndarray
-        int64 `(B,)`.
-
-    Returns
-    -------
-    Tensor
-        float32 `(B, len(DRAWS))`, uniform from 0 to 1.
+    float32 `(B, len(DRAWS))`, uniform from 0 to 1, for rows int64 `(B,)`.
     """
-    # One stream an epoch, of which row n has the n-th stretch: a generator for each row would take longer.
+    # One stream an epoch, row n at its n-th stretch: a generator for each row would take longer.
     return torch.from_numpy(_stretches(seed, epoch, 1 << int(rows.max()).bit_length())[rows])
 
 
@@ -310,13 +254,13 @@ def _stretches(seed: int, epoch: int, count: int) -> np.ndarray:
 
 
 def _rotation(radians: torch.Tensor, height: float) -> torch.Tensor:
-    """Rotations `(B, 2, 2)` in halves of the sides of an image whose height is so many of its widths."""
+    """Rotations `(B, 2, 2)` in halves of the sides of an image with this height divided by width."""
     cosine, sine = radians.cos(), radians.sin()
     return torch.stack([cosine, -sine * height, sine / height, cosine], dim=1).view(-1, 2, 2)
 
 
-def _mirror(asked: torch.Tensor) -> torch.Tensor:
-    return 1 - 2 * asked.double()
+def _mirror(mirrored: torch.Tensor) -> torch.Tensor:
+    return 1 - 2 * mirrored.double()
 
 
 def _about_grey(radians: torch.Tensor) -> torch.Tensor:
@@ -328,20 +272,19 @@ def _about_grey(radians: torch.Tensor) -> torch.Tensor:
 
 
 def normalise(images: torch.Tensor, preprocessing: Preprocessing) -> torch.Tensor:
-    """From pixels to what the network expects: the last step before it, in training and ever after.
+    """From pixels to network input.
 
     Parameters
     ----------
     images : Tensor
-        uint8 `(B, C, H, W)`, black 0 and white 255; or float32, black 0 and white 1, as pixels of 16 bits leave the
+        uint8 `(B, C, H, W)`, black 0 and white 255; or float32, black 0 and white 1, as images of 16 bits leave the
         loader. On any device.
 
     Returns
     -------
     Tensor
-        float32 `(B, C, H, W)`: scaled to the preprocessing's range, then `(x - mean) / std` with
-        its fixed constants, or with the mean and deviation of the image itself. An image's result does not depend on
-        its batch.
+        float32 `(B, C, H, W)`: scaled to the preprocessing's range, then `(x - mean) / std` with its constants, or with
+        the mean and deviation of the image itself. The result of an image does not depend on its batch.
     """
     white = 1 if images.is_floating_point() else 255
     if preprocessing.standardise:
@@ -349,16 +292,16 @@ def normalise(images: torch.Tensor, preprocessing: Preprocessing) -> torch.Tenso
     low, high = preprocessing.range
     mean, std = (torch.tensor(values).view(1, -1, 1, 1) for values in (preprocessing.mean, preprocessing.std))
     scale, offset = (high - low) / white / std, (low - mean) / std
-    # Added in place: a batch is too large for the processor's cache, and each pass over it counts. A GPU is not waited
-    # for: these few numbers are copied from where they are before the call returns.
+    # In place: a batch is larger than the processor's cache, and each pass over it counts. The copy of these few
+    # numbers does not wait for a GPU.
     scale, offset = (values.to(images.device, non_blocking=True) for values in (scale, offset))
     return images.float().mul(scale).add_(offset)
 
 
 def _standardised(images: torch.Tensor) -> torch.Tensor:
-    """Each image of mean 0 and deviation 1, over all its pixels and channels; one without contrast is all 0.
+    """Each image with mean 0 and deviation 1 over all its pixels and channels; one without contrast becomes 0.
 
-    As `tf.image.per_image_standardization`, which holds the deviation above that of a single pixel of one step of 255.
+    As `tf.image.per_image_standardization`, which keeps the deviation above that of a single pixel of one step of 255.
     """
     mean = images.mean(dim=(1, 2, 3), keepdim=True)
     deviation = images.std(dim=(1, 2, 3), keepdim=True, correction=0)
@@ -366,10 +309,9 @@ def _standardised(images: torch.Tensor) -> torch.Tensor:
 
 
 def pixels_back(images: torch.Tensor, preprocessing: Preprocessing) -> torch.Tensor:
-    """The inverse of `normalise`: uint8 `(B, C, H, W)`, to look at what the network was given.
+    """The inverse of `normalise`: uint8 `(B, C, H, W)`, to show the network's input.
 
-    Of images that were standardised nothing tells how bright they were: the darkest value of each becomes black, the
-    brightest white.
+    Standardised images have lost their brightness: each one's darkest value becomes black, its brightest white.
     """
     low: float | torch.Tensor
     high: float | torch.Tensor

@@ -1,1 +1,1 @@
-"""What the predictions of a split say."""
+"""Decision rules, calibration, subgroups and comparisons, from predictions."""

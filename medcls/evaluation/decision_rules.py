@@ -1,4 +1,4 @@
-"""What is fitted on val once the best checkpoint is chosen, in the order in which each needs the one before."""
+"""The decision rules fitted on val for the best checkpoint, in order: calibration, threshold, label sets."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -15,23 +15,23 @@ from medcls.evaluation.thresholds import not_fitted as threshold_not_fitted
 
 @dataclasses.dataclass(frozen=True)
 class DecisionRules:
-    """How scores become probabilities, calls and label sets.
+    """How scores become probabilities, decisions and label sets.
 
     Parameters
     ----------
     calibration : Calibration or None
         None where the probabilities stay as they are.
     operating_point : OperatingPoint or None
-        None with more than two classes, of which the most probable is called.
+        None with more than two classes, where the most probable one is predicted.
     conformal : ConformalSets or None
         None where nothing was fitted.
     stands_for : dict of str to float
-        For each class its share of the fitted rows: the prevalence that the probabilities of `prior` stand for,
-        whatever weights the loss or the sampler had. Empty where nothing was fitted.
+        Each class's share of the fitted rows, the prevalence of the probabilities of `prior`. Empty if nothing was
+        fitted.
     prior : Calibration or None
-        The logistic recalibration from which probabilities are re-weighted to another prevalence, whatever
-        `calibration` is: a temperature alone leaves them believing in another prevalence, and where it has to make up
-        for that it is another one. None where nothing was fitted, and in what a medcls stored that fitted none.
+        The logistic recalibration from which probabilities are shifted to another prevalence, whatever `calibration`
+        is: a temperature alone does not calibrate them in the large. None if nothing was fitted, and in files of
+        earlier versions.
     """
 
     calibration: Calibration | None
@@ -42,24 +42,24 @@ class DecisionRules:
 
     @property
     def threshold(self) -> float | None:
-        """Where the positive class begins; None where 0.5 stands in, or with more than two classes."""
+        """The fitted threshold; None for 0.5, or with more than two classes."""
         point = self.operating_point
         return None if point is None or not point.is_fitted else point.threshold
 
     @property
     def checkpoint(self) -> str:
-        """The weights with which all of it was fitted; empty where unknown, or nothing was fitted."""
+        """The hash of the weights; empty where unknown, or nothing was fitted."""
         fitted = (self.calibration, self.operating_point, self.conformal)
         return next((part.checkpoint for part in fitted if part is not None and part.checkpoint), "")
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What makes any of it weaker than it looks, each sentence once."""
+        """Caveats of all parts, each sentence once."""
         fitted = (self.calibration, self.operating_point, self.conformal)
         return tuple(dict.fromkeys(line for part in fitted if part is not None for line in part.warnings))
 
     def calibrate(self, table: Predictions) -> Predictions:
-        """Give a table of the same checkpoint the probabilities that threshold and label sets are held against.
+        """Calibrate a table of the same checkpoint, for threshold and label sets.
 
         Raises
         ------
@@ -76,9 +76,9 @@ class DecisionRules:
 
     @classmethod
     def from_plain(cls, plain: Mapping[str, Any]) -> "DecisionRules":
-        """Read back what `to_plain` gave."""
-        there = {name: plain.get(name) if name == "prior" else plain[name] for name in _PARTS}
-        parts = {name: None if there[name] is None else kind.from_plain(there[name]) for name, kind in _PARTS.items()}
+        """Reverse `to_plain`."""
+        stored = {name: plain.get(name) if name == "prior" else plain[name] for name in _PARTS}
+        parts = {name: None if stored[name] is None else kind.from_plain(stored[name]) for name, kind in _PARTS.items()}
         return cls(**parts, stands_for=plain["stands_for"])
 
 
@@ -98,26 +98,26 @@ def fit_decision_rules(
     coverage: float = 0.9,
     seed: int = 0,
 ) -> DecisionRules:
-    """Fit on val a calibration, then on the probabilities it gives a threshold and a rule for label sets.
+    """Fit a calibration on val, then a threshold and a rule for label sets on the calibrated probabilities.
 
     Parameters
     ----------
     val : Predictions
-        Rows whose figures are not the result.
+        Rows whose metrics are not the result.
     operating_point : str
-        See `thresholds.parse_criterion`; of no effect with more than two classes.
+        See `thresholds.parse_criterion`; ignored with more than two classes.
     calibrate : str
         Method of `recalibration.fit_calibration`.
     coverage : float
         Of the label sets, above 0 and below 1.
     seed : int
-        Of the bootstrap, and of the draw of one row a group.
+        Of the bootstrap, and of drawing one row a group.
 
     Returns
     -------
-    Policies
-        Neither a temperature nor a threshold is fitted where the scores, or what the temperature leaves of them, are
-        nearly the same for every image; a warning says so.
+    DecisionRules
+        Neither temperature nor threshold is fitted if the scores, before or after the temperature, are nearly the same
+        for every image; a warning says so.
 
     Raises
     ------
@@ -125,16 +125,16 @@ def fit_decision_rules(
         As `fit_calibration`, `fit_operating_point` and `fit_conformal_sets`.
     """
     calibration = fit_calibration(val, calibrate)
-    if (too_little := _says_nothing(val, calibration)) is not None:
+    if (uninformative := _uninformative(val, calibration)) is not None:
         calibration = None
     calibrated = val if calibration is None else calibration.apply(val)
     sets = fit_conformal_sets(calibrated, coverage, seed=seed)
     if val.positive is None:
         point = None
-        sets = dataclasses.replace(sets, warnings=(*too_little, *sets.warnings)) if too_little else sets
-    elif too_little:
+        sets = dataclasses.replace(sets, warnings=(*uninformative, *sets.warnings)) if uninformative else sets
+    elif uninformative:
         chosen = chosen_beforehand(calibrated, operating_point) or threshold_not_fitted(calibrated)
-        point = dataclasses.replace(chosen, warnings=too_little)
+        point = dataclasses.replace(chosen, warnings=uninformative)
     else:
         point = fit_operating_point(calibrated, operating_point, seed=seed)
     shares = {name: float((val.rows["label"] == name).mean()) for name in val.classes}
@@ -142,10 +142,10 @@ def fit_decision_rules(
     return DecisionRules(calibration, point, sets, shares, prior)
 
 
-def _says_nothing(val: Predictions, calibration: Calibration | None) -> tuple[str, ...] | None:
-    """Why neither a temperature nor a threshold is fitted on these scores, as a warning; None where they are.
+def _uninformative(val: Predictions, calibration: Calibration | None) -> tuple[str, ...] | None:
+    """Return a warning why neither temperature nor threshold is fitted on these scores; None if they are.
 
-    Label sets are: they keep their promise whatever the scores.
+    Label sets are always fitted: their coverage holds whatever the scores.
     """
     reason = too_alike(val)
     if reason is None and calibration is not None:
@@ -154,11 +154,11 @@ def _says_nothing(val: Predictions, calibration: Calibration | None) -> tuple[st
             return None
         reason = (
             f"The temperature {calibration.temperature:.3g} would leave nearly the same probability for every image: "
-            f"the scores say next to nothing about the labels of {val.split or 'this table'}, or the reverse of them."
+            f"the scores are unrelated to the labels of {val.split or 'this table'}, or reversed."
         )
     return None if reason is None else (f"{reason} No temperature and no operating point are fitted on such scores.",)
 
 
 def not_fitted(table: Predictions) -> DecisionRules:
-    """Stand in where nothing was fitted: the probabilities as they are, and a threshold of 0.5 that says so."""
+    """Return rules without any fit: the probabilities as they are, and a threshold of 0.5 marked as not fitted."""
     return DecisionRules(None, None if table.positive is None else threshold_not_fitted(table), None, {})

@@ -1,4 +1,4 @@
-"""Several predictions of the same images as one: the folds of a cross-validation, or views of each image."""
+"""The mean of several predictions of the same images: of the folds of a cross-validation, or of views."""
 
 from collections.abc import Sequence
 
@@ -8,26 +8,26 @@ from medcls.errors import MedclsError
 from medcls.evaluation.comparing import check_paired
 from medcls.evaluation.predictions import LOGIT, Predictions, uncalibrated
 
-# In the column `checkpoint`: what stands for the weights of several networks.
+# In the column `checkpoint`, for the weights of several networks.
 ENSEMBLE = "ensemble"
 
 
 def mean_of(tables: Sequence[Predictions], checkpoint: str) -> Predictions:
-    """Average the networks' own probabilities of each image.
+    """Average the networks' uncalibrated probabilities of each image.
 
-    Calibration, threshold and label sets of the members do not carry over: what is averaged needs its own fit.
+    Calibration, threshold and label sets of the members do not carry over to the mean.
 
     Parameters
     ----------
     tables : sequence of Predictions
         Of the same images.
     checkpoint : str
-        What stands for the weights behind the mean.
+        Its name in the column `checkpoint`.
 
     Returns
     -------
     Predictions
-        In the order of the first table. There are no logits; `ood` is the mean energy, where all have one.
+        In the order of the first table. There are no logits; `ood` is the mean energy, if all have one.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Figures of an assessment with their intervals, to be held against each other and told in sentences."""
+"""Estimates of an assessment with their intervals, for comparisons and sentences."""
 
 import dataclasses
 import math
@@ -19,7 +19,7 @@ _SPLITS = {
 
 @dataclasses.dataclass(frozen=True)
 class Estimate:
-    """A figure and its 95% interval; all NaN where it is undefined, the limits NaN where they cannot be told."""
+    """An estimate and its 95% interval; all NaN if undefined, the limits NaN if unknown."""
 
     value: float
     low: float
@@ -31,39 +31,36 @@ class Estimate:
         limits = "" if math.isnan(self.low) else f" ({self.low:.3f} to {self.high:.3f})"
         return f"{self.value:.3f}{limits}".replace("-", "\N{MINUS SIGN}")
 
-    def turned(self) -> "Estimate":
-        """The same with the other sign."""
+    def negated(self) -> "Estimate":
+        """Return the estimate with the opposite sign."""
         return Estimate(-self.value, -self.high, -self.low)
 
     def below(self, other: "Estimate") -> bool:
-        """Whether its whole interval lies under the other's; False where either cannot be told."""
+        """Whether its interval lies below the other's; False if either is unknown."""
         return self.high < other.low
 
     def apart(self, other: "Estimate") -> bool:
-        """Whether the two intervals do not touch; False where either cannot be told."""
+        """Whether the two intervals do not overlap; False if either is unknown."""
         return self.below(other) or other.below(self)
 
 
 def estimate(assessment: Assessment, metric: str, of_class: str | None = None) -> Estimate:
-    """Give a metric by its identifier: of a class, or of the whole split.
-
-    With two classes that is the positive one's, with more the mean over classes.
-    """
-    of = (assessment.table.positive or MACRO, "") if of_class is None else (of_class,)
-    return pick(assessment.intervals, metric, of)
+    """Return a metric of a class; without one of the positive class, the mean over classes, or all rows."""
+    classes = (assessment.table.positive or MACRO, "") if of_class is None else (of_class,)
+    return pick(assessment.intervals, metric, classes)
 
 
-def pick(intervals: pd.DataFrame, metric: str, of: Sequence[str]) -> Estimate:
-    """Read a figure out of a table of `intervals.intervals`: the last of the stated classes that has it."""
-    row = intervals[(intervals["metric"] == metric) & intervals["class"].isin(of)].iloc[-1]
+def pick(intervals: pd.DataFrame, metric: str, classes: Sequence[str]) -> Estimate:
+    """Return a metric from an `interval_table`: the last row with one of these classes."""
+    row = intervals[(intervals["metric"] == metric) & intervals["class"].isin(classes)].iloc[-1]
     return Estimate(float(row["estimate"]), float(row["low"]), float(row["high"]))
 
 
 def stated(assessment: Assessment, *metrics: str) -> str:
-    """List figures with their intervals: `AUROC 0.954 (0.935 to 0.968), sensitivity ...`."""
+    """List metrics with their intervals: `AUROC 0.954 (0.935 to 0.968), sensitivity ...`."""
     return ", ".join(f"{NAMES[metric]} {estimate(assessment, metric)}" for metric in metrics)
 
 
 def split_name(split: str) -> str:
-    """Name a split within a sentence."""
+    """Return the name of a split within a sentence."""
     return _SPLITS.get(split, split)

@@ -1,20 +1,20 @@
-"""The figures of a cross-validation: of each fold, their mean, and of the pooled out-of-fold rows."""
+"""The metrics of a cross-validation: of each fold, their mean, and of the pooled out-of-fold rows."""
 
+import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 
 from medcls.errors import MedclsError
+from medcls.evaluation.interval_table import interval_table
 from medcls.evaluation.predictions import Predictions
-from medcls.statistics.intervals import intervals, split_intervals
-from medcls.statistics.metrics import check_classes, predicted_classes
-from medcls.statistics.resampling import group_numbers
-from medcls.statistics.split import Split
+from medcls.statistics.hard_labels import check_scores
+from medcls.statistics.intervals import intervals
 
 MEAN, POOLED = "mean", "pooled"
 
-# In the column `split`: each row judged by the one network that had not seen it.
+# In the column `split`: each row is predicted by the one network not trained on it.
 OUT_OF_FOLD = "out_of_fold"
 
 
@@ -24,65 +24,48 @@ def over_folds(
     resamples: int = 2000,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Give each fold's figures, then their mean, then those of all folds' rows in one table.
+    """Return each fold's metrics, their mean, and the metrics of all folds' rows pooled.
 
     Parameters
     ----------
     folds : sequence of Predictions
-        Of each fold's own held-out rows, in the order of the folds.
+        Of each fold's held-out rows, in the order of the folds.
     thresholds : sequence of float or None, optional
-        Each fold's operating point in a binary task; 0.5 where there is none. Pooled, every row keeps
-        the call of its own fold.
+        Each fold's operating point in a binary task; 0.5 without one. Pooled rows keep the prediction of their fold.
     resamples, seed : int
         As of `intervals`.
 
     Returns
     -------
     DataFrame
-        `fold`, the columns of `intervals`, and `sd`. The fold is "0", "1", ..., "mean" or "pooled".
-        `sd` is the standard deviation over folds, in the rows of the mean alone, which have no interval:
-        the folds share their training images, so there is no unbiased estimate of the variance of their
-        mean (Bengio and Grandvalet 2004). The pooled rows set scores of different models against each
-        other, and say so.
+        `fold`, the columns of `interval_table`, and `sd`. The fold is "0", "1", ..., "mean" or "pooled". `sd` is the
+        standard deviation over folds, for the mean alone, which has no interval: folds share training images, so there
+        is no unbiased estimate of the variance of their mean (Bengio and Grandvalet 2004). Pooled rows rank scores of
+        different models together; their note says so.
 
     Raises
     ------
     MedclsError
-        Fewer than two folds, different classes, an image in two folds, or another number of thresholds.
+        Fewer than two folds, different classes, an image in two folds, another number of thresholds, or hard labels.
     """
     points = list(thresholds) if thresholds is not None else [None] * len(folds)
     _check(folds, points)
-    first = folds[0]
-    tables = [
-        intervals(
-            fold.labels(),
-            fold.probabilities(),
-            fold.classes,
-            fold.positive,
-            fold.clusters,
-            point,
-            resamples,
-            seed,
-        )
-        for fold, point in zip(folds, points, strict=True)
-    ]
-    labels = np.concatenate([fold.labels() for fold in folds])
-    predicted = [
-        predicted_classes(fold.probabilities(), fold.classes, fold.positive, point)
-        for fold, point in zip(folds, points, strict=True)
-    ]
-    together = Split(
-        labels=labels,
-        predicted=np.concatenate(predicted),
-        scores=np.concatenate([fold.probabilities() for fold in folds]),
-        groups=group_numbers(pooled(folds).clusters, len(labels)),
-        classes=first.classes,
-        positive=check_classes(first.classes, first.positive),
+    splits = [fold.to_split(point) for fold, point in zip(folds, points, strict=True)]
+    for split in splits:
+        check_scores(split)
+    tables = [interval_table(intervals(split, resamples, seed)) for split in splits]
+    together = dataclasses.replace(
+        splits[0],
+        labels=np.concatenate([split.labels for split in splits]),
+        predicted=np.concatenate([split.predicted for split in splits]),
+        scores=np.concatenate([split.scores for split in splits]),
+        groups=pooled(folds).to_split().groups,
+        threshold=None,
     )
-    of_all = split_intervals(together, resamples, seed)
-    mixes = f"mixes models: one ranking of the scores of {len(folds)} networks"
-    of_all["note"] = [f"{mixes}; {note}" if note else mixes for note in of_all["note"]]
-    parts = {**{str(number): table for number, table in enumerate(tables)}, MEAN: _mean(tables), POOLED: of_all}
+    overall = interval_table(intervals(together, resamples, seed))
+    mixed = f"mixes models: one ranking of the scores of {len(folds)} networks"
+    overall["note"] = [f"{mixed}; {note}" if note else mixed for note in overall["note"]]
+    parts = {**{str(number): table for number, table in enumerate(tables)}, MEAN: _mean(tables), POOLED: overall}
     for name, part in parts.items():
         part.insert(0, "fold", name)
         if name != MEAN:
@@ -91,10 +74,9 @@ def over_folds(
 
 
 def pooled(folds: Sequence[Predictions]) -> Predictions:
-    """Put the held-out rows of all folds into one table, in the order of the folds.
+    """Concatenate the held-out rows of all folds, in the order of the folds.
 
-    Its rows come from different networks, whose scores are set against each other: `split` is `out_of_fold`, and
-    `checkpoint` says how many there were.
+    `split` is `out_of_fold`, and `checkpoint` says how many networks there are.
     """
     _check(folds, [None] * len(folds))
     rows = pd.concat([fold.rows for fold in folds], ignore_index=True)
@@ -127,13 +109,13 @@ def _check(folds: Sequence[Predictions], points: Sequence[float | None]) -> None
         if (fold.classes, fold.positive) != (folds[0].classes, folds[0].positive):
             raise MedclsError(
                 f"Fold {number} has the classes {', '.join(fold.classes)} (positive: {fold.positive}), fold 0 has "
-                f"{', '.join(folds[0].classes)} (positive: {folds[0].positive}): they are no folds of one task.",
+                f"{', '.join(folds[0].classes)} (positive: {folds[0].positive}): they are not folds of one task.",
                 kind="different_classes",
             )
     paths = pd.concat([fold.rows["path"] for fold in folds])
     twice = paths[paths.duplicated()]
     if len(twice):
         raise MedclsError(
-            f"{len(twice)} image(s) are in two folds, as {twice.iloc[0]!r}: every image is held out by one fold alone.",
+            f"{len(twice)} image(s) are in two folds, as {twice.iloc[0]!r}: each image belongs to one fold.",
             kind="image_in_two_folds",
         )

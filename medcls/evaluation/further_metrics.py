@@ -6,9 +6,9 @@ from collections.abc import Sequence
 import pandas as pd
 
 from medcls.evaluation.assessment import Assessment
-from medcls.statistics.intervals import split_intervals
+from medcls.evaluation.interval_table import interval_table
+from medcls.statistics.intervals import intervals
 from medcls.statistics.metric_table import Metric
-from medcls.statistics.metrics import checked_split
 
 
 def add_metrics(
@@ -25,16 +25,7 @@ def add_metrics(
     """
     if not metrics:
         return assessment
-    table = assessment.table
-    split = checked_split(
-        table.labels(),
-        table.probabilities(),
-        table.classes,
-        table.positive,
-        assessment.decision_rules.threshold,
-        table.clusters,
-        ordered=ordered,
-    )
-    rows = split_intervals(split, resamples, seed, metrics)
-    intervals = pd.concat([assessment.intervals, rows], ignore_index=True)
-    return dataclasses.replace(assessment, intervals=intervals, further_metrics=tuple(metrics))
+    split = assessment.table.to_split(assessment.decision_rules.threshold, ordered=ordered)
+    rows = interval_table(intervals(split, resamples, seed, metrics))
+    both = pd.concat([assessment.intervals, rows], ignore_index=True)
+    return dataclasses.replace(assessment, intervals=both, further_metrics=tuple(metrics))

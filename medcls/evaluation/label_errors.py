@@ -1,4 +1,4 @@
-"""Images whose label is probably wrong, by confident learning: from predictions by models that had not seen them."""
+"""Probable label errors, by confident learning on out-of-fold predictions."""
 
 import dataclasses
 
@@ -13,17 +13,17 @@ from medcls.statistics.arrays import Floats, Integers
 
 @dataclasses.dataclass(frozen=True)
 class LabelErrors:
-    """What may be labelled wrongly among rows out of fold.
+    """Suspected label errors among rows out of fold.
 
     Parameters
     ----------
     rows : DataFrame
-        One a suspect, the surest first: `path`, `label` as given, `suggested`, `probability_of_label`,
+        One a suspect, the most certain first: `path`, `label` as given, `suggested`, `probability_of_label`,
         `probability_of_suggested`, `group`.
     joint : DataFrame
-        How many images are estimated to have each given label (rows) and each true one (columns).
+        Estimated numbers of images by given label (rows) and true label (columns).
     n : int
-        Images looked at.
+        Number of images.
     """
 
     rows: pd.DataFrame
@@ -31,30 +31,30 @@ class LabelErrors:
     n: int
 
     def sentence(self) -> str:
-        """How many there are, and what is not known of them."""
+        """Return their number, and what is unknown, in words."""
         if self.rows.empty:
-            return f"Of {self.n:,} images none is suspected to be labelled wrongly."
+            return f"Of {self.n:,} images none is suspected of a wrong label."
         return (
             f"Of {self.n:,} images about {len(self.rows):,} ({len(self.rows) / self.n:.1%}) are estimated to be "
-            "labelled wrongly, and those that most look so are listed. Only looking shows which of them are: a hard "
-            "case that the classifier gets wrong looks the same."
+            "labelled wrongly, and the most likely ones are listed. Look at each of them: a hard case that the "
+            "classifier gets wrong looks the same to this method."
         )
 
 
 def label_errors(table: Predictions) -> LabelErrors:
-    """Estimate how many labels are wrong, class by class, and name the images that are the likeliest to be.
+    """Estimate how many labels are wrong, class by class, and return the most likely images.
 
     Confident learning: Northcutt, Jiang and Chuang 2021, "Confident Learning: Estimating Uncertainty in Dataset
-    Labels", Journal of Artificial Intelligence Research 70. A row counts as truly of class j where its probability of j
-    is at least the mean of that probability over the rows labelled j (of several such classes, the likeliest). Counts
-    by given and true class, scaled to the given labels' numbers (equations 1 to 3), say how many rows of each label
-    truly belong to each other class; as many are taken, those with the largest margin of the other class over the
-    given one ("prune by noise rate").
+    Labels", Journal of Artificial Intelligence Research 70. The true class of a row is taken to be j if its
+    probability of j is at least the mean of that probability over the rows labelled j (of several such classes, the
+    most probable). Counts by given and true class, scaled to the given labels' numbers (equations 1 to 3), estimate how
+    many rows of each label belong to each other class; as many are returned, by the largest margin of the other class
+    over the given one ("prune by noise rate").
 
     Parameters
     ----------
     table : Predictions
-        Out of fold: with its labels in training, a network repeats them, right or wrong.
+        Out of fold: a network repeats the labels that it was trained on, right or wrong.
 
     Raises
     ------
@@ -63,8 +63,8 @@ def label_errors(table: Predictions) -> LabelErrors:
     """
     if table.split != OUT_OF_FOLD:
         raise MedclsError(
-            f"Label errors are looked for among predictions out of fold, and these are of {table.split or 'no'} split: "
-            "a network that was trained on a label repeats it.",
+            f"Label errors need out-of-fold predictions, and these are of {table.split or 'no'} split: a network "
+            "repeats the labels that it was trained on.",
             kind="not_out_of_fold",
         )
     labels, probabilities = table.labels(), table.probabilities()
@@ -99,13 +99,13 @@ def confident_joint(labels: Integers, probabilities: Floats) -> Floats:
     classes = probabilities.shape[1]
     given = np.bincount(labels, minlength=classes).astype(np.float64)
     thresholds = np.array([probabilities[labels == k, k].mean() if given[k] else np.inf for k in range(classes)])
-    # Rounding alone must not keep a row below a mean that all rows of a class share.
+    # Rounding must not put a row below a mean that all rows of a class share.
     confident = probabilities >= thresholds - 1e-12
     true = np.where(confident, probabilities, -1.0).argmax(axis=1)
     counted = confident.any(axis=1)
     counts = np.zeros((classes, classes))
     np.add.at(counts, (labels[counted], true[counted]), 1)
-    # A class without a confident row is taken as it is labelled.
+    # A class without a confident row is taken as labelled.
     alone = counts.sum(axis=1) == 0
     counts[alone, alone] = 1
     joint = counts / counts.sum(axis=1, keepdims=True) * given[:, None]
@@ -113,10 +113,10 @@ def confident_joint(labels: Integers, probabilities: Floats) -> Floats:
 
 
 def prune_by_noise_rate(labels: Integers, probabilities: Floats, joint: Floats) -> dict[int, int]:
-    """Rows that are the likeliest to be of another class than they are labelled, and which; the surest first.
+    """Return the rows that most likely belong to another class than labelled, and which; the most certain first.
 
-    Of each label as many as `joint` says truly belong to each other class, by the margin of that class over the given
-    one; never one whose label is its likeliest class.
+    For each label as many as `joint` has of each other class, by the margin of that class over the given one; never a
+    row whose label is its most probable class.
     """
     own = probabilities[np.arange(len(labels)), labels]
     margins: dict[int, tuple[float, int]] = {}

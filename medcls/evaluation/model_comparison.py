@@ -1,4 +1,4 @@
-"""Several classifiers on the same images: each one's figure, every pair's difference, and what may be said of them."""
+"""A comparison of trained classifiers on the same images: each one's metrics, each pair's difference."""
 
 import dataclasses
 import itertools
@@ -6,7 +6,6 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from medcls.errors import MedclsError
@@ -14,34 +13,35 @@ from medcls.evaluation.comparing import (
     ALPHA,
     NET_BENEFIT,
     WORDS,
-    check_metric,
+    Question,
+    caution,
     compare_all,
     in_order_of,
-    judges,
-    split_of,
+    measuring,
+    watermarks,
 )
 from medcls.evaluation.decision_curve import acting_from, decision_curve
 from medcls.evaluation.non_inferiority import against_margin
 from medcls.evaluation.predictions import KEPT_TOGETHER, TOOK_PART, Predictions
 from medcls.evaluation.thresholds import OperatingPoint
-from medcls.statistics.analytic import WILSON
-from medcls.statistics.intervals import split_intervals
+from medcls.statistics.analytic import WILSON, Interval, undefined
+from medcls.statistics.intervals import intervals
 from medcls.statistics.metric_table import LOWER_IS_BETTER, class_of
 from medcls.statistics.metrics import FEW_CASES
 from medcls.wording import counted, enumerated
 
-# Of more classifiers only the pairs with the first are shown; all are tested, corrected for, and in the CSV.
+# With more classifiers only the pairs with the first are shown; all are tested, corrected for, and in the CSV.
 SHOWN_IN_FULL = 10
 
 CHOSE_THE_BEST = (
-    "The same images chose the best and give its figure, which flatters it: confirm it on images that chose nothing."
+    "The same images choose the best one and give its metrics, which favours it: confirm it on other images."
 )
-NO_GROUPS = "No groups (patients) are known of these images: each counts as one of its own."
+NO_GROUPS = "No groups (patients) are known for these images: each counts as independent."
 
 
 @dataclasses.dataclass(frozen=True)
 class ComparedModel:
-    """One classifier's predictions, and what they are known by.
+    """The predictions of one classifier.
 
     Parameters
     ----------
@@ -51,11 +51,11 @@ class ComparedModel:
         The run folder, or the file.
     table : Predictions
     point : OperatingPoint or None
-        From where on it calls the positive class; None with more than two classes.
+        None with more than two classes.
     settings : str
-        In what its configuration differs from that of the others; empty where unknown.
+        How its configuration differs from the others'; empty where unknown.
     leak : str
-        How many of these images have a near copy in its training, as its audit says it; empty where none has.
+        How many of these images have a near duplicate in its training, by its audit; empty if none has.
     """
 
     name: str
@@ -67,31 +67,8 @@ class ComparedModel:
 
 
 @dataclasses.dataclass(frozen=True)
-class Question:
-    """What is asked of a contest.
-
-    Parameters
-    ----------
-    metrics : tuple of str
-        Of `comparing.COMPARED`; the first puts more than two contestants in order.
-    threshold_probability : float or None
-        Of the net benefit: the probability at which a person would act.
-    margin : float or None
-        By how much the first of two may be worse and still be called not inferior.
-    resamples, seed : int
-        Of bootstrap and permutation.
-    """
-
-    metrics: tuple[str, ...] = ("auroc",)
-    threshold_probability: float | None = None
-    margin: float | None = None
-    resamples: int = 2000
-    seed: int = 0
-
-
-@dataclasses.dataclass(frozen=True)
 class ModelComparison:
-    """What came out.
+    """The result of `compare_models`.
 
     Parameters
     ----------
@@ -99,15 +76,15 @@ class ModelComparison:
         As given; more than two from the best to the worst by the first metric.
     question : Question
     estimates : DataFrame
-        `name, metric, estimate, low, high, method, n, note`: each one's own.
+        `name, metric, estimate, low, high, method, n, note` of each classifier.
     pairs : DataFrame
         As of `compare_all`.
     margins : DataFrame or None
-        As of `non_inferiority.against_margin`, where a margin was stated.
+        As of `non_inferiority.against_margin`, if there is a margin.
     conclusions : tuple of str
-        What can and what cannot be concluded: one sentence or more a metric.
+        One sentence or more a metric.
     notes : tuple of str
-        What a reader must know of the images and of the thresholds.
+        Caveats about the images and thresholds.
     """
 
     models: tuple[ComparedModel, ...]
@@ -120,33 +97,34 @@ class ModelComparison:
 
     @property
     def metrics(self) -> tuple[str, ...]:
-        """What they were compared by."""
+        """The metrics of the question."""
         return self.question.metrics
 
     @property
     def caption(self) -> str:
-        """Which images these are, and what part they took."""
+        """Of the images."""
         return self.models[0].table.caption()
 
     @property
     def watermarks(self) -> tuple[str, ...]:
-        """What figures of these images must say."""
+        """Of plots of these images."""
         return watermarks(self.models[0].table)
 
     @property
     def cautions(self) -> tuple[str, ...]:
-        """What must be known before any is called better: whose training held near copies of these images."""
-        return tuple(caution(one.name, one.leak) for one in self.models if one.leak)
+        """Warnings about classifiers trained on near duplicates of these images."""
+        return tuple(caution(model.name, model.leak) for model in self.models if model.leak)
 
     @property
     def shown(self) -> pd.DataFrame:
-        """The pairs that a person is shown."""
+        """The pairs that the page shows."""
         if len(self.models) <= SHOWN_IN_FULL:
             return self.pairs
         return self.pairs[self.pairs["a"] == self.models[0].name]
 
     def to_plain(self) -> dict[str, Any]:
         """For comparison.json."""
+        by_name = {str(name): table.drop(columns="name") for name, table in self.estimates.groupby("name")}
         return {
             "images": self.caption,
             "stamps": list(self.watermarks),
@@ -154,16 +132,14 @@ class ModelComparison:
             "metrics": list(self.metrics),
             "classifiers": [
                 {
-                    "name": one.name,
-                    "place": one.place,
-                    "checkpoint": one.table.checkpoint,
-                    "operating_point": None if one.point is None else one.point.to_plain(),
-                    "settings": one.settings,
-                    "figures": self.estimates[self.estimates["name"] == one.name]
-                    .drop(columns="name")
-                    .to_dict("records"),
+                    "name": model.name,
+                    "place": model.place,
+                    "checkpoint": model.table.checkpoint,
+                    "operating_point": None if model.point is None else model.point.to_plain(),
+                    "settings": model.settings,
+                    "figures": by_name[model.name].to_dict("records"),
                 }
-                for one in self.models
+                for model in self.models
             ],
             "comparisons": self.pairs.drop(columns="freedom").to_dict("records"),
             "against_margin": None if self.margins is None else self.margins.to_dict("records"),
@@ -174,14 +150,13 @@ class ModelComparison:
 
 
 def compare_models(models: Sequence[ComparedModel], question: Question) -> ModelComparison:
-    """Compare them all, each with each.
+    """Compare each pair of classifiers.
 
     Parameters
     ----------
     models : sequence of ComparedModel
         Two or more, of the same images.
     question : Question
-        By what they are compared.
 
     Raises
     ------
@@ -191,23 +166,15 @@ def compare_models(models: Sequence[ComparedModel], question: Question) -> Model
     """
     check_same_images(models)
     metrics = question.metrics
-    for metric in metrics:
-        check_metric(metric, models[0].table.classes)
-    check_two_for_a_margin(question.margin, [one.name for one in models])
-    estimates = pd.concat([_own_figures(one, question) for one in models], ignore_index=True)
+    question.check([model.name for model in models], models[0].table.classes)
+    estimates = pd.concat([_estimates(model, question) for model in models], ignore_index=True)
     if len(models) > 2:
         first = estimates[estimates["metric"] == metrics[0]].set_index("name")["estimate"]
         order = first.sort_values(ascending=metrics[0] in LOWER_IS_BETTER, kind="stable").index.tolist()
-        models = sorted(models, key=lambda one: order.index(one.name))
+        models = sorted(models, key=lambda model: order.index(model.name))
         estimates = estimates.sort_values("name", key=lambda names: names.map(order.index), kind="stable")
-    pairs = compare_all(
-        {one.name: one.table for one in models},
-        metrics,
-        {one.name: one.point.threshold for one in models if one.point is not None},
-        question.resamples,
-        question.seed,
-        question.threshold_probability,
-    )
+    thresholds = {model.name: model.point.threshold for model in models if model.point is not None}
+    pairs = compare_all({model.name: model.table for model in models}, question, thresholds)
     margins = None if question.margin is None else against_margin(pairs, question.margin)
     if len(models) == 2:
         conclusions = (*pairs["sentence"], *(() if margins is None else margins["sentence"]))
@@ -216,32 +183,8 @@ def compare_models(models: Sequence[ComparedModel], question: Question) -> Model
     return ModelComparison(tuple(models), question, estimates, pairs, margins, conclusions, _notes(models, question))
 
 
-def caution(name: str, leak: str) -> str:
-    """What must be known of one whose training held near copies of the images that it is judged on."""
-    return (
-        f"Before believing this: of {name}, {leak}. What it has learned by heart counts for it here, and need not be "
-        "any good on new images."
-    )
-
-
-def check_two_for_a_margin(margin: float | None, names: Sequence[str]) -> None:
-    """See to it that a margin has one that is asked about, and one that it is held against.
-
-    Raises
-    ------
-    MedclsError
-        There are more than two.
-    """
-    if margin is not None and len(names) > 2:
-        raise MedclsError(
-            f"margin={margin:g} asks whether one is not inferior to another: name two, the one in question first and "
-            f"what it is held against second. Here are {len(names)}: {enumerated(names)}.",
-            kind="not_two_runs",
-        )
-
-
 def check_same_images(models: Sequence[ComparedModel]) -> None:
-    """See to it that all saw the same images; where they did not, say who did.
+    """Check that all have predictions of the same images and split.
 
     Raises
     ------
@@ -249,48 +192,43 @@ def check_same_images(models: Sequence[ComparedModel]) -> None:
         Names those that can be compared with each other.
     """
     sets: dict[frozenset[str], list[str]] = {}
-    for one in models:
-        sets.setdefault(frozenset(one.table.rows["path"]), []).append(one.name)
+    for model in models:
+        sets.setdefault(frozenset(model.table.rows["path"]), []).append(model.name)
     if len(sets) == 1:
-        splits = {one.table.split.casefold(): one for one in models}
+        splits = {model.table.split.casefold(): model for model in models}
         if len(splits) > 1:
-            listed = ", ".join(f"{one.table.split or '(none)'} of {one.name}" for one in splits.values())
+            listed = ", ".join(f"{model.table.split or '(none)'} of {model.name}" for model in splits.values())
             raise MedclsError(
-                f"The same images are of different splits ({listed}): what chose a checkpoint flatters it, and what "
-                "was held back does not. Compare the same split of each.",
+                f"The same images are of different splits ({listed}): a split that chose a checkpoint favours it. "
+                "Compare the same split of each.",
                 kind="different_splits",
             )
         return
     (mine, here), (theirs, there) = list(sets.items())[:2]
     lines = [f"  {counted(len(paths), 'image')}: {enumerated(names)}" for paths, names in sets.items()]
     raise MedclsError(
-        "Classifiers are compared on the same images, and these saw different ones:\n" + "\n".join(lines) + "\n"
-        f"({here[0]} and {there[0]} share {len(mine & theirs)}.) Runs with another seed, or other settings of the "
-        "split, hold other images back: compare those that share theirs, or evaluate all on the same images.",
+        "Classifiers are compared on the same images, and these have predictions of different ones:\n"
+        + "\n".join(lines)
+        + f"\n({here[0]} and {there[0]} share {len(mine & theirs)}.) Runs with another seed or split hold out other "
+        "images: compare runs with the same ones, or evaluate all on the same images.",
         kind="different_images",
     )
 
 
-def watermarks(table: Predictions) -> tuple[str, ...]:
-    """What each figure of these images must say, as that they are synthetic."""
-    found = table.rows["stamp"].unique().tolist() if "stamp" in table.rows else []
-    return tuple(watermark for watermark in found if watermark)
-
-
 def known_from(table: Predictions, other: Predictions) -> Predictions:
-    """Give a table of another tool, where it has none, the groups and the split that a run knows of the same images."""
+    """Fill in groups and split of another tool's table from a run's table of the same images."""
     rows = table.rows
     if (rows["group"] == "").all():
         known = other.rows.set_index("path")
-        told = [name for name in ("group", KEPT_TOGETHER) if name in known]
-        rows = rows.assign(**{name: rows["path"].map(known[name]).fillna("") for name in told})
+        columns = [name for name in ("group", KEPT_TOGETHER) if name in known]
+        rows = rows.assign(**{name: rows["path"].map(known[name]).fillna("") for name in columns})
     if not table.split:
         rows = rows.assign(split=other.split)
     return dataclasses.replace(table, rows=rows)
 
 
 def standing(pairs: pd.DataFrame, estimates: pd.DataFrame, metric: str) -> str:
-    """Say of the one with the best figure among three or more which others it beats, and which not.
+    """Return a sentence on which of three or more classifiers the best one is better than.
 
     Parameters
     ----------
@@ -299,110 +237,103 @@ def standing(pairs: pd.DataFrame, estimates: pd.DataFrame, metric: str) -> str:
     metric : str
     """
     word, of_metric = WORDS[metric], pairs[pairs["metric"] == metric]
+    rows = of_metric["rows"].iloc[0]
     if of_metric[["first", "second"]].isna().any(axis=None):
-        return f"These {of_metric['rows'].iloc[0]} say nothing of the {word}: a class has no image here."
+        return f"On these {rows} the {word} cannot be compared: a class has no image here."
     lower = metric in LOWER_IS_BETTER
-    own = estimates[estimates["metric"] == metric].sort_values("estimate", ascending=lower, kind="stable")
-    best, (value, low, high) = own["name"].iloc[0], own[["estimate", "low", "high"]].to_numpy()[0]
-    mine = of_metric[(of_metric["a"] == best) | (of_metric["b"] == best)]
-    clear = (mine["p_holm"] < ALPHA) & ((mine["low"] > 0) | (mine["high"] < 0))
-    others = mine["a"].where(mine["a"] != best, mine["b"])
-    beaten, level = others[clear].tolist(), others[~clear].tolist()
-    best_of = f"{best} has the {'lowest' if lower else 'highest'} {word} of {len(own)}"
-    said = (
-        f"On these {mine['rows'].iloc[0]} {best_of}, {value:.3f} (95% interval {low:.3f} to {high:.3f}). With p "
-        f"corrected for {pairs['p'].notna().sum()} comparisons (Holm) "
+    ranked = estimates[estimates["metric"] == metric].sort_values("estimate", ascending=lower, kind="stable")
+    best, (value, low, high) = ranked["name"].iloc[0], ranked[["estimate", "low", "high"]].to_numpy()[0]
+    of_best = of_metric[(of_metric["a"] == best) | (of_metric["b"] == best)]
+    clear = (of_best["p_holm"] < ALPHA) & ((of_best["low"] > 0) | (of_best["high"] < 0))
+    others = of_best["a"].where(of_best["a"] != best, of_best["b"])
+    worse, level = (enumerated(others[which].tolist(), SHOWN_IN_FULL) for which in (clear, ~clear))
+    sentence = (
+        f"On these {rows} {best} has the {'lowest' if lower else 'highest'} {word} of {len(ranked)}, {value:.3f} (95% "
+        f"interval {low:.3f} to {high:.3f}). With p corrected for {pairs['p'].notna().sum()} comparisons (Holm) "
     )
-    if beaten:
-        said += f"it is better than {enumerated(beaten, SHOWN_IN_FULL)}"
-        said += ", and cannot be told apart from " if level else ", all others"
-    else:
-        said += "it cannot be told apart from any other: "
-    said += enumerated(level, SHOWN_IN_FULL)
-    return said + (". That is no proof of being equal." if level else ".")
+    if clear.all():
+        return f"{sentence}it is better than {worse}, all others."
+    result = f"is better than {worse}, and cannot be told apart from" if clear.any() else "cannot be told apart from"
+    return f"{sentence}it {result} {level}. This does not prove that they are equal."
 
 
-def _own_figures(one: ComparedModel, question: Question) -> pd.DataFrame:
-    """One contestant's figures with their intervals, by the methods of the report."""
-    table = one.table
-    # Not by `intervals`, which takes no hard labels: another tool's calls can be compared, though not by an AUROC.
-    split = split_of(table, None if one.point is None else one.point.threshold)
-    found = split_intervals(split, question.resamples, question.seed)
-    if NET_BENEFIT in question.metrics:
-        found = pd.concat([found, _own_benefit(table, question)], ignore_index=True)
-    over = {
-        metric: table.positive if metric == NET_BENEFIT else class_of(metric, table.positive)
+def _estimates(model: ComparedModel, question: Question) -> pd.DataFrame:
+    """The metrics of one classifier with their intervals, by the methods of the report."""
+    table = model.table
+    found = intervals(
+        table.to_split(None if model.point is None else model.point.threshold), question.resamples, question.seed
+    )
+    rows = [
+        {
+            "metric": metric,
+            **dataclasses.asdict(
+                _net_benefit(table, question)
+                if metric == NET_BENEFIT
+                else found[metric, class_of(metric, table.positive)]
+            ),
+            "name": model.name,
+        }
         for metric in question.metrics
-    }
-    rows = [found[(found["metric"] == metric) & (found["class"] == name)] for metric, name in over.items()]
-    return pd.concat(rows).drop(columns="class").assign(name=one.name)
+    ]
+    return pd.DataFrame(rows)
 
 
-def _own_benefit(table: Predictions, question: Question) -> pd.DataFrame:
-    """One line as of `intervals`, of the net benefit."""
-    line: dict[str, Any] = {
-        "metric": NET_BENEFIT,
-        "class": table.positive,
-        "method": f"MOVER of {WILSON}'s limits",
-        "note": "",
-    }
+def _net_benefit(table: Predictions, question: Question) -> Interval:
+    method = f"MOVER of {WILSON}'s limits"
     if not len(table):
-        return pd.DataFrame([line | {"estimate": np.nan, "low": np.nan, "high": np.nan, "n": 0}])
-    found = decision_curve(table, [acting_from(question.threshold_probability)]).iloc[0]
-    line |= {"estimate": found["model"], "low": found["low"], "high": found["high"], "n": len(table)}
-    return pd.DataFrame([line])
+        return dataclasses.replace(undefined(""), method=method)
+    row = decision_curve(table, [acting_from(question.threshold_probability)]).iloc[0]
+    return Interval(float(row["model"]), float(row["low"]), float(row["high"]), method, len(table))
 
 
 def _notes(models: Sequence[ComparedModel], question: Question) -> tuple[str, ...]:
-    """What a reader must know beside the sentences."""
+    """Caveats beside the conclusions."""
     table = models[0].table
     notes = []
     counts = table.rows["label"].value_counts()
     few = [f"{name} ({counts.get(name, 0)})" for name in table.classes if counts.get(name, 0) < FEW_CASES]
     if few:
-        notes.append(f"Fewer than {FEW_CASES} images of {', '.join(few)}: read the intervals, not the figures.")
+        notes.append(f"Fewer than {FEW_CASES} images of {', '.join(few)}: read the intervals, not the estimates.")
     if len(models) > 2:
         notes += [
             CHOSE_THE_BEST,
-            "This is said of these trained networks and of images like these, not of other trainings or other sites.",
+            "This applies to these trained networks and images like these, not to other trainings or other sites.",
         ]
-        notes += [f"Mind: {TOOK_PART[table.split]}."] if table.split in TOOK_PART else []
+        notes += [f"Note: {TOOK_PART[table.split]}."] if table.split in TOOK_PART else []
     if (table.rows["group"] == "").all():
         notes.append(NO_GROUPS)
     same: dict[str, list[str]] = {}
-    for one in models:
-        if one.table.checkpoint:
-            same.setdefault(one.table.checkpoint, []).append(one.name)
+    for model in models:
+        if model.table.checkpoint:
+            same.setdefault(model.table.checkpoint, []).append(model.name)
     notes += [f"{', '.join(names)} have the same weights ({key})." for key, names in same.items() if len(names) > 1]
-    if all(re.fullmatch(r"seed=\d+", one.settings) for one in models):
+    if all(re.fullmatch(r"seed=\d+", model.settings) for model in models):
         notes.append(
-            "These runs differ in nothing but the seed: a difference is one of trainings by chance, not of settings. "
-            "Several seeds of each setting are compared with cross_validations=[A,B]."
+            "These runs differ only in the seed, so a difference is due to chance in training. Compare several seeds "
+            "of each setting with cross_validations=[A,B]."
         )
     notes += [
-        f"{one.name} and {other.name} give the same probability for every image: there is nothing to tell apart."
-        for one, other in itertools.combinations(models, 2)
-        if _answer_alike(one.table, other.table)
+        f"{first.name} and {second.name} predict the same probabilities for every image."
+        for first, second in itertools.combinations(models, 2)
+        if _are_equal(first.table, second.table)
     ]
     if NET_BENEFIT in question.metrics:
         notes.append(
-            f"Net benefit of acting from a probability of {question.threshold_probability:g} on, in true positives for "
-            "each image. It takes the probabilities at their word and holds at the prevalence of these images."
+            f"Net benefit of acting from a probability of {question.threshold_probability:g} on, in true positives per "
+            "image. It assumes calibrated probabilities, and holds at the prevalence of these images."
         )
-    if judges(question.metrics, "probabilities"):
-        notes.append(
-            "The Brier score judges the probabilities themselves: better order and better calibration both lower it."
-        )
-    if judges(question.metrics, "decisions"):
-        unfitted = [one.name for one in models if one.point is not None and not one.point.is_fitted]
+    if measuring(question.metrics, "probabilities"):
+        notes.append("The Brier score measures the probabilities: better ranking and better calibration both lower it.")
+    if measuring(question.metrics, "decisions"):
+        unfitted = [model.name for model in models if model.point is not None and not model.point.is_fitted]
         if unfitted:
             notes.append(
-                f"The threshold of {enumerated(unfitted)} is 0.5, not fitted: what is counted at a threshold compares "
-                "thresholds as much as networks."
+                f"The threshold of {enumerated(unfitted)} is 0.5, not fitted: metrics at it compare thresholds, not "
+                "only networks."
             )
     return tuple(notes)
 
 
-def _answer_alike(first: Predictions, second: Predictions) -> bool:
-    """Whether two classifiers give the same probabilities throughout."""
+def _are_equal(first: Predictions, second: Predictions) -> bool:
+    """Whether two classifiers predict the same probabilities."""
     return bool((first.probabilities() == in_order_of(first, second).probabilities()).all()) and len(first) > 0

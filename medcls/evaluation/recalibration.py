@@ -1,4 +1,4 @@
-"""Logistic recalibration: slope and intercepts that bring probabilities to the shares they were fitted on."""
+"""Logistic recalibration: slope and intercepts fitted on logits."""
 
 import dataclasses
 
@@ -15,15 +15,15 @@ METHODS = ("temperature", "logistic", "none")
 
 
 def fit_calibration(val: Predictions, method: str) -> Calibration | None:
-    """Fit what makes probabilities mean what they say; None of the method `none`.
+    """Fit a calibration; None for the method `none`.
 
     Parameters
     ----------
     val : Predictions
         As of `calibration.fit_temperature`.
     method : {"temperature", "logistic", "none"}
-        One number by which all logits are divided, which changes no ranking; that number and an intercept for each
-        class but the first (`fit_logistic`); or the network's own probabilities.
+        A divisor of all logits, which changes no ranking; a divisor and an intercept for each class but the first
+        (`fit_logistic`); or the network's own probabilities.
 
     Raises
     ------
@@ -35,16 +35,16 @@ def fit_calibration(val: Predictions, method: str) -> Calibration | None:
 
 
 def fit_logistic(val: Predictions) -> Calibration:
-    """Find slope and intercepts of all logits together so that the log loss of these rows is least.
+    """Fit one slope and the intercepts of all logits by the least log loss of these rows.
 
     With two classes Cox 1958, "Two further applications of a model for binary regression": a slope and an intercept of
     the log odds. With more, one slope and an intercept for each class but the first, as in "bias-corrected
     temperature scaling" (Alexandari, Kundaje and Shrikumar 2020, "Maximum likelihood with bias-corrected calibration
-    is hard-to-beat at label shift adaptation"). At the minimum the mean probability of each class is its share of
-    the rows, exactly. The slope is 1 over the temperature, and kept in the same range.
+    is hard-to-beat at label shift adaptation"). At the minimum the mean probability of each class equals its share of
+    the rows. The slope is 1 over the temperature, and kept in the same range.
 
-    Where some slope and intercepts call every row rightly there is no finite best slope, and where a class has no row
-    no finite intercept: the slope then stays 1, or the intercepts 0, and a warning says so.
+    If some slope and intercepts predict every row correctly, no slope is best, and without rows of a class no intercept
+    is: the slope then stays 1, or the intercepts 0, and a warning says so.
 
     Raises
     ------
@@ -55,35 +55,34 @@ def fit_logistic(val: Predictions) -> Calibration:
     scores, labels, rows = scores_of(val), val.labels(), val.split or "this table"
     absent = [name for k, name in enumerate(val.classes) if not (labels == k).any()]
     if absent:
-        none = f"No row of {rows} is of {absent[0]}: a temperature was fitted, and no intercept."
-        return dataclasses.replace(tempered, warnings=(*tempered.warnings, none))
+        warning = f"No row of {rows} is of {absent[0]}: a temperature was fitted, and no intercept."
+        return dataclasses.replace(tempered, warnings=(*tempered.warnings, warning))
     warnings = check_may_fit(val, "a slope with intercepts")
     slope = _slope(scores, labels, 1 / tempered.temperature)
-    found = intercepts(scores * slope, labels)
-    if (np.argmax(scores * slope + found, axis=1) == labels).all():
-        slope, found = 1.0, intercepts(scores, labels)
+    shifts = intercepts(scores * slope, labels)
+    if (np.argmax(scores * slope + shifts, axis=1) == labels).all():
+        slope, shifts = 1.0, intercepts(scores, labels)
         warnings += (
-            f"Some slope and intercepts call every row of {rows} rightly: nothing shows how sure the network should "
-            "be, and the slope stays 1.",
+            f"Some slope and intercepts predict every row of {rows} correctly: no slope is best, and it stays 1.",
         )
     elif at_its_bound(1 / slope):
         warnings += (
-            f"The slope {slope:.3g} stands at the end of the range searched, {1 / HOTTEST:g} to {1 / COLDEST:g}: the "
-            "logits say next to nothing about these rows, or are on a strange scale.",
+            f"The slope {slope:.3g} is at the end of its range, {1 / HOTTEST:g} to {1 / COLDEST:g}: the logits hardly "
+            "relate to the labels of these rows, or are on an unusual scale.",
         )
     return dataclasses.replace(
         tempered,
         temperature=1 / slope,
-        intercepts=dict(zip(val.classes, found.tolist(), strict=True)),
-        after=_loss(scores * slope + found, labels),
+        intercepts=dict(zip(val.classes, shifts.tolist(), strict=True)),
+        after=_loss(scores * slope + shifts, labels),
         warnings=warnings,
     )
 
 
 def intercepts(scores: Floats, labels: Integers) -> Floats:
-    """Intercepts `(K,)`, the first 0, that give the softmax of `scores + intercepts` the least log loss.
+    """Return the intercepts `(K,)`, the first 0, with the least log loss of the softmax of `scores + intercepts`.
 
-    There the mean probability of each class is its share of the labels.
+    There the mean probability of each class equals its share of the labels.
 
     Parameters
     ----------
@@ -106,14 +105,14 @@ def intercepts(scores: Floats, labels: Integers) -> Floats:
         return np.diag(p.mean(axis=0)) - p.T @ p / len(p)
 
     start = np.log(shares) - np.log(np.maximum(_probabilities(scores, np.zeros(classes - 1)).mean(axis=0), 1e-300))
-    found = minimize(
+    result = minimize(
         loss, start[1:] - start[0], jac=surplus, hess=curvature, method="trust-exact", options={"gtol": 1e-9}
     )
-    return np.append(0.0, found.x)
+    return np.append(0.0, result.x)
 
 
 def _slope(scores: Floats, labels: Integers, start: float) -> float:
-    """The best slope beside the best intercepts, within the range of a temperature; the loss has one minimum."""
+    """Return the best slope within the range of a temperature, with the best intercepts; the loss has one minimum."""
     classes, row = scores.shape[1], np.arange(len(labels))
 
     def loss(free: Floats) -> tuple[float, Floats]:

@@ -1,4 +1,4 @@
-"""Saying "I don't know": label sets that hold the truth at a stated rate, and what referring the least sure brings."""
+"""Conformal label sets with a stated coverage, and the rejection curve of referring the least certain images."""
 
 import dataclasses
 import math
@@ -18,26 +18,25 @@ from medcls.statistics.resampling import any_repeated, group_numbers
 
 @dataclasses.dataclass(frozen=True)
 class ConformalSets:
-    """A rule that gives each image a set of labels, and where it comes from.
+    """A rule that gives each image a set of labels, and its origin.
 
-    A set holds every class whose probability is at least `least`. A set of one label is an answer. One of several
-    says that the image could be any of these; an empty one that it is none of them for sure: both are "I don't
-    know". Empty sets are allowed on purpose: giving them the most probable label would make the least certain images
-    look like the surest.
+    A set holds every class whose probability is at least `least`. A set of one label is an answer; several labels, or
+    none, mean "I don't know". Empty sets are kept: adding the most probable label would make the least certain images
+    look like the most certain ones.
 
     Parameters
     ----------
     coverage : float
-        The share of sets that hold the true label, at least and on average over draws of the fitted rows, of new
-        images that come as these rows did.
+        The least share of sets that hold the true label, on average over draws of the fitted rows, for new images from
+        the same distribution.
     least : float
-        0 where there were too few rows for the coverage: every set then holds every class.
+        0 with too few rows for the coverage: every set then holds every class.
     split, checkpoint : str
-        The rows it was fitted on, and the weights behind them.
+        What it was fitted on.
     n : int
-        Rows that were used: one of each group.
+        Rows used: one of each group.
     warnings : tuple of str
-        What makes the coverage weaker than it looks, in sentences.
+        Caveats about the coverage, in sentences.
     """
 
     coverage: float
@@ -48,7 +47,7 @@ class ConformalSets:
     warnings: tuple[str, ...] = ()
 
     def sets(self, table: Predictions) -> NDArray[np.bool_]:
-        """Which labels each row's set holds: `(n, K)`, in the order of the classes.
+        """Return which labels each row's set holds: `(n, K)`, in the order of the classes.
 
         Raises
         ------
@@ -64,25 +63,25 @@ class ConformalSets:
 
     @classmethod
     def from_plain(cls, plain: dict[str, Any]) -> "ConformalSets":
-        """Read back what `to_plain` gave."""
+        """Reverse `to_plain`."""
         return cls(**(plain | {"warnings": tuple(plain["warnings"])}))
 
 
 @dataclasses.dataclass(frozen=True)
 class SetCounts:
-    """What the sets of a table say, in rows.
+    """Counts of the sets of a table.
 
     Parameters
     ----------
     n, covered : int
         All rows, and those whose set holds the true label.
     single, single_right : int
-        Sets of one label, and those among them that hold the true one.
+        Sets of one label, and those of the true one.
     several, empty : int
-        The two ways not to know.
+        Sets of several labels, and of none.
     by_class : dict of str to (int, int)
-        For each true class its covered rows and all its rows: the coverage is promised over all classes together,
-        and a rare one may get less.
+        For each true class its covered rows and all its rows. The coverage holds over all classes together, and may be
+        lower for a rare one.
     """
 
     n: int
@@ -95,7 +94,7 @@ class SetCounts:
 
 
 def fit_conformal_sets(val: Predictions, coverage: float = 0.9, *, seed: int = 0) -> ConformalSets:
-    """Find how improbable a label may be and still belong to a set, so that sets hold the truth at a stated rate.
+    """Fit the least probability of a label in a set, so that sets hold the true label at a stated rate.
 
     Split-conformal sets with the threshold score (LAC: least ambiguous set-valued classifier, Sadinle, Lei and
     Wasserman 2019). The score of a row is 1 - p(true label); the rule is its quantile at
@@ -103,46 +102,46 @@ def fit_conformal_sets(val: Predictions, coverage: float = 0.9, *, seed: int = 0
     Distribution-Free Uncertainty Quantification", section 1. With it the coverage of new images lies between
     `coverage` and `coverage + 1 / (n + 1)` (the latter without ties), averaged over draws of the n rows.
 
-    Where a group has several rows these are not exchangeable with a new group's, so one row of each is drawn by
-    chance, and n is the number of groups: "subsampling once" in Dunn, Wasserman and Ramdas 2022, "Distribution-Free
-    Prediction Sets for Two-Layer Hierarchical Models". The promise is then for an image of a new group.
+    Several rows of a group are not exchangeable with a new group's, so one row of each is drawn at random, and n is the
+    number of groups: "subsampling once" in Dunn, Wasserman and Ramdas 2022, "Distribution-Free Prediction Sets for
+    Two-Layer Hierarchical Models". The coverage is then that of an image of a new group.
 
     Parameters
     ----------
     val : Predictions
-        With the probabilities that the rule will be held against: calibrated ones, where there is a calibration.
-        The promise needs rows that selected nothing, and rows that came as the new images will.
+        With calibrated probabilities, if there is a calibration. The coverage needs rows that selected nothing, from
+        the distribution of the new images.
     coverage : float
         Above 0 and below 1.
     seed : int
-        For the draw of one row a group.
+        For drawing one row a group.
 
     Raises
     ------
     MedclsError
-        The test split, no rows, or a coverage that is none.
+        The test split, no rows, or an invalid coverage.
     """
     if not 0 < coverage < 1:
         raise MedclsError(
             f"The coverage of the label sets is {coverage}: give a share between 0 and 1, as 0.9.", kind="bad_value"
         )
     warnings = check_may_fit(val, "a conformal rule")
-    of_truth = val.probabilities()[np.arange(len(val)), val.labels()]
+    of_label = val.probabilities()[np.arange(len(val)), val.labels()]
     groups = group_numbers(val.clusters, len(val))
     if any_repeated(groups):
         mixed = np.random.default_rng(seed).permutation(len(val))
-        of_truth = of_truth[mixed[np.unique(groups[mixed], return_index=True)[1]]]
-    n = len(of_truth)
-    # In whole fractions: 0.55 * 100 is a little more than 55 in floating point.
+        of_label = of_label[mixed[np.unique(groups[mixed], return_index=True)[1]]]
+    n = len(of_label)
+    # Fractions, because 0.55 * 100 is a little more than 55 in floating point.
     rank = math.ceil(Fraction(repr(float(coverage))) * (n + 1))
     if rank > n:
         warnings += (
-            f"{n} independent rows are too few to promise a coverage of {coverage:g}: that takes "
+            f"{n} independent rows are too few for a coverage of {coverage:g}: that takes "
             f"{_fewest_rows(coverage)}. Every set holds every class.",
         )
         least = 0.0
     else:  # the rank-th smallest score is the rank-th largest probability
-        least = float(np.sort(of_truth)[n - rank])
+        least = float(np.sort(of_label)[n - rank])
     return ConformalSets(float(coverage), least, val.split, val.checkpoint, n, warnings)
 
 
@@ -153,7 +152,7 @@ def _fewest_rows(coverage: float) -> int:
 
 
 def count_sets(table: Predictions, sets: NDArray[np.bool_]) -> SetCounts:
-    """Count what the sets `(n, K)` of a table's rows say."""
+    """Count the sets `(n, K)` of a table's rows."""
     labels = table.labels()
     held, size = sets[np.arange(len(labels)), labels], sets.sum(axis=1)
     return SetCounts(
@@ -170,45 +169,44 @@ def count_sets(table: Predictions, sets: NDArray[np.bool_]) -> SetCounts:
 
 
 def rejection_curve(table: Predictions, threshold: float | None = None) -> pd.DataFrame:
-    """How the rows that are kept fare, as more and more of the least sure are referred to a person.
+    """Metrics of the rows that are kept while the least certain ones are referred to a person.
 
-    Geifman and El-Yaniv 2017, "Selective Classification for Deep Neural Networks". In a binary task a row is the
-    less sure the nearer its probability lies to the threshold; with more classes, the smaller its largest
-    probability is. Rows that are equally sure are referred together, so there is one line for every degree that
-    occurs; at least one row is kept.
+    Geifman and El-Yaniv 2017, "Selective Classification for Deep Neural Networks". The certainty of a row is the
+    distance of its probability from the threshold, or with more classes its largest probability. Rows of equal
+    certainty are referred together, so there is one line for each distinct certainty; at least one row is kept.
 
     Parameters
     ----------
     table : Predictions
     threshold : float, optional
-        Of the operating point; 0.5 where none was fitted. Only for a binary task.
+        Of the operating point; 0.5 without one. Only for a binary task.
 
     Returns
     -------
     DataFrame
-        From nobody referred upwards: `referred` (rows), `share` (of all rows), `kept`, `right`, `accuracy`; in a
-        binary task also `cases, hits, sensitivity` and `others, cleared, specificity` among the rows kept, NaN where
-        no such row is left. Empty without rows.
+        By the number referred, from 0: `referred` (rows), `share` (of all rows), `kept`, `right`, `accuracy`; in a
+        binary task also `cases, hits, sensitivity` and `others, cleared, specificity` among the rows kept, NaN if no
+        such row is left. Empty without rows.
 
     Raises
     ------
     MedclsError
-        A threshold that is none, or one for more than two classes.
+        An invalid threshold, or one for more than two classes.
     """
     probabilities, labels = table.probabilities(), table.labels()
     predicted = predicted_classes(probabilities, table.classes, table.positive, threshold)
     right = (predicted == labels).astype(np.int64)
     if table.positive is None:
-        sureness, index = probabilities.max(axis=1), None
+        certainty, index = probabilities.max(axis=1), None
     else:
         index = table.classes.index(table.positive)
-        sureness = np.abs(probabilities[:, index] - (UNFITTED_THRESHOLD if threshold is None else threshold))
-    order = np.argsort(sureness, kind="stable")
-    first = np.flatnonzero(np.diff(sureness[order], prepend=-1.0) > 0)  # where each degree begins
+        certainty = np.abs(probabilities[:, index] - (UNFITTED_THRESHOLD if threshold is None else threshold))
+    order = np.argsort(certainty, kind="stable")
+    first = np.flatnonzero(np.diff(certainty[order], prepend=-1.0) > 0)  # where each certainty begins
 
-    def kept(counted: Integers) -> Integers:
-        """The sum over the rows that are left at each line."""
-        return np.cumsum(counted[order][::-1])[::-1][first]
+    def kept(values: Integers) -> Integers:
+        """Sum over the rows that are left at each line."""
+        return np.cumsum(values[order][::-1])[::-1][first]
 
     n = len(labels)
     curve = pd.DataFrame({"referred": first, "share": first / max(n, 1), "kept": n - first, "right": kept(right)})

@@ -1,7 +1,7 @@
 """Every metric by the values of one column of the predictions: sex, age band, site, device.
 
-A column of text gives one group a value. A column of numbers is cut into bands that whoever asks states:
-`at_edges`, `every` or `quantiles`. Rows without a value are a group of their own, `MISSING`.
+A column of text makes one group of each value. A column of numbers is cut into bands: `at_edges`, `every` or
+`quantiles`. Rows without a value are a group too, `MISSING`.
 """
 
 import dataclasses
@@ -17,26 +17,24 @@ from scipy.stats import norm
 
 from medcls.errors import MedclsError, nearest
 from medcls.evaluation.predictions import PROB, Predictions
-from medcls.statistics.analytic import LEVEL, Z, holm
+from medcls.statistics.analytic import LEVEL, Interval, Z, holm, undefined
 from medcls.statistics.arrays import Floats
 from medcls.statistics.hard_labels import are_hard_labels
+from medcls.statistics.intervals import Intervals, intervals
 from medcls.statistics.metric_table import BY_IDENTIFIER, LOWER_IS_BETTER, MACRO, OF_THE_IMAGES, opening
-from medcls.statistics.metrics import FEW_CASES, Metrics, classification_metrics, predicted_classes
-from medcls.statistics.resampling import any_repeated, group_numbers
+from medcls.statistics.metrics import FEW_CASES, Metrics, split_metrics
+from medcls.statistics.split import Split
 from medcls.wording import counted, named
 
 MISSING = "(missing)"
 MOST_GROUPS = 50
 
 Bands = Callable[[Floats], Floats]
-"""From the values there are, float64 `(n,)`, to the ascending edges between bands; a value at an edge lies above it."""
-
-IntervalTable = Callable[[Predictions], pd.DataFrame]
-"""From the rows of a group to the columns `metric, class, low, high, method`, as `intervals.intervals` gives them."""
+"""From the values, float64 `(n,)`, to the ascending edges between bands; a value at an edge lies above it."""
 
 
 def at_edges(*edges: float) -> Bands:
-    """Bands between stated edges: `at_edges(40, 60)` is under 40, 40 to under 60, 60 and over."""
+    """Bands between given edges: `at_edges(40, 60)` is under 40, 40 to under 60, 60 and over."""
     if not edges or not all(math.isfinite(edge) for edge in edges) or sorted(set(edges)) != list(edges):
         raise MedclsError(
             f"The edges are {', '.join(map(str, edges)) or 'none'}: give numbers, each above the last.",
@@ -59,48 +57,15 @@ def every(width: float) -> Bands:
 
 
 def quantiles(count: int) -> Bands:
-    """As many bands with about as many rows each; edges are values that occur, and where many are equal, fewer."""
+    """Bands with about equal numbers of rows; edges are values that occur, so with many equal ones there are fewer."""
     if isinstance(count, bool) or not isinstance(count, int) or count < 2:
         raise MedclsError(f"The number of bands is {count}: give a whole number, at least 2.", kind="bad_value")
 
     def edges(values: Floats) -> Floats:
-        found = np.unique(np.quantile(values, np.arange(1, count) / count, method="inverted_cdf"))
-        return found[found > values.min()]  # an edge at the least value would leave the band under it empty
+        inner = np.unique(np.quantile(values, np.arange(1, count) / count, method="inverted_cdf"))
+        return inner[inner > values.min()]  # below an edge at the smallest value there would be an empty band
 
     return edges
-
-
-@dataclasses.dataclass(frozen=True)
-class Behind:
-    """How many independent rows stand behind a group's figures: patients, say, where images of one are several.
-
-    Parameters
-    ----------
-    rows : int
-        All.
-    cases, others, predicted_positive, left : int64 array (K,)
-        For each class those that are of it and those that are not, those called it and those that are not.
-    """
-
-    rows: int
-    cases: NDArray[np.int64]
-    others: NDArray[np.int64]
-    predicted_positive: NDArray[np.int64]
-    left: NDArray[np.int64]
-
-    def of(self, metric: str, judged: Sequence[int]) -> int:
-        """How many a figure hangs on, at the class where they are fewest; see `Subgroups.is_ranked`."""
-        rows = BY_IDENTIFIER[metric].rows
-        if rows == "all":
-            return self.rows
-        of_class = {
-            "cases": self.cases,
-            "others": self.others,
-            "positives": self.predicted_positive,
-            "negatives": self.left,
-        }
-        counts = of_class.get(rows)
-        return int(self.cases.min() if counts is None else counts[list(judged)].min())
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,48 +76,64 @@ class Subgroup:
     ----------
     name : str
         The value, the band, or `MISSING`.
+    split : Split
+        Its rows, at the threshold of all.
     metrics : Metrics
-        Of its rows alone, at the threshold of all; NaN with the reason where a class has no case in it.
-    intervals : DataFrame or None
-        What the callable gave for its rows.
-    behind : Behind
-        What a rank asks for.
+        Of its rows; NaN with the reason if a class has no case in it.
+    intervals : dict of (str, str) to Interval
+        As of `intervals.intervals`; empty if there are none.
     """
 
     name: str
+    split: Split
     metrics: Metrics
-    intervals: pd.DataFrame | None
-    behind: Behind
+    intervals: Intervals
 
     @property
     def n(self) -> int:
-        """How many rows it has."""
-        return int(self.metrics.values["n"])
+        """Number of rows."""
+        return len(self.split.labels)
+
+    def interval(self, metric: str) -> Interval:
+        """Return the one interval of a metric for the whole group; undefined if there is none."""
+        positive = MACRO if self.split.positive is None else self.split.classes[self.split.positive]
+        found = [self.intervals[metric, name] for name in ("", positive) if (metric, name) in self.intervals]
+        return found[0] if found else dataclasses.replace(undefined(""), method="")
+
+    def independent_rows(self, metric: str) -> int:
+        """Count the independent rows that a metric depends on, in the class with the fewest; see `is_ranked`."""
+        split, rows = self.split, BY_IDENTIFIER[metric].rows
+        if rows == "all":
+            return split.group_count()
+        if rows in ("classes", "cases and positives"):
+            return min(split.group_count(split.labels == k) for k in range(len(split.classes)))
+        classes = split.labels if rows in ("cases", "others") else split.predicted
+        is_own = rows in ("cases", "positives")
+        return min(split.group_count((classes == k) == is_own) for k in split.rated_classes)
 
 
 @dataclasses.dataclass(frozen=True)
 class Gap:
-    """The best and the worst of the groups that are ranked by one metric.
+    """The best and the worst of the groups ranked by one metric.
 
     The interval is Zou and Donner's of a difference (2008, "Construction of confidence limits about effect measures:
-    a general approach"), from the limits of both; its level, and the p-value, are corrected for all pairs among the
-    groups ranked (Bonferroni), since the two were chosen for being the furthest apart. Without intervals of the groups
-    all three are NaN.
+    a general approach"), from the limits of both; its level and the p-value are corrected for all pairs of ranked
+    groups (Bonferroni), because the two are the furthest apart. Without intervals of the groups they are NaN.
 
     Parameters
     ----------
     column, metric : str
     best, worst : Subgroup
     ranked : int
-        How many groups were ranked.
+        Number of ranked groups.
     low, high : float
-        95% interval of `difference`, for all pairs at once.
+        95% interval of `difference`, simultaneous for all pairs.
     p : float
-        For no difference between any two of the groups.
+        For no difference between any two groups.
     p_holm : float
-        Corrected for all gaps of the report by Holm's method too, see `corrected`; NaN before.
+        Also corrected for all gaps of the report by Holm's method, see `corrected`; NaN before.
     gaps : int
-        How many gaps that is.
+        Number of these gaps.
     """
 
     column: str
@@ -168,29 +149,29 @@ class Gap:
 
     @property
     def difference(self) -> float:
-        """Absolute difference of the two figures."""
+        """Absolute difference of the two values."""
         return abs(self.best.metrics.values[self.metric] - self.worst.metrics.values[self.metric])
 
     @property
     def beyond_chance(self) -> bool:
-        """Whether chance does not explain it, at 5% over all gaps of the report."""
+        """Whether it is significant at 5% over all gaps of the report."""
         return self.p_holm < 1 - LEVEL
 
     def verdict(self) -> str:
-        """In a sentence, how far chance explains it."""
+        """Return the test's result in a sentence."""
         if math.isnan(self.p_holm):
-            return "Whether chance explains it cannot be told from these rows."
+            return "Whether chance explains it is unknown."
         pairs = counted(self.ranked * (self.ranked - 1) // 2, "pair")
         among = f"corrected for {pairs} of groups and the {counted(self.gaps, 'gap')} of this report"
-        told = "< 0.001" if self.p_holm < 0.001 else f"= {self.p_holm:.3f}"
+        p = "< 0.001" if self.p_holm < 0.001 else f"= {self.p_holm:.3f}"
         if self.beyond_chance:
-            return f"Chance does not explain it (p {told}, {among})."
-        return f"Chance alone makes such gaps often enough: none is shown (p {told}, {among})."
+            return f"Chance does not explain it (p {p}, {among})."
+        return f"Chance alone may explain it (p {p}, {among})."
 
 
 def corrected(columns: Sequence["Subgroups"]) -> tuple[Gap, ...]:
-    """Give the gaps of all columns by all metrics that a report compares, with p-values corrected for their number."""
-    gaps = [gap for one in columns for metric in one.compared_by if (gap := one.gap(metric)) is not None]
+    """Return the gaps of all columns by the metrics of a report, with p-values corrected for their number."""
+    gaps = [gap for column in columns for metric in column.compared_by if (gap := column.gap(metric)) is not None]
     p = holm(np.array([gap.p for gap in gaps], np.float64))
     known = int((~np.isnan(p)).sum())
     return tuple(
@@ -200,88 +181,81 @@ def corrected(columns: Sequence["Subgroups"]) -> tuple[Gap, ...]:
 
 @dataclasses.dataclass(frozen=True)
 class Subgroups:
-    """The groups of one column, and what they say side by side.
+    """The groups of one column.
 
     Parameters
     ----------
     column : str
-    classes : tuple of str
-        In the order of the confusion matrices.
-    positive : str or None
-        The class that a binary task looks for.
+    split : Split
+        All rows.
     overall : Metrics
-        Of all rows, whose number the groups' sum to.
+        Of all rows.
     groups : tuple of Subgroup
-        Bands in their order, values sorted; `MISSING` last, where any row has none.
+        Bands in their order, values sorted; `MISSING` last, if any row has no value.
     least : int
-        From how many rows behind its figure on a group is ranked, see `is_ranked`.
-    clustered : bool
-        Whether rows belong together, as images of one patient do.
+        The fewest rows with which a group is ranked, see `is_ranked`.
     """
 
     column: str
-    classes: tuple[str, ...]
-    positive: str | None
+    split: Split
     overall: Metrics
     groups: tuple[Subgroup, ...]
     least: int
-    clustered: bool
+
+    @property
+    def is_grouped(self) -> bool:
+        """Whether rows depend on each other, as images of one patient."""
+        return self.split.is_grouped
 
     def is_ranked(self, group: Subgroup, metric: str) -> bool:
-        """Whether a group's figure takes part in `gap`.
+        """Whether a group takes part in `gap`.
 
-        It must be defined, and at least `least` rows must stand behind it: of a sensitivity the cases, of
-        a specificity the others, of a precision the calls, of an NPV the rest; of accuracy, Brier score and
-        log loss all rows; of any other figure the rarer class. With several classes, in each of them. Where patients
-        have several rows, patients count, not rows.
-        Rows without a value are no group that a model could treat worse, and are never ranked.
+        Its value must be defined and depend on at least `least` rows: the cases for a sensitivity, the others for a
+        specificity, the positive predictions for a PPV, the negative ones for an NPV; all rows for accuracy, Brier
+        score and log loss; the rarest class for any other metric. With several classes, in each of them. If patients
+        have several rows, patients count. Rows without a value are never ranked.
         """
-        behind = group.behind.of(metric, self._judged)
-        return group.name != MISSING and behind >= self.least and not math.isnan(group.metrics.values[metric])
+        if group.name == MISSING or math.isnan(group.metrics.values[metric]):
+            return False
+        return group.independent_rows(metric) >= self.least
 
     @property
     def compared_by(self) -> tuple[str, ...]:
-        """The metrics by which a report holds the groups against each other."""
-        return opening("several" if self.positive is None else "binary")
+        """The metrics by which a report compares the groups."""
+        return opening("binary" if self.split.binary else "several")
 
     def gap(self, metric: str) -> Gap | None:
-        """Give the best and the worst ranked group; None where fewer than two are ranked.
+        """Return the best and the worst ranked group; None if fewer than two are ranked.
 
-        The more groups there are and the smaller they are, the wider the gap that chance alone makes.
+        With more and smaller groups, chance alone makes wider gaps.
 
         Raises
         ------
         MedclsError
-            An unknown metric, or one of the images, which is neither good nor bad.
+            An unknown metric, or one that describes the images.
         """
         self._check_metric(metric)
         ranked = [group for group in self.groups if self.is_ranked(group, metric)]
         if len(ranked) < 2:
             return None
         ascending = sorted(ranked, key=lambda group: group.metrics.values[metric], reverse=metric in LOWER_IS_BETTER)
-        return self._gap(metric, ascending[-1], ascending[0], len(ranked))
-
-    def _gap(self, metric: str, best: Subgroup, worst: Subgroup, ranked: int) -> Gap:
+        best, worst, pairs = ascending[-1], ascending[0], len(ranked) * (len(ranked) - 1) / 2
         upper, lower = sorted((best, worst), key=lambda group: group.metrics.values[metric], reverse=True)
         a, b = (group.metrics.values[metric] for group in (upper, lower))
-        (a_low, a_high), (b_low, b_high) = (self.limits(group, metric) for group in (upper, lower))
+        (a_low, a_high), (b_low, b_high) = (
+            (row.low, row.high) for row in (upper.interval(metric), lower.interval(metric))
+        )
         below, above = math.hypot(a - a_low, b_high - b), math.hypot(a_high - a, b - b_low)
-        pairs = ranked * (ranked - 1) / 2
         level = float(norm.isf((1 - LEVEL) / 2 / pairs)) / Z
         p = min(1.0, pairs * 2 * float(norm.sf(Z * (a - b) / below))) if below > 0 else math.nan
-        return Gap(self.column, metric, best, worst, ranked, a - b - level * below, a - b + level * above, p)
-
-    def limits(self, group: Subgroup, metric: str) -> tuple[float, float]:
-        """A group's 95% interval; NaN where it has none."""
-        return _limits(group.intervals, (self.positive or MACRO, "")).get(metric, (math.nan, math.nan, ""))[:2]
+        return Gap(self.column, metric, best, worst, len(ranked), a - b - level * below, a - b + level * above, p)
 
     def say_gap(self, metric: str, gap: Gap | None) -> str:
-        """Put a gap into words, with its interval and the counts of both groups; or say why there is none."""
+        """Return a gap in words, with its interval and the counts of both groups, or why there is none."""
         if gap is None:
             return (
                 f"{metric} by {self.column}: fewer than two groups have the {self.least} "
-                f"{'independent cases' if self.clustered else 'images'} behind the figure that a rank asks for, so no "
-                "best and no worst is named."
+                f"{'independent cases' if self.is_grouped else 'images'} that a comparison needs."
             )
         best, worst = (
             f"{group.metrics.values[metric]:.3f} in {group.name} ({self.counts(group)})"
@@ -290,48 +264,43 @@ class Subgroups:
         between = "" if math.isnan(gap.low) else f" (95% interval {gap.low:.3f} to {gap.high:.3f})"
         return (
             f"{metric} by {self.column}: best {best}, worst {worst}, a gap of {gap.difference:.3f}{between} among "
-            f"{gap.ranked} groups ranked. {gap.verdict()}"
+            f"{gap.ranked} ranked groups. {gap.verdict()}"
         ).replace(" -", " \N{MINUS SIGN}")
 
     def counts(self, group: Subgroup) -> str:
-        """Say how many rows a group has, and of which classes."""
+        """Return the number of rows of a group, and of each class."""
         support = group.metrics.confusion.sum(axis=1)
-        listed = ", ".join(f"{count} {named(name)}" for name, count in zip(self.classes, support, strict=True))
-        of = f", {counted(group.behind.rows, 'independent case')}" if self.clustered else ""
-        return f"n = {group.n}{of}: {listed}"
+        listed = ", ".join(f"{count} {named(name)}" for name, count in zip(self.split.classes, support, strict=True))
+        independent = f", {counted(group.split.group_count(), 'independent case')}" if self.is_grouped else ""
+        return f"n = {group.n}{independent}: {listed}"
 
     def table(self) -> pd.DataFrame:
-        """One row a group and metric.
+        """Return one row a group and metric.
 
         Returns
         -------
         DataFrame
-            `group, n, metric, value, low, high, method, ranked, reason`: the reason of a NaN, else empty.
-            Without intervals `low` and `high` are NaN and `method` is empty.
+            `group, n, metric, value, low, high, method, ranked, reason` (of a NaN, else empty). Without intervals `low`
+            and `high` are NaN and `method` is empty.
         """
         rows = []
         for group in self.groups:
-            limits = _limits(group.intervals, (self.positive or MACRO, ""))
             for metric, value in group.metrics.values.items():
                 if metric == "n":
                     continue
-                low, high, method = limits.get(metric, (math.nan, math.nan, ""))
+                interval = group.interval(metric)
+                limits = interval.low, interval.high, interval.method
                 ranked = metric not in OF_THE_IMAGES and self.is_ranked(group, metric)
                 reason = group.metrics.reasons.get(metric, "")
-                rows.append((group.name, group.n, metric, value, low, high, method, ranked, reason))
+                rows.append((group.name, group.n, metric, value, *limits, ranked, reason))
         names = ["group", "n", "metric", "value", "low", "high", "method", "ranked", "reason"]
         return pd.DataFrame(rows, columns=names)
-
-    @property
-    def _judged(self) -> tuple[int, ...]:
-        return tuple(range(len(self.classes))) if self.positive is None else (self.classes.index(self.positive),)
 
     def _check_metric(self, metric: str) -> None:
         names = [name for name in self.overall.values if name not in OF_THE_IMAGES]
         if metric not in names:
             raise MedclsError(
-                f"{metric!r} is no metric by which one group is better than another.{nearest(metric, names)} There "
-                f"are: {', '.join(names)}.",
+                f"Groups cannot be ranked by {metric!r}.{nearest(metric, names)} The metrics are {', '.join(names)}.",
                 kind="unknown_metric",
             )
 
@@ -343,9 +312,10 @@ def subgroups(
     bands: Bands | None = None,
     threshold: float | None = None,
     least: int = FEW_CASES,
-    interval_table: IntervalTable | None = None,
+    resamples: int = 0,
+    seed: int = 0,
 ) -> Subgroups:
-    """Every metric of each group that a column makes.
+    """Compute every metric of each group of a column.
 
     Parameters
     ----------
@@ -354,24 +324,20 @@ def subgroups(
     column : str
         Any column of the table.
     bands : callable, optional
-        How numbers are cut: `at_edges`, `every` or `quantiles`. Without it each value is a group. Stated
-        bands without a row are shown with n = 0.
+        How numbers are cut: `at_edges`, `every` or `quantiles`. Without it each value is a group. Bands without a row
+        are kept, with n = 0.
     threshold : float, optional
-        As of `classification_metrics`: one for all groups.
+        One for all groups.
     least : int
-        A group with fewer rows behind a figure is shown, but not ranked by it.
-    interval_table : callable, optional
-        Gives the intervals of a group with at least one row, such as a partial of `intervals.intervals`.
-
-    Returns
-    -------
-    Subgroups
+        A group with fewer rows is kept, but not ranked; see `Subgroups.is_ranked`.
+    resamples, seed : int
+        Of the intervals of each group; without resamples there are none.
 
     Raises
     ------
     MedclsError
-        An unknown column; a cell that should be a number and is none; no value at all; more than 50 groups;
-        whatever `classification_metrics` refuses in the whole table.
+        An unknown column; a cell that is not a number where one is expected; no value at all; more than 50 groups;
+        hard labels.
     """
     if column not in predictions.rows.columns:
         raise MedclsError(
@@ -381,56 +347,52 @@ def subgroups(
         )
     if isinstance(least, bool) or not isinstance(least, int) or least < 1:
         raise MedclsError(f"A group is ranked from {least} rows on: give a whole number, at least 1.", kind="bad_value")
-    overall = _metrics(predictions, threshold)
+    every_row = predictions.to_split(threshold)
+    overall = split_metrics(every_row)
     cells = predictions.rows[column]
     text = cells.astype(object).where(cells.notna(), "").astype(str).str.strip()
     names, codes = _values(text, column) if bands is None else _bands(text, bands, column)
     groups = []
     for code, name in enumerate(names):
-        rows = _rows(predictions, codes == code)
-        drawn = interval_table(rows) if interval_table is not None and len(rows) else None
-        groups.append(Subgroup(name, _metrics(rows, threshold), drawn, _behind(rows, threshold)))
-    clustered = any_repeated(group_numbers(predictions.clusters, len(predictions)))
-    return Subgroups(column, predictions.classes, predictions.positive, overall, tuple(groups), least, clustered)
-
-
-def _metrics(table: Predictions, threshold: float | None) -> Metrics:
-    return classification_metrics(table.labels(), table.probabilities(), table.classes, table.positive, threshold)
+        split = _rows(predictions, codes == code).to_split(threshold)
+        drawn = intervals(split, resamples, seed) if resamples and len(split.labels) else {}
+        groups.append(Subgroup(name, split, split_metrics(split), drawn))
+    return Subgroups(column, every_row, overall, tuple(groups), least)
 
 
 def _rows(predictions: Predictions, chosen: NDArray[np.bool_]) -> Predictions:
-    """Some rows as a table of their own."""
+    """Return some rows as a table."""
     rows = predictions.rows[chosen]
     columns = [PROB + name for name in predictions.classes]
     if are_hard_labels(rows[columns].to_numpy(np.float64)):
-        # The whole table holds scores, which by chance are all 0 or 1 in this group: they are scores here too.
+        # Scores of the whole table that happen to be all 0 or 1 in this group are still scores.
         rows = rows.assign(**{name: np.maximum(rows[name], np.finfo(np.float64).tiny) for name in columns})
     return Predictions(rows, predictions.classes, predictions.positive)
 
 
 def _values(text: pd.Series, column: str) -> tuple[list[str], NDArray[Any]]:
-    """Groups of equal text: their names, and for each row the number of its group."""
-    found = sorted(set(text) - {""}, key=_as_number_or_text)
-    _check_number_of_groups(len(found), f"the values of {column}")
-    return _with_missing(found, pd.Index(found).get_indexer(pd.Index(text)), column)
+    """Groups of equal text: their names, and the number of each row's group."""
+    names = sorted(set(text) - {""}, key=_as_number_or_text)
+    _check_number_of_groups(len(names), f"the values of {column}")
+    return _with_missing(names, pd.Index(names).get_indexer(pd.Index(text)), column)
 
 
 def _bands(text: pd.Series, bands: Bands, column: str) -> tuple[list[str], NDArray[Any]]:
-    """Groups of numbers between edges: their names, and for each row the number of its group."""
+    """Groups of numbers between edges: their names, and the number of each row's group."""
     numbers = pd.to_numeric(text.where(text != "", "nan"), errors="coerce").to_numpy(np.float64)
-    there = np.isfinite(numbers)
-    bad = ~there & ~text.str.lower().isin(("", "nan")).to_numpy(bool)
+    is_number = np.isfinite(numbers)
+    bad = ~is_number & ~text.str.lower().isin(("", "nan")).to_numpy(bool)
     if bad.any():
         raise MedclsError(
-            f"Column {column} is to be cut into bands, and {bad.sum()} of its cells hold no number, as "
-            f"{text[bad].iloc[0]!r}. Leave cells empty where the value is unknown, or ask for no bands.",
+            f"Column {column} cannot be cut into bands: {bad.sum()} of its cells are not numbers, as "
+            f"{text[bad].iloc[0]!r}. Leave cells empty where the value is unknown, or set no bands.",
             kind="not_a_number",
         )
-    if not there.any():
+    if not is_number.any():
         return _with_missing([], np.full(len(numbers), -1), column)
-    edges = bands(numbers[there])
+    edges = bands(numbers[is_number])
     _check_number_of_groups(len(edges) + 1, f"the bands of {column}")
-    codes = np.where(there, np.searchsorted(edges, numbers, side="right"), -1)
+    codes = np.where(is_number, np.searchsorted(edges, numbers, side="right"), -1)
     return _with_missing(_band_names(edges), codes, column)
 
 
@@ -444,13 +406,13 @@ def _band_names(edges: Floats) -> list[str]:
 
 def _with_missing(names: Sequence[str], codes: NDArray[Any], column: str) -> tuple[list[str], NDArray[Any]]:
     if not names:
-        raise MedclsError(f"Column {column} is empty in every row, so it makes no groups.", kind="empty_column")
+        raise MedclsError(f"Column {column} is empty in every row.", kind="empty_column")
     missing = codes == -1
     return [*names, *([MISSING] if missing.any() else [])], np.where(missing, len(names), codes)
 
 
 def _as_number_or_text(value: str) -> tuple[bool, float, str]:
-    """Sort numbers by their size, before text."""
+    """Sort key: numbers by size, before text."""
     try:
         number = float(value)
     except ValueError:
@@ -461,36 +423,7 @@ def _as_number_or_text(value: str) -> tuple[bool, float, str]:
 def _check_number_of_groups(count: int, what: str) -> None:
     if count > MOST_GROUPS:
         raise MedclsError(
-            f"There are {count} groups by {what}, more than the {MOST_GROUPS} that can be read: give wider bands of "
-            "numbers (at_edges, every, quantiles), or a column with fewer values.",
+            f"There are {count} groups by {what}, more than {MOST_GROUPS}: set wider bands of numbers (edges, every, "
+            "quantiles), or use a column with fewer values.",
             kind="too_many_groups",
         )
-
-
-def _behind(table: Predictions, threshold: float | None) -> Behind:
-    groups = group_numbers(table.clusters, len(table))
-    labels = table.labels()
-    predicted_positive = predicted_classes(table.probabilities(), table.classes, table.positive, threshold)
-
-    def count(found: NDArray[np.int64], *, equal: bool) -> NDArray[np.int64]:
-        return np.array([len(np.unique(groups[(found == k) == equal])) for k in range(len(table.classes))], np.int64)
-
-    return Behind(
-        rows=len(np.unique(groups)),
-        cases=count(labels, equal=True),
-        others=count(labels, equal=False),
-        predicted_positive=count(predicted_positive, equal=True),
-        left=count(predicted_positive, equal=False),
-    )
-
-
-def _limits(intervals: pd.DataFrame | None, of: tuple[str, ...]) -> dict[str, tuple[float, float, str]]:
-    """By metric, of the rows that speak for the whole group."""
-    if intervals is None:
-        return {}
-    chosen = intervals[intervals["class"].isin(of)]
-    values = chosen[["low", "high"]].to_numpy(np.float64).tolist()
-    return {
-        str(metric): (low, high, str(method))
-        for metric, (low, high), method in zip(chosen["metric"], values, chosen["method"], strict=True)
-    }

@@ -110,7 +110,8 @@ def folded(network: ClassLogits, images: Tensor) -> ClassLogits:
         # A shallow copy shares its table of modules with the original.
         plain = _with_plain_norms(network.network)
         traced = GraphModule(plain, _Tracer().trace(plain))
-        whole._modules = network._modules | {"network": _keeping_format(fuse(traced, no_trace=True))}
+        # In place: that was a copy.
+        whole._modules = network._modules | {"network": _keeping_format(fuse(traced, inplace=True, no_trace=True))}
         expected, found = network(images), whole(images)
     except Exception as error:  # noqa: BLE001 - whatever tracing stumbles over, the network as it is gives the same
         log.debug("batch norms are not folded: %r", error)

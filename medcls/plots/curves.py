@@ -1,11 +1,12 @@
-"""Figures drawn from scores: what a classifier does at every threshold, and how sure one may be of it.
+"""Plots of scores: what a classifier does at every threshold, and with what uncertainty.
 
-Every function returns a `matplotlib.figure.Figure`, see `drawing`. Lines of many thousand points are thinned to
-what can be seen, so that a figure of a hundred thousand rows is no larger a file than one of a thousand. What is drawn
-of scores is computed by `bands`.
+Each function returns a `matplotlib.figure.Figure`, see `drawing`. Long lines are thinned to what is visible, so that a
+plot of a hundred thousand rows is no larger a file than one of a thousand. `statistics.bands` computes the curves.
 """
 
-from collections.abc import Sequence
+import contextlib
+import dataclasses
+from collections.abc import Iterator
 from typing import Protocol
 
 import numpy as np
@@ -17,219 +18,203 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
-from numpy.typing import ArrayLike
-from sklearn.metrics import average_precision_score
 
 from medcls.errors import MedclsError
 from medcls.plots.drawing import COLOURS, GREY, LINES, REPORT_WIDTH, Drawing, new_figure, styled
 from medcls.statistics.arrays import Floats
 from medcls.statistics.bands import (
     GRID,
-    OneClass,
-    Reached,
-    against_the_others,
+    Band,
     precision_band,
     precision_steps,
     sensitivity_band,
+    threshold_counts,
     why_no_band,
 )
 from medcls.statistics.calibration_curve import CalibrationCurve
-from medcls.statistics.metrics import auroc
+from medcls.statistics.hard_labels import check_scores
+from medcls.statistics.metric_table import auroc, average_precision, precision, prevalence, sensitivity, specificity
+from medcls.statistics.metrics import predicted_classes
+from medcls.statistics.split import OneVsRest, Split
 
-# Below this many rows behind a share, a curve of shares shows chance more than the classifier.
+# A share of fewer rows is drawn dotted, because it shows chance more than the classifier.
 FEW_BEHIND = 30
 
-_CELLS = 240  # a line is followed to that part of either axis: about its own thickness
+_CELLS = 240  # resolution of a line on either axis: about its own thickness
 _SCORE_BINS = np.linspace(0, 1, 26)
 _CHANCE = (0, (2, 2))
 _KEPT = (("accuracy", "kept"), ("sensitivity", "cases"), ("specificity", "others"))  # and the rows behind each
 
 
 class MarkedThreshold(Protocol):
-    """What a plot must know of an operating point to mark it, as `medcls.evaluation.thresholds.OperatingPoint` does."""
+    """What a plot needs of an operating point, as `medcls.evaluation.thresholds.OperatingPoint`."""
 
     @property
     def threshold(self) -> float:
-        """A row is predicted positive where its probability is at least this."""
+        """A row is predicted positive if its probability is at least this."""
 
     @property
     def positive_class(self) -> str:
-        """Of which class the probability is."""
+        """The class of the probability."""
 
     @property
     def is_fitted(self) -> bool:
-        """Whether it was chosen, and does not stand in where nobody chose."""
+        """Whether it was chosen; if not, it is 0.5."""
 
     def label(self) -> str:
-        """In a few words, for the key."""
+        """A short description for the key."""
 
 
-def plot_roc(
-    labels: ArrayLike,
-    probabilities: ArrayLike,
-    classes: Sequence[str],
-    positive: str | None,
-    caption: str,
-    watermark: str | None = None,
-    *,
-    operating_point: MarkedThreshold | None = None,
-    groups: Sequence[str] | None = None,
-    resamples: int = 1000,
-    seed: int = 0,
-) -> Figure:
-    """Draw the ROC curve of the positive class, or of each class against the others.
-
-    In a binary task with a 95% band, that of `bands.sensitivity_band`: it holds point by point and not for the curve
-    as a whole.
+@dataclasses.dataclass(frozen=True)
+class PlottedScores:
+    """What a plot of scores needs.
 
     Parameters
     ----------
-    labels : integer array (n,)
-        True class indices.
-    probabilities : float array (n, K)
-        One column a class.
-    classes, positive
-        As in `metrics.classification_metrics`.
-    caption, stamp
+    split : Split
+    caption, watermark
         As in `plots.plot_confusion`.
     operating_point : MarkedThreshold, optional
-        Marked with what it reaches on these rows. Only for a binary task.
-    groups : sequence of str, optional
-        As in `resampling.group_numbers`.
+        Marked with its metrics on these rows. Only for a binary task.
+
+    Raises
+    ------
+    MedclsError
+        An operating point of another class.
+    """
+
+    split: Split
+    caption: str
+    watermark: str | None = None
+    operating_point: MarkedThreshold | None = None
+
+    def __post_init__(self) -> None:
+        point = self.operating_point
+        if point is not None and point.positive_class != self.positive:
+            raise MedclsError(
+                f"The operating point is a probability of {point.positive_class!r}, and the plot is of "
+                f"{'several classes' if self.positive is None else repr(self.positive)}.",
+                kind="different_positive_class",
+            )
+
+    @property
+    def positive(self) -> str | None:
+        """The positive class of a binary task."""
+        return None if self.split.positive is None else self.split.classes[self.split.positive]
+
+    def at_operating_point(self, point: MarkedThreshold) -> OneVsRest:
+        """Count the positive class at an operating point."""
+        split = self.split
+        predicted = predicted_classes(split.scores, split.classes, self.positive, point.threshold)
+        return dataclasses.replace(split, predicted=predicted).count().one_vs_rest[0]
+
+
+def plot_roc(scores: PlottedScores, *, resamples: int = 1000, seed: int = 0) -> Figure:
+    """Plot the ROC curve of the positive class, or of each class against the rest.
+
+    In a binary task with a pointwise 95% band, that of `bands.sensitivity_band`.
+
+    Parameters
+    ----------
+    scores : PlottedScores
     resamples, seed : int
         Of the band.
 
     Raises
     ------
     MedclsError
-        Hard labels in the place of probabilities, an operating point of another class, and whatever else
-        `classification_metrics` refuses.
+        Hard labels in the place of probabilities.
     """
-    against = against_the_others(labels, probabilities, classes, positive, groups)
-    _check_point(operating_point, positive)
-    with styled([*classes, caption], watermark) as draw:
-        figure, axes = _square()
-        key = _Key()
-        for place, one in enumerate(against):
-            area = auroc(one.positives, one.scores)  # refuses hard labels
-            name = f"{draw.short(one.name)} ({one.cases} of {len(one.scores)})"
-            if not one.has_both:
-                key.lack(one)
-                continue
-            tp, fp = one.counts()
-            false, true = fp / fp[-1], tp / tp[-1]
-            key.add(_curve(axes, false, true, place), f"AUROC {area:.3f}  {name}")
-            if positive is not None:
-                _draw_band(axes, key, one, sensitivity_band(one, resamples, seed))
-                if operating_point is not None:
-                    reached = one.at(operating_point.threshold)
-                    _mark(axes, key, operating_point, 1 - reached.specificity, reached.sensitivity, _in_roc(reached))
+    point = scores.operating_point
+    with _threshold_plot(scores, "ROC curve", "AUROC") as (draw, figure, axes, key):
+        for place, counts in _curves(scores, key):
+            tp, fp = threshold_counts(counts)
+            line = _curve(axes, fp / fp[-1], tp / tp[-1], place)
+            key.add(line, f"AUROC {auroc(counts)[0]:.3f}  {_class_label(draw, counts)}")
+            if scores.split.binary:
+                _draw_band(axes, key, counts, sensitivity_band(counts, resamples, seed))
+        if point is not None and not key.missing:
+            reached = scores.at_operating_point(point)
+            x, y = specificity(reached)[0], sensitivity(reached)[0]
+            _mark(axes, key, point, (1 - x, y), f"sensitivity {y:.2f}, specificity {x:.2f}")
         key.add(axes.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle=_CHANCE)[0], "chance")
-        key.say_missing(axes, draw, "AUROC")
         axes.set_xlabel("False positive rate (1 - specificity)")
         axes.set_ylabel("True positive rate (sensitivity)")
-        _title(axes, draw, "ROC curve", positive)
-        key.write(axes, draw)
-        draw.finish(figure, caption)
     return figure
 
 
-def plot_precision_recall(
-    labels: ArrayLike,
-    probabilities: ArrayLike,
-    classes: Sequence[str],
-    positive: str | None,
-    caption: str,
-    watermark: str | None = None,
-    *,
-    operating_point: MarkedThreshold | None = None,
-    groups: Sequence[str] | None = None,
-    resamples: int = 1000,
-    seed: int = 0,
-) -> Figure:
-    """Draw the precision at each sensitivity, of the positive class or of each class against the others.
+def plot_precision_recall(scores: PlottedScores, *, resamples: int = 1000, seed: int = 0) -> Figure:
+    """Plot the precision at each sensitivity, of the positive class or of each class against the rest.
 
     The line goes in steps, and the area below it is the average precision: between two points that thresholds reach
-    no straight line can be followed (Davis and Goadrich 2006, "The relationship between Precision-Recall and ROC
-    curves"). The dashed line is the prevalence, the precision of calling at random. The band is
-    that of `bands.precision_band`.
+    it is not straight (Davis and Goadrich 2006, "The relationship between Precision-Recall and ROC curves"). The dashed
+    line is the prevalence, the precision of random predictions. The band is that of `bands.precision_band`.
 
     Parameters and errors are those of `plot_roc`.
     """
-    against = against_the_others(labels, probabilities, classes, positive, groups)
-    _check_point(operating_point, positive)
-    with styled([*classes, caption], watermark) as draw:
-        figure, axes = _square()
-        key = _Key()
-        for place, one in enumerate(against):
-            auroc(one.positives, one.scores)  # refuses hard labels
-            if not one.has_both:
-                key.lack(one)
-                continue
-            area = float(average_precision_score(one.positives, one.scores))
-            prevalence = one.cases / len(one.scores)
-            name = f"{draw.short(one.name)} ({one.cases} of {len(one.scores)})"
-            key.add(_curve(axes, *precision_steps(one), place), f"Average precision {area:.3f}  {name}")
-            if positive is not None:
-                _draw_band(axes, key, one, precision_band(one, resamples, seed))
-                if operating_point is not None:
-                    reached = one.at(operating_point.threshold)
-                    _mark(axes, key, operating_point, reached.sensitivity, reached.precision, _in_precision(reached))
-                baseline = axes.axhline(prevalence, color=GREY, linewidth=1.2, linestyle="--")
-                key.add(baseline, f"calling at random: the prevalence, {prevalence:.3f}")
+    point = scores.operating_point
+    with _threshold_plot(scores, "Precision and recall", "average precision") as (draw, figure, axes, key):
+        for place, counts in _curves(scores, key):
+            line = _curve(axes, *precision_steps(counts), place)
+            key.add(line, f"Average precision {average_precision(counts)[0]:.3f}  {_class_label(draw, counts)}")
+            share = float(prevalence(counts)[0])
+            if scores.split.binary:
+                _draw_band(axes, key, counts, precision_band(counts, resamples, seed))
+                baseline = axes.axhline(share, color=GREY, linewidth=1.2, linestyle="--")
             else:
                 colour = COLOURS[place % len(COLOURS)]
-                axes.axhline(prevalence, color=colour, linewidth=0.8, linestyle="--", alpha=0.6)
-        if positive is None:
+                axes.axhline(share, color=colour, linewidth=0.8, linestyle="--", alpha=0.6)
+        if point is not None and not key.missing:
+            reached = scores.at_operating_point(point)
+            x, y = sensitivity(reached)[0], precision(reached)[0]
+            value = "no precision, as nothing is predicted positive" if np.isnan(y) else f"precision {y:.2f}"
+            _mark(axes, key, point, (x, y), f"sensitivity {x:.2f}, {value}")
+        if not scores.split.binary:
             baseline = Line2D([], [], color=GREY, linewidth=0.8, linestyle="--")
-            key.add(baseline, "calling at random: the prevalence of the class of that colour")
-        key.say_missing(axes, draw, "average precision")
+            key.add(baseline, "random predictions: the prevalence of the class of that colour")
+        elif not key.missing:
+            key.add(baseline, f"random predictions: the prevalence, {share:.3f}")
         axes.set_xlabel("Recall (sensitivity)")
         axes.set_ylabel("Precision (positive predictive value)")
-        _title(axes, draw, "Precision and recall", positive)
-        key.write(axes, draw)
-        draw.finish(figure, caption)
     return figure
 
 
-def plot_scores(
-    labels: ArrayLike,
-    probabilities: ArrayLike,
-    classes: Sequence[str],
-    positive: str,
-    caption: str,
-    watermark: str | None = None,
-    *,
-    operating_point: MarkedThreshold | None = None,
-) -> Figure:
-    """Draw how the probability of the positive class is spread among its images, and among the others.
+def plot_scores(scores: PlottedScores) -> Figure:
+    """Plot the distribution of the probability of the positive class among its images, and among the others.
 
-    Each class has its own scale, so that a rare one can be seen.
+    Each has its own scale, so that a rare class is visible.
 
-    Parameters and errors are those of `plot_roc`, but for several classes, which have no one probability.
+    Raises
+    ------
+    MedclsError
+        More than two classes.
     """
-    (one,) = against_the_others(labels, probabilities, classes, positive)
-    _check_point(operating_point, positive)
-    other = next(name for name in classes if name != positive)
-    with styled([*classes, caption], watermark) as draw:
+    positive, point = scores.positive, scores.operating_point
+    if positive is None:
+        raise MedclsError("A plot of scores belongs to a binary task.", kind="not_binary")
+    counts = scores.split.count().one_vs_rest[0]
+    other = next(name for name in scores.split.classes if name != positive)
+    with styled([positive, other, scores.caption], scores.watermark) as draw:
         figure = new_figure(REPORT_WIDTH, 4.6)
         rows = figure.subplots(2, 1, sharex=True)
         key = _Key()
-        for axes, name, which, colour in ((rows[0], positive, 1, COLOURS[0]), (rows[1], other, 0, COLOURS[4])):
-            mine = one.scores[one.positives == which]
-            axes.hist(mine, bins=_SCORE_BINS, color=colour, edgecolor="white", linewidth=0.4)
-            axes.set_title(draw.fit(f"{draw.short(name)}, n = {len(mine)}", 58), fontsize=10)
+        for axes, name, which, colour in (
+            (rows[0], positive, counts.is_case, COLOURS[0]),
+            (rows[1], other, ~counts.is_case, COLOURS[4]),
+        ):
+            axes.hist(counts.scores[which], bins=_SCORE_BINS, color=colour, edgecolor="white", linewidth=0.4)
+            axes.set_title(draw.fit(f"{draw.short(name)}, n = {which.sum()}", 58), fontsize=10)
             axes.set_ylabel("Images")
             axes.set_ylim(bottom=0)
             axes.yaxis.set_major_locator(MaxNLocator(nbins=4, integer=True))
-            if operating_point is not None:
-                line = axes.axvline(operating_point.threshold, color="black", linewidth=1.4, linestyle="--")
-        if operating_point is not None:
-            key.add(line, f"called {draw.short(positive)} from here on: {operating_point.label()}")
+            if point is not None:
+                line = axes.axvline(point.threshold, color="black", linewidth=1.4, linestyle="--")
+        if point is not None:
+            key.add(line, f"predicted {draw.short(positive)} from here on: {point.label()}")
         rows[1].set_xlim(0, 1)
         rows[1].set_xlabel(draw.fit(f"Predicted probability of {draw.short(positive, 30)}", 60))
         key.write(rows[1], draw)
-        draw.finish(figure, caption)
+        draw.finish(figure, scores.caption)
     return figure
 
 
@@ -243,29 +228,28 @@ def plot_reliability(
     curve: CalibrationCurve | None = None,
     curve_before: CalibrationCurve | None = None,
 ) -> Figure:
-    """Draw how often what was predicted came true: a smooth curve with its band, and the shares in bins beside it.
+    """Plot observed against predicted probability: a smooth curve with its band, and shares in bins.
 
     Parameters
     ----------
     before, after : DataFrame or None
-        Of `calibration.reliability_table`, before and after the calibration. Limits and counts are those of the
-        second; where there is only one of them, of that.
+        Of `calibration.reliability_table`, before and after the calibration. The second is drawn, or the only one.
     positive : str or None
-        The class whose probability it is; None where it is the confidence of several classes.
-    caption, stamp
+        The class of the probability; None for the confidence of several classes.
+    caption, watermark
         As in `plots.plot_confusion`.
     curve, curve_before : CalibrationCurve, optional
-        Of the probabilities whose bins are shown, and of those before the calibration, which is drawn lightly.
+        Of the probabilities in bins, and of those before the calibration.
 
     Raises
     ------
     MedclsError
-        Neither of the two tables.
+        There is no table.
     """
     shown = before if after is None else after
     if shown is None:
         raise MedclsError(
-            "A reliability diagram needs the table before calibration, after it, or both; it has none.",
+            "A reliability diagram needs a table, before or after calibration.",
             kind="nothing_to_draw",
         )
     calibrated = before is not None and after is not None
@@ -273,27 +257,26 @@ def plot_reliability(
         figure = new_figure(REPORT_WIDTH, 6.6)
         axes, bars = figure.subplots(2, 1, sharex=True, height_ratios=[4.2, 0.9])
         key = _Key()
-        key.add(axes.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle=_CHANCE)[0], "as it should be")
+        key.add(axes.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle=_CHANCE)[0], "perfect calibration")
         if calibrated and curve_before is not None and not curve_before.reason:
             line = axes.plot(curve_before.predicted, curve_before.observed, "--", color=COLOURS[1], linewidth=1.2)[0]
             key.add(line, "before calibration")
         _draw_calibration(axes, key, curve, "after calibration" if calibrated else "as predicted")
-        filled = shown[shown["n"] > 0]
-        if filled.empty:
+        if shown.empty:
             axes.text(0.5, 0.5, "No image to draw", ha="center", va="center")
         else:
-            key.add(_with_limits(axes, filled), "in bins, with Wilson's 95% limits")
-        widths = np.maximum(filled["upper"] - filled["lower"], 0.012)
-        middle = (filled["upper"] + filled["lower"]) / 2
-        bars.bar(middle, filled["n"], widths, color=COLOURS[5], edgecolor="white", linewidth=0.6)
+            key.add(_with_limits(axes, shown), "in bins, with Wilson's 95% limits")
+        widths = np.maximum(shown["upper"] - shown["lower"], 0.012)
+        middle = (shown["upper"] + shown["lower"]) / 2
+        bars.bar(middle, shown["n"], widths, color=COLOURS[5], edgecolor="white", linewidth=0.6)
         axes.set_xlim(0, 1)
         axes.set_ylim(0, 1)
-        bars.set_ylim(0, max(filled["n"].max(), 1) * 1.05 if len(filled) else 1)
+        bars.set_ylim(0, max(shown["n"].max(), 1) * 1.05 if len(shown) else 1)
         bars.yaxis.set_major_locator(MaxNLocator(nbins=3, integer=True))
         bars.set_ylabel("Images\nin a bin")
         if positive is None:
             bars.set_xlabel("Confidence (the largest probability)")
-            axes.set_ylabel("Share called rightly")
+            axes.set_ylabel("Share predicted correctly")
         else:
             bars.set_xlabel(draw.fit(f"Predicted probability of {draw.short(positive, 30)}", 60))
             axes.set_ylabel("Observed share")
@@ -311,10 +294,9 @@ def plot_decision_curve(
     *,
     threshold: float | None = None,
 ) -> Figure:
-    """Draw the net benefit of the classifier beside that of treating all and of treating none.
+    """Plot the net benefit of the classifier, of treating all and of treating none.
 
-    Treating all loses without limit where a needless treatment weighs heavily: the picture ends a little below what
-    the classifier reaches.
+    That of treating all has no lower limit, so the plot ends a little below that of the classifier.
 
     Parameters
     ----------
@@ -322,11 +304,11 @@ def plot_decision_curve(
         Of `decision_curve.decision_curve`.
     positive : str
         The class that would be treated.
-    caption, stamp
+    caption, watermark
         As in `plots.plot_confusion`.
     threshold : float, optional
-        Of the operating point. Where the curve has no row there, the mark stands between its neighbours; where it
-        lies beyond the curve's ends there is no mark, and the key says so.
+        Of the operating point, which is marked by interpolation. Beyond the ends of the curve there is no mark, and the
+        key says so.
     """
     at = curve["threshold"].to_numpy(np.float64)
     model, everybody = (curve[name].to_numpy(np.float64) for name in ("model", "treat_all"))
@@ -352,11 +334,11 @@ def plot_decision_curve(
             limits = f"{benefit:.3f} ({least:.3f} to {most:.3f})"
             key.add(mark, f"operating point: net benefit {limits} at {threshold:.3g}")
         elif threshold is not None:
-            key.add(Patch(visible=False), f"The operating point, {threshold:.3g}, lies beyond the curve's ends.")
+            key.add(Patch(visible=False), f"The operating point, {threshold:.3g}, is beyond the ends of the curve.")
         axes.set_xlim(0, 1)
         axes.set_ylim(bottom, top * 1.06)
         axes.set_xlabel("Threshold probability at which a person would act")
-        axes.set_ylabel("Net benefit\n(true positives an image)")
+        axes.set_ylabel("Net benefit\n(true positives per image)")
         _title(axes, draw, "Decision curve", positive)
         key.write(axes, draw)
         draw.finish(figure, caption)
@@ -364,16 +346,16 @@ def plot_decision_curve(
 
 
 def plot_rejection(curve: pd.DataFrame, caption: str, watermark: str | None = None) -> Figure:
-    """Draw how the images that are kept fare, as more and more of the least sure are referred to a person.
+    """Plot the metrics of the images that are kept while the least certain ones are referred to a person.
 
-    Where fewer than `FEW_BEHIND` images stand behind a share (all that are kept for the accuracy, its cases for the
-    sensitivity, the others for the specificity), the line goes on lightly and dotted.
+    A share of fewer than `FEW_BEHIND` images (those kept for the accuracy, cases for the sensitivity, others for the
+    specificity) is drawn dotted.
 
     Parameters
     ----------
     curve : DataFrame
-        Of `referral.rejection_curve`, of any length.
-    caption, stamp
+        Of `referral.rejection_curve`.
+    caption, watermark
         As in `plots.plot_confusion`.
     """
     share = curve["share"].to_numpy(np.float64)
@@ -381,7 +363,7 @@ def plot_rejection(curve: pd.DataFrame, caption: str, watermark: str | None = No
         figure = new_figure(REPORT_WIDTH, 4.3)
         axes = figure.add_subplot()
         key = _Key()
-        seen, any_few = [1.0], False
+        values_shown, any_few = [1.0], False
         for place, (column, behind) in enumerate(_KEPT):
             if column not in curve:
                 continue
@@ -392,35 +374,35 @@ def plot_rejection(curve: pd.DataFrame, caption: str, watermark: str | None = No
             tail = slice(max(firm - 1, 0), None)  # from the last firm point, so that the two parts meet
             _line(axes, share[tail], values[tail], ":", color=colour, alpha=0.5, linewidth=1.2)
             any_few |= firm < np.isfinite(values).sum()
-            seen += [*values[:firm].tolist()] or [*values[np.isfinite(values)].tolist()]
+            values_shown += [*values[:firm].tolist()] or [*values[np.isfinite(values)].tolist()]
         if any_few:
             dotted = Line2D([], [], color=GREY, linestyle=":", linewidth=1.2)
-            key.add(dotted, f"lighter: fewer than {FEW_BEHIND} images behind the share")
+            key.add(dotted, f"dotted: a share of fewer than {FEW_BEHIND} images")
         if curve.empty:
             axes.text(0.5, 0.5, "No image to draw", ha="center", va="center", transform=axes.transAxes)
         axes.set_xlim(0, 1)
-        axes.set_ylim(max(0.0, min(0.9, min(seen) - 0.1 * (1 - min(seen)))), 1.01)
-        axes.set_xlabel("Share of images referred to a person, the least sure first")
-        axes.set_ylabel("Among the images that are kept")
-        axes.set_title("What referring the least sure brings")
+        axes.set_ylim(max(0.0, min(0.9, min(values_shown) - 0.1 * (1 - min(values_shown)))), 1.01)
+        axes.set_xlabel("Share of images referred to a person, the least certain first")
+        axes.set_ylabel("Of the images that are kept")
+        axes.set_title("Referring the least certain images")
         key.write(axes, draw)
         draw.finish(figure, caption)
     return figure
 
 
 def plot_forest(rows: pd.DataFrame, metric: str, overall: float, caption: str, watermark: str | None = None) -> Figure:
-    """Draw one figure of several subgroups, each with its interval, against that of all rows.
+    """Plot one metric of several subgroups, each with its interval, and of all rows.
 
     Parameters
     ----------
     rows : DataFrame
-        Columns `name`, `n`, `estimate`, `low`, `high`: one row a subgroup, drawn from the top down. NaN limits leave
-        the dot alone, and a NaN estimate is said to be undefined.
+        Columns `name`, `n`, `estimate`, `low`, `high`: one row a subgroup, from the top down. Without limits only the
+        dot is drawn, and a NaN estimate is labelled undefined.
     metric : str
-        What the figure is, for the axis.
+        Label of the axis.
     overall : float
-        Of all rows, drawn as a vertical line; NaN draws none.
-    caption, stamp
+        Of all rows, drawn as a vertical line unless it is NaN.
+    caption, watermark
         As in `plots.plot_confusion`.
 
     Raises
@@ -443,8 +425,8 @@ def plot_forest(rows: pd.DataFrame, metric: str, overall: float, caption: str, w
         where = np.arange(len(rows))
         for y in range(len(rows)):
             axes.plot([low[y], high[y]], [y, y], color=COLOURS[0], linewidth=1.6, solid_capstyle="butt")
-            said = f"n = {int(rows['n'].iloc[y])}" + ("\nundefined" if np.isnan(estimate[y]) else "")
-            axes.text(1.02, y, said, transform=axes.get_yaxis_transform(), va="center", fontsize=9)
+            label = f"n = {int(rows['n'].iloc[y])}" + ("\nundefined" if np.isnan(estimate[y]) else "")
+            axes.text(1.02, y, label, transform=axes.get_yaxis_transform(), va="center", fontsize=9)
         key.add(axes.plot(estimate, where, "o", color=COLOURS[0])[0], "subgroup, with its 95% interval")
         if np.isfinite(overall):
             line = axes.axvline(overall, color=COLOURS[1], linewidth=1.2, linestyle="--", zorder=1)
@@ -466,7 +448,7 @@ def plot_forest(rows: pd.DataFrame, metric: str, overall: float, caption: str, w
 
 
 class _Key:
-    """What is drawn, in words, and which classes could not be."""
+    """The key of a plot, and the classes without a curve."""
 
     def __init__(self) -> None:
         self.handles: list[Artist | Container] = []
@@ -478,14 +460,10 @@ class _Key:
         self.entries.append(entry)
 
     def write(self, axes: Axes, draw: Drawing) -> None:
-        """Write the words below the axes."""
+        """Write the key below the axes."""
         draw.key(axes, self.handles, self.entries)
 
-    def lack(self, one: OneClass) -> None:
-        """Note a class that has no curve."""
-        self.missing.append(f"no image of {one.name}" if one.cases == 0 else f"every image is {one.name}")
-
-    def say_missing(self, axes: Axes, draw: Drawing, what: str) -> None:
+    def write_missing(self, axes: Axes, draw: Drawing, metric: str) -> None:
         """Write into the middle which classes have no curve."""
         if not self.missing:
             return
@@ -494,7 +472,7 @@ class _Key:
         axes.text(
             0.5,
             0.62,
-            draw.fit(f"No curve, {what} undefined: {'; '.join(listed)}", 42),
+            draw.fit(f"No curve, {metric} undefined: {'; '.join(listed)}", 42),
             ha="center",
             va="center",
             bbox={"facecolor": "white", "edgecolor": COLOURS[1], "boxstyle": "round,pad=0.5"},
@@ -502,18 +480,42 @@ class _Key:
         )
 
 
-def _square() -> tuple[Figure, Axes]:
-    """Axes from 0 to 1 both ways, about as high as wide: an exact aspect would leave the key no room of its own."""
-    figure = new_figure(REPORT_WIDTH, 5.6)
-    axes = figure.add_subplot()
-    axes.set_xlim(0, 1)
-    axes.set_ylim(0, 1)
-    return figure, axes
+@contextlib.contextmanager
+def _threshold_plot(scores: PlottedScores, title: str, metric: str) -> Iterator[tuple[Drawing, Figure, Axes, _Key]]:
+    """Set up axes from 0 to 1 both ways, and complete them after the block.
+
+    They are about as high as wide: an exact aspect would leave no room for the key.
+    """
+    check_scores(scores.split)
+    with styled([*scores.split.classes, scores.caption], scores.watermark) as draw:
+        figure = new_figure(REPORT_WIDTH, 5.6)
+        axes = figure.add_subplot()
+        axes.set_xlim(0, 1)
+        axes.set_ylim(0, 1)
+        key = _Key()
+        yield draw, figure, axes, key
+        key.write_missing(axes, draw, metric)
+        _title(axes, draw, title, scores.positive)
+        key.write(axes, draw)
+        draw.finish(figure, scores.caption)
 
 
-def _title(axes: Axes, draw: Drawing, what: str, positive: str | None) -> None:
-    of = f"{what}, each class against the others" if positive is None else f"{what} of {draw.short(positive, 34)}"
-    axes.set_title(draw.fit(of, 48))
+def _curves(scores: PlottedScores, key: _Key) -> Iterator[tuple[int, OneVsRest]]:
+    """Yield the classes with both cases and others; the key notes the rest."""
+    for place, counts in enumerate(scores.split.count().one_vs_rest):
+        if counts.has_both[0]:
+            yield place, counts
+        else:
+            key.missing.append(f"every image is {counts.name}" if counts.cases[0] else f"no image of {counts.name}")
+
+
+def _class_label(draw: Drawing, counts: OneVsRest) -> str:
+    return f"{draw.short(counts.name)} ({counts.cases[0]:.0f} of {counts.n[0]:.0f})"
+
+
+def _title(axes: Axes, draw: Drawing, text: str, positive: str | None) -> None:
+    text += ", each class against the rest" if positive is None else f" of {draw.short(positive, 34)}"
+    axes.set_title(draw.fit(text, 48))
 
 
 def _curve(axes: Axes, x: Floats, y: Floats, place: int) -> Line2D:
@@ -535,15 +537,15 @@ def _line(
 ) -> Line2D:
     x, y = _thinned(x, y)
     line = axes.plot(x, y, style, color=color, alpha=alpha, linewidth=linewidth, clip_on=clip_on, zorder=zorder)[0]
-    if len(x) == 1:  # of which no line would show anything
+    if len(x) == 1:  # a line of one point is invisible
         line.set_marker(".")
     return line
 
 
 def _thinned(x: Floats, y: Floats) -> tuple[Floats, Floats]:
-    """Leave out points that are NaN, that lie in the same cell of a fine lattice as the one before, or on the way."""
-    there = ~np.isnan(y)
-    x, y = x[there], y[there]
+    """Drop points that are NaN, in the same cell of a fine grid as the one before, or on a straight line."""
+    defined = ~np.isnan(y)
+    x, y = x[defined], y[defined]
     cells = np.stack([np.rint((values - values.min(initial=0.0)) / _span(values) * _CELLS) for values in (x, y)])
     moved = np.append(np.ones(min(len(x), 1), bool), (np.diff(cells) != 0).any(axis=0))
     moved[-1:] = True
@@ -559,8 +561,8 @@ def _span(values: Floats) -> float:
     return float(np.ptp(values)) if values.size and np.ptp(values) > 0 else 1.0
 
 
-def _draw_calibration(axes: Axes, key: _Key, curve: CalibrationCurve | None, said: str) -> None:
-    """The smooth curve and its band, or why there is none."""
+def _draw_calibration(axes: Axes, key: _Key, curve: CalibrationCurve | None, label: str) -> None:
+    """Draw the smooth curve and its band, or write why there is none."""
     if curve is None:
         return
     if curve.reason:
@@ -568,12 +570,12 @@ def _draw_calibration(axes: Axes, key: _Key, curve: CalibrationCurve | None, sai
         return
     shade = axes.fill_between(curve.predicted, curve.low, curve.high, color=COLOURS[0], alpha=0.2, linewidth=0)
     line = axes.plot(curve.predicted, curve.observed, color=COLOURS[0], zorder=4)[0]
-    key.add(line, f"{said} (ICI {curve.ici:.3f}, E50 {curve.e50:.3f}, E90 {curve.e90:.3f})")
+    key.add(line, f"{label} (ICI {curve.ici:.3f}, E50 {curve.e50:.3f}, E90 {curve.e90:.3f})")
     key.add(shade, "its 95% band, point by point")
 
 
 def _with_limits(axes: Axes, bins: pd.DataFrame) -> ErrorbarContainer:
-    """Observed shares with their limits."""
+    """Draw observed shares with their limits."""
     return axes.errorbar(
         bins["predicted"],
         bins["observed"],
@@ -588,36 +590,19 @@ def _with_limits(axes: Axes, bins: pd.DataFrame) -> ErrorbarContainer:
     )
 
 
-def _mark(axes: Axes, key: _Key, point: MarkedThreshold, x: float, y: float, reached: str) -> None:
-    """Mark the operating point: hollow where nobody chose it."""
-    inside = "white" if not point.is_fitted else COLOURS[1]
-    mark = axes.plot(x, y, "o", color=COLOURS[1], markerfacecolor=inside, markersize=8, clip_on=False, zorder=5)[0]
-    key.add(mark, f"operating point: {reached}, at the threshold {point.label()}")
+def _mark(axes: Axes, key: _Key, point: MarkedThreshold, place: tuple[float, float], metrics: str) -> None:
+    """Mark the operating point: hollow if it was not chosen."""
+    inside = COLOURS[1] if point.is_fitted else "white"
+    colour = COLOURS[1]
+    mark = axes.plot(*place, "o", color=colour, markerfacecolor=inside, markersize=8, clip_on=False, zorder=5)[0]
+    key.add(mark, f"operating point: {metrics}, at the threshold {point.label()}")
 
 
-def _draw_band(axes: Axes, key: _Key, one: OneClass, band: tuple[Floats, Floats] | None) -> None:
-    """Shade how far each value of the curve may lie off, or say why nobody knows."""
+def _draw_band(axes: Axes, key: _Key, counts: OneVsRest, band: Band | None) -> None:
+    """Shade the band, or write why there is none."""
     if band is None:
-        key.add(Patch(visible=False), f"no band: {why_no_band(one)}")
+        key.add(Patch(visible=False), f"no band: {why_no_band(counts)}")
         return
     shade = axes.fill_between(GRID, *band, color=COLOURS[0], alpha=0.2, linewidth=0)
-    unit = "groups" if one.is_grouped else "images"
-    key.add(shade, f"95% band, point by point (bootstrap over {one.group_count} {unit})")
-
-
-def _check_point(point: MarkedThreshold | None, positive: str | None) -> None:
-    if point is not None and point.positive_class != positive:
-        raise MedclsError(
-            f"The operating point is a probability of {point.positive_class!r}, and the figure is of "
-            f"{'several classes' if positive is None else repr(positive)}.",
-            kind="different_positive_class",
-        )
-
-
-def _in_roc(reached: Reached) -> str:
-    return f"sensitivity {reached.sensitivity:.2f}, specificity {reached.specificity:.2f}"
-
-
-def _in_precision(reached: Reached) -> str:
-    precision = f"precision {reached.precision:.2f}" if reached.calls else "no precision, as nothing is called"
-    return f"sensitivity {reached.sensitivity:.2f}, {precision}"
+    unit = "groups" if counts.split.is_grouped else "images"
+    key.add(shade, f"95% band, point by point (bootstrap over {counts.split.group_count()} {unit})")

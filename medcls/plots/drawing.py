@@ -1,6 +1,6 @@
-"""What every figure shares: one style, names made drawable, caption and stamp, and how it is written.
+"""Shared by all plots: the style, drawable names, caption and watermark, and files.
 
-A figure belongs to nobody else: pyplot's figures and settings are as they were.
+pyplot's figures and settings are not changed.
 """
 
 import contextlib
@@ -21,29 +21,28 @@ from matplotlib.transforms import BboxBase, ScaledTranslation
 from medcls.plots.lettering import drawable, font_families
 from medcls.writing import whole
 
-# Okabe and Ito's palette, told apart by people with any of the common colour blindnesses; its yellow is left
-# out, being too pale for a line on white.
+# Okabe and Ito's palette, distinct with any common colour blindness, without its yellow, which is too pale on white.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 GREY = "#777777"
-LINES = ("-", "--", "-.", ":")  # with more classes than colours the line tells them apart
+LINES = ("-", "--", "-.", ":")  # for more classes than colours
 
-# A figure of a report is shown 360 pixels wide on a phone: 10 pt of it are then nine pixels high.
+# A plot of a report is 360 pixels wide on a phone: 10 pt are then nine pixels high.
 REPORT_WIDTH = 5.4
-KEY_COLUMNS = 58  # what fits below a figure of that width
+KEY_COLUMNS = 58  # what fits below a plot of that width
 
 _FILLER = "\x00"  # stands for a column and is never drawn
 
-# A third of the time of Pillow's own 6, for a file larger by 2 % (photographs) to 13 % (curves): a run waits for it.
+# A third of the time of Pillow's default 6, for files larger by 2 % (photographs) to 13 % (curves).
 PNG_COMPRESSION = 3
 
-_FILE_STYLE: dict[Any, Any] = {  # what counts when a figure is written
+_FILE_STYLE: dict[Any, Any] = {  # of files
     "savefig.dpi": 150,
     "savefig.facecolor": "white",
     "figure.autolayout": False,
     "figure.constrained_layout.use": False,
-    "svg.hashsalt": "medcls",  # equal figures are equal files
+    "svg.hashsalt": "medcls",  # equal plots are equal files
 }
-STYLE: dict[Any, Any] = {  # what it may hold is matplotlib's to say
+STYLE: dict[Any, Any] = {  # as matplotlib types rcParams
     **_FILE_STYLE,
     "figure.dpi": 100,
     "figure.facecolor": "white",
@@ -65,13 +64,13 @@ STYLE: dict[Any, Any] = {  # what it may hold is matplotlib's to say
 
 
 class Drawing:
-    """One figure being drawn: how its names are written, and what stands above and below."""
+    """A plot being drawn: its names, key, caption and watermark."""
 
     def __init__(self, missing: frozenset[str], watermark: str | None) -> None:
         self.missing, self.watermark = missing, watermark
 
     def short(self, text: str, columns: int = 40) -> str:
-        """Bring a given text to a bounded length: an ellipsis takes the place of its middle."""
+        """Shorten a text to a number of columns, with an ellipsis in its middle."""
         text = " ".join(text.split())
         padded = self._padded(text)
         if len(padded) <= columns:
@@ -79,21 +78,21 @@ class Drawing:
         return f"{padded[: columns * 2 // 3]}…{padded[-(columns // 3 - 1) :]}".replace(_FILLER, "")
 
     def fit(self, text: str, columns: int) -> str:
-        """Break a text into lines of so many columns, and make it drawable."""
+        """Wrap a text to a number of columns, and make it drawable."""
         broken = (part.replace(_FILLER, "") for part in textwrap.wrap(self._padded(text), columns))
-        # Drawable last: a cut through an escaped character would leave half of it.
+        # Drawable last, so that no escaped character is cut.
         return "\n".join(drawable(part, self.missing) for part in broken if part) or " "
 
     def name(self, text: str, width: int = 18, lines: int = 3) -> str:
-        """Make a given text drawable and of bounded length, on several lines or on one."""
+        """Make a name drawable and of bounded length, on one line or several."""
         if lines == 1:
             return drawable(self.short(text), self.missing) or " "
         return self.fit(self.short(text, width * lines), width)
 
     def key(self, axes: Axes, handles: Sequence[Artist | Container], entries: Sequence[str]) -> None:
-        """Explain what is drawn below the axes, where nothing is covered, in a figure that grows by as much.
+        """Write the key below the axes, and enlarge the figure by its height.
 
-        The handles are given in so many words: from a label alone a name with a leading underscore would be left out.
+        The handles are explicit, because matplotlib leaves out labels with a leading underscore.
         """
         fitted = [self.fit(entry, KEY_COLUMNS) for entry in entries]
         figure = axes.get_figure(root=True)
@@ -114,7 +113,7 @@ class Drawing:
         figure.set_figheight(figure.get_figheight() + (lines * 12 + len(fitted) * 5) / 72)
 
     def finish(self, figure: Figure, caption: str) -> None:
-        """Write the caption below, and the stamp across the top."""
+        """Write the caption below, and the watermark across the top."""
         characters = max(int(figure.get_figwidth() * 13), 40)
         wrapped = [self.fit(part, characters) for part in caption.split("\n")]
         figure.supxlabel("\n".join(wrapped), fontsize=9, color="#333333")
@@ -134,30 +133,30 @@ class Drawing:
             )
 
     def _padded(self, text: str) -> str:
-        """As many characters as the text takes columns: Chinese takes two, a code point written out eight."""
+        """Pad a text to one character a column: Chinese takes two, a written code point eight."""
         return "".join(
             character + _FILLER * (len(drawable(character, self.missing)) - 1 if character in self.missing else wide)
-            for character, wide in ((one, unicodedata.east_asian_width(one) in "WF") for one in text)
+            for character, wide in ((each, unicodedata.east_asian_width(each) in "WF") for each in text)
         )
 
 
 @contextlib.contextmanager
 def styled(texts: Iterable[str], watermark: str | None) -> Iterator[Drawing]:
-    """Apply the style, in fonts that have every character of the texts, for the length of the block."""
+    """Apply the style, with fonts that have every character of the texts, within the block."""
     families, missing = font_families([*texts, watermark or ""])
     with matplotlib.rc_context({**STYLE, "font.family": families}):
         yield Drawing(missing, watermark)
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """Make a figure of that many inches that pyplot does not know."""
+    """Make a figure of a size in inches that pyplot does not know."""
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     return figure
 
 
 def save(figure: Figure, path: Path) -> tuple[Path, Path]:
-    """Write a figure as PNG and as SVG, each whole or not at all.
+    """Write a plot as PNG and as SVG, each atomically.
 
     Parameters
     ----------
@@ -181,16 +180,16 @@ def save(figure: Figure, path: Path) -> tuple[Path, Path]:
 
 @contextlib.contextmanager
 def _laid_out(figure: Figure) -> Iterator[BboxBase]:
-    """Place everything once for all files, and yield the area in inches that is not blank.
+    """Lay out the figure once for all files, and yield the area in inches that is not blank.
 
-    Left to `savefig`, each file would be laid out for itself and drawn twice, once only to measure it.
+    `savefig` alone would lay out each file separately and draw it twice, once to measure it.
     """
     engine, dpi = figure.get_layout_engine(), figure.get_dpi()
     try:
-        figure.set_dpi(_FILE_STYLE["savefig.dpi"])  # letters are measured in whole pixels of the PNG
+        figure.set_dpi(_FILE_STYLE["savefig.dpi"])  # text is measured in whole pixels of the PNG
         if engine is not None:
             engine.execute(figure)
-        figure.set_layout_engine(None)  # with "none" there would still be an engine, and each file be drawn twice
+        figure.set_layout_engine(None)  # "none" would leave an engine, and each file would be drawn twice
         yield figure.get_tightbbox().padded(0.12)
     finally:
         figure.set_layout_engine(engine)

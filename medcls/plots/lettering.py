@@ -1,4 +1,4 @@
-"""Text of any script in figures: find a font that has the characters, or say so and write them readably."""
+"""Text of any script in plots: find fonts that have the characters, or write their code points."""
 
 import functools
 import importlib.util
@@ -12,9 +12,9 @@ from matplotlib import font_manager
 
 log = logging.getLogger(__name__)
 
-FIRST_FAMILY = "DejaVu Sans"  # comes with matplotlib, so a figure looks the same everywhere
+FIRST_FAMILY = "DejaVu Sans"  # comes with matplotlib, so plots look the same everywhere
 
-# These have a glyph for every character: a box. They would pass for a font that can write it.
+# These have a glyph for every character, a box.
 _PLACEHOLDER_FAMILIES = re.compile(r"last ?resort|blank|notdef|tofu", re.IGNORECASE)
 _NORMAL_WEIGHTS = (400, "normal", "regular", "book")
 
@@ -22,15 +22,15 @@ _NORMAL_WEIGHTS = (400, "normal", "regular", "book")
 def font_families(texts: Iterable[str]) -> tuple[list[str], frozenset[str]]:
     """Choose fonts that together have every character of the texts.
 
-    Looks at matplotlib's own font first, then at every font that matplotlib knows of on this
-    machine, then at the one packaged with `matplotlib_fontja` (the extra `fonts`), where that is installed.
+    Tries matplotlib's own font, then all fonts that matplotlib finds on this machine, then the one packaged with
+    `matplotlib_fontja` (the extra `fonts`), if installed.
 
     Returns
     -------
     families : list of str
-        For matplotlib's `font.family`, which takes each character from the first font that has it.
+        For matplotlib's `font.family`, which uses the first font that has a character.
     missing : frozenset of str
-        Characters that no font has. A warning has named them, once a process.
+        Characters without a font, logged once a process.
     """
     needed = frozenset(
         character
@@ -42,10 +42,10 @@ def font_families(texts: Iterable[str]) -> tuple[list[str], frozenset[str]]:
 
 
 def drawable(text: str, missing: frozenset[str] = frozenset()) -> str:
-    """Ready a text for matplotlib: no line breaks, no formulas, and code points for characters without a font.
+    """Prepare a text for matplotlib: no line breaks, no formulas, and code points for characters without a font.
 
-    A dollar sign would start a formula, and is escaped. A character of `missing` is written as
-    `<U+75C5>` rather than as an empty box, so that two such names can still be told apart.
+    Dollar signs are escaped. A character of `missing` is written as `<U+75C5>` instead of an empty box, so that such
+    names remain distinct.
     """
     shown = "".join(f"<U+{ord(character):04X}>" if character in missing else character for character in text)
     return re.sub(r"[\x00-\x1f\x7f]+", " ", shown).replace("$", r"\$")
@@ -57,15 +57,15 @@ def _cover(needed: frozenset[str]) -> tuple[tuple[str, ...], frozenset[str]]:
     missing = needed - _has(font_manager.findfont(FIRST_FAMILY), needed)
     if missing:
         coverage: dict[str, frozenset[str]] = {}
-        # Of a family's files, the one of normal weight counts: it is the one that gets drawn.
+        # Of a family's files, the one of normal weight is drawn.
         for entry in sorted(font_manager.fontManager.ttflist, key=lambda entry: entry.weight not in _NORMAL_WEIGHTS):
             if entry.style == "normal" and not _PLACEHOLDER_FAMILIES.search(entry.name):
                 coverage.setdefault(entry.name, _has(entry.fname, missing))
         packaged = _packaged_font()
         if packaged is not None:
             coverage.setdefault(packaged[0], _has(packaged[1], missing))
-        # The font with the most of them first, so that one name is not set in three fonts; on a tie a
-        # sans-serif, then the alphabet, so that the choice does not depend on the order of the list.
+        # The font with the most of them first, so that a name is not written in three fonts; on a tie a sans-serif,
+        # then by name, so that the choice does not depend on the order of the list.
         while missing:
             best = min(
                 coverage,
@@ -80,7 +80,7 @@ def _cover(needed: frozenset[str]) -> tuple[tuple[str, ...], frozenset[str]]:
             missing -= coverage.pop(best)
     if missing:
         log.warning(
-            "No font on this machine has the character(s) %s: figures show their code points instead. Install a font "
+            "No font on this machine has the character(s) %s: plots show their code points instead. Install a font "
             "that has them (such as Noto Sans CJK, for Chinese, Japanese and Korean)%s.",
             " ".join(f"{character} (U+{ord(character):04X})" for character in sorted(missing)),
             "" if packaged else ", or, for Japanese and many Chinese characters, pip install 'medcls[fonts]'",
@@ -89,7 +89,7 @@ def _cover(needed: frozenset[str]) -> tuple[tuple[str, ...], frozenset[str]]:
 
 
 def _has(file: str, characters: frozenset[str]) -> frozenset[str]:
-    """Those of the characters that the font file can draw."""
+    """Return the characters that the font file has."""
     try:
         font = font_manager.get_font(file)
     except (OSError, RuntimeError):  # a font list can be older than the fonts it lists
@@ -100,7 +100,7 @@ def _has(file: str, characters: frozenset[str]) -> frozenset[str]:
 
 
 def _packaged_font() -> tuple[str, str] | None:
-    """Family and file of the font in `matplotlib_fontja`, found without importing it: that changes global settings."""
+    """Return family and file of the font in `matplotlib_fontja`, without importing it, which has side effects."""
     spec = importlib.util.find_spec("matplotlib_fontja")
     for folder in (spec.submodule_search_locations or ()) if spec is not None else ():
         for file in sorted(Path(folder).rglob("*.ttf")):

@@ -1,7 +1,6 @@
-"""Figures of a run's data, training and decisions; those of its scores are in `curves`.
+"""Plots of a run's data, training and decisions; those of its scores are in `curves`.
 
-Every function returns a `matplotlib.figure.Figure`, see `drawing`. Each takes a `watermark` (SYNTHETIC, pooled),
-drawn across its top.
+Each function returns a `matplotlib.figure.Figure`, see `drawing`.
 """
 
 import contextlib
@@ -34,23 +33,23 @@ SPLIT_COLOURS = {
 
 
 def plot_confusion(matrix: ArrayLike, classes: Sequence[str], caption: str, watermark: str | None = None) -> Figure:
-    """Draw a confusion matrix with counts and row shares, by mlxtend.
+    """Plot a confusion matrix with counts and row shares, by mlxtend.
 
     Parameters
     ----------
     matrix : integer array (K, K)
-        Rows are the true classes, as `metrics.confusion_matrix` and `Metrics.confusion` have them.
+        Rows are the true classes, as in `Metrics.confusion`.
     classes : sequence of str
         Class names in the order of rows and columns.
     caption : str
-        What the figure is of, as `Predictions.caption` says it.
+        Below the plot, as of `Predictions.caption`.
     watermark : str, optional
-        What must stand on every figure of these images.
+        Across the top of every plot of these images, as SYNTHETIC.
 
     Raises
     ------
     MedclsError
-        A matrix that is not K by K, or is no matrix of counts.
+        The matrix is not K by K, or not of counts.
     """
     counts = np.asarray(matrix)
     if counts.shape != (len(classes), len(classes)) or counts.dtype.kind not in "iu" or (counts < 0).any():
@@ -65,16 +64,16 @@ def plot_confusion(matrix: ArrayLike, classes: Sequence[str], caption: str, wate
         names = [draw.name(name) for name in classes]
         figure = new_figure(max(side + 1.6, 5.0), max(side + 1.2, 4.4))
         axes = figure.add_subplot()
-        with _lent_to_pyplot(figure), np.errstate(invalid="ignore"):  # a class without a case divides 0 by 0
+        with _lent_to_pyplot(figure), np.errstate(invalid="ignore"):  # 0 / 0 for a class without cases
             plot_confusion_matrix(
                 counts, show_absolute=True, show_normed=True, colorbar=False, figure=figure, axis=axes
             )
-        cell = min(11.0, 11.0 * (side - 1.0) / k)  # a cell of an inch or more takes the full size
+        cell = min(11.0, 11.0 * (side - 1.0) / k)  # full size for cells of an inch or more
         for text in axes.texts:
             text.set_text(text.get_text().replace("(nan)", "(no case)"))
             text.set_fontsize(cell)
-        axes.set_facecolor("#e4e4e4")  # shows through where a class without a case has no shares
-        axes.images[0].set_clim(0, 1)  # so that two figures' shades can be compared
+        axes.set_facecolor("#e4e4e4")  # behind a class without cases, which has no shares
+        axes.images[0].set_clim(0, 1)  # so that shades of two plots are comparable
         axes.set_xticks(range(k), names)
         if _is_long(names, k):
             for label in axes.get_xticklabels():
@@ -97,29 +96,28 @@ def plot_training(
     caption: str,
     watermark: str | None = None,
 ) -> Figure:
-    """Draw a training: loss, the metrics and the learning rate by epoch, with the phases behind.
+    """Plot a training: loss, metrics and learning rate by epoch, with the phases behind.
 
-    The gap between training and validation loss is shaded, and `overfitting_warning` speaks in the figure.
+    The gap between training and validation loss is shaded, and `overfitting_warning` is the title.
 
     Parameters
     ----------
     history : DataFrame
-        Column `epoch`, counted from 0, and by the logger's names `train/loss`, `val/loss`,
-        `train/accuracy`, `val/accuracy`, the monitored metric, and learning rates (`lr...`), as far
-        as there are any. Several rows an epoch with gaps are put together.
+        Column `epoch`, counted from 0, and those that exist of `train/loss`, `val/loss`, `train/accuracy`,
+        `val/accuracy`, the monitored metric and learning rates (`lr...`). Several rows an epoch with gaps are merged.
     phases : sequence of (name, start, end)
-        Freezing phases: `start` is the first epoch, `end` the first one after it.
+        Freezing phases: `start` is the first epoch, `end` the first one after the phase.
     monitor : str
         The metric that chose the checkpoint, a column such as `val/auroc`.
     best_epoch : int or None
         The chosen epoch.
-    caption, stamp
+    caption, watermark
         As in `plot_confusion`.
 
     Raises
     ------
     MedclsError
-        No column `epoch`.
+        There is no column `epoch`.
     """
     table = _by_epoch(history)
     rates = [name for name in table.columns if str(name).startswith("lr") and table[name].notna().any()]
@@ -150,9 +148,9 @@ def plot_training(
         looks = {"train/accuracy": (TRAIN_COLOUR, "-"), "val/accuracy": (VAL_COLOUR, "-")}
         for column in shown:
             colour, style = looks.get(column, (COLOURS[2], "-"))
-            said = f"{column} (chose the checkpoint)" if column == monitor else column
-            if column != "val/loss":  # drawn above already, on its own scale
-                _line(metrics, table, column, colour, draw.name(said, lines=1), style)
+            label = f"{column} (chose the checkpoint)" if column == monitor else column
+            if column != "val/loss":  # already drawn above, on its own scale
+                _line(metrics, table, column, colour, draw.name(label, lines=1), style)
         metrics.set_ylabel("Metric")
         values = table[[column for column in shown if column in table.columns and column != "val/loss"]].to_numpy(float)
         if values.size and np.nanmin(values, initial=0.0) >= 0 and np.nanmax(values, initial=1.0) <= 1:
@@ -167,7 +165,7 @@ def plot_training(
                 grid[2].set_yscale("log")
 
         last = float(table.index.max()) if len(table) else 0.0
-        # A number fits over a phase of any length, its name does not: that stands in the legend.
+        # A number fits over a phase of any length; its name is in the legend.
         reached = [phase for phase in phases if phase[1] <= last]
         for place, (name, start, end) in enumerate(reached):
             until = int(min(end - 1, last))
@@ -192,7 +190,7 @@ def plot_training(
             if best_epoch is not None:
                 axes.axvline(best_epoch, color=COLOURS[2], linewidth=1.2, linestyle="--", zorder=1)
             if axes.get_legend_handles_labels()[0]:
-                # Above the axes, over the numbers of the phases: beside them it would take half the width.
+                # Above the axes and the numbers of the phases; beside the axes it would take half the width.
                 above = 1.09 if axes is losses and reached else 1.02
                 axes.legend(loc="lower left", bbox_to_anchor=(0.0, above), borderaxespad=0, fontsize=10)
         if best_epoch is not None:
@@ -211,25 +209,22 @@ def plot_training(
         grid[-1].set_xlabel("Epoch (counted from 0)")
         grid[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
         grid[-1].set_xlim(-0.5, last + 0.5)
-        alarm = overfitting_warning(history)
-        figure.suptitle(textwrap.fill(alarm, 58) if alarm else "Training", color=COLOURS[1] if alarm else "black")
+        warning = overfitting_warning(history)
+        figure.suptitle(textwrap.fill(warning, 58) if warning else "Training", color=COLOURS[1] if warning else "black")
         draw.finish(figure, caption)
     return figure
 
 
 def overfitting_warning(history: pd.DataFrame) -> str | None:
-    """Say whether a training has learnt its images by heart.
+    """Return a warning if a training overfits.
 
-    Losses are read as medians of five epochs, so that an odd epoch neither raises the alarm nor sets
-    the minimum. It is raised where at the end the validation loss stands well above the training loss
-    (by at least 0.1, and at least double) and either
+    Losses are medians of five epochs, so that one epoch neither triggers the warning nor sets the minimum. It is given
+    if at the end the validation loss is well above the training loss (by at least 0.1, and at least double) and either
 
-    - has risen for good: each of the last five epochs lies 1.25 times above its lowest median, which
-      noise seldom does, while the training loss fell on from where it stood then; a rise of both is a
-      learning rate too high, not overfitting; or
-    - the training loss is under 0.01 (a mean probability of 99% for the right class) and the validation
-      loss above log 2, where saying 50% to everything would bring it: then it need not have risen, having
-      perhaps never been low.
+    - has risen: each of the last five epochs is at least 1.25 times its lowest median, while the training loss fell
+      further since then; a rise of both is a learning rate too high, not overfitting; or
+    - the training loss is under 0.01 (a mean probability of 99% for the true class) and the validation loss above
+      log 2, that of a constant probability of 50%.
 
     Parameters
     ----------
@@ -239,7 +234,7 @@ def overfitting_warning(history: pd.DataFrame) -> str | None:
     Returns
     -------
     str or None
-        A sentence with the figures. None where there is no alarm, or fewer than five epochs to judge.
+        None without overfitting, or with fewer than five epochs.
     """
     table = _by_epoch(history)
     if not {"train/loss", "val/loss"} <= set(table.columns):
@@ -257,8 +252,8 @@ def overfitting_warning(history: pd.DataFrame) -> str | None:
         return None
     rise = f"has risen from {val[lowest]:.3g} (epoch {losses.index[lowest]}) to {val[-1]:.3g}"
     return (
-        f"Overfitting: the training loss has gone to {train[-1]:.2g} while the validation loss "
-        f"{rise if risen else f'stays at {val[-1]:.3g}'}. The network has learnt its training images by heart: more "
+        f"Overfitting: the training loss has fallen to {train[-1]:.2g} while the validation loss "
+        f"{rise if risen else f'stays at {val[-1]:.3g}'}. The network has memorised its training images: use more "
         "images, stronger augmentation, more frozen layers or fewer epochs."
     )
 
@@ -266,20 +261,20 @@ def overfitting_warning(history: pd.DataFrame) -> str | None:
 def plot_images(
     images: Sequence[NDArray[np.uint8]], titles: Sequence[str], caption: str, watermark: str | None = None
 ) -> Figure:
-    """Draw images in a grid, each with its title: training images as the network sees them.
+    """Plot images in a grid, each with its title: training images as the network receives them.
 
     Parameters
     ----------
     images : sequence of uint8 array (H, W, 3) or (H, W)
     titles : sequence of str
         One an image: its class.
-    caption, stamp
+    caption, watermark
         As in `plot_confusion`.
 
     Raises
     ------
     MedclsError
-        No images, not one title an image, or arrays that are no 8-bit images.
+        No images, not one title an image, or arrays that are not 8-bit images.
     """
     if not len(images) or len(images) != len(titles):
         raise MedclsError(
@@ -289,7 +284,7 @@ def plot_images(
     for place, image in enumerate(images):
         if image.dtype != np.uint8 or image.ndim not in (2, 3) or image.shape[2:] not in ((), (3,)):
             raise MedclsError(
-                f"Image {place} is {image.dtype} of shape {image.shape}: 8-bit grey (H, W) or RGB (H, W, 3) is wanted.",
+                f"Image {place} is {image.dtype} of shape {image.shape}, not 8-bit grey (H, W) or RGB (H, W, 3).",
                 kind="wrong_shape",
             )
     columns = min(len(images), 6)
@@ -299,7 +294,7 @@ def plot_images(
         grid = figure.subplots(rows, columns, squeeze=False).ravel()
         for axes in grid:
             axes.set_axis_off()
-            axes.set(xticks=[], yticks=[])  # which would be measured, though they are not drawn
+            axes.set(xticks=[], yticks=[])  # measured in the layout even if not drawn
         for axes, image, title in zip(grid[: len(images)], images, titles, strict=True):
             axes.imshow(image, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
             axes.set_title(draw.name(title, width=22, lines=2), fontsize=9)
@@ -315,32 +310,31 @@ def plot_data(
     caption: str,
     watermark: str | None = None,
 ) -> Figure:
-    """Draw the data set: images of each class by split, and pixel intensities before and after preprocessing.
+    """Plot the data set: images of each class by split, and pixel intensities before and after preprocessing.
 
-    The intensities are drawn by class, because a class that differs in brightness alone can be told
-    without looking at any anatomy.
+    The intensities are by class, because a class that differs in brightness can be recognised without any anatomy.
 
     Parameters
     ----------
     counts : DataFrame
-        Images: one row a split (its index the split's name), one column a class.
+        Images: one row a split (indexed by name), one column a class.
     intensities_before, intensities_after : mapping of str to array (m,)
         For each class a sample of pixel values, as decoded and as the network receives them.
     classes : sequence of str
         Class names, in order.
-    caption, stamp
+    caption, watermark
         As in `plot_confusion`.
 
     Raises
     ------
     MedclsError
-        A class that the counts or the intensities lack.
+        The counts or the intensities lack a class.
     """
     for what, has in (("counts", counts.columns), ("before", intensities_before), ("after", intensities_after)):
         lacking = [name for name in classes if name not in has]
         if lacking:
             raise MedclsError(
-                f"The data figure's {what} lack the class(es) {', '.join(lacking)}.", kind="missing_class"
+                f"The {what} of the data plot lack the class(es) {', '.join(lacking)}.", kind="missing_class"
             )
     splits = [str(name) for name in counts.index]
     with styled([*classes, *splits, caption], watermark) as draw:
@@ -385,7 +379,7 @@ def plot_data(
             axes.set_xlabel(unit)
             axes.set_ylabel("Share of pixels (log)")
             axes.set_title(title)
-            # On a linear scale the black background of many scans would flatten all that matters.
+            # On a linear scale the black background of many scans would hide everything else.
             axes.set_yscale("log")
             axes.set_ylim(1e-4, 1)
         axes.legend(handles, names, loc="upper left", bbox_to_anchor=(1.01, 1.0))
@@ -395,10 +389,10 @@ def plot_data(
 
 @contextlib.contextmanager
 def _lent_to_pyplot(figure: Figure) -> Iterator[None]:
-    """Make `figure` pyplot's current one, without a window, and take it back.
+    """Make `figure` pyplot's current one, without a window, within the block.
 
-    mlxtend names the axes of whichever figure pyplot thinks is current, even where it was given
-    another. Unlent, it would rename the axes of a figure that the caller has open, or leave an empty one behind.
+    mlxtend labels the axes of pyplot's current figure whichever figure it is given. It would relabel a figure that the
+    caller has open, or leave an empty one.
     """
     manager = FigureCanvasAgg.new_manager(figure, max(Gcf.figs, default=0) + 1)
     Gcf.set_active(manager)
@@ -409,7 +403,7 @@ def _lent_to_pyplot(figure: Figure) -> Iterator[None]:
 
 
 def _edges(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Edges of about 64 bins; between whole numbers where all are whole, or some bins would hold more of them."""
+    """Edges of about 64 bins; between integers if all values are integers, so that bins hold equally many."""
     if not values.size:
         return np.array([0.0, 1.0])
     if (values == np.rint(values)).all():
@@ -419,19 +413,19 @@ def _edges(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _is_long(names: Sequence[str], k: int) -> bool:
-    """Whether names side by side under K columns would run into each other."""
+    """Whether names side by side under K columns would overlap."""
     return max(len(line) for name in names for line in name.split("\n")) > 13 or k > 8
 
 
 def _line(axes: Axes, table: pd.DataFrame, column: str, colour: str, label: str, style: str = "-") -> None:
-    """Draw one column by epoch, where it is there; few points are marked, or one epoch would show nothing."""
+    """Draw one column by epoch, if it exists; few points are marked, because one epoch makes no line."""
     if column in table.columns and table[column].notna().any():
         drawn = table[column].dropna()
         axes.plot(drawn.index, drawn, style, color=colour, label=label, marker="o" if len(drawn) < 3 else None)
 
 
 def _by_epoch(history: pd.DataFrame) -> pd.DataFrame:
-    """Bring a history to one row an epoch: a logger writes several, each with gaps where another has values."""
+    """Merge a history to one row an epoch: a logger writes several, each with gaps."""
     if "epoch" not in history.columns:
         raise MedclsError(
             f"The training history has no column 'epoch'; it has {', '.join(map(str, history.columns))}.",

@@ -17,7 +17,7 @@ from medcls.evaluation.folds import OUT_OF_FOLD
 from medcls.evaluation.predictions import TOOK_PART
 from medcls.evaluation.shift import differences
 from medcls.evaluation.subgroups import MISSING, Subgroups
-from medcls.report.limitations import LEAK, limitations
+from medcls.report.limitations import LEAK, Limitation, limitations
 from medcls.report.phrases import key_metrics
 from medcls.report.sources import Sources
 from medcls.runs.records import AuditFinding
@@ -27,16 +27,17 @@ from medcls.wording import at_start, counted, enumerated, named
 NOT_KNOWN = "Not provided"
 """Introduces what an item also asks for and no run can know."""
 
-_RATES = tuple(metric.identifier for metric in METRICS if metric.interval == "Wilson" and "mean" in metric.of)
+_RATES = tuple(metric.identifier for metric in METRICS if metric.interval == "Wilson" and "mean" in metric.scopes)
 
 
 @dataclasses.dataclass(frozen=True)
 class Study:
-    """What answers are made from; parameters as in `limitations.limitations`."""
+    """What answers are made from; parameters as in `checklists.claim_2024`."""
 
     headline: Assessment
     others: Sequence[Assessment]
     sources: Sources
+    found: Sequence[Limitation] | None = None
 
     @property
     def assessments(self) -> tuple[Assessment, ...]:
@@ -387,7 +388,7 @@ def gaps_between_places(study: Study) -> str | None:
 def _gaps(study: Study, columns: Sequence[Subgroups]) -> str | None:
     sentences = []
     for column in columns:
-        metric = column.compared_by[0] if column.positive is not None else "balanced_accuracy"
+        metric = column.compared_by[0] if column.split.binary else "balanced_accuracy"
         sentence = column.say_gap(metric, study.headline.gap(column, metric)).replace(metric, NAMES[metric], 1)
         sentences.append(at_start(sentence))
     return " ".join(sentences) or None
@@ -484,7 +485,7 @@ def failures(study: Study) -> str | None:
 
 def found_limitations(study: Study) -> str | None:
     """Limitations found by rule."""
-    found = limitations(study.headline, study.others, study.sources)
+    found = study.found if study.found is not None else limitations(study.headline, study.others, study.sources)
     if not found:
         return None
     return f"Found automatically: {'; '.join(one.title for one in found)}. {NOT_KNOWN}: limitations of other kinds."

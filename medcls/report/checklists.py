@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from medcls.evaluation.assessment import Assessment
 from medcls.report import answers
 from medcls.report.answers import Study
+from medcls.report.limitations import Limitation
 from medcls.report.sources import Sources
 
 Answer = Callable[[Study], str | None]
@@ -36,7 +37,12 @@ class Item:
     answer: str | None
 
 
-def claim_2024(headline: Assessment, others: Sequence[Assessment], sources: Sources) -> list[Item]:
+def claim_2024(
+    headline: Assessment,
+    others: Sequence[Assessment],
+    sources: Sources,
+    found: Sequence[Limitation] | None = None,
+) -> list[Item]:
     """Answer CLAIM 2024, which has 44 items.
 
     Tejani et al., "Checklist for Artificial Intelligence in Medical Imaging (CLAIM): 2024 Update", Radiology:
@@ -46,11 +52,18 @@ def claim_2024(headline: Assessment, others: Sequence[Assessment], sources: Sour
     ----------
     headline, others, sources
         As in `limitations.limitations`.
+    found : sequence of Limitation, optional
+        The limitations, if they are known already.
     """
-    return _fill("CLAIM 2024", _CLAIM, Study(headline, others, sources))
+    return _fill("CLAIM 2024", _CLAIM, Study(headline, others, sources, found))
 
 
-def tripod_ai(headline: Assessment, others: Sequence[Assessment], sources: Sources) -> list[Item]:
+def tripod_ai(
+    headline: Assessment,
+    others: Sequence[Assessment],
+    sources: Sources,
+    found: Sequence[Limitation] | None = None,
+) -> list[Item]:
     """Answer TRIPOD+AI, which has 27 items, 52 with their parts.
 
     Collins et al., "TRIPOD+AI statement: updated guidance for reporting clinical prediction models that use
@@ -60,8 +73,10 @@ def tripod_ai(headline: Assessment, others: Sequence[Assessment], sources: Sourc
     ----------
     headline, others, sources
         As in `limitations.limitations`.
+    found : sequence of Limitation, optional
+        The limitations, if they are known already.
     """
-    return _fill("TRIPOD+AI", _TRIPOD, Study(headline, others, sources))
+    return _fill("TRIPOD+AI", _TRIPOD, Study(headline, others, sources, found))
 
 
 # An item without a function needs what no run knows.

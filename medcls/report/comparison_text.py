@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 
 import pandas as pd
 
-from medcls.evaluation.comparing import WORDS, judges
+from medcls.evaluation.comparing import WORDS, measuring
 from medcls.evaluation.cross_validations import Repeated
 from medcls.evaluation.estimates import split_name
 from medcls.evaluation.model_comparison import ModelComparison
@@ -84,7 +84,7 @@ def runs_table(comparison: ModelComparison) -> pd.DataFrame:
     rows = []
     for one in comparison.models:
         row = {"classifier": one.name, "settings": one.settings, "place": one.place, "checkpoint": one.table.checkpoint}
-        if one.point is not None and judges(comparison.metrics, "decisions"):
+        if one.point is not None and measuring(comparison.metrics, "decisions"):
             row["threshold"] = _origin(one.point)
         rows.append(row)
     return _without_empty(pd.DataFrame(rows))

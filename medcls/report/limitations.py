@@ -274,7 +274,7 @@ def _shift_between(assessment: Assessment, before: Assessment, pairs: int) -> Li
         "classifier is used, and test it on others from there."
     )
     title = f"{at_start(here)} differs from {there}: {enumerated([one.brief() for one in found], 4)}"
-    return Limitation("shift", title, text, "serious" if any(one.of_calls for one in found) else "mind")
+    return Limitation("shift", title, text, "serious" if any(one.is_of_classifier for one in found) else "mind")
 
 
 def _shift_of_classes(headline: Assessment, sources: Sources) -> Limitation | None:
@@ -420,7 +420,7 @@ def _calibration(headline: Assessment) -> list[Limitation]:
         rule = "probabilities_off"
         title = (
             f"Probabilities are too {direction} overall: {whole.predicted:.3f} on average, where the observed "
-            f"frequency is {whole.came_true}"
+            f"frequency is {whole.observed}"
         )
     elif off and slope is not None and not slope.low <= 1 <= slope.high and abs(slope.value - 1) > TILT:
         rule, title = "calibration_slope", f"{_slope_words(slope, positive)}: calibration slope {slope}, ideal 1"
@@ -516,7 +516,7 @@ def _of_column(headline: Assessment, column: Subgroups) -> list[Limitation]:
     gaps = [gap for metric in column.compared_by if (gap := headline.gap(column, metric)) is not None]
     if not gaps:
         groups = "; ".join(f"{group.name} ({column.counts(group)})" for group in column.groups)
-        rows = "independent cases" if column.clustered else "images"
+        rows = "independent cases" if column.is_grouped else "images"
         title = f"Too few images to compare {len(column.groups)} groups by {column.column}"
         text = (
             f"The groups are {groups}. A comparison needs {column.least} {rows} per metric and group. Whether the "
@@ -529,7 +529,9 @@ def _of_column(headline: Assessment, column: Subgroups) -> list[Limitation]:
 def _of_gap(column: Subgroups, gap: Gap) -> Limitation:
     """A difference between the best and the worst group that is wide, and more than chance."""
     best, worst = (
-        Estimate(group.metrics.values[gap.metric], *column.limits(group, gap.metric)) for group in (gap.best, gap.worst)
+        Estimate(group.metrics.values[gap.metric], interval.low, interval.high)
+        for group in (gap.best, gap.worst)
+        for interval in [group.interval(gap.metric)]
     )
     title = (
         f"By {column.column}, {NAMES[gap.metric]} is {best.value:.3f} in {gap.best.name} and {worst.value:.3f} in "

@@ -11,6 +11,7 @@ import pandas as pd
 from medcls.evaluation.assessment import Assessment
 from medcls.evaluation.estimates import split_name
 from medcls.evaluation.folds import MEAN, POOLED
+from medcls.evaluation.predictive_values import predictive_values
 from medcls.evaluation.subgroups import Subgroup, Subgroups
 from medcls.report.pages.names import Names
 from medcls.report.pages.parts import Cell, Row, Sheet, numeric_sheet
@@ -25,12 +26,11 @@ from medcls.report.phrases import (
 )
 from medcls.statistics.digits import of_probabilities
 from medcls.statistics.metric_table import BY_IDENTIFIER, MACRO, METRICS, majority_baseline
-from medcls.statistics.predictive_values import predictive_values
 from medcls.wording import at_start
 
 PREVALENCES = (0.01, 0.05, 0.1, 0.3, 0.5)
 REFERRED = (0.0, 0.1, 0.2, 0.3, 0.5)
-OF_A_CLASS = tuple(metric.identifier for metric in METRICS if metric.short and "mean" in metric.of)
+OF_A_CLASS = tuple(metric.identifier for metric in METRICS if metric.short and "mean" in metric.scopes)
 
 
 def metrics_sheet(one: Assessment) -> Sheet:
@@ -86,7 +86,7 @@ def at_half_sheet(one: Assessment) -> Sheet | None:
             formatted(metric, one.at_half.values[metric], decimals),
         ]
         for metric in _in_order(one.at_half.values, one)
-        if BY_IDENTIFIER[metric].judges == "decisions" or BY_IDENTIFIER[metric].function is majority_baseline
+        if BY_IDENTIFIER[metric].measures == "decisions" or BY_IDENTIFIER[metric].function is majority_baseline
     ]
     return numeric_sheet(["", f"At {threshold_shown(one)}, the operating point", "At 0.5"], rows)
 
@@ -286,7 +286,7 @@ def subgroups_sheet(groups: Subgroups, one: Assessment, names: Names) -> Sheet:
     rows: list[Row] = []
     for group in groups.groups:
         name = names.of(group.name) if groups.column in ("group", "path") else group.name
-        cells = (_with_interval(_of_group(group, metric, one)) for metric in metrics)
+        cells = (_with_interval(_of_group(group, metric)) for metric in metrics)
         rows.append([name, f"{group.n:,}", *cells])
     return numeric_sheet([groups.column, "Images", *(BY_IDENTIFIER[metric].title for metric in metrics)], rows)
 
@@ -299,16 +299,11 @@ def gaps(groups: Subgroups, one: Assessment) -> list[str]:
     ]
 
 
-def _of_group(group: Subgroup, metric: str, one: Assessment) -> MetricEstimate:
-    low = high = math.nan
-    if group.intervals is not None:
-        rows = group.intervals
-        mine = rows[(rows["metric"] == metric) & rows["class"].isin((one.table.positive or MACRO, ""))]
-        for limits in mine[["low", "high"]].to_numpy(np.float64).tolist():
-            low, high = limits
-    reason = group.metrics.reasons.get(metric, "")
+def _of_group(group: Subgroup, metric: str) -> MetricEstimate:
+    value, reason = group.metrics.values[metric], group.metrics.reasons.get(metric, "")
+    interval = group.interval(metric)
     return MetricEstimate(
-        BY_IDENTIFIER[metric], group.metrics.values[metric], low, high, digits(group.n), "", group.n, reason
+        BY_IDENTIFIER[metric], value, interval.low, interval.high, digits(group.n), "", group.n, reason
     )
 
 

@@ -190,7 +190,8 @@ def missed_target(assessment: Assessment) -> Notice | None:
     else:
         rule, title = "target_missed_by_few_cases", f"Target missed: {result}"
         few = counted(point.cases, "independent case") if point.cases else "few cases"
-        text += f" There it was based on {few} of {target.of(isolated(point.positive_class))}, so this may be chance."
+        name = target.class_name(isolated(point.positive_class))
+        text += f" There it was based on {few} of {name}, so this may be chance."
     return Notice(rule, title, text if target.confidence is not None else f"{text} {point.promise}")
 
 
@@ -200,7 +201,7 @@ def unsure_target(assessment: Assessment) -> Notice | None:
     target = None if point is None else point.target
     if point is None or target is None or not point.is_unsure:
         return None
-    text = f"{point.promise} {counted(target.cases_it_takes, 'independent case')} are needed."
+    text = f"{point.promise} {counted(target.least_cases, 'independent case')} are needed."
     return Notice("unsure_target", f"Too few cases for the requested confidence ({target.text})", text)
 
 

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from medcls.evaluation.assessment import Assessment
 from medcls.evaluation.subgroups import Subgroups
 from medcls.plots.curves import (
+    PlottedScores,
     plot_decision_curve,
     plot_forest,
     plot_precision_recall,
@@ -92,7 +93,7 @@ def _plans(assessment: Assessment, watermark: str | None, seed: int) -> list[_Pl
     """List the plots of medcls, in the order of the report."""
     table, caption = assessment.table, assessment.table.caption()
     point = assessment.decision_rules.operating_point
-    scores = (table.labels(), table.probabilities(), table.classes, table.positive, caption, watermark)
+    scores = PlottedScores(table.to_split(), caption, watermark, point)
     at = "" if point is None else f" at the operating point, {point.label()}"
     probability = "probability" if table.positive is not None else "probability of the predicted class"
     plans = [
@@ -104,21 +105,21 @@ def _plans(assessment: Assessment, watermark: str | None, seed: int) -> list[_Pl
         )
     ]
     if table.positive is not None:
-        plans.append(_of_scores(assessment, table.positive, watermark))
+        plans.append(_of_scores(scores))
     plans += [
         _Plan(
             "roc",
             "ROC curve",
             "Sensitivity against false-positive rate at every threshold. The closer the curve is to the upper left "
             "corner, the better the classes are separated; the diagonal is chance.",
-            lambda: plot_roc(*scores, operating_point=point, groups=table.clusters, seed=seed),
+            lambda: plot_roc(scores, seed=seed),
         ),
         _Plan(
             "precision_recall",
             "Precision-recall curve",
             "Share of positive predictions that are correct (precision, PPV) against the share of positive images that "
             "are detected (recall, sensitivity). The dashed line is the prevalence, which random predictions reach.",
-            lambda: plot_precision_recall(*scores, operating_point=point, groups=table.clusters, seed=seed),
+            lambda: plot_precision_recall(scores, seed=seed),
         ),
         _Plan(
             "reliability",
@@ -149,18 +150,15 @@ def _plans(assessment: Assessment, watermark: str | None, seed: int) -> list[_Pl
     return plans + [_of_subgroups(assessment, groups, watermark) for groups in assessment.subgroups]
 
 
-def _of_scores(assessment: Assessment, positive: str, watermark: str | None) -> _Plan:
-    table, point = assessment.table, assessment.decision_rules.operating_point
-    threshold = (
-        "" if point is None else " Images to the right of the dashed line, the threshold, are predicted positive."
-    )
-    scores = (table.labels(), table.probabilities(), table.classes, positive, table.caption(), watermark)
+def _of_scores(scores: PlottedScores) -> _Plan:
+    right = " Images to the right of the dashed line, the threshold, are predicted positive."
+    threshold = "" if scores.operating_point is None else right
     return _Plan(
         "scores",
         "Scores by class",
         "Distribution of the predicted probability of the positive class over positive images (above) and negative "
         f"images (below), each with its own scale. The less they overlap, the better.{threshold}",
-        lambda: plot_scores(*scores, operating_point=point),
+        lambda: plot_scores(scores),
     )
 
 

@@ -1,4 +1,4 @@
-"""Confidence intervals by formula, for tables in which every row stands alone."""
+"""Confidence intervals by formula, for tables whose rows all stand alone."""
 
 import dataclasses
 
@@ -31,18 +31,18 @@ FEW_FOR_DELONG = 30
 
 @dataclasses.dataclass(frozen=True)
 class Interval:
-    """A figure with its 95% confidence interval.
+    """An estimate with its 95% confidence interval.
 
     Parameters
     ----------
     estimate, low, high : float
         NaN where undefined; `note` then says why.
     method : str
-        How the limits were found, by name.
+        Name of the interval's method.
     n : int
-        Rows behind the figure: of a sensitivity the cases, of a precision the calls, else all rows.
+        Rows behind the estimate: the cases for a sensitivity, the positive predictions for a PPV, else all rows.
     note : str
-        What a reader must know; empty where there is nothing.
+        Caveats, or empty text.
     """
 
     estimate: float
@@ -54,16 +54,15 @@ class Interval:
 
 
 def undefined(reason: str, n: int = 0) -> Interval:
-    """Stand for a figure that does not exist, with the reason."""
+    """Return the interval of an undefined estimate, with the reason."""
     return Interval(np.nan, np.nan, np.nan, "none", n, reason)
 
 
 def t_factor(groups: int | None) -> float:
-    """By what to multiply the standard error over resamples of so many groups for the half width of an interval.
+    """Return the half width of an interval in standard errors over resamples of G groups.
 
-    Student's quantile with one degree of freedom fewer than groups, times sqrt(G / (G - 1)), because the spread over
-    resamples of G groups is too small by that (chapter 5 of Efron and Tibshirani 1993, "An Introduction to the
-    Bootstrap"). `Z` without groups.
+    Student's quantile with G - 1 degrees of freedom, times sqrt(G / (G - 1)), by which the spread over resamples is too
+    small (chapter 5 of Efron and Tibshirani 1993, "An Introduction to the Bootstrap"). `Z` without groups.
     """
     if groups is None:
         return Z
@@ -79,12 +78,12 @@ def wilson_limits(share: float, n: float) -> tuple[float, float]:
     """
     centre = (2 * n * share + Z**2) / (2 * (n + Z**2))
     half = Z * np.sqrt(Z**2 + 4 * n * share * (1 - share)) / (2 * (n + Z**2))
-    # At 0 and 1 the formula gives just these limits, but for the last digit.
+    # At 0 and 1 the formula gives these limits up to rounding.
     return (0.0 if share == 0 else float(centre - half)), (1.0 if share == 1 else float(centre + half))
 
 
 def rows_for(share: float, half_width: float) -> float:
-    """How many rows it takes until Wilson's limits of a share lie this far from their middle; need not be whole.
+    """Return the number of rows at which Wilson's interval has this half width; it need not be whole.
 
     The half width of `wilson_limits` solved for n, a quadratic in `n + Z^2`.
 
@@ -93,7 +92,7 @@ def rows_for(share: float, half_width: float) -> float:
     share : float
         From 0 to 1.
     half_width : float
-        Above 0 and below 0.5; at 0.5, the width without any row, it is 0.
+        Above 0 and below 0.5, the half width without any row.
     """
     spread = share * (1 - share)
     root = np.sqrt(spread**2 + half_width**2 * (1 - 4 * spread))
@@ -101,7 +100,7 @@ def rows_for(share: float, half_width: float) -> float:
 
 
 def wilson(successes: int, n: int, reason: str = "nothing to count") -> Interval:
-    """Interval of a proportion; of nothing at all it is undefined, for the reason given."""
+    """Interval of a proportion; undefined, for the given reason, if n is 0."""
     if n == 0:
         return undefined(reason)
     return Interval(successes / n, *wilson_limits(successes / n, n), WILSON, n)
@@ -117,25 +116,32 @@ def f1_limits(f1: float, n: float) -> tuple[float, float]:
     return 2 * low / (1 + low), 2 * high / (1 + high)
 
 
+def difference_limits(
+    estimates: tuple[float, float], first: tuple[float, float], second: tuple[float, float]
+) -> tuple[float, float]:
+    """Limits of the difference of two independent estimates, first minus second, from the limits of each.
+
+    The method of variance estimates recovery (MOVER): Zou and Donner 2008, "Construction of confidence limits about
+    effect measures: a general approach".
+    """
+    (a, b), difference = estimates, estimates[0] - estimates[1]
+    low = difference - float(np.hypot(a - first[0], second[1] - b))
+    return low, difference + float(np.hypot(first[1] - a, b - second[0]))
+
+
 def mean_limits(
     estimates: tuple[float, float], first: tuple[float, float], second: tuple[float, float]
 ) -> tuple[float, float]:
-    """Limits of the mean of two independent figures, from the limits of each.
-
-    The method of variance estimates recovery (MOVER): Zou and Donner 2008, "Construction of
-    confidence limits about effect measures: a general approach".
-    """
-    centre = sum(estimates) / 2
-    low = np.hypot(estimates[0] - first[0], estimates[1] - second[0]) / 2
-    high = np.hypot(first[1] - estimates[0], second[1] - estimates[1]) / 2
-    return float(centre - low), float(centre + high)
+    """Limits of the mean of two independent estimates, as `difference_limits`: half the difference to the negative."""
+    low, high = difference_limits((estimates[0], -estimates[1]), first, (-second[1], -second[0]))
+    return low / 2, high / 2
 
 
 def likelihood_ratio_limits(of_cases: float, of_others: float, cases: int, others: int) -> tuple[float, float]:
     """Limits of the ratio of two independent proportions, such as sensitivity over 1 - specificity.
 
     Simel, Samsa and Matchar 1991, "Likelihood ratios with confidence: sample size estimation for diagnostic test
-    studies": normal on the logarithm. That takes a proportion of 0 or 1 for certain; there the limits are recovered
+    studies": normal on the logarithm. A proportion of 0 or 1 would count as certain; then the limits are recovered
     from Wilson's limits of both proportions (MOVER-R, section 3 of Donner and Zou 2012, "Closed-form confidence
     intervals for functions of the normal mean and standard deviation").
 
@@ -144,24 +150,24 @@ def likelihood_ratio_limits(of_cases: float, of_others: float, cases: int, other
     of_cases, of_others : float
         The two proportions; the second is above 0.
     cases, others : int
-        How many rows each is of.
+        Rows of each.
     """
     if is_certain(of_cases) or is_certain(of_others):
         return _recovered_ratio(of_cases, of_others, wilson_limits(of_cases, cases), wilson_limits(of_others, others))
     error = np.sqrt((1 - of_cases) / (of_cases * cases) + (1 - of_others) / (of_others * others))
-    found, factor = of_cases / of_others, float(np.exp(Z * error))
-    return found / factor, found * factor
+    ratio, factor = of_cases / of_others, float(np.exp(Z * error))
+    return ratio / factor, ratio * factor
 
 
 def is_certain(share: float) -> bool:
-    """Whether a proportion is 0 or 1, whose sample variance is none."""
+    """Whether a proportion is 0 or 1, where its sample variance is 0."""
     return share in (0.0, 1.0)
 
 
 def _recovered_ratio(
     above: float, below: float, of_above: tuple[float, float], of_below: tuple[float, float]
 ) -> tuple[float, float]:
-    """Limits of `above / below` from the limits of both: the roots of a quadratic in the ratio."""
+    """Limits of `above / below` from the limits of both, the roots of a quadratic in the ratio."""
 
     def root(own: float, other: float, sign: int) -> float:
         # (above - r below)^2 = (above - own)^2 + r^2 (other - below)^2, with the limits that push r the same way.
@@ -170,20 +176,20 @@ def _recovered_ratio(
             return c / (2 * above * below)
         return (above * below + sign * float(np.sqrt((above * below) ** 2 - a * c))) / a
 
-    # Of a proportion of 0 the lower root is a negative zero, which would be shown as one.
+    # For a proportion of 0 the lower root is a negative zero.
     return max(0.0, root(of_above[0], of_below[1], -1)), root(of_above[1], of_below[0], 1)
 
 
 def order_statistics(n: int, share: float, level: float = LEVEL) -> tuple[int, int]:
-    """Which of n ascending values hold the quantile of a share between them: exact, by the binomial distribution.
+    """Return which of n ascending values are limits of a quantile, exact by the binomial distribution.
 
-    Section 7.1 of David and Nagaraja 2003, "Order Statistics". Whatever the values' distribution, the first lies at
-    or below the quantile, and the second at or above it, each with a probability of `(1 + level) / 2` or more.
+    Section 7.1 of David and Nagaraja 2003, "Order Statistics". For any distribution, the first lies at or below the
+    quantile, and the second at or above it, each with a probability of at least `(1 + level) / 2`.
 
     Returns
     -------
     first, second : int
-        Counted from 1; 0 and n + 1 where no value is low or high enough.
+        Counted from 1; 0 and n + 1 if no value is low or high enough.
     """
     counts, tail = np.arange(n + 1), (1 - level) / 2
     first = int(np.count_nonzero(binom.sf(counts[1:] - 1, n, share) >= 1 - tail))
@@ -192,7 +198,7 @@ def order_statistics(n: int, share: float, level: float = LEVEL) -> tuple[int, i
 
 
 def delong(labels: NDArray[np.integer], scores: Floats) -> tuple[Floats, Floats]:
-    """AUROCs of several models on the same rows, and the covariance of these estimates.
+    """AUROCs of several models on the same rows, and their covariance.
 
     DeLong, DeLong and Clarke-Pearson 1988, "Comparing the areas under two or more correlated
     receiver operating characteristic curves", computed from midranks as in algorithm 2 of Sun and Xu
@@ -203,7 +209,7 @@ def delong(labels: NDArray[np.integer], scores: Floats) -> tuple[Floats, Floats]
     labels : integer array (n,)
         1 for a case, 0 for the others.
     scores : float64 array (models, n)
-        Higher for what looks more like a case.
+        Higher for likelier cases.
 
     Returns
     -------
@@ -214,7 +220,7 @@ def delong(labels: NDArray[np.integer], scores: Floats) -> tuple[Floats, Floats]
     cases, others = scores[:, labels == 1], scores[:, labels == 0]
     m, n = cases.shape[1], others.shape[1]
     together = rankdata(np.hstack([cases, others]), axis=1)
-    # For each case the share of the others that it outranks, and for each other row the share of cases above it.
+    # For each case the share of others below it, and for each other row the share of cases above it.
     of_cases = (together[:, :m] - rankdata(cases, axis=1)) / n
     of_others = 1 - (together[:, m:] - rankdata(others, axis=1)) / m
     areas = of_cases.mean(axis=1)
@@ -224,7 +230,7 @@ def delong(labels: NDArray[np.integer], scores: Floats) -> tuple[Floats, Floats]
 
 
 def newcombe_limits(area: float, cases: float, others: float) -> tuple[float, float]:
-    """Limits of an AUROC from its value and the two counts alone; they exist at 0 and 1 too.
+    """Limits of an AUROC from its value and the two counts alone, also at 0 and 1.
 
     Method 5 of Newcombe 2006, "Confidence intervals for an effect size measure based on the
     Mann-Whitney statistic, part 2": the values that lie within 1.96 standard errors of the estimate,
@@ -238,7 +244,7 @@ def newcombe_limits(area: float, cases: float, others: float) -> tuple[float, fl
         return float(Z * np.sqrt(value * (1 - value) * spread / (cases * others)))
 
     def lower(value: float) -> float:
-        # At 1 itself the error is 0, which is no limit: the search ends just below.
+        # At 1 itself the error is 0, so the search ends just below.
         end = value * (1 - 1e-12)
         return 0.0 if value == 0 else float(brentq(lambda at: value - at - error(at), 0.0, end, xtol=1e-12))
 
@@ -248,10 +254,10 @@ def newcombe_limits(area: float, cases: float, others: float) -> tuple[float, fl
 def auroc_interval(labels: NDArray[np.integer], scores: Floats) -> Interval:
     """Interval of one AUROC: DeLong's where it holds, Newcombe's where classes are separated or tiny.
 
-    On the logit scale the limits stay within 0 and 1, and their coverage near 1 is better (Pohar Perme
-    and Manevski 2019, "Confidence intervals for the Mann-Whitney test"). In the simulations of
-    tests/evaluation/test_intervals.py it is 0.94 to 0.95 for AUROCs of 0.7 to 0.95 with 100 rows a class
-    or more, but falls short at 0.99 (0.91 with 100 against 1,000) and with 30 against 300 (0.92 at 0.95).
+    On the logit scale the limits stay within 0 and 1, and their coverage near 1 is better (Pohar Perme and Manevski
+    2019, "Confidence intervals for the Mann-Whitney test"). In the simulations of tests/statistics/test_analytic.py
+    it is 0.94 to 0.95 for AUROCs of 0.7 to 0.95 with at least 100 rows a class, but lower at 0.99 (0.91 with 100
+    against 1,000) and with 30 against 300 (0.92 at 0.95).
 
     Parameters
     ----------
@@ -275,7 +281,7 @@ def auroc_interval(labels: NDArray[np.integer], scores: Floats) -> Interval:
 
 
 def holm(p: Floats) -> Floats:
-    """P-values corrected for their number: Holm 1979, "A simple sequentially rejective multiple test procedure".
+    """Correct p-values for their number: Holm 1979, "A simple sequentially rejective multiple test procedure".
 
     NaN stays NaN and is not counted.
     """

@@ -1,4 +1,4 @@
-"""What the arrays of this room are called in signatures."""
+"""Types of the arrays in this room's signatures."""
 
 import numpy as np
 from numpy.typing import NDArray

@@ -1,4 +1,4 @@
-"""How often what was predicted came true, as a smooth curve over the predictions, with its band."""
+"""Observed against predicted probability, as a smooth curve with its band."""
 
 import dataclasses
 
@@ -11,38 +11,38 @@ from medcls.statistics import causes
 from medcls.statistics.analytic import Z
 from medcls.statistics.arrays import Floats, Integers
 
-# Where the knots lie among the log odds, by their number: Harrell 2015, "Regression Modeling Strategies", table 2.3.
+# Quantiles of the log odds for the knots, by their number: Harrell 2015, "Regression Modeling Strategies", table 2.3.
 _KNOTS = {3: (0.1, 0.5, 0.9), 4: (0.05, 0.35, 0.65, 0.95), 5: (0.05, 0.275, 0.5, 0.725, 0.95)}
 _ENOUGH = ((100, 5), (30, 4), (10, 3))
-"""From so many groups on that hold the rarer outcome, so many knots: a curve bends no more than its rows can show."""
+"""Fewest groups of the rarer outcome for a number of knots: a curve bends no more than its rows support."""
 
-# A penalty next to none (about a thousandth of one row's weight), so that rows which a curve separates have one too.
+# About a thousandth of one row's weight, so that separated rows have a finite fit.
 _PENALTY = 1e-3
 
 _GRID = 201
 _DRAWS = 400
 _THINNED = 2000
 
-# As of `calibration`: a probability nearer to 0 and 1 is a rounding error.
+# Nearer to 0 and 1 a probability is a rounding error.
 _EDGE = float(np.finfo(np.float64).eps)
 
 
 @dataclasses.dataclass(frozen=True)
 class CalibrationCurve:
-    """The share that came true at each predicted probability.
+    """The observed share of events at each predicted probability.
 
     Parameters
     ----------
     predicted, observed, low, high : float64 array (201,)
-        The curve and its pointwise 95% band, from the least to the greatest predicted probability; empty where
-        `reason` says why there is no curve.
+        The curve and its pointwise 95% band, from the smallest to the largest predicted probability; empty if there is
+        no curve.
     ici, e50, e90 : float
-        Mean, median and 90th percentile, over the rows, of the distance between predicted probability and curve.
-        Never below 0, also of a perfect model.
+        Mean, median and 90th percentile over the rows of the distance between predicted probability and curve; above 0
+        even for a perfect model.
     perfect : tuple of float
-        What the three would be on such rows, on average, if every probability were right.
+        Expected values of the three on such rows for a perfect model.
     reason : str
-        Empty where there is a curve.
+        Why there is no curve; empty if there is one.
     """
 
     predicted: Floats
@@ -60,8 +60,8 @@ def calibration_curve(predicted: Floats, events: Integers, groups: Integers) -> 
     """Fit a smooth calibration curve: logistic regression on restricted cubic splines of the predicted log odds.
 
     One of the two flexible curves of Van Calster et al. 2016 ("A calibration hierarchy for risk models was defined"),
-    beside loess; with the logistic link the curve stays between 0 and 1, its band is that of a maximum likelihood fit,
-    and a hundred thousand rows take about a second. The line of a perfect model is among its curves. ICI, E50 and E90
+    beside loess; the curve stays between 0 and 1, includes the line of a perfect model, and a hundred thousand rows
+    take about a second. ICI, E50 and E90
     as in Austin and Steyerberg 2019, "The Integrated Calibration Index (ICI) and related metrics for quantifying the
     calibration of logistic regression models".
 
@@ -72,7 +72,7 @@ def calibration_curve(predicted: Floats, events: Integers, groups: Integers) -> 
     predicted : float64 array (n,)
         Probabilities.
     events : integer array (n,)
-        1 where what was predicted came true.
+        1 for an event.
     groups : int64 array (n,)
         As of `resampling.group_numbers`.
     """
@@ -117,7 +117,7 @@ class _Spline:
 
     @classmethod
     def over(cls, values: Floats, number: int) -> "_Spline":
-        """Place so many knots; fewer where many values are equal, and with fewer than three it is a line."""
+        """Place a number of knots; fewer if many values are equal, and a line with fewer than three."""
         places = np.unique(np.quantile(values, _KNOTS[number])) if number else np.zeros(0)
         knots = tuple(places.tolist()) if len(places) > 2 else ()
         raw = _restricted(values, knots)
@@ -125,7 +125,7 @@ class _Spline:
         return cls(knots, raw.mean(axis=0), np.where(spread > 0, spread, 1.0))
 
     def columns(self, values: Floats) -> Floats:
-        """Ones, then the terms, each with mean 0 and deviation 1 over the values that placed the knots: `(n, q)`."""
+        """Ones, then the terms, each standardised over the values that placed the knots: `(n, q)`."""
         return np.column_stack([np.ones(len(values)), (_restricted(values, self.knots) - self.mean) / self.spread])
 
 
@@ -158,13 +158,13 @@ def _sandwich(columns: Floats, fitted: Floats, events: Integers, groups: Integer
 
 
 def _of_a_perfect_model(columns: Floats, predicted: Floats, variance: Floats) -> tuple[float, float, float]:
-    """ICI, E50 and E90 to expect where the truth is what was predicted, and the curve varies as the fitted one does."""
-    some = np.argsort(predicted, kind="stable")[:: max(1, len(predicted) // _THINNED)]
+    """Expected ICI, E50 and E90 of a perfect model whose curve varies as the fitted one does."""
+    rows = np.argsort(predicted, kind="stable")[:: max(1, len(predicted) // _THINNED)]
     drawn = np.random.default_rng(0).multivariate_normal(np.zeros(len(variance)), variance, _DRAWS, method="svd")
-    share = predicted[some]
-    distance = np.abs(drawn @ columns[some].T) * (share * (1 - share))
+    share = predicted[rows]
+    distance = np.abs(drawn @ columns[rows].T) * (share * (1 - share))
     means = distance.mean(axis=1), np.median(distance, axis=1), np.quantile(distance, 0.9, axis=1)
-    ici, e50, e90 = (float(one.mean()) for one in means)
+    ici, e50, e90 = (float(values.mean()) for values in means)
     return ici, e50, e90
 
 

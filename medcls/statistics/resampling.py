@@ -1,7 +1,7 @@
-"""Resampling whole groups: bootstrap of many figures at once, from weights; permutation for paired tests.
+"""Bootstrap of whole groups, for many statistics at once.
 
-A resample is a weight for every row, the number of times that its group was drawn, so that sorting is
-done once for all resamples, and rows of one patient come and go together.
+A resample is a weight for every row, the number of times its group was drawn, so rows are sorted once for all
+resamples, and rows of one patient stay together.
 """
 
 import dataclasses
@@ -9,27 +9,26 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Literal
 
 import numpy as np
-import pandas as pd
 from scipy.sparse import csr_array
 
 from medcls.errors import MedclsError
 from medcls.statistics.arrays import Floats, Integers
 
 Statistic = Callable[[Floats], Floats]
-"""From weights `(resamples, n)` to figures `(resamples, figures)`."""
+"""From weights `(resamples, n)` to values `(resamples, values)`."""
 
-_CELLS = 2**18  # weights held at once: 2 MiB of float64, which a processor's cache holds
+_CELLS = 2**18  # weights held at once: 2 MiB of float64, which fits a processor's cache
 _LAST_DIGITS = 1e-9
-_PATIENCE = 20  # draws for each resample that is wanted, before giving up on classes that hang on a single group each
+_PATIENCE = 20  # draws for each resample, before giving up on classes of a single group each
 
 
 def group_numbers(groups: Sequence[str] | None, n: int) -> Integers:
-    """Number the groups of n rows from 0; a row with an empty group stands alone, as all do without groups.
+    """Number the groups of n rows from 0; a row with an empty group stands alone, as all rows do without groups.
 
     Raises
     ------
     MedclsError
-        As many groups as rows are wanted.
+        There are not as many groups as rows.
     """
     if groups is None:
         return np.arange(n)
@@ -37,10 +36,9 @@ def group_numbers(groups: Sequence[str] | None, n: int) -> Integers:
         raise MedclsError(
             f"{n} rows need {n} groups (empty text where unknown); there are {len(groups)}.", kind="wrong_shape"
         )
-    names = pd.Series(list(groups), dtype=object)
-    # A tuple is no text, so that no name of a group can be taken for a row that stands alone.
-    names = pd.Series([name if name else (row,) for row, name in enumerate(names)], dtype=object)
-    return pd.factorize(names)[0].astype(np.int64)
+    numbers: dict[object, int] = {}
+    # A tuple, which no name of a group can equal, stands for a row without a group.
+    return np.array([numbers.setdefault(name or (row,), len(numbers)) for row, name in enumerate(groups)], np.int64)
 
 
 def any_repeated(groups: Integers) -> bool:
@@ -50,14 +48,14 @@ def any_repeated(groups: Integers) -> bool:
 
 @dataclasses.dataclass(frozen=True)
 class Bootstrap:
-    """Figures of many resamples.
+    """Values of many resamples.
 
     Parameters
     ----------
-    values : float64 array (resamples, figures)
-        NaN where a figure is undefined in a resample, and where no resample was found that has every class.
+    values : float64 array (resamples, values)
+        NaN where undefined in a resample, and where no resample with every class was found.
     redrawn : int
-        How many further resamples had lost a class, and were drawn anew.
+        How many further resamples had lost a class, and were redrawn.
     """
 
     values: Floats
@@ -70,9 +68,9 @@ def bootstrap(statistic: Statistic, labels: Integers, groups: Integers, resample
     Parameters
     ----------
     statistic : Statistic
-        Is called with the weights of some resamples at a time.
+        Gets the weights of some resamples at a time.
     labels : int64 array (n,)
-        True classes. A resample without any one of those that occur is redrawn.
+        True classes. A resample that lacks one of them is redrawn.
     groups : int64 array (n,)
         As of `group_numbers`.
     resamples, seed : int
@@ -85,23 +83,23 @@ def bootstrap(statistic: Statistic, labels: Integers, groups: Integers, resample
     """
     if resamples < 2 or not len(labels):
         raise MedclsError(
-            f"{resamples} resamples of {len(labels)} rows are no bootstrap: ask for 1000 or more.", kind="bad_value"
+            f"{resamples} resamples of {len(labels)} rows are no bootstrap: use 1000 or more.", kind="bad_value"
         )
     redrawn = 0
-    parts = [statistic(np.ones((1, len(labels))))[:0]]  # where all draws lose a class, the width of what was asked
+    parts = [statistic(np.ones((1, len(labels))))[:0]]  # the width, in case every draw loses a class
     for weights, lost in _resamples(labels, groups, resamples, np.random.default_rng(seed)):
         redrawn += lost
         if len(weights):
             parts.append(statistic(weights))
     values = np.concatenate(parts)
-    never_found = np.full((resamples - len(values), values.shape[1]), np.nan)
-    return Bootstrap(np.concatenate([values, never_found]), redrawn)
+    missing = np.full((resamples - len(values), values.shape[1]), np.nan)
+    return Bootstrap(np.concatenate([values, missing]), redrawn)
 
 
 def _resamples(
     labels: Integers, groups: Integers, resamples: int, draw: np.random.Generator
 ) -> Iterator[tuple[Floats, int]]:
-    """Weights `(some, n)` in turn, each with the number of draws thrown away for them."""
+    """Yield weights `(some, n)`, each with the number of draws discarded for them."""
     count = int(groups.max()) + 1
     alone = bool((groups == np.arange(len(groups))).all())
     present, numbers = np.unique(labels, return_inverse=True)
@@ -123,9 +121,8 @@ def _resamples(
 class Ranking:
     """Rows in the descending order of one score: sorted once, counted under any weights.
 
-    All that is counted changes its value at the scores of cases alone, so the order is cut into one part for each of
-    these: the score itself, at the part's end, and the others since the last one. What comes after the last case is
-    a part too.
+    Counts change at the scores of cases alone, so the order is cut into one part for each of these: the score itself,
+    at the part's end, and the other scores since the last one. The rows after the last case are a part too.
 
     Parameters
     ----------
@@ -146,7 +143,7 @@ class Ranking:
     tied_with: Integers
 
     @classmethod
-    def of(cls, positives: Integers, scores: Floats) -> "Ranking":
+    def by_score(cls, positives: Integers, scores: Floats) -> "Ranking":
         """Rank rows by their scores, both `(n,)`; `positives` are 1 for a case."""
         order = np.argsort(-scores, kind="stable")
         case = positives[order] == 1
@@ -163,21 +160,19 @@ class Ranking:
             tied_with=np.searchsorted(levels, level[tied]).astype(np.int64),
         )
 
-    def count(self, weights: Floats) -> "Counts":
+    def count(self, weights: Floats) -> "RankedCounts":
         """Count cases and others down to each part's end, for each row of weights `(r, n)`."""
-        predicted_positive = np.add.reduceat(weights[:, self.order], self.starts, axis=1)
-        cases = np.zeros_like(predicted_positive)
+        rows = np.add.reduceat(weights[:, self.order], self.starts, axis=1)
+        cases = np.zeros_like(rows)
         if len(self.cases):
             cases[:, : len(self.case_starts)] = np.add.reduceat(weights[:, self.cases], self.case_starts, axis=1)
         tp = np.cumsum(cases, axis=1)
-        return Counts(cases, tp, np.cumsum(predicted_positive, axis=1) - tp, weights[:, self.tied], self.tied_with)
+        return RankedCounts(cases, tp, np.cumsum(rows, axis=1) - tp, weights[:, self.tied], self.tied_with)
 
 
 @dataclasses.dataclass(frozen=True)
-class Counts:
-    """How many rows stand at the scores of cases and above, under each row of weights.
-
-    Weights are whole: how often a row was drawn.
+class RankedCounts:
+    """How many rows have the scores of cases or higher ones, under each row of (whole) weights.
 
     Parameters
     ----------
@@ -208,11 +203,8 @@ class Counts:
         return self.fp[:, -1]
 
     def areas(self) -> Floats:
-        """AUROC for each row of weights, `(r,)`; NaN where a class has no weight.
-
-        The weighted share of pairs in the right order, a tie counting half.
-        """
-        # Pairs in the wrong order: for each case the others above it, and half of those beside it.
+        """AUROC, `(r,)`: the share of pairs in the right order, a tie counting half; NaN without weight of a class."""
+        # Pairs in the wrong order: for each case the others above it, and half of those tied with it.
         ties = np.einsum("rt,rt->r", self.tied, self.cases[:, self.tied_with])
         wrong = np.einsum("rm,rm->r", self.cases, self.fp) - ties / 2
         return 1 - ratio(wrong, self.all_cases * self.all_others)
@@ -220,58 +212,56 @@ class Counts:
     def areas_up_to(self, share: float) -> Floats:
         """Area under the ROC curve up to a false-positive rate, `(r,)`; NaN where a class has no weight.
 
-        Each case adds how many false positives are still allowed at its score; those with the same score, which the
+        Each case adds the number of false positives still allowed at its score; those with the same score, which the
         curve passes in a straight line, count half.
         """
-        beside = np.zeros_like(self.cases)
+        tied = np.zeros_like(self.cases)
         parts, starts = np.unique(self.tied_with, return_index=True)
         if len(parts):
-            beside[:, parts] = np.add.reduceat(self.tied, starts, axis=1)
-        above, allowed = self.fp - beside, (share * self.all_others)[:, None]
-        within = np.clip(allowed - above, 0, beside)
-        triangles = np.divide(within**2, 2 * beside, out=np.zeros_like(within), where=beside > 0)
+            tied[:, parts] = np.add.reduceat(self.tied, starts, axis=1)
+        above, allowed = self.fp - tied, (share * self.all_others)[:, None]
+        within = np.clip(allowed - above, 0, tied)
+        triangles = np.divide(within**2, 2 * tied, out=np.zeros_like(within), where=tied > 0)
         reached = np.einsum("rm,rm->r", self.cases, triangles + np.maximum(allowed - self.fp, 0))
         return ratio(reached, self.all_cases * self.all_others)
 
     def average_precisions(self) -> Floats:
-        """Average precision, `(r,)`: the sum of the precision times the step in sensitivity, as in scikit-learn.
-
-        NaN where a class has no weight.
-        """
-        # 0 of 0, above the first row that was drawn, adds nothing.
+        """Average precision as in scikit-learn, `(r,)`: the sum of precision times step in recall; NaN as `areas`."""
+        # 0 of 0, above the first row drawn, adds nothing.
         precision = np.divide(self.tp, np.maximum(self.tp + self.fp, 1))
-        found = np.einsum("rm,rm->r", self.cases, precision)
-        return ratio(found * self.all_others, self.all_cases * self.all_others)
+        total = np.einsum("rm,rm->r", self.cases, precision)
+        return ratio(total * self.all_others, self.all_cases * self.all_others)
 
     def sensitivities_at(self, specificity: float) -> Floats:
         """Highest sensitivity among the thresholds with at least this specificity, `(r,)`.
 
-        As `metrics.sensitivity_at_specificity`. NaN where a class has no weight.
+        Every distinct score is a threshold, and so is one above all scores; nothing is interpolated. NaN where a class
+        has no weight.
         """
-        # Counted: the product of a share and a number may miss a whole number by its last digit.
+        # Rounded: the product of a share and a number may miss a whole number by its last digit.
         allowed = np.floor(self.all_others * (1 - specificity) + _LAST_DIGITS)
         within = _places(self.fp, allowed, "right")
-        found = np.where(within > 0, self.tp[np.arange(len(within)), within - 1], 0)
-        return ratio(found * self.all_others, self.all_cases * self.all_others)
+        tp = np.where(within > 0, self.tp[np.arange(len(within)), within - 1], 0)
+        return ratio(tp * self.all_others, self.all_cases * self.all_others)
 
     def specificities_at(self, sensitivity: float) -> Floats:
         """Highest specificity among the thresholds with at least this sensitivity, above 0: `(r,)`.
 
-        As `metrics.specificity_at_sensitivity`. NaN where a class has no weight.
+        As `sensitivities_at`.
         """
-        wanted = np.ceil(self.all_cases * sensitivity - _LAST_DIGITS)
-        first = _places(self.tp, wanted, "left")
+        needed = np.ceil(self.all_cases * sensitivity - _LAST_DIGITS)
+        first = _places(self.tp, needed, "left")
         fp = self.fp[np.arange(len(first)), first]
         return ratio((self.all_others - fp) * self.all_cases, self.all_cases * self.all_others)
 
 
 def _places(ascending: Floats, values: Floats, side: Literal["left", "right"]) -> Integers:
-    """Where in each row of `(r, m)` its one value of `(r,)` belongs."""
+    """Return where in each row of `(r, m)` its value of `(r,)` belongs."""
     return np.array([np.searchsorted(row, value, side) for row, value in zip(ascending, values, strict=True)], np.int64)
 
 
 def ratio(above: Floats, below: Floats) -> Floats:
-    """Divide, with NaN for a share of nothing."""
+    """Divide; NaN where the denominator is 0."""
     return np.divide(above, below, out=np.full(np.shape(above), np.nan), where=below > 0)
 
 

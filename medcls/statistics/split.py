@@ -1,7 +1,7 @@
 """The rows of one split, and what is counted of them under weights: all that a metric is computed from.
 
 A weight says how often a row counts: once for the value itself, as often as it was drawn for a resample of the
-bootstrap. Weights are a matrix `(r, n)`, and whatever is counted of them has one number, or one row, for each of the r.
+bootstrap. Weights are a matrix `(r, n)`, and each count has one value, or one row, for each of the r.
 """
 
 import dataclasses
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medcls.statistics.arrays import Floats, Integers
-from medcls.statistics.resampling import Counts, Ranking, any_repeated, ratio, weighted_confusion
+from medcls.statistics.resampling import RankedCounts, Ranking, any_repeated, ratio, weighted_confusion
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,16 +21,18 @@ class Split:
     Parameters
     ----------
     labels, predicted : int64 array (n,)
-        True and predicted classes. Predicted by whoever makes this, so that each fold can have its threshold.
+        True and predicted classes.
     scores : float64 array (n, K)
         Probabilities.
     groups : int64 array (n,)
         As of `group_numbers`.
     classes : tuple of str
     positive : int or None
-        Index of the class that a binary task looks for.
+        Index of the positive class; None with more than two classes.
+    threshold : float or None
+        The fitted threshold of a binary task; None for 0.5, and where each fold has its own.
     ordered : bool
-        The classes are grades in their order: metrics of ordered classes are wanted too.
+        The classes are grades in their order, so metrics of ordered classes exist too.
     """
 
     labels: Integers
@@ -39,62 +41,59 @@ class Split:
     groups: Integers
     classes: tuple[str, ...]
     positive: int | None
+    threshold: float | None = None
     ordered: bool = False
 
-    def under(self, weights: Floats) -> "AllClasses":
-        """What is counted of these rows with weights `(r, n)`."""
-        return AllClasses(self, weights)
-
-    def once(self) -> "AllClasses":
-        """What is counted where each row counts once: r is 1."""
-        return self.under(np.ones((1, len(self.labels))))
+    def count(self, weights: Floats | None = None) -> "AllClasses":
+        """Count the rows under weights `(r, n)`; without weights each row once, and r is 1."""
+        return AllClasses(self, np.ones((1, len(self.labels))) if weights is None else weights)
 
     @functools.cached_property
-    def clustered(self) -> bool:
+    def is_grouped(self) -> bool:
         """Whether any group has two rows."""
         return any_repeated(self.groups)
 
     @property
     def binary(self) -> bool:
-        """Whether one class is looked for."""
+        """Whether there is a positive class."""
         return self.positive is not None
 
     @property
     def unit(self) -> str:
-        """What is drawn in resampling, in words."""
-        return "groups" if self.clustered else "rows"
+        """What is drawn in resampling: groups or rows."""
+        return "groups" if self.is_grouped else "rows"
 
     @property
-    def judged(self) -> tuple[int, ...]:
-        """The classes with metrics of their own: all, or in a binary task the positive one."""
+    def rated_classes(self) -> tuple[int, ...]:
+        """The classes with metrics of their own: all, or the positive one of a binary task."""
         return tuple(range(len(self.classes))) if self.positive is None else (self.positive,)
 
     @functools.cached_property
     def rankings(self) -> dict[int, Ranking]:
-        """The order of the rows by their probability of each class that is judged."""
-        return {k: Ranking.of((self.labels == k).astype(np.int64), self.scores[:, k]) for k in self.judged}
+        """The order of the rows by their probability of each of the `rated_classes`."""
+        return {k: Ranking.by_score((self.labels == k).astype(np.int64), self.scores[:, k]) for k in self.rated_classes}
 
     @functools.cached_property
     def squared_errors(self) -> Floats:
-        """Squared distance of each row's probabilities from what came true, `(n,)`; see `metric_table.brier`."""
+        """Squared distance of each row's probabilities from the truth, `(n,)`; see `metric_table.brier`."""
         if self.positive is not None:
             return (self.scores[:, self.positive] - (self.labels == self.positive)) ** 2
         # sum_k (p_k - y_k)^2 = sum_k p_k^2 - 2 p_true + 1, but the latter loses the digits of a small distance.
         return ((self.scores - np.eye(len(self.classes))[self.labels]) ** 2).sum(axis=1)
 
     @functools.cached_property
-    def surprises(self) -> Floats:
-        """Minus the logarithm of each row's probability of its true class, `(n,)`; see `metric_table.log_loss`."""
-        return surprise(self.scores[np.arange(len(self.labels)), self.labels])
+    def log_losses(self) -> Floats:
+        """Log loss of each row, `(n,)`; see `metric_table.log_loss`."""
+        return log_losses(self.scores[np.arange(len(self.labels)), self.labels])
 
-    def count_groups(self, rows: NDArray[np.bool_]) -> int:
-        """How many groups the rows are of: the rows themselves, where all stand alone."""
-        return int(np.count_nonzero(np.bincount(self.groups[rows])))
+    def group_count(self, rows: NDArray[np.bool_] | None = None) -> int:
+        """Number of groups among some rows, or all: the rows themselves, where each stands alone."""
+        return int(np.count_nonzero(np.bincount(self.groups if rows is None else self.groups[rows])))
 
 
 @dataclasses.dataclass(frozen=True)
 class AllClasses:
-    """All classes of a split at once, under weights `(r, n)`."""
+    """Counts of all classes of a split at once, under weights `(r, n)`."""
 
     split: Split
     weights: Floats
@@ -107,8 +106,7 @@ class AllClasses:
     @functools.cached_property
     def matrix(self) -> Floats:
         """Confusion matrices `(r, K, K)`; rows are the true classes."""
-        of = self.split
-        return weighted_confusion(self.weights, of.labels, of.predicted, len(of.classes))
+        return weighted_confusion(self.weights, self.split.labels, self.split.predicted, len(self.split.classes))
 
     @functools.cached_property
     def support(self) -> Floats:
@@ -121,9 +119,9 @@ class AllClasses:
         return ratio(self.support, np.broadcast_to(self.n[:, None], self.support.shape))
 
     @functools.cached_property
-    def judged(self) -> tuple["OneClass", ...]:
-        """Each class with metrics of its own, against all others."""
-        return tuple(OneClass(self, k) for k in self.split.judged)
+    def one_vs_rest(self) -> tuple["OneVsRest", ...]:
+        """Each of the `rated_classes` against all others."""
+        return tuple(OneVsRest(self, k) for k in self.split.rated_classes)
 
     @property
     def squared_errors(self) -> Floats:
@@ -131,36 +129,51 @@ class AllClasses:
         return self.split.squared_errors
 
     @property
-    def surprises(self) -> Floats:
+    def log_losses(self) -> Floats:
         """As of `Split`."""
-        return self.split.surprises
+        return self.split.log_losses
 
-    def mean(self, of_rows: Floats) -> Floats:
+    def mean(self, values: Floats) -> Floats:
         """Weighted mean of a value of each row `(n,)`: `(r,)`."""
-        return ratio(self.weights @ of_rows, self.n)
+        return ratio(self.weights @ values, self.n)
 
 
 @dataclasses.dataclass(frozen=True)
-class OneClass:
-    """One class of a split against all others, under the weights of `whole`."""
+class OneVsRest:
+    """Counts of one class of a split against all others, under the weights of `all_classes`."""
 
-    whole: AllClasses
+    all_classes: AllClasses
     k: int
+
+    @property
+    def split(self) -> Split:
+        """Whose rows are counted."""
+        return self.all_classes.split
 
     @property
     def name(self) -> str:
         """Of the class."""
-        return self.whole.split.classes[self.k]
+        return self.split.classes[self.k]
+
+    @property
+    def is_case(self) -> NDArray[np.bool_]:
+        """Which rows are of the class, `(n,)`."""
+        return self.split.labels == self.k
+
+    @property
+    def scores(self) -> Floats:
+        """Probability of the class, `(n,)`."""
+        return self.split.scores[:, self.k]
 
     @property
     def n(self) -> Floats:
-        """As of `AllClasses`."""
-        return self.whole.n
+        """Sum of the weights, `(r,)`."""
+        return self.all_classes.n
 
     @functools.cached_property
     def tp(self) -> Floats:
         """True positives, `(r,)`."""
-        return self.whole.matrix[:, self.k, self.k]
+        return self.all_classes.matrix[:, self.k, self.k]
 
     @functools.cached_property
     def fn(self) -> Floats:
@@ -180,12 +193,12 @@ class OneClass:
     @functools.cached_property
     def cases(self) -> Floats:
         """Rows of the class, `(r,)`."""
-        return self.whole.matrix[:, self.k].sum(axis=1)
+        return self.all_classes.matrix[:, self.k].sum(axis=1)
 
     @functools.cached_property
     def positives(self) -> Floats:
         """Rows predicted as the class, `(r,)`."""
-        return self.whole.matrix[:, :, self.k].sum(axis=1)
+        return self.all_classes.matrix[:, :, self.k].sum(axis=1)
 
     @property
     def others(self) -> Floats:
@@ -198,8 +211,8 @@ class OneClass:
         return self.n - self.positives
 
     @property
-    def both_there(self) -> NDArray[np.bool_]:
-        """Whether there are rows of the class, and of another, `(r,)`."""
+    def has_both(self) -> NDArray[np.bool_]:
+        """Whether there are rows of the class and of another, `(r,)`."""
         return (self.cases > 0) & (self.others > 0)
 
     @property
@@ -213,34 +226,26 @@ class OneClass:
         return np.stack([ratio(self.cases, self.n), ratio(self.others, self.n)], axis=1)
 
     @functools.cached_property
-    def ranking(self) -> Counts:
-        """Cases and others counted down the order of the scores."""
-        return self.whole.split.rankings[self.k].count(self.whole.weights)
+    def ranking(self) -> RankedCounts:
+        """Cases and others in the descending order of the scores."""
+        return self.split.rankings[self.k].count(self.all_classes.weights)
 
     @property
     def squared_errors(self) -> Floats:
         """Squared distance of the probability of the class from whether the row is of it, `(n,)`."""
-        return (self._scores - self._case) ** 2
+        return (self.scores - self.is_case) ** 2
 
     @property
-    def surprises(self) -> Floats:
-        """Minus the logarithm of the probability of what came true of this class, `(n,)`."""
-        return surprise(np.where(self._case, self._scores, 1 - self._scores))
+    def log_losses(self) -> Floats:
+        """Log loss of each row for this class, `(n,)`."""
+        return log_losses(np.where(self.is_case, self.scores, 1 - self.scores))
 
-    @property
-    def _case(self) -> NDArray[np.bool_]:
-        return self.whole.split.labels == self.k
-
-    @property
-    def _scores(self) -> Floats:
-        return self.whole.split.scores[:, self.k]
-
-    def mean(self, of_rows: Floats) -> Floats:
+    def mean(self, values: Floats) -> Floats:
         """As of `AllClasses`."""
-        return self.whole.mean(of_rows)
+        return self.all_classes.mean(values)
 
 
-def surprise(of_truth: Floats) -> Floats:
-    """Minus the logarithm of the true class's probability, clipped as scikit-learn does: at most 36, not infinity."""
+def log_losses(probabilities: Floats) -> Floats:
+    """Minus the logarithm of the probability of the truth, clipped as scikit-learn does: at most 36, not infinity."""
     smallest = np.finfo(np.float64).eps
-    return -np.log(np.clip(of_truth, smallest, 1 - smallest))
+    return -np.log(np.clip(probabilities, smallest, 1 - smallest))

@@ -142,9 +142,12 @@ def evaluate(tables: Sequence[Predictions], fitted: Fitted, options: ReportSetti
     return Results(splits, patients)
 
 
-def evaluate_quickly(tables: Sequence[Predictions], fitted: Fitted, options: ReportSettings) -> Results:
+def evaluate_quickly(tables: Sequence[Predictions], fitted: Fitted, options: ReportSettings) -> None:
     """Evaluate with two resamples, to find errors of the settings early."""
-    return evaluate(tables, fitted, dataclasses.replace(options, resamples=2))
+    # All other settings fit any table.
+    if not options.bands and options.prevalence is None and options.ordered is None and not options.fitting.aggregate:
+        return
+    evaluate(tables, fitted, dataclasses.replace(options, resamples=2))
 
 
 def check_evaluation(rows: pd.DataFrame, classes: Sequence[str], positive: str | None, options: ReportSettings) -> None:

@@ -12,7 +12,7 @@ from torch import nn
 
 from medcls.auditing.shortcuts import sources_seen
 from medcls.data.manifest import Manifest
-from medcls.evaluation.comparing import Comparison, compare
+from medcls.evaluation.comparing import Question, compare_all, p_text
 from medcls.evaluation.folds import OUT_OF_FOLD
 from medcls.evaluation.predictions import Predictions, from_logits
 from medcls.inference.load import Loaded, add_decision_rules
@@ -82,7 +82,7 @@ def fit_probe(features: np.ndarray, manifest: Manifest, folds: np.ndarray, resiz
     labels, own = manifest.labels[rows], features[rows]
     with terminal.progress("fitting logistic regressions") as progress:
         found = cross_validate(own, labels, classes, folds, progress=progress)
-    sources = sources_seen(manifest.facts.loc[manifest.rows["path"].iloc[rows]], resize)
+    sources = sources_seen(manifest.scan.loc[manifest.rows["path"].iloc[rows]], resize)
     numbers = pd.concat([source.numbers for source in sources], axis=1).to_numpy(np.float64)
     shortcuts = forest_out_of_fold(numbers, labels, classes, folds)
     if found.strength == 0:
@@ -155,13 +155,13 @@ def score(
     log.info("run folder: %s", run.path)
 
 
-def what_images_add(difference: Comparison, shortcuts: Sequence[str]) -> str:
+def what_images_add(difference: Mapping[str, Any], shortcuts: Sequence[str]) -> str:
     """Describe whether features of the images predict the label better than shortcuts do.
 
     Parameters
     ----------
-    difference : Comparison
-        Of AUROC, the probe minus the shortcuts.
+    difference : mapping
+        Of AUROC, the probe minus the shortcuts: a row of `compare_all`.
     shortcuts : sequence of str
         Their names.
     """
@@ -170,14 +170,13 @@ def what_images_add(difference: Comparison, shortcuts: Sequence[str]) -> str:
         "worse": "Shortcuts predict the label better than the features of the images",
         "undecided": "The images are not shown to predict the label better than shortcuts",
         "undefined": "Images and shortcuts cannot be compared",
-    }[difference.verdict]
-    values = f"AUROC {difference.first:.3f} against {difference.second:.3f}"
-    if difference.low == difference.low:
-        chance = "p < 0.001" if difference.p < 0.001 else f"p = {difference.p:.3f}"
-        limits = f"95% interval {difference.low:+.3f} to {difference.high:+.3f}"
-        values += f", difference {difference.difference:+.3f} ({limits}, {chance})"
+    }[difference["verdict"]]
+    values = f"AUROC {difference['first']:.3f} against {difference['second']:.3f}"
+    if difference["low"] == difference["low"]:
+        limits = f"95% interval {difference['low']:+.3f} to {difference['high']:+.3f}"
+        values += f", difference {difference['difference']:+.3f} ({limits}, {p_text(difference['p'], 1)})"
     return (
-        f"{found}: {values}, on {difference.rows}. Shortcuts are properties of an image that are unrelated to the "
+        f"{found}: {values}, on {difference['rows']}. Shortcuts are properties of an image that are unrelated to the "
         f"disease ({', '.join(shortcuts)}), used by a random forest on the same folds."
     )
 
@@ -185,9 +184,9 @@ def what_images_add(difference: Comparison, shortcuts: Sequence[str]) -> str:
 def _record(probe: Probe, out_of_fold: Predictions, shortcuts: Predictions, options: ReportSettings) -> dict[str, Any]:
     """Return the content of `probe.json`."""
     found, labels = probe.out_of_fold, out_of_fold.labels()
-    difference = compare(
-        out_of_fold, shortcuts, "auroc", names=("probe", SHORTCUTS), resamples=options.resamples, seed=options.seed
-    )
+    question = Question(resamples=options.resamples, seed=options.seed)
+    pair = compare_all({"probe": out_of_fold, SHORTCUTS: shortcuts}, question).drop(columns=["a", "b", "p_holm"])
+    difference = {str(name): value for name, value in pair.iloc[0].items()}
     areas = []
     for logits in found.logits:
         exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
@@ -209,8 +208,7 @@ def _record(probe: Probe, out_of_fold: Predictions, shortcuts: Predictions, opti
         "shortcuts": list(probe.shortcut_names),
         # JSON lacks NumPy's numbers.
         "difference": {
-            name: value.item() if isinstance(value, np.generic) else value
-            for name, value in dataclasses.asdict(difference).items()
+            name: value.item() if isinstance(value, np.generic) else value for name, value in difference.items()
         },
         "said": {
             "method": f"Logistic regression on {probe.layer.weights.shape[1]:,} standardised features of each image, "

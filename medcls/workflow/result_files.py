@@ -53,13 +53,14 @@ def write_report(
         for one in others:
             draw(one, folder.figures, watermark, seed=options.seed, only=("confusion", "roc"))
         plots = draw(headline, folder.figures, watermark, seed=options.seed, plots=page.plots)
+        found = limitations(headline, others, sources, page.rules)
         content = Content(
             headline,
             others,
             sources,
             plots=[*plots, *sources.drawn],
-            limitations=limitations(headline, others, sources, page.rules),
-            checklists=[*claim_2024(headline, others, sources), *tripod_ai(headline, others, sources)],
+            limitations=found,
+            checklists=[*claim_2024(headline, others, sources, found), *tripod_ai(headline, others, sources, found)],
             patients=results.headline_patients,
             folds=folds,
         )

@@ -6,6 +6,8 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
+from lightning import Trainer
+
 from medcls.data.manifest import KEPT_TOGETHER, SOURCE_LABEL, Manifest, read_rows
 from medcls.errors import MedclsError, typed
 from medcls.inference.load import check_is_of, weights_hash
@@ -50,9 +52,10 @@ def has_ended(run: RunFolder, max_epochs: int, own_max_epochs: int) -> bool:
     return max_epochs == epochs or (stopped and max_epochs == own_max_epochs)
 
 
-def log_end(run: RunFolder, patience: int | None, monitor: str) -> int:
+def log_end(run: RunFolder, trainer: Trainer, patience: int | None, monitor: str) -> int:
     """Log whether early stopping ended a training; return the number of epochs trained."""
-    epochs, stopped = trained_epochs(run)
+    # A trainer that had nothing left to do has no epoch.
+    epochs, stopped = _of_trainer(trainer) if trainer.current_epoch else trained_epochs(run)
     if stopped:
         log.info(
             "early stopping ended the training after %s: no better %s in %s (early_stopping=%d)",
@@ -60,6 +63,11 @@ def log_end(run: RunFolder, patience: int | None, monitor: str) -> int:
             extra={"rule": "stopped_early"},
         )  # fmt: skip
     return epochs
+
+
+def _of_trainer(trainer: Trainer) -> tuple[int, bool]:
+    """Return the same as `trained_epochs`, of a training that has just ended."""
+    return trainer.current_epoch, any(one.wait_count >= one.patience for one in trainer.early_stopping_callbacks)
 
 
 def log_finished(run: RunFolder) -> None:

@@ -12,20 +12,20 @@ import pytest
 from medcls.auditing import classes, duplicates, groups, images
 from medcls.auditing.checks import check
 from medcls.auditing.duplicates import expected_leak
-from medcls.auditing.exclusions import foretold
+from medcls.auditing.exclusions import emptied_classes
 from medcls.auditing.findings import LEVELS, Finding
 from medcls.auditing.leaks import leaks, settled
 from medcls.auditing.locked import locked_test
 from medcls.data.manifest import Manifest
-from medcls.data.reading.images import UnreadableImage
+from medcls.data.reading.decoded import UnreadableImage
 from medcls.data.sources.folders import from_folders
 from medcls.data.splits.near_duplicates import PHASH_DISTANCE
 from medcls.data.splits.split import split
 from medcls.runs.registry import Meeting
 
 
-def manifest_of(labels, *, unreadable=(), facts=None, **columns) -> Manifest:
-    """A manifest of so many distinct, unremarkable images; columns of rows and of facts replace the defaults."""
+def manifest_of(labels, *, unreadable=(), scan=None, **columns) -> Manifest:
+    """A manifest of so many distinct, unremarkable images; columns of rows and of scan replace the defaults."""
     n = len(labels)
     draw = np.random.default_rng(0)
     paths = [f"{label}/{i:05d}.png" for i, label in enumerate(labels)]
@@ -46,11 +46,9 @@ def manifest_of(labels, *, unreadable=(), facts=None, **columns) -> Manifest:
         | {f"border_{colour}": draw.normal(0.1, 0.01, n) for colour in ("red", "green", "blue")}
         | {"edge_marks": 0.0},
         index=pd.Index(paths, name="path"),
-    ).assign(**(facts or {}))
+    ).assign(**(scan or {}))
     names = tuple(sorted(set(labels)))
-    return Manifest(
-        Path("root"), names, rows, names[0] if len(names) == 2 else None, facts=known, unreadable=unreadable
-    )
+    return Manifest(Path("root"), names, rows, names[0] if len(names) == 2 else None, scan=known, unreadable=unreadable)
 
 
 def only(findings: list[Finding]) -> Finding:
@@ -83,7 +81,7 @@ def test_every_finding_can_be_written_as_json_and_names_only_known_paths():
         given_split=["train", "test", "val"] * 40,
         group=["", *(f"p{i // 3}" for i in range(119))],
         hospital=["x", "y"] * 60,
-        facts={
+        scan={
             "contrast": [0.0, 0.1] * 60,
             "notes": ["turned by its EXIF orientation 6", "named .jpg, but a PNG file"] * 60,
         },
@@ -141,58 +139,58 @@ def test_wrong_endings_are_told_from_other_notes():
         "named .png, but a JPEG file; CMYK turned to RGB without its colour profile",
         "",
     ]
-    facts = manifest_of(["a", "b", "b"], facts={"notes": notes}).facts
-    finding = only(images.endings(facts))
+    scan = manifest_of(["a", "b", "b"], scan={"notes": notes}).scan
+    finding = only(images.endings(scan))
     assert finding.level == "information"
     assert finding.table["note"].tolist() == [notes[0], notes[1].partition(";")[0]]
-    reading = only(images.reading(facts))
+    reading = only(images.reading(scan))
     assert reading.values["with_notes"] == 1
     assert reading.table["done"].tolist() == [notes[1].partition("; ")[2]]
-    plain = manifest_of(["a", "b"]).facts
+    plain = manifest_of(["a", "b"]).scan
     assert only(images.endings(plain)).level == only(images.reading(plain)).level == "good"
 
 
 def test_notes_that_differ_in_numbers_are_one_kind():
-    facts = manifest_of(
-        ["a", "b", "b"], facts={"notes": ["window -12.5 to 80", "window 3 to 91.25", "frame 1 of 3"]}
-    ).facts
-    assert only(images.reading(facts)).table["images"].tolist() == [2, 1]
+    scan = manifest_of(
+        ["a", "b", "b"], scan={"notes": ["window -12.5 to 80", "window 3 to 91.25", "frame 1 of 3"]}
+    ).scan
+    assert only(images.reading(scan)).table["images"].tolist() == [2, 1]
 
 
 def test_blank_pictures_are_shown_and_may_be_left_out():
-    facts = manifest_of(["a", "b"] * 10, facts={"contrast": [0.2] * 19 + [0.001]}).facts
-    finding = only(images.blank(facts))
+    scan = manifest_of(["a", "b"] * 10, scan={"contrast": [0.2] * 19 + [0.001]}).scan
+    finding = only(images.blank(scan))
     assert (finding.level, finding.values["blank"]) == ("warning", 1)
-    assert finding.images == finding.exclude == (facts.index[19],)
-    assert only(images.blank(manifest_of(["a", "b"]).facts)).level == "good"
+    assert finding.images == finding.exclude == (scan.index[19],)
+    assert only(images.blank(manifest_of(["a", "b"]).scan)).level == "good"
 
 
 @pytest.mark.parametrize(
     ("column", "odd"), [("width", 2000), ("height", 40), ("mode", "RGBA"), ("bits", 16), ("brightness", 0.99)]
 )
 def test_an_outlier_is_found_in_each_trait(column, odd):
-    facts = manifest_of(["a", "b"] * 50).facts
-    assert only(images.outliers(facts)).level == "good"
-    facts[column] = [odd, *facts[column][1:]]
-    finding = only(images.outliers(facts))
+    scan = manifest_of(["a", "b"] * 50).scan
+    assert only(images.outliers(scan)).level == "good"
+    scan[column] = [odd, *scan[column][1:]]
+    finding = only(images.outliers(scan))
     assert finding.level == "information"
-    assert finding.images[0] == facts.index[0]
+    assert finding.images[0] == scan.index[0]
     assert finding.values["outliers"] == 1
 
 
 def test_a_set_of_many_sizes_has_no_outlying_size():
     # As brain_tumor: 184 sizes among 253 images.
-    facts = manifest_of(["a", "b"] * 100, facts={"width": np.random.default_rng(1).integers(180, 620, 200)}).facts
-    assert only(images.outliers(facts)).level == "good"
+    scan = manifest_of(["a", "b"] * 100, scan={"width": np.random.default_rng(1).integers(180, 620, 200)}).scan
+    assert only(images.outliers(scan)).level == "good"
     # One pixel more than all others is nothing to look at.
-    facts = manifest_of(["a", "b"] * 100, facts={"width": [201] + [200] * 199}).facts
-    assert only(images.outliers(facts)).level == "good"
+    scan = manifest_of(["a", "b"] * 100, scan={"width": [201] + [200] * 199}).scan
+    assert only(images.outliers(scan)).level == "good"
 
 
 def test_what_many_images_share_is_another_kind_and_no_outlier():
     # As brain_tumor_mri: most of one size, a fifth of others.
-    facts = manifest_of(["a", "b"] * 50, facts={"width": [200] * 80 + [400] * 20}).facts
-    finding = only(images.outliers(facts))
+    scan = manifest_of(["a", "b"] * 50, scan={"width": [200] * 80 + [400] * 20}).scan
+    finding = only(images.outliers(scan))
     assert finding.level == "information"
     assert (finding.values["outliers"], finding.values["unlike_in_size"]) == (0, 20)
     assert finding.images == ()
@@ -255,13 +253,13 @@ def test_of_copies_in_val_and_test_the_test_image_stays():
 def near_of(*pairs):
     """A stand-in for `near_pairs` that finds these."""
     found = pd.DataFrame(pairs, columns=["first", "second", "phash_distance", "dhash_distance", "detail_distance"])
-    return lambda facts: found
+    return lambda scan: found
 
 
 def test_near_copies_within_a_class_are_information(monkeypatch):
     manifest = manifest_of(["a", "a", "b", "b"], group=["p", "p", "", ""])
     monkeypatch.setattr(duplicates, "near_pairs", near_of(("a/00000.png", "a/00001.png", 4, 3, 2)))
-    finding = only(duplicates.near_duplicates(manifest, None, manifest.facts))
+    finding = only(duplicates.near_duplicates(manifest, None, manifest.scan))
     assert finding.level == "information"
     assert (finding.values["in_near_copies"], finding.values["images"]) == (2, 4)
     assert (finding.values["pairs"], finding.values["in_one_group"]) == (1, 1)
@@ -272,7 +270,7 @@ def test_near_copies_across_classes_and_given_splits_are_warnings(monkeypatch):
     manifest = manifest_of(["a", "a", "b", "b"], given_split=["train", "test", "train", "test"])
     pairs = near_of(("a/00000.png", "b/00002.png", 8, 8, 30), ("a/00000.png", "a/00001.png", 1, 1, 3))
     monkeypatch.setattr(duplicates, "near_pairs", pairs)
-    within, conflict, leak = duplicates.near_duplicates(manifest, None, manifest.facts)
+    within, conflict, leak = duplicates.near_duplicates(manifest, None, manifest.scan)
     assert [finding.level for finding in (within, conflict, leak)] == ["information", "warning", "warning"]
     assert within.pairs[0].second == "a/00001.png"  # the closest first
     assert conflict.pairs[0].caption.startswith("a | b; 46 of 384")
@@ -285,7 +283,7 @@ def test_near_copies_count_for_every_file_of_a_picture(monkeypatch):
     # The search pairs the first file of each picture; here its copy stands in test.
     manifest = manifest_of(["a", "a", "a", "b"], content=list("xxyz"), given_split=["train", "test", "train", "test"])
     monkeypatch.setattr(duplicates, "near_pairs", near_of(("a/00000.png", "a/00002.png", 1, 1, 1)))
-    findings = duplicates.near_duplicates(manifest, None, manifest.facts)
+    findings = duplicates.near_duplicates(manifest, None, manifest.scan)
     assert findings[0].values["pairs"] == 2
     assert findings[1].check == "near_copies_across_splits"
 
@@ -295,19 +293,19 @@ def test_p01_near_copies_that_our_own_split_parts_name_the_setting(monkeypatch):
     divided = split(manifest)
     train, test = (divided.rows.loc[divided.indices(name)[0], "path"] for name in ("train", "test"))
     monkeypatch.setattr(duplicates, "near_pairs", near_of((train, test, 2, 2, 2)))
-    leak, finding = duplicates.near_duplicates(manifest, divided, manifest.facts)
+    leak, finding = duplicates.near_duplicates(manifest, divided, manifest.scan)
     assert (leak.check, leak.level) == ("leak_test", "error")
     assert (finding.level, finding.values["pairs_across_our_splits"]) == ("warning", 1)
     assert "data.keep_near_copies_together=true" in finding.text
     # A training image that is left out, or held back, parts nothing.
     divided.rows.loc[divided.rows["path"] == train, "split"] = "left_out"
-    leak, finding = duplicates.near_duplicates(manifest, divided, manifest.facts)
+    leak, finding = duplicates.near_duplicates(manifest, divided, manifest.scan)
     assert (leak.level, finding.level) == ("good", "information")
 
 
 def test_no_near_copies_is_good():
     manifest = manifest_of(["a", "b"] * 50)
-    assert only(duplicates.near_duplicates(manifest, None, manifest.facts)).level == "good"
+    assert only(duplicates.near_duplicates(manifest, None, manifest.scan)).level == "good"
 
 
 # Groups
@@ -651,9 +649,9 @@ def test_the_audit_foretells_a_class_that_exclusion_takes_out_of_a_split():
         -2:
     ]
     error = Finding("label_conflicts", "error", "x", exclude=tuple(last))
-    found = only(foretold(manifest, [error]))
+    found = only(emptied_classes(manifest, [error]))
     assert found.level == "warning"
     assert found.check == "after_exclusion" and found.table[["split", "class"]].to_numpy().tolist() == [["test", "b"]]
     assert "data.leave_out_unmapped=true" in found.text and "seed" in found.text
-    assert foretold(manifest, [dataclasses.replace(error, exclude=tuple(last[:1]))]) == []
-    assert foretold(manifest, []) == []
+    assert emptied_classes(manifest, [dataclasses.replace(error, exclude=tuple(last[:1]))]) == []
+    assert emptied_classes(manifest, []) == []

@@ -13,10 +13,10 @@ from html_pages import read
 
 from medcls.auditing.exclusions import exclusions
 from medcls.auditing.findings import LEVELS, Finding, Pair
-from medcls.auditing.page import ROWS_SHOWN, page
+from medcls.auditing.page import ROWS_SHOWN, PageSettings, page
 from medcls.auditing.record import record
 from medcls.data.manifest import Manifest, read_exclusions
-from medcls.data.reading.images import UnreadableImage
+from medcls.data.reading.decoded import UnreadableImage
 from medcls.data.reading.thumbnails import thumbnail
 from medcls.data.sources.folders import from_folders
 from medcls.data.splits.split import split
@@ -40,7 +40,8 @@ def finding(level="error", check="exact_copies", **values) -> Finding:
 def laid_out(manifest: Manifest, findings: list[Finding], **settings: bool) -> str:
     made = datetime(2026, 3, 1, 9, 5, tzinfo=UTC)
     command = f"python -m medcls.audit data.root={manifest.root}"
-    return page(manifest, findings, name="lungs", command=command, made=made, decoding=Decoding(), **settings)
+    about = PageSettings(name="lungs", command=command, made=made, decoding=Decoding(), **settings)
+    return page(manifest, findings, about)
 
 
 def test_every_finding_is_there_with_its_level_under_an_anchor_of_its_own(manifest):

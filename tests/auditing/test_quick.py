@@ -12,7 +12,7 @@ def test_errors_and_warnings_are_logged_in_one_line_each(folder, caplog):
     root = folder({"train/a": 12, "train/b": 12, "test/a": 4, "test/b": 4})
     shutil.copy(next((root / "test" / "a").iterdir()), root / "train" / "a" / "leak.png")
     manifest = from_folders(root, positive="a")
-    divided = split(manifest, seed=0)
+    divided = split(manifest)
     log = logging.getLogger("medcls.auditing.quick")
     caplog.set_level(logging.INFO, log.name)
     log.addHandler(caplog.handler)

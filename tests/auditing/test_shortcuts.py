@@ -15,14 +15,14 @@ from medcls.data.manifest import Manifest
 from medcls.data.sources.folders import from_folders
 
 
-def ask(labels, *, resize="squash", names=None, facts=None, **columns) -> tuple[Finding, Finding]:
+def ask(labels, *, resize="squash", names=None, scan=None, **columns) -> tuple[Finding, Finding]:
     """What is found in images that have nothing to do with their labels, but for what is replaced."""
-    manifest, known = material(labels, names, facts, columns)
+    manifest, known = material(labels, names, scan, columns)
     seen, unseen = shortcuts(manifest, known, resize)
     return seen, unseen
 
 
-def material(labels, names=None, facts=None, columns=()) -> tuple[Manifest, pd.DataFrame]:
+def material(labels, names=None, scan=None, columns=()) -> tuple[Manifest, pd.DataFrame]:
     n = len(labels)
     draw = np.random.default_rng(5)
     # Names without a pattern; the folder is the label, and must not be asked.
@@ -38,9 +38,9 @@ def material(labels, names=None, facts=None, columns=()) -> tuple[Manifest, pd.D
         | {"bits": 8, "bytes": draw.integers(5000, 9000, n), "edge_marks": draw.random(n)}
         | {name: draw.random(n) for name in ("brightness", "contrast", "border_red", "border_green", "border_blue")},
         index=pd.Index(paths, name="path"),
-    ).assign(**(facts or {}))
+    ).assign(**(scan or {}))
     classes = tuple(sorted(set(labels)))
-    return Manifest(Path("root"), classes, rows, None, facts=known), known
+    return Manifest(Path("root"), classes, rows, None, scan=known), known
 
 
 LABELS = ["a", "b"] * 150
@@ -57,7 +57,7 @@ def test_without_a_shortcut_both_findings_are_good():
 
 
 @pytest.mark.parametrize(
-    ("source", "facts"),
+    ("source", "scan"),
     [
         ("brightness and contrast", {"brightness": TOLD + NOISE}),
         ("brightness and contrast", {"contrast": TOLD + NOISE}),
@@ -66,8 +66,8 @@ def test_without_a_shortcut_both_findings_are_good():
         ("aspect ratio", {"width": 300 + 100 * TOLD, "height": 200}),
     ],
 )
-def test_what_the_network_can_see_is_a_warning(source, facts):
-    seen, _ = ask(LABELS, facts=facts)
+def test_what_the_network_can_see_is_a_warning(source, scan):
+    seen, _ = ask(LABELS, scan=scan)
     assert seen.level == "warning"
     assert seen.table["source"][0] == source
     assert source in seen.title
@@ -76,7 +76,7 @@ def test_what_the_network_can_see_is_a_warning(source, facts):
 
 
 @pytest.mark.parametrize(
-    ("source", "facts", "names"),
+    ("source", "scan", "names"),
     [
         ("file format and mode", {"format": ["PNG", "JPEG"] * 150}, None),
         ("file format and mode", {"mode": ["L", "RGB"] * 150}, None),
@@ -85,8 +85,8 @@ def test_what_the_network_can_see_is_a_warning(source, facts):
         ("place in the order of file names", {}, [f"{150 * (i % 2) + i // 2:03d}.png" for i in range(300)]),
     ],
 )  # fmt: skip
-def test_what_the_network_never_sees_is_information(source, facts, names):
-    seen, unseen = ask(LABELS, facts=facts, names=names)
+def test_what_the_network_never_sees_is_information(source, scan, names):
+    seen, unseen = ask(LABELS, scan=scan, names=names)
     assert (seen.level, unseen.level) == ("good", "information")
     assert unseen.values[f"{source.replace(' ', '_')}_low"] > 0.9
     assert source in unseen.table.loc[unseen.table["low"] > 0.6, "source"].tolist()
@@ -94,13 +94,13 @@ def test_what_the_network_never_sees_is_information(source, facts, names):
 
 def test_both_the_darkest_and_the_brightest_give_a_class_away():
     brightness = np.where(TOLD == 1, 0.5, np.tile([0.1, 0.1, 0.9, 0.9], 75)) + NOISE / 10
-    assert ask(LABELS, facts={"brightness": brightness})[0].level == "warning"
+    assert ask(LABELS, scan={"brightness": brightness})[0].level == "warning"
 
 
 def test_p19_the_aspect_ratio_is_seen_where_the_resize_policy_leaves_it_visible():
-    facts = {"width": 300 + 100 * TOLD, "height": 200}
+    scan = {"width": 300 + 100 * TOLD, "height": 200}
     for resize, level in (("squash", "warning"), ("letterbox", "warning"), ("crop", "good")):
-        seen, unseen = ask(LABELS, facts=facts, resize=resize)
+        seen, unseen = ask(LABELS, scan=scan, resize=resize)
         assert seen.level == level
         assert ("aspect ratio" in unseen.table["source"].tolist()) == (resize == "crop")
 
@@ -156,9 +156,9 @@ def test_p01_copies_and_siblings_are_not_recognised():
     # 20 patients with 15 images each, told by their brightness, their labels drawn by lot.
     patient = np.repeat(np.arange(20), 15)
     labels = np.random.default_rng(11).permutation(["a", "b"] * 10)[patient]
-    facts = {"brightness": patient / 20, "contrast": 0.2}
-    apart, _ = ask(labels, facts=facts)
-    together, _ = ask(labels, facts=facts, group=[f"p{number}" for number in patient])
+    scan = {"brightness": patient / 20, "contrast": 0.2}
+    apart, _ = ask(labels, scan=scan)
+    together, _ = ask(labels, scan=scan, group=[f"p{number}" for number in patient])
     assert apart.values["brightness_and_contrast_auroc"] > 0.9
     assert together.values["brightness_and_contrast_low"] < 0.5
 
@@ -168,11 +168,11 @@ def test_chance_comes_out_as_chance():
     answers = []
     for _ in range(60):
         labels = draw.permutation(np.repeat([0, 1], [120, 60]))
-        answers.append(Question(labels, np.arange(180), ["a", "b"]).of(pd.DataFrame(draw.random((180, 2)))))
+        answers.append(Question(labels, np.arange(180), ["a", "b"]).answer(pd.DataFrame(draw.random((180, 2)))))
     auroc, low, high = np.array(answers).T
     assert auroc.mean() == pytest.approx(0.5, abs=0.012)
     assert ((low <= 0.5) & (high >= 0.5)).mean() >= 0.87
-    assert (low > module.TELLING).sum() == 0
+    assert (low > module.INFORMATIVE).sum() == 0
 
 
 def test_auroc_is_scikit_learns_ties_and_all():
@@ -195,15 +195,15 @@ def test_the_interval_is_that_of_a_bootstrap_over_units_done_the_slow_way():
 
 def test_several_classes_have_the_mean_of_their_one_against_rest_aurocs():
     labels = np.tile(["a", "b", "c"], 100)
-    seen, _ = ask(labels, facts={"brightness": np.tile([0.1, 0.5, 0.9], 100)})
+    seen, _ = ask(labels, scan={"brightness": np.tile([0.1, 0.5, 0.9], 100)})
     assert seen.values["brightness_and_contrast_auroc"] == 1
     assert "one-against-rest" in seen.text
     assert ask(labels)[0].level == "good"
 
 
 def test_too_few_independent_images_are_said_to_be_too_few():
-    manifest, facts = material(["a"] * 9 + ["b"] * 100)
-    (finding,) = shortcuts(manifest, facts, "squash")
+    manifest, scan = material(["a"] * 9 + ["b"] * 100)
+    (finding,) = shortcuts(manifest, scan, "squash")
     assert finding.level == "information"
     assert "a has 9" in finding.title
 
@@ -211,13 +211,13 @@ def test_too_few_independent_images_are_said_to_be_too_few():
 def test_a_large_set_is_asked_on_a_sample_that_is_mentioned_and_keeps_the_rare_class(monkeypatch):
     monkeypatch.setattr(module, "MOST_IMAGES", 200)
     labels = np.array(["a"] * 280 + ["b"] * 20)
-    seen, _ = ask(labels, facts={"brightness": (labels == "b") * 1.0})
+    seen, _ = ask(labels, scan={"brightness": (labels == "b") * 1.0})
     assert seen.level == "warning"
     assert all(number in seen.text for number in ("120 of 300", "100"))
 
 
 def test_patients_who_all_have_both_labels_are_asked_without_a_warning(recwarn):
-    seen, _ = ask(LABELS, facts={"brightness": TOLD}, group=[f"p{i // 2}" for i in range(300)])
+    seen, _ = ask(LABELS, scan={"brightness": TOLD}, group=[f"p{i // 2}" for i in range(300)])
     assert seen.values["brightness_and_contrast_auroc"] == 1
     mixed = ["a", "b", "b", "b"] * 60 + ["b"] * 60
     ask(mixed, group=[f"p{max(0, i - 1) // 2}" for i in range(300)])
@@ -232,7 +232,7 @@ def test_the_same_set_gives_the_same_figures():
 @pytest.mark.real
 def test_p19_brain_tumor_is_told_by_its_shape_where_squashed(real_data):
     manifest = from_folders(real_data / "brain_tumor", strict=False)
-    seen, unseen = shortcuts(manifest, manifest.facts, "squash")
+    seen, unseen = shortcuts(manifest, manifest.scan, "squash")
     assert seen.level == "warning"
     assert seen.values["aspect_ratio_low"] > 0.6
     assert unseen.values["pattern_of_the_file_name_auroc"] == 1

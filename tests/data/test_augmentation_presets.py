@@ -1,10 +1,12 @@
 """Augmentation presets: each composes, says why, and leaves upright what has a top."""
 
+import dataclasses
 from functools import cache
 
 import numpy as np
 import pytest
 import torch
+from augmented import augmented
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
@@ -32,7 +34,7 @@ def composed(*overrides: str) -> Augmentation:
 
 def many(change: Augmentation, pixels: torch.Tensor, count: int) -> torch.Tensor:
     """The same image changed so many times: `(count, C, H, W)` from 0 to 1."""
-    return change.augment(pixels.expand(count, *pixels.shape), draws(0, 0, np.arange(count)))
+    return augmented(change, pixels.expand(count, *pixels.shape), draws(0, 0, np.arange(count)))
 
 
 def test_the_presets_are_those_the_documentation_names():
@@ -46,12 +48,12 @@ def test_each_preset_composes_names_every_setting_and_says_why(name):
     settings = OmegaConf.create(text)
     del settings["_target_"]
     # Every one, or `data.augmentation.<setting>=` would be refused as unknown.
-    assert made.to_plain() == dict(settings)
+    assert dataclasses.asdict(made) == dict(settings)
     assert text.startswith("# ")
     pixels = torch.randint(0, 256, (3, 32, 32), dtype=torch.uint8)
     made.check_size((32, 32))
     for images in (pixels[None], pixels[None, :1], pixels[None].float() / 255):
-        changed = made.augment(images, draws(0, 0, np.arange(1)))
+        changed = augmented(made, images, draws(0, 0, np.arange(1)))
         assert changed.shape == images.shape and changed.dtype == torch.float32
         assert changed.min() >= 0 and changed.max() <= 1
 
@@ -151,12 +153,12 @@ def test_it_agrees_with_torchvision_on_a_rotation_and_a_crop():
     smooth = torch.nn.functional.interpolate(torch.rand(1, 3, 8, 8), (64, 64), mode="bicubic").clamp(0, 1)
     drawn = torch.full((1, len(DRAWS)), 0.5)
     drawn[0, DRAWS.index("angle")] = 1.0
-    turned = Augmentation(**STILL | {"rotation_degrees": 20}).augment(smooth, drawn)
+    turned = augmented(Augmentation(**STILL | {"rotation_degrees": 20}), smooth, drawn)
     expected = [v2.functional.rotate(smooth, angle, v2.InterpolationMode.BILINEAR) for angle in (20, -20)]
     assert min((turned - one).abs().max() for one in expected) < 1e-4
     drawn = torch.full((1, len(DRAWS)), 0.5)
     drawn[0, DRAWS.index("area")] = 1.0  # the smallest: half of each side, in the middle
-    cropped = Augmentation(**STILL | {"smallest_area": 0.25}).augment(smooth, drawn)
+    cropped = augmented(Augmentation(**STILL | {"smallest_area": 0.25}), smooth, drawn)
     middle = v2.functional.resized_crop(smooth, 16, 16, 32, 32, [64, 64], antialias=True)
     assert (cropped - middle)[..., 2:-2, 2:-2].abs().max() < 1e-4  # at its edge a crop knows no pixel beyond
 
@@ -170,7 +172,7 @@ def test_colours_agree_with_torchvision():
     ):
         drawn = torch.full((1, len(DRAWS)), 0.5)
         drawn[0, DRAWS.index(name)] = 1.0
-        changed = Augmentation(**STILL | {name: 0.2}).augment(images, drawn)
+        changed = augmented(Augmentation(**STILL | {name: 0.2}), images, drawn)
         # torchvision weighs blue by 0.114 and green by 0.587 too, red by 0.2989.
         assert torch.allclose(changed, adjust(images, 1.2), atol=1e-4)
 
@@ -190,8 +192,8 @@ def test_p23_an_image_is_changed_alike_alone_and_in_a_batch():
     images = torch.randint(0, 256, (9, 3, 24, 24), dtype=torch.uint8)
     change = Augmentation(quarter_turns=0.5, saturation=0.2, hue_degrees=10)
     drawn = draws(3, 5, np.arange(9))
-    alone = torch.cat([change.augment(images[n : n + 1], drawn[n : n + 1]) for n in range(9)])
-    assert torch.allclose(change.augment(images, drawn), alone, atol=1e-6)
+    alone = torch.cat([augmented(change, images[n : n + 1], drawn[n : n + 1]) for n in range(9)])
+    assert torch.allclose(augmented(change, images, drawn), alone, atol=1e-6)
 
 
 def test_p40_draws_depend_on_seed_epoch_and_row_alone():
@@ -220,4 +222,4 @@ def test_p21_ranges_and_units_are_checked(setting, value, unit, limits):
 def test_places_are_those_of_affine_grid(size):
     theta = torch.randn(4, 2, 3, generator=torch.Generator().manual_seed(0))
     expected = torch.nn.functional.affine_grid(theta, [4, 1, *size], align_corners=False)
-    assert torch.allclose(transforms._places(theta, *size), expected, atol=1e-6)
+    assert torch.allclose(transforms._affine_grid(theta, *size), expected, atol=1e-6)

@@ -379,7 +379,7 @@ def test_what_is_kept_of_patients_images_is_for_its_owner_alone(own_cache, tmp_p
         os.umask(former)
     kept = list(own_cache.rglob("*"))
     modes = {path.relative_to(own_cache).as_posix(): stat.S_IMODE(path.stat().st_mode) for path in [own_cache, *kept]}
-    assert sum(path.is_file() for path in kept) >= 5  # images, contents, key, lock, facts
+    assert sum(path.is_file() for path in kept) >= 5  # images, contents, key, lock, scan cache
     for path in kept:
         assert modes[path.relative_to(own_cache).as_posix()] == (0o700 if path.is_dir() else 0o600), modes
     assert modes["."] == 0o700

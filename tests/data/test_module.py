@@ -10,13 +10,14 @@ import numpy as np
 import pydicom
 import pytest
 import torch
+from augmented import augmented
 from PIL import Image
 from pydicom import data as examples
 from refusals import refused
 from torch.utils.data import DataLoader
 
 from medcls.data import module as module_under_test
-from medcls.data.module import EpochSampler, FlatTexts, ImageDataModule, NoLonelyBatch
+from medcls.data.module import EpochSampler, FlatTexts, ImageDataModule, Loading, NoLonelyBatch
 from medcls.data.reading import images
 from medcls.data.sources.folders import from_folders
 from medcls.data.splits.split import split
@@ -29,12 +30,12 @@ IMAGENET = Preprocessing(size=(16, 20), mean=(0.485, 0.456, 0.406), std=(0.229, 
 
 @pytest.fixture
 def manifest(folder):
-    return split(from_folders(folder({"a": 30, "b": 21}), positive="a"), seed=0)
+    return split(from_folders(folder({"a": 30, "b": 21}), positive="a"))
 
 
 def module(manifest, **settings) -> ImageDataModule:
     given = {"augmentation": Augmentation(), "batch_size": 8, "seed": 0} | settings
-    return ImageDataModule(manifest, IMAGENET, **given)
+    return ImageDataModule(manifest, IMAGENET, given.pop("augmentation"), Loading(**given))
 
 
 def epoch(data: ImageDataModule, number: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -151,7 +152,7 @@ def test_p21_rotation_is_in_degrees_and_range_checked():
     rows = torch.arange(65)[:, None]
     slopes = torch.tan(torch.deg2rad(torch.tensor(12.0))) * (torch.arange(65) - 32).abs()[None, :]
     outside = (rows - 32).abs() > slopes + 4
-    turned = only.augment(pixels.expand(50, 3, 65, 65), draws(0, 0, np.arange(50)))
+    turned = augmented(only, pixels.expand(50, 3, 65, 65), draws(0, 0, np.arange(50)))
     assert turned[:, 0, outside].max() == 0
     assert (turned[:, 0] != turned[0, 0]).flatten(1).any(1).sum() == 49
 
@@ -160,7 +161,7 @@ def test_p22_nothing_stands_on_its_head_by_default():
     assert Augmentation().up_down == 0
     pixels = torch.zeros(3, 64, 64, dtype=torch.uint8)
     pixels[:, :20] = 255
-    for out in Augmentation().augment(pixels.expand(100, 3, 64, 64), draws(0, 0, np.arange(100))):
+    for out in augmented(Augmentation(), pixels.expand(100, 3, 64, 64), draws(0, 0, np.arange(100))):
         assert out[:, :16].mean() > out[:, -16:].mean()
 
 
@@ -170,7 +171,7 @@ def test_p20_the_default_crop_keeps_at_least_80_percent():
     across, down = ramp[None, None, :].expand(3, 100, 100), ramp[None, :, None].expand(3, 100, 100)
     crop = Augmentation(left_right=0, rotation_degrees=0, brightness=0, contrast=0)
     drawn = draws(0, 0, np.arange(100))
-    wide, tall = (crop.augment(picture.expand(100, 3, 100, 100), drawn)[:, 0] for picture in (across, down))
+    wide, tall = (augmented(crop, picture.expand(100, 3, 100, 100), drawn)[:, 0] for picture in (across, down))
     sides = [(out.amax((1, 2)) - out.amin((1, 2))) for out in (wide, tall)]
     areas = sides[0] * sides[1]
     assert areas.min() > 0.76  # 0.80, less what interpolation takes from both ends
@@ -220,11 +221,11 @@ def test_p15_the_second_run_opens_no_image(folder, own_cache, monkeypatch, worke
     root = folder({"a": 30, "b": 21})
     for path in root.rglob("*.png"):
         os.utime(path, (1, 1))  # settled: not written a moment ago
-    first_manifest = split(from_folders(root, positive="a"), seed=0)
+    first_manifest = split(from_folders(root, positive="a"))
     from_files = everything_of(module(first_manifest))
     first = everything_of(module(first_manifest, cache=True))
     monkeypatch.setattr(images, "read", unreadable)
-    manifest = split(from_folders(root, positive="a"), seed=0)
+    manifest = split(from_folders(root, positive="a"))
     data = module(manifest, cache=True, workers=workers)
     assert data.training_sample(0).shape == (3, 16, 20)  # before any loader was set up
     second = everything_of(data)
@@ -236,17 +237,17 @@ def test_p15_the_second_run_opens_no_image(folder, own_cache, monkeypatch, worke
 def test_p16_shuffled_by_image_from_the_cache_too(manifest, own_cache):
     data = module(manifest, cache=True)
     data.setup("fit")
-    stored = data._store._place[manifest.indices("train")]
+    stored = data._store._cache_index[manifest.indices("train")]
     for number in range(2):
         batches = epoch(data, number)[2].split(8)
-        slots = [data._store._place[batch.numpy()] for batch in batches]
+        slots = [data._store._cache_index[batch.numpy()] for batch in batches]
         # Neighbours in the file are no batch.
         assert all((np.diff(np.sort(batch)) > 1).any() for batch in slots if len(batch) > 2)
         assert sorted(np.concatenate(slots)) == sorted(stored)
 
 
 def test_p15_the_off_switch_writes_nothing_and_reads_nothing(folder, own_cache, monkeypatch):
-    manifest = split(from_folders(folder({"a": 30, "b": 21}), positive="a", remember=False), seed=0)
+    manifest = split(from_folders(folder({"a": 30, "b": 21}), positive="a", remember=False))
     everything_of(module(manifest, memory_for_images=10**9))
     assert not own_cache.exists()
     everything_of(module(manifest, cache=True))
@@ -334,9 +335,9 @@ def test_sixteen_bits_reach_the_network_as_floating_point(tmp_path, own_cache, c
     for k, label in enumerate("aaaabbbb"):
         (tmp_path / "deep" / label).mkdir(parents=True, exist_ok=True)
         Image.fromarray(levels + np.uint16(k)).save(tmp_path / "deep" / label / f"{k}.png")
-    manifest = split(from_folders(tmp_path / "deep", positive="a"), seed=0)
+    manifest = split(from_folders(tmp_path / "deep", positive="a"))
     deep = dataclasses.replace(IMAGENET, mean=(0.5,), std=(0.2,), bits=16, window="full")
-    data = ImageDataModule(manifest, deep, augmentation=None, cache=cache)
+    data = ImageDataModule(manifest, deep, None, Loading(cache=cache))
     data.setup("fit")
     row = int(manifest.indices("train")[0])
     sample = data.training_sample(row)
@@ -382,14 +383,14 @@ def test_p15_equal_values_behind_different_windows_are_not_one_picture(tmp_path,
         # Each pair with values of its own: the copies of one picture must agree about its class.
         dataset.PixelData = (dataset.pixel_array + k // 2).astype(np.int16).tobytes()
         dataset.save_as(place)
-    manifest = split(from_folders(tmp_path / "ct", positive="a"), seed=0)
+    manifest = split(from_folders(tmp_path / "ct", positive="a"))
     assert manifest.rows["content"].nunique() == 12
     data, cached = module(manifest), module(manifest, cache=True)
     cached.setup("fit")
     for row in range(24):
         assert torch.equal(cached.training_sample(row), data.training_sample(row))
     train_and_val = np.concatenate([manifest.indices("train"), manifest.indices("val")])
-    assert len(set(cached._store._place[train_and_val])) == len(train_and_val)
+    assert len(set(cached._store._cache_index[train_and_val])) == len(train_and_val)
 
 
 def test_images_kept_on_the_device_give_the_same_batches(manifest):

@@ -3,16 +3,17 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+from interval_tables import intervals
 from made_study import BINARY, FOUR, decision_rules, predictions
 from refusals import refused
 
 from medcls.evaluation.assessment import RESAMPLES_OF_A_GROUP, assess, read_bands
 from medcls.evaluation.decision_curve import say_benefit
 from medcls.evaluation.decision_rules import not_fitted
+from medcls.evaluation.estimates import estimate
 from medcls.evaluation.predictions import uncalibrated
 from medcls.report.report import metric_sections
 from medcls.runs.run_folder import without_nan
-from medcls.statistics.intervals import intervals
 from medcls.statistics.metrics import classification_metrics
 
 
@@ -25,7 +26,7 @@ def test_p45_p51_figures_are_of_calibrated_probabilities_at_the_operating_point(
     assert one.at_half.values == classification_metrics(*judged).values
     expected = intervals(*judged, calibrated.rows["group"].tolist(), fitted.threshold, 100)
     pd.testing.assert_frame_equal(one.intervals, expected)
-    assert one.interval("auroc", "ill")["estimate"] == pytest.approx(one.metrics.values["auroc"])
+    assert estimate(one, "auroc").value == pytest.approx(one.metrics.values["auroc"])
     assert not np.allclose(one.reliability["predicted"], one.reliability_before["predicted"])
     assert one.sets.n == 300 and one.decisions is not None
 

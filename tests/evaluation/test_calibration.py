@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from interval_tables import intervals
 from refusals import refused
 from scipy.optimize import minimize
 from scipy.special import expit, logit, softmax
@@ -31,7 +32,6 @@ from medcls.evaluation.calibration import (
 from medcls.evaluation.predictions import FEW_ROWS, FITTED_TWICE, Predictions, from_logits
 from medcls.statistics import causes
 from medcls.statistics.analytic import BOOTSTRAP_OVER, wilson_limits
-from medcls.statistics.intervals import intervals
 
 BINARY = ("benign", "malignant")
 FOUR = ("glioma", "meningioma", "none", "pituitary")
@@ -144,28 +144,21 @@ def test_reliability_counts_every_row_once():
     rng = np.random.default_rng(0)
     scores = np.round(rng.random(500), 2)
     events = rng.random(500) < scores
-    for binning in ("equal_mass", "equal_width"):
-        bins = reliability_table(of_scores(scores, events), 10, binning)
-        assert bins["n"].sum() == 500 and bins["events"].sum() == events.sum()
-        for row in bins.itertuples():
-            last = row.Index == len(bins) - 1 or binning == "equal_mass"
-            inside = (scores >= row.lower) & ((scores <= row.upper) if last else (scores < row.upper))
-            assert row.n == inside.sum() and row.events == events[inside].sum()
-            assert row.predicted == pytest.approx(scores[inside].mean())
-            assert (row.low, row.high) == pytest.approx(wilson_limits(row.events / row.n, row.n))
+    bins = reliability_table(of_scores(scores, events), 10)
+    assert bins["n"].sum() == 500 and bins["events"].sum() == events.sum()
+    for row in bins.itertuples():
+        inside = (scores >= row.lower) & (scores <= row.upper)
+        assert row.n == inside.sum() and row.events == events[inside].sum()
+        assert row.predicted == pytest.approx(scores[inside].mean())
+        assert (row.low, row.high) == pytest.approx(wilson_limits(row.events / row.n, row.n))
     assert reliability_table(of_scores(scores, events))["n"].between(40, 60).all()
 
 
-def test_equal_scores_are_never_parted_and_empty_bins_are_empty():
+def test_equal_scores_are_never_parted():
     scores = np.array([0.2] * 30 + [0.2001] + [0.9] * 9)
     bins = reliability_table(of_scores(scores, scores > 0.5), 5)
     assert bins["n"].tolist() == [30, 1, 9] or bins["n"].tolist() == [31, 9] or bins["n"].tolist() == [30, 10]
     assert reliability_table(of_scores(np.full(20, 0.3), np.arange(20) < 6), 10)["n"].tolist() == [20]
-    wide = reliability_table(of_scores(scores, scores > 0.5), 5, "equal_width")
-    assert wide["n"].tolist() == [0, 31, 0, 0, 9]
-    assert wide.loc[0, ["predicted", "observed", "low", "high"]].isna().all()
-    edges = reliability_table(of_scores([0.0, 0.5, 1.0], [0, 1, 1]), 2, "equal_width")
-    assert edges["n"].tolist() == [1, 2]
 
 
 def test_repeated_groups_widen_the_limits():
@@ -384,10 +377,10 @@ def test_one_newton_step_spreads_as_refitted_lines_do():
     odds = rng.normal(-1, 1.5, size=300)
     predicted, events = expit(odds), (rng.random(300) < expit(0.6 * odds)).astype(np.int64)
     weights = rng.multinomial(300, np.full(300, 1 / 300), size=400).astype(np.float64)
-    stepped = _ResampledLine.of(predicted, events).figures(weights)
+    stepped = _ResampledLine.fit(predicted, events).values(weights)
     refitted = np.array(
         [
-            calibration_line(np.repeat(predicted, times), np.repeat(events, times)).figures
+            calibration_line(np.repeat(predicted, times), np.repeat(events, times)).values
             for times in weights.astype(int)
         ]
     )
@@ -481,4 +474,4 @@ def test_with_more_classes_each_has_its_line():
     found = calibration_estimates(table, resamples=50)
     assert found["class"].tolist() == [*np.repeat(FOUR, 3), *[""] * 5]
     line = calibration_line(table.probabilities()[:, 3], (table.labels() == 3).astype(np.int64))
-    assert tuple(found["estimate"][9:12]) == line.figures
+    assert tuple(found["estimate"][9:12]) == line.values

@@ -1,31 +1,20 @@
-import dataclasses
 import itertools
 import re
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 from refusals import refused
-from scipy.stats import binomtest, norm, rankdata
+from scipy.stats import binomtest, norm
 from scipy.stats import t as student
-from sklearn.metrics import average_precision_score, brier_score_loss, f1_score, matthews_corrcoef, roc_auc_score
+from sklearn.metrics import average_precision_score, brier_score_loss, f1_score, matthews_corrcoef
 
-from medcls.evaluation import comparing
-from medcls.evaluation.comparing import (
-    BY_GROUP,
-    BY_ROW,
-    COMPARED,
-    DELONG_PAIRED,
-    compare,
-    compare_all,
-    conclusion,
-    holm,
-    metrics_of,
-    verdict,
-)
+from medcls.evaluation.comparing import COMPARED, Evidence, Question, compare_all, conclusion, metrics_of, verdict
 from medcls.evaluation.predictions import TOOK_PART, Predictions
-from medcls.statistics.analytic import FEW_FOR_DELONG, delong
+from medcls.statistics.analytic import FEW_FOR_DELONG, delong, holm
 from medcls.statistics.metric_table import BY_IDENTIFIER
+from medcls.statistics.paired_tests import BY_GROUP, BY_ROW, DELONG_PAIRED
 from medcls.statistics.resampling import Ranking, bootstrap, group_numbers
 
 CLASSES = ("malignant", "benign")
@@ -60,6 +49,17 @@ def two_models(n, seed=0, first=1.5, second=1.5, groups=None, decimals=6, **opti
         raw = 0.7 * shared + 0.7 * rng.normal(size=n) + lift * (labels == 0) - lift / 2
         made.append(predictions(np.round(norm.cdf(raw), decimals), labels, groups=groups, **options))
     return made
+
+
+def asked(metrics, resamples=2000, seed=0, threshold_probability=None):
+    return Question(tuple(metrics), threshold_probability, resamples=resamples, seed=seed)
+
+
+def compare(first, second, metric, thresholds=(None, None), names=("A", "B"), **options):
+    """The row of one pair by one metric."""
+    points = {name: at for name, at in zip(names, thresholds, strict=True) if at is not None}
+    found = compare_all(dict(zip(names, (first, second), strict=True)), asked([metric], **options), points)
+    return SimpleNamespace(**found.to_dict("records")[0])
 
 
 def said_in(sentence, pattern):
@@ -178,33 +178,11 @@ def test_permutation_equals_the_list_of_all_permutations():
     for swap in itertools.product([False, True], repeat=5):
         changed = np.array(swap)[number]
         mixed = np.where(changed, ranks[::-1], ranks)
-        areas = [Ranking.of((labels == 0).astype(int), row).count(ones).areas()[0] for row in mixed]
+        areas = [Ranking.by_score((labels == 0).astype(int), row).count(ones).areas()[0] for row in mixed]
         differences.append(areas[0] - areas[1])
     observed = compare(a, b, "auroc", resamples=20_000)
     exact = np.mean(np.abs(differences) >= abs(observed.difference) - 1e-12)
     assert observed.p == pytest.approx(exact, abs=0.015)
-
-
-@pytest.mark.parametrize("classes", [CLASSES, THREE])
-def test_signs_of_contributions_give_the_areas_after_any_change_of_sides(classes):
-    """Held against the ranks that changed sides, ranked anew and counted: with ties, groups and several classes."""
-    rng = np.random.default_rng(5)
-    n, k = 60, len(classes)
-    labels, groups = rng.integers(0, k, n), [f"p{g}" for g in rng.integers(0, 25, n)]
-    labels[:k] = range(k)
-    tables = []
-    for _ in range(2):
-        raw = np.round(rng.dirichlet(np.ones(k), n), 1)
-        raw[:, -1] = 1 - raw[:, :-1].sum(axis=1)
-        tables.append(predictions(np.abs(raw), labels, classes, groups))
-    seen = comparing._see(tables, "auroc", (None, None))
-    contributions = comparing._area_contributions(seen, [(0, 1)])[0]
-    ranks = rankdata(seen.scores, axis=2)
-    for _ in range(20):
-        signs = rng.choice((-1.0, 1.0), contributions.size)
-        mixed = np.where((signs < 0)[seen.groups], ranks[::-1], ranks)
-        areas = [[roc_auc_score(case, row) for case, row in zip(seen.cases, side, strict=True)] for side in mixed]
-        assert signs @ contributions == pytest.approx(np.mean(areas[0]) - np.mean(areas[1]), abs=1e-12)
 
 
 def test_permutation_of_shares_equals_the_list_of_all_permutations():
@@ -299,7 +277,7 @@ def test_several_classes_are_compared_by_what_they_have():
         raw = rng.normal(size=(n, 3)) + lift * np.eye(3)[labels]
         made.append(predictions(np.exp(raw) / np.exp(raw).sum(axis=1, keepdims=True), labels, THREE))
     assert set(COMPARED) - set(metrics_of(THREE)) == {"sensitivity", "specificity", "net_benefit"}
-    found = compare_all(dict(zip("ab", made, strict=True)), metrics_of(THREE), resamples=300).set_index("metric")
+    found = compare_all(dict(zip("ab", made, strict=True)), asked(metrics_of(THREE), 300)).set_index("metric")
     called = made[0].probabilities().argmax(axis=1)
     assert found.loc["f1", "first"] == pytest.approx(f1_score(labels, called, average="macro"))
     assert found.loc["mcc", "first"] == pytest.approx(matthews_corrcoef(labels, called))
@@ -324,9 +302,9 @@ def test_a_net_benefit_needs_the_probability_at_which_a_person_acts():
     a, b = two_models(60)
     with refused("missing_setting", "threshold_probability=0.1"):
         compare(a, b, "net_benefit")
-    for asked in (1.0, -0.1, True, "0.1"):
-        with refused("bad_value", "threshold_probability", repr(asked)):
-            compare(a, b, "net_benefit", threshold_probability=asked)
+    for value in (1.0, -0.1, True, "0.1"):
+        with refused("bad_value", "threshold_probability", repr(value)):
+            compare(a, b, "net_benefit", threshold_probability=value)
 
 
 @pytest.mark.parametrize("metric", COMPARED)
@@ -365,11 +343,13 @@ def test_no_difference_is_not_said_to_be_equality():
 
 @pytest.mark.parametrize(("limits", "p"), [((-0.001, 0.1), 0.01), ((0.001, 0.1), 0.06)])
 def test_interval_and_test_must_agree_before_one_is_called_better(limits, p):
-    assert verdict("auroc", (0.9, 0.85), limits, p) == "undecided"
-    assert verdict("auroc", (0.9, 0.85), (0.001, 0.1), 0.01) == "better"
-    sentence = conclusion("auroc", ("A", "B"), (0.9, 0.85), limits, p, "80 images")
+    row = {"metric": "auroc", "a": "A", "b": "B", "first": 0.9, "second": 0.85, "difference": 0.05, "rows": "80 images"}
+    row |= {"low": limits[0], "high": limits[1], "p_holm": p}
+    assert verdict(row) == "undecided"
+    assert verdict(row | {"low": 0.001, "high": 0.1, "p_holm": 0.01}) == "better"
+    sentence = conclusion(row, Evidence())
     if limits[0] > 0:
-        turned = conclusion("auroc", ("A", "B"), (0.85, 0.9), (-0.1, -0.001), p, "80 images")
+        turned = conclusion(row | {"difference": -0.05, "low": -0.1, "high": -0.001}, Evidence())
         assert said_in(sentence, r"0 in \w+ of A\b") and said_in(turned, r"0 in \w+ of B\b")
     else:
         assert said_in(sentence, "A .*better .*0.100 .*worse .*0.001")
@@ -423,7 +403,7 @@ def test_classes_may_stand_in_another_order():
     for metric in COMPARED:
         found = compare(a, b, metric, resamples=100, threshold_probability=0.3)
         turned_round = compare(a, turned, metric, resamples=100, threshold_probability=0.3)
-        assert dataclasses.asdict(found) == pytest.approx(dataclasses.asdict(turned_round)), metric
+        assert vars(found) == pytest.approx(vars(turned_round)), metric
 
 
 def test_p42_hard_labels_have_no_area_to_compare():
@@ -468,7 +448,7 @@ def test_sentences_of_a_sweep_stand_on_the_corrected_p_value():
     a, b = two_models(300, first=1.8, second=1.45, seed=1)
     c, d = two_models(300, first=1.75, second=1.7, seed=2)
     alone = compare(a, b, "auroc", names=("a", "b"))
-    found = compare_all({"a": a, "b": b, "c": c, "d": d}, ["auroc"]).set_index(["a", "b"])
+    found = compare_all({"a": a, "b": b, "c": c, "d": d}, Question()).set_index(["a", "b"])
     assert len(found) == 6
     np.testing.assert_allclose(found["p_holm"], holm(found["p"].to_numpy()))
     assert found.loc[("a", "b"), "p"] == alone.p and found["sentence"].str.contains("Holm.* 6").all()
@@ -489,7 +469,7 @@ def test_a_pair_among_many_gets_what_it_gets_alone(groups, resampled):
     tables = dict(zip("abc", made, strict=True))
     points, count = {"a": 0.4, "c": 0.7}, 3 * len(metrics)
     draws = {"resamples": 100 * count, "threshold_probability": 0.3}  # as many as the permutations of so many
-    found = compare_all(tables, metrics, points, **draws)
+    found = compare_all(tables, asked(metrics, **draws), points)
     assert len(found) == count
     for told in found.to_dict("records"):
         alone = compare(
@@ -509,7 +489,7 @@ def test_a_clear_difference_by_group_outlives_many_comparisons():
     tables = {}
     for seed in range(15):
         tables[f"m{seed}"] = two_models(240, seed, first=0.2 * seed, groups=groups_of(240, 2))[0]
-    found = compare_all(tables, ["auroc"])
+    found = compare_all(tables, Question())
     assert len(found) == 105 and found["method"].str.startswith(BY_GROUP).all()
     assert found["p_holm"].min() < 0.02
     assert found["verdict"].isin(["better", "worse"]).any()
@@ -521,7 +501,7 @@ def test_only_comparisons_that_exist_are_corrected_for():
         name: Predictions(table.rows[table.rows["label"] == "malignant"], table.classes, table.positive)
         for name, table in (("a", a), ("b", b))
     }
-    found = compare_all(one_class, ["auroc", "sensitivity"]).set_index("metric")
+    found = compare_all(one_class, asked(["auroc", "sensitivity"])).set_index("metric")
     assert np.isnan(found.loc["auroc", "p"]) and np.isnan(found.loc["auroc", "p_holm"])
     assert found.loc["sensitivity", "p_holm"] == found.loc["sensitivity", "p"]
     assert "Holm" not in found.loc["sensitivity", "sentence"]
@@ -538,9 +518,7 @@ def test_no_difference_is_found_as_rarely_as_promised(capsys):
             [
                 compare_all(
                     dict(zip("AB", two_models(n, seed, groups=groups), strict=True)),
-                    COMPARED,
-                    resamples=300,
-                    threshold_probability=0.3,
+                    asked(COMPARED, 300, threshold_probability=0.3),
                 )
                 for seed in range(simulations)
             ]

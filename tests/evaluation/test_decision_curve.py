@@ -122,11 +122,11 @@ def test_good_is_said_only_where_the_limits_say_so():
     good = np.clip(0.25 + 0.5 * (events - 0.25) + 0.1 * rng.normal(size=400), 0, 1)
     told = said(good, events, 0.3)
     assert re.search(r"0\.3\b.* net benefit of 0\.2", told)
-    assert re.search("more .*everybody or nobody", told)
-    assert re.search("less .*nobody or everybody", said(1 - good, events, 0.4))
+    assert re.search("better .*everybody or nobody", told)
+    assert re.search("worse .*nobody or everybody", said(1 - good, events, 0.4))
     half_are_missed = np.where(np.arange(400) % 8 == 0, 0.5, 0.01)
-    assert re.search(r"less .*everybody\.$", said(half_are_missed, events, 0.1))
-    assert re.search(r"cannot .*everybody\.$", said(good, events, 0.001))
+    assert re.search(r"worse .*everybody\.$", said(half_are_missed, events, 0.1))
+    assert re.search(r"not show .*everybody\.$", said(good, events, 0.001))
 
 
 def test_chance_is_not_said_to_do_good():

@@ -1,11 +1,11 @@
 import numpy as np
 import pandas as pd
 import pytest
+from interval_tables import intervals
 from refusals import refused
 
 from medcls.evaluation.folds import MEAN, POOLED, over_folds
 from medcls.evaluation.predictions import Predictions
-from medcls.statistics.intervals import intervals
 
 CLASSES = ("malignant", "benign")
 
@@ -39,6 +39,13 @@ def test_each_fold_then_the_mean_then_the_pooled_rows():
     areas = found[found["metric"] == "auroc"].set_index("fold")
     assert areas.loc[MEAN, "estimate"] == pytest.approx(areas["estimate"][:3].mean())
     assert areas.loc[MEAN, "sd"] == pytest.approx(areas["estimate"][:3].std())
+
+
+def test_p42_hard_labels_are_refused():
+    hard = fold(1)
+    hard = hard.with_probabilities(np.eye(2)[hard.labels()])
+    with refused("hard_labels"):
+        over_folds([fold(0), hard], resamples=100)
 
 
 def test_a_standard_deviation_over_folds_is_no_interval():

@@ -15,9 +15,8 @@ JACCARD = Metric(
     "jaccard",
     "Jaccard index",
     "Of the images that are {of} or predicted as {of}, the share that is both.",
-    better="higher",
-    judges="decisions",
-    of=("class", "mean"),
+    measures="decisions",
+    scopes=("class", "mean"),
     function=lambda one: ratio(one.tp, np.where(one.cases > 0, one.tp + one.fp + one.fn, 0)),
     needs=(a_case,),
 )
@@ -31,7 +30,8 @@ def test_a_further_metric_stands_in_the_table_with_its_interval(classes):
     predicted = predicted_classes(table.probabilities(), table.classes, table.positive, threshold)
     by_class = dict(zip(classes, jaccard_score(table.labels(), predicted, average=None), strict=True))
     expected = np.mean(list(by_class.values())) if table.positive is None else by_class[table.positive]
-    row = more.interval("jaccard", table.positive or "(macro)")
+    rows = more.intervals[more.intervals["metric"] == "jaccard"].set_index("class")
+    row = rows.loc[table.positive or "(macro)"]
     assert row["estimate"] == pytest.approx(expected)
     assert row["low"] < row["estimate"] < row["high"] and row["method"].startswith("bootstrap")
     (shown,) = [row for row in metrics_sheet(more).rows if row[0].text.startswith("Jaccard index")]

@@ -4,8 +4,7 @@ import pytest
 from refusals import refused
 from scipy.stats import norm
 
-from medcls.evaluation.comparing import compare_all, holm
-from medcls.evaluation.model_comparison import check_two_for_a_margin
+from medcls.evaluation.comparing import Question, compare_all, holm
 from medcls.evaluation.non_inferiority import against_margin, check_margin
 from medcls.evaluation.predictions import Predictions
 
@@ -72,10 +71,10 @@ def test_a_margin_is_a_number_of_the_metrics_unit(margin):
 
 
 def test_a_margin_needs_two():
-    check_two_for_a_margin(0.05, ["a", "b"])
-    check_two_for_a_margin(None, ["a", "b", "c"])
+    Question(margin=0.05).check(["a", "b"], ("well", "ill"))
+    Question().check(["a", "b", "c"], ("well", "ill"))
     with refused("not_two_runs", "margin=", "3: a, b, c"):
-        check_two_for_a_margin(0.05, ["a", "b", "c"])
+        Question(margin=0.05).check(["a", "b", "c"], ("well", "ill"))
 
 
 def models(rng, n, lifts, groups):
@@ -100,7 +99,7 @@ def test_one_that_is_worse_by_the_margin_is_called_not_inferior_in_a_fortieth(gr
     lifts = (1.2, 1.5)  # shifts of scores with standard deviation 0.99
     margin = float(norm.cdf(1.5 / np.sqrt(2 * 0.98)) - norm.cdf(1.2 / np.sqrt(2 * 0.98)))
     verdicts = [
-        only(against_margin(compare_all(models(rng, 200, lifts, groups), ["auroc"], resamples=300), margin))["verdict"]
+        only(against_margin(compare_all(models(rng, 200, lifts, groups), Question(resamples=300)), margin))["verdict"]
         for _ in range(simulations)
     ]
     false = np.mean([one == "not_inferior" for one in verdicts])

@@ -8,7 +8,6 @@ from medcls.evaluation.predictions import Predictions
 from medcls.evaluation.subgroups import MISSING, at_edges, corrected, every, quantiles, subgroups
 from medcls.statistics import causes
 from medcls.statistics.analytic import holm
-from medcls.statistics.intervals import intervals
 from medcls.statistics.metrics import classification_metrics
 
 BINARY = ("benign", "malignant")
@@ -165,20 +164,12 @@ def test_p42_a_group_whose_scores_all_round_to_0_or_1_holds_scores_if_the_table_
 
 
 @pytest.mark.parametrize("classes", [BINARY, FOUR])
-def test_intervals_come_from_outside_and_stand_beside_the_figures(classes):
-    seen = []
-
-    def interval_table(rows):
-        seen.append(len(rows))
-        return intervals(rows.labels(), rows.probabilities(), rows.classes, rows.positive, resamples=50)
-
-    found = subgroups(
-        table(300, classes, age=np.resize(["30", "50", ""], 300)),
-        "age",
-        bands=at_edges(10, 40),
-        interval_table=interval_table,
+def test_intervals_stand_beside_the_values(classes):
+    ages = np.resize(["30", "50", ""], 300)
+    found = subgroups(table(300, classes, age=ages), "age", bands=at_edges(10, 40), resamples=50)
+    assert [bool(group.intervals) for group in found.groups] == [False, True, True, True], (
+        "none for a band without a row"
     )
-    assert seen == [100, 100, 100], "none for a band without a row"
     shown = found.table().set_index(["group", "metric"])
     assert (shown.loc["under 10", "n"] == 0).all()
     for metric in ("auroc", "accuracy", "sensitivity", "brier"):
@@ -204,13 +195,8 @@ def drawn(n, seed, each=1, columns=("sex", "site"), worse=0.0):
     return Predictions(pd.DataFrame(rows | values | {"checkpoint": "abc"}), BINARY, "malignant")
 
 
-def of_a_group(rows):
-    groups = rows.rows["group"].tolist()
-    return intervals(rows.labels(), rows.probabilities(), rows.classes, rows.positive, groups, 0.5, resamples=100)
-
-
 def gaps_of(predictions, columns=("sex", "site")):
-    return corrected([subgroups(predictions, name, threshold=0.5, interval_table=of_a_group) for name in columns])
+    return corrected([subgroups(predictions, name, threshold=0.5, resamples=100) for name in columns])
 
 
 def test_p_values_are_corrected_for_all_gaps_of_a_report():
@@ -231,9 +217,8 @@ def test_a_gap_has_the_interval_of_a_difference_for_all_its_pairs():
         pairs = {2: 1, 4: 6}[gap.ranked]
         limits = []
         for group in (gap.best, gap.worst):
-            rows = group.intervals
-            row = rows[(rows["metric"] == gap.metric) & (rows["class"] == "malignant")].iloc[0]
-            limits.append((row["estimate"], row["low"], row["high"]))
+            interval = group.intervals[gap.metric, "malignant"]
+            limits.append((interval.estimate, interval.low, interval.high))
         (a, a_low, a_high), (b, b_low, b_high) = limits
         wider = norm.isf(0.025 / pairs) / norm.isf(0.025)
         assert gap.low == pytest.approx(a - b - wider * np.hypot(a - a_low, b_high - b), rel=1e-6)
@@ -243,7 +228,7 @@ def test_a_gap_has_the_interval_of_a_difference_for_all_its_pairs():
 
 def test_one_page_says_one_thing_of_a_gap():
     table, chance = drawn(900, 1, worse=6.0), drawn(900, 1)
-    found = [subgroups(one, "sex", threshold=0.5, interval_table=of_a_group) for one in (table, chance)]
+    found = [subgroups(one, "sex", threshold=0.5, resamples=100) for one in (table, chance)]
     real, none = (corrected([one])[0] for one in found)
     said = found[0].say_gap("auroc", real)
     assert real.beyond_chance and real.verdict() in said
@@ -258,12 +243,12 @@ def test_p17_a_rank_counts_patients_where_they_have_several_images():
     alone = Predictions(grouped.rows.assign(group=""), BINARY, "malignant")
     assert subgroups(alone, "sex").gap("accuracy").ranked == 2
     found = subgroups(grouped, "sex")
-    assert [group.behind.rows for group in found.groups] == [
+    assert [group.split.group_count() for group in found.groups] == [
         grouped.rows.loc[grouped.rows["sex"] == name, "group"].nunique() for name in ("F", "M")
     ]
     assert found.gap("accuracy") is None
     assert "30 independent cases" in found.say_gap("accuracy", None)
-    assert f"n = {found.groups[0].n}, {found.groups[0].behind.rows} independent cases: " in found.counts(
+    assert f"n = {found.groups[0].n}, {found.groups[0].split.group_count()} independent cases: " in found.counts(
         found.groups[0]
     )
 

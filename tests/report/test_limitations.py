@@ -197,7 +197,7 @@ def test_a_shift_of_four_classes():
 def test_another_share_of_cases_alone_is_a_lesser_shift():
     test = assessment(predictions(seed=1, prevalence=0.37), prevalence=0.37)
     fitted = assessment(predictions("calibration", seed=1, prevalence=0.3))
-    listed = [one for one in differences(test, fitted) if not one.of_calls]
+    listed = [one for one in differences(test, fitted) if not one.is_of_classifier]
     (only,) = listed
     assert only.name.endswith(" ill")
 
@@ -419,8 +419,8 @@ def test_label_sets_of_which_none_or_one_is_an_answer(single, said):
 def test_figures_in_sentences_have_the_minus_of_the_tables():
     below = Estimate(-0.611, -0.7, 0.1)
     assert str(below) == "\N{MINUS SIGN}0.611 (\N{MINUS SIGN}0.700 to 0.100)"
-    assert Difference("slope", below, below, of_calls=False).brief().count("\N{MINUS SIGN}") == 2
-    assert below.turned() == Estimate(0.611, -0.1, 0.7)
+    assert Difference("slope", below, below, is_of_classifier=False).brief().count("\N{MINUS SIGN}") == 2
+    assert below.negated() == Estimate(0.611, -0.1, 0.7)
 
 
 def by_sex(moved):

@@ -20,7 +20,7 @@ from medcls.report.metric_tables import (
     sets_sheet,
 )
 from medcls.report.report import metric_sections
-from medcls.statistics.intervals import MACRO
+from medcls.statistics.metric_table import MACRO
 
 
 def test_half_stands_beside_a_fitted_threshold(headline):

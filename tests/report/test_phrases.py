@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from html_pages import read
+from interval_tables import intervals
 from made_report import NASTY
 from made_study import EMPTY, assessment, decision_rules, predictions
 from refusals import rules
@@ -30,7 +31,6 @@ from medcls.report.phrases import (
     worse_than_chance,
 )
 from medcls.report.report import metric_sections, notices
-from medcls.statistics.intervals import intervals
 from medcls.statistics.metrics import classification_metrics
 from medcls.workflow import evaluating, printed_results, terminal
 from medcls.workflow.terminal import show_table
@@ -71,7 +71,7 @@ def test_chance_on_val_is_seldom_taken_for_more_than_chance(policy, fitted_on, j
     """Both drawn from one population. The share of the test cases alone was called beyond chance in up to 42%."""
     target, draw, found = parse_criterion(policy), np.random.default_rng([fitted_on, judged_by]), []
     for _ in range(1000):
-        threshold = np.sort(draw.normal(size=fitted_on))[target.wrong_of(fitted_on)]
+        threshold = np.sort(draw.normal(size=fitted_on))[target.allowed_errors(fitted_on)]
         found.append(target.chance_of((draw.normal(size=judged_by) < threshold).mean(), judged_by, fitted_on))
     assert (np.array(found) < BY_CHANCE).mean() < 0.04
     assert target.chance_of(0.9, judged_by, fitted_on) < 1e-4 and target.chance_of(0.9, judged_by, 0) == 1

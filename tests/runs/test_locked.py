@@ -11,7 +11,7 @@ from refusals import rules
 
 from medcls import places
 from medcls.data.manifest import Manifest
-from medcls.data.splits.split import split
+from medcls.data.splits.split import SplitSettings, split
 from medcls.runs.registry import met_in_training, remember_images, remember_test
 
 SETTINGS = {"seed": 0, "test_fraction": 0.2, "folds": None}
@@ -48,7 +48,7 @@ def test_p14_new_images_that_push_locked_test_images_into_training_are_noticed()
 
 def test_p14_another_seed_is_told_apart_and_comes_after():
     manifest = manifest_of(pictures(100))
-    remember_test(split(manifest, seed=1), "runs/seed1", SETTINGS | {"seed": 1})
+    remember_test(split(manifest, SplitSettings(seed=1)), "runs/seed1", SETTINGS | {"seed": 1})
     remember_test(split(manifest_of(pictures(90))), "runs/fewer", SETTINGS)
     meetings = met_in_training(split(manifest), SETTINGS)
     assert [(meeting.run, meeting.same_settings) for meeting in meetings] == [
@@ -62,14 +62,14 @@ def test_p14_a_locked_test_is_not_met_again(tmp_path: Path):
     remember_test(first, "runs/first", SETTINGS)
     saved = tmp_path / "manifest.csv"
     saved.write_text(first.to_csv(), encoding="utf-8")
-    grown = split(manifest_of([*pictures(100), *(f"b{k:03d}" for k in range(40))]), locked_test=saved)
+    grown = split(manifest_of([*pictures(100), *(f"b{k:03d}" for k in range(40))]), SplitSettings(locked_test=saved))
     assert met_in_training(grown, SETTINGS) == []
 
 
 def test_p14_calibrating_on_what_was_test_is_noticed():
     first = split(manifest_of(pictures(100)))
     remember_test(first, "runs/first", SETTINGS)
-    other = split(manifest_of(pictures(100)), seed=1, calibration_fraction=0.5)
+    other = split(manifest_of(pictures(100)), SplitSettings(seed=1, calibration_fraction=0.5))
     (meeting,) = met_in_training(other, SETTINGS | {"calibration_fraction": 0.5})
     tested = set(first.rows.loc[first.rows["split"] == "test", "path"])
     assert tested & set(other.rows.loc[other.rows["split"] == "calibration", "path"])
@@ -83,7 +83,7 @@ def test_p14_a_setting_that_did_not_exist_when_the_test_was_remembered_makes_no_
 
 
 def test_another_data_set_is_another_matter():
-    remember_test(split(manifest_of(pictures(100)), seed=1), "runs/first", SETTINGS)
+    remember_test(split(manifest_of(pictures(100)), SplitSettings(seed=1)), "runs/first", SETTINGS)
     assert met_in_training(split(manifest_of(pictures(100), root="elsewhere")), SETTINGS) == []
 
 
@@ -107,7 +107,9 @@ def test_one_test_is_remembered_once_whoever_reads_it():
 def remember(number: int) -> None:
     # Half of them the same record, half another.
     seed = number % 2
-    remember_test(split(manifest_of(pictures(60)), seed=seed), f"runs/{number}", SETTINGS | {"seed": seed})
+    remember_test(
+        split(manifest_of(pictures(60)), SplitSettings(seed=seed)), f"runs/{number}", SETTINGS | {"seed": seed}
+    )
 
 
 def test_a_record_is_written_once_and_whole_whoever_writes():
@@ -127,7 +129,7 @@ def test_nothing_is_remembered_where_nothing_was_tested():
 def test_a_damaged_record_and_an_unwritable_place_are_said(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ):
-    manifest = split(manifest_of(pictures(100)), seed=1)
+    manifest = split(manifest_of(pictures(100)), SplitSettings(seed=1))
     remember_test(manifest, "runs/first", SETTINGS)
     (record,) = places.state_folder().rglob("*.json")
     (record.parent / "damaged.json").write_text("{")

@@ -2,7 +2,6 @@ import re
 
 import numpy as np
 import pytest
-from refusals import refused
 from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 
 from medcls.statistics import causes
@@ -10,26 +9,27 @@ from medcls.statistics.analytic import wilson_limits
 from medcls.statistics.bands import (
     FEW_FOR_BAND,
     GRID,
-    OneClass,
-    against_the_others,
     precision_band,
     precision_steps,
     sensitivity_band,
+    threshold_counts,
     why_no_band,
 )
+from medcls.statistics.metrics import checked_split
 from medcls.statistics.resampling import bootstrap
+from medcls.statistics.split import OneVsRest
 
 BINARY = ("benign", "malignant")
 
 
-def one_class(cases, scores, groups=None) -> OneClass:
+def one_class(cases, scores, groups=None) -> OneVsRest:
     """Malignant against benign."""
     scores = np.asarray(scores, np.float64)
-    (one,) = against_the_others(cases, np.stack([1 - scores, scores], axis=1), BINARY, "malignant", groups)
-    return one
+    split = checked_split(cases, np.stack([1 - scores, scores], axis=1), BINARY, "malignant", groups=groups)
+    return split.count().one_vs_rest[0]
 
 
-def made_up(n=80, seed=0, pull=0.3, groups=None, decimals=6) -> OneClass:
+def made_up(n=80, seed=0, pull=0.3, groups=None, decimals=6) -> OneVsRest:
     cases = np.arange(n) % 2
     scores = np.round(np.random.default_rng(seed).uniform(0, 1 - pull, n) + pull * cases, decimals)
     return one_class(cases, scores, groups)
@@ -40,56 +40,18 @@ def made_up(n=80, seed=0, pull=0.3, groups=None, decimals=6) -> OneClass:
 
 def test_counts_are_those_of_the_roc_curve():
     one = made_up(60, decimals=1)
-    hits, alarms = one.counts()
-    false, true, _ = roc_curve(one.positives, one.scores, drop_intermediate=False)
-    assert hits / hits[-1] == pytest.approx(true)
-    assert alarms / alarms[-1] == pytest.approx(false)
-    assert np.trapezoid(hits / 30, alarms / 30) == pytest.approx(roc_auc_score(one.positives, one.scores))
-
-
-def test_a_row_at_the_threshold_is_called():
-    one = one_class([0, 0, 1, 1], [0.1, 0.5, 0.5, 0.9])
-    reached = one.at(0.5)
-    assert (reached.tp, reached.calls, reached.cases, reached.others) == (2, 3, 2, 2)
-    assert (reached.sensitivity, reached.specificity) == (1.0, 0.5)
-    assert reached.precision == pytest.approx(2 / 3)
-    assert np.isnan(one.at(0.95).precision), "nothing is called"
-
-
-def test_rows_of_one_patient_are_one_independent_row():
-    one = one_class([1, 1, 0, 1], [0.9, 0.8, 0.7, 0.6], ["a", "a", "b", "c"])
-    assert one.independent_cases() == 2
-    assert one.independent_calls().tolist() == [0, 1, 1, 2, 3]
-    assert (one.group_count, one.is_grouped) == (3, True)
-    alone = one_class([1, 1, 0, 1], [0.9, 0.8, 0.7, 0.6])
-    assert (alone.group_count, alone.is_grouped, alone.independent_cases()) == (4, False, 3)
-
-
-def test_each_class_is_set_against_the_others_and_the_named_one_alone():
-    labels, probabilities = [0, 1, 2, 2], np.array([[0.6, 0.3, 0.1], [0.2, 0.5, 0.3], [0.1, 0.1, 0.8], [0.3, 0.3, 0.4]])
-    several = against_the_others(labels, probabilities, ("covid", "normal", "tb"), None)
-    assert [one.name for one in several] == ["covid", "normal", "tb"]
-    assert [one.positives.tolist() for one in several] == [[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 1]]
-    assert [one.scores.tolist() for one in several] == probabilities.T.tolist()
-    (benign,) = against_the_others([0, 1], [[0.9, 0.1], [0.3, 0.7]], BINARY, "benign")
-    assert (benign.name, benign.positives.tolist(), benign.scores.tolist()) == ("benign", [1, 0], [0.9, 0.3])
-    with refused("no_positive_class", "'benign'", "'malignant'"):
-        against_the_others([0, 1], [[0.9, 0.1], [0.3, 0.7]], BINARY, None)
-
-
-def test_p50_a_class_without_cases_or_without_others_has_no_curve():
-    assert [one_class(cases, [0.1, 0.2, 0.3]).has_both for cases in ([0, 0, 0], [1, 1, 1], [0, 0, 1])] == [
-        False,
-        False,
-        True,
-    ]
+    tp, fp = threshold_counts(one)
+    false, true, _ = roc_curve(one.is_case, one.scores, drop_intermediate=False)
+    assert tp / tp[-1] == pytest.approx(true)
+    assert fp / fp[-1] == pytest.approx(false)
+    assert np.trapezoid(tp / 30, fp / 30) == pytest.approx(roc_auc_score(one.is_case, one.scores))
 
 
 @pytest.mark.parametrize("decimals", [1, 6])
 def test_the_area_below_the_precision_steps_is_the_average_precision(decimals):
     one = made_up(61, seed=9, decimals=decimals)
     recall, precision = precision_steps(one)
-    area = average_precision_score(one.positives, one.scores)
+    area = average_precision_score(one.is_case, one.scores)
     assert np.trapezoid(precision, recall) == pytest.approx(area, abs=1e-12)
     assert (recall[0], recall[-1]) == (0, 1)
 
@@ -101,10 +63,10 @@ def test_the_sensitivity_band_holds_the_curve_and_the_percentiles_of_a_plain_boo
     cases = np.arange(50) % 2
     one = one_class(cases, np.round(np.random.default_rng(2).uniform(0.2, 0.7, 50) + 0.1 * cases, 1))
     levels = np.unique(one.scores)
-    assert set(one.positives[one.scores == levels[-1]]) == {1}
-    assert set(one.positives[one.scores == levels[-2]]) == {0, 1}, "a curve with a corner at every step"
+    assert set(one.is_case[one.scores == levels[-1]]) == {True}
+    assert set(one.is_case[one.scores == levels[-2]]) == {False, True}, "a curve with a corner at every step"
     low, high = sensitivity_band(one, 200, 5)
-    curve = np.interp(GRID, *roc_curve(one.positives, one.scores)[:2])
+    curve = np.interp(GRID, *roc_curve(one.is_case, one.scores)[:2])
     assert (low <= curve + 1e-12).all()
     assert (curve <= high + 1e-12).all()
 
@@ -112,7 +74,7 @@ def test_the_sensitivity_band_holds_the_curve_and_the_percentiles_of_a_plain_boo
         drawn = [np.repeat(np.arange(50), times.astype(int)) for times in weights]
         return np.stack([np.interp(GRID, *roc_curve(cases[rows], one.scores[rows])[:2]) for rows in drawn])
 
-    values = bootstrap(plainly, one.positives, one.groups, 200, 5).values
+    values = bootstrap(plainly, one.is_case.astype(int), one.split.groups, 200, 5).values
     percentiles = np.quantile(values, [0.025, 0.975], axis=0)
     wilson = np.array([wilson_limits(value, 25) for value in curve]).T
     assert low == pytest.approx(np.minimum(percentiles[0], wilson[0]), abs=1e-9)
@@ -122,9 +84,9 @@ def test_the_sensitivity_band_holds_the_curve_and_the_percentiles_of_a_plain_boo
 def test_the_precision_band_holds_the_precision_at_each_sensitivity():
     one = made_up(seed=4)
     low, high = precision_band(one, 200)
-    hits, alarms = one.counts()
-    needed = np.maximum(np.ceil(GRID * one.cases - 1e-9), 1)
-    at = [next(h / (h + a) for h, a in zip(hits, alarms, strict=True) if h >= least) for least in needed]
+    tp, fp = threshold_counts(one)
+    needed = np.maximum(np.ceil(GRID * one.cases[0] - 1e-9), 1)
+    at = [next(h / (h + a) for h, a in zip(tp, fp, strict=True) if h >= least) for least in needed]
     assert (low <= np.array(at) + 1e-9).all()
     assert (at <= high + 1e-9).all()
     assert (high - low).mean() < 0.6
@@ -149,7 +111,7 @@ def test_a_perfect_curve_is_not_certain():
 @pytest.mark.parametrize("band", [sensitivity_band, precision_band])
 def test_p03_images_of_one_patient_count_as_one_in_the_band(band):
     few = made_up(40, seed=1, pull=0.1)
-    cases, scores = np.repeat(few.positives, 6), np.repeat(few.scores, 6)
+    cases, scores = np.repeat(few.is_case.astype(int), 6), np.repeat(few.scores, 6)
 
     def width(groups):
         low, high = band(one_class(cases, scores, groups), 300)

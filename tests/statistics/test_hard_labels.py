@@ -4,14 +4,9 @@ import pytest
 from refusals import refused
 
 from medcls.evaluation.predictions import read_csv
-from medcls.plots.curves import plot_roc
+from medcls.plots.curves import PlottedScores, plot_precision_recall, plot_roc
 from medcls.statistics.hard_labels import check_scores
-from medcls.statistics.metrics import (
-    auroc,
-    classification_metrics,
-    sensitivity_at_specificity,
-    specificity_at_sensitivity,
-)
+from medcls.statistics.metrics import checked_split, classification_metrics
 
 CLASSES = ("other", "melanoma")
 
@@ -37,18 +32,15 @@ def test_p42_tutorial_002_as_a_table_is_told_that_its_roc_auc_is_the_balanced_ac
 @pytest.mark.parametrize(
     "attempt",
     [
-        lambda labels, hard: auroc(labels, hard[:, 1]),
-        lambda labels, hard: check_scores(labels, hard[:, 1]),
-        lambda labels, hard: sensitivity_at_specificity(labels, hard[:, 1], 0.9),
-        lambda labels, hard: specificity_at_sensitivity(labels, hard[:, 1], 0.9),
-        lambda labels, hard: plot_roc(labels, hard, CLASSES, "melanoma", "test"),
-        lambda labels, hard: classification_metrics(labels, hard, CLASSES, "melanoma", 0.3),
+        check_scores,
+        lambda split: plot_roc(PlottedScores(split, "test")),
+        lambda split: plot_precision_recall(PlottedScores(split, "test")),
     ],
-    ids=["area", "column", "sensitivity", "specificity", "curve", "metrics"],
+    ids=["split", "ROC", "precision"],
 )
 def test_p42_p43_whatever_needs_scores_refuses_hard_labels(attempt):
     with refused("hard_labels", "0.6716", "balanced accuracy"):
-        attempt(*tutorial_002())
+        attempt(checked_split(*tutorial_002(), CLASSES, "melanoma", 0.3))
 
 
 @pytest.mark.parametrize("dtype", [np.int64, np.bool_])
@@ -82,4 +74,4 @@ def test_a_class_that_a_network_never_thinks_of_makes_no_hard_labels():
     labels = np.array([0, 1, 2, 0, 1, 2])
     scores = np.array([[0.6, 0.4, 0], [0.3, 0.7, 0], [0.5, 0.5, 0], [0.8, 0.2, 0], [0.4, 0.6, 0], [0.1, 0.9, 0]])
     assert classification_metrics(labels, scores, ("a", "b", "c"), None).per_class["c"]["auroc"] == 0.5
-    plot_roc(labels, scores, ("a", "b", "c"), None, "test")
+    plot_roc(PlottedScores(checked_split(labels, scores, ("a", "b", "c"), None), "test"))

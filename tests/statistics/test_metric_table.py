@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import sklearn.metrics as sk
+from interval_tables import intervals
 
 import medcls
-from medcls.statistics.intervals import FORMULAS, intervals
+from medcls.statistics.intervals import FORMULAS
 from medcls.statistics.metric_table import BY_IDENTIFIER, MACRO, METRICS, estimates, with_interval
 from medcls.statistics.metrics import classification_metrics
 from medcls.statistics.resampling import Ranking
@@ -95,7 +96,7 @@ def expected(metric, split, k, weights):
         labels, decisions, scores = split.labels, split.predicted, split.scores
         if k is not None:
             labels, decisions, scores = (labels == k).astype(int), (decisions == k).astype(int), scores[:, k]
-        elif split.binary and metric.judges == "probabilities":
+        elif split.binary and metric.measures == "probabilities":
             labels, scores = (labels == split.positive).astype(int), scores[:, split.positive]
         if metric.identifier in OF_DECISIONS:
             return OF_DECISIONS[metric.identifier](labels, decisions, sample_weight=weights)
@@ -106,9 +107,9 @@ def expected(metric, split, k, weights):
 @pytest.mark.parametrize("metric", METRICS, ids=lambda metric: metric.identifier)
 def test_every_metric_is_scikit_learns_with_any_weights(metric, k, positive):
     split, weights = made(k, positive)
-    whole = split.under(weights)
-    views = [(one, one.k) for one in whole.judged if "class" in metric.of]
-    views += [(whole, None)] if "all" in metric.of else []
+    whole = split.count(weights)
+    views = [(one, one.k) for one in whole.one_vs_rest if "class" in metric.scopes]
+    views += [(whole, None)] if "all" in metric.scopes else []
     assert views
     for view, of in views:
         found = metric.function(view)
@@ -132,7 +133,7 @@ def test_the_area_up_to_a_share_of_false_positives_is_scikit_learns_among_ties(s
         labels, weights = np.arange(n) % 2, rng.integers(0, 4, n).astype(np.float64)
         weights[:2] += 1
         scores = np.round(rng.normal(size=n) + labels, int(rng.integers(0, 3)))
-        area = Ranking.of(labels, scores).count(weights[None]).areas_up_to(share)[0]
+        area = Ranking.by_score(labels, scores).count(weights[None]).areas_up_to(share)[0]
         least = share**2 / 2
         standardised = (1 + (area - least) / (share - least)) / 2
         drawn = weights > 0
@@ -162,12 +163,12 @@ def test_an_entry_says_all_that_is_shown_of_it(metric):
     assert metric.name and metric.explanation.endswith(".") and metric.title[0].isupper()
     assert metric.explanation.format(of="x")
     assert metric.range[0] < metric.range[1]
-    assert (metric.better == "neither") == (metric.judges == "images") == (metric.interval == "none")
-    assert not metric.ordered or metric.of == ("all",)
-    assert "mean" not in metric.of or "class" in metric.of
+    assert (metric.better == "neither") == (metric.measures == "images") == (metric.interval == "none")
+    assert not metric.ordered or metric.scopes == ("all",)
+    assert "mean" not in metric.scopes or "class" in metric.scopes
     fallbacks = ("bootstrap", "none", "MCC", "kappa", "held specificity", "held sensitivity")
     assert metric.interval in {*FORMULAS, *fallbacks}
-    assert metric.compared != "permutation" or metric.of_row is not None
+    assert metric.compared != "permutation" or metric.row_values is not None
 
 
 @pytest.mark.parametrize(("k", "positive"), [(2, 1), (3, None)])

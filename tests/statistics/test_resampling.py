@@ -8,7 +8,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from refusals import refused
 
-from medcls.statistics.metrics import sensitivity_at_specificity, specificity_at_sensitivity
 from medcls.statistics.resampling import (
     Ranking,
     any_repeated,
@@ -16,6 +15,23 @@ from medcls.statistics.resampling import (
     group_numbers,
     weighted_confusion,
 )
+
+
+def roc_points(labels, scores):
+    """Sensitivity and specificity at every threshold of scikit-learn's curve, counted."""
+    negatives = int((labels == 0).sum())
+    false, true, _ = sk.roc_curve(labels, scores, drop_intermediate=False)
+    return true, (negatives - np.rint(false * negatives)) / negatives
+
+
+def sensitivity_at(labels, scores, specificity):
+    reached, held = roc_points(labels, scores)
+    return reached[held >= specificity].max()
+
+
+def specificity_at(labels, scores, sensitivity):
+    held, reached = roc_points(labels, scores)
+    return reached[held >= sensitivity].max()
 
 
 def mean_of(values):
@@ -39,7 +55,7 @@ def test_weights_mean_the_same_as_repeated_rows(n, seed, decimals):
     scores = np.round(rng.normal(size=n) + labels, decimals)
     predicted = (scores > 0.5).astype(np.int64)
     times = np.r_[np.ones((2, 2)), rng.integers(0, 4, (n - 2, 2))].T
-    both = Ranking.of(labels, scores).count(times.astype(np.float64))
+    both = Ranking.by_score(labels, scores).count(times.astype(np.float64))
     areas, precisions = both.areas(), both.average_precisions()
     matrices = weighted_confusion(times.astype(np.float64), labels, predicted, 2)
     for row, counts in enumerate(times.astype(int)):
@@ -61,25 +77,33 @@ def test_rates_at_a_held_rate_are_those_of_repeated_rows(n, seed, decimals, shar
     labels = np.r_[0, 1, rng.integers(0, 2, n - 2)]
     scores = np.round(rng.normal(size=n) + labels, decimals) / 7 + 0.123
     times = np.r_[np.ones((2, 3)), rng.integers(0, 4, (n - 2, 3))].T
-    counts = Ranking.of(labels, scores).count(times.astype(np.float64))
+    counts = Ranking.by_score(labels, scores).count(times.astype(np.float64))
     found = zip(times.astype(int), counts.sensitivities_at(share), counts.specificities_at(share), strict=True)
     for row, sensitivity, specificity in found:
         y, s = np.repeat(labels, row), np.repeat(scores, row)
-        assert sensitivity == pytest.approx(sensitivity_at_specificity(y, s, share), abs=1e-12)
-        assert specificity == pytest.approx(specificity_at_sensitivity(y, s, share), abs=1e-12)
+        assert sensitivity == pytest.approx(sensitivity_at(y, s, share), abs=1e-12)
+        assert specificity == pytest.approx(specificity_at(y, s, share), abs=1e-12)
 
 
 @pytest.mark.parametrize("share", [0.1, 0.14, 0.28, 0.8, 0.9, 0.95])
 def test_a_held_rate_is_counted_whatever_the_last_digit_of_its_product(share):
     for n in range(1, 61):
         labels, scores = np.repeat([0, 1], n), np.r_[np.arange(n), np.arange(n) + 0.5] / n
-        counts = Ranking.of(labels, scores).count(np.ones((1, 2 * n)))
-        assert counts.sensitivities_at(share)[0] == sensitivity_at_specificity(labels, scores, share), n
-        assert counts.specificities_at(share)[0] == specificity_at_sensitivity(labels, scores, share), n
+        counts = Ranking.by_score(labels, scores).count(np.ones((1, 2 * n)))
+        assert counts.sensitivities_at(share)[0] == sensitivity_at(labels, scores, share), n
+        assert counts.specificities_at(share)[0] == specificity_at(labels, scores, share), n
+
+
+def test_a_held_rate_is_the_best_of_at_least_the_stated_one():
+    labels = np.array([0] * 10 + [1] * 5)
+    scores = np.array([0.0, 0.1, 0.1, 0.2, 0.3, 0.3, 0.4, 0.4, 0.5, 0.8, 0.35, 0.45, 0.6, 0.7, 0.9])
+    counts = Ranking.by_score(labels, scores).count(np.ones((1, 15)))
+    assert [counts.sensitivities_at(share)[0] for share in (0.9, 1.0, 0.0)] == [3 / 5, 1 / 5, 1.0]
+    assert [counts.specificities_at(share)[0] for share in (0.8, 0.81)] == [8 / 10, 6 / 10], "not the nearest"
 
 
 def test_a_class_without_weight_has_no_area():
-    counts = Ranking.of(np.array([0, 1]), np.arange(2.0)).count(np.array([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]]))
+    counts = Ranking.by_score(np.array([0, 1]), np.arange(2.0)).count(np.array([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]]))
     areas, precisions = counts.areas(), counts.average_precisions()
     assert np.isnan(areas[:2]).all() and np.isnan(precisions[:2]).all()
     assert areas[2] == precisions[2] == 1
@@ -141,7 +165,7 @@ def test_memory_stays_bounded_with_many_rows():
     labels, scores = np.arange(n) % 2, np.random.default_rng(0).normal(size=n)
     tracemalloc.start()
     started = time.process_time()
-    ranking = Ranking.of(labels, scores)
+    ranking = Ranking.by_score(labels, scores)
     bootstrap(lambda weights: ranking.count(weights).areas()[:, None], labels, np.arange(n), 20, 0)
     assert tracemalloc.get_traced_memory()[1] < 100e6 and time.process_time() - started < 10
     tracemalloc.stop()

@@ -1,8 +1,8 @@
-"""DICOM files: pixels through pydicom, safe columns of the header, and patients as salted hashes.
+"""DICOM files: pixels through pydicom, harmless header elements, and patients as salted hashes.
 
-What pydicom decodes passes its modality LUT or rescale (Hounsfield units in CT), then a window: the one asked for,
-else the file's own VOI LUT or window, else that of `windows.choose`. MONOCHROME1 is turned round after that, and
-what the file calls padding is black. Colour comes as RGB, through the palette where there is one.
+Decoded values pass the modality LUT or rescale (Hounsfield units in CT), then a window: the one asked for, else the
+file's VOI LUT or window, else that of `windows.choose`. MONOCHROME1 is then inverted, and padding is black. Colour is
+RGB, through the palette if there is one.
 """
 
 import dataclasses
@@ -36,36 +36,30 @@ from medcls.preprocessing import Decoding
 from medcls.writing import whole
 
 HEAD = 132
-"""So many bytes at the beginning tell whether a file is DICOM."""
+"""Bytes at the beginning of a file that identify DICOM."""
 
 SAFE_COLUMNS = (
     "Modality", "BodyPartExamined", "ViewPosition", "Laterality", "ImageLaterality", "PatientPosition",
     "Manufacturer", "ManufacturerModelName", "PhotometricInterpretation", "Rows", "Columns", "NumberOfFrames",
     "BitsStored", "PixelSpacing", "SliceThickness", "KVP", "MagneticFieldStrength", "LossyImageCompression",
 )  # fmt: skip
-"""What of a header may stand in a table: nothing that names a person, a place, a date or an examination."""
+"""Elements of a header allowed in a table: none identifies a person, a place, a date or an examination."""
 
 PIXEL_ELEMENTS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 GREY = ("MONOCHROME1", "MONOCHROME2")
 COLOUR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
 
-# Where enhanced multi-frame objects keep, for all frames or for each, what others have at the top level.
+# Where enhanced multi-frame objects have elements that others have at the top level, for all frames or for each.
 FRAME_GROUPS = ("PixelValueTransformationSequence", "FrameVOILUTSequence")
 
 SALT_BYTES = 32
 
 
 def begins_as_dicom(head: bytes) -> bool:
-    """Whether bytes begin as a DICOM file does: with its preamble, or without one with group 2 or 8.
-
-    Parameters
-    ----------
-    head : bytes
-        At least the first `HEAD` of a file.
-    """
+    """Whether a file of which these are at least the first `HEAD` bytes is DICOM, with a preamble or without."""
     if head[128:HEAD] == b"DICM":
         return True
-    # Old files leave the preamble out: the first tag, (0002,00xx) or (0008,00xx), then its type or length.
+    # Old files have no preamble: the first tag, (0002,00xx) or (0008,00xx), then its type or length.
     little, big = head[:2] in (b"\x02\0", b"\x08\0"), head[:2] in (b"\0\x02", b"\0\x08")
     element, filler = (head[2:3], head[3:4]) if little else (head[3:4], head[2:3])
     explicit = head[4:6].isalpha() and head[4:6].isupper()
@@ -74,9 +68,9 @@ def begins_as_dicom(head: bytes) -> bool:
 
 
 def is_dicom(path: Path) -> bool:
-    """Whether a file, whatever its name, begins as DICOM; False, too, where it cannot be read or is no file."""
+    """Whether a file, whatever its name, begins as DICOM; False if it cannot be read."""
     try:
-        if not path.is_file():  # to open a pipe would wait for ever
+        if not path.is_file():  # opening a pipe would block
             return False
         with path.open("rb") as file:
             return begins_as_dicom(file.read(HEAD))
@@ -85,13 +79,13 @@ def is_dicom(path: Path) -> bool:
 
 
 def decode(data: bytes, decoding: Decoding) -> Decoded:
-    """Turn the bytes of a DICOM file into pixels, by the rules at the top of this file.
+    """Decode the bytes of a DICOM file, by the rules at the top of this file.
 
     Raises
     ------
     UnreadableImage
-        Cut short, damaged, without pixels (the reason says what it is instead), compressed by a method whose
-        decoder is not installed, or without so many frames.
+        Truncated, damaged, without pixels (the reason says what it is), without the frame, or compressed by a method
+        whose decoder is not installed.
     """
     try:
         _check_deflated(data)
@@ -99,63 +93,41 @@ def decode(data: bytes, decoding: Decoding) -> Decoded:
         return _decode(dataset, decoding)
     except UnreadableImage:
         raise
-    except Exception as error:  # on damaged bytes pydicom and the decoders raise nearly every type there is
+    except Exception as error:  # on damaged bytes pydicom and the decoders raise nearly every type
         raise damaged(data, "pydicom", error) from error
 
 
 def headers(path: Path) -> dict[str, str]:
-    """Read what of a DICOM file's header may stand in a table, and no pixels.
-
-    Returns
-    -------
-    dict
-        `SAFE_COLUMNS` as text, in that order; empty where the file does not say. Several values are joined by a
-        backslash, as DICOM writes them.
-
-    Raises
-    ------
-    UnreadableImage
-        No DICOM file, or a damaged header.
-    """
+    """Read the `SAFE_COLUMNS` of a DICOM header as text; empty if missing, several values joined by a backslash."""
     dataset = _header(path, SAFE_COLUMNS)
     values = ((name, dataset.get(name)) for name in SAFE_COLUMNS)
     return {name: "" if value is None else _text(value) for name, value in values}
 
 
 def patient_group(path: Path, salt: bytes) -> str:
-    """Name the patient of a DICOM file so that nobody can tell who it is, and equal patients stay equal.
+    """A pseudonym of the patient of a DICOM file.
 
-    Parameters
-    ----------
-    path : Path
-        The file; only its header is read.
-    salt : bytes
-        See `installation_salt`.
-
-    Returns
-    -------
-    str
-        HMAC-SHA256 of the patient id, 16 hexadecimal digits; empty where the file has no patient id.
+    HMAC-SHA256 of the patient id, 16 hexadecimal digits; empty without an id.
 
     Raises
     ------
     UnreadableImage
-        No DICOM file, or a damaged header.
+        Not a DICOM file, or a damaged header.
     """
     patient = _text(_header(path, ("PatientID",)).get("PatientID") or "").strip()
     return hmac.new(salt, patient.encode(), hashlib.sha256).hexdigest()[:16] if patient else ""
 
 
 def installation_salt() -> bytes:
-    """The secret that this installation's patient hashes depend on, made at the first call and then kept.
+    """The secret of this installation's patient hashes, made at the first call and then kept.
 
-    It stands in `dicom-salt` in medcls's state folder, readable by its owner alone. Without it nobody can find a
-    patient by hashing all the ids that there are; two installations name one patient differently.
+    It is `dicom-salt` in medcls's state folder, readable by its owner alone. Without it, a patient could be found by
+    hashing all possible ids; another installation has other hashes.
 
     Raises
     ------
     MedclsError
-        What stands there is no salt.
+        The file is not a salt.
     """
     path = state_folder() / "dicom-salt"
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -168,8 +140,8 @@ def installation_salt() -> bytes:
         salt = path.read_bytes()
     if len(salt) != SALT_BYTES:
         raise MedclsError(
-            f"{path} holds {len(salt)} bytes and not the {SALT_BYTES} of a salt: restore it, or remove it "
-            "(patients are then named anew, and groups of former manifests no longer match).",
+            f"{path} has {len(salt)} bytes and not the {SALT_BYTES} of a salt: restore it, or remove it (patients then "
+            "get new hashes, and groups of earlier manifests no longer match).",
             kind="damaged_salt",
         )
     return salt
@@ -178,23 +150,23 @@ def installation_salt() -> bytes:
 def _header(path: Path, keywords: tuple[str, ...]) -> Dataset:
     """Some elements of a file's header."""
     if not is_dicom(path):
-        raise UnreadableImage("it is no DICOM file, or cannot be read", path, "not_an_image")
+        raise UnreadableImage("it is not a DICOM file, or cannot be read", path, "not_an_image")
     try:
         return pydicom.dcmread(path, force=True, stop_before_pixels=True, specific_tags=list(keywords))
     except Exception as error:
-        raise UnreadableImage(f"its DICOM header is damaged (pydicom says: {error})", path, "damaged_image") from error
+        raise UnreadableImage(f"its DICOM header is damaged (pydicom: {error})", path, "damaged_image") from error
 
 
 def _text(value: object) -> str:
-    """A header's value as DICOM writes it."""
+    """An element's value as DICOM writes it."""
     if isinstance(value, pydicom.multival.MultiValue):
         return "\\".join(str(part) for part in value)
     return str(value)
 
 
 def _check_deflated(data: bytes) -> None:
-    """Refuse a deflated file that would not fit memory: pydicom inflates it in one go."""
-    # The length of the file's meta information stands first in it, as (0002,0000) UL.
+    """Refuse a deflated file too large for memory: pydicom inflates it at once."""
+    # The length of the file's meta information comes first in it, as (0002,0000) UL.
     start = HEAD + 12 + int.from_bytes(data[HEAD + 8 : HEAD + 12], "little")
     if data[128:HEAD] != b"DICM" or DeflatedExplicitVRLittleEndian.encode() not in data[HEAD:start]:
         return
@@ -204,14 +176,14 @@ def _check_deflated(data: bytes) -> None:
         rest = inflater.unconsumed_tail
     if size > MOST_BYTES:
         raise UnreadableImage(
-            f"deflated, it holds more than {MOST_BYTES:,} bytes (a decompression bomb?)", kind="file_too_large"
+            f"inflated, it has more than {MOST_BYTES:,} bytes (a decompression bomb?)", kind="file_too_large"
         )
 
 
 def _decode(dataset: Dataset, decoding: Decoding) -> Decoded:
-    """Decode one frame of a data set that has been parsed."""
+    """Decode one frame of a parsed data set."""
     _check_pixels(dataset)
-    notes = _settle_transfer_syntax(dataset)
+    notes = _set_transfer_syntax(dataset)
     kind = str(dataset.get("PhotometricInterpretation", ""))
     if kind not in (*GREY, *COLOUR, "PALETTE COLOR"):
         raise UnreadableImage(
@@ -221,7 +193,7 @@ def _decode(dataset: Dataset, decoding: Decoding) -> Decoded:
     frames = int(dataset.get("NumberOfFrames") or 1)
     notes += check_frame(decoding.frame, frames)
     if frames > 1:
-        _lay_out_frame(dataset, decoding.frame)
+        _use_frame_settings(dataset, decoding.frame)
     raw = pixel_array(dataset, index=decoding.frame)
     raw = raw.astype(raw.dtype.newbyteorder("="), copy=False)
     bits = int(dataset.get("BitsStored") or dataset.BitsAllocated)
@@ -243,33 +215,33 @@ def _grey(
     windows.check_finite(levels)
     full = None if raw.dtype.kind == "f" else _range_of_levels(dataset, bits)
     padding = _padding(raw, dataset)
-    seen: np.ndarray | None = None
+    pixels: np.ndarray | None = None
     notes: tuple[str, ...] = ()
     if decoding.window is None and full is not None:
-        seen, notes = _by_own_window(levels, dataset, bits, full, decoding.bits)
-    if seen is None:
-        asked = "full" if decoding.window is None and bits <= 8 and full is not None else decoding.window
+        pixels, notes = _by_own_window(levels, dataset, bits, full, decoding.bits)
+    if pixels is None:
+        requested = "full" if decoding.window is None and bits <= 8 and full is not None else decoding.window
         ascending = None if full is None else (min(full), max(full))
-        window = windows.choose(levels, asked, full=ascending, padding=padding)
-        seen = windows.spread(levels, window.black, window.white, decoding.bits)
-        # Eight bits shown as they are need no words.
-        notes += () if asked == "full" and bits <= 8 else (window.note(bits, decoding.bits),)
+        window = windows.choose(levels, requested, full=ascending, padding=padding)
+        pixels = windows.spread(levels, window.black, window.white, decoding.bits)
+        # Eight bits shown as they are need no note.
+        notes += () if requested == "full" and bits <= 8 else (window.note(bits, decoding.bits),)
     if dataset.PhotometricInterpretation == "MONOCHROME1":
-        seen = (2**decoding.bits - 1) - seen
+        pixels = (2**decoding.bits - 1) - pixels
     if padding is not None:
-        seen[padding] = 0
+        pixels[padding] = 0
         notes += (f"{int(padding.sum()):,} padding pixels shown as black",)
-    return levels[..., None], seen[..., None], notes
+    return levels[..., None], pixels[..., None], notes
 
 
 def _by_own_window(
     levels: np.ndarray, dataset: Dataset, stored_bits: int, full: tuple[float, float], bits: int
 ) -> tuple[np.ndarray | None, tuple[str, ...]]:
-    """Pixels by the file's own VOI LUT or window, the first of several, and a note; no pixels where it has none."""
+    """Pixels by the file's VOI LUT or window, the first of several, and a note; no pixels if it has none."""
     tables = dataset.get("VOILUTSequence")
     if tables and "LUTData" in tables[0] and "LUTDescriptor" in tables[0]:
         entries, first, depth = tables[0].LUTDescriptor
-        # pydicom looks 8-bit tables up by 8-bit numbers, which wrap after 256 entries.
+        # pydicom indexes 8-bit tables by 8-bit numbers, which wrap after 256 entries.
         tables[0].LUTDescriptor = [entries, first, 16]
         values = apply_voi_lut(levels, dataset)
         pixels = windows.spread(values, 0, 2**depth - 1, bits)
@@ -297,7 +269,7 @@ def _colour(
 ) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
     """Stored values `(H, W, 3)`, pixels in the same shape, and notes."""
     if dataset.PhotometricInterpretation == "PALETTE COLOR":
-        # A palette's colours are meant to be seen as they are.
+        # Colours of a palette are shown as they are.
         raw = apply_color_lut(raw, dataset)
         bits, decoding = 8 * raw.dtype.itemsize, dataclasses.replace(decoding, window="full")
     if bits <= 8 and not isinstance(decoding.window, tuple):
@@ -308,30 +280,24 @@ def _colour(
 
 
 def _check_pixels(dataset: Dataset) -> None:
-    """Refuse a DICOM file that holds no picture, and say what it is instead."""
+    """Refuse a DICOM file without an image, and report what it is."""
     if any(name in dataset for name in PIXEL_ELEMENTS):
         return
     uid = UID(str(dataset.get("SOPClassUID") or ""))
     what = uid.name
     modality = f" (modality {dataset.Modality})" if dataset.get("Modality") else ""
-    # Of a file cut within compressed pixels pydicom keeps nothing at all.
+    # pydicom drops all pixels of a file truncated within compressed ones.
     if what == str(uid):
         raise UnreadableImage(
-            f"it is a DICOM file of no known class{modality} and without pixel data: cut short?", kind="damaged_image"
+            f"it is a DICOM file of no known class{modality} and without pixel data: truncated?", kind="damaged_image"
         )
     if "Image Storage" in what:
-        raise UnreadableImage(f"it is a DICOM {what}{modality} without its pixel data: cut short", kind="damaged_image")
-    raise UnreadableImage(f"it is a DICOM file without a picture: {what}{modality}", kind="not_an_image")
+        raise UnreadableImage(f"it is a DICOM {what}{modality} without its pixel data: truncated", kind="damaged_image")
+    raise UnreadableImage(f"it is a DICOM file without an image: {what}{modality}", kind="not_an_image")
 
 
-def _settle_transfer_syntax(dataset: Dataset) -> tuple[str, ...]:
-    """See to it that the data set says how its pixels are stored, and that there is a decoder for that.
-
-    Returns
-    -------
-    tuple of str
-        A note where the file does not say and its own layout told.
-    """
+def _set_transfer_syntax(dataset: Dataset) -> tuple[str, ...]:
+    """State how pixels are stored, if the file does not, with a note; refuse compression without a decoder."""
     notes: tuple[str, ...] = ()
     if not hasattr(dataset, "file_meta"):
         dataset.file_meta = FileMetaDataset()
@@ -341,7 +307,7 @@ def _settle_transfer_syntax(dataset: Dataset) -> tuple[str, ...]:
         syntax = ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian if little else ExplicitVRBigEndian
         if dataset.get("PixelData", b"")[:4] == b"\xfe\xff\x00\xe0":
             raise UnreadableImage(
-                "its pixels are compressed, and it does not say how (no transfer syntax)", kind="unsupported_image"
+                "its pixels are compressed in an unspecified way (no transfer syntax)", kind="unsupported_image"
             )
         dataset.file_meta.TransferSyntaxUID = syntax
         notes = (f"without a transfer syntax, taken for {syntax.name}",)
@@ -351,7 +317,7 @@ def _settle_transfer_syntax(dataset: Dataset) -> tuple[str, ...]:
 
 
 def _check_decoder(syntax: UID) -> None:
-    """Refuse what is compressed by a method without a decoder here."""
+    """Refuse a compression without a decoder."""
     named = f"its pixels are compressed by {syntax.name} ({syntax})"
     try:
         decoder = get_decoder(syntax)
@@ -363,8 +329,8 @@ def _check_decoder(syntax: UID) -> None:
         )
 
 
-def _lay_out_frame(dataset: Dataset, frame: int) -> None:
-    """Bring one frame's own rescale and window, where enhanced objects keep them, to the top level."""
+def _use_frame_settings(dataset: Dataset, frame: int) -> None:
+    """Copy one frame's rescale and window, as enhanced objects have them, to the top level."""
     shared = dataset.get("SharedFunctionalGroupsSequence") or []
     each = dataset.get("PerFrameFunctionalGroupsSequence") or []
     for group in (*shared[:1], *each[frame : frame + 1]):
@@ -374,7 +340,7 @@ def _lay_out_frame(dataset: Dataset, frame: int) -> None:
 
 
 def _range_of_levels(dataset: Dataset, bits: int) -> tuple[float, float]:
-    """What the smallest and largest storable value become after the modality LUT or rescale, in that order."""
+    """The smallest and largest storable value after the modality LUT or rescale, in that order."""
     if tables := dataset.get("ModalityLUTSequence"):
         return 0, 2 ** int(tables[0].LUTDescriptor[2]) - 1
     low, high = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if dataset.PixelRepresentation else (0, 2**bits - 1)
@@ -385,7 +351,7 @@ def _range_of_levels(dataset: Dataset, bits: int) -> tuple[float, float]:
 
 
 def _padding(raw: np.ndarray, dataset: Dataset) -> np.ndarray | None:
-    """Where a frame is padding by its own account, bool in its shape; None where it nowhere is, or nowhere is not."""
+    """Which values of a frame are padding, bool; None if none or all are."""
     value = dataset.get("PixelPaddingValue")
     if value is None:
         return None

@@ -1,19 +1,19 @@
-"""Image files become pixels here and nowhere else: training, evaluation and export see the same ones.
+"""Image files become pixels here and nowhere else: the same for training, evaluation and export.
 
-Pillow, pydicom and NumPy alone, so that an exported model needs no torch to look at a picture.
+Only Pillow, pydicom and NumPy are used, so that an exported model needs no torch to read images.
 
-Rules of decoding, the same for every format:
+Rules of decoding, for every format:
 
-- Colour is red, green, blue in that order; grey is Pillow's `L`, ITU-R 601-2 luma
-  (0.299 R + 0.587 G + 0.114 B). A grey picture in three channels has three equal ones.
-- The EXIF orientation is applied: the picture stands as its maker meant it to.
-- What is transparent is composited on black (`BACKGROUND`), the colour of no signal.
-- Stored values of more than 8 bits, and a DICOM's of any number, become black, white and what lies between by a
-  window (`Decoding.window`): the one that is asked for, the file's own (DICOM), or one between the image's own
-  percentiles 0.5 and 99.5. Which one it was, with its figures, is always noted. Values that are not finite are refused.
-- Of several frames or pages the one asked for is taken, from 0. Colour profiles are not applied.
+- Colour is red, green, blue in that order; grey is Pillow's `L`, ITU-R 601-2 luma (0.299 R + 0.587 G + 0.114 B). A grey
+  image in three channels has three equal ones.
+- The EXIF orientation is applied.
+- Transparency is composited on black (`BACKGROUND`), the colour of no signal.
+- Stored values of more than 8 bits, and a DICOM's of any number, are windowed (`Decoding.window`): by the window asked
+  for, the file's own (DICOM), or the image's percentiles 0.5 and 99.5. A note states which. Values that are not finite
+  are refused.
+- Of several frames or pages one is read, the first by default. Colour profiles are not applied.
 
-What of this befell a picture stands in `Decoded.notes`.
+`Decoded.notes` states which of these applied to an image.
 """
 
 import dataclasses
@@ -27,37 +27,24 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from medcls.data.reading import dicom, raster
-from medcls.data.reading.decoded import MOST_BYTES, Decoded, UnreadableImage, content_hash
+from medcls.data.reading.decoded import MOST_BYTES, Decoded, UnreadableImage
 from medcls.errors import MedclsError
 from medcls.preprocessing import INTERPOLATIONS, RESIZE_POLICIES, Decoding
 
-__all__ = [
-    "Decoded",
-    "UnreadableImage",
-    "content_hash",
-    "decode",
-    "is_image_name",
-    "is_junk",
-    "is_unnamed_image",
-    "read",
-    "reading_version",
-    "resize",
-]
-
-ENDINGS = {
+EXTENSIONS = {
     ".jpg": "JPEG", ".jpeg": "JPEG", ".jpe": "JPEG", ".jfif": "JPEG", ".png": "PNG", ".bmp": "BMP", ".dib": "BMP",
     ".tif": "TIFF", ".tiff": "TIFF", ".webp": "WEBP", ".gif": "GIF",
     ".pbm": "PPM", ".pgm": "PPM", ".ppm": "PPM", ".pnm": "PPM", ".dcm": "DICOM", ".dicom": "DICOM",
 }  # fmt: skip
-"""File name endings, in lower case, and the format that each promises."""
+"""File name extensions, in lower case, and the format of each."""
 
 SAME_FORMAT = {"MPO": "JPEG", "DIB": "BMP"}
 
 DECODING_VERSION = 3
-"""Raise this when this file, what it decodes with, or `traits.py` comes to give other values for the same file."""
+"""Raise this when decoding or `image_statistics.py` gives other values for the same file."""
 
 DECODERS = ("pillow", "pydicom", "python-gdcm", "pylibjpeg-openjpeg", "imagehash")
-"""Packages whose next version may read other pixels out of the same file."""
+"""Packages whose versions may decode the same file to other pixels."""
 
 JUNK_NAMES = frozenset({".ds_store", "thumbs.db", "ehthumbs.db", "desktop.ini"})
 JUNK_FOLDERS = frozenset({"__macosx"})
@@ -66,34 +53,21 @@ FILTERS = {name: Image.Resampling[name.upper()] for name in INTERPOLATIONS}
 
 
 def decode(data: bytes, decoding: Decoding) -> Decoded:
-    """Turn the bytes of an image file into pixels, by the rules at the top of this file.
-
-    Parameters
-    ----------
-    data : bytes
-        A whole file: JPEG, PNG, BMP, TIFF, WebP, GIF, PNM or DICOM.
-    decoding : Decoding
-        Channels, bits, window and frame wanted.
+    """Decode the bytes of an image file, by the rules at the top of this file.
 
     Raises
     ------
     UnreadableImage
-        Not an image, cut short, too large, without so many frames, or with values that are not finite.
+        Not an image, truncated, too large, without this frame, or with values that are not finite.
     """
     if not data:
         raise UnreadableImage("the file is empty (0 bytes)", kind="not_an_image")
-    # First, because a DICOM file may begin as a TIFF: its first 128 bytes are anybody's.
+    # First, because a DICOM file may begin as a TIFF: its first 128 bytes are arbitrary.
     return dicom.decode(data, decoding) if dicom.begins_as_dicom(data[: dicom.HEAD]) else raster.decode(data, decoding)
 
 
 def read(path: Path, decoding: Decoding) -> Decoded:
-    """Open and decode one file; see `decode`.
-
-    Raises
-    ------
-    UnreadableImage
-        With the path and the reason: missing, a folder, no permission, empty, not an image, cut short, too large.
-    """
+    """Open and decode one file; see `decode`. Errors name the path."""
     path = Path(path)
     if "\0" in str(path):
         raise UnreadableImage("its name holds a null byte", path, "no_such_file")
@@ -101,7 +75,7 @@ def read(path: Path, decoding: Decoding) -> Decoded:
         status = path.stat()
         if stat.S_ISDIR(status.st_mode):
             raise UnreadableImage("it is a folder", path, "not_a_file")
-        if not stat.S_ISREG(status.st_mode):  # to open a pipe would wait for ever
+        if not stat.S_ISREG(status.st_mode):  # opening a pipe would block
             raise UnreadableImage("it is not a regular file", path, "not_a_file")
         if status.st_size > MOST_BYTES:
             raise UnreadableImage(
@@ -109,36 +83,36 @@ def read(path: Path, decoding: Decoding) -> Decoded:
             )
         data = path.read_bytes()
     except FileNotFoundError:
-        reason = "it is a link that leads nowhere" if path.is_symlink() else "there is no such file"
+        reason = "it is a broken link" if path.is_symlink() else "there is no such file"
         raise UnreadableImage(reason, path, "no_such_file") from None
     except PermissionError:
         raise UnreadableImage("no permission to read it", path, "unreadable_file") from None
     except OSError as error:
-        reason = "it is a link that leads to itself" if error.errno == errno.ELOOP else f"{error.strerror or error}"
+        reason = "it is a link to itself" if error.errno == errno.ELOOP else f"{error.strerror or error}"
         raise UnreadableImage(reason, path, "unreadable_file") from error
     try:
         decoded = decode(data, decoding)
     except UnreadableImage as error:
         raise UnreadableImage(error.reason, path, error.kind) from error
-    promised = ENDINGS.get(path.suffix.lower())
-    if promised is not None and promised != SAME_FORMAT.get(decoded.format, decoded.format):
+    named = EXTENSIONS.get(path.suffix.lower())
+    if named is not None and named != SAME_FORMAT.get(decoded.format, decoded.format):
         note = f"named {path.suffix}, but a {decoded.format} file"
         decoded = dataclasses.replace(decoded, notes=(*decoded.notes, note))
     return decoded
 
 
 def resize(pixels: np.ndarray, size: tuple[int, int], policy: str, interpolation: str) -> np.ndarray:
-    """Bring a picture to one size through Pillow, whose filters average when they shrink.
+    """Resize an image with Pillow, whose filters average when they shrink.
 
     Parameters
     ----------
     pixels : numpy.ndarray
         uint8 or uint16, `(H, W, 3)` or `(H, W, 1)`.
     size : tuple of int
-        Height and width wanted, in pixels.
+        Height and width, in pixels.
     policy : str
-        `squash` fits both sides and changes the aspect ratio; `letterbox` keeps it and centres the
-        picture on black; `crop` keeps it and cuts what stands over, equally at both ends.
+        `squash` fits both sides and changes the aspect ratio; `letterbox` keeps it and centres the image on black;
+        `crop` keeps it and crops the longer side at both ends.
     interpolation : str
         `nearest`, `bilinear`, `bicubic` or `lanczos`.
 
@@ -146,11 +120,6 @@ def resize(pixels: np.ndarray, size: tuple[int, int], policy: str, interpolation
     -------
     numpy.ndarray
         `(*size, C)`, of the type of `pixels`.
-
-    Raises
-    ------
-    MedclsError
-        A policy or interpolation that does not exist.
     """
     if policy not in RESIZE_POLICIES:
         raise MedclsError(
@@ -163,7 +132,7 @@ def resize(pixels: np.ndarray, size: tuple[int, int], policy: str, interpolation
     if pixels.dtype == np.uint8:
         image = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
         return np.array(_resized(image, size, policy, FILTERS[interpolation])).reshape(*size, -1)
-    # Pillow has no 16-bit colour: each channel by itself, in floating point, which holds 65535 exactly.
+    # Pillow has no 16-bit colour: each channel is resized in floating point, which represents 65535 exactly.
     channels = [
         np.asarray(_resized(Image.fromarray(channel.astype(np.float32)), size, policy, FILTERS[interpolation]))
         for channel in np.moveaxis(pixels, 2, 0)
@@ -172,14 +141,14 @@ def resize(pixels: np.ndarray, size: tuple[int, int], policy: str, interpolation
 
 
 def _resized(image: Image.Image, size: tuple[int, int], policy: str, resample: Image.Resampling) -> Image.Image:
-    """A picture of any Pillow mode brought to one size, height and width, by one policy."""
+    """An image of any Pillow mode, resized to height and width."""
     height, width = size
     if policy == "squash":
         return image.resize((width, height), resample)
     if policy == "crop":
         return ImageOps.fit(image, (width, height), resample)
     scale = min(width / image.width, height / image.height)
-    # Not ImageOps.pad: it fails on a picture so long that its short side would round to 0.
+    # Not ImageOps.pad: it fails if the short side would round to 0.
     inner = image.resize((max(1, round(image.width * scale)), max(1, round(image.height * scale))), resample)
     padded = Image.new(image.mode, (width, height))
     padded.paste(inner, ((width - inner.width) // 2, (height - inner.height) // 2))
@@ -187,24 +156,23 @@ def _resized(image: Image.Image, size: tuple[int, int], policy: str, resample: I
 
 
 def is_image_name(path: PurePath) -> bool:
-    """Whether the name ends as those of image files do, in any case; the file is not looked at."""
-    return path.suffix.lower() in ENDINGS
+    """Whether the name has the extension of an image file, in any case; the file is not read."""
+    return path.suffix.lower() in EXTENSIONS
 
 
 def is_unnamed_image(path: Path) -> bool:
-    """Whether a file without ending is an image all the same: DICOM, by how it begins.
+    """Whether a file without extension is DICOM, by its first bytes.
 
-    Scanners name their files so, or by a number with dots (1.2.840.10008.5.1). The beginning of such a file is read;
-    of any other, nothing is.
+    Scanners name files so, or by a number with dots (1.2.840.10008.5.1). No other file is opened.
     """
     ending = path.suffix.removeprefix(".")
     return (ending == "" or ending.isdigit()) and dicom.is_dicom(path)
 
 
 def is_junk(path: PurePath) -> bool:
-    """Whether a system left this file behind: `.DS_Store`, `Thumbs.db`, `._x.png`, all in `__MACOSX`.
+    """Whether this is a system file: `.DS_Store`, `Thumbs.db`, `._x.png`, all in `__MACOSX`.
 
-    Give the path relative to the root, so that folders above it do not count.
+    The path is relative to the root, so that folders above it do not count.
     """
     name = path.name.lower()
     return name in JUNK_NAMES or name.startswith("._") or any(part.lower() in JUNK_FOLDERS for part in path.parts)
@@ -212,7 +180,7 @@ def is_junk(path: PurePath) -> bool:
 
 @cache
 def reading_version() -> str:
-    """Everything but the file itself that its pixels depend on: our own version of decoding, and the libraries'."""
+    """All that the pixels of a file depend on but the file: the version of decoding, and of the libraries."""
     return ", ".join([f"decoding {DECODING_VERSION}", *(f"{name} {_version(name)}" for name in DECODERS)])
 
 

@@ -1,6 +1,6 @@
-"""What Pillow reads: JPEG, PNG, BMP, TIFF, WebP, GIF and PNM become stored values and pixels.
+"""Formats that Pillow reads (JPEG, PNG, BMP, TIFF, WebP, GIF and PNM): stored values and pixels.
 
-Pillow gives 16-bit colour as its high byte and rescales PNM of unusual ranges: here such values are read in full.
+Pillow reads 16-bit colour as its high byte and rescales PNM of unusual ranges: here such values are read in full.
 """
 
 import dataclasses
@@ -24,16 +24,16 @@ from medcls.data.reading.decoded import (
 from medcls.preprocessing import Decoding
 
 BACKGROUND = (0, 0, 0)
-"""What stands behind transparent pixels, red, green, blue."""
+"""The colour behind transparent pixels, red, green, blue."""
 
-# Named one by one: Pillow's other readers hand files to outside programs (EPS) or are little tried.
+# Pillow's other readers start outside programs (EPS) or are little tested.
 FORMATS = ("JPEG", "PNG", "BMP", "DIB", "TIFF", "WEBP", "GIF", "PPM")
 
 EIGHT_BIT_MODES = frozenset({"1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBX", "RGBa", "CMYK", "YCbCr", "HSV"})
 SIXTEEN_BIT_MODES = frozenset({"I;16", "I;16L", "I;16B"})
 
-# How to ask Pillow for the byte that it throws away: the same bytes read in the other order. It has no name for the
-# low bytes of grey with alpha, but four bytes a pixel are as many as those of RGBA.
+# The raw mode for the byte that Pillow drops: the same bytes in the other order. It has none for the low bytes of grey
+# with alpha, but these are four bytes a pixel, as in RGBA.
 _TURNED_NATIVE = "B" if sys.byteorder == "little" else "L"
 OTHER_BYTE = {
     "RGB;16B": "RGB;16L", "RGB;16L": "RGB;16B", "RGB;16N": f"RGB;16{_TURNED_NATIVE}",
@@ -41,12 +41,12 @@ OTHER_BYTE = {
     "LA;16B": "RGBA",
 }  # fmt: skip
 
-# A compressed TIFF comes from libtiff in the machine's own byte order, and Pillow reads these in the file's.
+# libtiff decompresses into the machine's byte order, and Pillow reads these modes in the file's.
 IN_NATIVE_ORDER = {
     "I;16S": "I;16NS", "I;16BS": "I;16NS", "I;32S": "I;32NS", "I;32BS": "I;32NS", "F;32F": "F;32NF", "F;32BF": "F;32NF",
 }  # fmt: skip
 
-# EXIF orientation: how the stored picture must be turned to stand upright (EXIF 2.3, tag 0x0112).
+# EXIF orientation: how a stored image is turned upright (EXIF 2.3, tag 0x0112).
 TURNS: dict[int, Callable[[np.ndarray], np.ndarray]] = {
     2: np.fliplr,
     3: lambda pixels: np.rot90(pixels, 2),
@@ -62,7 +62,7 @@ TRANSPARENT = "transparent parts composited on black"
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Layout:
-    """How Pillow plans to read a file: its raw mode and codec, where the values begin, and the largest allowed."""
+    """How Pillow will read a file: raw mode and codec, offset of the values, and the largest allowed value."""
 
     raw_mode: str
     codec: str
@@ -77,7 +77,7 @@ class Layout:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Deep:
-    """Values of more than 8 bits `(H, W, 1 or 3)`, the whole range of their type, and whether the highest is black."""
+    """Values of more than 8 bits `(H, W, 1 or 3)`, the range of their type, and whether 0 is white."""
 
     values: np.ndarray
     bits: int
@@ -87,14 +87,14 @@ class Deep:
 
 
 def decode(data: bytes, decoding: Decoding) -> Decoded:
-    """Turn the bytes of a file that Pillow reads into pixels, by the rules of `medcls.data.reading.images`.
+    """Decode the bytes of a file that Pillow reads, by the rules of `medcls.data.reading.images`.
 
     Raises
     ------
     UnreadableImage
-        Not an image, cut short, too large, without so many frames, or with values that are not finite.
+        Not an image, truncated, too large, without this frame, or with values that are not finite.
     """
-    # Set by a library elsewhere, this flag would fill the missing part of a cut file with grey.
+    # If another library has set this flag, the missing part of a truncated file would be grey.
     ImageFile.LOAD_TRUNCATED_IMAGES = False
     Image.MAX_IMAGE_PIXELS = most_pixels()
     try:
@@ -107,14 +107,14 @@ def decode(data: bytes, decoding: Decoding) -> Decoded:
         raise (UnreadableImage(unknown, kind="unsupported_image") if unknown else _no_image(data)) from None
     except Image.DecompressionBombError:
         raise UnreadableImage(f"its pixels are {too_many(most_pixels())}", kind="too_many_pixels") from None
-    except Exception as error:  # on damaged bytes Pillow's readers raise nearly every type there is
+    except Exception as error:  # on damaged bytes Pillow's readers raise nearly every type
         unknown = tiff.refusal(data, decoding.frame) if isinstance(error, KeyError | SyntaxError) else None
         refusal = UnreadableImage(unknown, kind="unsupported_image") if unknown else damaged(data, "Pillow", error)
         raise refusal from error
 
 
 def _check_sums(data: bytes) -> None:
-    """Compare the checksums of a PNG, of which Pillow skips those of the pixels and shows whatever damage left."""
+    """Check the checksums of a PNG; Pillow ignores those of the pixels."""
     with Image.open(io.BytesIO(data), formats=FORMATS) as image:
         if image.format == "PNG":
             image.verify()
@@ -133,14 +133,14 @@ def _decode(data: bytes, decoding: Decoding) -> Decoded:
         if stored_format == "TIFF":
             notes += _checked_tiff(image)
             image.tile = _in_native_order(image)
-        layout = _layout(image)  # forgotten once the pixels are read, which to ask a PNG for its EXIF block does
+        layout = _layout(image)  # before the pixels are read, as reading the EXIF block of a PNG does
         orientation, broken = _orientation(image)
         deep = _deep(image, layout, data, decoding.frame)
         stored, more = _eight_bits(image, layout) if deep is None else (deep.values, deep.notes)
     notes += (*broken, *more)
     if orientation in TURNS:
         notes.append(f"turned by its EXIF orientation {orientation}")
-        if stored_format != "TIFF":  # which Pillow turns by itself while loading
+        if stored_format != "TIFF":  # which Pillow turns while loading
             stored = np.ascontiguousarray(TURNS[orientation](stored))
     if deep is None:
         bits, pixels = 1 if stored_mode == "1" else 8, windows.in_bits(stored, decoding.bits)
@@ -155,20 +155,20 @@ def _decode(data: bytes, decoding: Decoding) -> Decoded:
 
 
 def _checked_tiff(image: Image.Image) -> tuple[str, ...]:
-    """Refuse a page of a TIFF that Pillow would misread; what is not shown of it is noted."""
+    """Refuse a TIFF page that Pillow would misread; note what is not shown."""
     tags = image.tag_v2  # type: ignore[attr-defined]
     if (reason := tiff.misread(tags)) is not None:
         raise UnreadableImage(reason, kind="unsupported_image")
     claimed = tags[tiff.WIDTH], tags[tiff.LENGTH]
     if sorted(image.size) != sorted(claimed):
         raise UnreadableImage(
-            f"it claims {claimed[0]} x {claimed[1]} pixels, and Pillow makes {image.size} of it", kind="damaged_image"
+            f"it claims {claimed[0]} x {claimed[1]} pixels, and Pillow reads {image.size}", kind="damaged_image"
         )
     return tiff.left_out(tags)
 
 
 def _in_native_order(image: Image.Image) -> list[ImageFile._Tile]:
-    """How the parts of an opened TIFF are read, those that libtiff decompresses in the order that it gives them in."""
+    """The tiles of an opened TIFF, those that libtiff decompresses in native byte order."""
     tiles: list[ImageFile._Tile] = getattr(image, "tile", [])
     return [
         _with_raw_mode(tile, IN_NATIVE_ORDER[tile.args[0]])
@@ -179,7 +179,7 @@ def _in_native_order(image: Image.Image) -> list[ImageFile._Tile]:
 
 
 def _eight_bits(image: Image.Image, layout: Layout) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Pixels of a picture of up to 8 bits, uint8 `(H, W, 3)`, and notes."""
+    """Pixels of an image of up to 8 bits, uint8 `(H, W, 3)`, and notes."""
     notes: tuple[str, ...] = ("16 bits to 8: Pillow kept the high byte",) if layout.is_wide else ()
     image.load()
     if image.mode not in EIGHT_BIT_MODES:
@@ -193,13 +193,13 @@ def _eight_bits(image: Image.Image, layout: Layout) -> tuple[np.ndarray, tuple[s
             image = Image.alpha_composite(Image.new("RGBA", image.size, (*BACKGROUND, 255)), image)
     elif image.mode == "CMYK":
         notes += ("CMYK turned to RGB without its colour profile",)
-    # A copy: what Pillow hands out cannot be written to, and torch warns of that.
+    # A copy: Pillow's array is read-only, of which torch warns.
     return np.array(image.convert("RGB")), notes
 
 
 def _deep(image: Image.Image, layout: Layout, data: bytes, frame: int) -> Deep | None:
-    """Read a picture that stores more than 8 bits of each value; None where it does not."""
-    animated = image.format == "PNG" and frame > 0  # composed of former frames, of which there are high bytes alone
+    """Read an image with more than 8 bits a value; None for others."""
+    animated = image.format == "PNG" and frame > 0  # composed of earlier frames, of which there are only high bytes
     if layout.raw_mode in OTHER_BYTE and not animated:
         return _deep_colour(image, layout.raw_mode, data, frame)
     if image.format == "PPM" and layout.most > 255:
@@ -209,11 +209,11 @@ def _deep(image: Image.Image, layout: Layout, data: bytes, frame: int) -> Deep |
     tags = getattr(image, "tag_v2", {})
     bits, white_is_zero = tags.get(tiff.BITS_PER_SAMPLE, (32,))[0], tags.get(tiff.PHOTOMETRIC) == 0
     signed = tiff.SIGNED in tags.get(tiff.SAMPLE_FORMAT, ())
-    if image.mode == "L" and signed:  # Pillow takes signed values for unsigned ones: the same bytes, read rightly
+    if image.mode == "L" and signed:  # Pillow reads signed values as unsigned: reinterpret the bytes
         return Deep(np.array(image).view(np.int8)[..., None], 8, (-128, 127), white_is_zero)
     if image.mode == "I" and signed:
         return Deep(np.array(image)[..., None], bits, (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1), white_is_zero)
-    if image.mode == "I":  # Pillow takes unsigned values for signed ones: the same bytes, read rightly
+    if image.mode == "I":  # Pillow reads unsigned values as signed: reinterpret the bytes
         return Deep(np.array(image).view(np.uint32)[..., None], bits, (0, 2**bits - 1), white_is_zero)
     if image.mode == "F":
         return Deep(np.array(image)[..., None], bits, None, white_is_zero)
@@ -221,7 +221,7 @@ def _deep(image: Image.Image, layout: Layout, data: bytes, frame: int) -> Deep |
 
 
 def _deep_grey(image: Image.Image, bits: int) -> Deep:
-    """The values of unsigned grey, those that a PNG calls transparent black."""
+    """The values of unsigned grey; black for the transparent value of a PNG."""
     white_is_zero = getattr(image, "tag_v2", {}).get(tiff.PHOTOMETRIC) == 0
     key = image.info.get("transparency")
     values = np.asarray(image).astype(np.uint16)[..., None]
@@ -233,7 +233,7 @@ def _deep_grey(image: Image.Image, bits: int) -> Deep:
 
 
 def _deep_colour(image: Image.Image, raw_mode: str, data: bytes, frame: int) -> Deep:
-    """The values of 16-bit colour or grey with alpha: read once as Pillow does, and again for the other byte."""
+    """The values of 16-bit colour or grey with alpha: read as Pillow does, and again for the other byte."""
     key = image.info.get("transparency")
     with Image.open(io.BytesIO(data), formats=FORMATS) as again:
         again.seek(frame)
@@ -257,7 +257,7 @@ def _deep_colour(image: Image.Image, raw_mode: str, data: bytes, frame: int) -> 
 
 
 def _deep_pnm(image: Image.Image, layout: Layout, data: bytes) -> Deep | None:
-    """The samples of a PGM or PPM as the file holds them, which Pillow would rescale; None of colour in plain text."""
+    """The samples of a PGM or PPM as stored, which Pillow would rescale; None for colour in plain text."""
     most = layout.most
     channels = 3 if image.mode == "RGB" else 1
     if layout.codec != "ppm_plain":
@@ -265,7 +265,7 @@ def _deep_pnm(image: Image.Image, layout: Layout, data: bytes) -> Deep | None:
         values = np.frombuffer(data, ">u2", count, layout.offset).astype(np.uint16)
         if values.max() > most:
             raise UnreadableImage(
-                f"it holds the value {values.max()} and claims that {most} is the largest", kind="damaged_image"
+                f"it has the value {values.max()}, and its header states {most} as the largest", kind="damaged_image"
             )
     elif channels == 1:
         values = np.rint(np.asarray(image) * (most / 65535)).astype(np.uint16)  # exactly undone
@@ -275,7 +275,7 @@ def _deep_pnm(image: Image.Image, layout: Layout, data: bytes) -> Deep | None:
 
 
 def _layout(image: Image.Image) -> Layout:
-    """How the values are stored of an opened picture none of whose pixels have been read yet."""
+    """How the values of an opened image are stored; before any pixels are read."""
     tiles: list[ImageFile._Tile] = getattr(image, "tile", [])
     if not tiles:
         return Layout("", "", 0, 255)
@@ -295,18 +295,18 @@ def _with_raw_mode(tile: ImageFile._Tile, raw_mode: str) -> ImageFile._Tile:
 
 
 def _orientation(image: Image.Image) -> tuple[int, list[str]]:
-    """Read the EXIF orientation, 1 to 8, and a note where the EXIF block is damaged: the pixels may still be good."""
+    """The EXIF orientation, 1 to 8, and a note if the EXIF block is damaged: the pixels may still be good."""
     try:
         return image.getexif().get(0x0112, 1), []
-    except Exception:  # noqa: BLE001  Pillow raises nearly every type there is on a damaged block
-        return 1, ["its EXIF block is damaged: orientation unknown, taken as upright"]
+    except Exception:  # noqa: BLE001  Pillow raises nearly every type on a damaged block
+        return 1, ["its EXIF block is damaged: assumed upright"]
 
 
 def _no_image(data: bytes) -> UnreadableImage:
-    """Say what bytes are that no image reader knows."""
+    """The error for bytes that no image reader knows."""
     if data.startswith((b"\xff\xd8", b"\x89PNG", b"GIF8", b"BM", *tiff.BEGINNINGS, b"RIFF")):
         return UnreadableImage(
-            f"it begins as an image, but its header is damaged or cut short ({len(data):,} bytes), or its kind unknown",
+            f"it begins as an image, but its header is damaged, truncated ({len(data):,} bytes) or of an unknown kind",
             kind="damaged_image",
         )
     return UnreadableImage(_looks_like(data), kind="not_an_image")
@@ -316,7 +316,7 @@ def _looks_like(data: bytes) -> str:
     """What bytes are that do not begin as an image."""
     start = data[:1024].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if not data.strip(b"\0"):
-        return f"it holds {len(data):,} zero bytes and nothing else"
+        return f"it has {len(data):,} zero bytes and nothing else"
     if start.startswith((b"<!doctype html", b"<html", b"<head", b"<body", b"<script")):
         return "it is a web page (HTML), not an image: the download failed"
     if start.startswith(b"version https://git-lfs"):
@@ -336,5 +336,5 @@ def _looks_like(data: bytes) -> str:
     try:
         text = data[:200].decode()
     except UnicodeDecodeError:
-        return f"it is of no image format that medcls reads (begins {data[:8].hex(' ')})"
+        return f"it is not an image format that medcls reads (begins {data[:8].hex(' ')})"
     return f"it is text, not an image: {text.strip()[:40]!r}"

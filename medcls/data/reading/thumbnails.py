@@ -1,4 +1,4 @@
-"""Small pictures for pages: a data address that needs no file."""
+"""Thumbnails for pages, as data URLs."""
 
 import base64
 import dataclasses
@@ -14,25 +14,12 @@ from medcls.preprocessing import Decoding
 def thumbnail(path: Path, decoding: Decoding, longest: int = 160) -> tuple[str, int, int]:
     """Make a small JPEG of one image, its aspect kept, in 8 bits and colour.
 
-    Parameters
-    ----------
-    path : Path
-    decoding : Decoding
-        Window and frame, where the file has several.
-    longest : int
-        Pixels of the longer side, at most.
-
     Returns
     -------
     source : str
-        A `data:` address.
+        A `data:` URL.
     width, height : int
-        Pixels.
-
-    Raises
-    ------
-    UnreadableImage
-        The file cannot be read.
+        Pixels; the longer side at most `longest`.
     """
     pixels = images.read(path, dataclasses.replace(decoding, channels=3, bits=8)).pixels
     scale = min(1.0, longest / max(pixels.shape[:2]))

@@ -1,4 +1,4 @@
-"""What a TIFF says of its values, held against what Pillow makes of them: read rightly, or refused for what it is."""
+"""TIFF tags that Pillow would misread: the file is read correctly or refused with its reason."""
 
 import io
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ PLANAR, EXTRA_SAMPLES, SAMPLE_FORMAT = 284, 338, 339
 RGB, IN_PLANES, UNSPECIFIED = 2, 2, 0  # of PHOTOMETRIC, PLANAR and EXTRA_SAMPLES
 SIGNED = 2
 KINDS = {
-    1: "whole numbers", SIGNED: "signed whole numbers", 3: "floating-point numbers", 4: "values of no stated kind",
+    1: "whole numbers", SIGNED: "signed whole numbers", 3: "floating-point numbers", 4: "values of unspecified type",
     5: "complex whole numbers", 6: "complex numbers",
 }  # fmt: skip
 BEGINNINGS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
@@ -22,20 +22,7 @@ ADVICE = "save it as whole numbers of 8 or 16 bits or floating-point numbers of 
 
 
 def refusal(data: bytes, frame: int) -> str | None:
-    """Why Pillow does not read a TIFF, where that lies in the kind of its values.
-
-    Parameters
-    ----------
-    data : bytes
-        Of a whole file.
-    frame : int
-        Which page was asked for.
-
-    Returns
-    -------
-    str or None
-        A reason; None where the file is none, or what it says of itself is damaged.
-    """
+    """Why Pillow cannot read a page of a TIFF, if its kind of values is the reason; None for other files."""
     if not data.startswith(BEGINNINGS):
         return None
     if data.startswith(b"MM\0+"):
@@ -47,47 +34,42 @@ def refusal(data: bytes, frame: int) -> str | None:
         compression = tags.get(COMPRESSION, 1)
         if compression not in COMPRESSION_INFO:
             return f"it is a TIFF whose values are compressed in a way that Pillow does not know (number {compression})"
-        said = f"{_values(tags)} (PhotometricInterpretation {tags.get(PHOTOMETRIC)})"
+        stored = f"{_values(tags)} (PhotometricInterpretation {tags.get(PHOTOMETRIC)})"
     except Exception:  # noqa: BLE001  Pillow raises nearly every type there is on a damaged directory
         return None
-    return f"it is a TIFF of {said}, which medcls does not read: {ADVICE}"
+    return f"it is a TIFF of {stored}, which medcls does not read: {ADVICE}"
 
 
 def misread(tags: Mapping[int, Any]) -> str | None:
-    """What Pillow would read wrongly and without a word of a page that it takes for one that it knows.
+    """Why Pillow would silently misread a page with these tags, or None.
 
-    Its readers of 16 bits know no planes, and channels of no stated meaning are left out.
-
-    Parameters
-    ----------
-    tags : mapping
-        Of an opened page.
+    Its readers of 16 bits ignore planes, and channels of unspecified meaning are dropped.
     """
     samples, bits = tags.get(SAMPLES, 1), max(tags.get(BITS_PER_SAMPLE, (1,)))
     in_planes = tags.get(PLANAR, 1) == IN_PLANES and samples > 1
     if in_planes and bits > 8:
         return (
-            f"it is a TIFF of {_values(tags)} that lie in planes, one after the other (PlanarConfiguration 2), which "
-            "medcls reads of 8 bits alone: save it with the channels of each pixel together (in tifffile, "
+            f"it is a TIFF of {_values(tags)} in separate planes (PlanarConfiguration 2), which medcls "
+            "reads only with 8 bits: save it with the channels of each pixel together (in tifffile, "
             "planarconfig='contig' and an array of height, width, channels)"
         )
     unknown = sum(extra == UNSPECIFIED for extra in tags.get(EXTRA_SAMPLES, ()))
     if unknown > (tags.get(PHOTOMETRIC) == RGB):
-        return f"it is a TIFF of {_values(tags)}, and what they stand for is not said: {ADVICE}"
+        return f"it is a TIFF of {_values(tags)} of unspecified meaning: {ADVICE}"
     return None
 
 
 def left_out(tags: Mapping[int, Any]) -> tuple[str, ...]:
-    """Note a fourth channel of no stated meaning, which is not shown."""
+    """Note a fourth channel of unspecified meaning, which is not shown."""
     return (
-        ("a fourth channel, of no stated meaning, is left out",) if UNSPECIFIED in tags.get(EXTRA_SAMPLES, ()) else ()
+        ("a fourth channel of unspecified meaning is left out",) if UNSPECIFIED in tags.get(EXTRA_SAMPLES, ()) else ()
     )
 
 
 def _values(tags: Mapping[int, Any]) -> str:
     """`3 channels of 16-bit whole numbers`."""
-    bits = "- and ".join(str(one) for one in sorted(set(tags.get(BITS_PER_SAMPLE, (1,)))))
-    kinds = " and ".join(KINDS.get(one, f"kind {one}") for one in sorted(set(tags.get(SAMPLE_FORMAT, (1,)))))
+    bits = "- and ".join(map(str, sorted(set(tags.get(BITS_PER_SAMPLE, (1,))))))
+    kinds = " and ".join(KINDS.get(kind, f"kind {kind}") for kind in sorted(set(tags.get(SAMPLE_FORMAT, (1,)))))
     return f"{counted(tags.get(SAMPLES, 1), 'channel')} of {bits}-bit {kinds}"
 
 

@@ -1,7 +1,7 @@
-"""Which stored values become black and white, where a file stores more of them than a pixel can tell apart.
+"""Windows: which stored values become black and white, if a file stores more values than a pixel has.
 
-A window is linear: what lies at or below `black` comes out 0, what lies at or above `white` comes out as the
-largest value of the pixel's type, and what lies between is rounded to the nearest.
+A window is linear: values up to `black` become 0, values from `white` on the largest value of the pixel's type, and
+those between are rounded to the nearest.
 """
 
 import dataclasses
@@ -14,11 +14,11 @@ from medcls.data.reading.decoded import UnreadableImage
 from medcls.preprocessing import Decoding
 
 PERCENTILES = (0.5, 99.5)
-"""Of an image's own values, where neither the user nor the file names a window."""
+"""Of an image's values, if neither the user nor the file states a window."""
 
-CHUNK = 2**20  # values brought to float64 at a time: bounds the memory, whatever the size of the picture
+CHUNK = 2**20  # values converted to float64 at a time: bounds the memory
 
-# Whole numbers within so narrow a range are counted, and looked up, value by value: there are more pixels than values.
+# Integers within a range this narrow are counted and looked up: there are more pixels than values.
 NARROW = 2**16
 
 # ITU-R 601-2 luma in 65536ths, as Pillow counts it: 0.299 red, 0.587 green, 0.114 blue.
@@ -27,14 +27,14 @@ LUMA = np.array([19595, 38470, 7471], np.uint32)
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Window:
-    """The stored values that become black and white, and in words, whose choice they are."""
+    """The stored values that become black and white, and how they were chosen, in words."""
 
     black: float
     white: float
     chosen: str
 
     def note(self, stored_bits: int, bits: int) -> str:
-        """What a `Decoded` says of it."""
+        """The note for `Decoded.notes`."""
         return f"{stored_bits} bits to {bits} by {self.chosen}: {self.black:.7g} to {self.white:.7g}"
 
 
@@ -45,23 +45,18 @@ def choose(
     full: tuple[float, float] | None,
     padding: np.ndarray | None = None,
 ) -> Window:
-    """Settle the window of one picture that names none itself.
+    """Choose the window of an image whose file states none.
 
     Parameters
     ----------
     values : numpy.ndarray
         Stored values `(H, W, C)`.
     window : None, "full" or pair of float
-        As `Decoding.window`; None takes the percentiles.
+        As `Decoding.window`; None uses the percentiles.
     full : tuple of float or None
-        The whole range of the stored type; None for floating-point numbers, which have none.
+        The range of the stored type; None for floating-point numbers, which have none.
     padding : numpy.ndarray, optional
-        bool `(H, W, C)`: values that belong to no picture and do not count.
-
-    Raises
-    ------
-    UnreadableImage
-        The full range of floating-point numbers; values that are not finite.
+        bool `(H, W, C)`: values outside the image, which are ignored.
     """
     check_finite(values)
     if isinstance(window, tuple):
@@ -69,7 +64,7 @@ def choose(
     if window == "full":
         if full is None:
             raise UnreadableImage(
-                "its values are floating-point numbers, which have no full range: state data.window=[black, white]",
+                "its values are floating-point numbers, which have no full range: give data.window=[black, white]",
                 kind="bad_value",
             )
         return Window(*full, "the full range")
@@ -84,10 +79,10 @@ def choose(
 
 
 def percentiles(values: np.ndarray, shares: Sequence[float]) -> tuple[float, ...]:
-    """The smallest values that so many per cent of all do not exceed.
+    """The smallest values that these percentages of all values do not exceed.
 
-    As `numpy.percentile` by the method `inverted_cdf` gives them; of whole numbers within a narrow range several times
-    as fast, by counting instead of sorting.
+    Equal to `numpy.percentile` with the method `inverted_cdf`; for integers in a narrow range several times as fast, by
+    counting instead of sorting.
     """
     flat = values.reshape(-1)
     if flat.size <= NARROW or (lowest := _lowest_of_few(flat)) is None:
@@ -100,7 +95,7 @@ def percentiles(values: np.ndarray, shares: Sequence[float]) -> tuple[float, ...
 
 
 def _lowest_of_few(values: np.ndarray) -> int | None:
-    """The smallest of whole numbers that lie within `NARROW` of one another; None of others."""
+    """The smallest of integers within a range of `NARROW`; None for other values."""
     if values.dtype.kind not in "ui":
         return None
     lowest, highest = int(values.min()), int(values.max())
@@ -108,13 +103,7 @@ def _lowest_of_few(values: np.ndarray) -> int | None:
 
 
 def check_finite(values: np.ndarray) -> None:
-    """Refuse values that are neither black nor white nor anything between.
-
-    Raises
-    ------
-    UnreadableImage
-        Says how many are NaN and how many infinite.
-    """
+    """Refuse values that are NaN or infinite."""
     if values.dtype.kind == "f" and not np.isfinite(values).all():
         missing, infinite = int(np.isnan(values).sum()), int(np.isinf(values).sum())
         raise UnreadableImage(
@@ -123,13 +112,9 @@ def check_finite(values: np.ndarray) -> None:
 
 
 def spread(values: np.ndarray, black: float, white: float, bits: int) -> np.ndarray:
-    """Lay a window over stored values.
+    """Apply a window to stored values: uint8 or uint16, depending on `bits`, in their shape.
 
-    Returns
-    -------
-    numpy.ndarray
-        uint8 or uint16, as `bits` says, in the shape of `values`: 0 up to `black`, the type's largest from `white`
-        on. All 0 where `white` is not above `black`.
+    All pixels are 0 if `white` is not above `black`.
     """
     most = 2**bits - 1
     pixels = np.zeros(values.shape, np.uint8 if bits == 8 else np.uint16)
@@ -137,25 +122,25 @@ def spread(values: np.ndarray, black: float, white: float, bits: int) -> np.ndar
         return pixels
     flat, out = np.ascontiguousarray(values).reshape(-1), pixels.reshape(-1)
     if flat.size > NARROW and (lowest := _lowest_of_few(flat)) is not None:
-        every = np.arange(lowest, int(flat.max()) + 1).astype(flat.dtype)
-        table = spread(every, black, white, bits)
+        values_in_range = np.arange(lowest, int(flat.max()) + 1).astype(flat.dtype)
+        table = spread(values_in_range, black, white, bits)
         for start in range(0, flat.size, CHUNK):
             out[start : start + CHUNK] = table[flat[start : start + CHUNK].astype(np.int64) - lowest]
         return pixels
     for start in range(0, flat.size, CHUNK):
-        # Halved, so that the range between the largest floating-point numbers does not overflow.
+        # Halved, so that differences of the largest floating-point numbers do not overflow.
         share = (flat[start : start + CHUNK].astype(np.float64) / 2 - black / 2) / (white / 2 - black / 2)
         out[start : start + CHUNK] = np.rint(share.clip(0, 1) * most)
     return pixels
 
 
 def in_bits(pixels: np.ndarray, bits: int) -> np.ndarray:
-    """Spread uint8 over 16 bits where 16 are asked for: 255 becomes 65535."""
+    """Scale uint8 to 16 bits if asked for: 255 becomes 65535."""
     return pixels if bits == 8 else pixels.astype(np.uint16) * np.uint16(257)
 
 
 def in_channels(pixels: np.ndarray, decoding: Decoding) -> np.ndarray:
-    """From uint8 or uint16 `(H, W, 1 or 3)` to the channels asked for: grey three times, or colour's luma."""
+    """Convert uint8 or uint16 `(H, W, 1 or 3)` to the channels asked for: grey repeated, or luma of colour."""
     if pixels.shape[2] == decoding.channels:
         return pixels
     if decoding.channels == 3:

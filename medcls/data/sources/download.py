@@ -1,4 +1,4 @@
-"""Published image sets, fetched where their licence and address allow: whole and checked, or not at all."""
+"""Published image sets, downloaded if licence and address allow: complete and verified, or not at all."""
 
 import contextlib
 import dataclasses
@@ -24,7 +24,7 @@ from medcls.wording import printable
 log = logging.getLogger(__name__)
 
 CHUNK = 2**20
-SILENCE = 60.0  # seconds without a byte after which a connection counts as cut
+TIMEOUT = 60.0  # seconds without a byte
 ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz")
 ALGORITHMS = ("sha256", "md5")
 
@@ -38,9 +38,9 @@ class PublishedFile:
     name : str
         An archive (`.zip`, `.tar`, `.tar.gz`) is unpacked; any other file keeps this name.
     url : str
-        Where it lies; redirections are followed.
+        Redirections are followed.
     checksum : str
-        `sha256:...` or `md5:...`, hexadecimal, as the publisher gives it.
+        `sha256:...` or `md5:...`, hexadecimal.
     bytes : int
         Its length.
 
@@ -62,7 +62,7 @@ class PublishedFile:
                 f"{self.name}: the checksum is {self.checksum!r}; give sha256:... or md5:... in full.", kind="bad_value"
             )
         if not self.url.startswith(("https://", "http://")):
-            raise MedclsError(f"{self.name}: {self.url} is no address of the web (https://...).", kind="bad_value")
+            raise MedclsError(f"{self.name}: {self.url} is not a web address (https://...).", kind="bad_value")
         if PurePosixPath(self.name).name != self.name or "\\" in self.name:
             raise MedclsError(f"{self.name}: give the name of a file, without folders.", kind="bad_value")
 
@@ -77,136 +77,118 @@ def fetch(
     within: str | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> None:
-    """Fetch a published image set into a folder that is not there yet.
+    """Download a published image set into a new folder.
 
-    Size and target are said before the first byte is asked for. Everything happens in a hidden
-    folder beside `target`, which gets its name at the very end: a cut connection, a wrong checksum
-    or Ctrl-C leave nothing. A folder that is there already is left as it is.
+    Size and target are logged before the first request. Everything is done in a hidden folder beside `target` and
+    renamed at the end, so that an interrupted download or a wrong checksum leaves nothing. An existing folder is left
+    as it is.
 
     Parameters
     ----------
     target : path
         The folder to make.
     page, licence : str, optional
-        Where a person finds the set, and under which terms; said before the download, and where there is none.
+        Where the set is published, and its terms; for messages.
     files : sequence of mappings
-        What `PublishedFile` takes; empty where nothing may be fetched without a person.
+        Arguments of `PublishedFile`; empty if the set must be downloaded by hand.
     unpacked_bytes : int
-        The most that the archives may hold.
+        Upper limit of what the archives contain.
     within : str, optional
-        The folder in the archives that becomes `target`; else what they hold lies in it directly.
+        The folder in the archives that becomes `target`; by default all they contain.
     progress : callable, optional
-        Called with bytes fetched and bytes in all.
-
-    Raises
-    ------
-    MedclsError
-        No address, no room on the disk, no connection, another length or checksum than was
-        published, or an archive that holds more than it should or writes outside its folder.
+        Called with bytes received and bytes in all.
     """
     if target is None:
         raise MedclsError(
-            "data.download=true, but nothing says where to: add data.root=/path/to/images.", kind="missing_setting"
+            "data.download=true needs a target folder: add data.root=/path/to/images.", kind="missing_setting"
         )
     target = Path(target)
     if not files:
-        by_hand = f"Get it by hand at {page}" if page else "Get the images by hand"
+        by_hand = f"Get it from {page}" if page else "Get the images yourself"
         raise MedclsError(
-            f"data.download=true, but medcls knows no address with a published checksum for this set. {by_hand}, "
-            f"unpack it to {target}, and leave data.download out.",
+            f"data.download=true, but this set has no address with a published checksum. {by_hand}, unpack it to "
+            f"{target}, and leave data.download out.",
             kind="nothing_published",
         )
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        log.info("%s is there already: nothing is downloaded", target, extra={"rule": "already_downloaded"})
+        log.info("%s exists already: nothing is downloaded", target, extra={"rule": "already_downloaded"})
         return
-    wanted = [PublishedFile(**file) for file in files]  # type: ignore[arg-type]
-    check_room(wanted, unpacked_bytes, target)
+    published = [PublishedFile(**file) for file in files]  # type: ignore[arg-type]
+    check_room(published, unpacked_bytes, target)
     log.warning(
         "downloading %s to %s, and unpacking up to %s there. Source: %s. Licence: %s",
-        megabytes(sum(file.bytes for file in wanted)),
+        megabytes(sum(file.bytes for file in published)),
         target.absolute(),
         megabytes(unpacked_bytes),
         page,
         licence,
     )
     with folders_above(target), tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as folder:
-        made = Path(folder) / "unpacked"
-        made.mkdir()
-        before = 0
-        for file in wanted:
+        unpacked = Path(folder) / "unpacked"
+        unpacked.mkdir()
+        done, total = 0, sum(file.bytes for file in published)
+
+        def report(received: int) -> None:
+            if progress is not None:
+                progress(done + received, total)
+
+        for file in published:
             fetched = Path(folder) / file.name
-            fetch_file(file, fetched, shifted(progress, before, sum(file.bytes for file in wanted)))
-            before += file.bytes
+            fetch_file(file, fetched, report)
+            done += file.bytes
             if file.name.lower().endswith(ARCHIVES):
-                unpack(fetched, made, unpacked_bytes)
+                unpack(fetched, unpacked, unpacked_bytes)
                 fetched.unlink()
             else:
-                fetched.rename(made / file.name)
-        if within is not None and not (made / within).is_dir():
+                fetched.rename(unpacked / file.name)
+        if within is not None and not (unpacked / within).is_dir():
             raise MedclsError(
-                f"The archive from {wanted[0].url} has no folder {within}: it is not what was published.",
+                f"The archive from {published[0].url} has no folder {within}: it is not what was published.",
                 kind="not_as_published",
             )
         with contextlib.suppress(FileNotFoundError):
-            target.rmdir()  # empty, as was seen above
-        (made / (within or "")).rename(target)
+            target.rmdir()  # empty
+        (unpacked / (within or "")).rename(target)
 
 
 @contextlib.contextmanager
 def folders_above(target: Path) -> Iterator[None]:
-    """Make the folders that lead to `target`; where it then does not come to be, they go again."""
+    """Make the folders above `target`; remove them again on an error."""
     new = [folder for folder in target.absolute().parents if not folder.exists()]
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
         yield
     except BaseException:
-        with contextlib.suppress(OSError):  # somebody else has put something there
+        with contextlib.suppress(OSError):  # not empty
             for folder in new:
                 folder.rmdir()
         raise
 
 
 def megabytes(size: int) -> str:
-    """A number of bytes, for a person."""
+    """A number of bytes for a message."""
     return f"{size / 1e6:,.0f} MB" if size >= 1e6 else f"{size:,} bytes"
 
 
-def shifted(progress: Callable[[int, int], None] | None, before: int, whole: int) -> Callable[[int], None]:
-    """How one file of several reports its bytes."""
-    return lambda done: None if progress is None else progress(before + done, whole)
-
-
 def check_room(files: Sequence[PublishedFile], unpacked_bytes: int, target: Path) -> None:
-    """Refuse what the disk cannot hold: the archives and what they hold lie there side by side for a while.
-
-    Raises
-    ------
-    MedclsError
-        Says how much is needed and how much there is.
-    """
-    there = next(folder for folder in target.absolute().parents if folder.is_dir())
-    needed, free = sum(file.bytes for file in files) + unpacked_bytes, shutil.disk_usage(there).free
+    """Refuse a download for which the disk is too small: the archives and their content are on it together."""
+    existing = next(folder for folder in target.absolute().parents if folder.is_dir())
+    needed, free = sum(file.bytes for file in files) + unpacked_bytes, shutil.disk_usage(existing).free
     if needed > free:
         raise MedclsError(
-            f"The download needs {megabytes(needed)} of disk, unpacked, but {there} has {megabytes(free)} left: make "
-            "room, or give another data.root.",
+            f"The download needs {megabytes(needed)} of disk, unpacked, but {existing} has {megabytes(free)} left: "
+            "make room, or give another data.root.",
             kind="disk_full",
         )
 
 
 def fetch_file(file: PublishedFile, path: Path, progress: Callable[[int], None]) -> None:
-    """Stream one file to disk; it is there only if it is, byte for byte, what was published.
-
-    Raises
-    ------
-    MedclsError
-        The server refuses, the connection breaks off, or length or checksum differ.
-    """
+    """Download one file, and check its length and checksum."""
     algorithm, _, expected = file.checksum.partition(":")
     digest, received = hashlib.new(algorithm, usedforsecurity=False), 0
     request = urllib.request.Request(file.url, headers={"User-Agent": f"medcls/{__version__}"})  # noqa: S310 - checked
     try:
-        with urllib.request.urlopen(request, timeout=SILENCE) as answer, path.open("xb") as out:  # noqa: S310 - checked
+        with urllib.request.urlopen(request, timeout=TIMEOUT) as answer, path.open("xb") as out:  # noqa: S310 - checked
             while chunk := answer.read(CHUNK):
                 received += len(chunk)
                 if received > file.bytes:
@@ -216,7 +198,7 @@ def fetch_file(file: PublishedFile, path: Path, progress: Callable[[int], None])
                 progress(received)
     except urllib.error.HTTPError as error:
         raise MedclsError(
-            f"{file.url} answers {error.code} {error.reason}: the set may have moved.", kind="download_failed"
+            f"{file.url} returned {error.code} {error.reason}: the set may have moved.", kind="download_failed"
         ) from error
     except (urllib.error.URLError, http.client.HTTPException, ssl.SSLError, TimeoutError, ConnectionError) as error:
         reason = getattr(error, "reason", error)
@@ -226,9 +208,10 @@ def fetch_file(file: PublishedFile, path: Path, progress: Callable[[int], None])
             kind="download_failed",
         ) from error
     if received != file.bytes:
-        told = "more" if received > file.bytes else f"{received:,}"
+        received_bytes = "more" if received > file.bytes else f"{received:,}"
         raise MedclsError(
-            f"{file.url} was published with {file.bytes:,} bytes, but {told} came. Nothing was kept; try again.",
+            f"{file.url} was published with {file.bytes:,} bytes, but {received_bytes} were received. Nothing was "
+            "kept; try again.",
             kind="not_as_published",
         )
     if digest.hexdigest() != expected.lower():
@@ -249,14 +232,7 @@ class Member:
 
 
 def unpack(archive: Path, into: Path, most_bytes: int) -> None:
-    """Unpack a zip or tar archive, none of whose entries may leave the folder; every one is looked at before the first.
-
-    Raises
-    ------
-    MedclsError
-        Names the entry: an absolute path, one that climbs out, a link, a device; or the archive is broken, locked, or
-        holds more than `most_bytes`.
-    """
+    """Unpack a zip or tar archive after checking every entry."""
     try:
         if archive.name.lower().endswith(".zip"):
             with zipfile.ZipFile(archive) as zipped:
@@ -271,7 +247,7 @@ def unpack(archive: Path, into: Path, most_bytes: int) -> None:
 
 
 def zip_members(archive: zipfile.ZipFile) -> Iterator[Member]:
-    """The entries of a zip archive; what kind each is stands in the mode that Unix gave it, if any."""
+    """The entries of a zip archive, whose kind is in their Unix mode, if any."""
     kinds = {0: "file", stat.S_IFREG: "file", stat.S_IFDIR: "folder", stat.S_IFLNK: "link"}
     for entry in archive.infolist():
         kind = "folder" if entry.is_dir() else kinds.get(stat.S_IFMT(entry.external_attr >> 16), "device")
@@ -286,13 +262,7 @@ def tar_members(archive: tarfile.TarFile) -> Iterator[Member]:
 
 
 def check_members(archive: Path, members: Iterable[Member], most_bytes: int) -> None:
-    """Refuse an archive for any entry that an image set has no use for.
-
-    Raises
-    ------
-    MedclsError
-        Names the first such entry.
-    """
+    """Refuse an archive with entries that an image set does not need."""
     total = 0
     for member in members:
         path = PurePosixPath(member.name.replace("\\", "/"))
@@ -302,7 +272,7 @@ def check_members(archive: Path, members: Iterable[Member], most_bytes: int) -> 
         elif ".." in path.parts:
             fault = "climbs out of its folder"
         elif member.kind in ("link", "device"):
-            # Links that stay inside would do no harm, but telling them apart has gone wrong in many libraries.
+            # Links within the folder are harmless, but many libraries have failed to tell them apart.
             fault = f"is a {member.kind}"
         if fault:
             raise MedclsError(
@@ -312,7 +282,7 @@ def check_members(archive: Path, members: Iterable[Member], most_bytes: int) -> 
         total += member.size
         if total > most_bytes:
             raise MedclsError(
-                f"{archive.name} is refused: it unpacks to more than the {megabytes(most_bytes)} that were stated "
+                f"{archive.name} is refused: it unpacks to more than the stated {megabytes(most_bytes)} "
                 f"(reached at {printable(member.name)}). Nothing was kept.",
                 kind="unsafe_archive",
             )

@@ -1,4 +1,4 @@
-"""Which file each row of a table means: where the row says, or else found in a stated way, or named as missing."""
+"""The file of each row of a table: as the row says, or found by a stated rule, or reported as missing."""
 
 import dataclasses
 import filecmp
@@ -24,13 +24,7 @@ def lines_of(lines: pd.Index) -> str:
 
 
 def below_root(paths: "pd.Series[str]", root: Path) -> "pd.Series[str]":
-    """Write every path relative to the root, with forward slashes.
-
-    Raises
-    ------
-    MedclsError
-        Lists those that lead out of it.
-    """
+    """Make every path relative to the root, with forward slashes; refuse those outside it."""
     found = pd.Series(relative_paths(paths, root), paths.index, dtype=paths.dtype, name=paths.name)
     outside = found[found.str.match(r"/|[A-Za-z]:/|\.\.(/|$)")]
     if len(outside):
@@ -44,7 +38,7 @@ def below_root(paths: "pd.Series[str]", root: Path) -> "pd.Series[str]":
 
 
 def images_below(root: Path) -> list[str]:
-    """List the image files below a folder in one pass: sorted relative paths, each real folder once."""
+    """The image files below a folder: sorted relative paths, each real folder once."""
     return sorted(
         within + name
         for within, name in files_below(root, "", [])
@@ -54,34 +48,34 @@ def images_below(root: Path) -> list[str]:
 
 @functools.cache
 def is_image_ending(ending: str) -> bool:
-    """Whether image files end like this."""
+    """Whether image files have this extension."""
     return images.is_image_name(PurePosixPath(f"x{ending}"))
 
 
-def bare(path: str) -> str:
-    """A path without the ending of an image file."""
+def without_extension(path: str) -> str:
+    """A path without the extension of an image file."""
     stem, ending = posixpath.splitext(path)
     return stem if is_image_ending(ending) else path
 
 
-def gist(path: str) -> str:
-    """What remains of a file's name in every `Search`: two files without it in common are never taken for one."""
-    return without_zeros(bare(bare(posixpath.basename(path))).lower())
+def search_key(path: str) -> str:
+    """What every `Search` keeps of a file name: files with different keys never match."""
+    return without_zeros(without_extension(without_extension(posixpath.basename(path))).lower())
 
 
-def as_asked(path: str) -> str:
-    """A wanted path in lower case; of two endings (`a.png.jpg`, from a template that adds one) the first."""
-    shorter = bare(path)
-    return (shorter if bare(shorter) != shorter else path).lower()
+def requested_form(path: str) -> str:
+    """The form of a row's path that is searched: lower case; of two extensions (`a.png.jpg`) the first."""
+    shorter = without_extension(path)
+    return (shorter if without_extension(shorter) != shorter else path).lower()
 
 
-def as_listed(path: str) -> tuple[str, ...]:
-    """What a file may be called by a row: its path in lower case, with and without its ending."""
-    return path.lower(), bare(path).lower()
+def file_forms(path: str) -> tuple[str, ...]:
+    """The forms of a file that are compared: its path in lower case, with and without extension."""
+    return path.lower(), without_extension(path).lower()
 
 
 def without_zeros(path: str) -> str:
-    """A path whose numbers have lost their leading zeros."""
+    """A path with numbers without leading zeros."""
     return re.sub(r"(?<!\d)0+(?=\d)", "", path)
 
 
@@ -92,124 +86,105 @@ class Search:
     Parameters
     ----------
     words : str
-        How it was found, after "was found".
-    asked : callable
-        The form of the wanted path that is looked up.
-    listed : callable
-        The forms that a file answers to.
+        Completes "was found ...".
+    requested : callable
+        The form of the row's path that is searched.
+    forms : callable
+        The forms of a file that it is compared with.
     anywhere : bool
-        Whether the file may lie deeper than the row says. The folders that the row does name must still be its own:
-        another patient's `1.png` is another picture.
+        Whether the file may be in a sub-folder. Folders in the row's path must still match: another patient's `1.png`
+        is another image.
     """
 
     words: str
-    asked: Callable[[str], str]
-    listed: Callable[[str], tuple[str, ...]]
+    requested: Callable[[str], str]
+    forms: Callable[[str], tuple[str, ...]]
     anywhere: bool
 
-    def finds(self, file: str, wanted: str) -> bool:
-        """Whether a listed file is the wanted one, seen in this way."""
-        asked = self.asked(wanted)
-        return any(form == asked or (self.anywhere and form.endswith("/" + asked)) for form in self.listed(file))
+    def finds(self, file: str, requested: str) -> bool:
+        """Whether a file matches the path of a row."""
+        form = self.requested(requested)
+        return any(own == form or (self.anywhere and own.endswith("/" + form)) for own in self.forms(file))
 
 
 SEARCHES = (
-    Search("in upper or lower case, or with its ending", as_asked, as_listed, anywhere=False),
-    Search("with another ending", lambda path: bare(path).lower(), lambda path: (bare(path).lower(),), anywhere=False),
-    Search("in a sub-folder", as_asked, as_listed, anywhere=True),
+    Search("in upper or lower case, or with its extension", requested_form, file_forms, anywhere=False),
+    Search(
+        "with another extension", lambda path: file_forms(path)[1], lambda path: file_forms(path)[1:], anywhere=False
+    ),
+    Search("in a sub-folder", requested_form, file_forms, anywhere=True),
 )
 BY_NUMBER = Search(
-    "by number, its id having lost leading zeros",
-    lambda path: without_zeros(as_asked(path)),
-    lambda path: tuple(without_zeros(form) for form in as_listed(path)),
+    "by number, without leading zeros",
+    lambda path: without_zeros(requested_form(path)),
+    lambda path: tuple(without_zeros(form) for form in file_forms(path)),
     anywhere=True,
 )
 
 
-def find_files(root: Path, wanted: "pd.Series[str]", lost_zeros: "pd.Series[bool]") -> tuple[dict[str, str], list[str]]:
-    """Find the file of each row.
+def find_files(
+    root: Path, requested: "pd.Series[str]", lost_zeros: "pd.Series[bool]"
+) -> tuple[dict[str, str], list[str]]:
+    """Find the file of each row, whose relative paths are indexed by line; `lost_zeros` marks ids that are numbers.
 
-    Where none lies at the wanted path, the root is listed once, and a file is taken that differs in upper and lower
-    case or in its ending, that lies in a sub-folder, or, where the ids of all rows still without one are mere numbers,
-    whose number is the same but for leading zeros. Each way is counted in the notes.
-
-    Parameters
-    ----------
-    wanted : Series
-        Relative paths, indexed by line.
-    lost_zeros : Series
-        Whether the row's id is a mere number.
-
-    Returns
-    -------
-    places, notes
-        The path of the file for each wanted path that has one.
-
-    Raises
-    ------
-    MedclsError
-        Several different files answer to one row.
+    If there is none at a path, the root is listed once, and files match that differ in case or extension, that are in a
+    sub-folder, or, if the ids of all rows still without a file are numbers, that differ in leading zeros. The notes
+    count each way. Several different files for one row are an error.
     """
     files = images_below(root)
-    there = set(files)
-    places = {path: path for path in set(wanted) if path in there or os.path.isfile(os.path.join(root, path))}
+    existing = set(files)
+    places = {path: path for path in set(requested) if path in existing or os.path.isfile(os.path.join(root, path))}
     notes = []
     alike: dict[str, list[str]] = {}
-    if len(places) < wanted.nunique():
+    if len(places) < requested.nunique():
         for file in files:
-            alike.setdefault(gist(file), []).append(file)
+            alike.setdefault(search_key(file), []).append(file)
     for search in (*SEARCHES, BY_NUMBER):
-        missing = ~wanted.isin(places.keys())
+        missing = ~requested.isin(places.keys())
         if not missing.any():
             break
         if search is BY_NUMBER and not lost_zeros[missing].all():
             continue
-        tp = {
-            path: [file for file in alike.get(gist(path), ()) if search.finds(file, path)]
-            for path in sorted(set(wanted[missing]))
+        candidates = {
+            path: [file for file in alike.get(search_key(path), ()) if search.finds(file, path)]
+            for path in sorted(set(requested[missing]))
         }
-        found = {path: taken for path, taken in tp.items() if taken}
-        notes += say_found(search, found, several := [path for path, taken in found.items() if len(taken) > 1])
-        refuse_different(root, {path: found[path] for path in several}, wanted)
-        places |= {path: taken[0] for path, taken in found.items()}
-    if unnamed := len(there - set(places.values())):
+        found = {path: files for path, files in candidates.items() if files}
+        notes += search_notes(search, found, several := [path for path, files in found.items() if len(files) > 1])
+        refuse_ambiguous(root, {path: found[path] for path in several}, requested)
+        places |= {path: files[0] for path, files in found.items()}
+    if unnamed := len(existing - set(places.values())):
         notes.append(f"{unnamed:,} image file(s) below {root.name} are in no row that was read")
     return places, notes
 
 
-def say_found(search: Search, found: Mapping[str, Sequence[str]], several: Sequence[str]) -> list[str]:
-    """Say how many files were found in this way, and that copies of one file were passed over."""
+def search_notes(search: Search, found: Mapping[str, Sequence[str]], several: Sequence[str]) -> list[str]:
+    """Report how many files were found in this way, and that files with equal bytes were skipped."""
     if not found:
         return []
-    path, tp = next(iter(found.items()))
-    notes = [f"{len(found):,} file(s) were found {search.words}, as {tp[0]} for {path}"]
+    path, files = next(iter(found.items()))
+    notes = [f"{len(found):,} file(s) were found {search.words}, such as {files[0]} for {path}"]
     if several:
         notes.append(
-            f"{len(several):,} of them lie there more than once with the same bytes, as "
-            f"{' and '.join(found[several[0]])}: the first was taken"
+            f"{len(several):,} of them have several files with the same bytes, such as "
+            f"{' and '.join(found[several[0]])}: the first is used"
         )
     return notes
 
 
-def refuse_different(root: Path, several: Mapping[str, Sequence[str]], wanted: "pd.Series[str]") -> None:
-    """Refuse rows to which several files answer, unless these are copies, byte by byte.
-
-    Raises
-    ------
-    MedclsError
-        Lists the files of the first such rows.
-    """
+def refuse_ambiguous(root: Path, several: Mapping[str, Sequence[str]], requested: "pd.Series[str]") -> None:
+    """Refuse rows that match several files, unless these are equal, byte by byte."""
     unclear = {
-        path: tp
-        for path, tp in several.items()
-        if not all(filecmp.cmp(root / tp[0], root / other, shallow=False) for other in tp[1:])
+        path: files
+        for path, files in several.items()
+        if not all(filecmp.cmp(root / files[0], root / other, shallow=False) for other in files[1:])
     }
     if unclear:
         raise MedclsError(
-            f"Several different files could be meant by {len(unclear)} row(s):\n"
+            f"{len(unclear)} row(s) match several different files:\n"
             + "\n".join(
-                f"  {lines_of(wanted.index[wanted == path])}: {printable(path)} may be {enumerated(tp)}"
-                for path, tp in list(unclear.items())[:5]
+                f"  {lines_of(requested.index[requested == path])}: {printable(path)} may be {enumerated(files)}"
+                for path, files in list(unclear.items())[:5]
             )
             + "\nGive the folder of the right ones as data.root, or name it in data.path_template.",
             kind="ambiguous_file",
@@ -217,15 +192,15 @@ def refuse_different(root: Path, several: Mapping[str, Sequence[str]], wanted: "
 
 
 def no_such_files(root: Path, missing: "pd.Series[str]") -> MedclsError:
-    """Word that rows have no file, and what was tried."""
+    """The error for rows without a file, with the searches tried."""
     return MedclsError(
         f"{len(missing):,} row(s) name a file that is not below {root} (data.root):\n"
         + listed([f"line {line}: {printable(path)}" for line, path in missing.items()])
-        + "\nEach was looked for where data.path_template says, "
+        + "\nEach was searched as data.path_template says, "
         + ", ".join(search.words for search in SEARCHES)
-        + ", and where all these ids are numbers, "
+        + ", and if all these ids are numbers, "
         + BY_NUMBER.words
-        + ". Mend data.root or data.path_template, choose rows by data.where, or name the paths in "
+        + ". Correct data.root or data.path_template, choose rows with data.where, or name the paths in "
         f"data.exclude. {audit_lists_all(root)}",
         kind="no_such_file",
     )

@@ -1,4 +1,4 @@
-"""Which images belong to one patient (lesion, exam): read from a table, or suggested by how files are called."""
+"""Which images belong to one patient (lesion, exam): read from a table, or suggested by file names."""
 
 import dataclasses
 import re
@@ -15,28 +15,19 @@ from medcls.data.sources.table_text import read_table, shown
 from medcls.errors import MedclsError
 from medcls.wording import counted, listed, printable, quoted
 
-MOST_PATHS = 50_000  # of more, none is looked at: it would take seconds
-MOST_WORDS = 4  # that one suggestion joins
-COVERED = 0.9  # a suggestion names the group of at least so many images
-SHARED = 0.2  # and so many of these share theirs with another
-LARGEST = 0.25  # and no group is larger
+MOST_PATHS = 50_000  # no suggestion for more: it would take seconds
+MOST_WORDS = 4  # joined in one pattern
+# Conditions of a suggestion:
+COVERED = 0.9  # least share of images with a group
+SHARED = 0.2  # least share of these that share their group with another
+LARGEST = 0.25  # largest share of images in one group
 FEWEST_GROUPS = 5
-CLEAN = 0.9  # and so many groups with several images have one label, and lie in one of the splits given
+CLEAN = 0.9  # least share of groups of several images with one label and in one given split
 
 
 @dataclasses.dataclass(frozen=True)
 class Suggestion:
-    """A pattern that file names show, and what `data.group_pattern` would make of it.
-
-    Attributes
-    ----------
-    pattern : str
-        A regular expression.
-    images, groups : int
-        How many images it names the group of, and how many groups.
-    example : str
-        A path, and the group that it would have.
-    """
+    """A pattern in file names, how many images would have a group, how many groups, and a path with its group."""
 
     pattern: str
     images: int
@@ -44,36 +35,28 @@ class Suggestion:
     example: tuple[str, str]
 
     def sentence(self, *, example: bool = True) -> str:
-        """What to type, and what would come of it; without an example where names of files are not to be shown."""
+        """The suggestion in words; without the example if file names must not be shown."""
         path, group = self.example
         such = f", as {group!r} of {printable(path)}" if example else ""
         return (
-            f"file names look as if they told the patients: data.group_pattern={shlex.quote(self.pattern)} makes "
-            f"{counted(self.groups, 'group')} of {counted(self.images, 'image')}{such}. Add it if that is the patient "
-            "(lesion, exam)"
+            f"file names seem to contain patient ids: data.group_pattern={shlex.quote(self.pattern)} gives "
+            f"{counted(self.groups, 'group')} of {counted(self.images, 'image')}{such}. Add it if these are the "
+            "patients (lesions, exams)"
         )
 
 
 def read_groups(table: str | Path, root: Path, paths: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Read which image is of which group from a table with the columns `path` and `group`.
-
-    Parameters
-    ----------
-    table : path
-        As `read_table` takes it; paths relative to `root`. An empty group, like a path that is not there, stands for
-        itself.
-    paths : sequence of str
-        The images.
+    """Read the groups of images from a table with the columns `path` (relative to `root`) and `group`.
 
     Returns
     -------
     groups, notes
-        The group of each image, empty where the table has none; and what is missing there, in words.
+        The group of each of `paths`, empty if it has none; and what the table lacks.
 
     Raises
     ------
     MedclsError
-        No such table or columns; a path that leads to no file; one path with two groups; no image with a group.
+        No such table or columns; a path without a file; a path with two groups; no image with a group.
     """
     file = Path(table).expanduser()
     if not file.is_file():
@@ -91,18 +74,18 @@ def read_groups(table: str | Path, root: Path, paths: Sequence[str]) -> tuple[li
     if len(torn := rows[named.isin(several.index[several > 1])]):
         lines = [f"{printable(str(path))}: {lines_of(same.index)}" for path, same in torn.groupby("path")]
         raise MedclsError(
-            f"{file.name} (data.groups) puts {counted(len(lines), 'image')} into several groups:\n{listed(lines)}\n"
+            f"{file.name} (data.groups) gives {counted(len(lines), 'image')} several groups:\n{listed(lines)}\n"
             "Keep one row an image.",
             kind="image_in_two_groups",
         )
     known = set(paths)
-    strange = named[[path not in known and not (root / path).is_file() for path in named]]
-    if len(strange):
+    absent_files = named[[path not in known and not (root / path).is_file() for path in named]]
+    if len(absent_files):
         raise MedclsError(
-            f"{file.name} (data.groups) names {counted(len(strange), 'file')} not to be found below {root} "
+            f"{file.name} (data.groups) names {counted(len(absent_files), 'file')} that do not exist below {root} "
             "(data.root):\n"
-            + listed([f"line {line}: {printable(path)}" for line, path in strange.items()])
-            + "\nWrite each path as it stands below data.root, with its ending, or take the row out.",
+            + listed([f"line {line}: {printable(path)}" for line, path in absent_files.items()])
+            + "\nGive each path relative to data.root, with its extension, or remove the row.",
             kind="no_such_file",
         )
     if named.duplicated().any():
@@ -119,25 +102,18 @@ def read_groups(table: str | Path, root: Path, paths: Sequence[str]) -> tuple[li
 
 
 def group_notes(rows: pd.DataFrame) -> list[str]:
-    """How many images have no group, by class, in sentences for the log; what file names suggest where none has.
-
-    Parameters
-    ----------
-    rows : DataFrame
-        A manifest's.
-    """
+    """How many images have no group, by class, in sentences for the log; a suggestion if none has one."""
     lone = rows["group"] == ""
     if not lone.any():
         return []
     if lone.all():
         suggestion = suggest_pattern(rows)
         return [
-            "patients are not known: nothing says which images belong to one, so each stands for itself. Where "
-            "patients have several images, name the patient with data.group_pattern or data.groups, or the figures "
-            "will be too good",
+            "patients are unknown, so each image is a group of its own. If patients have several images, name the "
+            "patient with data.group_pattern or data.groups; otherwise the metrics will be too optimistic",
             *([suggestion.sentence()] if suggestion else []),
         ]
-    return [f"{parts_without_group(rows)}. Each stands for itself", *classes_without_group(rows)]
+    return [f"{parts_without_group(rows)}. Each is a group of its own", *classes_without_group(rows)]
 
 
 def parts_without_group(rows: pd.DataFrame) -> str:
@@ -153,33 +129,27 @@ def parts_without_group(rows: pd.DataFrame) -> str:
 
 
 def classes_without_group(rows: pd.DataFrame) -> list[str]:
-    """A warning that names the classes of which no image has a group, if there are any and not all are so."""
+    """A warning that names the classes without any group, if there are such and not all are."""
     named = set(rows.loc[rows["group"] != "", "label"])
     without = sorted(set(rows["label"]) - named)
     if not named or not without:
         return []
     return [
-        f"no image of {quoted(without)} has a group: of these patients nothing is known, "
-        "and the images of one may stand on both sides of a split. Does the pattern, or the table, fit this class too?"
+        f"no image of {quoted(without)} has a group: images of one of these patients may be in two splits. Does the "
+        "pattern, or the table, cover this class too?"
     ]
 
 
 def suggest_pattern(rows: pd.DataFrame) -> Suggestion | None:
-    """A pattern that file names show for the patient, the one that covers the most images; None where none is likely.
+    """The likeliest pattern of patients in file names, covering the most images; None if there is none.
 
-    Looked for are a folder below the class, a number at the beginning of the name (`012_left.png`), a word with a
-    number that something follows (`patient012_3.png`) and all but the last part of the name (`p1_virus_7.png`), which
-    images of the same label, and no others, have in common.
-
-    Parameters
-    ----------
-    rows : DataFrame
-        With `path`, `label` and `given_split`.
+    Candidates are a folder below the class, a number at the beginning of the name (`012_left.png`), a word with a
+    number followed by something (`patient012_3.png`) and all but the last part of the name (`p1_virus_7.png`).
     """
     if not 0 < len(rows) <= MOST_PATHS:
         return None
-    found = [one for pattern in _candidates(rows) if (one := _weighed(rows, pattern)) is not None]
-    return max(found, key=lambda one: (one.images, -one.groups), default=None)
+    found = [fit for pattern in _candidates(rows) if (fit := _suggestion(rows, pattern)) is not None]
+    return max(found, key=lambda fit: (fit.images, -fit.groups), default=None)
 
 
 def _candidates(rows: pd.DataFrame) -> Iterator[str]:
@@ -192,7 +162,7 @@ def _candidates(rows: pd.DataFrame) -> Iterator[str]:
     likely = [word for word, count in words.most_common(20) if count >= 0.02 * len(rows)]
     for word in likely:
         yield rf"({_as_typed(word)}\d+)"
-    # A word a class, or a site: together they may cover what each of them does not.
+    # One word a class, or a site: together they may cover all images.
     for most in range(2, min(MOST_WORDS, len(likely)) + 1):
         yield "(" + "|".join(rf"{_as_typed(word)}\d+" for word in sorted(likely[:most], key=len, reverse=True)) + ")"
     yield r"([^/]+)[-_ ][^-_ /]+$"
@@ -202,8 +172,8 @@ def _as_typed(word: str) -> str:
     return rf"(?<![A-Za-z]){re.escape(word)}" if len(word) < 3 else re.escape(word)
 
 
-def _weighed(rows: pd.DataFrame, pattern: str) -> Suggestion | None:
-    """What a pattern would make of the names; None where its groups do not look like patients."""
+def _suggestion(rows: pd.DataFrame, pattern: str) -> Suggestion | None:
+    """The groups that a pattern would make; None if they do not look like patients."""
     try:
         groups = pd.Series(groups_from_paths(rows["path"].tolist(), pattern), index=rows.index)
     except MedclsError:  # it matches none

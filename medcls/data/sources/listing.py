@@ -1,4 +1,4 @@
-"""What lies in folders, a million files of it: names alone, no file opened but one without an ending."""
+"""File names below folders, up to a million: no file is opened but those without an extension."""
 
 import bisect
 import itertools
@@ -15,9 +15,9 @@ from medcls.wording import printable
 
 
 class Samples(Sequence[tuple[str, int]]):
-    """What `ImageFolder.samples` holds, from one list of paths a class: each pair is made while it is looked at.
+    """`ImageFolder.samples` from one list of paths a class; each pair is made on access.
 
-    A million pairs with a full path each would be a million tuples, and every folder's name a million times over.
+    A million pairs with full paths would be a million tuples, and repeat every folder's name a million times.
 
     Parameters
     ----------
@@ -41,25 +41,24 @@ class Samples(Sequence[tuple[str, int]]):
                 yield self._folder + path, index
 
     @overload
-    def __getitem__(self, wanted: int) -> tuple[str, int]: ...
+    def __getitem__(self, index: int) -> tuple[str, int]: ...
 
     @overload
-    def __getitem__(self, wanted: slice) -> list[tuple[str, int]]: ...
+    def __getitem__(self, index: slice) -> list[tuple[str, int]]: ...
 
-    def __getitem__(self, wanted: int | slice) -> tuple[str, int] | list[tuple[str, int]]:
-        if isinstance(wanted, slice):
-            return [self[number] for number in range(len(self))[wanted]]
-        number = range(len(self))[wanted]
-        index = bisect.bisect_right(self._starts, number) - 1
-        return self._folder + self._paths[index][number - self._starts[index]], index
+    def __getitem__(self, index: int | slice) -> tuple[str, int] | list[tuple[str, int]]:
+        if isinstance(index, slice):
+            return [self[number] for number in range(len(self))[index]]
+        number = range(len(self))[index]
+        label = bisect.bisect_right(self._starts, number) - 1
+        return self._folder + self._paths[label][number - self._starts[label]], label
 
 
 class ClassFolders(ImageFolder):  # type: ignore[misc]  # torchvision has no types
-    """torchvision's `ImageFolder` that does not take an operating system's litter for a class, and lists a million.
+    """torchvision's `ImageFolder` that ignores system files, and scales to a million images.
 
-    It lists; the pixels are read elsewhere. All paths are relative to `root`, with forward slashes: the images of
-    each class stand in `paths`, sorted; what it refused in `refused`, hidden images in `hidden`, and the folders
-    that a link would have shown a second time in `repeated`.
+    It only lists. All paths are relative to `root`, with forward slashes: `paths` has the sorted images of each class,
+    `refused` the files that are not images, `hidden` the hidden images, `repeated` the folders that a link repeats.
     """
 
     def __init__(self, root: Path) -> None:
@@ -79,24 +78,24 @@ class ClassFolders(ImageFolder):  # type: ignore[misc]  # torchvision has no typ
     ) -> Samples:
         """Every image below each class folder with its class index, sorted by path within a class.
 
-        torchvision's own follows a link that leads back up until the system stops it; this one
-        enters each folder once a class, and no hidden one.
+        torchvision's own follows a link to a folder above until the system stops it; this one enters each folder once a
+        class, and no hidden one.
         """
         self.paths = {name: self._images_below(str(directory), name) for name in class_to_idx}
         return Samples(str(directory), list(self.paths.values()))
 
     def _images_below(self, root: str, top: str) -> list[str]:
-        """The images below a folder, sorted paths relative to `root`."""
+        """The images below a folder: sorted paths relative to `root`."""
         below = files_below(root, top, self.repeated)
         return sorted(within + name for within, name in below if self._is_image(within, name))
 
     def _is_image(self, within: str, name: str) -> bool:
-        """Whether a file is an image to list; what else should be said of it is remembered."""
-        ends_like_one = name[name.rfind(".") :].lower() in images.ENDINGS
-        if ends_like_one and not is_hidden(name):
+        """Whether a file is an image; if not, record it where it is to be reported."""
+        has_extension = name[name.rfind(".") :].lower() in images.EXTENSIONS
+        if has_extension and not is_hidden(name):
             return True
         if not images.is_junk(PurePosixPath(name)):
-            if ends_like_one:
+            if has_extension:
                 self.hidden.append(within + name)
             elif not is_hidden(name):
                 if images.is_unnamed_image(Path(self.root, within, name)):
@@ -105,65 +104,54 @@ class ClassFolders(ImageFolder):  # type: ignore[misc]  # torchvision has no typ
         return False
 
     def find_classes(self, directory: str | Path) -> tuple[list[str], dict[str, int]]:
-        """Sorted names of the sub-folders, litter left out, and their indices."""
+        """Sorted names of the sub-folders, without system folders, and their indices."""
         names = subfolders(Path(directory))
         return names, {name: index for index, name in enumerate(names)}
 
 
 def files_below(root: str | Path, top: str, repeated: list[str]) -> Iterator[tuple[str, str]]:
-    """Find every file below a folder, in no hidden folder and no litter, each real folder's once.
+    """Yield every file below a folder, once for each real folder, without hidden and system folders.
 
-    Strings alone: a million `Path`s take half a minute.
+    It works on strings: a million `Path`s take half a minute.
 
     Parameters
     ----------
     top : str
         The folder, relative to `root`; empty for the root itself.
     repeated : list of str
-        Takes the folders that a link would have shown a second time.
+        Receives the folders that a link repeats.
 
     Yields
     ------
     within, name
-        The file's folder relative to `root`, with a slash at its end or empty; and the file's name.
-
-    Raises
-    ------
-    MedclsError
-        A folder that cannot be listed.
+        The file's folder relative to `root`, empty or with a slash at its end; and the file's name.
     """
-    seen: set[str] = set()
+    visited: set[str] = set()
     waiting = [(top, os.path.realpath(os.path.join(root, top)))]
     while waiting:
         here, real = waiting.pop()
-        if real in seen:
+        if real in visited:
             repeated.append(here)
             continue
-        seen.add(real)
+        visited.add(real)
         within = f"{here}/" if here else ""
         folders = []
-        for entry in scan(os.path.join(root, here)):
+        for entry in entries(os.path.join(root, here)):
             if not entry.is_dir():
                 yield within, entry.name
             elif not is_hidden(entry.name) and entry.name.lower() not in images.JUNK_FOLDERS:
-                # Only behind a link may lie a folder that another way leads to as well.
-                real_one = os.path.realpath(entry.path) if entry.is_symlink() else os.path.join(real, entry.name)
-                folders.append((within + entry.name, real_one))
-        # Sorted, the last first: of two ways to a folder the same one is taken on every file system.
+                # Only a link can lead to a folder that has another path as well.
+                target = os.path.realpath(entry.path) if entry.is_symlink() else os.path.join(real, entry.name)
+                folders.append((within + entry.name, target))
+        # Sorted, the last first: of two paths to a folder, every file system yields the same one.
         waiting += sorted(folders, reverse=True)
 
 
-def scan(folder: str | Path) -> list[os.DirEntry[str]]:
-    """What a folder holds.
-
-    Raises
-    ------
-    MedclsError
-        It cannot be listed: leaving it out would train on less than is there.
-    """
+def entries(folder: str | Path) -> list[os.DirEntry[str]]:
+    """The entries of a folder; to leave out one that cannot be listed would train on fewer images than there are."""
     try:
-        with os.scandir(folder) as entries:
-            return list(entries)
+        with os.scandir(folder) as found:
+            return list(found)
     except OSError as error:
         raise MedclsError(
             f"The folder {printable(folder)} cannot be listed: {error.strerror}.", kind="unreadable_folder"
@@ -176,9 +164,9 @@ def is_hidden(name: str) -> bool:
 
 
 def subfolders(folder: Path) -> list[str]:
-    """Sorted names of the folders in a folder, without litter and hidden ones."""
+    """Sorted names of the folders in a folder, without hidden and system folders."""
     return sorted(
         entry.name
-        for entry in scan(folder)
+        for entry in entries(folder)
         if entry.is_dir() and not images.is_junk(Path(entry.name)) and not is_hidden(entry.name)
     )

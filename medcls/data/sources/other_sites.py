@@ -1,4 +1,4 @@
-"""The images of another site, under the classes of the run that judges them: paired by name, never by guess."""
+"""The images of another site, mapped to the classes of a run by name, never by guessing."""
 
 from collections.abc import Collection, Mapping, Sequence
 
@@ -18,35 +18,24 @@ def match_classes(
 ) -> tuple[dict[str, str], list[str]]:
     """Find the run's class of each label of another site.
 
-    A label is a class of the run, or one that the run's own `data.label_map` puts under a class. Where no name is
-    the same, one that differs in case alone is.
-
-    Parameters
-    ----------
-    found : collection of str
-        The site's labels.
-    classes : sequence of str
-        The run's, in its order.
-    label_map : mapping, optional
-        The run's own: `{class: [labels as its images came]}`.
-    leave_out_unmapped : bool
-        The run's own: labels that are neither are left out, as they were for the run.
+    A label is a class of the run, or a label that the run's own `data.label_map` maps to a class. If no name is equal,
+    one that differs only in case is used. With `leave_out_unmapped`, other labels are left out.
 
     Returns
     -------
     mapping, notes
-        `{label: class}`, without what is left out; what was done other than taking a class by its very name.
+        `{label: class}`, without labels left out; notes on every label that is not a class itself.
 
     Raises
     ------
     MedclsError
-        A label that is neither, or that could be either.
+        A label that is neither, or could be either.
     """
     classes = [str(name) for name in classes]
     own = {str(old): str(new) for new, olds in (label_map or {}).items() for old in as_list(olds)}
     own = {old: new for old, new in own.items() if new in classes}
     labels = sorted(set(found))
-    # Where every label is of one kind alone, a name that exists in both is of that kind too.
+    # If all labels fit one of the two, a label that fits both is of that one.
     readings = [
         table
         for table in ({name: name for name in classes}, own)
@@ -61,8 +50,8 @@ def match_classes(
         label = ambiguous[0]
         raise MedclsError(
             f"The label {label!r} of these images could be {' or '.join(map(repr, meant[label]))}: it is a class of "
-            "the run, and the run's own data.label_map puts it under another. "
-            + _asked([*ambiguous, *unknown], classes, mapping),
+            "the run, and the run's data.label_map maps it to another. "
+            + _options([*ambiguous, *unknown], classes, mapping),
             kind="ambiguous_class",
         )
     mapped, other_case = [], []
@@ -76,73 +65,50 @@ def match_classes(
         raise MedclsError(
             f"These images have the class(es) {enumerated(unknown)}; the run knows {', '.join(classes)}"
             + (f", and by its data.label_map {', '.join(own)}" if own else "")
-            + f". {_asked(unknown, classes, mapping)}",
+            + f". {_options(unknown, classes, mapping)}",
             kind="unknown_class",
         )
     notes = []
     if mapped:
-        notes.append(f"the run's own data.label_map applies: {', '.join(mapped)}")
+        notes.append(f"the run's data.label_map applies: {', '.join(mapped)}")
     if other_case:
-        notes.append(f"names that differ in upper and lower case alone are taken as the same: {', '.join(other_case)}")
+        notes.append(f"names that differ only in case are taken as the same: {', '.join(other_case)}")
     if unknown:
-        notes.append(f"left out, as the run's data.leave_out_unmapped has it: {enumerated(unknown)}")
+        notes.append(f"left out by the run's data.leave_out_unmapped: {enumerated(unknown)}")
     return mapping, notes
 
 
 def _named(label: str, table: Mapping[str, str]) -> list[str]:
-    """The names of a table that a label stands for: itself, or else those that differ in case alone."""
+    """The names of a table that equal a label, or else those that differ only in case."""
     return [label] if label in table else [name for name in table if name.casefold() == label.casefold()]
 
 
-def _asked(labels: Sequence[str], classes: Sequence[str], mapping: Mapping[str, str]) -> str:
-    """The settings that give labels a class, as they are typed: each is whole, for a map that is typed is the only one.
-
-    Parameters
-    ----------
-    labels, classes : sequence of str
-        What a person must decide, and between what.
-    mapping : mapping of str to str
-        The labels whose class is known.
-    """
+def _options(labels: Sequence[str], classes: Sequence[str], mapping: Mapping[str, str]) -> str:
+    """The settings that give labels a class, each with the known `mapping`, since a typed map replaces the run's."""
     if not all(is_key(name) for name in classes):
         return (
-            f"Name {'it' if len(labels) == 1 else 'them'} as the run's classes are named: those cannot be typed in "
+            f"Rename {'it' if len(labels) == 1 else 'them'} to the run's classes, whose names cannot be typed in "
             "data.label_map."
         )
 
-    def line(of: Mapping[str, str]) -> str:
-        return typed_label_map(
-            {name: [old for old, new in of.items() if new == name] for name in classes if name in of.values()}
-        )
+    def line(by_label: Mapping[str, str]) -> str:
+        olds = {name: [old for old, new in by_label.items() if new == name] for name in classes}
+        return typed_label_map({name: labels for name, labels in olds.items() if labels})
 
-    those = "it is" if len(labels) == 1 else "they are all"
-    lines = [f"{line({**mapping, **dict.fromkeys(labels, name)})}    if {those} {name}" for name in classes]
+    condition = "it is" if len(labels) == 1 else "they are all"
+    lines = [f"{line({**mapping, **dict.fromkeys(labels, name)})}    if {condition} {name}" for name in classes]
     left_out = [f"{line(mapping)} data.leave_out_unmapped=true    to leave them out"] if mapping else []
-    each = "" if len(labels) == 1 else "Where they are of several classes, share them out in one of these. "
-    return f"What {enumerated(labels)} means is for you to say. {each}Add one of:\n{listed([*left_out, *lines])}"
+    each = "" if len(labels) == 1 else "If they are of several classes, edit one of these. "
+    return f"Map {enumerated(labels)} to a class. {each}Add one of:\n{listed([*left_out, *lines])}"
 
 
 def leave_out_again(
     rows: pd.DataFrame, excluded: Collection[str], known: pd.DataFrame
 ) -> tuple[pd.DataFrame, list[str]]:
-    """Leave out what the run left out by path, where these are the images that it was trained from.
+    """Leave out the paths that the run excluded, if these are the images of the run.
 
-    A path alone proves nothing: another site's `a/1.png` is another image. It counts where images that the run
-    knows lie at their own paths.
-
-    Parameters
-    ----------
-    rows : DataFrame
-        The site's: `path`, `content`.
-    excluded : collection of str
-        The paths that the run's own `data.exclude` and `data.exclude_file` name.
-    known : DataFrame
-        The run's manifest: `path`, `content`.
-
-    Returns
-    -------
-    rows, notes
-        What is left, and what was done, in words.
+    A path alone is no proof: another site's `a/1.png` is another image. The paths count if most of the images that the
+    run knows have the run's content here. `rows` and `known`, the run's manifest, have `path` and `content`.
     """
     named = rows["path"].isin(excluded)
     if not named.any():
@@ -155,4 +121,4 @@ def leave_out_again(
     )
     if same > int(here.notna().sum()) / 2:
         return rows[~named], [f"left out {paths}"]
-    return rows, [f"kept {paths}: the run's images do not lie here, so these are others of the same name"]
+    return rows, [f"kept {paths}: these are other images than the run's, with the same names"]

@@ -1,20 +1,19 @@
-"""Breast ultrasound phantoms: pictures to try medcls on where no real ones are at hand.
+"""Breast ultrasound phantoms: images to try medcls on without real ones.
 
-They are drawn, not simulated from physics: layers of skin, fat, gland and muscle with their septa and
-fibres; one lesion, or none; fully developed speckle, compounded, log-compressed. What speaks for each
-class is what radiologists' lexicon (ACR BI-RADS Atlas, 5th edition, ultrasound: shape, orientation,
-margin, echo pattern, posterior features) names:
+They are drawn, not simulated from physics: layers of skin, fat, gland and muscle with their septa and fibres; one
+lesion, or none; fully developed speckle, compounded, log-compressed. The classes differ in features of the
+radiologists' lexicon (ACR BI-RADS Atlas, 5th edition, ultrasound: shape, orientation, margin, echo pattern, posterior
+features):
 
 - benign: smooth, wide, sharply bounded, echo-bright behind; some are cysts;
 - malignant: spiculated, tall, blurred, with a bright halo, shadowing behind;
 - normal: no lesion.
 
-One hidden number a patient, its *suspicion*, drives all of these, each with a noise of its own, and
-the two classes overlap in it: that, and faint lesions, keep the task from being trivial. Lobules of
-fat, small cysts and shadows stand in pictures of every class. Gain and contrast are set last, to a
-mean and a deviation drawn without regard to the class, so that brightness tells nothing.
+One hidden number a patient, its *suspicion*, drives all of these, each with noise; the classes overlap in it, and
+lesions may be faint, so that the task is not trivial. Lobules of fat, small cysts and shadows occur in every class.
+Gain and contrast are set last, to a mean and a deviation independent of the class, so that brightness predicts nothing.
 
-Nothing measured on phantoms says anything about patients: the marker file and `PHANTOM_WATERMARK` say so.
+No result on phantoms applies to patients: the marker file and `PHANTOM_WATERMARK` say so.
 """
 
 import dataclasses
@@ -36,54 +35,35 @@ from scipy import ndimage
 from medcls import cores
 from medcls.data.reading.images import is_junk
 from medcls.errors import MedclsError
+from medcls.wording import listed
 
 PHANTOM_WATERMARK = "SYNTHETIC: made by medcls, not patients"
-"""What stands on everything made from phantoms."""
+"""The watermark of everything made from phantoms."""
 
 MARKER_NAME = "SYNTHETIC.json"
 GENERATOR = "medcls breast ultrasound phantoms"
 VERSION = 1
-"""Rises whenever the same seed gives other bytes."""
+"""Raise this when the same seed gives other bytes."""
 
 GROUP_PATTERN = r"patient\d+"
 """Finds the patient in a phantom's relative path."""
 
-SIZE = 256  # pixels a side, as in the copies of BUSI that are passed around
+SIZE = 256  # pixels a side
 SHARES = {"benign": 437, "malignant": 210, "normal": 133}  # of BUSI's 780 images
 IMAGES_A_PATIENT = (1, 2, 3)
 
-# How hard the task is. Suspicion is normal with deviation 1 in each class: an observer who knew it
-# would separate benign from malignant with AUROC = Phi(SEPARATION / sqrt(2)).
-SEPARATION = 3.5
+# Difficulty. Suspicion is normal with deviation 1 in each class: an ideal observer would separate benign from malignant
+# with AUROC = Phi(D_PRIME / sqrt(2)).
+D_PRIME = 3.5
 CUE_NOISE = 0.7  # deviation of what each visible feature adds to suspicion
 CONTRAST_DB = (4.5, 14.0)  # how much darker than its surroundings a lesion is
 RADIUS = (18.0, 50.0)  # of a circle of the lesion's area, in pixels
 CYST_SHARE = 0.2  # of benign lesions
-SHADOW_SHARE = 0.3  # pictures of any class with a shadow that no lesion casts
-SMALL_CYST_SHARE = 0.2  # pictures of any class with a small cyst beside the point
-LOOKS = 3  # pictures of the same tissue compounded into one, which calms speckle
+SHADOW_SHARE = 0.3  # images of any class with a shadow that no lesion casts
+SMALL_CYST_SHARE = 0.2  # images of any class with an unrelated small cyst
+LOOKS = 3  # images of the same tissue compounded into one, which reduces speckle
 MEAN_GREY = (58.0, 98.0)
 DEVIATION_GREY = (36.0, 52.0)
-
-
-@dataclasses.dataclass(frozen=True)
-class Marker:
-    """The content of `SYNTHETIC.json`.
-
-    Attributes
-    ----------
-    version, seed : int
-        With these two the same files can be made again.
-    generator : str
-        What made them.
-    files : dict
-        For each file, by its path relative to the root: size in bytes, and SHA-256.
-    """
-
-    version: int
-    seed: int
-    generator: str
-    files: dict[str, tuple[int, str]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,7 +83,7 @@ class Lesion:
 
 @dataclasses.dataclass(frozen=True)
 class Patient:
-    """What all pictures of one patient share."""
+    """What all images of one patient share."""
 
     number: int
     label: str
@@ -124,33 +104,16 @@ class Patient:
 def ensure_phantoms(root: Path, images: int = 600, seed: int = 0, threads: int | None = None) -> None:
     """Make the phantoms at `root` unless something exists there.
 
-    `root/{benign,malignant,normal}/patient0042_image1.png`, grey, 256 x 256, and the marker file. They
-    are built in a hidden folder beside `root` which is then renamed: a process that is killed leaves no
-    half of a set at `root`, and of two that start together one wins and the other takes its set.
-
-    Parameters
-    ----------
-    root : Path
-        Where; its parents are made too.
-    images : int
-        How many, in BUSI's proportions.
-    seed : int
-        Of (VERSION, seed, images) every byte is a function; not of `threads`.
-    threads : int, optional
-        How many pictures to draw at a time; the number of processors if None.
-
-    Raises
-    ------
-    MedclsError
-        The folder cannot be written.
+    `root/{benign,malignant,normal}/patient0042_image1.png`, grey, 256 x 256, and the marker file. They are made in a
+    hidden folder beside `root` which is then renamed, so that a killed process leaves no incomplete set, and of two
+    processes one wins. The files depend on (VERSION, seed, images) alone, to the byte; images are in BUSI's
+    proportions.
     """
     root = Path(root).absolute()
     if root.exists():
         return
     if root.is_symlink():
-        raise MedclsError(
-            f"{root} is a link that leads nowhere. Remove it, or make the folder it names.", kind="no_such_folder"
-        )
+        raise MedclsError(f"{root} is a broken link. Remove it, or make the folder it names.", kind="no_such_folder")
     building = root.with_name(f".{root.name}-{secrets.token_hex(4)}")
     try:
         for label in SHARES:
@@ -172,7 +135,7 @@ def ensure_phantoms(root: Path, images: int = 600, seed: int = 0, threads: int |
         try:
             building.rename(root)
         except OSError:
-            if not (root / MARKER_NAME).exists():  # otherwise another process was faster, with the same set
+            if not (root / MARKER_NAME).exists():  # unless another process has made the same set
                 raise
     except OSError as error:
         raise MedclsError(
@@ -182,87 +145,48 @@ def ensure_phantoms(root: Path, images: int = 600, seed: int = 0, threads: int |
         shutil.rmtree(building, ignore_errors=True)
 
 
-def read_marker(root: Path) -> Marker | None:
-    """Tell whether a folder holds phantoms, and check by names and sizes that it holds nothing else.
-
-    Returns
-    -------
-    Marker or None
-        None where there is no marker file: the images are not medcls's phantoms.
+def holds_phantoms(root: Path) -> bool:
+    """Whether a folder has the marker file of phantoms, checked by names and sizes to have nothing else.
 
     Raises
     ------
     MedclsError
-        The marker cannot be read, or files are strange, missing or of another size: lists them. Real
-        images among phantoms would be stamped SYNTHETIC, and phantoms among real images would not.
+        The marker cannot be read, or files are unexpected, missing or of another size: lists them. Real images among
+        phantoms would be marked SYNTHETIC, and phantoms among real images would not.
     """
-    path = Path(root) / MARKER_NAME
+    root = Path(root)
+    path = root / MARKER_NAME
     try:
-        plain = json.loads(path.read_text(encoding="utf-8"))
-        marker = Marker(
-            version=int(plain["version"]),
-            seed=int(plain["seed"]),
-            generator=str(plain["generator"]),
-            files={str(name): (int(size), str(digest)) for name, (size, digest) in plain["files"].items()},
-        )
+        marker = json.loads(path.read_text(encoding="utf-8"))
+        expected = {str(name): int(size) for name, (size, _) in marker["files"].items()}
     except (FileNotFoundError, NotADirectoryError):
-        return None
+        return False
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise MedclsError(
             f"{path} marks this folder as phantoms, but cannot be read ({type(error).__name__}: {error}). "
-            f"Remove the whole folder {root}; medcls makes it anew.",
+            f"Remove the folder {root}; medcls makes it again.",
             kind="damaged_phantoms",
         ) from error
-    sizes = dict(_sizes(Path(root)))
-    wrong = [f"strange: {name}" for name in sorted(sizes.keys() - marker.files.keys())]
-    wrong += [f"missing: {name}" for name in sorted(marker.files.keys() - sizes.keys())]
-    wrong += [
+    sizes = dict(_sizes(root))
+    faults = [f"unexpected: {name}" for name in sorted(sizes.keys() - expected.keys())]
+    faults += [f"missing: {name}" for name in sorted(expected.keys() - sizes.keys())]
+    faults += [
         f"changed: {name} ({sizes[name]:,} bytes, not {size:,})"
-        for name, (size, _) in marker.files.items()
+        for name, size in expected.items()
         if name in sizes and sizes[name] != size
     ]
-    _refuse(Path(root), wrong)
-    return marker
-
-
-def verify(root: Path) -> None:
-    """Check the phantoms of a folder by their SHA-256, beyond `read_marker`'s names and sizes.
-
-    Raises
-    ------
-    MedclsError
-        There is no marker, or what `read_marker` raises, or files have another content: lists them.
-    """
-    marker = read_marker(root)
-    if marker is None:
-        raise MedclsError(f"{root} holds no {MARKER_NAME}: these are not phantoms made by medcls.", kind="not_phantoms")
-    _refuse(
-        Path(root),
-        [
-            f"changed: {name}"
-            for name, (_, digest) in marker.files.items()
-            if hashlib.sha256((Path(root) / name).read_bytes()).hexdigest() != digest
-        ],
-    )
+    if faults:
+        raise MedclsError(
+            f"{root} is marked as phantoms made by medcls ({MARKER_NAME}), but differs from what medcls made:\n"
+            f"{listed(faults, 20)}\n"
+            "Put your own images into another folder; to make the phantoms again, remove this folder.",
+            kind="phantoms_changed",
+        )
+    return True
 
 
 def draw(patient: Patient, number: int, seed: int) -> np.ndarray:
-    """Draw one picture of a patient.
-
-    Parameters
-    ----------
-    patient : Patient
-        From the plan that `ensure_phantoms` makes.
-    number : int
-        Which of the patient's pictures, from 1: another view, with its own speckle.
-    seed : int
-        Of the whole set.
-
-    Returns
-    -------
-    numpy.ndarray
-        uint8 `(SIZE, SIZE)`.
-    """
+    """Draw a patient's image `number`, from 1, each another view with its own speckle; uint8 `(SIZE, SIZE)`."""
     random = np.random.default_rng([seed, patient.number, number])
     down, across = np.mgrid[:SIZE, :SIZE].astype(np.float32)
     tissue = _tissue(random, patient, down)
@@ -276,8 +200,8 @@ def draw(patient: Patient, number: int, seed: int) -> np.ndarray:
         transmitted += _shadow(random, down, across)
     transmitted -= patient.fading * (down / SIZE) ** 1.5
     echo = tissue + transmitted + _speckle(random)
-    # The receiver's own noise: where little echo returns, the picture fades into it, not to black. Its
-    # power, of as many looks as speckle has, is gamma-distributed.
+    # The receiver's noise: with little echo the image fades into it, not to black. Its power, of as many looks as
+    # speckle has, is gamma-distributed.
     floor = np.median(echo) - random.uniform(20, 30)
     noise = random.standard_gamma(LOOKS, (SIZE, SIZE), dtype=np.float32) / LOOKS
     echo = 10 * np.log10(10 ** (echo / 10) + 10 ** (floor / 10) * noise)
@@ -288,7 +212,7 @@ def draw(patient: Patient, number: int, seed: int) -> np.ndarray:
 
 
 def _patients(images: int, seed: int) -> list[Patient]:
-    """Plan a set: BUSI's proportions to the nearest image, patient numbers in no order of class."""
+    """Plan a set: BUSI's proportions to the nearest image, patient numbers independent of class."""
     total = sum(SHARES.values())
     counts = {label: images * share // total for label, share in SHARES.items()}
     by_remainder = sorted(SHARES, key=lambda label: -(images * SHARES[label] % total))
@@ -327,7 +251,7 @@ def _patient(number: int, label: str, images: int, seed: int) -> Patient:
 
 
 def _lesion(random: np.random.Generator, label: str) -> Lesion:
-    suspicion = random.normal(SEPARATION / 2 if label == "malignant" else -SEPARATION / 2)
+    suspicion = random.normal(D_PRIME / 2 if label == "malignant" else -D_PRIME / 2)
 
     def cue() -> float:
         return 1 / (1 + math.exp(-1.5 * (suspicion + random.normal(0, CUE_NOISE))))
@@ -347,7 +271,7 @@ def _lesion(random: np.random.Generator, label: str) -> Lesion:
 
 
 def _field(random: np.random.Generator, rows: int, columns: int) -> np.ndarray:
-    """Draw smooth noise of mean 0 and deviation 1 with so many bumps down and across, float32."""
+    """Smooth noise of mean 0 and deviation 1 with this many bumps down and across, float32."""
     grid = random.standard_normal((rows, columns)).astype(np.float32)
     field = np.asarray(Image.fromarray(grid).resize((SIZE, SIZE), Image.Resampling.BICUBIC))
     return (field - field.mean()) / field.std()
@@ -425,11 +349,11 @@ def _outline(random: np.random.Generator, lesion: Lesion, angle: np.ndarray) -> 
 def _add_lesion(
     random: np.random.Generator, lesion: Lesion, tissue: np.ndarray, down: np.ndarray, across: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Put a lesion into the tissue: echogenicity, and what it does to the echoes from behind it, both in dB."""
+    """Put a lesion into the tissue: echogenicity, and its effect on the echoes behind it, both in dB."""
     radius = lesion.radius * random.uniform(0.9, 1.1)
     aspect = math.exp(0.5 - 0.75 * lesion.tall + random.normal(0, 0.1))  # width by height
     half_width, half_height = radius * math.sqrt(aspect), radius / math.sqrt(aspect)
-    # Most sit in gland: between the skin and the muscle, and whole in the picture where they fit.
+    # Most lie in gland: between the skin and the muscle, and entirely in the image if they fit.
     left, right = min(half_width + 12, SIZE / 2), max(SIZE - half_width - 12, SIZE / 2)
     top = half_height + 26
     bottom = max(top, 175 - half_height)
@@ -471,7 +395,7 @@ def _add_lesion(
 def _add_cyst(
     random: np.random.Generator, tissue: np.ndarray, down: np.ndarray, across: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Put in a small cyst, of no account for the class: like `_add_lesion`."""
+    """Put in a small cyst, independent of the class: as `_add_lesion`."""
     radius = random.uniform(4, 9)
     x0, y0 = random.uniform(15, SIZE - 15), random.uniform(40, 180)
     distance = np.hypot((across - x0) / (radius * random.uniform(1.0, 1.6)), (down - y0) / radius)
@@ -491,10 +415,10 @@ def _shadow(random: np.random.Generator, down: np.ndarray, across: np.ndarray) -
 
 
 def _speckle(random: np.random.Generator) -> np.ndarray:
-    """Draw fully developed speckle, `LOOKS` pictures compounded, in dB about 0.
+    """Draw fully developed speckle, `LOOKS` images compounded, in dB about 0.
 
-    A look is the modulus of complex Gaussian noise seen through the point spread function, so Rayleigh
-    distributed (Burckhardt, IEEE Trans. Sonics Ultrason. 25(1), 1978); it widens with depth.
+    A look is the modulus of complex Gaussian noise seen through the point spread function, so Rayleigh distributed
+    (Burckhardt, IEEE Trans. Sonics Ultrason. 25(1), 1978); it widens with depth.
     """
     depth = np.linspace(0, 1, SIZE, dtype=np.float32)[:, None]
     power = np.zeros((SIZE, SIZE), np.float32)
@@ -502,17 +426,17 @@ def _speckle(random: np.random.Generator) -> np.ndarray:
         noise = random.standard_normal((SIZE, SIZE), dtype=np.float32)
         near = ndimage.gaussian_filter(noise, (0.7, 1.0), truncate=3)
         far = ndimage.gaussian_filter1d(near, 1.5, axis=1, truncate=3)
-        # Not np.linalg.norm: BLAS adds up in an order that depends on its number of threads.
+        # Not np.linalg.norm: BLAS adds in an order that depends on its number of threads.
         near /= np.sqrt(np.mean(near**2))
         far /= np.sqrt(np.mean(far**2))
-        # The two agree in part, so the middle comes out somewhat brighter, as a probe's focal zone does.
-        seen = near * np.sqrt(1 - depth) + far * np.sqrt(depth)
-        power += seen**2
+        # The two correlate, so the middle is somewhat brighter, as a probe's focal zone is.
+        mixed = near * np.sqrt(1 - depth) + far * np.sqrt(depth)
+        power += mixed**2
     return 10 * np.log10(power / power.mean() + 1e-3)
 
 
 def _set_gain(echo: np.ndarray, mean: float, deviation: float) -> np.ndarray:
-    """Map dB to grey so that, clipping included, the picture has this mean and deviation; uint8."""
+    """Map dB to grey so that, clipping included, the image has this mean and deviation; uint8."""
     echo = (echo - echo.mean()) / echo.std()
     gain, offset = deviation, mean
     for _ in range(5):
@@ -529,21 +453,10 @@ def _png(pixels: np.ndarray) -> bytes:
 
 
 def _sizes(root: Path) -> Iterator[tuple[str, int]]:
-    """Every file under the root but the marker and what systems leave behind, with its size."""
+    """Every file under the root but the marker and system files, with its size."""
     for folder, _, names in os.walk(root):
         for name in names:
             path = Path(folder, name)
             relative = path.relative_to(root)
             if not is_junk(relative) and relative != Path(MARKER_NAME):
                 yield relative.as_posix(), path.lstat().st_size
-
-
-def _refuse(root: Path, wrong: list[str]) -> None:
-    if wrong:
-        shown = wrong[:20] + ([f"... and {len(wrong) - 20} more"] if len(wrong) > 20 else [])
-        raise MedclsError(
-            f"{root} is marked as phantoms made by medcls ({MARKER_NAME}), but is not as medcls left it:\n"
-            + "\n".join(f"  {line}" for line in shown)
-            + "\nPut your own images into another folder; to have the phantoms made anew, remove the whole folder.",
-            kind="phantoms_changed",
-        )

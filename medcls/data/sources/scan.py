@@ -1,8 +1,8 @@
-"""Every file looked at once, before anything is trained: what it holds, and whether it can be read at all."""
+"""The scan: every file is read once before anything is trained, and what it shows is kept without its pixels."""
 
 import dataclasses
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from pathlib import Path
@@ -11,55 +11,48 @@ import pandas as pd
 
 from medcls import cores
 from medcls.data.reading import images
-from medcls.data.reading.images import UnreadableImage
-from medcls.data.sources.fact_store import Fact, FactStore
-from medcls.data.sources.traits import Traits, traits
+from medcls.data.reading.decoded import UnreadableImage
+from medcls.data.sources.image_statistics import ImageStatistics, image_statistics
+from medcls.data.sources.scan_cache import Row, ScanCache
 from medcls.preprocessing import Decoding
 
 log = logging.getLogger(__name__)
 
-# How many files are asked for, read and remembered at a time: what a kill can lose.
-BATCH = 1024
-# How many rows become arrays at a time.
-BLOCK = 16_384
+BATCH = 1024  # files looked up, read and cached at a time: what a killed process loses
+BLOCK = 16_384  # rows turned into arrays at a time: a million of them as Python objects would fill the memory
+
+OWN_COLUMNS = ("content", "width", "height", "format", "mode", "bits", "frames", "bytes", "notes")
+COLUMNS = (*OWN_COLUMNS, *(field.name for field in dataclasses.fields(ImageStatistics)))
+"""Of a scan: `Decoded.content`, size in pixels, what the file holds, bytes on disk, notes; then `ImageStatistics`."""
+
+Progress = Callable[[int, int], None]
+"""Called in the calling thread with how many are done and how many there are."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Facts:
-    """What is kept of a file: its `content` (see `Decoded.content`); sizes in pixels, as it stands; bytes on disk."""
+@dataclasses.dataclass(frozen=True)
+class ScanOptions:
+    """How files are read.
 
-    content: str
-    width: int
-    height: int
-    format: str
-    mode: str
-    bits: int
-    frames: int
-    bytes: int
-    notes: str
-    traits: Traits
+    Parameters
+    ----------
+    frame : int
+        Which frame or page, where a file holds several.
+    remember : bool
+        Use the scan cache: files that have not changed (same place, size and times) are not read again. Unreadable
+        files are not cached.
+    progress : callable, optional
+        See `Progress`.
+    """
 
-    def values(self) -> Fact:
-        """In the order of `COLUMNS`."""
-        own = [getattr(self, field.name) for field in dataclasses.fields(self)]
-        return [*own[:-1], *dataclasses.astuple(self.traits)]
-
-
-COLUMNS = (
-    *(field.name for field in dataclasses.fields(Facts) if field.name != "traits"),
-    *(field.name for field in dataclasses.fields(Traits)),
-)
+    frame: int = 0
+    remember: bool = True
+    progress: Progress | None = None
 
 
 def scan_images(
-    root: Path,
-    paths: Sequence[str],
-    *,
-    frame: int = 0,
-    remember: bool = True,
-    progress: Callable[[int, int], None] | None = None,
+    root: Path, paths: Sequence[str], options: ScanOptions = ScanOptions()
 ) -> tuple[pd.DataFrame, list[UnreadableImage]]:
-    """Read every file once, as RGB, and keep what it shows but not its pixels.
+    """Read every file once, as RGB.
 
     Parameters
     ----------
@@ -67,144 +60,96 @@ def scan_images(
         The folder that the paths are relative to.
     paths : sequence of str
         Relative, with forward slashes.
-    frame : int
-        Which frame or page of several.
-    remember : bool
-        Take what is known of a file that has not changed (same place, size and times) from the cache,
-        and keep what is found out there. Unreadable files are not remembered.
-    progress : callable, optional
-        Called in this thread with how many files are done and how many there are.
 
     Returns
     -------
-    facts : DataFrame
-        Indexed by `path`, in the order given, unreadable files left out. Columns: those of `Facts`
-        but for `traits`, then those of `Traits`.
+    scan : DataFrame
+        Indexed by `path`, in the order given, without unreadable files; columns `COLUMNS`.
     failures : list of UnreadableImage
         All of them, in the order of `paths`.
     """
 
-    def look(path: str) -> Facts | UnreadableImage:
+    def read(path: str) -> Row | UnreadableImage:
         try:
-            decoded = images.read(root / path, Decoding(frame=frame))
-            return Facts(
-                decoded.content,
-                decoded.pixels.shape[1],
-                decoded.pixels.shape[0],
-                decoded.format,
-                decoded.mode,
-                decoded.bits,
-                decoded.frames,
-                (root / path).stat().st_size,
-                "; ".join(decoded.notes),
-                traits(decoded.pixels),
-            )
+            return _row(root / path, options.frame)
         except UnreadableImage as error:
             # Its cause holds frames, and so the bytes of the file; a long list of failures must not.
             return UnreadableImage(error.reason, error.path, error.kind)
 
-    table = FactsTable()
+    blocks: list[pd.DataFrame] = []
+    rows: dict[str, Row] = {}
     failures: list[UnreadableImage] = []
-    say = progress or (lambda done, total: None)
+    report = options.progress or (lambda done, total: None)
     done = 0
     with (
         ThreadPoolExecutor(cores.available()) as pool,
-        FactStore(root, frame, COLUMNS) if remember else nullcontext() as store,
+        ScanCache(root, options.frame, COLUMNS) if options.remember else nullcontext() as cache,
     ):
         for start in range(0, len(paths), BATCH):
-            chunk = paths[start : start + BATCH]
-            facts = store.recall(chunk) if store else {}
-            if facts:
-                say(done := done + len(facts), len(paths))
-            unread = [path for path in chunk if path not in facts]
-            fresh: dict[str, Fact] = {}
-            for path, outcome in zip(unread, pool.map(look, unread), strict=True):
+            batch = paths[start : start + BATCH]
+            known = cache.get(batch) if cache else {}
+            if known:
+                report(done := done + len(known), len(paths))
+            unknown = [path for path in batch if path not in known]
+            fresh: dict[str, Row] = {}
+            for path, outcome in zip(unknown, pool.map(read, unknown), strict=True):
                 if isinstance(outcome, UnreadableImage):
                     failures.append(outcome)
                 else:
-                    fresh[path] = outcome.values()
-                say(done := done + 1, len(paths))
-            if store:
-                store.keep(fresh)
-            facts |= fresh
-            table.add([path for path in chunk if path in facts], facts)
-    return table.frame(), failures
+                    fresh[path] = outcome
+                report(done := done + 1, len(paths))
+            if cache:
+                cache.put(fresh)
+            known |= fresh
+            rows |= {path: known[path] for path in batch if path in known}
+            if len(rows) >= BLOCK:
+                blocks.append(_block(rows))
+                rows = {}
+    if rows or not blocks:
+        blocks.append(_block(rows))
+    return pd.concat(blocks), failures
 
 
-def looked_at_again(
-    root: Path, facts: pd.DataFrame, paths: Sequence[str], *, frame: int = 0, remember: bool = True
-) -> pd.DataFrame:
-    """Read some files again, whatever the cache says of them, before a run is refused for what it says.
+def _row(path: Path, frame: int) -> Row:
+    """The values of one file, in the order of `COLUMNS`."""
+    decoded = images.read(path, Decoding(frame=frame))
+    height, width = decoded.pixels.shape[:2]
+    own = (decoded.content, width, height, decoded.format, decoded.mode, decoded.bits, decoded.frames)
+    size, notes = path.stat().st_size, "; ".join(decoded.notes)
+    return [*own, size, notes, *dataclasses.astuple(image_statistics(decoded.pixels))]
 
-    Parameters
-    ----------
-    root, frame, remember
-        As of `scan_images`.
-    facts : DataFrame
-        As `scan_images` gave them.
-    paths : sequence of str
-        Which of them.
 
-    Returns
-    -------
-    DataFrame
-        `facts`, and where a file shows something else, what it shows. The cache forgets such a file, and that is said.
+def _block(rows: dict[str, Row]) -> pd.DataFrame:
+    index = pd.Index(list(rows), name="path", dtype="str")
+    block = pd.DataFrame(list(rows.values()), index=index, columns=list(COLUMNS))
+    return block.astype({"phash": "uint64", "dhash": "uint64"})
+
+
+def rescan(root: Path, scan: pd.DataFrame, paths: Sequence[str], options: ScanOptions) -> pd.DataFrame:
+    """Read some files again without the cache, before a run is refused for what the cache says of them.
+
+    Returns the scan, corrected where a file shows something else; wrong entries leave the cache, with a warning.
     """
-    fresh, _ = scan_images(root, paths, frame=frame, remember=False)
-    wrong = fresh.index[fresh["content"] != facts.loc[fresh.index, "content"]]
+    fresh, _ = scan_images(root, paths, ScanOptions(options.frame, remember=False))
+    wrong = fresh.index[fresh["content"] != scan.loc[fresh.index, "content"]]
     if wrong.empty:
-        return facts
+        return scan
     log.warning(
-        "cache: of %d file(s), such as %s, it said what they do not show: they were read again",
+        "cache: %d entries, such as that of %s, did not match their files, which were read again",
         len(wrong),
         wrong[0],
         extra={"rule": "facts_wrong"},
     )
-    if remember:
-        with FactStore(root, frame, COLUMNS) as store:
-            store.forget(list(wrong))
-    together = pd.concat([facts.drop(index=wrong), fresh.loc[wrong]])
-    return together.loc[facts.index]
+    if options.remember:
+        with ScanCache(root, options.frame, COLUMNS) as cache:
+            cache.remove(list(wrong))
+    return pd.concat([scan.drop(index=wrong), fresh.loc[wrong]]).loc[scan.index]
 
 
-def forgotten(root: Path, path: str, content: str, *, frame: int = 0) -> bool:
-    """Make the cache forget a file of which it says this content, though the file shows another and has not changed.
-
-    Returns
-    -------
-    bool
-        False where it says nothing of the file as it is now, or something else.
-    """
-    with FactStore(root, frame, COLUMNS) as store:
-        said = store.recall([path]).get(path)
-        if wrong := said is not None and said[COLUMNS.index("content")] == content:
-            store.forget([path])
+def remove_wrong_entry(root: Path, path: str, content: str, frame: int) -> bool:
+    """Remove a file's entry from the cache if it states this content; return whether it did."""
+    with ScanCache(root, frame, COLUMNS) as cache:
+        row = cache.get([path]).get(path)
+        if wrong := row is not None and row[COLUMNS.index("content")] == content:
+            cache.remove([path])
     return wrong
-
-
-class FactsTable:
-    """Rows gathered into blocks of arrays as they come: a million of them as Python objects would fill the memory."""
-
-    def __init__(self) -> None:
-        self._paths: list[str] = []
-        self._rows: list[Fact] = []
-        self._blocks: list[pd.DataFrame] = []
-
-    def add(self, paths: Sequence[str], facts: Mapping[str, Fact]) -> None:
-        """Append these, in the order of `paths`."""
-        self._paths += paths
-        self._rows += [facts[path] for path in paths]
-        if len(self._rows) >= BLOCK:
-            self._close_block()
-
-    def frame(self) -> pd.DataFrame:
-        """All that was added, indexed by path."""
-        self._close_block()
-        return pd.concat(self._blocks, ignore_index=True).set_axis(pd.Index(self._paths, name="path", dtype="str"))
-
-    def _close_block(self) -> None:
-        if not self._rows and self._blocks:
-            return
-        block = pd.DataFrame(self._rows, columns=list(COLUMNS))
-        self._blocks.append(block.astype({"phash": "uint64", "dhash": "uint64"}))
-        self._rows = []

@@ -1,4 +1,4 @@
-"""A table as text: its encoding, its separator, its cells; whatever is wrong with it in a sentence with the line."""
+"""A table as text: its encoding, separator and cells; faults are reported with their line."""
 
 import csv as comma_separated
 import io
@@ -14,39 +14,39 @@ from medcls.wording import enumerated, printable
 
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs"}
 
-SAYS_SEPARATOR = re.compile(r'"?sep=([^\w\s"]|\t)"?\r?\n', re.IGNORECASE)
+SEPARATOR_LINE = re.compile(r'"?sep=([^\w\s"]|\t)"?\r?\n', re.IGNORECASE)
 
-# Characters that no cell can hold: what they say is wrong with the file.
+# Characters that no cell can hold, and what they mean.
 NO_TEXT = {
-    "\0": "a null byte, which no text does: is it a table, and in UTF-8",
-    "\ufeff": "a byte-order mark, which stands at the beginning of a file alone: were two tables put together",
+    "\0": "a null byte, which text does not: is it a table, and in UTF-8",
+    "\ufeff": "a byte-order mark after its beginning: were two tables concatenated",
 }
 
 
 def read_table(path: Path, setting: str = "data.csv") -> tuple[pd.DataFrame, list[str]]:
-    """Read a table, every cell as the text it is, without blanks around it; indexed by the line each row ends on.
+    """Read a table: every cell as text without surrounding blanks, indexed by the line on which each row ends.
 
     pandas' own reader shifts or drops cells of rows that are too long or too short; here these are errors.
 
     Parameters
     ----------
     setting : str
-        Which setting named the file, for messages.
+        The setting that named the file, for messages.
 
     Returns
     -------
     cells, notes
-        The table, and what is unusual about it, in words.
+        The table, and notes on unusual formats.
 
     Raises
     ------
     MedclsError
-        No text in UTF-8 (or UTF-16 that says so), a single column, no rows, columns of one name, or a row of another
-        length than the header.
+        Not text in UTF-8 (or UTF-16 with a byte-order mark), a single column, no rows, repeated column names, or a row
+        of another length than the header.
     """
     text = read_text(path, setting)
-    stated = SAYS_SEPARATOR.match(text)  # a line of Excel's, which is no row
-    separator = stated[1] if stated else max(SEPARATORS, key=lambda one: width_of_header(text, one))
+    stated = SEPARATOR_LINE.match(text)  # written by Excel; not a row
+    separator = stated[1] if stated else max(SEPARATORS, key=lambda sign: header_width(text, sign))
     reader = comma_separated.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
     lines: list[int] = []
     rows: list[list[str]] = []
@@ -60,29 +60,28 @@ def read_table(path: Path, setting: str = "data.csv") -> tuple[pd.DataFrame, lis
                 rows.append([cell.strip() for cell in row])
     except comma_separated.Error as error:
         raise MedclsError(
-            f"{path}, line {max(1, reader.line_num)}, cannot be read as a table: {error}. Is a quote opened there or "
-            "before, and not closed?",
+            f"{path}, line {max(1, reader.line_num)}, cannot be read as a table: {error}. Is there an unclosed quote?",
             kind="unreadable_table",
         ) from error
     if len(header) < 2:
         raise MedclsError(
-            f"The {'second' if stated else 'first'} line of {path} names {len(header)} column(s): "
+            f"The {'second' if stated else 'first'} line of {path} has {len(header)} column(s): "
             f"{shown(header) or 'it is empty'}. It must name the columns, separated by "
             f"{', '.join(SEPARATORS.values())}.",
             kind="unreadable_table",
         )
     if not rows:
-        raise MedclsError(f"{path} names its columns and holds no row.", kind="no_rows")
+        raise MedclsError(f"{path} has a header and no rows.", kind="no_rows")
     ragged = [f"line {line}: {len(row)}" for line, row in zip(lines, rows, strict=True) if len(row) != len(header)]
     if ragged:
         raise MedclsError(
             f"{len(ragged)} row(s) of {path} have more or fewer cells than the {len(header)} columns "
-            f"({shown(header)}): {enumerated(ragged)}. A cell that holds the separator must stand in quotes.",
+            f"({shown(header)}): {enumerated(ragged)}. A cell that contains the separator must be quoted.",
             kind="ragged_rows",
         )
-    twice = [name for name, count in Counter(header).items() if count > 1 and name]
-    if twice:
-        raise MedclsError(f"{path} has more than one column named {shown(twice)}: rename them.", kind="column_twice")
+    repeated = [name for name, count in Counter(header).items() if count > 1 and name]
+    if repeated:
+        raise MedclsError(f"{path} has more than one column named {shown(repeated)}: rename them.", kind="column_twice")
     cells = pd.DataFrame(rows, columns=header, index=pd.Index(lines, name="line"), dtype=str)
     notes = []
     if separator != ",":
@@ -93,8 +92,8 @@ def read_table(path: Path, setting: str = "data.csv") -> tuple[pd.DataFrame, lis
     return cells, notes
 
 
-def width_of_header(text: str, separator: str) -> int:
-    """How many columns the first line has, if this is what stands between them; 0 where it cannot be read."""
+def header_width(text: str, separator: str) -> int:
+    """The number of columns of the first line with this separator; 0 if it cannot be parsed."""
     try:
         return len(next(comma_separated.reader(io.StringIO(text, newline=""), delimiter=separator), []))
     except comma_separated.Error:
@@ -102,18 +101,14 @@ def width_of_header(text: str, separator: str) -> int:
 
 
 def shown(names: Iterable[str]) -> str:
-    """Names of columns as a message can print them, however many there are and whatever stands in them."""
+    """Column names, printable and shortened."""
     return enumerated([printable(name if len(name) <= 60 else f"{name[:60]}...") for name in names], most=50)
 
 
 def read_text(path: Path, setting: str) -> str:
     """Read a text file: UTF-8 with or without a byte-order mark, or UTF-16 with one.
 
-    Raises
-    ------
-    MedclsError
-        It cannot be read, is a spreadsheet, holds null bytes or a byte-order mark within, or is in another encoding;
-        no encoding is guessed, since a wrong one changes names in silence.
+    Other encodings are refused, not guessed, since a wrong one would change names.
     """
     try:
         data = path.read_bytes()
@@ -139,17 +134,11 @@ def read_text(path: Path, setting: str) -> str:
                 f"{path} ({setting}), line {line}, holds {what}? Save the table as CSV in UTF-8.",
                 kind="unreadable_table",
             )
-    return text if "\n" in text else text.replace("\r", "\n")  # how an old Macintosh ended its lines
+    return text if "\n" in text else text.replace("\r", "\n")  # line ends of old Macintosh systems
 
 
 def check_column(cells: pd.DataFrame, name: object, setting: str) -> None:
-    """Refuse a column that is not there.
-
-    Raises
-    ------
-    MedclsError
-        Names the columns there are, and the nearest; or it is no single name.
-    """
+    """Refuse a column that does not exist, or is not a single name."""
     if not isinstance(name, str):
         raise MedclsError(f"{setting} is {name}: give the name of one column.", kind="bad_value")
     if name not in cells.columns:

@@ -23,7 +23,8 @@ from pydicom.uid import (
 from refusals import noted, refused
 
 from medcls.data.reading import dicom, images
-from medcls.data.reading.images import UnreadableImage, decode, is_image_name, is_unnamed_image, read
+from medcls.data.reading.decoded import UnreadableImage
+from medcls.data.reading.images import decode, is_image_name, is_unnamed_image, read
 from medcls.places import state_folder
 from medcls.preprocessing import Decoding
 

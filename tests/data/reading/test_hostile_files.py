@@ -18,8 +18,8 @@ from PIL import Image
 from refusals import check
 
 from medcls.data.reading import images, raster
-from medcls.data.reading.images import UnreadableImage
-from medcls.data.sources.scan import scan_images
+from medcls.data.reading.decoded import UnreadableImage
+from medcls.data.sources.scan import ScanOptions, scan_images
 from medcls.preprocessing import Decoding
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::PIL.Image.DecompressionBombWarning")
@@ -141,10 +141,6 @@ def swollen_tiff(compression: str) -> bytes:
     return bytes(data)
 
 
-def text_chunk(size: int) -> tuple[bytes, bytes]:
-    return b"zTXt", b"Comment\0\0" + zlib.compress(bytes(size))
-
-
 def fifo(path: Path) -> None:
     if not hasattr(os, "mkfifo"):
         pytest.skip("this system has no named pipes")
@@ -157,6 +153,8 @@ def linked(path: Path) -> None:
     path.symlink_to(target)
 
 
+# A quarter of a gigabyte of zeros; more than the fastest level of compression takes seconds.
+ZEROS = zlib.compress(bytes(2**28), 1)
 GOOD = saved(PICTURE, "PNG")
 JPEG = saved(PICTURE, "JPEG", quality=100, subsampling=0)
 SHOWN_JPEG = np.asarray(Image.open(io.BytesIO(JPEG)))
@@ -238,9 +236,11 @@ CORPUS: dict[str, Hostile] = {
     ),
     "swollen lzw.tif": Hostile(swollen_tiff("tiff_lzw"), np.zeros((64, 64, 3), np.uint8)),
     "swollen deflate.tif": Hostile(swollen_tiff("tiff_adobe_deflate"), np.zeros((64, 64, 3), np.uint8)),
-    "huge text.png": Hostile(png(8, 2, rows(RGB), (text_chunk(2**28),)), refusal=("damaged_image", "Pillow")),
+    "huge text.png": Hostile(
+        png(8, 2, rows(RGB), ((b"zTXt", b"Comment\0\0" + ZEROS),)), refusal=("damaged_image", "Pillow")
+    ),
     "huge profile.png": Hostile(
-        png(8, 2, rows(RGB), ((b"iCCP", b"profile\0\0" + zlib.compress(bytes(2**28))),)),
+        png(8, 2, rows(RGB), ((b"iCCP", b"profile\0\0" + ZEROS),)),
         refusal=("damaged_image", "Pillow"),
     ),
     # No pixels.
@@ -352,8 +352,8 @@ def agrees(decoded: np.ndarray, wanted: Hostile) -> bool:
 def test_each_is_read_rightly_or_listed_with_a_reason(name: str, tmp_path: Path) -> None:
     wanted = CORPUS[name]
     wanted.lay(tmp_path / name)
-    facts, failures = scan_images(tmp_path, [name], remember=False)
-    assert len(facts) + len(failures) == 1
+    scan, failures = scan_images(tmp_path, [name], ScanOptions(remember=False))
+    assert len(scan) + len(failures) == 1
     if failures:
         assert wanted.refusal, failures[0].reason
         check(failures[0], *wanted.refusal)
@@ -363,11 +363,11 @@ def test_each_is_read_rightly_or_listed_with_a_reason(name: str, tmp_path: Path)
     assert wanted.shows is not None, "it was read, and should not have been"
     decoded = images.read(tmp_path / name, Decoding())
     assert agrees(decoded.pixels, wanted), np.abs(decoded.pixels.astype(int) - wanted.shows).max()
-    assert (facts["height"].item(), facts["width"].item()) == wanted.shows.shape[:2]
-    assert facts["content"].item() == decoded.content
-    assert wanted.note in facts["notes"].item()
+    assert (scan["height"].item(), scan["width"].item()) == wanted.shows.shape[:2]
+    assert scan["content"].item() == decoded.content
+    assert wanted.note in scan["notes"].item()
     if not wanted.note and decoded.stored.dtype == np.uint8:
-        assert facts["notes"].item() == ""
+        assert scan["notes"].item() == ""
 
 
 def test_the_corpus_is_large_and_says_what_it_expects() -> None:
@@ -384,11 +384,11 @@ def test_cut_at_every_tenth_byte(name: str, tmp_path: Path) -> None:
     names = [f"{stem} at {cut}.{ending}" for cut in range(0, len(data), 10)]
     for cut, part in enumerate(names):
         (tmp_path / part).write_bytes(data[: cut * 10])
-    facts, failures = scan_images(tmp_path, names, remember=False)
-    assert len(facts) + len(failures) == len(names)
+    scan, failures = scan_images(tmp_path, names, ScanOptions(remember=False))
+    assert len(scan) + len(failures) == len(names)
     assert len(failures) >= 0.9 * len(names)
     assert all(failure.reason for failure in failures)
-    for part in facts.index:
+    for part in scan.index:
         assert np.array_equal(images.read(tmp_path / part, Decoding()).pixels, shows), part
 
 
@@ -403,8 +403,8 @@ def test_a_file_without_permission_is_listed(tmp_path: Path, monkeypatch: pytest
         return read_bytes(self)
 
     monkeypatch.setattr(Path, "read_bytes", refuse)
-    facts, failures = scan_images(tmp_path, ["locked.png", "open.png"], remember=False)
-    assert list(facts.index) == ["open.png"]
+    scan, failures = scan_images(tmp_path, ["locked.png", "open.png"], ScanOptions(remember=False))
+    assert list(scan.index) == ["open.png"]
     assert [(failure.kind, failure.path) for failure in failures] == [("unreadable_file", tmp_path / "locked.png")]
 
 
@@ -420,15 +420,15 @@ def test_the_whole_corpus_at_once_within_its_memory(tmp_path: Path) -> None:
     (tmp_path / "plain.png").write_bytes(GOOD)
     script = (
         "import json, sys, warnings; from pathlib import Path\n"
-        "from medcls.data.sources.scan import survey\n"
+        "from medcls.data.sources.scan import ScanOptions, scan_images\n"
         "warnings.simplefilter('ignore')\n"
         "root = Path(sys.argv[1]); names = json.loads((root / 'names.json').read_text())\n"
         # Not getrusage: its peak is the parent's where that was higher.
         "status = Path('/proc/self/status')\n"
         "peak = lambda: int(status.read_text().split('VmHWM:')[1].split()[0]) / 1024\n"
-        "survey(root, ['plain.png'], remember=False); before = peak()\n"
-        "facts, failures = survey(root, names, remember=False)\n"
-        "print(json.dumps([list(facts.index), [str(f.path) for f in failures], peak() - before]))\n"
+        "scan_images(root, ['plain.png'], ScanOptions(remember=False)); before = peak()\n"
+        "scan, failures = scan_images(root, names, ScanOptions(remember=False))\n"
+        "print(json.dumps([list(scan.index), [str(f.path) for f in failures], peak() - before]))\n"
     )
     done = subprocess.run([sys.executable, "-c", script, str(tmp_path)], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr

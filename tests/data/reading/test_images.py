@@ -15,15 +15,8 @@ from PIL import Image, ImageFile
 from refusals import check, noted, refused
 
 from medcls.data.reading import images, raster
-from medcls.data.reading.images import (
-    UnreadableImage,
-    content_hash,
-    decode,
-    is_image_name,
-    is_junk,
-    read,
-    resize,
-)
+from medcls.data.reading.decoded import UnreadableImage, content_hash
+from medcls.data.reading.images import decode, is_image_name, is_junk, read, resize
 from medcls.preprocessing import Decoding
 
 RED, GREEN, BLUE = (200, 30, 10), (20, 180, 40), (15, 25, 220)

@@ -6,7 +6,7 @@ import pytest
 from refusals import noted, refused
 
 from medcls.data.sources.folders import from_folders, list_images
-from medcls.data.splits.split import split
+from medcls.data.splits.split import SplitSettings, split
 
 PNEUMONIA = r"(person\d+_(?:bacteria|virus)|NORMAL2-IM-\d+|IM-\d+)"
 
@@ -63,9 +63,9 @@ def test_chest_xray_with_its_val_of_16(chest):
     counts = manifest.rows["given_split"].value_counts().to_dict()
     assert counts == {"train": 24, "test": 12, "val": 16}
     assert manifest.notes == ()
-    as_it_came = split(manifest, seed=0)
+    as_it_came = split(manifest)
     assert len(as_it_came.indices("val")) == 16
-    anew = split(manifest, seed=0, recut_val=True)
+    anew = split(manifest, SplitSettings(seed=0, recut_val=True))
     assert len(anew.indices("val")) + len(anew.indices("train")) == 40
     assert set(anew.rows.loc[anew.indices("test"), "given_split"]) == {"test"}
 

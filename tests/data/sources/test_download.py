@@ -194,7 +194,7 @@ def test_a_cut_connection_leaves_nothing_and_a_retry_works(fetch, server, tmp_pa
 
 
 def test_a_server_that_falls_silent_is_not_waited_for(fetch, server, tmp_path, monkeypatch):
-    monkeypatch.setattr(download, "SILENCE", 0.2)
+    monkeypatch.setattr(download, "TIMEOUT", 0.2)
     over = threading.Event()
 
     def silent(request):

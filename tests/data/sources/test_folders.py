@@ -119,10 +119,10 @@ def test_p11_p12_class_names_come_from_the_manifest_alone(folder, names):
 
 def test_p05_order_does_not_depend_on_the_file_system(folder, monkeypatch):
     root = folder({"a": 4, "b": 4, "b c": 4})  # "b c/" sorts before "b/"
-    real = listing.scan
+    real = listing.entries
     fingerprints = []
     for step in (1, -1):
-        monkeypatch.setattr(listing, "scan", lambda at, s=step: sorted(real(at), key=lambda entry: entry.name)[::s])
+        monkeypatch.setattr(listing, "entries", lambda at, s=step: sorted(real(at), key=lambda entry: entry.name)[::s])
         manifest = from_folders(root)
         assert manifest.rows["path"].tolist() == [f"{label}/00{n}.png" for label in ("a", "b c", "b") for n in range(4)]
         assert manifest.rows["label"].tolist() == ["a"] * 4 + ["b c"] * 4 + ["b"] * 4
@@ -134,10 +134,10 @@ def test_p05_of_two_ways_to_a_folder_the_same_is_taken_everywhere(folder, pictur
     root = folder({"a": 2, "b": 2})
     picture(root / "a" / "m" / "x.png", 900)
     (root / "a" / "z").symlink_to(root / "a" / "m")
-    real = listing.scan
+    real = listing.entries
     for backwards in (False, True):
         order = {"key": lambda entry: entry.name, "reverse": backwards}
-        monkeypatch.setattr(listing, "scan", lambda at, order=order: sorted(real(at), **order))
+        monkeypatch.setattr(listing, "entries", lambda at, order=order: sorted(real(at), **order))
         assert "a/m/x.png" in set(list_images(root)[0]["path"])
 
 
@@ -359,14 +359,14 @@ def test_of_many_faults_five_are_shown_a_count_and_the_command_that_lists_all(fo
     with refused("image_under_two_labels") as caught:
         from_folders(root, positive="a")
     said = str(caught.value).split("\n")
-    assert said[0] == "20 picture(s) stand under more than one label:" and said[6] == "  ... and 15 more"
+    assert said[0] == "20 image(s) have more than one label:" and said[6] == "  ... and 15 more"
     assert said[-1] == f"  python -m medcls.audit data.root='{root}' audit.fix=exclude" and len(said) == 9
     for number in range(20):  # one picture many times over
         shutil.copy(root / "b" / "000.png", root / "a" / f"{number:03d}.png")
     with refused("image_under_two_labels") as caught:
         from_folders(root, positive="a")
     said = str(caught.value).split("\n")
-    assert said[0] == "1 picture(s) stand under more than one label:" and said[1].endswith("a/004.png (a)  and 16 more")
+    assert said[0] == "1 image(s) have more than one label:" and said[1].endswith("a/004.png (a)  and 16 more")
     assert "data.exclude=" not in str(caught.value)
 
 
@@ -482,7 +482,7 @@ def test_masks_among_the_images_are_found_by_names_and_content_left_out_and_name
     one = named.format(label="Dataset 1", n=0)
     assert not set(manifest.rows["path"]) & {one, named.format(label="Dataset 1", n=3)}
     assert any(" 8 " in note and f"{one} of {image.format(label='Dataset 1', n=0)}" in note for note in manifest.notes)
-    assert [*manifest.facts.index] == manifest.rows["path"].tolist()
+    assert [*manifest.scan.index] == manifest.rows["path"].tolist()
 
 
 def test_jpeg_masks_of_another_size_are_masks_and_grey_pictures_are_none(folder, picture):

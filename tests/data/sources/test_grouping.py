@@ -39,7 +39,7 @@ def test_patterns_that_file_names_show_are_suggested(name, group):
     same = pd.Series([f"{label}{p}" for label, p, _ in NUMBERS])
     assert pd.Series(made).groupby(same).nunique().eq(1).all() and len(set(made)) == 40
     assert (found.images, found.groups) == (120, 40)
-    assert f"data.group_pattern={shlex.quote(found.pattern)} makes" in found.sentence()
+    assert f"data.group_pattern={shlex.quote(found.pattern)} gives" in found.sentence()
     assert paths[0] not in found.sentence(example=False)
 
 
@@ -126,7 +126,7 @@ def test_groups_of_folders_come_from_a_table(root):
     assert manifest.rows["group"].tolist() == [f"{label}{n // 2}" if n < 9 else "" for label in "ab" for n in range(10)]
     assert noted(manifest.notes, "patients.csv", "data.groups", "2", "a/009.png")
     assert noted(manifest.notes, "patients.csv", "semicolons")
-    done = split(manifest, seed=0)
+    done = split(manifest)
     assert done.rows[done.rows["group"] != ""].groupby("group")["split"].nunique().eq(1).all()
     table = split_table(done)
     assert int(table["without_group"].sum()) == 2 and int(table["groups"].sum()) == 12

@@ -26,8 +26,7 @@ from medcls.data.sources.phantoms import (
     MARKER_NAME,
     PHANTOM_WATERMARK,
     ensure_phantoms,
-    read_marker,
-    verify,
+    holds_phantoms,
 )
 
 
@@ -97,14 +96,12 @@ def test_the_same_to_the_byte_whatever_the_threads(tmp_path: Path) -> None:
 
 
 def test_marker_says_what_it_is(few: Path) -> None:
-    marker = read_marker(few)
-    assert marker is not None
-    assert (marker.seed, marker.version, len(marker.files)) == (5, phantoms.VERSION, 12)
-    assert json.loads((few / MARKER_NAME).read_text())["stamp"] == PHANTOM_WATERMARK
+    assert holds_phantoms(few)
+    marker = json.loads((few / MARKER_NAME).read_text())
+    assert (marker["seed"], marker["version"], marker["stamp"]) == (5, phantoms.VERSION, PHANTOM_WATERMARK)
     on_disk = digests(few)
     del on_disk[MARKER_NAME]
-    assert on_disk == {name: digest for name, (_, digest) in marker.files.items()}
-    verify(few)
+    assert on_disk == {name: digest for name, (_, digest) in marker["files"].items()}
 
 
 def test_a_folder_that_exists_is_left_alone(tmp_path: Path, few: Path) -> None:
@@ -112,10 +109,8 @@ def test_a_folder_that_exists_is_left_alone(tmp_path: Path, few: Path) -> None:
     mine.mkdir()
     ensure_phantoms(mine, images=12)
     assert list(mine.iterdir()) == []
-    assert read_marker(mine) is None
-    assert read_marker(tmp_path / "missing") is None
-    with refused("not_phantoms", str(mine), MARKER_NAME):
-        verify(mine)
+    assert not holds_phantoms(mine)
+    assert not holds_phantoms(tmp_path / "missing")
     before = digests(few)
     ensure_phantoms(few, images=20, seed=9)
     assert digests(few) == before
@@ -129,36 +124,26 @@ def test_strange_missing_and_changed_files_are_all_listed(few: Path) -> None:
     files[0].unlink()
     files[1].write_bytes(files[1].read_bytes() + b"\0")
     lines = (
-        "strange: malignant/real patient.png",
-        "strange: new class/real.jpg",
+        "unexpected: malignant/real patient.png",
+        "unexpected: new class/real.jpg",
         f"missing: benign/{files[0].name}",
         f"changed: benign/{files[1].name}",
     )
     with refused("phantoms_changed", str(few), *lines):
-        read_marker(few)
+        holds_phantoms(few)
 
 
 def test_what_systems_leave_behind_is_not_strange(few: Path) -> None:
     for name in (".DS_Store", "benign/Thumbs.db", "benign/._patient0001_image1.png"):
         (few / name).write_bytes(b"x")
-    assert read_marker(few) is not None
+    assert holds_phantoms(few)
 
 
-def test_same_size_other_content_is_found_by_verify(few: Path) -> None:
-    path = next(few.glob("normal/*.png"))
-    data = bytearray(path.read_bytes())
-    data[-20] ^= 1
-    path.write_bytes(data)
-    assert read_marker(few) is not None, "the quick check reads no file"
-    with refused("phantoms_changed", f"changed: normal/{path.name}"):
-        verify(few)
-
-
-@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"version": 1, "seed": 0, "generator": "x", "files": [1]}'])
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"files": [1]}'])
 def test_a_damaged_marker_is_an_error_not_a_real_data_set(few: Path, text: str) -> None:
     (few / MARKER_NAME).write_text(text)
     with refused("damaged_phantoms", MARKER_NAME, str(few)):
-        read_marker(few)
+        holds_phantoms(few)
 
 
 def _start_together(barrier: multiprocessing.synchronize.Barrier, root: Path) -> None:
@@ -177,7 +162,7 @@ def test_two_processes_end_with_one_whole_set(tmp_path: Path) -> None:
     for process in both:
         process.join(60)
     assert [process.exitcode for process in both] == [0, 0]
-    verify(root)
+    assert holds_phantoms(root)
     assert [p.name for p in root.parent.iterdir()] == ["set"]
 
 

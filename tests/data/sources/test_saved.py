@@ -18,7 +18,7 @@ def test_some_splits_come_back_with_their_facts(saved):
     again = reopen(table, manifest.root, manifest.classes, "a", splits=["test", "val"])
     wanted = manifest.rows[manifest.rows["split"].isin(("test", "val"))].reset_index(drop=True)
     assert again.rows.equals(wanted.astype(str))
-    assert list(again.facts.index) == list(wanted["path"])
+    assert list(again.scan.index) == list(wanted["path"])
     assert again.classes == manifest.classes and again.positive == "a"
 
 

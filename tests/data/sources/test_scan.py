@@ -17,12 +17,13 @@ from refusals import noted, refused, rules
 
 from medcls.data.module import ImageStore
 from medcls.data.reading import images
-from medcls.data.reading.images import content_hash, is_junk
-from medcls.data.sources import fact_store
+from medcls.data.reading.decoded import content_hash
+from medcls.data.reading.images import is_junk
 from medcls.data.sources import scan as scan_module
+from medcls.data.sources import scan_cache
 from medcls.data.sources.folders import from_folders
 from medcls.data.sources.saved import reopen
-from medcls.data.sources.scan import scan_images
+from medcls.data.sources.scan import ScanOptions, scan_images
 from medcls.data.splits.split import split
 from medcls.preprocessing import Preprocessing
 
@@ -46,11 +47,11 @@ def test_every_failure_is_listed_in_order(tmp_path: Path, monkeypatch: pytest.Mo
         calls.append((done, total))
         here.add(threading.get_ident())
 
-    facts, failures = scan_images(tmp_path, paths, progress=progress)
+    scan, failures = scan_images(tmp_path, paths, ScanOptions(progress=progress))
     assert [error.path for error in failures] == [tmp_path / paths[k] for k in (2, 5, 10)]
     assert all(error.__cause__ is None and error.__traceback__ is None for error in failures)
-    assert facts.index.tolist() == [path for k, path in enumerate(paths) if k not in (2, 5, 10)]
-    first = facts.iloc[0]
+    assert scan.index.tolist() == [path for k, path in enumerate(paths) if k not in (2, 5, 10)]
+    first = scan.iloc[0]
     assert (first["width"], first["height"], first["mode"], first["format"]) == (20, 10, "RGB", "PNG")
     assert first["bytes"] == (tmp_path / paths[0]).stat().st_size
     assert first["content"] == content_hash(noise(10, 20))
@@ -95,7 +96,7 @@ def test_p15_an_unchanged_file_is_not_opened_again(tmp_path, own_cache, opened, 
     assert sorted(opened) == paths
     opened.clear()
     calls = []
-    second, failures = scan_images(root, paths, progress=lambda done, total: calls.append((done, total)))
+    second, failures = scan_images(root, paths, ScanOptions(progress=lambda done, total: calls.append((done, total))))
     assert (opened, failures, calls) == ([], [], [(4, 6), (6, 6)])
     assert second.equals(first)
     assert (second.dtypes == first.dtypes).all()
@@ -145,7 +146,7 @@ def test_p15_frames_are_told_apart(tmp_path, own_cache, opened):
     paths = some(tmp_path / "images", 1)
     scan_images(tmp_path / "images", paths)
     opened.clear()
-    scan_images(tmp_path / "images", paths, frame=1)
+    scan_images(tmp_path / "images", paths, ScanOptions(frame=1))
     assert opened == paths
 
 
@@ -187,7 +188,7 @@ def test_an_unreadable_file_is_not_remembered(tmp_path, own_cache, opened):
 def test_without_remembering_nothing_is_written(tmp_path, own_cache, opened):
     paths = some(tmp_path / "images")
     for _ in range(2):
-        scan_images(tmp_path / "images", paths, remember=False)
+        scan_images(tmp_path / "images", paths, ScanOptions(remember=False))
     assert len(opened) == 12
     assert not own_cache.exists()
 
@@ -275,10 +276,10 @@ def lying(store: Path, old: str, new: str) -> None:
     """Make a store say another content, with the right checksum: as if a library read otherwise than it once did."""
     with sqlite3.connect(store) as connection:
         for key, row in connection.execute("SELECT key, fact FROM facts").fetchall():
-            fact = fact_store._unsealed(key, row)
-            if fact[0] == old:
+            values = scan_cache._unpack(key, row)
+            if values[0] == old:
                 connection.execute(
-                    "UPDATE facts SET fact = ? WHERE key = ?", (fact_store._sealed(key, [new, *fact[1:]]), key)
+                    "UPDATE facts SET fact = ? WHERE key = ?", (scan_cache._pack(key, [new, *values[1:]]), key)
                 )
     connection.close()
 
@@ -336,7 +337,7 @@ def test_a_store_that_cannot_be_written_stops_no_run(tmp_path, own_cache, caplog
         return connection
 
     monkeypatch.setattr(scan_module, "BATCH", 4)
-    monkeypatch.setattr(fact_store.sqlite3, "connect", full_disk)
+    monkeypatch.setattr(scan_cache.sqlite3, "connect", full_disk)
     assert len(scan_images(root, paths)[0]) == 60
     assert rules(caplog) == ["facts_not_kept"] * 2  # once each, not once a file
     assert len(caplog.records) == 2 and "full" in caplog.messages[1]
@@ -366,8 +367,8 @@ def test_p15_a_kill_in_the_middle_keeps_what_was_found(tmp_path, own_cache, open
     assert process.stdout.readline() == "now\n"
     process.send_signal(signal.SIGKILL)
     process.communicate()
-    facts, _ = scan_images(root, sorted(p.name for p in root.iterdir()))
-    assert len(facts) == 20
+    scan, _ = scan_images(root, sorted(p.name for p in root.iterdir()))
+    assert len(scan) == 20
     assert len(opened) == 12  # two batches of four were kept
 
 
@@ -387,8 +388,8 @@ def test_several_processes_share_the_store(tmp_path, own_cache, opened):
 def test_p18_real_pictures_of_mixed_modes(real_data: Path) -> None:
     root = real_data / "brain_tumor"
     paths = sorted(p.relative_to(root).as_posix() for p in root.rglob("*") if p.is_file() and not is_junk(p))
-    facts, failures = scan_images(root, paths)
+    scan, failures = scan_images(root, paths)
     assert failures == []
-    assert set(facts["mode"]) == {"RGB", "L", "RGBA", "P"}
+    assert set(scan["mode"]) == {"RGB", "L", "RGBA", "P"}
     # The README of the set: 228 distinct of 253, told there from decoded pixels.
-    assert (len(facts), facts["content"].nunique()) == (253, 228)
+    assert (len(scan), scan["content"].nunique()) == (253, 228)

@@ -19,7 +19,7 @@ from medcls.cli.shipped import configurations
 from medcls.data.sources import file_search, phantoms
 from medcls.data.sources.file_search import find_files
 from medcls.data.sources.folders import from_folders
-from medcls.data.sources.tables import from_csv, read_table, rows_from_csv
+from medcls.data.sources.tables import Columns, from_csv, read_table, rows_from_csv
 from medcls.errors import MedclsError
 from medcls.evaluation.predictions import from_logits
 
@@ -43,7 +43,8 @@ def table(root: Path, text: str | bytes = GOOD, name: str = "table.csv") -> Path
 
 def rows_of(root: Path, text: str | bytes = GOOD, **settings) -> tuple[pd.DataFrame, list[str]]:
     cells, unusual = read_table(table(root, text))
-    rows, notes = rows_from_csv(cells, root, **{"path_template": "{path}", "label_column": "label"} | settings)
+    strict = settings.pop("strict", True)
+    rows, notes = rows_from_csv(cells, root, Columns(**settings), strict=strict)
     return rows, [*unusual, *notes]
 
 

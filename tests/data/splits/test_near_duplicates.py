@@ -8,23 +8,22 @@ import pytest
 from PIL import Image, ImageDraw, ImageEnhance, ImageFilter
 from refusals import refused
 
-from benchmarks.duplicates import facts_like_real
+from benchmarks.duplicates import scan_like_real
 from medcls.data.reading.images import is_junk
 from medcls.data.sources.scan import scan_images
 from medcls.data.splits.near_duplicates import (
     DETAIL_DISTANCE,
     DHASH_DISTANCE,
     PHASH_DISTANCE,
-    near_groups,
+    near_duplicate_sets,
     near_pairs,
-    near_sets,
 )
 
 
-def by_brute_force(facts: pd.DataFrame) -> set[tuple[str, str]]:
-    paths, phash, dhash = facts.index.to_numpy(), facts["phash"].to_numpy(), facts["dhash"].to_numpy()
-    detail = np.array([[int(text[k : k + 16], 16) for k in (0, 16, 32, 48)] for text in facts["detail"]], np.uint64)
-    i, j = np.triu_indices(len(facts), 1)
+def by_brute_force(scan: pd.DataFrame) -> set[tuple[str, str]]:
+    paths, phash, dhash = scan.index.to_numpy(), scan["phash"].to_numpy(), scan["dhash"].to_numpy()
+    detail = np.array([[int(text[k : k + 16], 16) for k in (0, 16, 32, 48)] for text in scan["detail"]], np.uint64)
+    i, j = np.triu_indices(len(scan), 1)
     near = (
         (np.bitwise_count(phash[i] ^ phash[j]) <= PHASH_DISTANCE)
         & (np.bitwise_count(dhash[i] ^ dhash[j]) <= DHASH_DISTANCE)
@@ -37,11 +36,11 @@ def found(pairs: pd.DataFrame) -> set[tuple[str, str]]:
     return set(zip(pairs["first"], pairs["second"], strict=True))
 
 
-def facts_of(**columns: list[object]) -> pd.DataFrame:
+def scan_of(**columns: list[object]) -> pd.DataFrame:
     n = len(columns["phash"])
     rest = {"content": [f"c{k}" for k in range(n)], "contrast": 0.2, "dhash": 0, "detail": "0" * 64}
-    facts = pd.DataFrame(rest | columns, index=[f"{k}.png" for k in range(n)])
-    return facts.astype({"phash": "uint64", "dhash": "uint64"})
+    scan = pd.DataFrame(rest | columns, index=[f"{k}.png" for k in range(n)])
+    return scan.astype({"phash": "uint64", "dhash": "uint64"})
 
 
 def scene(seed: int, side: int = 256) -> Image.Image:
@@ -57,11 +56,11 @@ def scene(seed: int, side: int = 256) -> Image.Image:
 
 @pytest.mark.parametrize("seed", [0, 1])
 def test_p01_every_planted_copy_is_found_and_nothing_else(seed):
-    facts, planted = facts_like_real(2000, seed)
+    scan, planted = scan_like_real(2000, seed)
     assert len(planted) == 20
-    expected = by_brute_force(facts)
+    expected = by_brute_force(scan)
     assert planted <= expected
-    assert found(near_pairs(facts)) == expected
+    assert found(near_pairs(scan)) == expected
 
 
 def test_p01_distances_on_both_sides_of_each_threshold():
@@ -69,12 +68,12 @@ def test_p01_distances_on_both_sides_of_each_threshold():
     # Bits spread so that they fall into all three bands.
     spread = [sum(1 << (7 * k) for k in range(PHASH_DISTANCE)), sum(1 << (7 * k) for k in range(PHASH_DISTANCE + 1))]
     for near, far in (ones, spread):
-        assert near_pairs(facts_of(phash=[0, near]))["phash_distance"].tolist() == [PHASH_DISTANCE]
-        assert near_pairs(facts_of(phash=[0, far])).empty
+        assert near_pairs(scan_of(phash=[0, near]))["phash_distance"].tolist() == [PHASH_DISTANCE]
+        assert near_pairs(scan_of(phash=[0, far])).empty
     for bits, count in ((DHASH_DISTANCE, 1), (DHASH_DISTANCE + 1, 0)):
-        assert len(near_pairs(facts_of(phash=[0, 0], dhash=[0, (1 << bits) - 1]))) == count
+        assert len(near_pairs(scan_of(phash=[0, 0], dhash=[0, (1 << bits) - 1]))) == count
     for bits, count in ((DETAIL_DISTANCE, 1), (DETAIL_DISTANCE + 1, 0)):
-        assert len(near_pairs(facts_of(phash=[0, 0], detail=["0" * 64, f"{(1 << bits) - 1:064x}"]))) == count
+        assert len(near_pairs(scan_of(phash=[0, 0], detail=["0" * 64, f"{(1 << bits) - 1:064x}"]))) == count
 
 
 def test_p01_copies_made_as_people_make_them(tmp_path: Path):
@@ -93,11 +92,11 @@ def test_p01_copies_made_as_people_make_them(tmp_path: Path):
         image.save(tmp_path / name)
     for seed in range(1, 20):
         scene(seed).save(tmp_path / f"other{seed}.png")
-    facts, _ = scan_images(tmp_path, sorted(path.name for path in tmp_path.iterdir()))
-    pairs = near_pairs(facts)
-    groups = pd.Series(near_groups(pairs, facts.index), index=facts.index)
+    scan, _ = scan_images(tmp_path, sorted(path.name for path in tmp_path.iterdir()))
+    groups = pd.Series(near_duplicate_sets(scan.reset_index(), scan), index=scan.index)
     assert groups[list(made)].nunique() == 1
     assert groups.nunique() == 1 + 19
+    pairs = near_pairs(scan)
     assert (pairs["first"] < pairs["second"]).all()
 
 
@@ -114,10 +113,10 @@ def fundus(seed: int, noise: float) -> np.ndarray:
 def test_one_frame_round_different_images_makes_no_near_copies(tmp_path: Path, noise: float):
     for seed in range(24):
         Image.fromarray(fundus(seed, noise)).save(tmp_path / f"{seed:02d}.png")
-    facts, _ = scan_images(tmp_path, sorted(path.name for path in tmp_path.iterdir()))
+    scan, _ = scan_images(tmp_path, sorted(path.name for path in tmp_path.iterdir()))
     if noise == 8:
-        assert len(near_pairs(facts.drop(columns="texture"))) > 10  # the hashes see the frame and the shade
-    assert near_pairs(facts).empty
+        assert len(near_pairs(scan.drop(columns="texture"))) > 10  # the hashes see the frame and the shade
+    assert near_pairs(scan).empty
 
 
 @pytest.mark.parametrize("noise", [8, 60])
@@ -129,35 +128,35 @@ def test_p01_copies_within_a_frame_are_found_all_the_same(tmp_path: Path, noise:
     original.save(tmp_path / made[1], quality=80)
     Image.fromarray((0.95 * fundus(3, noise) + 8).clip(0, 255).astype(np.uint8)).save(tmp_path / made[2])
     original.resize((180, 180)).save(tmp_path / made[3])
-    facts, _ = scan_images(tmp_path, sorted(path.name for path in tmp_path.iterdir()))
-    groups = pd.Series(near_groups(near_pairs(facts), facts.index), index=facts.index)
+    scan, _ = scan_images(tmp_path, sorted(path.name for path in tmp_path.iterdir()))
+    groups = pd.Series(near_duplicate_sets(scan.reset_index(), scan), index=scan.index)
     assert groups[made].nunique() == 1
     assert groups.nunique() == 8
 
 
 def test_textures_that_tell_too_little_refute_no_candidate():
     bits = ["f" * 3 + "0" * 61 + sign * 64 for sign in "f0"]  # twelve cells, and all of them differ
-    assert len(near_pairs(facts_of(phash=[0, 0], texture=bits))) == 1
+    assert len(near_pairs(scan_of(phash=[0, 0], texture=bits))) == 1
     bits = ["f" * 64 + sign * 64 for sign in "f0"]
-    assert near_pairs(facts_of(phash=[0, 0], texture=bits)).empty
+    assert near_pairs(scan_of(phash=[0, 0], texture=bits)).empty
     # Seven in ten cells alike are enough, and fewer are not.
     for cells, count in ((45, 1), (44, 0)):
         bits = ["f" * 64 + "0" * 64, "f" * 64 + "0" * cells + "f" * (64 - cells)]
-        assert len(near_pairs(facts_of(phash=[0, 0], texture=bits))) == count
+        assert len(near_pairs(scan_of(phash=[0, 0], texture=bits))) == count
 
 
 def test_equal_hashes_make_a_star_and_equal_contents_no_pair():
-    facts = facts_of(phash=[7] * 500, content=["same"] * 100 + [f"c{k}" for k in range(400)])
-    pairs = near_pairs(facts)
+    scan = scan_of(phash=[7] * 500, content=["same"] * 100 + [f"c{k}" for k in range(400)])
+    pairs = near_pairs(scan)
     assert len(pairs) == 400
     assert set(pairs["first"]) == {"0.png"}
-    rows = pd.DataFrame({"path": facts.index, "content": facts["content"].to_numpy()})
-    assert len(set(near_sets(rows, facts))) == 1
+    rows = pd.DataFrame({"path": scan.index, "content": scan["content"].to_numpy()})
+    assert len(set(near_duplicate_sets(rows, scan))) == 1
 
 
 def test_blank_pictures_take_no_part():
-    assert len(near_pairs(facts_of(phash=[1 << 63] * 3, contrast=[0.0, 0.0, 0.2]))) == 0
-    assert near_pairs(facts_of(phash=[1 << 63] * 3, contrast=[0.0, 0.0, 0.2])).columns.tolist() == [
+    assert len(near_pairs(scan_of(phash=[1 << 63] * 3, contrast=[0.0, 0.0, 0.2]))) == 0
+    assert near_pairs(scan_of(phash=[1 << 63] * 3, contrast=[0.0, 0.0, 0.2])).columns.tolist() == [
         "first",
         "second",
         "phash_distance",
@@ -166,16 +165,17 @@ def test_blank_pictures_take_no_part():
     ]
 
 
-def test_groups_hang_together_through_others():
-    pairs = pd.DataFrame({"first": ["a", "b", "x"], "second": ["b", "c", "gone"]})
-    numbers = near_groups(pairs, ["a", "b", "c", "d", "x"])
+def test_sets_are_connected_through_others():
+    scan = scan_of(phash=[0, 0xFF, 0xFFFF, 0xFFFF << 40])
+    assert len(near_pairs(scan)) == 2
+    numbers = near_duplicate_sets(scan.rename_axis("path").reset_index(), scan)
     assert len(set(numbers[:3])) == 1
-    assert len(set(numbers)) == 3
+    assert len(set(numbers)) == 2
 
 
 def test_a_manifest_without_hashes_is_refused():
     with refused("no_image_hashes", "data.keep_near_copies_together"):
-        near_sets(pd.DataFrame({"path": ["a"], "content": ["c"]}), pd.DataFrame())
+        near_duplicate_sets(pd.DataFrame({"path": ["a"], "content": ["c"]}), pd.DataFrame())
 
 
 @pytest.mark.real
@@ -187,8 +187,8 @@ def test_a_manifest_without_hashes_is_refused():
 def test_p01_near_copies_of_real_sets(real_data: Path, name: str, pairs: int, images: int):
     root = real_data / name
     paths = sorted(p.relative_to(root).as_posix() for p in root.rglob("*") if p.is_file() and not is_junk(p))
-    facts, _ = scan_images(root, paths)
-    near = near_pairs(facts)
+    scan, _ = scan_images(root, paths)
+    near = near_pairs(scan)
     assert (len(near), len(set(near["first"]) | set(near["second"]))) == (pairs, images)
 
 
@@ -197,5 +197,5 @@ def test_p01_near_copies_of_real_sets(real_data: Path, name: str, pairs: int, im
 def test_chests_of_different_children_are_no_near_copies(real_data: Path):
     root = real_data / "chest_xray"
     paths = sorted(p.relative_to(root).as_posix() for p in root.glob("t*/NORMAL/*.jpeg"))[:600]
-    facts, _ = scan_images(root, paths)
-    assert near_pairs(facts).empty
+    scan, _ = scan_images(root, paths)
+    assert near_pairs(scan).empty

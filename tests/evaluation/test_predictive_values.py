@@ -1,12 +1,13 @@
 import numpy as np
 import pytest
+from interval_tables import intervals
+from refusals import refused
 from scipy.special import expit, logit
 from scipy.stats import norm
 
+from medcls.evaluation.predictive_values import MERCALDO, predictive_values, predictive_values_at
 from medcls.statistics.analytic import BOOTSTRAP_OVER, WILSON, Z
-from medcls.statistics.intervals import intervals
-from medcls.statistics.metrics import predictive_values_at
-from medcls.statistics.predictive_values import MERCALDO, predictive_values
+from medcls.statistics.metrics import classification_metrics
 
 CLASSES = ("well", "ill")
 
@@ -17,6 +18,24 @@ def made(hits, cases, quiet, others, groups=None, resamples=100):
     called = np.r_[np.arange(cases) < hits, np.arange(others) >= quiet]
     scores = np.where(called, 0.9, 0.1) + np.linspace(0, 0.01, len(called))
     return intervals(labels, np.column_stack([1 - scores, scores]), CLASSES, "ill", groups, resamples=resamples)
+
+
+def test_predictive_values_follow_the_stated_prevalence():
+    # Altman and Bland 1994: sensitivity 0.90 and specificity 0.63, PPV 0.88 and NPV 0.68 at a prevalence of 0.75,
+    # 0.45 and 0.95 at 0.25.
+    assert predictive_values_at(0.75, 0.90, 0.63) == pytest.approx((0.88, 0.68), abs=0.005)
+    assert predictive_values_at(0.25, 0.90, 0.63) == pytest.approx((0.45, 0.95), abs=0.005)
+    for labels in (np.repeat([0, 1], [30, 10]), np.repeat([0, 1], [8, 40])):
+        probabilities = np.linspace(0.1, 0.9, labels.size)
+        values = classification_metrics(labels, np.stack([1 - probabilities, probabilities], 1), CLASSES, "ill")
+        same = values.values
+        again = predictive_values_at(same["prevalence"], same["sensitivity"], same["specificity"])
+        assert again == pytest.approx((same["precision"], same["npv"]))
+    assert np.isnan(predictive_values_at(0.2, 0.0, 1.0)[0])
+    assert np.isnan(predictive_values_at(0.2, float("nan"), 1.0)).all()
+    for prevalence in (0, 1, -0.1, 1.2, float("nan"), True):
+        with refused("bad_value", "prevalence"):
+            predictive_values_at(prevalence, 0.9, 0.9)
 
 
 def test_limits_are_those_of_mercaldo():

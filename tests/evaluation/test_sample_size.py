@@ -2,11 +2,11 @@ import math
 
 import numpy as np
 import pytest
+from interval_tables import intervals
 from refusals import refused
 
+from medcls.evaluation.sample_size import cases_needed, check_half_width
 from medcls.statistics.analytic import rows_for, wilson_limits
-from medcls.statistics.intervals import intervals
-from medcls.statistics.sample_size import cases_needed, check_half_width
 
 CLASSES = ("well", "ill")
 
@@ -42,13 +42,13 @@ def test_how_many_more_is_said_with_its_setting():
     assert found.needed == math.ceil(rows_for(0.9, 0.05)) == 141 and found.more == 61
     assert found.sentence() == (
         "The sensitivity for ill, 0.900 of 80 images, is known to \N{PLUS-MINUS SIGN}0.067. To know it to "
-        "\N{PLUS-MINUS SIGN}0.05 (precision_of_sensitivity) takes about 141 images of ill, 61 more, if it is about as "
-        "high there; with 40% of all images as here, that is 153 more in all."
+        "\N{PLUS-MINUS SIGN}0.05 (precision_of_sensitivity) takes about 141 images of ill, 61 more, if it stays "
+        "about the same; with 40% of all images as here, that is 153 more in all."
     )
     # With so many, the interval is as narrow as was asked.
     enough = needed(135, 150, 120)
     assert enough.more == 0 and enough.half_width <= 0.05
-    assert "is as close as the \N{PLUS-MINUS SIGN}0.05 of precision_of_sensitivity" in enough.sentence()
+    assert "within the \N{PLUS-MINUS SIGN}0.05 of precision_of_sensitivity" in enough.sentence()
 
 
 @pytest.mark.wording

@@ -1,4 +1,4 @@
-"""How many more images it takes to know the sensitivity as precisely as was asked for."""
+"""How many more images the sensitivity needs for the requested precision."""
 
 import dataclasses
 import math
@@ -11,28 +11,28 @@ from medcls.errors import MedclsError
 from medcls.statistics.analytic import rows_for
 
 HALF_WIDTH = 0.05
-"""Asked for where nothing else is stated, as in `conf/evaluation/default.yaml`."""
+"""The default, as in `conf/evaluation/default.yaml`."""
 
 
 @dataclasses.dataclass(frozen=True)
 class CasesNeeded:
-    """How many images of one class a stated precision of its sensitivity takes.
+    """How many images of one class the requested precision of its sensitivity needs.
 
     Parameters
     ----------
     of_class : str
     sensitivity, half_width : float
-        As found, and half of its interval.
+        The estimate, and half of its interval.
     asked : float
-        The half width asked for.
+        The requested half width.
     images : int
-        Of the class, here.
+        Of the class in this split.
     needed : int
-        Of the class in all, if the sensitivity is as found, and images of one group tell as little more as here.
+        Of the class in all, with the same sensitivity and dependence within groups.
     share : float
-        Of the class among all images here.
+        Of the class among all images of this split.
     independent : float
-        As how many images that stand alone those here count, by their interval.
+        The number of independent images that the class's images are worth, by the interval.
     """
 
     of_class: str
@@ -46,7 +46,7 @@ class CasesNeeded:
 
     @property
     def more(self) -> int:
-        """Images of the class that are lacking."""
+        """Images of the class that are missing."""
         return max(0, self.needed - self.images)
 
     def to_plain(self) -> dict[str, Any]:
@@ -54,38 +54,38 @@ class CasesNeeded:
         return dataclasses.asdict(self) | {"more": self.more}
 
     def sentence(self) -> str:
-        """Say it with the setting by which it was asked."""
+        """Return it in words, with the name of the setting."""
         known = (
             f"The sensitivity for {self.of_class}, {self.sensitivity:.3f} of {self.images:,} images, is known to "
             f"\N{PLUS-MINUS SIGN}{self.half_width:.3f}"
         )
         if not self.more:
-            return f"{known}, which is as close as the \N{PLUS-MINUS SIGN}{self.asked:g} of precision_of_sensitivity."
-        told = (
+            return f"{known}, within the \N{PLUS-MINUS SIGN}{self.asked:g} of precision_of_sensitivity."
+        sentence = (
             f"{known}. To know it to \N{PLUS-MINUS SIGN}{self.asked:g} (precision_of_sensitivity) takes about "
-            f"{self.needed:,} images of {self.of_class}, {self.more:,} more, if it is about as high there; with "
+            f"{self.needed:,} images of {self.of_class}, {self.more:,} more, if it stays about the same; with "
             f"{self.share:.0%} of all images as here, that is {math.ceil(self.more / self.share):,} more in all."
         )
         if self.independent < 0.95 * self.images:
-            told += (
-                f" Images of one group tell less than as many of different ones: the {self.images:,} here count as "
-                f"about {max(1, round(self.independent)):,}, so images of new groups are worth more."
+            sentence += (
+                f" Images of one group are worth less than images of different groups: the {self.images:,} here count "
+                f"as about {max(1, round(self.independent)):,}, so images of new groups help more."
             )
-        return told
+        return sentence
 
 
-def check_half_width(value: Any) -> float:  # noqa: ANN401 - what a person typed
-    """The half width that was asked for.
+def check_half_width(value: Any) -> float:  # noqa: ANN401 - a setting
+    """Check the requested half width.
 
     Raises
     ------
     MedclsError
-        It is no number above 0 and below 0.5.
+        It is not a number above 0 and below 0.5.
     """
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 0.5:
         raise MedclsError(
-            f"precision_of_sensitivity is {value!r}: give half the width that its 95% interval may have, above 0 and "
-            "below 0.5, as 0.05.",
+            f"precision_of_sensitivity is {value!r}: give the half width of its 95% interval, above 0 and below 0.5, "
+            "as 0.05.",
             kind="bad_value",
         )
     return float(value)
@@ -94,19 +94,19 @@ def check_half_width(value: Any) -> float:  # noqa: ANN401 - what a person typed
 def cases_needed(
     intervals: pd.DataFrame, half_width: float, images: int, cases: Mapping[str, int]
 ) -> CasesNeeded | None:
-    """Of the class that lacks the most, how many images its sensitivity takes; None where no class has an interval.
+    """Return the class that lacks the most images for the precision; None if no class has an interval.
 
-    Wilson's half width solved for the number of rows (`analytic.rows_for`), at the sensitivity as found. Where rows
-    are grouped, their interval says as how many rows that stand alone they count, and as many times more are needed
-    (the design effect: Kish 1965, "Survey Sampling"). They count as no fewer than there are groups of them, and no
-    more than themselves: an interval may be wider for reasons that are not theirs.
+    Wilson's half width solved for the number of rows (`analytic.rows_for`), at the estimated sensitivity. With groups,
+    the interval says how many independent rows they are worth, and the number grows by that ratio (the design effect:
+    Kish 1965, "Survey Sampling"). They count as no fewer than their groups, and no more than themselves, because an
+    interval may be wider for other reasons.
 
     Parameters
     ----------
     intervals : DataFrame
-        As of `intervals.intervals`.
+        As of `interval_table`.
     half_width : float
-        Asked for.
+        Requested.
     images : int
         In the whole split.
     cases : mapping of str to int
@@ -119,4 +119,4 @@ def cases_needed(
         independent = min(float(n), max(rows_for(sensitivity, half), float(cases[str(row["class"])])))
         needed = math.ceil(rows_for(sensitivity, half_width) * n / independent - 1e-6)
         found.append(CasesNeeded(str(row["class"]), sensitivity, half, half_width, n, needed, n / images, independent))
-    return max(found, key=lambda one: one.more / one.share, default=None)
+    return max(found, key=lambda of_class: of_class.more / of_class.share, default=None)
