@@ -24,7 +24,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
 from benchmarks.results import ratio, report, seconds
-from medcls import cores, hardware
+from medcls import cpu, hardware
 from medcls.data.reading import images
 from medcls.data.sources.scan import ScanOptions, scan_images
 from medcls.preprocessing import Decoding
@@ -98,7 +98,7 @@ def main() -> None:
     hardware.choose()  # memory is kept, as in the commands
     size = (given.wanted, given.wanted)
     rows = []
-    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(cores.available()) as pool:
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(cpu.available_cores()) as pool:
         for name in given.formats:
             ending, write, bare = FORMATS[name]
             for side in given.sizes:
@@ -110,7 +110,12 @@ def main() -> None:
                 rows += compare(f"{name}, {side} pixels", here, paths, size, bare, pool, given.pairs)
     report(
         "Decoding and resizing, and the survey",
-        {"to pixels": given.wanted, "files": given.files, "pairs": given.pairs, "survey's threads": cores.available()},
+        {
+            "to pixels": given.wanted,
+            "files": given.files,
+            "pairs": given.pairs,
+            "survey's threads": cpu.available_cores(),
+        },
         rows,
         given.out,
     )

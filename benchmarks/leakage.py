@@ -21,7 +21,7 @@ from sklearn.model_selection import StratifiedGroupKFold
 
 from medcls import hardware
 from medcls.cli.building import build
-from medcls.cli.shipped import configurations, offer_experiments
+from medcls.cli.shipped import configurations, register_experiments
 from medcls.cli.training import choose_preprocessing, make_classifier, make_loaders
 from medcls.data.manifest import Manifest
 from medcls.data.splits.near_duplicates import near_duplicate_sets
@@ -96,7 +96,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--out", type=Path, default=Path("runs/bench"))
     given, overrides = parser.parse_known_args()
-    offer_experiments()
+    register_experiments()
     with initialize_config_dir(str((configurations() / "conf").absolute()), version_base="1.3"):
         cfg = compose("train", [f"data={given.data}", f"data.root={given.root}", *EXTRA[given.data], *overrides])
     cfg.trainer.max_epochs = given.epochs

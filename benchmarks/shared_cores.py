@@ -13,12 +13,12 @@ import sys
 
 from benchmarks.pieces import arguments
 from benchmarks.results import ratio, report
-from medcls import cores
+from medcls import cpu
 
 WAYS = {
     "as OpenMP comes": {"GOMP_SPINCOUNT": "300000"},
-    f"GOMP_SPINCOUNT={cores.SPINS}, as medcls sets it": {"GOMP_SPINCOUNT": str(cores.SPINS)},
-    "one thread each (OMP_NUM_THREADS=1)": {"GOMP_SPINCOUNT": str(cores.SPINS), "OMP_NUM_THREADS": "1"},
+    f"GOMP_SPINCOUNT={cpu.SPINS}, as medcls sets it": {"GOMP_SPINCOUNT": str(cpu.SPINS)},
+    "one thread each (OMP_NUM_THREADS=1)": {"GOMP_SPINCOUNT": str(cpu.SPINS), "OMP_NUM_THREADS": "1"},
 }
 
 
@@ -64,7 +64,7 @@ def main() -> None:
                 reference = [pair[place] for pair in found[first]]
                 row |= {"against": f"{what}, {first}"} | ratio(list(zip(reference, times, strict=True)))
             rows.append(row)
-    conditions = {"batch": given.batch, "size": given.size, "cores": cores.available(), "turns": given.turns}
+    conditions = {"batch": given.batch, "size": given.size, "cores": cpu.available_cores(), "turns": given.turns}
     report("Two trainings on the same cores", conditions, rows, given.out)
 
 

@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from medcls.cli.audit_settings import asked_decoding, check_settings, read_images, try_to_split
+from medcls.cli.audit_settings import check_settings, read_images, requested_decoding, try_to_split
 from medcls.cli.building import plain
-from medcls.cli.data_source import settle_paths, source_settings, split_settings
+from medcls.cli.data_source import make_paths_absolute, source_settings, split_settings
 from medcls.cli.entry_point import run_command
 from medcls.errors import typed
-from medcls.fitting import named_functions
 from medcls.runs.run_folder import RunFolder
+from medcls.signatures import named_functions
 
 if TYPE_CHECKING:
     # Everything heavy is imported where it is used, so that a typo is answered before anything is loaded.
@@ -44,7 +44,7 @@ def run(cfg: DictConfig) -> int:
     try:
         folder.claim()
         folder.refuse_if_taken()
-        settle_paths(cfg)
+        make_paths_absolute(cfg)
         folder.refuse_within(cfg.data.root)
         return audit(cfg, folder)
     finally:
@@ -66,7 +66,7 @@ def audit(cfg: DictConfig, folder: RunFolder) -> int:
     half_width = check_half_width(cfg.precision_of_sensitivity)
     others = named_functions(plain(cfg.audit.checks), "audit.checks")
     # Shown in 8 bits, whatever the network will get.
-    decoding = dataclasses.replace(asked_decoding(cfg), bits=8)
+    decoding = dataclasses.replace(requested_decoding(cfg), bits=8)
     terminal.start_log()
     settings = split_settings(cfg)
     manifest = read_images(cfg)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
-from medcls import places
+from medcls import user_folders
 from medcls.cli.entry_point import run_command
 from medcls.errors import MedclsError
 
@@ -53,7 +53,7 @@ def run(cfg: DictConfig) -> None:
     chosen = [kept for kept in cache.everything() if now - kept.used >= datetime.timedelta(days=days)]
     if not chosen:
         unused = f" unused for {days} day(s)" if days else ""
-        log.info("nothing%s is kept at %s", unused, places.cache_folder(), extra={"rule": "nothing_cached"})
+        log.info("nothing%s is kept at %s", unused, user_folders.cache_folder(), extra={"rule": "nothing_cached"})
         return
     show(chosen)
     if clear:
@@ -75,7 +75,7 @@ def show(chosen: list[Kept]) -> None:
         }
         for kept in chosen
     ]
-    terminal.show_table(pd.DataFrame(rows), f"Kept at {places.cache_folder()}")
+    terminal.show_table(pd.DataFrame(rows), f"Kept at {user_folders.cache_folder()}")
 
 
 def remove(chosen: list[Kept]) -> None:

@@ -75,7 +75,7 @@ def compare(cfg: DictConfig, folder: RunFolder) -> None:
     check_settings(cfg)
     named = entries(cfg)
 
-    from medcls.cells import escaped
+    from medcls.csv_escaping import escaped
     from medcls.evaluation.cross_validations import compare_cross_validations
     from medcls.evaluation.model_comparison import compare_models
     from medcls.report.comparison_text import markdown

@@ -10,9 +10,9 @@ from omegaconf import DictConfig
 
 from medcls.cli import evaluation_settings as settings
 from medcls.cli.entry_point import run_command
-from medcls.cli.evaluations import evaluate_folds, evaluate_table
 from medcls.cli.importing import import_large
-from medcls.cli.opened_runs import find_run, open_run
+from medcls.cli.tables_and_folds import evaluate_folds, evaluate_table
+from medcls.cli.trained_runs import find_run, open_run
 from medcls.errors import MedclsError
 from medcls.runs.run_folder import RunFolder
 from medcls.runs.stored import refuse_links_out
@@ -38,7 +38,7 @@ def run(cfg: DictConfig) -> None:
                 "of a cross-validation) and predictions=FILE.csv.",
                 kind="nothing_to_evaluate",
             )
-        settings.refuse_idle_settings(named[0])
+        settings.refuse_ignored_settings(named[0])
         if not folder.holds_unfinished_evaluation():
             folder.refuse_if_taken()
         if folder.report.exists():
@@ -66,8 +66,8 @@ def evaluate_run(cfg: DictConfig, folder: RunFolder) -> None:
     Its own split, as the run stored its policies, goes into the run folder, as a training would have left it there;
     what is told otherwise, and what would take the place of another split's report, gets a folder of its own.
     """
-    from medcls.cli.decision_rules import fitted_for, rehearse, say_what_it_changes
-    from medcls.cli.other_images import other_images
+    from medcls.cli.decision_rules import rehearse, rules_for, show_effect_of_arithmetic
+    from medcls.cli.external_images import read_external_images
     from medcls.inference.arithmetic import Arithmetic
     from medcls.inference.load import add_decision_rules
     from medcls.runs.registry import read_test
@@ -75,48 +75,50 @@ def evaluate_run(cfg: DictConfig, folder: RunFolder) -> None:
 
     settings.read_report_settings(cfg)  # a setting that makes no sense is answered before anything is loaded
     arithmetic = Arithmetic(cfg.precision, cfg.compile)
-    opened = open_run(str(cfg.run), cfg)
-    options, anew = settings.read_report_settings(cfg, opened.config)
-    settings.check_has_threshold(opened.loaded.classes, opened.loaded.positive, anew)
-    external = settings.names_other_images()
+    trained = open_run(str(cfg.run), cfg)
+    options, refit = settings.read_report_settings(cfg, trained.config)
+    settings.check_has_threshold(trained.loaded.classes, trained.loaded.positive, refit)
+    external = settings.names_external_images()
     if external:
-        manifest, copies = other_images(cfg, opened)
+        manifest, duplicates = read_external_images(cfg, trained)
         split = "external"
-        beside = [table for split in (opened.beside_test, "test") if (table := opened.stored(split)) is not None]
+        reference = [table for split in (trained.beside_test, "test") if (table := trained.stored(split)) is not None]
         watermarks, images = manifest.watermarks, manifest.root
         site = f"{cfg.data.name}: {manifest.root.name}" if options.page.paths else "another site"
-        name = f"{opened.name}, on {site}"
+        name = f"{trained.name}, on {site}"
     else:
-        settings.check_split(cfg.split, opened)
-        manifest, split = opened.reopen(cfg.split), cfg.split
-        beside = []
-        copies, watermarks, images, name = None, opened.loaded.watermarks, opened.images, opened.name
-    rehearse(opened, manifest, split, beside, options, anew=anew, views=cfg.views)
+        settings.check_split(cfg.split, trained)
+        manifest, split = trained.reopen(cfg.split), cfg.split
+        reference = []
+        duplicates, watermarks, images, name = None, trained.loaded.watermarks, trained.images, trained.name
+    rehearse(trained, manifest, split, reference, options, refit=refit, views=cfg.views)
     if not external and split != "val":
-        beside = [opened.beside(opened.beside_test)]
-    sources = run_sources.sources_of_run(opened.folder, opened.loaded, options.page, (name, settings.command()), images)
-    sources = dataclasses.replace(sources, watermarks=watermarks, training_duplicates=copies)
+        reference = [trained.predictions_of(trained.beside_test)]
+    sources = run_sources.sources_of_run(
+        trained.folder, trained.loaded, options.page, (name, settings.command()), images
+    )
+    sources = dataclasses.replace(sources, watermarks=watermarks, training_duplicates=duplicates)
     if cfg.views > 1:
-        beside = []  # their probabilities are of one view
-    elif arithmetic.is_exact and not external and not anew and not opened.holds_result_of_another_split(cfg.split):
-        refuse_links_out(opened.folder.path, trust=cfg.trust)
-        folder.write_into(opened.folder.path)
-    result = opened.predict_images(manifest, split, cfg.views, arithmetic)
+        reference = []  # their probabilities are of one view
+    elif arithmetic.is_exact and not external and not refit and not trained.has_result_of_another_split(cfg.split):
+        refuse_links_out(trained.folder.path, trust=cfg.trust)
+        folder.write_into(trained.folder.path)
+    result = trained.predict_images(manifest, split, cfg.views, arithmetic)
     folder.begin("evaluate.log")
-    if folder.path != opened.folder.path or opened.stored(split) is None:
+    if folder.path != trained.folder.path or trained.stored(split) is None:
         # Kept if anything below fails; what a run already holds, calibrated, stays beside its metrics until all is new.
         folder.write_predictions(result.name, result)
-    fitted = fitted_for(opened, options, anew=anew, views=cfg.views, result=result)
+    fitted = rules_for(trained, options, refit=refit, views=cfg.views, result=result)
     if not arithmetic.is_exact:
-        say_what_it_changes(opened, manifest, result, fitted, arithmetic, cfg.views)
+        show_effect_of_arithmetic(trained, manifest, result, fitted, arithmetic, cfg.views)
         sources = dataclasses.replace(sources, watermarks=(*watermarks, f"predicted with {arithmetic} arithmetic"))
-    results = evaluating.evaluate([*beside, result], fitted, options)
-    root, cut_by = (None, None) if external else (images, opened.cut_by)
-    readings = read_test(result, str(opened.folder.path), "evaluate", root=root, settings=cut_by)
+    results = evaluating.evaluate([*reference, result], fitted, options)
+    root, split_by = (None, None) if external else (images, trained.split_by)
+    readings = read_test(result, str(trained.folder.path), "evaluate", root=root, settings=split_by)
     if (
-        folder.path == opened.folder.path and opened.loaded.decision_rules is None
+        folder.path == trained.folder.path and trained.loaded.decision_rules is None
     ):  # it was stopped before it fitted any
-        add_decision_rules(opened.folder.best, fitted.to_plain())
+        add_decision_rules(trained.folder.best, fitted.to_plain())
     result_files.deliver(
         folder, results, fitted, dataclasses.replace(sources, readings=readings), options, "Best checkpoint"
     )

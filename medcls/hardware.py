@@ -11,13 +11,13 @@ from typing import Any
 
 import torch
 
-from medcls.cores import available as cores_available
+from medcls.cpu import available_cores
 from medcls.errors import MedclsError
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 # Batches below these leave a machine waiting for its own bookkeeping: the first measured (docs/performance.md), the
 # second not.
-FILLS_A_CPU, FILLS_A_GPU = 8, 64
+MIN_CPU_BATCH, MIN_GPU_BATCH = 8, 64
 COMPILERS = ("g++", "clang++", "c++", "cl")
 PACKAGES = (
     "medcls",
@@ -67,7 +67,7 @@ def choose(workers: int | None = None, keep_memory: bool = True, *, jobs: int = 
     jobs : int
         Runs of a sweep that go on at the same time and share the cores and the memory.
     """
-    cores = cores_available()
+    cores = available_cores()
     cuda = torch.cuda.is_available()
     reasons = [f"device: {torch.cuda.get_device_name() if cuda else 'CPU (no CUDA device found)'}"]
     share = max(1, cores // jobs)
@@ -140,17 +140,17 @@ def suggestions(precision: str, batch_size: int) -> list[str]:
                 "trainer.precision=bf16-mixed: this GPU computes with 16 bits several times as fast (its results are "
                 "another experiment's)"
             )
-        if batch_size < FILLS_A_GPU:
+        if batch_size < MIN_GPU_BATCH:
             found.append(
-                f"data.batch_size={FILLS_A_GPU}: batches of {batch_size} leave most of a GPU idle (with larger ones "
+                f"data.batch_size={MIN_GPU_BATCH}: batches of {batch_size} leave most of a GPU idle (with larger ones "
                 "the learning rate wants to be chosen anew)"
             )
         return found
     if "16" in precision:
         return ["trainer.precision=32-true: on a CPU, training with 16 bits takes longer, not less"]
-    if batch_size < FILLS_A_CPU:
+    if batch_size < MIN_CPU_BATCH:
         return [
-            f"data.batch_size={FILLS_A_CPU}: with batches of {batch_size} each image takes longer (with larger ones "
+            f"data.batch_size={MIN_CPU_BATCH}: with batches of {batch_size} each image takes longer (with larger ones "
             "the learning rate wants to be chosen anew)"
         ]
     return []

@@ -30,7 +30,7 @@ def run(cfg: DictConfig) -> None:
     try:
         folder.claim()
         folder.refuse_if_taken()
-        data_source.settle_paths(cfg)
+        data_source.make_paths_absolute(cfg)
         probe(cfg, folder)
     finally:
         folder.close()
@@ -56,22 +56,22 @@ def probe(cfg: DictConfig, run: RunFolder) -> None:
 
     run.refuse_within(cfg.data.root)
     terminal.start_log(cfg.verbose)
-    machine = hardware.choose(cfg.data.workers, cfg.keep_memory, jobs=entry_point.jobs_at_once())
+    machine = hardware.choose(cfg.data.workers, cfg.keep_memory, jobs=entry_point.concurrent_jobs())
     training.seed(cfg.seed)
 
     # Whatever can be refused is refused before the first image goes through the network.
     options = ReportSettings.read(building.plain(cfg))
     settings.check_settings(cfg)
     chosen = settings.choose_networks(cfg)
-    whole, manifest = settings.read_images(cfg)
+    all_images, manifest = settings.read_images(cfg)
     folds = settings.cut_folds(cfg, manifest)
     probing.check_evaluation(manifest, options)
     probed = settings.build_networks(chosen, manifest)
-    manifest = settings.with_stamp_of_random(manifest, probed)
+    manifest = settings.with_watermark_of_random(manifest, probed)
     cfg.model, preprocessing = probed.settings, probed.preprocessing
-    cut_by = data_source.split_settings(cfg) | data_source.source_settings(cfg)
+    split_by = data_source.split_settings(cfg) | data_source.source_settings(cfg)
     findings = audit_quickly(
-        whole, manifest, cut_by, resize=preprocessing.resize, half_width=options.precision_of_sensitivity
+        all_images, manifest, split_by, resize=preprocessing.resize, half_width=options.precision_of_sensitivity
     )
 
     loaders = partial(
@@ -113,7 +113,7 @@ def probe(cfg: DictConfig, run: RunFolder) -> None:
     probing.write_checkpoint(run, probed.network, found.layer, settings.described(probed, manifest, name))
     best = load(run.best, partial(building.build_own_network, own=cfg.model.network))
     named = f"{cfg.data.name}, linear probe of {cfg.model.name}", f"python -m medcls.probe {shlex.join(sys.argv[1:])}"
-    probing.score(run, best, manifest, features, found, options, cut_by, named)
+    probing.score(run, best, manifest, features, found, options, split_by, named)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from medcls.cli import building, data_source, ending, entry_point, resume, stored_configuration
+from medcls.cli import building, data_source, entry_point, resume, stored_configuration, termination
 from medcls.cli.importing import import_large
 from medcls.runs.run_folder import RunFolder
 from medcls.runs.stored import refuse_links_out, refuse_ways_out
@@ -33,13 +33,13 @@ def run(cfg: DictConfig) -> float | None:
     try:
         folder.claim()
         if cfg.resume:
-            cfg = resume.resumed(cfg, HydraConfig.get().overrides.task)
+            cfg = resume.resumed_configuration(cfg, HydraConfig.get().overrides.task)
             refuse_links_out(folder.path, trust=cfg.trust)
         else:
             folder.refuse_if_taken(by_training=True)
             # What depends on how and from where the command was started is fixed, so that the saved file says it.
             cfg.evaluate_test = not sweeping if cfg.evaluate_test is None else cfg.evaluate_test
-            data_source.settle_paths(cfg)
+            data_source.make_paths_absolute(cfg)
         return train(cfg, folder)
     finally:
         folder.close()
@@ -67,18 +67,18 @@ def train(cfg: DictConfig, run: RunFolder) -> float | None:
 
     run.refuse_within(cfg.data.root)
     terminal.start_log(cfg.get("verbose", False))
-    machine = hardware.choose(cfg.data.workers, cfg.keep_memory, jobs=entry_point.jobs_at_once())
+    machine = hardware.choose(cfg.data.workers, cfg.keep_memory, jobs=entry_point.concurrent_jobs())
     for line in machine.reasons:
         log.debug(line)
     training.seed(cfg.seed)
     check_trainer(building.plain(cfg.trainer))
     refuse_ways_out(building.plain(cfg.logger))
 
-    over = finished = False
+    training_ended = finished = False
     if cfg.resume:
-        own = stored_configuration.read_own(run.path, trust=cfg.trust)
-        over = resuming.has_ended(run, cfg.trainer.max_epochs, own.trainer.max_epochs)
-        finished = over and resuming.is_scored(run, evaluate_test=cfg.evaluate_test)
+        own = stored_configuration.read_run_configuration(run.path, trust=cfg.trust)
+        training_ended = resuming.has_ended(run, cfg.trainer.max_epochs, own.trainer.max_epochs)
+        finished = training_ended and resuming.is_scored(run, evaluate_test=cfg.evaluate_test)
         if finished and own.data == cfg.data:
             resuming.log_finished(run)
             return None
@@ -90,11 +90,11 @@ def train(cfg: DictConfig, run: RunFolder) -> float | None:
     check_settings(cfg, split, preprocessing, machine)
     for line in hardware.suggestions(str(cfg.trainer.precision), cfg.data.batch_size):
         log.debug("would suit this machine better: %s", line)
-    whole, manifest = training.read_images(cfg, split)
+    all_images, manifest = training.read_images(cfg, split)
     evaluating.check_evaluation(manifest.rows, manifest.classes, manifest.positive, options)
-    cut_by = split | data_source.source_settings(cfg)
+    split_by = split | data_source.source_settings(cfg)
     findings = audit_quickly(
-        whole, manifest, cut_by, resize=preprocessing.resize, half_width=options.precision_of_sensitivity
+        all_images, manifest, split_by, resize=preprocessing.resize, half_width=options.precision_of_sensitivity
     )
     data = training.make_loaders(cfg, manifest, preprocessing, machine)
     if cfg.preview:
@@ -103,11 +103,11 @@ def train(cfg: DictConfig, run: RunFolder) -> float | None:
         log.info("plots of the data: %s", run.figures)
         return None
 
-    steps = training.say_learning_rates(cfg, data)
+    steps = training.log_learning_rates(cfg, data)
     name = resuming.own_identity(run) if cfg.resume else resuming.identity(building.plain(cfg), manifest)
     metrics = partial(logged_metrics, classes=manifest.classes, positive=manifest.positive)
     classifier, freezing, account = training.make_classifier(cfg, manifest, preprocessing, metrics, name)
-    training.settle_batch_norm(cfg, classifier, steps)
+    training.choose_batch_norm(cfg, classifier, steps)
     summary = summarise(classifier.network, (preprocessing.channels, *preprocessing.size))
     figures = training_plots.WritePlots({} if cfg.resume else training_plots.plot_data(data), run.figures)
     trainer = training.make_trainer(cfg, run, data, freezing, machine, [figures])
@@ -127,21 +127,21 @@ def train(cfg: DictConfig, run: RunFolder) -> float | None:
     if finished:  # its images have moved, and are the same
         resuming.log_finished(run)
         return None
-    if not over:
-        with ending.saying_what_is_there(lambda _: resuming.what_was_trained(run)), ending.not_swallowed():
+    if not training_ended:
+        with termination.add_note_on_failure(lambda _: resuming.what_was_trained(run)), termination.reraise_interrupt():
             trainer.fit(classifier, datamodule=data, ckpt_path=str(run.last) if cfg.resume else None, weights_only=True)
     epochs = resuming.log_end(run, trainer, cfg.early_stopping, cfg.monitor)
 
     # The best checkpoint, and nothing else, is scored: the hash of its weights stands beside every number.
     run.written = {"checkpoints": None}
-    with ending.saying_what_is_there(lambda error: scoring.what_is_there(run, manifest, cfg.evaluate_test, error)):
+    with termination.add_note_on_failure(lambda error: scoring.what_is_there(run, manifest, cfg.evaluate_test, error)):
         best = load(run.best, partial(building.build_own_network, own=cfg.model.network))
         phases = building.plain(cfg.schedule.phases)
         training_plots.plot_training(run, phases, epochs, best.epoch, cfg.monitor, manifest.watermark)
         title = f"{cfg.data.name}, {cfg.model.name}", f"python -m medcls.train {shlex.join(sys.argv[1:])}"
         device = trainer.strategy.root_device
-        scoring.score(run, best, data, device, options, cut_by if cfg.evaluate_test else None, title)
-    if over:
+        scoring.score(run, best, data, device, options, split_by if cfg.evaluate_test else None, title)
+    if training_ended:
         return None
     return best_score(trainer)
 

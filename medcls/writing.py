@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 @contextlib.contextmanager
-def whole(path: Path) -> Iterator[Path]:
+def atomic_write(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; move it there if the block ends well, remove it if not.
 
     So a full disk, a killed run or a power cut leaves the former file, and never half of a new one.

@@ -14,7 +14,7 @@ from refusals import check, refused, refused_command
 from medcls import compare, evaluate, train
 from medcls.archives import damage
 from medcls.cli.building import build_network
-from medcls.cli.opened_runs import open_run
+from medcls.cli.trained_runs import open_run
 from medcls.data.manifest import fingerprint, read_rows
 from medcls.errors import MedclsError
 from medcls.evaluation.decision_rules import fit_decision_rules

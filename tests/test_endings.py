@@ -14,11 +14,11 @@ from omegaconf import DictConfig, OmegaConf
 from refusals import logged, noted, refused, refused_command, rules
 
 from medcls import audit, compare, evaluate, train
-from medcls.cli import ending
+from medcls.cli import termination
 from medcls.cli.entry_point import run_command
 from medcls.cli.resume import resumed
 from medcls.cli.shipped import configurations
-from medcls.cli.stored_configuration import read_own
+from medcls.cli.stored_configuration import read_run_configuration
 from medcls.data.sources.folders import from_folders
 from medcls.data.sources.saved import as_begun
 from medcls.data.splits.split import SplitSettings, split
@@ -166,7 +166,7 @@ def test_the_command_that_goes_on_works_and_may_fail_itself(run, monkeypatch, ca
         (OSError(errno.ENOSPC, NO_SPACE), 2, NO_SPACE),
         (OSError(errno.EIO, "Input/output error", "/a/file"), 2, "/a/file "),
         (KeyboardInterrupt(), 130, "medcls: "),
-        (ending.Terminated(), 143, "SIGTERM"),
+        (termination.Terminated(), 143, "SIGTERM"),
         (BrokenPipeError(errno.EPIPE, "Broken pipe"), 141, ""),
         (OSError("no file in it"), 1, "OSError: no file in it"),
         (AttributeError("x"), 1, "AttributeError: x"),
@@ -202,8 +202,8 @@ def test_what_a_process_that_loads_images_refused_is_said_in_its_own_words():
     )
     own, alike = "a.png is no more.\nBring it back.", "Caught between: a.png"
     error = MedclsError(f"{trace} ...\n\nmedcls.errors.MedclsError: {own}\n")
-    assert ending.verdict(error) == (2, own)
-    assert ending.verdict(MedclsError(alike)) == (2, alike)
+    assert termination.exit_code_and_message(error) == (2, own)
+    assert termination.exit_code_and_message(MedclsError(alike)) == (2, alike)
 
 
 @pytest.mark.slow
@@ -318,7 +318,7 @@ def test_what_early_stopping_ended_is_not_trained_on_by_a_resume(folder, tmp_pat
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("error", "code"), [(ending.Terminated(), 143), (KeyboardInterrupt(), 130)])
+@pytest.mark.parametrize(("error", "code"), [(termination.Terminated(), 143), (KeyboardInterrupt(), 130)])
 def test_a_sweep_that_is_ended_from_outside_ends_with_that_code_and_begins_no_other_run(
     finished, tmp_path, monkeypatch, capsys, error, code
 ):
@@ -512,7 +512,7 @@ def test_a_run_of_an_earlier_version_is_read_with_the_settings_it_went_by(finish
         del cfg.data[name]
     del cfg.schedule["learning_rate_multipliers"]
     OmegaConf.save(cfg, tmp_path / "config.yaml")
-    own = read_own(tmp_path, trust=False)
+    own = read_run_configuration(tmp_path, trust=False)
     assert own.report.paths == "shown" and own.resamples == 2000 and own.data.cache is True
     assert own.exact_batch_norm is False, "there was none"
     assert own.data.frame == 0 and own.data.views is None and own.schedule.learning_rate_multipliers == {}

@@ -8,7 +8,7 @@ import pytest
 import torch
 from refusals import noted
 
-from medcls import cores, hardware
+from medcls import cpu, hardware
 from medcls.cli import entry_point
 
 
@@ -81,7 +81,7 @@ def test_workers_are_as_asked(machine):
 
 def test_a_containers_quota_counts(monkeypatch):
     monkeypatch.setenv("LOKY_MAX_CPU_COUNT", "1")
-    assert cores.available() == 1
+    assert cpu.available_cores() == 1
 
 
 @pytest.mark.parametrize(
@@ -134,20 +134,20 @@ def test_what_would_suit_a_gpu_better_is_suggested(monkeypatch):
     assert hardware.suggestions("bf16-mixed", 128) == []
 
 
-@pytest.mark.parametrize(("set_before", "spins"), [({}, str(cores.SPINS)), ({"GOMP_SPINCOUNT": "7"}, "7")])
+@pytest.mark.parametrize(("set_before", "spins"), [({}, str(cpu.SPINS)), ({"GOMP_SPINCOUNT": "7"}, "7")])
 def test_idle_threads_sleep_soon_unless_told_otherwise(monkeypatch, set_before, spins):
     monkeypatch.delenv("GOMP_SPINCOUNT", raising=False)
     monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
     for name, value in set_before.items():
         monkeypatch.setenv(name, value)
-    cores.yield_to_others()
+    cpu.shorten_spinning()
     assert os.environ["GOMP_SPINCOUNT"] == spins
 
 
 def test_a_waiting_policy_of_ones_own_is_left_alone(monkeypatch):
     monkeypatch.delenv("GOMP_SPINCOUNT", raising=False)
     monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
-    cores.yield_to_others()
+    cpu.shorten_spinning()
     assert "GOMP_SPINCOUNT" not in os.environ
 
 
@@ -173,7 +173,7 @@ def test_a_launcher_says_how_many_runs_go_on_at_once(monkeypatch, launcher, jobs
 
     config = SimpleNamespace(mode=entry_point.RunMode.MULTIRUN, launcher=launcher)
     monkeypatch.setattr(entry_point.HydraConfig, "get", lambda: config)
-    monkeypatch.setattr(cores, "available", lambda: 4)
-    assert entry_point.jobs_at_once() == jobs
+    monkeypatch.setattr(cpu, "available", lambda: 4)
+    assert entry_point.concurrent_jobs() == jobs
     config.mode = entry_point.RunMode.RUN
-    assert entry_point.jobs_at_once() == 1
+    assert entry_point.concurrent_jobs() == 1

@@ -39,7 +39,7 @@ def check_settings(cfg: DictConfig) -> None:
         )
 
 
-def asked_decoding(cfg: DictConfig) -> Decoding:
+def requested_decoding(cfg: DictConfig) -> Decoding:
     """How the data's configuration wants files to become pixels.
 
     Raises

@@ -11,8 +11,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from medcls.cli.shipped import shipped_targets
 from medcls.errors import MedclsError
-from medcls.fitting import is_value_check, misfits
 from medcls.runs import stored
+from medcls.signatures import is_rejected_value, misfits
 
 
 def build(node: DictConfig, **values: Any) -> Any:  # noqa: ANN401 - builds whatever the configuration names
@@ -53,7 +53,7 @@ def build(node: DictConfig, **values: Any) -> Any:  # noqa: ANN401 - builds what
             ) from error
         if found := _misfits(plain(node), _key(node), values):
             raise MedclsError("\n".join(found), kind="bad_value") from error
-        if is_value_check(cause, [target for _, target in stored.targets(plain(node))]):
+        if is_rejected_value(cause, [target for _, target in stored.targets(plain(node))]):
             raise MedclsError(f"{node['_target_']} does not take its settings: {cause}", kind="bad_value") from error
         raise cause from None
     if node.get("_partial_") and (found := _misfits(plain(node), _key(node), values)):

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from medcls.data.sources.options import MatchClasses
 
 
-def settle_paths(cfg: DictConfig) -> None:
+def make_paths_absolute(cfg: DictConfig) -> None:
     """Make the data's paths absolute, so that the saved configuration holds wherever the next command is started.
 
     Raises

@@ -16,7 +16,7 @@ from medcls.models.weights import find_weights
 from medcls.preprocessing import Preprocessing
 
 MANY = 10**9  # batches, where it is not known how many there are
-A_FEW = 10
+FEW_BATCHES = 10
 
 
 def check_settings(
@@ -51,7 +51,7 @@ def check_settings(
     batches_an_epoch(MANY, cfg.trainer.get("limit_train_batches"))
     build(cfg.trainer, callbacks=[], logger=False, plugins=[], default_root_dir=".")
     epochs = cfg.trainer.max_epochs
-    learning_rates(build(cfg.optimizer), build(cfg.scheduler), steps=A_FEW * epochs, steps_per_epoch=A_FEW)
+    learning_rates(build(cfg.optimizer), build(cfg.scheduler), steps=FEW_BATCHES * epochs, steps_per_epoch=FEW_BATCHES)
     loss = cfg.loss.copy()
     if "class_weights" in loss and not isinstance(plain(loss.class_weights), str):
         loss.class_weights = None  # how many there must be, the images say

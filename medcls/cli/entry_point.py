@@ -17,11 +17,11 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
-from medcls import cores
-from medcls.cli import ending, streams
-from medcls.cli.overrides import multirun_first, readable, with_groups
-from medcls.cli.resume import resume_into_the_same_folder
-from medcls.cli.shipped import configurations, offer_experiments, shipped_settings
+from medcls import cpu
+from medcls.cli import standard_streams, termination
+from medcls.cli.overrides import check_groups, multirun_first, quote_for_hydra
+from medcls.cli.resume import resume_in_same_folder
+from medcls.cli.shipped import configurations, register_experiments, shipped_settings
 from medcls.wording import counted
 
 
@@ -40,8 +40,8 @@ def run_command(task: Callable[[DictConfig], Any], config_name: str) -> None:
     config_name : str
         The file in `conf/` to start from.
     """
-    cores.yield_to_others()
-    streams.prepare()
+    cpu.shorten_spinning()
+    standard_streams.prepare()
     jobs = 0
     failed: dict[str, tuple[int, str]] = {}
 
@@ -52,35 +52,40 @@ def run_command(task: Callable[[DictConfig], Any], config_name: str) -> None:
             return task(cfg)
         except BaseException as error:
             code, sentence = _judged(error)
-            if HydraConfig.get().mode != RunMode.MULTIRUN or code not in (ending.PROGRAM, ending.USER):
-                ending.leave(code, sentence)
+            if HydraConfig.get().mode != RunMode.MULTIRUN or code not in (
+                termination.PROGRAM_ERROR,
+                termination.USER_ERROR,
+            ):
+                termination.exit_with(code, sentence)
             name = f"job {HydraConfig.get().job.num} ({_what_differs()})"
             failed[name] = (code, sentence or f"{type(error).__name__}: {error}")
-            ending.say(f"{name} failed. {sentence}")
+            termination.print_error(f"{name} failed. {sentence}")
             raise  # Hydra goes on with the next job, and raises this after the last
 
-    with ending.interruptible():
+    with termination.sigterm_interrupts():
         try:
-            offer_experiments()
-            sys.argv[1:] = with_groups(readable(multirun_first(sys.argv[1:])), config_name)
-            resume_into_the_same_folder(sys.argv)
+            register_experiments()
+            sys.argv[1:] = check_groups(quote_for_hydra(multirun_first(sys.argv[1:])), config_name)
+            resume_in_same_folder(sys.argv)
             with _hydra_raises():
                 hydra.main(version_base="1.3", config_path=str(configurations() / "conf"), config_name=config_name)(
                     guarded
                 )()
         except SystemExit as error:
-            if ending.verdict(error) is None:  # said already
+            if termination.exit_code_and_message(error) is None:  # said already
                 raise
-            ending.leave(*_judged(error))
+            termination.exit_with(*_judged(error))
         except BaseException as error:
             if isinstance(error, OSError) and error.filename is not None and not jobs:  # Hydra makes the folder
                 reason = f"The folder {error.filename} cannot be made: {error.strerror}"
-                ending.leave(ending.USER, f"{reason}. Give hydra.run.dir a place where a folder can be made.")
+                termination.exit_with(
+                    termination.USER_ERROR, f"{reason}. Give hydra.run.dir a place where a folder can be made."
+                )
             if failed and isinstance(error, Exception):
                 lines = [f"  {name}: {sentence.splitlines()[0]}" for name, (_, sentence) in failed.items()]
                 code = min(code for code, _ in failed.values())  # a fault of the program is the graver one
-                ending.leave(code, "\n".join([f"{len(failed)} of {counted(jobs, 'job')} failed:", *lines]))
-            ending.leave(*_judged(error))
+                termination.exit_with(code, "\n".join([f"{len(failed)} of {counted(jobs, 'job')} failed:", *lines]))
+            termination.exit_with(*_judged(error))
             raise
 
 
@@ -89,10 +94,10 @@ def _judged(error: BaseException) -> tuple[int, str]:
     if isinstance(error, HydraException):
         # Of what Hydra did not understand; OmegaConf's reason stands behind it.
         reason = f"\n{error.__cause__}" if isinstance(error.__cause__, OmegaConfBaseException) else ""
-        return ending.USER, f"{error}{reason}"
+        return termination.USER_ERROR, f"{error}{reason}"
     if isinstance(error, OmegaConfBaseException) and _is_of_the_settings(error):
-        return ending.USER, str(error)
-    found = ending.verdict(error)
+        return termination.USER_ERROR, str(error)
+    found = termination.exit_code_and_message(error)
     if found is not None:
         return found
     if isinstance(error, SystemExit):
@@ -100,7 +105,7 @@ def _judged(error: BaseException) -> tuple[int, str]:
     # From the door on: the frames above it are Hydra's.
     frames = error.__traceback__
     traceback.print_exception(error.with_traceback(frames.tb_next if frames is not None else None))
-    return ending.PROGRAM, ""
+    return termination.PROGRAM_ERROR, ""
 
 
 def _what_differs() -> str:
@@ -133,10 +138,10 @@ def _hydra_raises() -> Iterator[None]:
             os.environ["HYDRA_FULL_ERROR"] = before
 
 
-def jobs_at_once() -> int:
+def concurrent_jobs() -> int:
     """How many runs of this sweep go on at a time on this machine: what its launcher says (`n_jobs`), else 1."""
     config = HydraConfig.get()
     if config.mode != RunMode.MULTIRUN:
         return 1
     jobs = config.launcher.get("n_jobs") or 1
-    return int(jobs) if jobs > 0 else max(1, cores.available() + 1 + int(jobs))  # -1: as many as there are cores
+    return int(jobs) if jobs > 0 else max(1, cpu.available_cores() + 1 + int(jobs))  # -1: as many as there are cores

@@ -11,8 +11,8 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from medcls.cli.building import plain
-from medcls.cli.opened_runs import OpenedRun
 from medcls.cli.shipped import configurations
+from medcls.cli.trained_runs import TrainedRun
 from medcls.errors import MedclsError
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ _KNOWN = "a run knows the class that it looks for"
 _OWN_ROWS = "a run is fitted on its own val or calibration images"
 _TABLE = "a table comes with its scores, and no image is read"
 _FOLDS = "folds are judged as each was stored, which is exactly"
-IDLE = {
+IGNORED = {
     "run": {"positive_class": _KNOWN, "val": _OWN_ROWS},
     "images of another site": {
         "positive_class": _KNOWN,
@@ -67,12 +67,12 @@ def given() -> list[str]:
     return ["data" if name.startswith("data.") else name for name in typed_keys()]
 
 
-def names_other_images() -> bool:
+def names_external_images() -> bool:
     """Whether the command line names images of another place."""
     return "data" in given()
 
 
-def refuse_idle_settings(judged: str) -> None:
+def refuse_ignored_settings(judged: str) -> None:
     """Refuse what was typed and would change nothing: whoever typed it believes that it does.
 
     Raises
@@ -80,8 +80,8 @@ def refuse_idle_settings(judged: str) -> None:
     MedclsError
         Names the settings.
     """
-    what = "images of another site" if judged == "run" and names_other_images() else judged
-    meant = {name: why for name, why in IDLE[what].items() if name in given()}
+    what = "images of another site" if judged == "run" and names_external_images() else judged
+    meant = {name: why for name, why in IGNORED[what].items() if name in given()}
     if meant:
         reasons = "; ".join(dict.fromkeys(meant.values()))
         raise MedclsError(
@@ -89,7 +89,7 @@ def refuse_idle_settings(judged: str) -> None:
         )
 
 
-def check_has_threshold(classes: Sequence[str], positive: str | None, anew: Sequence[str]) -> None:
+def check_has_threshold(classes: Sequence[str], positive: str | None, refit: Sequence[str]) -> None:
     """Refuse an operating point where there is none.
 
     Raises
@@ -97,7 +97,7 @@ def check_has_threshold(classes: Sequence[str], positive: str | None, anew: Sequ
     MedclsError
         More than two classes.
     """
-    if positive is None and "operating_point" in anew:
+    if positive is None and "operating_point" in refit:
         raise MedclsError(
             f"operating_point means nothing with {len(classes)} classes, of which the most probable is called: "
             "leave it out.",
@@ -105,7 +105,7 @@ def check_has_threshold(classes: Sequence[str], positive: str | None, anew: Sequ
         )
 
 
-def check_split(split: str, opened: OpenedRun) -> None:
+def check_split(split: str, trained: TrainedRun) -> None:
     """Refuse a split that the run does not have.
 
     Raises
@@ -113,12 +113,12 @@ def check_split(split: str, opened: OpenedRun) -> None:
     MedclsError
         Lists those that can be evaluated.
     """
-    there = [name for name in ("test", "held_out", "val", "calibration", "train") if name in opened.splits]
+    there = [name for name in ("test", "held_out", "val", "calibration", "train") if name in trained.splits]
     if split not in there and there == ["train"]:
         raise MedclsError(
-            f"split={split}: {opened.folder.path} is a probe that judged all its images out of fold, and its "
+            f"split={split}: {trained.folder.path} is a probe that judged all its images out of fold, and its "
             "checkpoint has seen them all. Evaluate other images (data.root=/other/site), or its predictions as they "
-            f"are: predictions={opened.folder.predictions / 'out_of_fold.csv'}",
+            f"are: predictions={trained.folder.predictions / 'out_of_fold.csv'}",
             kind="unknown_split",
         )
     if split not in there:
@@ -135,7 +135,7 @@ def read_report_settings(cfg: DictConfig, own: DictConfig | None = None) -> tupl
     if isinstance(cfg.views, bool) or not isinstance(cfg.views, int) or cfg.views < 1:
         raise MedclsError(f"views is {cfg.views!r}: give a whole number, 1 for each image alone.", kind="bad_value")
     asked = plain(cfg)
-    anew = tuple(name for name in STORED if asked[name] is not None)
+    refit = tuple(name for name in STORED if asked[name] is not None)
     default = plain(OmegaConf.load(configurations() / "conf" / "evaluation" / "default.yaml"))
     as_trained = default if own is None else default | {name: plain(own[name]) for name in STORED if name in own}
-    return ReportSettings.read(asked | {name: as_trained[name] for name in STORED if name not in anew}), anew
+    return ReportSettings.read(asked | {name: as_trained[name] for name in STORED if name not in refit}), refit

@@ -48,7 +48,7 @@ def multirun_first(arguments: Sequence[str]) -> list[str]:
     return sorted(arguments, key=lambda argument: argument not in ("-m", "--multirun"))
 
 
-def readable(arguments: Sequence[str]) -> list[str]:
+def quote_for_hydra(arguments: Sequence[str]) -> list[str]:
     """Put the command line so that Hydra reads it as it was meant, or say the exact form to type.
 
     Where a setting is always text (`TEXT`), its value is taken as typed, and quoted for Hydra where its grammar would
@@ -108,7 +108,7 @@ def _as_text(part: str) -> str:
     return hydra_override("part", part).removeprefix("part=")
 
 
-def with_groups(arguments: Sequence[str], config_name: str) -> list[str]:
+def check_groups(arguments: Sequence[str], config_name: str) -> list[str]:
     """Refuse `model=null` and `~model` in a sentence; take `data=null` away where nothing is the default anyway.
 
     Hydra can only choose among the files of a group, and says so in its own words.

@@ -16,8 +16,8 @@ from omegaconf import DictConfig, OmegaConf
 from medcls.cli.building import build, plain
 from medcls.cli.data_source import read_source, split_settings
 from medcls.cli.shipped import configurations
-from medcls.cli.stored_configuration import read_own
-from medcls.cli.training import choose_preprocessing, say_splits
+from medcls.cli.stored_configuration import read_run_configuration
+from medcls.cli.training import choose_preprocessing, log_splits
 from medcls.errors import MedclsError, nearest
 from medcls.wording import counted
 
@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 FOLDS, MOST_REPEATS, PREDICTIONS = 5, 5, 5000
 
 # What a training is cut or fed by, and a probe is not.
-IDLE = {
+IGNORED = {
     **dict.fromkeys(
         ("val_fraction", "test_fraction", "calibration_fraction", "recut_val", "fold"),
         "all images that are no given test are judged out of fold",
@@ -79,7 +79,7 @@ def check_settings(cfg: DictConfig) -> None:
     from medcls.probing.cross_validation import FEWEST_FOLDS
 
     typed = {override.key_or_group.replace("/", ".") for override in _typed()}
-    idle = {name: why for name, why in IDLE.items() if any(f"{key}.".startswith(f"data.{name}.") for key in typed)}
+    idle = {name: why for name, why in IGNORED.items() if any(f"{key}.".startswith(f"data.{name}.") for key in typed)}
     if idle:
         raise MedclsError(
             f"{', '.join(f'data.{name}' for name in idle)} would change nothing in a probe: "
@@ -96,12 +96,12 @@ def read_images(cfg: DictConfig) -> tuple[Manifest, Manifest]:
     """The images as they are, and the same with a given test split apart; what was done to them is said."""
     from medcls.data.splits.split import SplitSettings, set_test_apart
 
-    whole = read_source(cfg, strict=True)
+    all_images = read_source(cfg, strict=True)
     names = ("copies", "pool_splits", "keep_near_copies_together", "locked_test")
     settings = split_settings(cfg)
-    manifest = set_test_apart(whole, SplitSettings(**{name: settings[name] for name in names}))
-    say_splits(manifest)
-    return whole, manifest
+    manifest = set_test_apart(all_images, SplitSettings(**{name: settings[name] for name in names}))
+    log_splits(manifest)
+    return all_images, manifest
 
 
 def cut_folds(cfg: DictConfig, manifest: Manifest) -> np.ndarray:
@@ -146,10 +146,10 @@ def choose_networks(cfg: DictConfig) -> list[DictConfig]:
         )
     chosen = []
     for name in named:
-        one = cfg.copy()
-        one.models = None
-        one.model = _model_of(name, cfg)
-        chosen.append(one)
+        single = cfg.copy()
+        single.models = None
+        single.model = _model_of(name, cfg)
+        chosen.append(single)
     return chosen
 
 
@@ -157,13 +157,13 @@ def _model_of(name: str, cfg: DictConfig) -> DictConfig:
     """The `model` of a shipped configuration, with what was typed of models; or a run's own, with its weights."""
     folder = Path(name).expanduser()
     if (folder / "config.yaml").is_file():
-        own: DictConfig = read_own(folder, trust=cfg.trust).model
+        own: DictConfig = read_run_configuration(folder, trust=cfg.trust).model
         own.weights = str(folder)
         return own
-    there = sorted(path.stem for path in (configurations() / "conf" / "model").glob("*.yaml"))
-    if name not in there:
+    known_names = sorted(path.stem for path in (configurations() / "conf" / "model").glob("*.yaml"))
+    if name not in known_names:
         raise MedclsError(
-            f"models: {name!r} is neither a run folder nor one of {', '.join(there)}.{nearest(name, there)}",
+            f"models: {name!r} is neither a run folder nor one of {', '.join(known_names)}.{nearest(name, known_names)}",
             kind="unknown_network",
         )
     typed = [override.input_line or "" for override in _typed() if override.key_or_group.startswith("model.")]
@@ -178,8 +178,8 @@ def _weights(model: DictConfig) -> str | None:
     """The weights that were named; where nothing was said of them, those that come as a package for the network."""
     from medcls.models.packaged import PACKAGED
 
-    said = any(override.key_or_group == "model.weights" for override in _typed())
-    return "default" if model.weights is None and not said and model.name in PACKAGED else plain(model.weights)
+    was_typed = any(override.key_or_group == "model.weights" for override in _typed())
+    return "default" if model.weights is None and not was_typed and model.name in PACKAGED else plain(model.weights)
 
 
 def _typed() -> Sequence[Any]:
@@ -214,38 +214,38 @@ def _build_networks(chosen: Sequence[DictConfig], manifest: Manifest) -> Probed:
 
     parts, accounts, described = [], {}, []
     scaling: dict[str, list[list[float]]] = {"factors": [], "offsets": []}
-    for one in chosen:
-        if plain(one.model.head) is not None:
+    for single in chosen:
+        if plain(single.model.head) is not None:
             raise MedclsError(
                 "model.head means nothing beside several models: what stands before their last layers is read.",
                 kind="conflicting_settings",
             )
-        one.data.image_size = list(first.size)
-        its = choose_preprocessing(one)
-        if its.channels != first.channels:
+        single.data.image_size = list(first.size)
+        own = choose_preprocessing(single)
+        if own.channels != first.channels:
             raise MedclsError(
-                f"models: {chosen[0].model.name} takes {first.channels} channel(s), {one.model.name} {its.channels}: "
+                f"models: {chosen[0].model.name} takes {first.channels} channel(s), {single.model.name} {own.channels}: "
                 "they see the same images. Add model.network.in_chans=3 or =1.",
                 kind="channels_do_not_fit",
             )
-        if first.standardise or its.standardise:
+        if first.standardise or own.standardise:
             raise MedclsError(
                 "model.preprocessing.standardise=true brings each image to a scaling of its own, from which no other "
                 "network's follows: leave it out beside several models.",
                 kind="conflicting_settings",
             )
-        factors, offsets = _from_one_scaling_to_another(first, its)
+        factors, offsets = _from_one_scaling_to_another(first, own)
         scaling["factors"].append(factors)
         scaling["offsets"].append(offsets)
-        network, accounts[str(one.model.name)] = _build(one, its, manifest)
+        network, accounts[str(single.model.name)] = _build(single, own, manifest)
         parts.append(network)
-        described.append(plain(one.model.network) | {"num_classes": len(manifest.classes)})
+        described.append(plain(single.model.network) | {"num_classes": len(manifest.classes)})
     settings = {
-        "name": "+".join(str(one.model.name) for one in chosen),
+        "name": "+".join(str(single.model.name) for single in chosen),
         "network": {
             "_target_": f"{JoinedNetworks.__module__}.{JoinedNetworks.__name__}", "parts": described, **scaling,
         },
-        "weights": [plain(one.model.weights) for one in chosen],
+        "weights": [plain(single.model.weights) for single in chosen],
         "head": None,
         "preprocessing": {"_target_": "medcls.preprocessing.Preprocessing", **first.to_plain()},
     }  # fmt: skip
@@ -268,13 +268,13 @@ def _build(cfg: DictConfig, preprocessing: Preprocessing, manifest: Manifest) ->
     return network, account
 
 
-def _from_one_scaling_to_another(one: Preprocessing, other: Preprocessing) -> tuple[list[float], list[float]]:
+def _from_one_scaling_to_another(single: Preprocessing, other: Preprocessing) -> tuple[list[float], list[float]]:
     """Factor and offset of each channel that bring an image scaled for one network to another's scaling."""
     slopes, starts = [], []
-    for its in (one, other):
-        low, high = its.range
-        slopes.append([(high - low) / std for std in its.std])
-        starts.append([(low - mean) / std for mean, std in zip(its.mean, its.std, strict=True)])
+    for own in (single, other):
+        low, high = own.range
+        slopes.append([(high - low) / std for std in own.std])
+        starts.append([(low - mean) / std for mean, std in zip(own.mean, own.std, strict=True)])
     factors = [to / of for of, to in zip(*slopes, strict=True)]
     return factors, [to - of * factor for of, to, factor in zip(*starts, factors, strict=True)]
 
@@ -319,7 +319,7 @@ def random_tensors(account: Account, network: nn.Module) -> list[str]:
     ]
 
 
-def with_stamp_of_random(manifest: Manifest, probed: Probed) -> Manifest:
+def with_watermark_of_random(manifest: Manifest, probed: Probed) -> Manifest:
     """Say, and let a watermark say, that features come from random weights; nothing where they do not."""
     random = random_tensors(probed.account, probed.network)
     if not random:

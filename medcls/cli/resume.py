@@ -9,7 +9,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
 from medcls.cli.building import plain
-from medcls.cli.stored_configuration import check_trust, read_own
+from medcls.cli.stored_configuration import check_trust, read_run_configuration
 from medcls.errors import MedclsError, typed
 
 MAY_CHANGE_ON_RESUME = (
@@ -25,7 +25,7 @@ MAY_CHANGE_ON_RESUME = (
 )
 
 
-def resume_into_the_same_folder(argv: list[str]) -> None:
+def resume_in_same_folder(argv: list[str]) -> None:
     """`resume=RUN` continues in RUN: its own configuration rules, and nothing but paths and epochs may change."""
     overrides = OverridesParser.create().parse_overrides([a for a in argv[1:] if "=" in a and not a.startswith("-")])
     given = {override.key_or_group: override.value() for override in overrides}
@@ -60,10 +60,10 @@ def resume_into_the_same_folder(argv: list[str]) -> None:
     argv.append(f"hydra.run.dir='{inner}'")
 
 
-def resumed(cfg: DictConfig, overrides: Sequence[str]) -> DictConfig:
+def resumed_configuration(cfg: DictConfig, overrides: Sequence[str]) -> DictConfig:
     """The configuration to go on with: the run's own, and the few overrides that apply."""
     trust = check_trust(cfg)
-    own = read_own(Path(str(cfg.resume)).expanduser(), trust=trust)
+    own = read_run_configuration(Path(str(cfg.resume)).expanduser(), trust=trust)
     if missing := [name for name in ("data", "model", "schedule", "trainer", "seed") if name not in own]:
         raise MedclsError(
             f"{cfg.resume}/config.yaml is no configuration of a run: it has no {', '.join(missing)}. Bring it back as "

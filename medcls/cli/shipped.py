@@ -25,7 +25,7 @@ def configurations() -> Path:
     return packaged if packaged.is_dir() else package.parent
 
 
-def offer_experiments() -> None:
+def register_experiments() -> None:
     """Make `experiments/` a group of its own beside those of `conf/`.
 
     By Hydra's store, not by its search path: that would make the whole checkout a place to look for groups.

@@ -31,7 +31,7 @@ def check_trust(cfg: DictConfig) -> bool:
     return trust
 
 
-def read_own(folder: Path, *, trust: bool) -> DictConfig:
+def read_run_configuration(folder: Path, *, trust: bool) -> DictConfig:
     """A run folder's configuration, of which nothing is built that medcls does not ship.
 
     Parameters

@@ -14,8 +14,8 @@ from medcls import __version__
 from medcls.cli.building import build, plain
 from medcls.cli.data_source import read_source
 from medcls.errors import MedclsError
-from medcls.fitting import check_fits
 from medcls.runs.run_folder import RunFolder
+from medcls.signatures import check_fits
 from medcls.wording import quoted
 
 if TYPE_CHECKING:
@@ -64,11 +64,11 @@ def read_images(cfg: DictConfig, settings: Mapping[str, Any]) -> tuple[Manifest,
     manifest = split(whole, SplitSettings(**settings))
     if cfg.resume:
         manifest = as_begun(manifest, Path(cfg.resume).expanduser() / "manifest.csv")
-    say_splits(manifest)
+    log_splits(manifest)
     return whole, manifest
 
 
-def say_splits(manifest: Manifest) -> None:
+def log_splits(manifest: Manifest) -> None:
     """Say what was done to the images, and how many of each class each split has."""
     from medcls.data.splits.split import split_table
     from medcls.workflow import terminal
@@ -288,13 +288,13 @@ def make_trainer(
     )
 
 
-def settle_batch_norm(cfg: DictConfig, classifier: Classifier, steps: int) -> None:
+def choose_batch_norm(cfg: DictConfig, classifier: Classifier, steps: int) -> None:
     """Decide on exact batch-norm statistics where nobody has, and write it down for a resumed run."""
-    from medcls.learning.callbacks import FEW_STEPS, lags_behind
+    from medcls.learning.callbacks import FEW_STEPS, statistics_lag
 
     if cfg.exact_batch_norm is not None:
         return
-    cfg.exact_batch_norm = lags_behind(classifier.network, steps)
+    cfg.exact_batch_norm = statistics_lag(classifier.network, steps)
     if cfg.exact_batch_norm:
         log.debug(
             "exact_batch_norm: true, for this training has %d steps, fewer than %d: running statistics would lag "
@@ -305,7 +305,7 @@ def settle_batch_norm(cfg: DictConfig, classifier: Classifier, steps: int) -> No
         )
 
 
-def say_learning_rates(cfg: DictConfig, data: ImageDataModule) -> int:
+def log_learning_rates(cfg: DictConfig, data: ImageDataModule) -> int:
     """Walk through the learning-rate schedule before anything is trained, and say how it begins and ends.
 
     Returns

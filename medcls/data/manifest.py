@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from medcls.cells import escaped, unescaped
+from medcls.csv_escaping import escaped, unescaped
 from medcls.data.reading.decoded import UnreadableImage
 from medcls.errors import MedclsError, nearest, typed, typed_label_map
 from medcls.wording import counted, enumerated, listed, printable, quoted

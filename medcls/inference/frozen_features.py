@@ -68,9 +68,9 @@ def frozen_features(
     if len(known):
         features[~missing] = known[place[~missing]]
     if missing.any():
-        wanted = manifest.with_rows(manifest.rows.assign(split=np.where(missing, "train", "")))
+        missing_images = manifest.with_rows(manifest.rows.assign(split=np.where(missing, "train", "")))
         predictor = Predictor(ClassLogits(headless, features.shape[1], None), device)
-        batches = load(wanted).rows_of("train", 0, device, batch_size(device, preprocessing.size))
+        batches = load(missing_images).rows_of("train", 0, device, batch_size(device, preprocessing.size))
         new, rows = predictor(batches, progress)
         features[rows] = new
         if cache:

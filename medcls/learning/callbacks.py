@@ -36,7 +36,7 @@ class SeedEachEpoch(lightning.Callback):
         torch.manual_seed(int(words.generate_state(1, np.uint64)[0] >> 1))
 
 
-def lags_behind(network: nn.Module, steps: int) -> bool:
+def statistics_lag(network: nn.Module, steps: int) -> bool:
     """Whether a training of so many steps leaves a network's running statistics behind its weights."""
     return steps < FEW_STEPS and any(
         isinstance(module, _BatchNorm) and module.track_running_stats for module in network.modules()

@@ -16,7 +16,7 @@ from torchmetrics import CatMetric, MeanMetric, SumMetric
 from medcls.errors import MedclsError, nearest
 from medcls.learning.freezing import names_matching
 from medcls.learning.losses import Loss
-from medcls.learning.schedulers import Scheduler, build_optimizer, forget_length
+from medcls.learning.schedulers import Scheduler, build_optimizer, drop_length
 
 Batch = tuple[Tensor, Tensor, Tensor]
 """Images float32 `(B, C, H, W)`, normalised; class indices int64 `(B,)`; manifest rows int64 `(B,)`."""
@@ -337,7 +337,7 @@ class Classifier(lightning.LightningModule):
                 kind="different_classes",
             )
         for state in checkpoint.get("lr_schedulers", []):
-            forget_length(state)
+            drop_length(state)
 
 
 def logits_of_classes(outputs: Tensor, num_classes: int, positive: int | None) -> Tensor:

@@ -85,7 +85,7 @@ class FrozenFeatures(lightning.Callback):
     def _compute(self, trainer: lightning.Trainer, module: Classifier, view: int) -> bool:
         """Run the frozen part over a view; False where it cannot stand in for the long way, with the reason logged."""
         self._without_images(False)
-        if averages_what_trained(trainer, module):
+        if averages_trained_weights(trainer, module):
             log.debug(
                 "the frozen part runs anew each epoch: weights are averaged, and it trained before it was frozen",
                 extra={"rule": "weights_averaged"},
@@ -129,7 +129,7 @@ class FrozenFeatures(lightning.Callback):
                 if not found:
                     few = images[:4]
                     self._before = dropout_before_head(module, few)
-                    if (reason := why_not(module, few, self._before)) is not None:
+                    if (reason := reason_not_reusable(module, few, self._before)) is not None:
                         log.debug(
                             "the frozen part runs anew each epoch: %s",
                             reason,
@@ -163,7 +163,7 @@ def only_the_head_trains(network: nn.Module, head: str) -> bool:
     )
 
 
-def averages_what_trained(trainer: lightning.Trainer, module: Classifier) -> bool:
+def averages_trained_weights(trainer: lightning.Trainer, module: Classifier) -> bool:
     """Whether weights are averaged, and a phase up to now trained more than the head.
 
     The average of what never trained is that itself.
@@ -231,7 +231,7 @@ def dropout_before_head(module: Classifier, images: Tensor) -> nn.Module:
     return nn.Identity()
 
 
-def why_not(module: Classifier, images: Tensor, before: nn.Module) -> str | None:
+def reason_not_reusable(module: Classifier, images: Tensor, before: nn.Module) -> str | None:
     """Why features cannot stand in for the network below the head; None where they can. Draws nothing for good."""
     network, head = module.network, module.network.get_submodule(module.head)
     with torch.random.fork_rng(devices=[images.device] if images.is_cuda else []):

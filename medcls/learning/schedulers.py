@@ -14,7 +14,7 @@ from lightning.pytorch.utilities.types import LRSchedulerConfigType
 from torch.optim import Optimizer, lr_scheduler
 
 from medcls.errors import MedclsError
-from medcls.fitting import misfits
+from medcls.signatures import misfits
 
 Scheduler = Callable[[Optimizer, int, int], LRSchedulerConfigType]
 """`(optimizer, steps of the whole run, steps of one epoch)`."""
@@ -147,7 +147,7 @@ def one_cycle(
     return {"scheduler": scheduler, "interval": "step"}
 
 
-def forget_length(state: dict[str, Any]) -> None:
+def drop_length(state: dict[str, Any]) -> None:
     """Take out of a saved scheduler what fixes it to the length of the run that saved it.
 
     A resumed run then follows the schedule of its own length; with the same length nothing changes.

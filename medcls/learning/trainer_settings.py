@@ -6,7 +6,7 @@ from typing import Any, TypeGuard
 import lightning
 
 from medcls.errors import MedclsError
-from medcls.fitting import check_fits
+from medcls.signatures import check_fits
 
 _EPOCHS = "a run counts in epochs, and its checkpoint is chosen by the validation after each"
 _EVERY_IMAGE = "every validation image is scored after every epoch, for by that the checkpoint is chosen"

@@ -18,9 +18,9 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 import pandas as pd
 
-from medcls import places
+from medcls import user_folders
 from medcls.wording import counted
-from medcls.writing import whole
+from medcls.writing import atomic_write
 
 log = logging.getLogger(__name__)
 
@@ -157,7 +157,7 @@ def record_reading(table: Scored, run: str, purpose: str = "evaluate") -> Readin
     key, checkpoint = _key(table), table.checkpoint or _scores(table)
     now = datetime.datetime.now(datetime.UTC)
     # Names sort by time; the rest makes them unique within a microsecond.
-    path = places.state_folder() / "test_readings" / key / f"{now:%Y%m%dT%H%M%S%f}-{uuid.uuid4().hex[:8]}.json"
+    path = user_folders.state_folder() / "test_readings" / key / f"{now:%Y%m%dT%H%M%S%f}-{uuid.uuid4().hex[:8]}.json"
     time = now.isoformat(timespec="seconds")
     about = {"run": run, "purpose": purpose, "split": split, "n": len(table)}
     written = _write(path, {"time": time, "checkpoint": checkpoint} | about, "reading_not_recorded")
@@ -298,7 +298,7 @@ def _reading(record: Mapping[str, Any]) -> tuple[str, str]:
 def _write(path: Path, record: Mapping[str, object], rule: str) -> bool:
     """Write a record; log under this rule if that fails."""
     try:
-        with whole(path) as temporary:
+        with atomic_write(path) as temporary:
             temporary.write_text(json.dumps(record) + "\n", encoding="utf-8")
     except OSError as error:
         log.warning("the test images could not be recorded in %s: %s", path.parent, error, extra={"rule": rule})
@@ -342,6 +342,6 @@ def _plain(settings: Mapping[str, object]) -> dict[str, object]:
 def _folder(root: Path | None) -> Path:
     """Return the folder of the records of a data set, named by a hash of its root."""
     if root is None:
-        return places.state_folder() / "locked_tests" / "anywhere"
+        return user_folders.state_folder() / "locked_tests" / "anywhere"
     name = hashlib.blake2b(str(root.expanduser().resolve()).encode(errors="surrogateescape"), digest_size=12)
-    return places.state_folder() / "locked_tests" / name.hexdigest()
+    return user_folders.state_folder() / "locked_tests" / name.hexdigest()

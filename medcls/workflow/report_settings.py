@@ -10,9 +10,9 @@ from medcls.evaluation.recalibration import METHODS
 from medcls.evaluation.sample_size import HALF_WIDTH, check_half_width
 from medcls.evaluation.subgroups import Bands
 from medcls.evaluation.thresholds import parse_criterion
-from medcls.fitting import named_functions, named_objects
 from medcls.report.limitations import Rule
 from medcls.report.run_plots import Plot
+from medcls.signatures import named_functions, named_objects
 from medcls.statistics.metric_table import BY_IDENTIFIER, Metric
 
 Aggregate = Literal["mean", "max", "median"]

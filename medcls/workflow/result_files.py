@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from medcls.cells import escaped
+from medcls.csv_escaping import escaped
 from medcls.evaluation.label_errors import label_errors
 from medcls.evaluation.predictions import Predictions
 from medcls.report.anonymous import anonymous_names, without_names

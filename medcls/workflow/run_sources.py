@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from medcls.cells import unescaped
+from medcls.csv_escaping import unescaped
 from medcls.data.reading.decoded import UnreadableImage
 from medcls.data.reading.thumbnails import thumbnail
 from medcls.errors import MedclsError

@@ -19,7 +19,7 @@ from medcls.data.transforms import Augmentation
 from medcls.learning import losses
 from medcls.learning.callbacks import SeedEachEpoch
 from medcls.learning.classifier import Classifier
-from medcls.learning.features import FrozenFeatures, only_the_head_trains, why_not
+from medcls.learning.features import FrozenFeatures, only_the_head_trains, reason_not_reusable
 from medcls.learning.freezing import FreezeSchedule
 from medcls.preprocessing import Preprocessing
 
@@ -249,7 +249,7 @@ def test_a_network_that_goes_on_after_its_head_is_found_out():
         network.eval()
         module = tiny_run.classifier(network=network)
         assert isinstance(module, Classifier)
-        assert (why_not(module, images, nn.Identity()) or "") == (expected or "") or expected in why_not(
-            module, images, nn.Identity()
-        )
+        assert (reason_not_reusable(module, images, nn.Identity()) or "") == (
+            expected or ""
+        ) or expected in reason_not_reusable(module, images, nn.Identity())
     assert dataclasses.is_dataclass(STILL)

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 from omegaconf import DictConfig
 
 from medcls.cli.building import plain
-from medcls.cli.data_source import read_source, settle_paths
+from medcls.cli.data_source import make_paths_absolute, read_source
 from medcls.cli.evaluation_settings import typed_keys
-from medcls.cli.opened_runs import OpenedRun
+from medcls.cli.trained_runs import TrainedRun
 from medcls.errors import MedclsError
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-def other_images(cfg: DictConfig, opened: OpenedRun) -> tuple[Manifest, int]:
+def read_external_images(cfg: DictConfig, trained: TrainedRun) -> tuple[Manifest, int]:
     """Another site's images, under the run's own classes; and how many of them the run has already seen.
 
     Raises
@@ -35,11 +35,11 @@ def other_images(cfg: DictConfig, opened: OpenedRun) -> tuple[Manifest, int]:
     from medcls.data.splits.split import with_kept_together
     from medcls.wording import enumerated
 
-    classes, own = opened.loaded.classes, opened.config.data
-    refuse_other_preparation(cfg, opened)
-    settle_paths(cfg)
+    classes, own = trained.loaded.classes, trained.config.data
+    refuse_other_preprocessing(cfg, trained)
+    make_paths_absolute(cfg)
     cfg.positive_class = None
-    cfg.data.frame = opened.loaded.preprocessing.frame
+    cfg.data.frame = trained.loaded.preprocessing.frame
     match = partial(
         match_classes,
         classes=classes,
@@ -54,7 +54,7 @@ def other_images(cfg: DictConfig, opened: OpenedRun) -> tuple[Manifest, int]:
             + "\n".join(f"  {failure}" for failure in manifest.unreadable[:20]),
             kind="unreadable_image",
         )
-    known = read_rows(opened.folder.manifest)
+    known = read_rows(trained.folder.manifest)
     exclude_file = own.get("exclude_file")
     if exclude_file is not None and not Path(str(exclude_file)).is_file():
         log.warning("the run left out what %s lists, which is not there: nothing is left out by it here", exclude_file)
@@ -68,19 +68,19 @@ def other_images(cfg: DictConfig, opened: OpenedRun) -> tuple[Manifest, int]:
         extra = {"rule": "missing_class"}
         log.warning("no image of %s here: what needs one is undefined", enumerated(missing), extra=extra)
     seen = known[known["split"].isin(("train", "val", "calibration"))]
-    copies = int(rows["content"].isin(set(seen["content"]) - {""}).sum())
-    if copies:
+    duplicates = int(rows["content"].isin(set(seen["content"]) - {""}).sum())
+    if duplicates:
         log.warning(
             "%d of these images are also among those that the run learned or selected by",
-            copies,
+            duplicates,
             extra={"rule": "images_of_the_training"},
         )
     manifest = with_kept_together(manifest, near_duplicates=cfg.data.keep_near_copies_together)
     rows = manifest.rows.assign(split="external")
-    return dataclasses.replace(manifest, classes=classes, positive=opened.loaded.positive, rows=rows), copies
+    return dataclasses.replace(manifest, classes=classes, positive=trained.loaded.positive, rows=rows), duplicates
 
 
-def refuse_other_preparation(cfg: DictConfig, opened: OpenedRun) -> None:
+def refuse_other_preprocessing(cfg: DictConfig, trained: TrainedRun) -> None:
     """Refuse settings of pixels that were typed and are not the run's: its network wants what it was trained on.
 
     Raises
@@ -89,7 +89,7 @@ def refuse_other_preparation(cfg: DictConfig, opened: OpenedRun) -> None:
         Names them, and what the run has.
     """
     typed = [key.removeprefix("data.") for key in typed_keys() if key.startswith("data.")]
-    own = opened.loaded.preprocessing.to_plain()
+    own = trained.loaded.preprocessing.to_plain()
     own["image_size"] = own["size"]
     for name in ("image_size", "resize", "bits", "window", "frame"):
         asked = plain(cfg.data[name])

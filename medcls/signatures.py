@@ -73,7 +73,7 @@ def check_fits(target: Callable[..., Any], settings: Mapping[str, Any], name: st
         raise MedclsError("\n".join(found), kind="bad_value")
 
 
-def is_value_check(error: BaseException, targets: Sequence[str]) -> bool:
+def is_rejected_value(error: BaseException, targets: Sequence[str]) -> bool:
     """Whether a library refuses a value: it raised a `ValueError`, or an exception of its own, in its own code.
 
     medcls's own functions say so by a `MedclsError`; whatever else they raise is a fault of medcls. So is what a

@@ -12,7 +12,7 @@ from types import FrameType
 
 from medcls.errors import MedclsError
 
-PROGRAM, USER, INTERRUPTED, TERMINATED, NOBODY_LISTENS = 1, 2, 130, 143, 141
+PROGRAM_ERROR, USER_ERROR, INTERRUPTED, TERMINATED, CLOSED_PIPE = 1, 2, 130, 143, 141
 """Exit codes: a fault of medcls; what the user can mend; as shells count signals, Ctrl-C, SIGTERM, a closed pipe."""
 
 
@@ -20,7 +20,7 @@ class Terminated(KeyboardInterrupt):
     """SIGTERM: a scheduler, or whoever else ends processes, wants this one to end."""
 
 
-def verdict(error: BaseException) -> tuple[int, str] | None:
+def exit_code_and_message(error: BaseException) -> tuple[int, str] | None:
     """Exit code and sentence for what is no fault of the program.
 
     Returns
@@ -29,7 +29,7 @@ def verdict(error: BaseException) -> tuple[int, str] | None:
         The sentence is empty where nobody listens any more. None is a programming error, which keeps its stack trace.
     """
     if isinstance(error, MedclsError):
-        return USER, _with_notes(_of_a_worker(str(error)), error)
+        return USER_ERROR, _with_notes(_of_a_worker(str(error)), error)
     if isinstance(error, Terminated):
         return TERMINATED, _with_notes("Ended from outside (SIGTERM).", error)
     if isinstance(error, KeyboardInterrupt):
@@ -38,10 +38,10 @@ def verdict(error: BaseException) -> tuple[int, str] | None:
     if isinstance(error, BrokenPipeError) or (
         isinstance(error, SystemExit) and isinstance(error.__context__, BrokenPipeError)
     ):
-        return NOBODY_LISTENS, ""
+        return CLOSED_PIPE, ""
     if isinstance(error, OSError) and (error.filename is not None or error.errno in (errno.ENOSPC, errno.EDQUOT)):
         sentence = f"{error.filename or 'A file'} could not be written or read: {error.strerror}."
-        return USER, _with_notes(sentence, error)
+        return USER_ERROR, _with_notes(sentence, error)
     return None
 
 
@@ -56,7 +56,7 @@ def _with_notes(sentence: str, error: BaseException) -> str:
     return "\n".join([sentence, *getattr(error, "__notes__", ())])
 
 
-def leave(code: int, sentence: str) -> None:
+def exit_with(code: int, sentence: str) -> None:
     """End the process with a code, and with a sentence where there is one.
 
     Raises
@@ -64,23 +64,23 @@ def leave(code: int, sentence: str) -> None:
     SystemExit
         Always.
     """
-    if code == NOBODY_LISTENS:
+    if code == CLOSED_PIPE:
         # What is still in the buffers has nowhere to go, and the interpreter would complain of that at its end.
         with contextlib.suppress(OSError, ValueError, AttributeError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     elif sentence:
-        say(sentence)
+        print_error(sentence)
     sys.exit(code)
 
 
-def say(sentence: str) -> None:
+def print_error(sentence: str) -> None:
     """Print a sentence on the error stream, if anybody listens there."""
     with contextlib.suppress(OSError):
         print(f"\nmedcls: {sentence}", file=sys.stderr)  # noqa: T201 - a command speaks to a person
 
 
 @contextlib.contextmanager
-def saying_what_is_there(describe: Callable[[BaseException], str]) -> Iterator[None]:
+def add_note_on_failure(describe: Callable[[BaseException], str]) -> Iterator[None]:
     """Let whatever ends the block say, behind its own words, what is there and how to go on."""
     try:
         yield
@@ -91,7 +91,7 @@ def saying_what_is_there(describe: Callable[[BaseException], str]) -> Iterator[N
 
 
 @contextlib.contextmanager
-def interruptible() -> Iterator[None]:
+def sigterm_interrupts() -> Iterator[None]:
     """Let SIGTERM end the block as Ctrl-C does: by an exception, so that files are left whole and something is said."""
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -108,7 +108,7 @@ def interruptible() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def not_swallowed() -> Iterator[None]:
+def reraise_interrupt() -> Iterator[None]:
     """Let an interruption through that a library turns into the plain end of the program, as Lightning does."""
     try:
         yield

@@ -11,14 +11,14 @@ as it would with 1,000, and frozen phases already with 3,000 (docs/performance.m
 """
 
 
-def available() -> int:
+def available_cores() -> int:
     """Cores that this process may use: those of its affinity mask and its container's quota, `LOKY_MAX_CPU_COUNT`."""
     import joblib  # not at the top: a typo is answered without it
 
     return int(joblib.cpu_count())
 
 
-def yield_to_others() -> None:
+def shorten_spinning() -> None:
     """Let idle threads of tensor operations sleep soon, so that programs on the same cores do not starve each other.
 
     It counts for GNU OpenMP, with which torch's packages for Linux are built, and only before torch is first imported.

@@ -12,7 +12,7 @@ from refusals import refused
 
 from medcls.cli.building import build
 from medcls.errors import MedclsError
-from medcls.fitting import check_fits, is_a
+from medcls.signatures import check_fits, is_a
 
 
 def target(

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from medcls.cells import escape, escaped, unescape, unescaped
+from medcls.csv_escaping import escape, escaped, unescape, unescaped
 from medcls.data.manifest import fingerprint, read_rows
 from medcls.data.sources.folders import from_folders
 from medcls.data.splits.split import split

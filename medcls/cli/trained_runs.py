@@ -14,8 +14,8 @@ from omegaconf import DictConfig
 
 from medcls.cli.building import build, build_network, plain
 from medcls.cli.data_source import source_settings, split_settings
-from medcls.cli.entry_point import jobs_at_once
-from medcls.cli.stored_configuration import check_trust, read_own
+from medcls.cli.entry_point import concurrent_jobs
+from medcls.cli.stored_configuration import check_trust, read_run_configuration
 from medcls.errors import MedclsError
 from medcls.runs import records
 from medcls.runs.records import Configuration, Environment
@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
-class OpenedRun:
+class TrainedRun:
     """A run folder with its checkpoint ready to predict.
 
     Parameters
@@ -64,7 +64,7 @@ class OpenedRun:
         return f"{self.config.data.name}, {self.config.model.name}"
 
     @property
-    def cut_by(self) -> dict[str, Any]:
+    def split_by(self) -> dict[str, Any]:
         """All that its splits were cut by, as its training remembered it."""
         return split_settings(self.config) | source_settings(self.config)
 
@@ -96,7 +96,7 @@ class OpenedRun:
             check_against_manifest(table, path, self.folder.path)
         return table
 
-    def holds_result_of_another_split(self, split: str) -> bool:
+    def has_result_of_another_split(self, split: str) -> bool:
         """Whether the run folder's report is of another split, and not to be lost to this one."""
         from medcls.evaluation.folds import OUT_OF_FOLD
 
@@ -167,7 +167,7 @@ class OpenedRun:
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         return Predictor(self.loaded.network, device, arithmetic)
 
-    def beside(self, split: str) -> Predictions:
+    def predictions_of(self, split: str) -> Predictions:
         """The predictions of a split that only stands beside the result: those there are, else new ones.
 
         Raises
@@ -206,7 +206,7 @@ def find_run(path: str) -> RunFolder:
     return folder
 
 
-def open_run(path: str, cfg: DictConfig) -> OpenedRun:
+def open_run(path: str, cfg: DictConfig) -> TrainedRun:
     """Find a run folder, and load its best checkpoint.
 
     Raises
@@ -219,7 +219,7 @@ def open_run(path: str, cfg: DictConfig) -> OpenedRun:
     from medcls.inference.load import check_is_of, load
 
     folder = find_run(path)
-    config = read_own(folder.path, trust=check_trust(cfg))
+    config = read_run_configuration(folder.path, trust=check_trust(cfg))
     if missing := [name for name in ("data", "model", "seed") if name not in config]:
         raise MedclsError(
             f"{folder.config} is no configuration of a run: it has no {', '.join(missing)}.",
@@ -231,17 +231,17 @@ def open_run(path: str, cfg: DictConfig) -> OpenedRun:
     of_run = "" if environment is None else environment.run
     check_is_of(folder.best, (loaded.manifest, loaded.run), fingerprint(rows), of_run)
     images = config.data.root if cfg.images is None else cfg.images
-    return OpenedRun(
+    return TrainedRun(
         folder=folder,
         config=config,
         loaded=loaded,
         splits=frozenset(rows["split"]),
         images=Path(str(images)).expanduser().absolute(),
-        machine=hardware.choose(config.data.workers, cfg.keep_memory, jobs=jobs_at_once()),
+        machine=hardware.choose(config.data.workers, cfg.keep_memory, jobs=concurrent_jobs()),
     )
 
 
-def open_folds(cfg: DictConfig) -> list[OpenedRun]:
+def open_folds(cfg: DictConfig) -> list[TrainedRun]:
     """Open the runs of a cross-validation, in the order of their folds.
 
     Raises
@@ -280,7 +280,7 @@ def open_folds(cfg: DictConfig) -> list[OpenedRun]:
             "runs of one cross-validation, each fold once.",
             kind="not_a_cross_validation",
         )
-    check_differ_in_fold_alone(members)
+    check_differ_only_in_fold(members)
     if missing := sorted(set(range(counts.pop())) - set(folds)):
         log.warning(
             "fold(s) %s are missing: the images that they held out are not judged", ", ".join(map(str, missing))
@@ -288,7 +288,7 @@ def open_folds(cfg: DictConfig) -> list[OpenedRun]:
     return members
 
 
-def check_differ_in_fold_alone(members: Sequence[OpenedRun]) -> None:
+def check_differ_only_in_fold(members: Sequence[TrainedRun]) -> None:
     """Refuse folds that were not trained alike: their mean would be of nothing.
 
     Raises
