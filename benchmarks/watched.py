@@ -37,11 +37,11 @@ LIBRARIES = (
 STAGES = {
     "reading the manifest": ("medcls.cli.training", "read_source"),
     "splitting": ("medcls.data.splits.split", "split"),
-    "rehearsing the report": ("medcls.workflow.reporting", "rehearse"),
+    "rehearsing the report": ("medcls.workflow.evaluating", "check_evaluation"),
     "the audit": ("medcls.auditing.quick", "audit_quickly"),
     "the network": ("medcls.cli.training", "make_classifier"),
     "its summary": ("medcls.models.summary", "summarise"),
-    "plots of the data": ("medcls.workflow.training_plots", "of_data"),
+    "plots of the data": ("medcls.workflow.training_plots", "plot_data"),
 }
 
 

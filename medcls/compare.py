@@ -90,7 +90,7 @@ def compare(cfg: DictConfig, folder: RunFolder) -> None:
         result = compare_models(models, question(cfg, models[0].table.classes))
         # A comparison is one more reading of the test images: it may be used to choose a model.
         readings = [
-            read_test(model.table, model.place, "compare", root=finished_runs.root_of(Path(model.place)))
+            read_test(model.table, model.place, "compare", root=finished_runs.images_of(Path(model.place)))
             for model in models
         ]
         if (last := readings[-1]) is not None:

@@ -71,7 +71,7 @@ def evaluate_run(cfg: DictConfig, folder: RunFolder) -> None:
     from medcls.inference.arithmetic import Arithmetic
     from medcls.inference.load import add_decision_rules
     from medcls.runs.registry import read_test
-    from medcls.workflow import reporting
+    from medcls.workflow import evaluating, result_files, run_sources
 
     settings.read_report_settings(cfg)  # wrong settings are reported before anything is loaded
     arithmetic = Arithmetic(cfg.precision, cfg.compile)
@@ -86,7 +86,7 @@ def evaluate_run(cfg: DictConfig, folder: RunFolder) -> None:
             table for split in (trained.reference_split, "test") if (table := trained.stored(split)) is not None
         ]
         watermarks, images = manifest.watermarks, manifest.root
-        site = f"{cfg.data.name}: {manifest.root.name}" if options.paths else "another site"
+        site = f"{cfg.data.name}: {manifest.root.name}" if options.page.paths else "another site"
         name = f"{trained.name}, on {site}"
     else:
         settings.check_split(cfg.split, trained)
@@ -96,7 +96,8 @@ def evaluate_run(cfg: DictConfig, folder: RunFolder) -> None:
     rehearse(trained, manifest, split, reference, options, refit=refit, views=cfg.views)
     if not external and split != "val":
         reference = [trained.predictions_of(trained.reference_split)]
-    sources = reporting.sources_of_run(trained.folder, trained.loaded, options, (name, settings.command()), images)
+    named = (name, settings.command())
+    sources = run_sources.sources_of_run(trained.folder, trained.loaded, options.page, named, images)
     sources = dataclasses.replace(sources, watermarks=watermarks, training_duplicates=duplicates)
     if cfg.views > 1:
         reference = []  # stored probabilities are of one view
@@ -112,12 +113,12 @@ def evaluate_run(cfg: DictConfig, folder: RunFolder) -> None:
     if not arithmetic.is_exact:
         show_effect_of_arithmetic(trained, manifest, result, fitted, arithmetic, cfg.views)
         sources = dataclasses.replace(sources, watermarks=(*watermarks, f"predicted with {arithmetic} arithmetic"))
-    results = reporting.judge([*reference, result], fitted, options)
+    results = evaluating.evaluate([*reference, result], fitted, options)
     root, split_by = (None, None) if external else (images, trained.split_by)
     readings = read_test(result, str(trained.folder.path), "evaluate", root=root, settings=split_by)
     if folder.path == trained.folder.path and trained.loaded.decision_rules is None:  # stopped before it fitted any
         add_decision_rules(trained.folder.best, fitted.to_plain())
-    reporting.deliver(
+    result_files.deliver(
         folder, results, fitted, dataclasses.replace(sources, readings=readings), options, "Best checkpoint"
     )
 

@@ -51,7 +51,8 @@ def probe(cfg: DictConfig, run: RunFolder) -> None:
     from medcls.inference.frozen_features import frozen_features
     from medcls.inference.load import load
     from medcls.models.summary import summarise
-    from medcls.workflow import probing, reporting, resuming, scoring, terminal
+    from medcls.workflow import probing, resuming, scoring, terminal
+    from medcls.workflow.report_settings import ReportSettings
 
     run.refuse_within(cfg.data.root)
     terminal.start_log(cfg.verbose)
@@ -59,12 +60,12 @@ def probe(cfg: DictConfig, run: RunFolder) -> None:
     training.seed(cfg.seed)
 
     # Errors of settings, then of images, are raised before the network runs.
-    options = reporting.ReportSettings.read(building.plain(cfg))
+    options = ReportSettings.read(building.plain(cfg))
     settings.check_settings(cfg)
     chosen = settings.choose_networks(cfg)
     all_images, manifest = settings.read_images(cfg)
     folds = settings.cut_folds(cfg, manifest)
-    probing.rehearse(manifest, options)
+    probing.check_evaluation(manifest, options)
     probed = settings.build_networks(chosen, manifest)
     manifest = settings.with_watermark_of_random(manifest, probed)
     cfg.model, preprocessing = probed.settings, probed.preprocessing
@@ -96,7 +97,7 @@ def probe(cfg: DictConfig, run: RunFolder) -> None:
         "%d features of each of %d images, %d of them cached", features.shape[1], len(manifest), kept,
         extra={"rule": "features_ready"},
     )  # fmt: skip
-    found = probing.fit_and_judge(features, manifest, folds, preprocessing.resize)
+    found = probing.fit_probe(features, manifest, folds, preprocessing.resize)
 
     # From here on the run folder is written.
     name = resuming.identity(building.plain(cfg), manifest)

@@ -151,19 +151,31 @@ def named_functions(names: object, setting: str) -> tuple[Callable[..., Any], ..
     MedclsError
         The setting is not a list of names, or a name is not that of a function.
     """
+    found = named_objects(names, setting)
+    for name, function in found.items():
+        if not callable(function):
+            raise MedclsError(f"{setting} names {name}, which is not a function.", kind="unknown_target")
+    return tuple(found.values())
+
+
+def named_objects(names: object, setting: str) -> dict[str, Any]:
+    """Objects by their dotted names, as a setting lists them.
+
+    Raises
+    ------
+    MedclsError
+        No list of names, or one that cannot be imported.
+    """
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise MedclsError(
             f"{setting} is {names!r}: list dotted names, as {setting}=[mine.module.name].", kind="bad_value"
         )
-    functions = []
+    found = {}
     for name in names:
         try:
-            function = pkgutil.resolve_name(name)
+            found[name] = pkgutil.resolve_name(name)
         except (ImportError, AttributeError, ValueError) as error:
             raise MedclsError(
                 f"{setting} names {name}, which cannot be imported: {error}.", kind="unknown_target"
             ) from error
-        if not callable(function):
-            raise MedclsError(f"{setting} names {name}, which is not a function.", kind="unknown_target")
-        functions.append(function)
-    return tuple(functions)
+    return found

@@ -62,7 +62,8 @@ def train(cfg: DictConfig, run: RunFolder) -> float | None:
     from medcls.learning.trainer_settings import check_trainer
     from medcls.models.summary import summarise
     from medcls.statistics.metrics import logged_metrics
-    from medcls.workflow import reporting, resuming, scoring, terminal, training_plots
+    from medcls.workflow import evaluating, resuming, scoring, terminal, training_plots
+    from medcls.workflow.report_settings import ReportSettings
 
     run.refuse_within(cfg.data.root)
     terminal.start_log(cfg.get("verbose", False))
@@ -79,18 +80,18 @@ def train(cfg: DictConfig, run: RunFolder) -> float | None:
         training_ended = resuming.has_ended(run, cfg.trainer.max_epochs, own.trainer.max_epochs)
         finished = training_ended and resuming.is_scored(run, evaluate_test=cfg.evaluate_test)
         if finished and own.data == cfg.data:
-            resuming.say_finished(run)
+            resuming.log_finished(run)
             return None
 
     # Errors of settings, then of images, are raised here, before the first epoch.
-    options = reporting.ReportSettings.read(building.plain(cfg))
+    options = ReportSettings.read(building.plain(cfg))
     preprocessing = training.choose_preprocessing(cfg)
     split = data_source.split_settings(cfg)
     check_settings(cfg, split, preprocessing, machine)
     for line in hardware.suggestions(str(cfg.trainer.precision), cfg.data.batch_size):
         log.debug("would suit this machine better: %s", line)
     all_images, manifest = training.read_images(cfg, split)
-    reporting.rehearse(manifest.rows, manifest.classes, manifest.positive, options)
+    evaluating.check_evaluation(manifest.rows, manifest.classes, manifest.positive, options)
     split_by = split | data_source.source_settings(cfg)
     findings = audit_quickly(
         all_images, manifest, split_by, resize=preprocessing.resize, half_width=options.precision_of_sensitivity
@@ -98,7 +99,7 @@ def train(cfg: DictConfig, run: RunFolder) -> float | None:
     data = training.make_loaders(cfg, manifest, preprocessing, machine)
     if cfg.preview:
         run.begin()
-        training_plots.write(training_plots.of_data(data), run.figures)
+        training_plots.write(training_plots.plot_data(data), run.figures)
         log.info("plots of the data: %s", run.figures)
         return None
 
@@ -108,7 +109,7 @@ def train(cfg: DictConfig, run: RunFolder) -> float | None:
     classifier, freezing, account = training.make_classifier(cfg, manifest, preprocessing, metrics, name)
     training.choose_batch_norm(cfg, classifier, steps)
     summary = summarise(classifier.network, (preprocessing.channels, *preprocessing.size))
-    plots = training_plots.WritePlots({} if cfg.resume else training_plots.of_data(data), run.figures)
+    plots = training_plots.WritePlots({} if cfg.resume else training_plots.plot_data(data), run.figures)
     trainer = training.make_trainer(cfg, run, data, freezing, machine, [plots])
 
     # From here on the run folder is written.
@@ -124,19 +125,19 @@ def train(cfg: DictConfig, run: RunFolder) -> float | None:
     run.write_text("config.yaml", config)
     run.write_json("environment.json", hardware.environment() | {"choices": list(machine.reasons), "run": name})
     if finished:  # only its images were moved
-        resuming.say_finished(run)
+        resuming.log_finished(run)
         return None
     if not training_ended:
         with termination.add_note_on_failure(lambda _: resuming.what_was_trained(run)), termination.reraise_interrupt():
             trainer.fit(classifier, datamodule=data, ckpt_path=str(run.last) if cfg.resume else None, weights_only=True)
-    epochs = resuming.say_how_it_ended(run, trainer, cfg.early_stopping, cfg.monitor)
+    epochs = resuming.log_end(run, trainer, cfg.early_stopping, cfg.monitor)
 
     # Only the best checkpoint is evaluated; predictions and metrics record the hash of its weights.
     run.written = {"checkpoints": None}
     with termination.add_note_on_failure(lambda error: scoring.what_is_there(run, manifest, cfg.evaluate_test, error)):
         best = load(run.best, partial(building.build_own_network, own=cfg.model.network))
         phases = building.plain(cfg.schedule.phases)
-        training_plots.of_training(run, phases, epochs, best.epoch, cfg.monitor, manifest.watermark)
+        training_plots.plot_training(run, phases, epochs, best.epoch, cfg.monitor, manifest.watermark)
         title = f"{cfg.data.name}, {cfg.model.name}", f"python -m medcls.train {shlex.join(sys.argv[1:])}"
         device = trainer.strategy.root_device
         scoring.score(run, best, data, device, options, split_by if cfg.evaluate_test else None, title)

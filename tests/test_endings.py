@@ -25,8 +25,10 @@ from medcls.data.splits.split import SplitSettings, split
 from medcls.errors import MedclsError
 from medcls.inference.load import weights_hash
 from medcls.models.weights import read_state
+from medcls.runs import records
+from medcls.runs.records import Audit
 from medcls.runs.run_folder import RunFolder
-from medcls.workflow import reporting
+from medcls.workflow import report_settings, result_files
 from medcls.workflow import training_plots as pictures
 from medcls.workflow.resuming import is_scored
 
@@ -88,22 +90,22 @@ JUDGED = [*TESTED, "metrics.json"]
 # What fails, what is whole by then, and what is not there yet.
 STAGES = {
     "medcls.inference.predict.Predictor.__call__": ([], "predictions/val.csv"),
-    "medcls.workflow.reporting.fit": (PREDICTED, "policies.json"),
-    "medcls.workflow.reporting.judge": (TESTED, "metrics.json"),
-    "medcls.workflow.reporting.sources_of_run": (JUDGED, "report.html"),
-    "medcls.workflow.reporting.limitations": (JUDGED, "report.html"),
-    "medcls.workflow.reporting.tripod_ai": (JUDGED, "report.html"),
-    "medcls.workflow.reporting.draw": (JUDGED, "report.html"),
-    "medcls.workflow.reporting.report": (JUDGED, "report.html"),
+    "medcls.workflow.evaluating.fit": (PREDICTED, "policies.json"),
+    "medcls.workflow.evaluating.evaluate": (TESTED, "metrics.json"),
+    "medcls.workflow.run_sources.sources_of_run": (JUDGED, "report.html"),
+    "medcls.workflow.result_files.limitations": (JUDGED, "report.html"),
+    "medcls.workflow.result_files.tripod_ai": (JUDGED, "report.html"),
+    "medcls.workflow.result_files.draw": (JUDGED, "report.html"),
+    "medcls.workflow.result_files.report": (JUDGED, "report.html"),
 }
 
 
 # These come before the report is put together, and after; the rest are as the first of the latter.
 OFTEN = {
     "medcls.inference.predict.Predictor.__call__",
-    "medcls.workflow.reporting.fit",
-    "medcls.workflow.reporting.judge",
-    "medcls.workflow.reporting.draw",
+    "medcls.workflow.evaluating.fit",
+    "medcls.workflow.evaluating.evaluate",
+    "medcls.workflow.result_files.draw",
 }
 
 
@@ -114,7 +116,7 @@ def of_stages(stages: Iterable[str], often: Container[str]) -> list[ParameterSet
 @pytest.mark.parametrize("stage", of_stages(STAGES, OFTEN))
 def test_files_before_an_error_are_complete_and_how_to_continue_is_printed(run, monkeypatch, capsys, stage):
     whole, missing = STAGES[stage]
-    monkeypatch.setattr(reporting, "draw", lambda *_, **__: [])  # it takes long, and has a turn of its own
+    monkeypatch.setattr(result_files, "draw", lambda *_, **__: [])  # it takes long, and has a turn of its own
     with monkeypatch.context() as broken:
         break_stage(broken, stage)
         code, said = ended(train.main, broken, capsys, f"resume={run}")
@@ -132,10 +134,10 @@ def test_files_before_an_error_are_complete_and_how_to_continue_is_printed(run, 
     of_stages(
         [
             "medcls.inference.predict.Predictor.__call__",
-            "medcls.workflow.reporting.judge",
-            "medcls.workflow.reporting.report",
+            "medcls.workflow.evaluating.evaluate",
+            "medcls.workflow.result_files.report",
         ],
-        {"medcls.workflow.reporting.judge"},
+        {"medcls.workflow.evaluating.evaluate"},
     ),
 )
 def test_the_command_that_goes_on_works_and_may_fail_itself(run, monkeypatch, capsys, stage):
@@ -210,7 +212,7 @@ def test_an_evaluation_elsewhere_keeps_its_predictions_and_can_be_made_again_in_
 ):
     arguments = (f"run={run}", "views=2", f"hydra.run.dir={tmp_path}/views")
     with monkeypatch.context() as broken:
-        broken.setattr("medcls.workflow.reporting.report", failing(KeyError("mean")))
+        broken.setattr("medcls.workflow.result_files.report", failing(KeyError("mean")))
         code, said = ended(evaluate.main, broken, capsys, *arguments)
     assert code == 1 and "predictions/test.csv" in said
     assert (tmp_path / "views" / "predictions" / "test.csv").exists()
@@ -289,13 +291,13 @@ def test_only_what_a_training_left_is_written_over(tmp_path, name):
     folder.close()
 
 
-def test_half_written_files_are_swept_only_where_nobody_else_can_be_writing(tmp_path):
+def test_unfinished_files_are_removed_only_from_a_locked_folder(tmp_path):
     (tmp_path / ".config.12.yaml").touch()
     folder = RunFolder(tmp_path)
     folder.begin()
     assert (tmp_path / ".config.12.yaml").exists()
     folder.claim()
-    folder.sweep()
+    folder.remove_unfinished()
     folder.close()
     assert {path.name for path in tmp_path.iterdir()} == {"train.log"}
 
@@ -346,9 +348,9 @@ def test_a_damaged_record_may_be_removed(tmp_path, left, kind):
     record = tmp_path / "audit.json"
     record.write_text(left)
     with refused(kind, "audit.json"):
-        reporting._read_record(record, ("data",))
+        records.read(record, Audit)
     record.unlink()
-    assert reporting._read_record(record, ("data",)) is None
+    assert records.read(record, Audit) is None
 
 
 def test_an_empty_configuration_is_no_configuration_of_a_run(tmp_path):
@@ -371,7 +373,8 @@ def test_the_log_that_a_kill_left_does_not_stop_a_run_after_its_training(run, le
 
 @pytest.mark.wording
 @pytest.mark.parametrize(
-    ("error", "how"), [(KeyError("mean"), "Go on with:"), (MedclsError("No."), "With that mended, go on with:")]
+    ("error", "how"),
+    [(KeyError("mean"), "Continue with:"), (MedclsError("No."), "After correcting this, continue with:")],
 )
 def test_a_mistake_of_the_users_is_to_be_mended_before_the_same_command_goes_on(tmp_path, error, how):
     folder = RunFolder(tmp_path / "run")
@@ -386,7 +389,7 @@ def test_a_full_disk_is_reported_with_the_file_and_without_a_stack_trace(run, mo
     def full(self: Path, *_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, NO_SPACE)
 
-    monkeypatch.setattr("medcls.workflow.reporting.draw", lambda *_, **__: [])
+    monkeypatch.setattr("medcls.workflow.result_files.draw", lambda *_, **__: [])
     real = Path.write_text
     monkeypatch.setattr(
         Path, "write_text", lambda self, *a, **k: (full if ".report" in self.name else real)(self, *a, **k)
@@ -404,7 +407,7 @@ def test_a_full_disk_is_reported_with_the_file_and_without_a_stack_trace(run, mo
 
 @pytest.mark.slow
 def test_a_log_that_cannot_be_written_any_more_ends_no_run(run, monkeypatch, capsys):
-    monkeypatch.setattr("medcls.workflow.reporting.draw", lambda *_, **__: [])
+    monkeypatch.setattr("medcls.workflow.result_files.draw", lambda *_, **__: [])
     monkeypatch.setattr("medcls.runs.run_folder.LogFile.flush", failing(OSError(errno.ENOSPC, NO_SPACE)))
     run_main(evaluate.main, f"run={run}")
     said = capsys.readouterr()
@@ -514,7 +517,7 @@ def test_a_run_of_an_earlier_version_is_read_with_the_settings_it_went_by(finish
     assert own.exact_batch_norm is False, "there was none"
     assert own.data.frame == 0 and own.data.views is None and own.schedule.learning_rate_multipliers == {}
     assert own.data.augmentation == cfg.data.augmentation and own.data.source == cfg.data.source
-    reporting.ReportSettings.read(OmegaConf.to_container(own))
+    report_settings.ReportSettings.read(OmegaConf.to_container(own))
 
 
 def test_a_resumed_run_keeps_the_splits_that_it_began_with(folder, tmp_path):

@@ -21,7 +21,7 @@ from medcls import evaluate, train
 from medcls.evaluation.predictions import TOOK_PART
 from medcls.runs.run_folder import RunFolder
 from medcls.statistics import causes
-from medcls.workflow import reporting
+from medcls.workflow import printed_results, run_sources
 
 
 @pytest.fixture(scope="module")
@@ -183,10 +183,10 @@ def test_a_full_disk_leaves_only_complete_files_of_an_evaluation(tmp_path, monke
 
     no_space = "No space left on device"
     command = f"predictions={other_tool(tmp_path / 'table.csv')}"
-    for stage in ("judge", "report"):
+    for stage in ("evaluating.evaluate", "result_files.report"):
         assert not Path("evaluations").exists()
         with monkeypatch.context() as disk:
-            disk.setattr(f"medcls.workflow.reporting.{stage}", full)
+            disk.setattr(f"medcls.workflow.{stage}", full)
             disk.setattr("sys.argv", ["medcls.evaluate", command, "positive_class=ill"])
             with pytest.raises(SystemExit) as end:
                 evaluate.main()
@@ -277,7 +277,7 @@ def test_views_are_averaged_and_fitted_for_themselves_or_not_at_all(finished):
 def test_the_effect_of_16_bits_is_measured_on_the_same_views(finished, monkeypatch):
     seen = []
     monkeypatch.setattr("medcls.cli.decision_rules.COMPARED_WITH_EXACT", 5)
-    monkeypatch.setattr(reporting, "show_effect", lambda *given: seen.append(given))
+    monkeypatch.setattr(printed_results, "show_effect", lambda *given: seen.append(given))
     run_main(evaluate.main, f"run={finished}", "views=3", "precision=bf16", "resamples=100")
     ((exact, near, _, how),) = seen
     assert how == "bf16"
@@ -467,20 +467,21 @@ def test_a_cross_validation_is_evaluated_out_of_fold_and_its_ensemble_on_test(tm
 
 def test_near_duplicates_in_training_are_reported_for_every_fold(tmp_path):
     def finding(check: str, title: str) -> dict[str, str]:
-        return {"check": check, "level": "error", "title": title}
+        empty = {"text": "", "values": {}, "table": None, "pairs": [], "images": [], "exclude": []}
+        return {"check": check, "level": "error", "title": title} | empty
 
     for fold, found in enumerate(
         ([finding("leaks", "None"), finding("images", "24 images")], [finding("leak_held_out", "3 of 8 images")], None)
     ):
         (tmp_path / str(fold)).mkdir()
         if found is not None:
-            record = {"data": {}, "findings": found}
+            record = {"data": {"root": "", "images": 24, "unreadable": 0, "splits": []}, "findings": found}
             (tmp_path / str(fold) / "audit.json").write_text(json.dumps(record), encoding="utf-8")
     runs = {fold: RunFolder(tmp_path / str(fold)) for fold in range(3)}
-    told = reporting.audit_of_folds(runs)
-    of_fold, of_all = (one["title"] for one in told["findings"])
+    told = run_sources.audit_of_folds(runs)
+    of_fold, of_all = (one.title for one in told.findings)
     assert noted([of_fold], "1", "3 of 8 images") and of_all == "24 images"
-    assert reporting.audit_of_folds({2: runs[2]}) is None
+    assert run_sources.audit_of_folds({2: runs[2]}) is None
     for run in runs.values():
         run.close()
 

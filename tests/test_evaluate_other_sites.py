@@ -82,7 +82,7 @@ def test_what_is_offered_for_a_class_that_the_run_does_not_know_can_be_typed(mer
     error = refused_command("unknown_class", ("wart",), evaluate.main, f"run={merged}", f"data.root={root}")
     lines = [line for line in str(error).splitlines() if "data.leave_out_unmapped=true" in line]
     (offered,) = (line.strip().partition("    ")[0] for line in lines)
-    monkeypatch.setattr("medcls.workflow.reporting.draw", lambda *_, **__: [])
+    monkeypatch.setattr("medcls.workflow.result_files.draw", lambda *_, **__: [])
     table = judged(merged, root, tmp_path / "out", *shlex.split(offered))
     assert table["label"].value_counts().to_dict() == {"malignant": 5, "other": 5}
 

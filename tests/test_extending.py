@@ -1,19 +1,22 @@
 """The recipes of docs/extending.md, written into an empty folder and used from there."""
 
+import dataclasses
 import json
 import re
 import shutil
 import sys
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from entry_points import run_main
 from made_sets import SMOKE, noise
 from omegaconf import OmegaConf
-from refusals import refused_command
+from refusals import refused, refused_command
 
 from medcls import audit, evaluate, train
+from medcls.workflow import report_settings
 
 PAGE = (Path(__file__).parents[1] / "docs" / "extending.md").read_text(encoding="utf-8")
 FILES = re.compile(r"^```(?:python|yaml)\n# (\S+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
@@ -49,11 +52,28 @@ def test_a_network_a_source_and_a_loss_of_ones_own_train_to_the_report(study):
     run_main(train.main, *typed("train"), *SMOKE)
     table = pd.read_csv("runs/own/manifest.csv")
     assert set(table["label"]) == {"ill", "well"} and len(table) == 28
-    # With a limitation rule and a plot of one's own.
+    # With a limitation rule, a plot and a metric of one's own.
     run_main(evaluate.main, *typed("evaluate"), "resamples=100")
     page = Path("runs/own/report.html").read_text(encoding="utf-8")
     assert "one hospital" in page and "Sorted probabilities" in page
     assert Path("runs/own/figures/sorted_probabilities_test.svg").is_file()
+    assert "Jaccard index" in page
+    written = json.loads(Path("runs/own/metrics.json").read_text(encoding="utf-8"))["test"]
+    (row,) = [one for one in written["intervals"] if one["metric"] == "jaccard"]
+    (_, fp), (fn, tp) = np.array(written["confusion"])[[1, 0]][:, [1, 0]]  # ill, the positive class, comes first
+    assert row["class"] == "ill" and row["estimate"] == pytest.approx(tp / (tp + fp + fn))
+
+
+@pytest.mark.parametrize(
+    ("changed", "kind"),
+    [("{}", "unknown_target"), ({"identifier": "auroc"}, "bad_value"), ({"interval": "none"}, "bad_value")],
+)
+def test_a_metric_of_ones_own_has_an_identifier_and_an_interval_of_its_own(study, changed, kind):
+    from mine import metrics
+
+    metrics.OTHER = dataclasses.replace(metrics.JACCARD, **changed) if isinstance(changed, dict) else changed
+    with refused(kind, "report.metrics", "mine.metrics.OTHER"):
+        report_settings._metrics(["mine.metrics.OTHER"])
 
 
 def test_a_check_of_ones_own_is_a_finding_of_the_audit(study):
@@ -69,7 +89,7 @@ def test_a_name_that_is_no_function_is_refused(study):
     refused_command("unknown_target", names, audit.main, *typed("audit")[:-1], "audit.checks=[mine.checks.nowhere]")
 
 
-@pytest.mark.parametrize("setting", ["report.rules", "report.plots"])
+@pytest.mark.parametrize("setting", ["report.rules", "report.plots", "report.metrics"])
 def test_p60_a_stored_configuration_names_no_function_unless_trusted(finished, tmp_path, setting):
     shutil.copytree(finished, tmp_path / "run")
     config = OmegaConf.load(tmp_path / "run" / "config.yaml")

@@ -69,7 +69,7 @@ def result(run: Path) -> dict[str, object]:
 def test_p32_killed_at_any_moment_a_run_comes_to_the_same_end(folder, tmp_path, name):
     import lightning  # noqa: F401 - loaded once, before the processes part
 
-    import medcls.workflow.reporting  # noqa: F401
+    import medcls.workflow.result_files  # noqa: F401
 
     root = folder({"a": 24, "b": 24})
 

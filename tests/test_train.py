@@ -400,7 +400,7 @@ def test_errors_are_ours():
 def test_train_log_has_what_the_terminal_does_not_show(finished):
     log = (finished / "train.log").read_text(encoding="utf-8")
     detail = ("threads: ", "cache: ", "learning rate: ", ":\nphase 1, ", "exact_batch_norm: true")
-    told = ("model.weights=default", "operating point: ", "the report: ", "data.group_pattern")
+    told = ("model.weights=default", "operating point: ", "report: ", "data.group_pattern")
     assert all(line in log for line in (*detail, *told))
     by_level = {line: "DEBUG" if line in detail else "" for line in (*detail, *told)}
     for line, level in by_level.items():

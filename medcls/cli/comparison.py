@@ -93,18 +93,18 @@ def read_models(paths: Sequence[Path], split: str, positive: str | None) -> list
         A table, a configuration or a threshold cannot be used.
     """
     from medcls.evaluation.model_comparison import ComparedModel, known_from
+    from medcls.runs.records import Configuration
     from medcls.workflow import finished_runs
 
-    configurations = [finished_runs.read_configuration(path) for path in paths]
+    configurations = [Configuration.read(path) for path in paths]
     own_positives = [
-        finished_runs.own_positive(settings, path, positive)
-        for settings, path in zip(configurations, paths, strict=True)
+        finished_runs.positive_of(config, path, positive) for config, path in zip(configurations, paths, strict=True)
     ]
     # A table has the positive class of the runs beside it.
     shared = positive if positive is not None else next((name for name in own_positives if name is not None), None)
     tables = [
-        finished_runs.read_table(path, split, shared if settings is None else own)
-        for path, settings, own in zip(paths, configurations, own_positives, strict=True)
+        finished_runs.read_table(path, split, shared if config is None else own)
+        for path, config, own in zip(paths, configurations, own_positives, strict=True)
     ]
     of_a_run = next((table for path, table in zip(paths, tables, strict=True) if path.is_dir()), None)
     if of_a_run is not None:

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from medcls.data.manifest import Manifest
     from medcls.evaluation.predictions import Predictions
     from medcls.inference.arithmetic import Arithmetic
-    from medcls.workflow.reporting import Fitted, ReportSettings
+    from medcls.workflow.evaluating import Fitted
+    from medcls.workflow.report_settings import ReportSettings
 
 log = logging.getLogger(__name__)
 
@@ -33,22 +34,22 @@ def rules_for(
     The mean over several views is calibrated separately, on the calibration split; a run without that split gets no
     fit.
     """
-    from medcls.workflow import reporting
+    from medcls.workflow import evaluating
 
     stored = trained.loaded.decision_rules
     if views > 1:
         if "calibration" in trained.splits:
-            return reporting.fit(trained.predict("calibration", views), options)
+            return evaluating.fit(trained.predict("calibration", views), options)
         log.warning(
             "views=%d: the mean over views must be calibrated on images that selected nothing, and this run has no "
             "calibration split (data.calibration_fraction=0.2): probabilities stay as they are, and the threshold is "
             "0.5",
             views,
         )
-        return reporting.not_fitted(result, options)
+        return evaluating.not_fitted(result, options)
     if stored is not None and not refit:
-        return reporting.Fitted.from_plain(stored)
-    return reporting.fit(trained.predictions_of(trained.fitted_on), options)
+        return evaluating.Fitted.from_plain(stored)
+    return evaluating.fit(trained.predictions_of(trained.fitted_on), options)
 
 
 def rehearse(
@@ -69,29 +70,29 @@ def rehearse(
         A column, class or prevalence that these images do not have; groups whose images differ in label.
     """
     from medcls.data.manifest import read_rows
-    from medcls.workflow import reporting
+    from medcls.workflow import evaluating
 
     loaded = trained.loaded
     described = (loaded.classes, loaded.positive, loaded.checkpoint)
-    result = reporting.made_up(manifest.rows, split, *described)
+    result = evaluating.random_predictions(manifest.rows, split, *described)
     if views > 1 and "calibration" not in trained.splits:
-        fitted = reporting.not_fitted(result, options)
+        fitted = evaluating.not_fitted(result, options)
     elif loaded.decision_rules is not None and views == 1 and not refit:
-        fitted = reporting.Fitted.from_plain(loaded.decision_rules)
+        fitted = evaluating.Fitted.from_plain(loaded.decision_rules)
     else:
         rows = read_rows(trained.folder.manifest)
         if trained.fitted_on not in trained.splits:  # training images of a probe, predicted out of fold
             rows["split"] = rows["split"].replace("train", trained.fitted_on)
-        own = reporting.made_up(rows, trained.fitted_on, *described)
-        fitted = reporting.fit_quietly(own, options)
-    reporting.judge_quickly([*([] if views > 1 else reference), result], fitted, options)
+        own = evaluating.random_predictions(rows, trained.fitted_on, *described)
+        fitted = evaluating.fit_quietly(own, options)
+    evaluating.evaluate_quickly([*([] if views > 1 else reference), result], fitted, options)
 
 
 def show_effect_of_arithmetic(
     trained: TrainedRun, manifest: Manifest, result: Predictions, fitted: Fitted, arithmetic: Arithmetic, views: int
 ) -> None:
     """Predict some of the images exactly too, and print the differences."""
-    from medcls.workflow import reporting
+    from medcls.workflow import printed_results
 
     rows = manifest.rows
     of_split = rows[rows["split"] == result.split]
@@ -100,7 +101,7 @@ def show_effect_of_arithmetic(
     sample = rows.assign(split=rows["split"].where(rows.index.isin(chosen), ""))
     exact = trained.predict_images(manifest.with_rows(sample), result.split, views)
     same_rows = result.rows[result.rows["path"].isin(exact.rows["path"])]
-    reporting.show_effect(exact, dataclasses.replace(result, rows=same_rows), fitted.images, str(arithmetic))
+    printed_results.show_effect(exact, dataclasses.replace(result, rows=same_rows), fitted.images, str(arithmetic))
 
 
 def rules_for_table(
@@ -114,14 +115,14 @@ def rules_for_table(
         A setting asks for a fit, and there is no table to fit on.
     """
     from medcls.evaluation.folds import OUT_OF_FOLD
-    from medcls.workflow import reporting
+    from medcls.workflow import evaluating
 
     check_has_threshold(table.classes, table.positive, refit)
     if val is not None:
         check_disjoint(val, table)
-        return reporting.fit(val, options)
+        return evaluating.fit(val, options)
     # A fixed threshold needs no rows to be fitted on, nor does joining a patient's images.
-    without_fit = {"operating_point"} if options.operating_point.startswith("fixed") else set()
+    without_fit = {"operating_point"} if options.fitting.operating_point.startswith("fixed") else set()
     to_fit = [name for name in refit if name not in without_fit | {"aggregate"}]
     if to_fit:
         raise MedclsError(
@@ -134,7 +135,7 @@ def rules_for_table(
     as_stored = not set(refit) - {"aggregate"} and table.split != OUT_OF_FOLD
     if as_stored and (stored := read_json(file)) is not None:
         try:
-            fitted = reporting.Fitted.from_plain(stored)
+            fitted = evaluating.Fitted.from_plain(stored)
         except (KeyError, TypeError, AttributeError) as error:
             raise MedclsError(
                 f"{file} is damaged ({error!r}): restore it, or move the table elsewhere.",
@@ -144,14 +145,14 @@ def rules_for_table(
             log.info("decision rules: those that its run fitted with the same checkpoint (%s)", file)
             if not refit:
                 return fitted
-            joined = reporting.not_fitted(fitted.images.calibrate(table), options)
+            joined = evaluating.not_fitted(fitted.images.calibrate(table), options)
             return dataclasses.replace(joined, images=fitted.images)
     if as_stored:
         log.warning(
             "nothing was fitted: probabilities are taken as they are, and the threshold is 0.5. To fit both, add "
             "val=FILE.csv, the same tool's predictions of other images"
         )
-    return reporting.not_fitted(table, options)
+    return evaluating.not_fitted(table, options)
 
 
 def check_disjoint(val: Predictions, table: Predictions) -> None:

@@ -16,7 +16,7 @@ from medcls.cli.trained_runs import TrainedRun
 from medcls.errors import MedclsError
 
 if TYPE_CHECKING:
-    from medcls.workflow.reporting import ReportSettings
+    from medcls.workflow.report_settings import ReportSettings
 
 # What a run's checkpoint stores: a value given here replaces it, by a new fit.
 STORED = ("calibrate", "operating_point", "coverage", "aggregate")
@@ -130,7 +130,7 @@ def read_report_settings(cfg: DictConfig, own: DictConfig | None = None) -> tupl
 
     A setting that is not given is taken from the run (`own`, its configuration), else from the defaults of a training.
     """
-    from medcls.workflow.reporting import ReportSettings
+    from medcls.workflow.report_settings import ReportSettings
 
     if isinstance(cfg.views, bool) or not isinstance(cfg.views, int) or cfg.views < 1:
         raise MedclsError(f"views is {cfg.views!r}: give a whole number, 1 for each image alone.", kind="bad_value")

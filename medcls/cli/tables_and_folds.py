@@ -25,8 +25,8 @@ def evaluate_table(cfg: DictConfig, folder: RunFolder) -> None:
     from medcls.evaluation.predictions import read_csv
     from medcls.report.sources import Sources
     from medcls.runs.registry import read_test
-    from medcls.workflow import reporting
-    from medcls.workflow.finished_runs import check_against_manifest, root_of
+    from medcls.workflow import evaluating, result_files
+    from medcls.workflow.finished_runs import check_against_manifest, images_of
 
     options, refit = settings.read_report_settings(cfg)
     positive = None if cfg.positive_class is None else str(cfg.positive_class)
@@ -36,19 +36,19 @@ def evaluate_table(cfg: DictConfig, folder: RunFolder) -> None:
     if path.parent.name == "predictions" and path.stem == table.split:  # a run folder's own
         check_against_manifest(table, path, path.parent.parent)
     fitted = rules_for_table(path, table, val, options, refit)
-    results = reporting.judge([table] if val is None else [val, table], fitted, options)
-    readings = read_test(table, str(path), "evaluate", root=root_of(path.parent.parent))
+    results = evaluating.evaluate([table] if val is None else [val, table], fitted, options)
+    readings = read_test(table, str(path), "evaluate", root=images_of(path.parent.parent))
     watermarks = sorted(set(table.rows["stamp"]) - {""}) if "stamp" in table.rows else []
     sources = Sources(
-        name=f"Predictions in {path.name}" if options.paths else "Predictions",
+        name=f"Predictions in {path.name}" if options.page.paths else "Predictions",
         made=datetime.now().astimezone(),
         command=settings.command(),
-        purpose=options.purpose,
+        purpose=options.page.purpose,
         watermarks=tuple(watermarks),
         readings=readings,
     )
     folder.begin("evaluate.log")
-    reporting.deliver(folder, results, fitted, sources, options, f"Predictions in {path.name}")
+    result_files.deliver(folder, results, fitted, sources, options, f"Predictions in {path.name}")
 
 
 def evaluate_folds(cfg: DictConfig, folder: RunFolder) -> None:
@@ -57,7 +57,7 @@ def evaluate_folds(cfg: DictConfig, folder: RunFolder) -> None:
     from medcls.evaluation.ensembles import ENSEMBLE, mean_of
     from medcls.evaluation.folds import over_folds, pooled
     from medcls.runs.registry import read_test
-    from medcls.workflow import reporting
+    from medcls.workflow import evaluating, result_files, run_sources
 
     options, refit = settings.read_report_settings(cfg)
     if refit or cfg.views > 1 or settings.names_external_images():
@@ -80,18 +80,18 @@ def evaluate_folds(cfg: DictConfig, folder: RunFolder) -> None:
     # Each network was trained or selected on images that the others held out: the ensemble can only be fitted on the
     # calibration split, which was set aside before the folds.
     if fold_split == "held_out" and "calibration" in members[0].splits:
-        rules = reporting.fit(ensemble("calibration"), options)
+        rules = evaluating.fit(ensemble("calibration"), options)
     else:
-        rules = reporting.not_fitted(result, options)
-    results = reporting.judge([result], rules, options)
+        rules = evaluating.not_fitted(result, options)
+    results = evaluating.evaluate([result], rules, options)
     first = members[0]
     paths = ", ".join(str(member.folder.path) for member in members)
     readings = read_test(result, paths, "evaluate", root=first.images, settings=first.split_by)
     title = (f"{first.name}: {len(members)} folds", settings.command())
-    sources = reporting.sources_of_run(first.folder, first.loaded, options, title, first.images)
+    sources = run_sources.sources_of_run(first.folder, first.loaded, options.page, title, first.images)
     folders = {int(member.config.data.fold): member.folder for member in members}
-    sources = dataclasses.replace(sources, readings=readings, audit=reporting.audit_of_folds(folders))
+    sources = dataclasses.replace(sources, readings=readings, audit=run_sources.audit_of_folds(folders))
     folder.begin("evaluate.log")
     networks = "Mean of the folds' networks" if fold_split == "held_out" else "Held-out images of all folds"
-    reporting.deliver(folder, results, rules, sources, options, networks, folds)
-    reporting.write_label_errors(folder, pooled(tables), sources, options)
+    result_files.deliver(folder, results, rules, sources, options, networks, folds)
+    result_files.write_label_errors(folder, pooled(tables), sources, options.page)

@@ -17,7 +17,9 @@ from medcls.cli.data_source import source_settings, split_settings
 from medcls.cli.entry_point import concurrent_jobs
 from medcls.cli.stored_configuration import check_trust, read_run_configuration
 from medcls.errors import MedclsError
-from medcls.runs.run_folder import RunFolder, read_json
+from medcls.runs import records
+from medcls.runs.records import Configuration, Environment
+from medcls.runs.run_folder import RunFolder
 from medcls.workflow.finished_runs import differences, runs_in
 
 if TYPE_CHECKING:
@@ -225,8 +227,8 @@ def open_run(path: str, cfg: DictConfig) -> TrainedRun:
         )
     rows = read_rows(folder.manifest)
     loaded = load(folder.best, partial(build_network, trust=cfg.trust))
-    environment = read_json(folder.path / "environment.json")
-    run_id = str(environment.get("run", "")) if isinstance(environment, dict) else ""
+    environment = records.read(folder.path / "environment.json", Environment)
+    run_id = "" if environment is None else environment.run
     check_is_of(folder.best, (loaded.manifest, loaded.run), fingerprint(rows), run_id)
     images = config.data.root if cfg.images is None else cfg.images
     return TrainedRun(
@@ -294,10 +296,8 @@ def check_differ_only_in_fold(members: Sequence[TrainedRun]) -> None:
     MedclsError
         They differ; names the settings of each.
     """
-    configs = [plain(member.config) for member in members]
-    for config in configs:
-        config["data"].pop("fold")
-    if any(differing := differences(configs)):
+    configurations = [Configuration(plain(member.config)).without_fold() for member in members]
+    if any(differing := differences(configurations)):
         listed = "\n".join(f"  {member.folder.path}: {text}" for member, text in zip(members, differing, strict=True))
         raise MedclsError(
             f"Runs of one cross-validation may only differ in data.fold; these differ in more:\n{listed}",

@@ -18,6 +18,7 @@ from medcls.evaluation.sample_size import HALF_WIDTH, CasesNeeded, cases_needed
 from medcls.evaluation.subgroups import Bands, Gap, Subgroups, at_edges, corrected, every, quantiles, subgroups
 from medcls.statistics.calibration_curve import CalibrationCurve
 from medcls.statistics.intervals import intervals
+from medcls.statistics.metric_table import BY_IDENTIFIER, Metric
 from medcls.statistics.metrics import Metrics, split_metrics
 
 # There are many subgroups, and 500 resamples estimate a standard error within a few percent.
@@ -96,6 +97,8 @@ class Assessment:
         If a prevalence was stated.
     cases_needed : CasesNeeded or None
         For the requested precision of the sensitivity.
+    further_metrics : tuple of Metric
+        Metrics in `intervals` that are defined outside medcls, see `further_metrics.add_metrics`.
     """
 
     table: Predictions
@@ -117,6 +120,12 @@ class Assessment:
     gaps: tuple[Gap, ...]
     deployment: Deployment | None
     cases_needed: CasesNeeded | None
+    further_metrics: tuple[Metric, ...] = ()
+
+    def metric(self, identifier: str) -> Metric:
+        """Return the definition of a metric of this assessment."""
+        further = {metric.identifier: metric for metric in self.further_metrics}
+        return further[identifier] if identifier in further else BY_IDENTIFIER[identifier]
 
     def gap(self, column: Subgroups, metric: str) -> Gap | None:
         """Return the gap of a column by a metric; None if there is none."""

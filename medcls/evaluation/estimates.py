@@ -10,7 +10,7 @@ from medcls.evaluation.assessment import Assessment
 from medcls.statistics.metric_table import MACRO, NAMES
 
 _SPLITS = {
-    "": "the table",
+    "": "the unnamed split",
     "held_out": "the held-out fold",
     "out_of_fold": "the out-of-fold set",
     "external": "the external set",

@@ -1,1 +1,1 @@
-"""From assessments to words, tables and pages."""
+"""Reports: text, tables, limitations, checklists and pages."""

@@ -1,7 +1,7 @@
-"""What a run can say of itself to a reporting standard: sentences from its figures, settings and records.
+"""Answers to the items of reporting standards: sentences from the metrics, settings and records of a run.
 
-Each function gives None where its source is absent, and claims nothing that the source does not show. No answer
-holds a path, which may name a person or a hospital.
+Each function returns None if its source is absent, and claims nothing that the source does not show. No answer
+contains a path, which may name a person or a hospital.
 """
 
 import dataclasses
@@ -17,20 +17,22 @@ from medcls.evaluation.folds import OUT_OF_FOLD
 from medcls.evaluation.predictions import TOOK_PART
 from medcls.evaluation.shift import differences
 from medcls.evaluation.subgroups import MISSING, Subgroups
-from medcls.report.limitations import Limitation, limitations
+from medcls.report.limitations import LEAK, Limitation, limitations
+from medcls.report.phrases import key_metrics
 from medcls.report.sources import Sources
-from medcls.statistics.metric_table import METRICS, NAMES, opening
+from medcls.runs.records import AuditFinding
+from medcls.statistics.metric_table import METRICS, NAMES
 from medcls.wording import at_start, counted, enumerated, named
 
 NOT_KNOWN = "Not provided"
-"""Begins what an item also asks for and no run can know."""
+"""Introduces what an item also asks for and no run can know."""
 
 _RATES = tuple(metric.identifier for metric in METRICS if metric.interval == "Wilson" and "mean" in metric.scopes)
 
 
 @dataclasses.dataclass(frozen=True)
 class Study:
-    """All that answers are made from; parameters as of `checklists.claim_2024`."""
+    """What answers are made from; parameters as in `checklists.claim_2024`."""
 
     headline: Assessment
     others: Sequence[Assessment]
@@ -39,39 +41,33 @@ class Study:
 
     @property
     def assessments(self) -> tuple[Assessment, ...]:
-        """The headline first."""
+        """All splits, the headline first."""
         return (self.headline, *self.others)
 
     @property
     def split(self) -> str:
-        """The headline's, as in a sentence."""
+        """Name of the headline's split, for a sentence."""
         return split_name(self.headline.table.split)
 
-    def setting(self, dotted: str) -> Any:  # noqa: ANN401 - a configuration holds values of any shape
-        """A value of `config.yaml`; None where there is none, or no configuration."""
-        value: Any = self.sources.config
-        for key in dotted.split("."):
-            if not isinstance(value, Mapping):
-                return None
-            value = value.get(key)
-        return value
+    def setting(self, name: str) -> Any:  # noqa: ANN401 - settings have any type
+        """Return a setting by its dotted name; None if it is unknown."""
+        return self.sources.setting(name)
 
-    def finding(self, check: str) -> Mapping[str, Any] | None:
-        """What the audit says to one check."""
-        findings = [] if self.sources.audit is None else self.sources.audit["findings"]
-        return next((one for one in findings if one["check"] == check), None)
+    def finding(self, check: str) -> AuditFinding | None:
+        """Return the audit's finding of a check."""
+        return None if self.sources.audit is None else self.sources.audit.finding(check)
 
 
 def technology(study: Study) -> str | None:
-    """Which kind of model calls what."""
+    """Kind of model, and its classes."""
     name = study.setting("model.name")
     if name is None:
         return None
-    return f"Deep learning: the neural network {name} calls an image {_either(study.headline.table.classes)}."
+    return f"Deep learning: the neural network {name} classifies an image as {_either(study.headline.table.classes)}."
 
 
 def purpose(study: Study) -> str | None:
-    """In the user's words."""
+    """Purpose, in the user's words."""
     return None if study.sources.purpose is None else f"As stated by the user: {study.sources.purpose}"
 
 
@@ -80,40 +76,37 @@ def goal(study: Study) -> str | None:
     if study.sources.config is None:
         return None
     site = ", and its evaluation on images of another site" if study.headline.table.split == "external" else ""
-    return (
-        f"Development of a classifier, and an evaluation of its performance on {study.split}{site}. {NOT_KNOWN}: the "
-        "study's hypotheses."
-    )
+    return f"Development of a classifier and evaluation on {study.split}{site}. {NOT_KNOWN}: the study's hypotheses."
 
 
 def data_sources(study: Study) -> str | None:
-    """Which set, how large, and where it was published."""
+    """Name, size and publication of the image set."""
     name, audit = study.setting("data.name"), study.sources.audit
     if name is None:
         return None
-    size = "" if audit is None else f", {counted(audit['data']['images'], 'image')}"
+    size = "" if audit is None else f", {counted(audit.images, 'image')}"
     collected = "how, where and when the images were collected"
     if study.headline.table.split == "external":
-        collected += ", and those of the external set"
+        collected += ", including those of the external set"
     return _joined(f"The image set {name}{size}.", data_sharing(study), f"{NOT_KNOWN}: {collected}.")
 
 
 def eligibility(study: Study) -> str | None:
-    """What the settings left out."""
+    """Images excluded by settings."""
     if study.sources.config is None:
         return None
-    left_out = []
-    if excluded := study.setting("data.exclude"):
-        left_out.append(f"{counted(len(excluded), 'image')} named in the configuration")
+    excluded = []
+    if names := study.setting("data.exclude"):
+        excluded.append(f"{counted(len(names), 'image')} listed in the configuration")
     if study.setting("data.exclude_file"):
-        left_out.append("the images listed in a file of exclusions")
+        excluded.append("the images listed in a file of exclusions")
     if study.setting("data.leave_out_unmapped"):
-        left_out.append("classes that the label map does not name")
+        excluded.append("classes that are not in the label map")
     if condition := study.setting("data.where"):
-        left_out.append(f"rows that do not fulfil {condition}")
-    if not left_out:
+        excluded.append(f"rows that do not satisfy {condition}")
+    if not excluded:
         return None
-    return f"Left out by the settings: {'; '.join(left_out)}. {NOT_KNOWN}: how patients were chosen."
+    return f"Excluded by settings: {'; '.join(excluded)}. {NOT_KNOWN}: how patients were selected."
 
 
 def preprocessing(study: Study) -> str | None:
@@ -122,72 +115,66 @@ def preprocessing(study: Study) -> str | None:
     if used is None:
         return None
     height, width = used["size"]
-    channels = "grey" if len(used["mean"]) == 1 else "RGB"
+    channels = "greyscale" if len(used["mean"]) == 1 else "RGB"
     window = used["window"] if isinstance(used["window"], str | None) else "{:g} to {:g}".format(*used["window"])
     bits = f"{used['bits']} bits" + (f", window {window}" if window else "")
-    scaled = (
-        f"scaled to {_listed(used['range'])}, less the mean {_listed(used['mean'])}, divided by the standard deviation "
-        f"{_listed(used['std'])}. The same for every image."
+    normalised = (
+        f"scaled to {_listed(used['range'])}; normalised with mean {_listed(used['mean'])} and standard deviation "
+        f"{_listed(used['std'])}, the same for every image"
     )
-    if used.get("standardise"):  # runs of earlier versions do not say it
-        scaled = "less the image's own mean, divided by its own standard deviation."
+    if used.get("standardise"):  # not in runs of earlier versions
+        normalised = "normalised with the mean and the standard deviation of each image"
     return (
-        f"Decoded to {channels} of {bits}; resized to {height} x {width} pixels "
-        f"({used['resize']}, {used['interpolation']}); {scaled}"
+        f"Decoded as {channels} with {bits}; resized to {height} x {width} pixels "
+        f"({used['resize']}, {used['interpolation']}); {normalised}."
     )
 
 
 def quality_checks(study: Study) -> str | None:
-    """What the audit looked for."""
+    """Checks of the audit."""
     audit = study.sources.audit
     if audit is None:
         return None
-    checks = ", ".join(one["check"].replace("_", " ") for one in audit["findings"])
-    raised = [one["title"] for one in audit["findings"] if one["level"] in ("error", "warning")]
-    said = "; ".join(raised) if raised else "no error and no warning"
-    return f"The images were audited for {checks}. Found: {said}."
+    checks = ", ".join(finding.check.replace("_", " ") for finding in audit.findings)
+    raised = "; ".join(finding.title for finding in audit.findings if finding.level in ("error", "warning"))
+    return f"The images were audited for {checks}. Found: {raised or 'no error and no warning'}."
 
 
 def preparation(study: Study) -> str | None:
-    """Preprocessing and quality checks together."""
+    """Preprocessing and quality checks."""
     return _joined(preprocessing(study), quality_checks(study))
 
 
 def subsets(study: Study) -> str | None:
-    """Which part of the images was used."""
+    """Share of the training images that was used."""
     share = study.setting("data.train_fraction")
     if share is None:
         return None
-    parts = [] if share == 1 else [f"A share of {share:g} of the training images was used."]
-    if (limited := study.sources.images_an_epoch()) is not None:
-        parts.append(
-            f"Each epoch drew {limited[0]:,} of the {limited[1]:,} images in training (trainer.limit_train_batches)."
-        )
+    parts = [] if share == 1 else [f"A fraction of {share:g} of the training images was used."]
+    if (limited := study.sources.images_per_epoch()) is not None:
+        parts.append(f"Each epoch used {limited[0]:,} of the {limited[1]:,} images (trainer.limit_train_batches).")
     return " ".join(parts) or "All training images were used."
 
 
 def deidentification(study: Study) -> str | None:
-    """Only what medcls itself does."""
+    """De-identification by medcls itself."""
     if not study.setting("data.dicom_patients"):
         return None
-    return f"Patient ids of DICOM files are kept as salted hashes alone. {NOT_KNOWN}: what was done before."
+    return f"Patient ids of DICOM files are stored as salted hashes only. {NOT_KNOWN}: earlier de-identification."
 
 
 def missing_data(study: Study) -> str | None:
-    """Images that cannot be read; values that columns lack."""
+    """Unreadable images, and missing values of columns."""
     audit = study.sources.audit
     if audit is None:
         return None
-    unreadable = audit["data"]["unreadable"]
-    images = (
-        "Every image could be read; one that cannot would have stopped the run."
-        if unreadable == 0
-        else f"{counted(unreadable, 'image')} could not be read."
-    )
+    images = "All images could be read; an unreadable one would have stopped the run."
+    if audit.unreadable:
+        images = f"{counted(audit.unreadable, 'image')} could not be read."
     absent = [
-        f"{one.column} is not known of {counted(group.n, 'image')} of {study.split}, which are a group of their own"
-        for one in study.headline.subgroups
-        for group in one.groups
+        f"{column.column} is missing for {counted(group.n, 'image')} of {study.split}, which form a group of their own"
+        for column in study.headline.subgroups
+        for group in column.groups
         if group.name == MISSING
     ]
     columns = f" {at_start('; '.join(absent))}." if absent else ""
@@ -195,47 +182,45 @@ def missing_data(study: Study) -> str | None:
 
 
 def partitions(study: Study) -> str | None:
-    """How many images in which part, and how they came there."""
+    """Size of each split, and how it was made."""
     if study.sources.splits is None or study.sources.config is None:
         return None
     given = [one.table.split for one in study.assessments if _came_with_the_data(one)]
     if study.setting("data.pool_splits"):
-        how = "The splits that came with the data were pooled and cut anew at random"
+        how = "The splits that came with the data were pooled and split again at random"
     elif study.setting("data.locked_test"):
-        how = "What was test in a former run is test again; the rest was cut at random"
+        how = "The test split is that of an earlier run; the rest was split at random"
     elif given:
-        how = f"Came with the data as splits: {', '.join(given)}; what did not was cut at random"
+        how = f"These splits came with the data: {', '.join(given)}; the others were made at random"
     else:
-        how = "Cut at random"
+        how = "Split at random"
     folds = study.setting("data.folds")
-    of_folds = f" These are the parts of fold {study.setting('data.fold')} (from 0) of {folds}." if folds else ""
+    fold = f" These are the splits of fold {study.setting('data.fold')} (from 0) of {folds}." if folds else ""
     if (probe := study.sources.probe) is not None:
-        of_folds, how = (
-            f" Train is judged in {probe['folds']} folds.",
-            f"{how if given else 'Folds were cut at random'}",
-        )
+        fold = f" Train is evaluated in {probe.folds} folds."
+        how = how if given else "Folds were made at random"
     known = _groups_known(study)
-    sizes = "; ".join(_size(part, groups=known) for part in _parts(study)) + ("" if known else "; patients not known")
+    sizes = "; ".join(_size(part, groups=known) for part in _splits(study)) + ("" if known else "; patients not known")
     return (
-        f"{at_start(sizes)}.{of_folds} {how}, stratified by class, whole groups at a time where groups are known, with "
-        f"seed {study.setting('seed')}."
+        f"{at_start(sizes)}.{fold} {how}, stratified by class, groups kept together where they are known, with seed "
+        f"{study.setting('seed')}."
     )
 
 
 def disjointness(study: Study) -> str | None:
-    """Between which units the cut runs."""
-    finding = study.finding("groups")
-    if finding is None or study.sources.splits is None:
+    """Level at which the splits are disjoint."""
+    finding, audit = study.finding("groups"), study.sources.audit
+    if finding is None or audit is None or study.sources.splits is None:
         return None
-    pixels = "No picture stands both among the images that train and those that select or test (compared by its pixels)"
-    leaked = [one["title"] for one in (study.sources.audit or {})["findings"] if one["check"].startswith("leak_")]
-    pixels += f". But {'; '.join(leaked)}" if leaked else ""
-    groups = finding["values"].get("groups")
+    leaks = "; ".join(one.title for one in audit.findings if one.check.startswith(LEAK))
+    pixels = "No image (by its pixels) is in training and also in a split used for selection or testing"
+    pixels += f". However, {leaks}." if leaks else "."
+    groups = finding.values.get("groups")
     if groups is None:
-        return f"Image level: nothing says which images belong to one patient. {pixels}."
-    alone = finding["values"].get("images_without_group", 0)
-    stray = f"; {counted(alone, 'image')} without a group stand for themselves" if alone else ""
-    return f"Group level (patient, lesion or exam): none of {groups:,} groups is parted{stray}. {pixels}."
+        return f"Image level: it is unknown which images belong to one patient. {pixels}"
+    lone = finding.values.get("images_without_group", 0)
+    without = f"; {counted(lone, 'image')} without a group count as a group each" if lone else ""
+    return f"Group level (patient, lesion or exam): none of {groups:,} groups is in two splits{without}. {pixels}"
 
 
 def architecture(study: Study) -> str | None:
@@ -244,10 +229,9 @@ def architecture(study: Study) -> str | None:
     if name is None:
         return None
     size = "" if summary is None else f" {_model_size(summary)}"
-    head = study.setting("model.head")
-    new_head = " The published head is replaced." if head else ""
+    new_head = " The published head is replaced." if study.setting("model.head") else ""
     classes = len(study.headline.table.classes)
-    return f"The network {name} with {classes} classes.{new_head}{size} Layer by layer in model.txt of the run folder."
+    return f"The network {name} with {classes} classes.{new_head}{size} All layers are listed in model.txt of the run."
 
 
 def software(study: Study) -> str | None:
@@ -255,29 +239,27 @@ def software(study: Study) -> str | None:
     environment = study.sources.environment
     if environment is None:
         return None
-    packages = ", ".join(f"{name} {version}" for name, version in environment["packages"].items())
-    return f"Python {environment['python']}, {packages}; {environment['platform']}; {environment['device']}."
+    packages = ", ".join(f"{name} {version}" for name, version in environment.packages.items())
+    return f"Python {environment.python}, {packages}; {environment.platform}; {environment.device}."
 
 
 def initialisation(study: Study) -> str | None:
-    """Where each tensor came from."""
+    """Initial values of the weights."""
     weights = study.sources.weights
     if weights is None:
         return None
-    frozen = weights.get("frozen_at_random")
-    kept = f" {len(frozen):,} of these were frozen at random." if frozen else ""
-    if weights["source"] is None:
+    frozen = f" {len(weights.frozen_at_random):,} of these were frozen." if weights.frozen_at_random else ""
+    if weights.source is None:
         seed = study.setting("seed")
-        return f"At random: all {weights['tensors']:,} tensors{'' if seed is None else f' (seed {seed})'}.{kept}"
-    of_library = set(weights["source"].split(", ")) == {"default"}
-    origin = "the weights published for this network" if of_library else "a file of weights"
-    # Runs of earlier versions wrote down neither.
-    stated = [weights.get("origin"), f"licence {weights['licence']}" if weights.get("licence") else None]
-    origin += f" ({', '.join(filter(None, stated))})" if any(stated) else ""
-    checked = f", SHA-256 {weights['sha256']}" if weights["sha256"] else ""
-    afresh = ", ".join(f"{reason} ({len(names)})" for reason, names in weights["reinitialised"].items())
-    rest = f" At random: {afresh}." if afresh else ""
-    return f"{weights['loaded']:,} of {weights['tensors']:,} tensors from {origin}{checked}.{rest}{kept}"
+        return f"At random: all {weights.tensors:,} tensors{'' if seed is None else f' (seed {seed})'}.{frozen}"
+    published = set(weights.source.split(", ")) == {"default"}
+    origin = "the weights published for this network" if published else "a file of weights"
+    details = [weights.origin, f"licence {weights.licence}" if weights.licence else None]
+    origin += f" ({', '.join(filter(None, details))})" if any(details) else ""
+    checked = f", SHA-256 {weights.sha256}" if weights.sha256 else ""
+    random = ", ".join(f"{reason} ({len(names)})" for reason, names in weights.reinitialised.items())
+    rest = f" At random: {random}." if random else ""
+    return f"{weights.loaded:,} of {weights.tensors:,} tensors from {origin}{checked}.{rest}{frozen}"
 
 
 def training(study: Study) -> str | None:
@@ -285,33 +267,33 @@ def training(study: Study) -> str | None:
     if study.sources.config is None:
         return None
     if study.sources.probe is not None:
-        return f"{study.sources.probe['said']['method']} No weight of the network is trained. Augmentation: none."
+        return f"{study.sources.probe.said['method']} No weight of the network is trained. Augmentation: none."
     average = study.setting("ema")
     parts = [
         f"Loss {_target(study.setting('loss'))}",
         f"optimizer {_target(study.setting('optimizer'))}",
         f"learning-rate schedule {_target(study.setting('scheduler'))}",
-        f"{counted(study.setting('trainer.max_epochs'), 'epoch')} at most",
-        f"batches of {study.setting('data.batch_size')}",
+        f"at most {counted(study.setting('trainer.max_epochs'), 'epoch')}",
+        f"batch size {study.setting('data.batch_size')}",
         f"precision {study.setting('trainer.precision')}",
         f"seed {study.setting('seed')}",
         *([f"moving average of the weights with decay {average:g}"] if average else []),
     ]
-    changed = {k: v for k, v in (study.setting("data.augmentation") or {}).items() if k != "_target_" and v}
-    augmented = ", ".join(f"{name.replace('_', ' ')} {value:g}" for name, value in changed.items()) or "none"
-    return f"{', '.join(parts)}. Augmentation: {augmented}.{_phases(study)}"
+    active = {k: v for k, v in (study.setting("data.augmentation") or {}).items() if k != "_target_" and v}
+    augmentation = ", ".join(f"{name.replace('_', ' ')} {value:g}" for name, value in active.items()) or "none"
+    return f"{', '.join(parts)}. Augmentation: {augmentation}.{_phases(study)}"
 
 
 def selection(study: Study) -> str | None:
-    """By what the checkpoint was chosen."""
+    """How the checkpoint was selected."""
     monitor = study.setting("monitor")
     if study.sources.probe is not None:
-        return f"No checkpoint was chosen among several. {study.sources.probe['said']['penalty']}"
+        return f"There is one checkpoint. {study.sources.probe.said['penalty']}"
     if monitor is None:
         return None
     best = "" if study.sources.best_epoch is None else f": epoch {study.sources.best_epoch} (counted from 0)"
-    stop = study.setting("early_stopping")
-    stopping = f" Training stops after {counted(stop, 'epoch')} without a better one." if stop else ""
+    patience = study.setting("early_stopping")
+    stopping = f" Training stops after {counted(patience, 'epoch')} without improvement." if patience else ""
     extreme = "highest" if study.setting("monitor_mode") == "max" else "lowest"
     return f"The checkpoint with the {extreme} {monitor}{best}.{stopping}"
 
@@ -324,74 +306,72 @@ def ensembling(study: Study) -> str | None:
     if table.checkpoint == ENSEMBLE:
         return f"The mean of the probabilities of the networks of {study.setting('data.folds')} folds."
     if table.split == OUT_OF_FOLD and study.sources.probe is not None:
-        repeats = study.sources.probe["repeats"]
-        several = f"by the mean logits of {repeats} regressions" if repeats > 1 else "by a regression"
-        return f"None in the checkpoint; out of fold each image is called {several} that had not seen it."
+        repeats = study.sources.probe.repeats
+        models = f"the mean logits of {repeats} regressions" if repeats > 1 else "a regression"
+        return f"None in the checkpoint; out of fold each image is predicted by {models} not fitted on it."
     if table.split == OUT_OF_FOLD:
-        return f"None: each image is called by the one of {table.checkpoint} that had not seen it."
+        return f"None: each image is predicted by the one of {table.checkpoint} that was not trained on it."
     return "None: one network."
 
 
 def model_and_training(study: Study) -> str | None:
-    """Type of model, its building, and its internal validation."""
+    """Type of model, training, and internal validation."""
     return _joined(architecture(study), initialisation(study), training(study), selection(study))
 
 
 def metrics(study: Study) -> str | None:
-    """Which measures and figures."""
-    found = ", ".join(name.replace("_", " ") for name in study.headline.metrics.values if name != "n")
+    """Metrics and plots."""
+    names = ", ".join(name.replace("_", " ") for name in study.headline.metrics.values if name != "n")
     decision = ", decision curve" if study.headline.decisions is not None else ""
     return (
-        f"{at_start(found)}; calibration slope and intercept, and the distance of the probabilities from a smoothed "
-        f"calibration curve (ICI, E50, E90). Confusion matrix, ROC, precision-recall, calibration curve, "
-        f"rejection{decision} as figures."
+        f"{at_start(names)}; calibration slope and intercept, and the distance of the probabilities from a smoothed "
+        "calibration curve (ICI, E50, E90). Plots: confusion matrix, ROC curve, precision-recall curve, calibration "
+        f"curve, referral curve{decision}."
     )
 
 
 def uncertainty(study: Study) -> str | None:
-    """How intervals were found."""
+    """Methods of intervals and tests."""
     methods = sorted(set(study.headline.intervals["method"]) - {"none"})
     gaps = any(gap.gaps for gap in study.headline.gaps)
     corrected = " Gaps between subgroups: p-values corrected for all pairs and all gaps (Holm)." if gaps else ""
     return (
-        f"95% intervals, each with its method: {', '.join(methods)}. Calibration by a test; distances from a curve, "
-        f"which no chance brings below 0, have no interval.{corrected}"
+        f"95% intervals, each with its method: {', '.join(methods)}. Calibration is tested; distances from the "
+        f"calibration curve have no interval, since they are never negative.{corrected}"
     )
 
 
 def robustness(study: Study) -> str | None:
     """Subgroups of any kind."""
     columns = [one.column for one in study.headline.subgroups]
-    if not columns:
-        return None
-    return f"Every metric by {enumerated(columns)}, with n and interval."
+    return f"Every metric by {enumerated(columns)}, with n and interval." if columns else None
 
 
 CLUSTERS = ("site", "centre", "center", "hospital", "clinic", "institution", "institute", "country", "region", "city")
-"""Words in the name of a column that tells where images come from, and not of whom."""
+"""Words in the name of a column that stands for the origin of images, not for people."""
 
 
 def clusters(study: Study) -> str | None:
-    """How differences between places were looked for: by columns that name places, or on another site's images."""
+    """How heterogeneity between places was examined: by columns that name places, or on images of another site."""
     places = [one.column for one in study.headline.subgroups if _is_place(one.column)]
-    said = []
+    parts = []
     if places:
-        said.append(f"Every metric by {enumerated(places)}, with n and interval; gaps are tested.")
+        parts.append(f"Every metric by {enumerated(places)}, with n and interval; gaps are tested.")
     if any(one.table.split == "external" for one in study.assessments) and len(study.assessments) > 1:
-        said.append("Another site's images are evaluated beside the run's own.")
-    if not said:
+        parts.append("Images of another site are evaluated as well.")
+    if not parts:
         return None
-    return f"{' '.join(said)} {NOT_KNOWN}: whether the training allowed for clusters; medcls's does not."
+    return f"{' '.join(parts)} medcls does not model clusters in training. {NOT_KNOWN}: other ways of handling them."
 
 
 def fairness(study: Study) -> str | None:
-    """Whether groups of people were held side by side."""
+    """Whether groups of people were compared."""
     people = [one.column for one in study.headline.subgroups if not _is_place(one.column)]
     if not people:
         return None
     return (
-        f"Performance is held side by side by {enumerated(people)}, and gaps are tested. The training knows no groups "
-        f"of people and treats none apart. {NOT_KNOWN}: why these columns, and what follows from the gaps."
+        f"Performance is compared by {enumerated(people)}, and gaps are tested. Training does not use these columns. "
+        f"{NOT_KNOWN}: why these columns, and what follows from the gaps."
     )
 
 
@@ -401,140 +381,139 @@ def _is_place(column: str) -> bool:
 
 
 def gaps_between_places(study: Study) -> str | None:
-    """What differs between places."""
+    """Gaps between places."""
     return _gaps(study, [one for one in study.headline.subgroups if _is_place(one.column)])
 
 
 def _gaps(study: Study, columns: Sequence[Subgroups]) -> str | None:
-    said = []
-    for one in columns:
-        metric = one.compared_by[0] if one.split.binary else "balanced_accuracy"
-        said.append(one.say_gap(metric, study.headline.gap(one, metric)).replace(metric, NAMES[metric], 1))
-    return " ".join(at_start(one) for one in said) or None
+    sentences = []
+    for column in columns:
+        metric = column.compared_by[0] if column.split.binary else "balanced_accuracy"
+        sentence = column.say_gap(metric, study.headline.gap(column, metric)).replace(metric, NAMES[metric], 1)
+        sentences.append(at_start(sentence))
+    return " ".join(sentences) or None
 
 
 def internal_testing(study: Study) -> str | None:
-    """What kind of images the headline is of."""
-    table = study.headline.table
+    """Whether the headline is an internal test."""
+    table, readings = study.headline.table, study.sources.readings
     if study.sources.config is None or table.split == "external":
         return None
     role = TOOK_PART.get(table.split)
-    what = f"no internal test: {role}" if role else "an internal test, of the same image set as training"
-    return f"{at_start(table.caption().split(';')[0])}: {what}.{_read(study)}"
+    kind = f"no internal test: {role}" if role else "an internal test, on images of the same set as training"
+    evaluated = "" if readings is None else f" {readings.sentence()}"
+    return f"{at_start(table.caption().split(';')[0])}: {kind}.{evaluated}"
 
 
 def external_testing(study: Study) -> str | None:
-    """Another site's images."""
+    """Performance on images of another site."""
     external = next((one for one in study.assessments if one.table.split == "external"), None)
     if external is not None:
-        copies = study.sources.training_duplicates
-        known = f" {counted(copies, 'image')} of it are among the run's own." if copies else ""
-        return f"{at_start(external.table.caption())}: {_performance(external)}.{known} Nothing was fitted to it."
+        duplicates = study.sources.training_duplicates
+        shared = f" {counted(duplicates, 'image')} of it are also in the run." if duplicates else ""
+        return f"{at_start(external.table.caption())}: {_performance(external)}.{shared} Nothing was fitted to it."
     return None if study.sources.config is None else "None is part of this report."
 
 
 def numbers(study: Study) -> str | None:
-    """How many images there were, and are in each part."""
-    audit = study.sources.audit
+    """Number of images, in total and by split."""
+    audit, excluded = study.sources.audit, study.setting("data.exclude") or ()
     if audit is None:
         return None
-    data, excluded = audit["data"], study.setting("data.exclude") or ()
     finding = study.finding("groups")
-    values = {} if finding is None else finding["values"]
+    values = {} if finding is None else finding.values
     groups, lone = values.get("groups"), values.get("images_without_group", 0)
-    stray = f" and {counted(lone, 'image')} without one" if lone else ""
-    of_groups = f" of {groups:,} groups{stray}" if groups else "; patients not known"
-    left_out = f"; {counted(len(excluded), 'image')} left out by name" if excluded else ""
-    parts = "; ".join(_size(part, groups=bool(groups)) for part in data["splits"])
-    return (
-        f"{counted(data['images'], 'image')}{of_groups}, {data['unreadable']} unreadable{left_out}. In parts: {parts}."
-    )
+    without = f" and {counted(lone, 'image')} without one" if lone else ""
+    of_groups = f" of {groups:,} groups{without}" if groups else "; patients not known"
+    left_out = f"; {counted(len(excluded), 'image')} excluded by name" if excluded else ""
+    parts = "; ".join(_size(part, groups=bool(groups)) for part in audit.splits)
+    return f"{counted(audit.images, 'image')}{of_groups}, {audit.unreadable} unreadable{left_out}. By split: {parts}."
 
 
 def characteristics(study: Study) -> str | None:
-    """Classes by part, and what columns of the table tell."""
+    """Classes by split, and columns of the table."""
     classes = distribution(study)
-    told_by = [
-        f"By {one.column} ({study.split}): {', '.join(f'{group.name} {group.n:,}' for group in one.groups)}."
-        for one in study.headline.subgroups
+    columns = [
+        f"By {column.column} ({study.split}): {', '.join(f'{group.name} {group.n:,}' for group in column.groups)}."
+        for column in study.headline.subgroups
     ]
-    return classes and _joined(classes, *told_by, f"{NOT_KNOWN}: other characteristics of the patients.")
+    return classes and _joined(classes, *columns, f"{NOT_KNOWN}: other characteristics of the patients.")
 
 
 def performance(study: Study) -> str | None:
-    """The figures of every split."""
+    """Key metrics of every split."""
     return " ".join(
         f"{at_start(one.table.caption())}: {_performance(one)}{_calibration(one)}." for one in study.assessments
     )
 
 
 def _calibration(one: Assessment) -> str:
-    """Slope and mean distance; with more than two classes the distance alone."""
-    said, distance = "", pick(one.calibration, "ici", (one.table.positive or "",)).value
+    """Slope and mean distance; with more than two classes the distance only."""
+    slope, distance = "", pick(one.calibration, "ici", (one.table.positive or "",)).value
     if one.table.positive is not None:
-        said = f", calibration slope {pick(one.calibration, 'calibration_slope', (one.table.positive,))}"
-    return said if math.isnan(distance) else f"{said}, ICI {distance:.3f}"
+        slope = f", calibration slope {pick(one.calibration, 'calibration_slope', (one.table.positive,))}"
+    return slope if math.isnan(distance) else f"{slope}, ICI {distance:.3f}"
 
 
 def performance_by_subgroup(study: Study) -> str | None:
-    """The same, and the widest gap between groups of each column."""
+    """Key metrics, and the widest gap between the groups of each column."""
     return _joined(performance(study), _gaps(study, study.headline.subgroups))
 
 
 def accuracy_estimates(study: Study) -> str | None:
-    """At the operating point, with intervals."""
-    one = study.headline
-    point = one.decision_rules.operating_point
+    """Metrics at the operating point, with intervals."""
+    headline = study.headline
+    point = headline.decision_rules.operating_point
     where = "" if point is None else f" at the threshold {point.label()}"
-    return f"On {study.split}{where}: {stated(one, *_RATES)}; {stated(one, 'auroc', 'average_precision')}."
+    return f"On {study.split}{where}: {stated(headline, *_RATES)}; {stated(headline, 'auroc', 'average_precision')}."
 
 
 def failures(study: Study) -> str | None:
-    """Which class is taken for which."""
+    """Which classes are confused."""
     confusion, classes = study.headline.metrics.confusion, study.headline.table.classes
-    wrong = [
-        (int(confusion[i, k]), f"{int(confusion[i, k]):,} {named(classes[i])} called {named(classes[k])}")
+    errors = [
+        (int(confusion[i, k]), f"{int(confusion[i, k]):,} {named(classes[i])} predicted as {named(classes[k])}")
         for i in range(len(classes))
         for k in range(len(classes))
         if i != k and confusion[i, k]
     ]
-    total, n = sum(count for count, _ in wrong), int(confusion.sum())
-    listed = enumerated([text for _, text in sorted(wrong, reverse=True)], 6)
-    shown = "" if study.sources.picture is None else " The most confident errors are shown as pictures."
-    return f"{total:,} of {n:,} images of {study.split} are called wrongly{': ' * bool(wrong)}{listed}.{shown}"
+    total, n = sum(count for count, _ in errors), int(confusion.sum())
+    listed = enumerated([text for _, text in sorted(errors, reverse=True)], 6)
+    shown = "" if study.sources.picture is None else " The report shows the most confident errors."
+    return f"{total:,} of {n:,} images of {study.split} are misclassified{': ' * bool(errors)}{listed}.{shown}"
 
 
 def found_limitations(study: Study) -> str | None:
-    """Those that a machine can find."""
+    """Limitations found by rule."""
     found = study.found if study.found is not None else limitations(study.headline, study.others, study.sources)
     if not found:
         return None
-    return f"Found by machine: {'; '.join(one.title for one in found)}. {NOT_KNOWN}: those that only people see."
+    return f"Found automatically: {'; '.join(one.title for one in found)}. {NOT_KNOWN}: limitations of other kinds."
 
 
 def technical_details(study: Study) -> str | None:
-    """What the run folder holds."""
+    """Content of the run folder."""
     if study.sources.config is None:
         return None
     return (
-        "Every setting stands in config.yaml of the run folder, with the table of images and splits, every prediction, "
-        f"and the environment. {NOT_KNOWN}: a study protocol."
+        "The run folder has every setting (config.yaml), the table of images and splits, every prediction, and the "
+        f"software environment. {NOT_KNOWN}: a study protocol."
     )
 
 
 def availability(study: Study) -> str | None:
-    """Of the software and the data."""
+    """Availability of software and data."""
     return _joined(code_sharing(study), data_sharing(study))
 
 
 def code_sharing(study: Study) -> str | None:
-    """Medcls is free; what else was used, only people know."""
+    """Availability of medcls."""
     environment = study.sources.environment
     if environment is None:
         return None
     return (
-        f"Made with medcls {environment['packages']['medcls']}, free software (Apache 2.0). {NOT_KNOWN}: where the "
-        "trained model and further code can be had."
+        f"Made with medcls {environment.packages['medcls']}, free software (Apache 2.0). {NOT_KNOWN}: where the "
+        "trained model and further code are available."
     )
 
 
@@ -545,32 +524,29 @@ def data_sharing(study: Study) -> str | None:
 
 
 def predictors(study: Study) -> str | None:
-    """What the network sees."""
+    """Input of the network."""
     if study.sources.config is None:
         return None
-    return "The pixels of one image, and nothing else: no column of the table reaches the network."
+    return "The pixels of one image only; no column of the table is an input of the network."
 
 
 def updating(study: Study) -> str | None:
-    """Whether anything was changed because of the evaluation."""
-    decision_rules = study.headline.decision_rules
-    said = []
-    if decision_rules.calibration is not None:
-        where = split_name(decision_rules.calibration.split)
-        said.append(f"{decision_rules.calibration.label()}, fitted on {where}")
-    if decision_rules.operating_point is not None and decision_rules.operating_point.is_fitted:
-        said.append(f"threshold {decision_rules.operating_point.label()}")
-    if not said:
+    """Calibration and threshold, and what they were fitted on."""
+    rules = study.headline.decision_rules
+    parts = []
+    if rules.calibration is not None:
+        parts.append(f"{rules.calibration.label()}, fitted on {split_name(rules.calibration.split)}")
+    if rules.operating_point is not None and rules.operating_point.is_fitted:
+        parts.append(f"threshold {rules.operating_point.label()}")
+    if not parts:
         return None
-    fitted_on = {
-        part.split for part in (decision_rules.calibration, decision_rules.operating_point) if part is not None
-    }
+    fitted_on = {part.split for part in (rules.calibration, rules.operating_point) if part is not None}
     itself = "" if study.headline.table.split in fitted_on else f" Nothing was fitted to {study.split}."
-    return f"{at_start('; '.join(said))}.{itself}"
+    return f"{at_start('; '.join(parts))}.{itself}"
 
 
 def updated_performance(study: Study) -> str | None:
-    """What the calibration changed, on the images it was fitted on."""
+    """What the calibration changed on the images it was fitted on."""
     calibration = study.headline.decision_rules.calibration
     if calibration is None:
         return None
@@ -583,19 +559,16 @@ def updated_performance(study: Study) -> str | None:
 def calculation(study: Study) -> str | None:
     """From image to probability."""
     table, calibration = study.headline.table, study.headline.decision_rules.calibration
-    if (
-        study.sources.config is None
-        or table.split == OUT_OF_FOLD
-        or not (table.has_logits or table.checkpoint == ENSEMBLE)
-    ):
+    ensemble = table.checkpoint == ENSEMBLE
+    if study.sources.config is None or table.split == OUT_OF_FOLD or not (table.has_logits or ensemble):
         return None
-    divided = ""
-    if calibration is not None:
-        plain = f" divided by the temperature {calibration.temperature:.3f}"
-        divided = f", after {calibration.label()}" if calibration.intercepts else plain
-    if table.checkpoint == ENSEMBLE:
+    if ensemble:
         return "By medcls: the mean over the networks of the softmax of their logits."
-    return f"By medcls, with the weights {table.checkpoint}: the softmax of the network's logits{divided}."
+    scaled = ""
+    if calibration is not None:
+        temperature = f" divided by the temperature {calibration.temperature:.3f}"
+        scaled = f", after {calibration.label()}" if calibration.intercepts else temperature
+    return f"By medcls, with the weights {table.checkpoint}: the softmax of the network's logits{scaled}."
 
 
 def imbalance(study: Study) -> str | None:
@@ -604,75 +577,69 @@ def imbalance(study: Study) -> str | None:
         return None
     if study.sources.probe is not None:
         return _joined("Logistic regression without class weights.", updated_performance(study))
-    weights, sampler = study.setting("loss.class_weights"), study.setting("data.sampler")
+    weights = study.setting("loss.class_weights")
     if isinstance(weights, Mapping):
         weights = ", ".join(f"{name} {weight:g}" for name, weight in weights.items())
     used = [f"class weights of the loss: {weights}"] if weights else []
-    used += ["each class drawn equally often in training"] if sampler == "balanced" else []
-    said = "; ".join(used) or "Neither class weights nor balanced sampling"
-    return _joined(f"{at_start(said)}; loss {_target(study.setting('loss'))}.", updated_performance(study))
+    if study.setting("data.sampler") == "balanced":
+        used.append("classes sampled equally often in training")
+    handled = at_start("; ".join(used)) or "Neither class weights nor balanced sampling"
+    return _joined(f"{handled}; loss {_target(study.setting('loss'))}.", updated_performance(study))
 
 
 def output(study: Study) -> str | None:
-    """Probabilities, calls, and the threshold's origin."""
+    """Probabilities, predictions, and the threshold's origin."""
     table, point = study.headline.table, study.headline.decision_rules.operating_point
     if table.positive is None or point is None:
-        return f"A probability of each of {len(table.classes)} classes; the most probable is called."
-    return f"A probability of {named(table.positive)}; from the threshold {point.label()} on an image is called so."
+        return f"A probability for each of {len(table.classes)} classes; the most probable class is predicted."
+    positive = named(table.positive)
+    return f"A probability of {positive}; {positive} is predicted from the threshold {point.label()} on."
 
 
 def training_and_evaluation(study: Study) -> str | None:
-    """What differs between the images that chose and those that judge."""
+    """Differences between the images used for selection and those used for testing."""
     before = next((one for one in study.others if one.table.split in ("val", "calibration")), None)
     if before is None or study.headline.table.split in TOOK_PART:
         return None
     found = differences(study.headline, before)
     there = before.table.split
     if not found:
-        return f"Between {study.split} and {there} no difference beyond chance in class shares or in performance."
+        return f"Between {study.split} and {there} no difference beyond chance in class frequencies or performance."
     return f"{at_start(study.split)} against {there}: {'; '.join(map(str, found))}."
 
 
 def distribution(study: Study) -> str | None:
-    """Classes in development and evaluation."""
+    """Classes by split."""
     if study.sources.splits is None:
         return None
     classes = study.headline.table.classes
-    listed = [
+    splits = [
         f"{part['split']}: "
         + ", ".join(f"{named(name)} {part[f'{name}: images']:,} ({part[f'{name}: share']:.1%})" for name in classes)
-        for part in _parts(study)
+        for part in _splits(study)
     ]
-    return f"{at_start('; '.join(listed))}."
+    return f"{at_start('; '.join(splits))}."
 
 
 def specification(study: Study) -> str | None:
-    """Where the whole model stands."""
+    """Where the trained model is."""
     table = study.headline.table
     if study.sources.config is None or table.split == OUT_OF_FOLD or table.checkpoint == ENSEMBLE:
         return None
     return (
-        f"The file checkpoints/best.ckpt of the run folder (weights {table.checkpoint}) holds the network's weights, "
+        f"The file checkpoints/best.ckpt of the run folder (weights {table.checkpoint}) has the network's weights, "
         f"the classes, and the preprocessing. {NOT_KNOWN}: conditions of its use."
     )
 
 
 def _performance(one: Assessment) -> str:
-    if one.table.positive is None:
-        return stated(one, *opening("several"))
-    return stated(one, *opening("binary"), "accuracy")
+    return stated(one, *dict.fromkeys((*key_metrics(one), "accuracy")))
 
 
-def _read(study: Study) -> str:
-    return "" if study.sources.readings is None else f" {study.sources.readings.sentence()}"
-
-
-def _parts(study: Study) -> list[dict[str, Any]]:
-    """The rows of `splits.csv`; empty where it is absent."""
+def _splits(study: Study) -> list[dict[str, Any]]:
+    """The rows of `splits.csv`; empty if it is absent."""
     splits = study.sources.splits
-    return (
-        [] if splits is None else [{str(key): value for key, value in row.items()} for row in splits.to_dict("records")]
-    )
+    return [] if splits is None else [{str(name): row[name] for name in row} for row in splits.to_dict("records")]
 
 
 def _came_with_the_data(one: Assessment) -> bool:
@@ -681,29 +648,31 @@ def _came_with_the_data(one: Assessment) -> bool:
 
 
 def _groups_known(study: Study) -> bool:
-    """Whether anything says which images belong to one patient; without it each stands for a group of its own."""
+    """Whether it is known which images belong to one patient; otherwise each is a group."""
     finding = study.finding("groups")
-    known = bool((study.headline.table.rows["group"] != "").any())
-    return known if finding is None else bool(finding["values"].get("groups"))
+    if finding is None:
+        return bool((study.headline.table.rows["group"] != "").any())
+    return bool(finding.values.get("groups"))
 
 
 def _size(part: Mapping[str, Any], *, groups: bool) -> str:
-    lone = part.get("without_group", 0)  # not counted in older runs
-    stray = f" and {lone:,} without one" if lone else ""
-    of_groups = f" of {counted(part['groups'] - lone, 'group')}{stray}" if groups else ""
+    lone = part.get("without_group", 0)  # older runs did not count them
+    without = f" and {lone:,} without one" if lone else ""
+    of_groups = f" of {counted(part['groups'] - lone, 'group')}{without}" if groups else ""
     return f"{part['split']} {counted(part['images'], 'image')}{of_groups}"
 
 
 def _model_size(summary: str) -> str:
-    """The lines under the table of `model.txt` that count."""
-    counts = [" ".join(line.split()) for line in summary.splitlines() if line.startswith(("parameters", "multiply"))]
-    of_input = [line.partition(" on an input of ")[2] for line in summary.splitlines() if " on an input of " in line]
-    shown = f"Input {of_input[0]}; " if of_input else ""
-    return f"{shown}{', '.join(counts)}." if counts else ""
+    """The counts at the end of `model.txt`."""
+    lines = summary.splitlines()
+    counts = [" ".join(line.split()) for line in lines if line.startswith(("parameters", "multiply"))]
+    inputs = [line.partition(" on an input of ")[2] for line in lines if " on an input of " in line]
+    size = f"Input {inputs[0]}; " if inputs else ""
+    return f"{size}{', '.join(counts)}." if counts else ""
 
 
 def _target(part: Mapping[str, Any] | None) -> str:
-    """`AdamW (lr 0.001, weight_decay 0.01)` of what a configuration builds."""
+    """`AdamW (lr 0.001, weight_decay 0.01)` from a configuration with `_target_`."""
     if part is None:
         return "unknown"
     name = str(part["_target_"]).rpartition(".")[2]
@@ -719,8 +688,8 @@ def _phases(study: Study) -> str:
 
 
 def _either(classes: Sequence[str]) -> str:
-    names = [named(name) for name in classes]
-    return f"{', '.join(names[:-1])} or {names[-1]}"
+    *first, last = (named(name) for name in classes)
+    return f"{', '.join(first)} or {last}"
 
 
 def _listed(values: Sequence[float]) -> str:

@@ -1,7 +1,6 @@
-"""The items of two reporting standards, each filled in from the run as far as a run can know.
+"""The items of two reporting standards, answered from the run as far as possible.
 
-The numbers are the standards' own; sections and topics are put in our own, shorter words. Whoever reports a study
-fills in the standard's own form.
+Numbers are those of the standards; sections and topics are paraphrased. A publication needs the standard's own form.
 """
 
 import dataclasses
@@ -14,7 +13,7 @@ from medcls.report.limitations import Limitation
 from medcls.report.sources import Sources
 
 Answer = Callable[[Study], str | None]
-"""From a run to the sentences of an item; None where the run lacks what they need."""
+"""Answers an item from a run, in sentences; None if the run lacks what is needed."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,11 +23,11 @@ class Item:
     Parameters
     ----------
     standard, number : str
-        `CLAIM 2024` or `TRIPOD+AI`, and the item's number there, such as `12a`.
+        `CLAIM 2024` or `TRIPOD+AI`, and the number of the item, such as `12a`.
     section, topic : str
-        Under which heading it stands, and what it asks for, in our own words.
+        Heading, and what the item asks for, paraphrased.
     answer : str or None
-        In sentences, from the run; None where only people can know.
+        In sentences; None if the run does not know.
     """
 
     standard: str
@@ -44,7 +43,7 @@ def claim_2024(
     sources: Sources,
     found: Sequence[Limitation] | None = None,
 ) -> list[Item]:
-    """Fill in CLAIM 2024, of 44 items.
+    """Answer CLAIM 2024, which has 44 items.
 
     Tejani et al., "Checklist for Artificial Intelligence in Medical Imaging (CLAIM): 2024 Update", Radiology:
     Artificial Intelligence 6(4):e240300.
@@ -52,9 +51,9 @@ def claim_2024(
     Parameters
     ----------
     headline, others, sources
-        As of `limitations.limitations`.
+        As in `limitations.limitations`.
     found : sequence of Limitation, optional
-        What that found, where it is known already.
+        The limitations, if they are known already.
     """
     return _fill("CLAIM 2024", _CLAIM, Study(headline, others, sources, found))
 
@@ -65,7 +64,7 @@ def tripod_ai(
     sources: Sources,
     found: Sequence[Limitation] | None = None,
 ) -> list[Item]:
-    """Fill in TRIPOD+AI, of 27 items, 52 with their parts.
+    """Answer TRIPOD+AI, which has 27 items, 52 with their parts.
 
     Collins et al., "TRIPOD+AI statement: updated guidance for reporting clinical prediction models that use
     regression or machine learning methods", BMJ 385:e078378, 2024.
@@ -73,21 +72,21 @@ def tripod_ai(
     Parameters
     ----------
     headline, others, sources
-        As of `limitations.limitations`.
+        As in `limitations.limitations`.
     found : sequence of Limitation, optional
-        What that found, where it is known already.
+        The limitations, if they are known already.
     """
     return _fill("TRIPOD+AI", _TRIPOD, Study(headline, others, sources, found))
 
 
-# An item without a function asks for what only people can know.
+# An item without a function needs what no run knows.
 _Rows = tuple[tuple[str, tuple[tuple[str, str, Answer | None], ...]], ...]
 
 _CLAIM: _Rows = (
     (
         "Title and abstract",
         (
-            ("1", "The title names the kind of AI", answers.technology),
+            ("1", "Title: kind of AI", answers.technology),
             ("2", "Structured abstract", None),
         ),
     ),
@@ -108,30 +107,30 @@ _CLAIM: _Rows = (
     (
         "Methods: data",
         (
-            ("7", "Where the data come from", answers.data_sources),
-            ("8", "Who and what was included or excluded", answers.eligibility),
+            ("7", "Sources of the data", answers.data_sources),
+            ("8", "Inclusion and exclusion criteria", answers.eligibility),
             ("9", "Preprocessing", answers.preprocessing),
-            ("10", "Choice of subsets of the data", answers.subsets),
+            ("10", "Selection of data subsets", answers.subsets),
             ("11", "De-identification", answers.deidentification),
             ("12", "Handling of missing data", answers.missing_data),
-            ("13", "How the images were acquired", None),
+            ("13", "Image acquisition", None),
         ),
     ),
     (
         "Methods: reference standard",
         (
             ("14", "Definition of the reference standard", None),
-            ("15", "Why this reference standard", None),
-            ("16", "Who annotated, with what qualification", None),
-            ("17", "How the test set was annotated", None),
-            ("18", "Agreement between and within annotators", None),
+            ("15", "Rationale for the reference standard", None),
+            ("16", "Annotators and their qualifications", None),
+            ("17", "Annotation of the test set", None),
+            ("18", "Inter- and intra-annotator agreement", None),
         ),
     ),
     (
         "Methods: data partitions",
         (
-            ("19", "How images were assigned to parts", answers.partitions),
-            ("20", "Level at which the parts are disjoint", answers.disjointness),
+            ("19", "Assignment of images to splits", answers.partitions),
+            ("20", "Level at which the splits are disjoint", answers.disjointness),
         ),
     ),
     (
@@ -143,21 +142,21 @@ _CLAIM: _Rows = (
         (
             ("22", "Description of the model", answers.architecture),
             ("23", "Software and its versions", answers.software),
-            ("24", "Initial values of the parameters", answers.initialisation),
+            ("24", "Initialisation of the parameters", answers.initialisation),
         ),
     ),
     (
         "Methods: training",
         (
             ("25", "Training procedure", answers.training),
-            ("26", "Choice of the final model", answers.selection),
+            ("26", "Selection of the final model", answers.selection),
             ("27", "Ensembling", answers.ensembling),
         ),
     ),
     (
         "Methods: evaluation",
         (
-            ("28", "Measures of performance", answers.metrics),
+            ("28", "Performance metrics", answers.metrics),
             ("29", "Significance and uncertainty", answers.uncertainty),
             ("30", "Robustness or sensitivity analysis", answers.robustness),
             ("31", "Explainability", None),
@@ -169,23 +168,23 @@ _CLAIM: _Rows = (
     (
         "Results: data",
         (
-            ("35", "Numbers included and excluded", answers.numbers),
-            ("36", "Characteristics of the cases in each part", answers.characteristics),
+            ("35", "Numbers of cases included and excluded", answers.numbers),
+            ("36", "Characteristics of the cases in each split", answers.characteristics),
         ),
     ),
     (
         "Results: model performance",
         (
-            ("37", "Performance and its uncertainty in every part", answers.performance),
+            ("37", "Performance and its uncertainty on every split", answers.performance),
             ("38", "Diagnostic accuracy with its precision", answers.accuracy_estimates),
-            ("39", "Analysis of the failures", answers.failures),
+            ("39", "Failure analysis", answers.failures),
         ),
     ),
     (
         "Discussion",
         (
             ("40", "Limitations", answers.found_limitations),
-            ("41", "What follows for practice", None),
+            ("41", "Implications for practice", None),
         ),
     ),
     (
@@ -200,13 +199,13 @@ _CLAIM: _Rows = (
 
 _TRIPOD: _Rows = (
     ("Title", (("1", "Kind of study, population and outcome", answers.technology),)),
-    ("Abstract", (("2", "Structured abstract, by its own list", None),)),
+    ("Abstract", (("2", "Structured abstract (separate checklist)", None),)),
     (
         "Introduction",
         (
-            ("3a", "Healthcare context, and why a model", None),
+            ("3a", "Healthcare context and rationale", None),
             ("3b", "Target population, purpose and users", answers.purpose),
-            ("3c", "Known inequalities in health", None),
+            ("3c", "Known health inequalities", None),
             ("4", "Objectives: development, evaluation or both", answers.goal),
         ),
     ),
@@ -218,25 +217,25 @@ _TRIPOD: _Rows = (
             ("6a", "Setting and centres", None),
             ("6b", "Eligibility of participants", answers.eligibility),
             ("6c", "Treatments", None),
-            ("7", "Preparation of the data, and checks of their quality", answers.preparation),
+            ("7", "Data preparation and quality checks", answers.preparation),
             ("8a", "Definition of the outcome", None),
-            ("8b", "Who assessed the outcome", None),
-            ("8c", "Blinding of the outcome's assessment", None),
+            ("8b", "Assessors of the outcome", None),
+            ("8c", "Blinding of outcome assessment", None),
             ("9a", "Choice of predictors", answers.predictors),
             ("9b", "Definition of the predictors", answers.preprocessing),
-            ("9c", "Who assessed the predictors", None),
-            ("10", "How the study's size was arrived at", None),
+            ("9c", "Assessors of the predictors", None),
+            ("10", "Study size", None),
             ("11", "Handling of missing data", answers.missing_data),
-            ("12a", "How the data were used and parted", answers.partitions),
-            ("12b", "How predictors enter the model", answers.preprocessing),
-            ("12c", "Type of model, its building and internal validation", answers.model_and_training),
-            ("12d", "Heterogeneity between clusters (hospitals, countries): how it was handled", answers.clusters),
-            ("12e", "Measures and plots of performance", answers.metrics),
+            ("12a", "Use and partitioning of the data", answers.partitions),
+            ("12b", "Handling of predictors", answers.preprocessing),
+            ("12c", "Type of model, model building and internal validation", answers.model_and_training),
+            ("12d", "Handling of heterogeneity between clusters (hospitals, countries)", answers.clusters),
+            ("12e", "Performance metrics and plots", answers.metrics),
             ("12f", "Updating of the model", answers.updating),
-            ("12g", "How predictions were calculated", answers.calculation),
+            ("12g", "Calculation of predictions", answers.calculation),
             ("13", "Class imbalance", answers.imbalance),
             ("14", "Fairness", answers.fairness),
-            ("15", "Output of the model, and its thresholds", answers.output),
+            ("15", "Output of the model, and thresholds", answers.output),
             ("16", "Differences between training and evaluation", answers.training_and_evaluation),
             ("17", "Ethical approval and consent", None),
         ),
@@ -248,8 +247,8 @@ _TRIPOD: _Rows = (
             ("18b", "Conflicts of interest", None),
             ("18c", "Protocol", None),
             ("18d", "Registration", None),
-            ("18e", "Sharing of data", answers.data_sharing),
-            ("18f", "Sharing of code", answers.code_sharing),
+            ("18e", "Data sharing", answers.data_sharing),
+            ("18f", "Code sharing", answers.code_sharing),
         ),
     ),
     ("Patient and public involvement", (("19", "Involvement of patients and public", None),)),
@@ -258,7 +257,7 @@ _TRIPOD: _Rows = (
         (
             ("20a", "Flow of participants", answers.numbers),
             ("20b", "Characteristics of participants", answers.characteristics),
-            ("20c", "Evaluation data beside development data", answers.distribution),
+            ("20c", "Comparison of evaluation and development data", answers.distribution),
             ("21", "Participants and outcomes in each analysis", answers.distribution),
             ("22", "The full model, for use by others", answers.specification),
             ("23a", "Performance with intervals, also by subgroup", answers.performance_by_subgroup),
@@ -271,8 +270,8 @@ _TRIPOD: _Rows = (
         (
             ("25", "Interpretation", None),
             ("26", "Limitations", answers.found_limitations),
-            ("27a", "Input of poor quality, or none", None),
-            ("27b", "What users must do, and know", None),
+            ("27a", "Handling of poor-quality or missing input", None),
+            ("27b", "Required user interaction and expertise", None),
             ("27c", "Next steps", None),
         ),
     ),

@@ -1,44 +1,46 @@
-"""How a comparison reads: its tables, for the terminal and the page, and the page itself in Markdown."""
+"""The text of a comparison: its tables, for the terminal and the page, and the page in Markdown."""
 
 import itertools
-import re
 from collections.abc import Iterable, Sequence
 
 import pandas as pd
 
 from medcls.evaluation.comparing import WORDS, measuring
 from medcls.evaluation.cross_validations import Repeated
+from medcls.evaluation.estimates import split_name
 from medcls.evaluation.model_comparison import ModelComparison
 from medcls.evaluation.thresholds import OperatingPoint
+from medcls.report.pages.layout import escape_markdown
+from medcls.wording import at_start
 
 HOW_TO_READ = """\
-A difference is first minus second, of the same images. Better is only what both interval and test call better: the
-interval leaves out 0, and p, corrected for the number of comparisons (Holm 1979), is below 0.05. The intervals of the
-differences are those of each comparison alone. Two figures whose own intervals overlap may still differ for certain:
-their errors go together, and the paired comparison knows that. No difference found is no proof that there is none."""
+A difference is the first minus the second, on the same images. One is called better only if the 95% interval excludes 0
+and p, corrected for the number of comparisons (Holm 1979), is below 0.05. Intervals of differences are not corrected.
+Two classifiers can differ significantly although their own intervals overlap, since the comparison is paired. A
+difference that is not significant does not show that there is none."""
 
 
 HOW_TO_READ_FOLDS = """\
-A difference is first minus second, of the same fold of the same seed; each run is judged at its own operating point, on
-images that it held out. Test and interval are the corrected resampled t test (Nadeau and Bengio 2003); p is corrected
-for the number of comparisons (Holm 1979). Better is only what both call better. No difference found is no proof that
-there is none."""
+A difference is the first minus the second, on the same fold with the same seed; each run is evaluated at its own
+operating point, on the images that it held out. Test and interval are the corrected resampled t test (Nadeau and Bengio
+2003); p is corrected for the number of comparisons (Holm 1979). One is called better only if both agree. A difference
+that is not significant does not show that there is none."""
 
 
 def tables(found: ModelComparison | Repeated) -> dict[str, pd.DataFrame]:
-    """The tables of a comparison by their headings, in the order to be read."""
+    """Return the tables of a comparison by their headings, in the order of the page."""
     if isinstance(found, Repeated):
-        shown = {"Cross-validations": repeated_table(found), "Run by run": folds_table(found)}
+        shown = {"Cross-validations": repeated_table(found), "Metrics by run": folds_table(found)}
     else:
-        shown = {"Classifiers": runs_table(found), "Each on its own": figures_table(found)}
-    shown["Against each other"] = pairs_table(found)
+        shown = {"Classifiers": runs_table(found), "Metrics": metrics_table(found)}
+    shown["Comparisons"] = pairs_table(found)
     if found.margins is not None:
-        shown["Against the margin"] = margins_table(found.margins)
+        shown["Non-inferiority"] = margins_table(found.margins)
     return shown
 
 
 def repeated_table(found: Repeated) -> pd.DataFrame:
-    """Which cross-validations are compared: one line each, in text."""
+    """List the cross-validations, one row each."""
     rows = [
         {"name": one.name, "settings": one.settings, "place": one.place, "runs": str(len(one.folds))}
         for one in found.models
@@ -47,7 +49,7 @@ def repeated_table(found: Repeated) -> pd.DataFrame:
 
 
 def folds_table(found: Repeated) -> pd.DataFrame:
-    """Each run's figures beside each other: one line a metric and run, in text."""
+    """List the metrics of all models, one row for each metric and run."""
     estimates = found.estimates
     rows = []
     for (metric, seed, fold), of in estimates.groupby(["metric", "seed", "fold"], sort=False):
@@ -59,13 +61,13 @@ def folds_table(found: Repeated) -> pd.DataFrame:
 
 
 def margins_table(margins: pd.DataFrame) -> pd.DataFrame:
-    """Differences held against a margin, in text."""
+    """List the differences and the margin."""
     limits = zip(margins["gain"], margins["worst"], margins["best"], strict=True)
     return pd.DataFrame(
         {
             "metric": _words(margins["metric"]),
-            "in question": margins["a"],
-            "held against": margins["b"],
+            "model": margins["a"],
+            "reference": margins["b"],
             "better by (95% interval)": [
                 f"{gain:+.3f}" if pd.isna(worst) else f"{gain:+.3f} ({worst:+.3f} to {best:+.3f})"
                 for gain, worst, best in limits
@@ -78,7 +80,7 @@ def margins_table(margins: pd.DataFrame) -> pd.DataFrame:
 
 
 def runs_table(comparison: ModelComparison) -> pd.DataFrame:
-    """Who takes part: one line each, in text."""
+    """List the classifiers, one row each."""
     rows = []
     for one in comparison.models:
         row = {"classifier": one.name, "settings": one.settings, "place": one.place, "checkpoint": one.table.checkpoint}
@@ -88,22 +90,22 @@ def runs_table(comparison: ModelComparison) -> pd.DataFrame:
     return _without_empty(pd.DataFrame(rows))
 
 
-def figures_table(comparison: ModelComparison) -> pd.DataFrame:
-    """Each one's own figures: one line a classifier and metric, in text."""
+def metrics_table(comparison: ModelComparison) -> pd.DataFrame:
+    """List the metrics of each classifier, one row for each classifier and metric."""
     found = comparison.estimates
     columns = {
         "classifier": found["name"],
         "metric": _words(found["metric"]),
-        "figure (95% interval)": _with_intervals(found, "estimate", ".3f"),
+        "estimate (95% interval)": _with_intervals(found, "estimate", ".3f"),
         "n": found["n"].astype(str),
         "method": found["method"],
         "note": found["note"],
     }
-    return _without_empty(_metric_in_heading(pd.DataFrame(columns), comparison, "figure (95% interval)", ""))
+    return _without_empty(_metric_in_heading(pd.DataFrame(columns), comparison, "estimate (95% interval)", ""))
 
 
 def pairs_table(comparison: ModelComparison | Repeated) -> pd.DataFrame:
-    """The comparisons that are shown: one line each, in text."""
+    """List the comparisons that are shown, one row each."""
     found = comparison.pairs if isinstance(comparison, Repeated) else comparison.shown
     columns = {
         "metric": _words(found["metric"]),
@@ -121,60 +123,61 @@ def pairs_table(comparison: ModelComparison | Repeated) -> pd.DataFrame:
 
 
 def shown_note(comparison: ModelComparison | Repeated) -> str:
-    """Say which pairs are not shown; empty where all are."""
+    """Describe which pairs are not shown; empty if all are."""
     if isinstance(comparison, Repeated) or len(comparison.shown) == len(comparison.pairs):
         return ""
     return (
-        f"Shown are the pairs with {comparison.models[0].name}, the first. All {len(comparison.pairs)} comparisons, "
-        "which p is corrected for, are in comparison.csv."
+        f"This table has the comparisons with {comparison.models[0].name}, the first. All {len(comparison.pairs)}, for "
+        "which p is corrected, are in comparison.csv."
     )
 
 
 def markdown(comparison: ModelComparison | Repeated, origin: str, command: str) -> str:
-    """The whole page.
+    """Return the whole page.
 
     Parameters
     ----------
+    comparison : ModelComparison or Repeated
     origin : str
-        By which version it was made, and when.
+        Version of medcls, and time.
     command : str
-        By what.
+        The command line.
     """
     names = [one.name for one in comparison.models]
     repeated = isinstance(comparison, Repeated)
-    of = "cross-validations" if repeated else "classifiers"
-    title = f"{names[0]} against {names[1]}" if len(names) == 2 else f"{len(names)} {of}"
+    kind = "cross-validations" if repeated else "classifiers"
+    title = f"{names[0]} and {names[1]}" if len(names) == 2 else f"{len(names)} {kind}"
     shown = tables(comparison)
     first, *others = shown
     parts = [
-        f"# {_escaped(title)}: compared on the same images",
-        *(f"**{_escaped(watermark)}**" for watermark in comparison.watermarks),
-        *(f"**{_escaped(caution)}**" for caution in comparison.cautions),
-        *(_escaped(sentence) for sentence in comparison.conclusions),
-        "\n".join(f"- {_escaped(note)}" for note in comparison.notes),
-        "## Who, on what",
-        f"Images: {_escaped(comparison.caption)}.",
+        f"# {escape_markdown(title)}: compared on the same images",
+        *(f"**{escape_markdown(watermark)}**" for watermark in comparison.watermarks),
+        *(f"**{escape_markdown(caution)}**" for caution in comparison.cautions),
+        *(escape_markdown(sentence) for sentence in comparison.conclusions),
+        "\n".join(f"- {escape_markdown(note)}" for note in comparison.notes),
+        f"## {at_start(kind)}",
+        f"Images: {escape_markdown(comparison.caption)}.",
         _table(shown[first]),
         *itertools.chain.from_iterable(
             (
                 f"## {heading}",
-                _escaped(shown_note(comparison)) if heading == "Against each other" else "",
+                escape_markdown(shown_note(comparison)) if heading == "Comparisons" else "",
                 _table(shown[heading]),
             )
             for heading in others
         ),
         HOW_TO_READ_FOLDS if repeated else HOW_TO_READ,
-        f"Research use, not a medical device. {_escaped(origin)} by",
+        f"Research use, not a medical device. {escape_markdown(origin)}. Command:",
         f"    {command}",
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
 def _origin(point: OperatingPoint) -> str:
-    """A threshold in a cell; its interval is in comparison.json."""
+    """Describe a threshold in a cell; its interval is in comparison.json."""
     if not point.n:
         return point.label()
-    return f"{point.shown} ({point.criterion} on {point.split or 'an unnamed split'}, n = {point.n})"
+    return f"{point.shown} ({point.criterion} on {split_name(point.split)}, n = {point.n})"
 
 
 def _words(metrics: Iterable[str]) -> list[str]:
@@ -184,7 +187,7 @@ def _words(metrics: Iterable[str]) -> list[str]:
 def _metric_in_heading(
     table: pd.DataFrame, comparison: ModelComparison | Repeated, column: str, before: str
 ) -> pd.DataFrame:
-    """The same without a column that says one thing all the way down."""
+    """Drop the column `metric` if there is only one, and name it in the heading."""
     if len(comparison.question.metrics) > 1:
         return table
     heading = f"{before}{_words(comparison.question.metrics)[0]} (95% interval)"
@@ -209,10 +212,5 @@ def _without_empty(table: pd.DataFrame) -> pd.DataFrame:
 
 def _table(table: pd.DataFrame) -> str:
     lines: list[Sequence[str]] = [list(table.columns), ["---"] * table.shape[1], *table.to_numpy().tolist()]
-    cells = [[cell if cell == "---" else _escaped(cell) for cell in line] for line in lines]
+    cells = [[cell if cell == "---" else escape_markdown(cell) for cell in line] for line in lines]
     return "\n".join(f"| {' | '.join(line)} |" for line in cells)
-
-
-def _escaped(text: str) -> str:
-    """Text that Markdown shows as it stands, whatever is in the names of classes and folders."""
-    return re.sub(r"[\\`*|\[]|<(?=[A-Za-z/!?])|^[#>]|(?<!\w)_|_(?!\w)", r"\\\g<0>", " ".join(text.split()))

@@ -1,4 +1,4 @@
-"""How figures are told: with sensible digits, with their intervals, and in words that need no statistics."""
+"""Metrics as text: with a sensible number of decimals, with their intervals, and in plain words."""
 
 import dataclasses
 import math
@@ -7,9 +7,10 @@ import unicodedata
 import numpy as np
 
 from medcls.evaluation.assessment import Assessment
+from medcls.evaluation.estimates import split_name
 from medcls.evaluation.thresholds import NOT_FITTED
 from medcls.statistics.analytic import Z
-from medcls.statistics.metric_table import BY_IDENTIFIER, MACRO, opening, show_share
+from medcls.statistics.metric_table import BY_IDENTIFIER, MACRO, Metric, opening, show_share
 from medcls.statistics.metrics import UNFITTED_THRESHOLD
 from medcls.statistics.resampling import group_numbers
 from medcls.wording import counted, named
@@ -17,18 +18,18 @@ from medcls.wording import counted, named
 UNDEFINED = "undefined"
 
 BEYOND_CHANCE = 3.1
-"""So many standard errors under its expectation a figure lies by chance once in a thousand times."""
+"""Standard errors below its expectation that an estimate reaches by chance once in 1000 samples."""
 
 BY_CHANCE = 0.025
-"""A miss of a target that chance, on val and on these images, gives less often is put down to something else."""
+"""A missed target is attributed to chance (on val and on these images) if its probability is at least this."""
 
 FEW_FOR_DIGITS = 100
-"""Under so many images the third decimal is less than a hundredth of an image."""
+"""Below this number of images, metrics have two decimals."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Notice:
-    """What must be read before the figures, or beside them; `rule` is a stable identifier of what found it."""
+    """A warning above the metrics; `rule` is a stable identifier."""
 
     rule: str
     title: str
@@ -37,33 +38,33 @@ class Notice:
 
 @dataclasses.dataclass(frozen=True)
 class Meaning:
-    """What a metric is called in a task, and what it says there."""
+    """Name and explanation of a metric in a task."""
 
     title: str
     text: str
 
 
 @dataclasses.dataclass(frozen=True)
-class Estimated:
-    """One metric of one split.
+class MetricEstimate:
+    """A metric of a split, ready to be shown.
 
     Parameters
     ----------
-    metric : str
-        As of `metric_table.METRICS`.
+    metric : Metric or None
+        None for a number that is not in the metric table.
     value, low, high : float
-        NaN where undefined; the limits also where there is no interval.
+        NaN if undefined; the limits also if there is no interval.
     digits : int
-        How many decimals it is worth.
+        Number of decimals.
     method : str
-        Of the interval; empty where there is none.
+        Method of the interval; empty without one.
     n : int
-        Rows behind it.
+        Number of rows it is computed from.
     note : str
-        What a reader must know: why it is undefined, say.
+        For example why it is undefined.
     """
 
-    metric: str
+    metric: Metric | None
     value: float
     low: float
     high: float
@@ -74,12 +75,12 @@ class Estimated:
 
     @property
     def estimate(self) -> str:
-        """The figure alone."""
+        """The value as text."""
         return formatted(self.metric, self.value, self.digits)
 
     @property
     def interval(self) -> str:
-        """`0.850 to 0.950`; empty where there is none."""
+        """`0.850 to 0.950`; empty without an interval."""
         if math.isnan(self.value) or math.isnan(self.low):
             return ""
         return f"{formatted(self.metric, self.low, self.digits)} to {formatted(self.metric, self.high, self.digits)}"
@@ -91,233 +92,230 @@ class Estimated:
 
 
 def digits(n: int) -> int:
-    """How many decimals a share of so many images is worth."""
+    """Number of decimals for a proportion of `n` images."""
     return 2 if n < FEW_FOR_DIGITS else 3
 
 
-def formatted(metric: str, value: float, decimals: int) -> str:
-    """Write one figure; what is none of the table's metrics as a share is written."""
+def formatted(metric: Metric | str | None, value: float, decimals: int) -> str:
+    """Format the value of a metric, given by itself or its identifier; with None as a proportion."""
     if math.isnan(value):
         return UNDEFINED
-    known = BY_IDENTIFIER.get(metric)
-    return show_share(value, decimals) if known is None else known.show(value, decimals)
+    entry = BY_IDENTIFIER[metric] if isinstance(metric, str) else metric
+    return show_share(value, decimals) if entry is None else entry.show(value, decimals)
 
 
-def estimates_of(one: Assessment, of_class: str | None = None) -> dict[str, Estimated]:
-    """Every metric of a split, or of one of several classes, with its interval where it has one.
+def estimates_of(assessment: Assessment, of_class: str | None = None) -> dict[str, MetricEstimate]:
+    """Return every metric of a split, or of one of several classes, with its interval.
 
     Parameters
     ----------
-    one : Assessment
+    assessment : Assessment
     of_class : str, optional
-        With more than two classes: the class, held against all others.
+        With more than two classes: the class, against all others.
     """
-    whole = of_class is None
-    values = one.metrics.values if whole else one.metrics.per_class[str(of_class)]
-    classes = (one.table.positive or MACRO, "") if whole else (of_class,)
-    chosen = one.intervals[one.intervals["class"].isin(classes)]
+    metrics, table = assessment.metrics, assessment.table
+    values = metrics.values if of_class is None else metrics.per_class[of_class]
+    classes = (table.positive or MACRO, "") if of_class is None else (of_class,)
+    chosen = assessment.intervals[assessment.intervals["class"].isin(classes)]
     rows = {str(row["metric"]): row for row in chosen.to_dict("records")}
-    n, found = int(one.metrics.values["n"]), {}
-    # Some figures are made with their intervals alone.
-    extra = {name: float(row["estimate"]) for name, row in rows.items() if whole and name not in values}
-    for metric, value in (values | extra).items():
-        reason = one.metrics.reasons.get(metric if whole else f"{metric}/{of_class}", "")
-        if metric in rows:
-            row = rows[metric]
-            method = "" if row["method"] == "none" else str(row["method"])
-            limits = float(row["low"]), float(row["high"])
-            found[metric] = Estimated(
-                metric, value, *limits, digits(n), method, int(row["n"]), reason or str(row["note"])
-            )
-        else:
-            found[metric] = Estimated(metric, value, math.nan, math.nan, digits(n), "", n, reason)
+    if of_class is None:  # some metrics are computed with their intervals only
+        values = values | {name: float(row["estimate"]) for name, row in rows.items() if name not in values}
+    n = int(metrics.values["n"])
+    found = {}
+    for metric, value in values.items():
+        reason = metrics.reasons.get(metric if of_class is None else f"{metric}/{of_class}", "")
+        row = rows.get(metric, {"low": math.nan, "high": math.nan, "method": "none", "n": n, "note": ""})
+        found[metric] = MetricEstimate(
+            None if metric in ("n", "support") else assessment.metric(metric),
+            value,
+            float(row["low"]),
+            float(row["high"]),
+            digits(n),
+            "" if row["method"] == "none" else str(row["method"]),
+            int(row["n"]),
+            reason or str(row["note"]),
+        )
     return found
 
 
-def key_metrics(one: Assessment) -> tuple[str, ...]:
-    """The three figures that matter most."""
-    return opening("several" if one.table.positive is None else "binary")
+def key_metrics(assessment: Assessment) -> tuple[str, ...]:
+    """Return the three metrics that open the report."""
+    return opening("several" if assessment.table.positive is None else "binary")
 
 
-def meaning(metric: str, one: Assessment) -> Meaning:
-    """What a metric is called in this task, and what it says."""
-    general = BY_IDENTIFIER[metric]
-    if one.table.positive is not None:
-        return Meaning(general.title, general.explanation.format(of=isolated(one.table.positive)))
-    averaged = metric in one.metrics.weighted
-    return Meaning(
-        f"{general.title}, mean over classes" if averaged else general.title, general.explanation.format(of="the class")
-    )
+def meaning(metric: str, assessment: Assessment) -> Meaning:
+    """Return the name and the explanation of a metric in this task."""
+    entry = assessment.metric(metric)
+    if assessment.table.positive is not None:
+        return Meaning(entry.title, entry.explanation.format(of=isolated(assessment.table.positive)))
+    title = f"{entry.title}, mean over classes" if metric in assessment.metrics.weighted else entry.title
+    return Meaning(title, entry.explanation.format(of="the class"))
 
 
-def operating_point(one: Assessment) -> str:
-    """Say when the positive class is called, and where that threshold comes from."""
-    positive, point = one.table.positive, one.decision_rules.operating_point
+def operating_point(assessment: Assessment) -> str:
+    """Describe when the positive class is predicted, and where that threshold comes from."""
+    positive, point = assessment.table.positive, assessment.decision_rules.operating_point
     if positive is None:
-        return "The most probable class is called: with more than two classes there is no threshold."
-    label = f"{one.metrics.threshold:g} ({NOT_FITTED})" if point is None else point.label()
-    said = f"{isolated(positive)} is called where its probability is at least {label}."
+        return "The most probable class is predicted; with more than two classes there is no threshold."
+    label = f"{assessment.metrics.threshold:g} ({NOT_FITTED})" if point is None else point.label()
+    sentence = f"An image is predicted as {isolated(positive)} if its probability is at least {label}."
     if point is not None and point.promise:
-        return f"{said} {point.promise}"
-    if one.metrics.threshold_fitted:
-        return said
-    if point is not None and point.warnings:  # one was asked for, and the scores did not bear it
-        return " ".join((said, *point.warnings))
-    return f"{said} Nobody chose this threshold; on other images than these, one can be fitted."
+        return f"{sentence} {point.promise}"
+    if assessment.metrics.threshold_fitted:
+        return sentence
+    if point is not None and point.warnings:  # a criterion was set, and the scores do not allow it
+        return " ".join((sentence, *point.warnings))
+    return f"{sentence} This is the default; a threshold can be fitted on other images than these."
 
 
-def missed_target(one: Assessment) -> Notice | None:
-    """Say where the target of the operating point was not reached on these images."""
-    point = one.decision_rules.operating_point
+def missed_target(assessment: Assessment) -> Notice | None:
+    """Return a notice if the target of the operating point was not reached on these images."""
+    point = assessment.decision_rules.operating_point
     target = None if point is None else point.target
     if point is None or target is None:
         return None
-    reached = estimates_of(one)[target.kind]
+    reached = estimates_of(assessment)[target.kind]
     if not reached.value < target.value:
         return None
-    asked = f"{target.kind} {reached.both} where {target.value:g} was asked for ({target.text})"
-    fitted_on = point.split.replace("_", " ") or "an unnamed split"
-    judged_by = _independent(one, target.kind)
-    chance = target.chance_of(1 - reached.value, judged_by, point.cases)
-    if reached.high < target.value and chance < BY_CHANCE:
-        rule, title = "target_missed", f"The target was missed: {asked}"
-        text = f"The threshold met it on {fitted_on}, where it was fitted, and chance alone does not explain the rest."
-    elif reached.high < target.value:
-        rule, title = "target_missed_by_few_cases", f"The target was missed: {asked}"
-        few = counted(point.cases, "independent case") if point.cases else "the few cases"
-        text = (
-            f"The threshold met it on {fitted_on}, where it was fitted. With {few} of "
-            f"{target.class_name(isolated(point.positive_class))} there, chance may explain the rest."
-        )
+    result = f"{target.kind} {reached.both}, target {target.value:g} ({target.text})"
+    text = f"The threshold reached the target on {split_name(point.split)}, where it was fitted."
+    independent = _independent_cases(assessment, target.kind)
+    chance = target.chance_of(1 - reached.value, independent, point.cases)
+    if not reached.high < target.value:
+        rule, title = "target_not_reached", f"Target not reached on these images: {result}"
+        text += " The interval includes the target, so this may be chance."
+    elif chance < BY_CHANCE:
+        rule, title = "target_missed", f"Target missed: {result}"
+        text += " Chance alone does not explain the difference."
     else:
-        rule, title = "target_not_reached", f"The target was not reached on these images: {asked}"
-        text = f"The threshold met it on {fitted_on}, where it was fitted. Its interval holds the target: maybe luck."
+        rule, title = "target_missed_by_few_cases", f"Target missed: {result}"
+        few = counted(point.cases, "independent case") if point.cases else "few cases"
+        name = target.class_name(isolated(point.positive_class))
+        text += f" There it was based on {few} of {name}, so this may be chance."
     return Notice(rule, title, text if target.confidence is not None else f"{text} {point.promise}")
 
 
-def unsure_target(one: Assessment) -> Notice | None:
-    """Say where a target asked for more confidence than its cases on val allow."""
-    point = one.decision_rules.operating_point
+def unsure_target(assessment: Assessment) -> Notice | None:
+    """Return a notice if val has too few cases for the confidence of the target."""
+    point = assessment.decision_rules.operating_point
     target = None if point is None else point.target
     if point is None or target is None or not point.is_unsure:
         return None
-    text = f"{point.promise} It takes {counted(target.least_cases, 'independent case')}."
-    return Notice("unsure_target", f"The confidence that was asked for cannot be had ({target.text})", text)
+    text = f"{point.promise} {counted(target.least_cases, 'independent case')} are needed."
+    return Notice("unsure_target", f"Too few cases for the requested confidence ({target.text})", text)
 
 
-def _independent(one: Assessment, kind: str) -> int:
-    """Independent cases behind the sensitivity or the specificity."""
-    positive = (one.table.rows["label"] == one.table.positive).to_numpy()
-    groups = group_numbers(one.table.clusters, len(one.table))
-    return len(np.unique(groups[positive if kind == "sensitivity" else ~positive]))
+def _independent_cases(assessment: Assessment, rate: str) -> int:
+    """Count the independent cases that the sensitivity or the specificity is computed from."""
+    table = assessment.table
+    positive = (table.rows["label"] == table.positive).to_numpy()
+    groups = group_numbers(table.clusters, len(table))
+    return len(np.unique(groups[positive if rate == "sensitivity" else ~positive]))
 
 
-def worse_than_chance(one: Assessment) -> Notice | None:
-    """Say that scores are the wrong way round; of chance once in a thousand times."""
-    area = estimates_of(one)["auroc"]
-    if not area.value < area.high < UNFITTED_THRESHOLD:  # nor where it is undefined
+def worse_than_chance(assessment: Assessment) -> Notice | None:
+    """Return a notice if the scores rank images in the wrong order; by chance once in 1000 samples."""
+    area = estimates_of(assessment)["auroc"]
+    if not area.value < area.high < UNFITTED_THRESHOLD:  # nor if it is undefined
         return None
     if (UNFITTED_THRESHOLD - area.value) * Z < BEYOND_CHANCE * (area.high - area.value):
         return None
-    of = "each class" if one.table.positive is None else isolated(one.table.positive)
+    positive = assessment.table.positive
+    images = "Images of each class" if positive is None else f"{isolated(positive)} images"
     text = (
-        f"Images of {of} get lower scores than the others. A classifier that had learned nothing would not: labels, or "
-        "the columns of the probabilities, are probably swapped. Look at a few images and their scores before anything "
-        "else."
+        f"{images} get lower scores than the others, which even an untrained classifier would not do. The labels, or "
+        "the columns of the probabilities, are probably swapped: check the scores of a few images first."
     )
-    return Notice("worse_than_chance", f"Worse than chance: AUROC {area.both}, and 0.5 is a toss of a coin", text)
+    return Notice("worse_than_chance", f"Worse than chance: AUROC {area.both}, where 0.5 is chance", text)
 
 
-def threshold_shown(one: Assessment) -> str:
-    """The threshold of a binary task, with the decimals that it needs."""
-    point = one.decision_rules.operating_point
-    return f"{one.metrics.threshold:g}" if point is None else point.shown
+def threshold_shown(assessment: Assessment) -> str:
+    """Return the threshold of a binary task with the decimals it needs."""
+    point = assessment.decision_rules.operating_point
+    return f"{assessment.metrics.threshold:g}" if point is None else point.shown
 
 
 def isolated(name: str) -> str:
-    """A name for a sentence: quoted where it reads as a number, and kept from reordering what stands around it."""
+    """Return a class name for a sentence: numbers in quotation marks, right-to-left text isolated."""
     name = named(name)
-    if any(unicodedata.bidirectional(character) in _FROM_THE_RIGHT for character in name):
+    if any(unicodedata.bidirectional(character) in _RIGHT_TO_LEFT for character in name):
         return f"\N{FIRST STRONG ISOLATE}{name}\N{POP DIRECTIONAL ISOLATE}"
     return name
 
 
-_FROM_THE_RIGHT = ("R", "AL", "AN", "RLE", "RLO", "RLI", "LRE", "LRO", "LRI", "FSI", "PDF", "PDI")
+_RIGHT_TO_LEFT = ("R", "AL", "AN", "RLE", "RLO", "RLI", "LRE", "LRO", "LRI", "FSI", "PDF", "PDI")
 
 
-def plain_words(one: Assessment) -> list[str]:
-    """What the figures mean, in sentences that a doctor can repeat to a patient."""
-    found = estimates_of(one)
-    sentences = _of_calls(one, found) if one.table.positive is not None else _of_classes(one, found)
-    return [*sentences, *_of_accuracy(one, found)]
+def plain_words(assessment: Assessment) -> list[str]:
+    """Explain the metrics in sentences that need no statistics."""
+    estimates = estimates_of(assessment)
+    binary = assessment.table.positive is not None
+    sentences = _of_binary(assessment, estimates) if binary else _of_classes(assessment, estimates)
+    return [*sentences, *_of_accuracy(assessment, estimates)]
 
 
-def _of_calls(one: Assessment, found: dict[str, Estimated]) -> list[str]:
-    """The sentences of a binary task."""
-    name = isolated(str(one.table.positive))
-    sensitivity, specificity, right = found["sensitivity"], found["specificity"], found["precision"]
+def _of_binary(assessment: Assessment, estimates: dict[str, MetricEstimate]) -> list[str]:
+    name = isolated(str(assessment.table.positive))
+    sensitivity, specificity, ppv = (estimates[metric] for metric in ("sensitivity", "specificity", "precision"))
     sentences = []
     if math.isnan(sensitivity.value):
-        sentences.append(f"How many images of {name} are found cannot be said: {sensitivity.note}.")
+        sentences.append(f"How many {name} images are detected is unknown: {sensitivity.note}.")
     else:
         sentences.append(
-            f"Of 100 images of {name} like these, {_are(sensitivity.value)} found"
-            f"{_between(sensitivity)}, and {_are(1 - sensitivity.value, about=False)} missed."
+            f"Of 100 {name} images like these, {_are(sensitivity.value)} detected{_interval(sensitivity)} and "
+            f"{_are(1 - sensitivity.value, about=False)} missed."
         )
     if math.isnan(specificity.value):
-        sentences.append(f"How many other images are rightly left alone cannot be said: {specificity.note}.")
+        sentences.append(f"How many of the other images are correctly recognised is unknown: {specificity.note}.")
     else:
         sentences.append(
-            f"Of 100 images that are not {name}, {_are(specificity.value)} rightly left alone"
-            f"{_between(specificity)}, and {_are(1 - specificity.value, about=False)} called {name} falsely."
+            f"Of 100 images that are not {name}, {_are(specificity.value)} recognised as such"
+            f"{_interval(specificity)} and {_are(1 - specificity.value, about=False)} wrongly predicted as {name}."
         )
-    if not math.isnan(right.value):
+    if not math.isnan(ppv.value):
         sentences.append(
-            f"When the classifier says {name}, it is right {_about(right.value)} times in 100{_between(right)} "
-            f"among images like these, of which {one.metrics.values['prevalence']:.0%} are {name}; where {name} is "
-            "rarer, it is right less often."
+            f"A prediction of {name} is correct {_about(ppv.value)} times in 100{_interval(ppv)} if "
+            f"{assessment.metrics.values['prevalence']:.0%} of the images are {name}, as here; where {name} is rarer, "
+            "it is correct less often."
         )
     return sentences
 
 
-def _of_classes(one: Assessment, found: dict[str, Estimated]) -> list[str]:
-    """The sentences of a task with several classes."""
+def _of_classes(assessment: Assessment, estimates: dict[str, MetricEstimate]) -> list[str]:
     sentences = []
-    balanced = found["balanced_accuracy"]
+    balanced = estimates["balanced_accuracy"]
     if math.isnan(balanced.value):
-        sentences.append(f"How many of each class are found cannot be averaged: {balanced.note}.")
+        sentences.append(f"The balanced accuracy is undefined: {balanced.note}.")
     else:
         sentences.append(
-            f"Averaged over the classes, whatever their size, {_about(balanced.value)} of 100 images like these "
-            f"are called rightly{_between(balanced)}."
+            f"Averaged over the classes, {_about(balanced.value)} of 100 images like these are classified "
+            f"correctly{_interval(balanced)}, whatever the size of each class."
         )
-    shares = {name: of["sensitivity"] for name, of in one.metrics.per_class.items() if of["sensitivity"] >= 0}
-    if len(shares) > 1:
-        best, worst = max(shares, key=lambda name: shares[name]), min(shares, key=lambda name: shares[name])
+    per_class = assessment.metrics.per_class
+    rates = {name: values["sensitivity"] for name, values in per_class.items() if values["sensitivity"] >= 0}
+    if len(rates) > 1:
+        best, worst = max(rates, key=lambda name: rates[name]), min(rates, key=lambda name: rates[name])
         sentences.append(
-            f"{isolated(best)} is found most often, {_of_100(shares[best])} times in 100; {isolated(worst)} least "
-            f"often, {_of_100(shares[worst])} times in 100."
+            f"{isolated(best)} is detected most often, {_of_100(rates[best])} times in 100, and {isolated(worst)} "
+            f"least often, {_of_100(rates[worst])} times in 100."
         )
     return sentences
 
 
-def _of_accuracy(one: Assessment, found: dict[str, Estimated]) -> list[str]:
-    """Accuracy beside that of always giving the same answer."""
-    accuracy, baseline = found["accuracy"], found["majority_baseline"].value
+def _of_accuracy(assessment: Assessment, estimates: dict[str, MetricEstimate]) -> list[str]:
+    """Describe the accuracy beside that of always predicting one class."""
+    accuracy, baseline = estimates["accuracy"], estimates["majority_baseline"].value
     if math.isnan(accuracy.value):
         return []
-    if one.metrics.of_one_class:  # always naming it is right by construction
-        if one.table.positive is not None:  # said by sensitivity or specificity
-            return []
-        return [f"It names the right class for {_about(accuracy.value)} of 100 images{_between(accuracy)}."]
-    most = isolated(one.table.classes[int(np.argmax(one.metrics.confusion.sum(axis=1)))])
-    return [
-        f"It names the right class for {_about(accuracy.value)} of 100 images{_between(accuracy)}; always "
-        f"answering {most} would be right for {_of_100(baseline)}."
-    ]
+    sentence = f"The predicted class is correct for {_about(accuracy.value)} of 100 images{_interval(accuracy)}"
+    if assessment.metrics.of_one_class:  # the baseline is 1 by construction
+        # In a binary task the accuracy is then the sensitivity or the specificity.
+        return [] if assessment.table.positive is not None else [f"{sentence}."]
+    largest = isolated(assessment.table.classes[int(np.argmax(assessment.metrics.confusion.sum(axis=1)))])
+    return [f"{sentence}; always predicting {largest} would be correct for {_of_100(baseline)}."]
 
 
-def _between(estimate: Estimated) -> str:
+def _interval(estimate: MetricEstimate) -> str:
     if math.isnan(estimate.low):
         return ""
     return f" (95% interval {_of_100(estimate.low)} to {_of_100(estimate.high)})"
@@ -334,7 +332,7 @@ def _are(share: float, *, about: bool = True) -> str:
 
 
 def _of_100(share: float) -> str:
-    """How many of a hundred; what is not quite none or all is not rounded to it."""
+    """Return a count out of 100; only exactly none and all are rounded to 0 and 100."""
     rounded = round(100 * share)
     if rounded == 0 and share > 0:
         return "fewer than 1"

@@ -1,5 +1,6 @@
-"""Which figures an assessment gets, and what each of them shows, in words."""
+"""The plots of an assessment, with titles and captions."""
 
+import dataclasses
 import hashlib
 import inspect
 import re
@@ -25,19 +26,25 @@ from medcls.plots.drawing import save
 from medcls.plots.plots import plot_confusion
 from medcls.report.sources import Drawn
 
-# What a reader of subgroups looks at first, in each kind of task.
-OF_SUBGROUPS = "auroc"
-
-_Plan = tuple[str, str, str, Callable[[], Figure]]
-"""Name, title and text of a figure, and what makes it."""
-
+SUBGROUP_METRIC = "auroc"
+"""Shown for each subgroup."""
 
 Plot = Callable[[Assessment], Figure]
-"""A plot of one's own. Its name is the function's; the first line of its docstring says what it shows."""
+"""A plot from outside medcls: the function's name becomes the title, the first line of its docstring the caption."""
+
+
+@dataclasses.dataclass(frozen=True)
+class _Plan:
+    """A plot to draw: name, title, caption, and the function that draws it."""
+
+    name: str
+    title: str
+    caption: str
+    draw: Callable[[], Figure]
 
 
 def draw(
-    one: Assessment,
+    assessment: Assessment,
     folder: Path,
     watermark: str | None,
     *,
@@ -45,145 +52,145 @@ def draw(
     only: Collection[str] | None = None,
     plots: Sequence[Plot] = (),
 ) -> list[Drawn]:
-    """Draw an assessment's figures into a folder, as PNG and SVG.
+    """Draw the plots of an assessment into a folder, as PNG and SVG.
 
     Parameters
     ----------
-    one : Assessment
+    assessment : Assessment
     folder : Path
     watermark : str or None
-        What must stand on every figure of these images.
+        Written on every plot.
     seed : int
-        Of the bands.
+        For the confidence bands.
     only : collection of str, optional
-        Which of `confusion`, `scores`, `roc`, `precision_recall`, `reliability`, `decision`, `rejection`; without it
-        all that the task has, and one for each subgroup column. A binary task alone has `scores` and `decision`.
+        Some of `confusion`, `scores`, `roc`, `precision_recall`, `reliability`, `decision`, `rejection`; by default all
+        that the task has, and one for each subgroup column. `scores` and `decision` need a binary task.
     plots : sequence of Plot
-        Plots beside these, after them.
+        Further plots.
 
     Returns
     -------
     list of Drawn
-        In the order to be read.
+        In the order of the report.
     """
-    split = one.table.name
+    split = assessment.table.name
+    plans = [*_plans(assessment, watermark, seed), *(_external(plot, assessment) for plot in plots)]
     drawn = []
-    for name, title, text, make in [*_figures(one, watermark, seed), *(_of_ones_own(plot, one) for plot in plots)]:
-        if only is None or name in only:
-            drawn.append(Drawn(f"{name}_{split}", title, text, save(make(), folder / f"{name}_{split}")[1]))
+    for plan in plans:
+        if only is None or plan.name in only:
+            name = f"{plan.name}_{split}"
+            drawn.append(Drawn(name, plan.title, plan.caption, save(plan.draw(), folder / name)[1]))
     return drawn
 
 
-def _of_ones_own(plot: Plot, one: Assessment) -> _Plan:
+def _external(plot: Plot, assessment: Assessment) -> _Plan:
     name = _as_a_file_name(plot.__name__)
-    said = (inspect.getdoc(plot) or "").partition("\n")[0]
-    return name, name.replace("_", " ").capitalize(), said, lambda: plot(one)
+    caption = (inspect.getdoc(plot) or "").partition("\n")[0]
+    return _Plan(name, name.replace("_", " ").capitalize(), caption, lambda: plot(assessment))
 
 
-def _figures(one: Assessment, watermark: str | None, seed: int) -> list[_Plan]:
-    """Plan each figure, in the order to be read."""
-    table, caption, point = one.table, one.table.caption(), one.decision_rules.operating_point
+def _plans(assessment: Assessment, watermark: str | None, seed: int) -> list[_Plan]:
+    """List the plots of medcls, in the order of the report."""
+    table, caption = assessment.table, assessment.table.caption()
+    point = assessment.decision_rules.operating_point
     scores = PlottedScores(table.to_split(), caption, watermark, point)
     at = "" if point is None else f" at the operating point, {point.label()}"
-    sure = "probability" if table.positive is not None else "confidence"
-    plots: list[_Plan] = [
-        (
+    probability = "probability" if table.positive is not None else "probability of the predicted class"
+    plans = [
+        _Plan(
             "confusion",
             "Confusion matrix",
-            f"How many images of each true class (rows) were called what (columns){at}, and their share of the row.",
-            lambda: plot_confusion(one.metrics.confusion, table.classes, caption, watermark),
+            f"Number of images by true class (rows) and predicted class (columns){at}, with the share of each row.",
+            lambda: plot_confusion(assessment.metrics.confusion, table.classes, caption, watermark),
         )
     ]
     if table.positive is not None:
-        plots.append(_of_scores(scores))
-    plots += [
-        (
+        plans.append(_of_scores(scores))
+    plans += [
+        _Plan(
             "roc",
             "ROC curve",
-            "Sensitivity against false alarms at every threshold. A curve in the upper left corner tells the classes "
-            "apart; the diagonal is chance.",
+            "Sensitivity against false-positive rate at every threshold. The closer the curve is to the upper left "
+            "corner, the better the classes are separated; the diagonal is chance.",
             lambda: plot_roc(scores, seed=seed),
         ),
-        (
+        _Plan(
             "precision_recall",
-            "Precision and recall",
-            "Of those called positive, how many are (precision), against how many of the positive are found (recall). "
-            "The dashed line is what calling at random gives: the prevalence.",
+            "Precision-recall curve",
+            "Share of positive predictions that are correct (precision, PPV) against the share of positive images that "
+            "are detected (recall, sensitivity). The dashed line is the prevalence, which random predictions reach.",
             lambda: plot_precision_recall(scores, seed=seed),
         ),
-        (
+        _Plan(
             "reliability",
             "Reliability",
-            f"Whether a {sure} means what it says: how often it came true, as a smooth curve (splines of the log odds) "
-            "with its 95% band, and in bins. On the diagonal it is as it should be; the bars below count the images.",
+            f"Observed frequency against predicted {probability}, as a smooth curve (splines of the log odds) with its "
+            "95% band, and in bins. Calibrated probabilities lie on the diagonal; the bars below count the images.",
             lambda: plot_reliability(
-                one.reliability_before,
-                one.reliability,
+                assessment.reliability_before,
+                assessment.reliability,
                 table.positive,
                 caption,
                 watermark,
-                curve=one.curve,
-                curve_before=one.curve_before,
+                curve=assessment.curve,
+                curve_before=assessment.curve_before,
             ),
         ),
     ]
-    if one.decisions is not None and table.positive is not None:
-        plots.append(_of_decisions(one, one.decisions, table.positive, watermark))
-    plots.append(
-        (
+    if assessment.decisions is not None and table.positive is not None:
+        plans.append(_of_decisions(assessment, assessment.decisions, table.positive, watermark))
+    plans.append(
+        _Plan(
             "rejection",
-            "Referring the least certain",
-            "How the images fare that are kept, as more and more of the least certain are referred to a person.",
-            lambda: plot_rejection(one.rejection, caption, watermark),
+            "Referral of uncertain images",
+            "Metrics of the remaining images as more of the least certain are referred to a person.",
+            lambda: plot_rejection(assessment.rejection, caption, watermark),
         )
     )
-    return plots + [_of_subgroups(one, groups_of, watermark) for groups_of in one.subgroups]
+    return plans + [_of_subgroups(assessment, groups, watermark) for groups in assessment.subgroups]
 
 
 def _of_scores(scores: PlottedScores) -> _Plan:
-    called = (
-        ""
-        if scores.operating_point is None
-        else " The dashed line is the threshold: what lies to its right is called positive."
-    )
-    return (
+    right = " Images to the right of the dashed line, the threshold, are predicted positive."
+    threshold = "" if scores.operating_point is None else right
+    return _Plan(
         "scores",
         "Scores by class",
-        "How the predicted probability of the positive class is spread over the images that are positive (above) and "
-        f"over those that are not (below), each on a scale of its own. The less the two overlap, the better.{called}",
+        "Distribution of the predicted probability of the positive class over positive images (above) and negative "
+        f"images (below), each with its own scale. The less they overlap, the better.{threshold}",
         lambda: plot_scores(scores),
     )
 
 
-def _of_decisions(one: Assessment, curve: pd.DataFrame, positive: str, watermark: str | None) -> _Plan:
-    point = one.decision_rules.operating_point
+def _of_decisions(assessment: Assessment, curve: pd.DataFrame, positive: str, watermark: str | None) -> _Plan:
+    point, benefit = assessment.decision_rules.operating_point, assessment.benefit
     threshold = None if point is None else point.threshold
-    if one.benefit is not None and curve["threshold"].min() <= one.benefit["threshold"] <= curve["threshold"].max():
-        # With a row of its own the mark and its limits are those that the tables tell, not what lies between two rows.
-        curve = pd.concat([curve, one.benefit.to_frame().T], ignore_index=True).sort_values("threshold")
-    return (
+    if benefit is not None and curve["threshold"].min() <= benefit["threshold"] <= curve["threshold"].max():
+        # As a row of the curve, the operating point has the values of the tables instead of interpolated ones.
+        curve = pd.concat([curve, benefit.to_frame().T], ignore_index=True).sort_values("threshold")
+    return _Plan(
         "decision",
         "Decision curve",
-        "Net benefit of acting on the classifier, against treating everybody and nobody, for every probability "
-        "at which a person would act. It is of use where its line is the highest; the band says how sure that line is.",
-        lambda: plot_decision_curve(curve, positive, one.table.caption(), watermark, threshold=threshold),
+        "Net benefit of acting on the classifier, compared with treating everyone and treating no one, for every "
+        "probability at which one would act, with its 95% band. The classifier is useful where its line is highest.",
+        lambda: plot_decision_curve(curve, positive, assessment.table.caption(), watermark, threshold=threshold),
     )
 
 
 def _as_a_file_name(column: str) -> str:
-    """A column's name without what would lead to another folder, and still no other column's."""
+    """Replace characters that file names may not have, keeping names of different columns different."""
     plain = re.sub(r"[^\w .-]", "_", column)
     return plain if plain == column else f"{plain}-{hashlib.blake2b(column.encode(), digest_size=4).hexdigest()}"
 
 
-def _of_subgroups(one: Assessment, of: Subgroups, watermark: str | None) -> _Plan:
-    table = of.table()
-    rows = table[table["metric"] == OF_SUBGROUPS].rename(columns={"group": "name", "value": "estimate"})
-    overall = one.metrics.values[OF_SUBGROUPS]
-    return (
-        f"subgroups_{_as_a_file_name(of.column)}",
-        f"AUROC by {of.column}",
-        f"The AUROC of each group by {of.column}, with its 95% interval; the line is all images. Small groups have "
-        "wide intervals.",
-        lambda: plot_forest(pd.DataFrame(rows), "AUROC", overall, one.table.caption(), watermark),
+def _of_subgroups(assessment: Assessment, groups: Subgroups, watermark: str | None) -> _Plan:
+    table = groups.table()
+    rows = table[table["metric"] == SUBGROUP_METRIC].rename(columns={"group": "name", "value": "estimate"})
+    overall = assessment.metrics.values[SUBGROUP_METRIC]
+    return _Plan(
+        f"subgroups_{_as_a_file_name(groups.column)}",
+        f"AUROC by {groups.column}",
+        f"AUROC of each group by {groups.column}, with its 95% interval; the line is that of all images. Small groups "
+        "have wide intervals.",
+        lambda: plot_forest(pd.DataFrame(rows), "AUROC", overall, assessment.table.caption(), watermark),
     )

@@ -1,4 +1,4 @@
-"""What a report takes in beside predictions: plain data from a run folder's files, each absent where there is none."""
+"""What a report is made of besides predictions: the records of a run folder."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
@@ -9,21 +9,21 @@ from typing import Any
 import pandas as pd
 
 from medcls.report.pages.parts import Thumbnail
+from medcls.runs.records import Audit, Configuration, Environment, InitialWeights, Probe
 from medcls.runs.registry import Readings
 
 
 @dataclasses.dataclass(frozen=True)
 class Drawn:
-    """A figure on disk.
+    """A plot on disk.
 
     Parameters
     ----------
     name : str
-        As its file is called, without a suffix: `roc_test`.
+        File name without suffix, such as `roc_test`.
     title : str
-        A heading of a few words.
     text : str
-        What it shows, in a sentence or two that a person who is no programmer can read; with n.
+        What it shows, in a sentence or two.
     svg : Path
     """
 
@@ -35,44 +35,46 @@ class Drawn:
 
 @dataclasses.dataclass(frozen=True)
 class Sources:
-    """What is known of a run beside its predictions. None stands for "not provided" (a table of another tool, say).
+    """What is known about a run besides its predictions. None stands for "not provided".
 
     Parameters
     ----------
     name : str
-        Of the data and the run, as a title.
+        Title of the report.
     made : datetime
-        When, with its time zone.
+        With time zone.
     command : str or None
-        What was typed.
+        The command line.
     purpose : str or None
-        What the classifier is for, in the user's own words.
+        What the classifier is for, in the user's words.
     watermarks : tuple of str
-        What every page made from these images must say (synthetic, pooled).
-    config, audit, weights, environment : mapping or None
-        The files `config.yaml`, `audit.json`, `weights.json`, `environment.json`.
+        Shown on every page and plot made from these images (synthetic, pooled).
+    config : Configuration or None
+    audit : Audit or None
+    weights : InitialWeights or None
+    environment : Environment or None
     preprocessing : mapping or None
-        As `Preprocessing.to_plain` gives it: what was really used, whatever the configuration names to compute it.
+        As given by `Preprocessing.to_plain`.
     splits : DataFrame or None
         The file `splits.csv`.
     model : str or None
         The file `model.txt`.
     history : DataFrame or None
-        What was logged by epoch.
+        Logged metrics by epoch.
     phases : tuple of (str, int, int), or None
-        Freezing phases: what is frozen, the first epoch, the first one after it.
+        Freezing phases: what is frozen, first epoch, epoch after the last.
     best_epoch : int or None
         Counted from 0.
     drawn : tuple of Drawn
-        Figures of the training, made when it ended.
-    probe : mapping or None
-        The file `probe.json` of a linear probe.
+        Plots of the training.
+    probe : Probe or None
+        Of a linear probe.
     readings : Readings or None
         How often these test images have been evaluated.
     training_duplicates : int or None
-        How many of an external set's images are also among the run's own.
+        Number of images of an external set that are also in the run.
     picture : callable, or None
-        From a path of the predictions to a small picture of it.
+        From a path of the predictions to a thumbnail.
     """
 
     name: str
@@ -80,10 +82,10 @@ class Sources:
     command: str | None = None
     purpose: str | None = None
     watermarks: tuple[str, ...] = ()
-    config: Mapping[str, Any] | None = None
-    audit: Mapping[str, Any] | None = None
-    weights: Mapping[str, Any] | None = None
-    environment: Mapping[str, Any] | None = None
+    config: Configuration | None = None
+    audit: Audit | None = None
+    weights: InitialWeights | None = None
+    environment: Environment | None = None
     preprocessing: Mapping[str, Any] | None = None
     splits: pd.DataFrame | None = None
     model: str | None = None
@@ -91,18 +93,21 @@ class Sources:
     phases: tuple[tuple[str, int, int], ...] | None = None
     best_epoch: int | None = None
     drawn: tuple[Drawn, ...] = ()
-    probe: Mapping[str, Any] | None = None
+    probe: Probe | None = None
     readings: Readings | None = None
     training_duplicates: int | None = None
     picture: Callable[[str], Thumbnail] | None = None
 
-    def images_an_epoch(self) -> tuple[int, int] | None:
-        """How many images each epoch trained on, of how many in training; None unless the batches were limited."""
-        config = self.config or {}
-        limit = config.get("trainer", {}).get("limit_train_batches")
+    def setting(self, name: str) -> Any:  # noqa: ANN401 - settings have any type
+        """Return a setting of the run by its dotted name; None if it is unknown."""
+        return None if self.config is None else self.config.setting(name)
+
+    def images_per_epoch(self) -> tuple[int, int] | None:
+        """Return how many of the training images each epoch used; None unless the batches were limited."""
+        limit = self.setting("trainer.limit_train_batches")
         if limit is None or self.splits is None or "train" not in set(self.splits["split"]):
             return None
-        size = config["data"]["batch_size"]
+        size = self.setting("data.batch_size")
         images = int(self.splits.loc[self.splits["split"] == "train", "images"].iloc[0])
         batches = -(-images // size)
         used = (min(batches, limit) if isinstance(limit, int) else int(batches * limit)) * size

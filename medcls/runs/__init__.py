@@ -1,1 +1,1 @@
-"""The run folder: written, found, reopened; and the registry of test readings."""
+"""Run folders: their files, their records, and the registry of test readings."""

@@ -1,4 +1,4 @@
-"""What the files of a run folder may ask for. They may come from anyone, and nothing that stands in them is run."""
+"""Checks of stored configurations, which may come from anyone: nothing in them may run code."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import Any
 from medcls.errors import MedclsError
 
 REFERENCE = "${"
-"""How a reference begins: OmegaConf replaces it by what it names, or by what a function of that name makes."""
+"""Start of a reference, which OmegaConf resolves to another value or to the result of a function."""
 
 
-# Targets that configurations of earlier versions name, and what they are called today.
+# Targets in configurations of earlier versions, and their present names.
 RENAMED = {
     "medcls.data.download.fetch": "medcls.data.sources.download.fetch",
     "medcls.data.folders.from_folders": "medcls.data.sources.folders.from_folders",
@@ -22,7 +22,7 @@ RENAMED = {
 
 
 def renamed(node: Any) -> Any:  # noqa: ANN401 - plain data of any kind
-    """Plain data in which each `_target_` has today's name."""
+    """Return plain data in which each `_target_` has its present name."""
     if isinstance(node, Mapping):
         return {
             key: RENAMED.get(str(value), value) if key == "_target_" else renamed(value) for key, value in node.items()
@@ -31,43 +31,40 @@ def renamed(node: Any) -> Any:  # noqa: ANN401 - plain data of any kind
 
 
 def refuse_references(node: object, where: str) -> None:
-    """Refuse values that stand for something else: what that would be is not seen by looking at them.
-
-    medcls saves every configuration and description with each value in its place.
+    """Refuse references, which can run code. medcls stores all values resolved.
 
     Parameters
     ----------
     node : object
         Plain data.
     where : str
-        The file that it is from.
+        Its file.
 
     Raises
     ------
     MedclsError
         Names the settings.
     """
-    found = [place or "the whole" for place, text in texts(node) if REFERENCE in text]
+    found = [place or "the top level" for place, text in texts(node) if REFERENCE in text]
     if found:
         raise MedclsError(
-            f"{where} has references ({REFERENCE}...}}) at {', '.join(dict.fromkeys(found))}. medcls saves every value "
-            "in its place, so somebody else put them there, and a reference can run code: it is not read. Put the "
-            "values in their places.",
+            f"{where} has references ({REFERENCE}...}}) at {', '.join(dict.fromkeys(found))}, which can run code. "
+            "medcls stores values without references, so someone else added them. Replace them by values.",
             kind="reference_in_configuration",
         )
 
 
 def check_targets(node: object, shipped: Mapping[str, Collection[str]], where: str) -> None:
-    """Refuse what asks for something to be built that medcls does not ship for that place.
+    """Refuse targets that medcls does not ship for their setting.
 
     Parameters
     ----------
     node : object
         Plain data, without references.
     shipped : mapping
-        From the place of a setting (`model.network`) to what may be built there.
+        Allowed targets by setting (`model.network`).
     where : str
-        The file that it is from.
+        Its file.
 
     Raises
     ------
@@ -77,14 +74,14 @@ def check_targets(node: object, shipped: Mapping[str, Collection[str]], where: s
     foreign = [f"{target} ({place})" for place, target in targets(node) if target not in shipped.get(kind(place), ())]
     if foreign:
         raise MedclsError(
-            f"{where} asks to build {', '.join(sorted(set(foreign)))}, which medcls does not ship for that. Whatever "
-            "is named so is run: if you trust where the run folder comes from, add trust=true.",
+            f"{where} names {', '.join(sorted(set(foreign)))}, which medcls does not ship for that setting. This code "
+            "would be run: if you trust the origin of the run folder, add trust=true.",
             kind="foreign_target",
         )
 
 
 def kind(place: str) -> str:
-    """A place, without the name that each logger is free to have, and the number that a joined network's part has.
+    """Return a setting without what is free in it: the name of a logger, the number of a part of a joined network.
 
     `logger.csv` is `logger.*`; `model.network.parts.0` is built as a network is.
     """
@@ -94,12 +91,12 @@ def kind(place: str) -> str:
     return "logger.*" if first == "logger" and rest and "." not in rest else place
 
 
-NAMED = ("report.rules", "report.plots")
-"""Settings that list functions by their dotted names."""
+NAMED = ("report.rules", "report.plots", "report.metrics")
+"""Settings that list dotted names."""
 
 
 def targets(node: object, place: str = "") -> Iterator[tuple[str, str]]:
-    """Every function or class that plain data names (`_target_`, or a list of names), with its place."""
+    """Yield the setting and name of every function or class in plain data (`_target_`, or a list of names)."""
     if place in NAMED and isinstance(node, list | tuple):
         yield from ((place, str(name)) for name in node)
     if isinstance(node, Mapping):
@@ -113,7 +110,7 @@ def targets(node: object, place: str = "") -> Iterator[tuple[str, str]]:
 
 
 def texts(node: object, place: str = "") -> Iterator[tuple[str, str]]:
-    """Every text of plain data with its place, keys among them."""
+    """Yield every text of plain data with its setting, keys included."""
     if isinstance(node, str):
         yield place, node
     elif isinstance(node, Mapping):
@@ -126,7 +123,7 @@ def texts(node: object, place: str = "") -> Iterator[tuple[str, str]]:
 
 
 def refuse_ways_out(loggers: Mapping[str, object]) -> None:
-    """Refuse names of a logger that lead out of the run folder, in which it writes.
+    """Refuse settings of loggers that lead out of the run folder.
 
     Raises
     ------
@@ -137,18 +134,18 @@ def refuse_ways_out(loggers: Mapping[str, object]) -> None:
         parts = {part for path in (PurePosixPath(text), PureWindowsPath(text)) for part in path.parts}
         if ".." in parts or PurePosixPath(text).is_absolute() or PureWindowsPath(text).anchor:
             raise MedclsError(
-                f"{place} is {text!r}, which leads out of the run folder, where loggers write: give a plain name.",
+                f"{place} is {text!r}, which leads out of the run folder: give a plain name.",
                 kind="outside_the_run_folder",
             )
 
 
 def refuse_links_out(folder: Path, *, trust: bool) -> None:
-    """Refuse to write into a folder in which links lead elsewhere: what is written would change files there.
+    """Refuse to write into a folder with links that lead out of it.
 
     Raises
     ------
     MedclsError
-        Names the first link, and where it leads.
+        Names the first link and its destination.
     """
     if trust:
         return
@@ -156,8 +153,8 @@ def refuse_links_out(folder: Path, *, trust: bool) -> None:
     for path in sorted(folder.rglob("*")):
         if path.is_symlink() and not path.resolve().is_relative_to(root):
             raise MedclsError(
-                f"{path} is a link to {path.resolve()}, out of the run folder that is written into. Put the file or "
-                "folder itself in its place, or, if you trust where the run folder comes from, add trust=true.",
+                f"{path} is a link to {path.resolve()}, outside the run folder, where files would be changed. Replace "
+                "it by the file or folder itself or, if you trust the origin of the run folder, add trust=true.",
                 kind="outside_the_run_folder",
             )
 

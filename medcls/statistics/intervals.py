@@ -5,7 +5,7 @@ everything by resampling whole groups (`medcls.statistics.resampling`).
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +36,7 @@ from medcls.statistics.analytic import (
 from medcls.statistics.arrays import Floats
 from medcls.statistics.metric_table import (
     MACRO,
+    METRICS,
     Metric,
     estimates,
     kappa_of,
@@ -63,7 +64,7 @@ Intervals = dict[tuple[str, str], Interval]
 """By the metric's identifier and its class: `MACRO` for the mean over classes, empty for all rows."""
 
 
-def intervals(split: Split, resamples: int = 2000, seed: int = 0) -> Intervals:
+def intervals(split: Split, resamples: int = 2000, seed: int = 0, metrics: Sequence[Metric] = METRICS) -> Intervals:
     """Every metric with its 95% interval, in the order of `metric_table.with_interval`.
 
     All that describe the classifier, and rates at a held rate (`Metric.held`), whose threshold is found again in each
@@ -75,18 +76,21 @@ def intervals(split: Split, resamples: int = 2000, seed: int = 0) -> Intervals:
     split : Split
     resamples, seed : int
         Of the bootstrap. The same seed gives the same intervals.
+    metrics : sequence of Metric
+        By default those of medcls.
 
     Raises
     ------
     MedclsError
         Fewer than two resamples.
     """
-    keys = list(with_interval(split))
+    keys = list(with_interval(split, metrics))
     if not len(split.labels):
         return {(metric.identifier, name): undefined(causes.NO_IMAGES) for metric, name in keys}
-    drawn = bootstrap(lambda weights: estimates(split, weights), split.labels, split.groups, resamples, seed)
+    drawn = bootstrap(lambda weights: estimates(split, weights, metrics), split.labels, split.groups, resamples, seed)
     found: Intervals = {}
-    for (metric, name), estimate, values in zip(keys, estimates(split)[0].tolist(), drawn.values.T, strict=True):
+    values_of_rows = estimates(split, metrics=metrics)[0].tolist()
+    for (metric, name), estimate, values in zip(keys, values_of_rows, drawn.values.T, strict=True):
         point = _PointEstimate(split, metric, name, estimate, values, drawn.redrawn)
         found[metric.identifier, name] = _interval(point, found)
     return found

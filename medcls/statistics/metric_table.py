@@ -9,7 +9,7 @@ import dataclasses
 import functools
 import math
 import operator
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -642,9 +642,9 @@ def opening(kind: Kind) -> tuple[str, ...]:
     return tuple(metric.identifier for metric in METRICS if kind in metric.opens)
 
 
-def with_interval(split: Split) -> Iterator[tuple[Metric, str]]:
+def with_interval(split: Split, metrics: Sequence[Metric] = METRICS) -> Iterator[tuple[Metric, str]]:
     """Each metric that has an interval, with its column `class`, in the order of `estimates`."""
-    known = [metric for metric in METRICS if metric.interval != "none" and (split.ordered or not metric.ordered)]
+    known = [metric for metric in metrics if metric.interval != "none" and (split.ordered or not metric.ordered)]
     for k in split.rated_classes:
         for metric in known:
             if "class" in metric.scopes and (not split.binary or "all" not in metric.scopes):
@@ -654,7 +654,7 @@ def with_interval(split: Split) -> Iterator[tuple[Metric, str]]:
     yield from ((metric, "") for metric in known if "all" in metric.scopes)
 
 
-def estimates(split: Split, weights: Floats | None = None) -> Floats:
+def estimates(split: Split, weights: Floats | None = None, metrics: Sequence[Metric] = METRICS) -> Floats:
     """Each metric of `with_interval` under weights `(r, n)`: `(r, metrics)`, NaN where undefined.
 
     Without weights each row counts once, and r is 1.
@@ -662,7 +662,7 @@ def estimates(split: Split, weights: Floats | None = None) -> Floats:
     counts = split.count(weights)
     by_class = {of_class.name: of_class for of_class in counts.one_vs_rest}
     values: dict[tuple[str, str], Floats] = {}
-    for metric, name in with_interval(split):
+    for metric, name in with_interval(split, metrics):
         if name == MACRO:
             value = np.mean([values[metric.identifier, each] for each in split.classes], axis=0)
         else:

@@ -1,1 +1,1 @@
-"""The steps that several commands share, from predictions to a written report."""
+"""Steps that several commands share, without Hydra."""

@@ -1,4 +1,4 @@
-"""Run folders, and tables of other tools, as a command names them: found, told apart, and read for what they say."""
+"""Finished runs, and tables of other tools: finding, naming and reading them."""
 
 from __future__ import annotations
 
@@ -6,14 +6,13 @@ import csv
 import json
 import logging
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import yaml
+from typing import TYPE_CHECKING
 
 from medcls.errors import MedclsError, typed
-from medcls.runs.run_folder import read_json
+from medcls.runs import records
+from medcls.runs.records import Audit, Configuration
 from medcls.wording import counted, enumerated
 
 if TYPE_CHECKING:
@@ -23,8 +22,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# Where runs differ in nothing else, these say nothing of what was trained.
-NOT_TOLD = (
+# Settings that do not change what is trained.
+IGNORED = (
     "data.root",
     "data.csv",
     "data.source",
@@ -40,30 +39,30 @@ MOST_SETTINGS = 6
 
 
 def find_runs(named: Sequence[Path], split: str) -> list[Path]:
-    """The run folders and tables that were meant: a folder of runs stands for all of them.
+    """Find runs and tables; a folder of runs stands for all of them.
 
     Raises
     ------
     MedclsError
-        A folder without a run; the same one twice; fewer than two; runs that were not evaluated on this split.
+        A folder without a run; a run given twice; fewer than two; runs that were not evaluated on this split.
     """
     places = [place for path in named for place in (runs_in(path) if path.is_dir() else [path])]
     seen: dict[Path, Path] = {}
     for place in places:
-        if (twin := seen.setdefault(table_of(place, split).resolve(), place)) is not place:
+        if (same := seen.setdefault(table_of(place, split).resolve(), place)) is not place:
             raise MedclsError(
-                f"{place} was named twice{'' if twin == place else f', also as {twin}'}: name each once.",
+                f"{place} was given twice{'' if same == place else f', also as {same}'}: give each once.",
                 kind="run_given_twice",
             )
     if len(places) < 2:
-        raise MedclsError(f"{places[0]} alone cannot be compared: name two runs or more.", kind="too_few_runs")
+        raise MedclsError(f"{places[0]} alone cannot be compared: give two runs or more.", kind="too_few_runs")
     missing = [place for place in places if not table_of(place, split).is_file()]
     if missing:
-        there = sorted({path.stem for place in missing for path in (place / "predictions").glob("*.csv")})
+        splits = sorted({path.stem for place in missing for path in (place / "predictions").glob("*.csv")})
         raise MedclsError(
             f"{len(missing)} of {len(places)} were not evaluated on {split}"
-            + (f" (but on {', '.join(there)})" if there else "")
-            + f": they have no predictions/{split}.csv. Make it:\n"
+            + (f" (only on {', '.join(splits)})" if splits else "")
+            + f": there is no predictions/{split}.csv. To create it:\n"
             + "\n".join(f"  python -m medcls.evaluate {typed('run', str(place))} split={split}" for place in missing),
             kind="not_evaluated",
         )
@@ -71,7 +70,7 @@ def find_runs(named: Sequence[Path], split: str) -> list[Path]:
 
 
 def runs_in(folder: Path) -> list[Path]:
-    """The folder itself where it is a run, else the runs right below it; those that never finished are named.
+    """Return the folder itself if it is a run, otherwise the runs directly in it; log those that are unfinished.
 
     Raises
     ------
@@ -84,13 +83,13 @@ def runs_in(folder: Path) -> list[Path]:
     found = [path for path in below if (path / "predictions").is_dir()]
     if not found:
         raise MedclsError(
-            f"{folder} holds no run: a run folder has config.yaml and predictions/, a folder of runs such folders.",
+            f"{folder} has no run: a run folder has config.yaml and predictions/.",
             kind="not_a_run",
         )
     unfinished = [path.name for path in below if path not in found and (path / "config.yaml").exists()]
     if unfinished:
         log.warning(
-            "left out, because they never finished: %s in %s",
+            "left out, since they are unfinished: %s in %s",
             ", ".join(unfinished),
             folder,
             extra={"rule": "unfinished_runs"},
@@ -99,17 +98,17 @@ def runs_in(folder: Path) -> list[Path]:
 
 
 def table_of(place: Path, split: str) -> Path:
-    """Where a run keeps its predictions of a split; a file is such a table itself."""
+    """Return the path of the predictions of a split; a file is such a table itself."""
     return place / "predictions" / f"{split}.csv" if place.is_dir() else place
 
 
 def read_table(place: Path, split: str, positive: str | None) -> Predictions:
-    """A run's predictions of a split, which must be those of its manifest; or a table as it is.
+    """Read the predictions of a split of a run, and check them against its manifest; or read a table.
 
     Raises
     ------
     MedclsError
-        As `predictions.read_csv`; rows that are missing from the run's table, too many, or changed.
+        As in `predictions.read_csv`; rows that are missing from the run's table, too many, or changed.
     """
     from medcls.evaluation.predictions import read_csv
 
@@ -121,14 +120,14 @@ def read_table(place: Path, split: str, positive: str | None) -> Predictions:
 
 
 def check_against_manifest(table: Predictions, path: Path, run: Path) -> None:
-    """Refuse a run's predictions where they are not of the images, labels and groups of its manifest.
+    """Refuse predictions of a run that do not have the images, labels and groups of its manifest.
 
-    Folders without a manifest, and splits that it does not name, as of another site, have nothing to be held against.
+    Folders without a manifest, and splits that are not in it (another site), are not checked.
 
     Raises
     ------
     MedclsError
-        Says how many rows are missing, too many or changed.
+        Counts the rows that are missing, too many or changed.
     """
     from medcls.data.manifest import read_rows
     from medcls.evaluation.folds import OUT_OF_FOLD
@@ -141,88 +140,61 @@ def check_against_manifest(table: Predictions, path: Path, run: Path) -> None:
     if rows.empty:
         return
     keys = ["path", "label", "group"]
-    here, wanted = (set(one[keys].itertuples(index=False, name=None)) for one in (table.rows, rows))
-    paths, known = {row[0] for row in here}, {row[0] for row in wanted}
+    found, expected = (set(one[keys].itertuples(index=False, name=None)) for one in (table.rows, rows))
+    paths, known = {row[0] for row in found}, {row[0] for row in expected}
     faults = {
         "missing": len(known - paths),
         "of images that are not in it": len(paths - known),
-        "under another label or group": len({row[0] for row in here - wanted} & known),
+        "under another label or group": len({row[0] for row in found - expected} & known),
     }
-    if said := [f"{counted(count, 'row')} {what}" for what, count in faults.items() if count]:
+    if listed := [f"{counted(count, 'row')} {what}" for what, count in faults.items() if count]:
+        command = f"  python -m medcls.evaluate {typed('run', str(run))} split={table.split}"
         raise MedclsError(
             f"{path} does not fit the run's manifest.csv ({len(table)} rows, and {counted(len(rows), 'image')} in "
-            f"{table.split}): {', '.join(said)}. It was cut or changed. "
-            + (
-                "Bring it back, or probe anew."
-                if out_of_fold
-                else f"Make it anew:\n  python -m medcls.evaluate {typed('run', str(run))} split={table.split}"
-            ),
+            f"{table.split}): {', '.join(listed)}. The table was cut or changed. "
+            + ("Restore it, or run the probe again." if out_of_fold else f"To create it again:\n{command}"),
             kind="not_the_manifest",
         )
 
 
 def _naturally(path: Path) -> list[tuple[int, str]]:
-    """The order in which 10 follows 9."""
+    """Sort key by which 10 follows 9."""
     return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", path.name)]
 
 
-def read_configuration(place: Path) -> dict[str, Any] | None:
-    """A run's resolved configuration, for what it says; nothing is built from it. None where there is none.
+def images_of(place: Path) -> Path | None:
+    """Return the folder of a run's images at the time of training; None if that is no run folder."""
+    config = Configuration.read(place)
+    return None if config is None else config.images
+
+
+def positive_of(config: Configuration | None, place: Path, requested: str | None) -> str | None:
+    """Return the positive class of a run; None if its configuration has none.
 
     Raises
     ------
     MedclsError
-        The file is no configuration.
+        Another one was requested.
     """
-    path = place / "config.yaml"
-    if not path.is_file():
-        return None
-    try:
-        settings = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    own = None if config is None else config.positive_class
+    if requested is not None and own is not None and own != requested:
         raise MedclsError(
-            f"{path} cannot be read as a configuration ({error}).", kind="damaged_configuration"
-        ) from error
-    if not isinstance(settings, dict):
-        raise MedclsError(f"{path} is not a configuration.", kind="damaged_configuration")
-    return settings
-
-
-def root_of(place: Path) -> Path | None:
-    """Where a run's images lay when it was trained; None where that is no run folder."""
-    settings = read_configuration(place) or {}
-    data = settings.get("data")
-    root = data.get("root") if isinstance(data, dict) else None
-    return None if root is None else Path(str(root))
-
-
-def own_positive(settings: Mapping[str, Any] | None, place: Path, asked: str | None) -> str | None:
-    """The class that a run looks for; None where it says nothing of that.
-
-    Raises
-    ------
-    MedclsError
-        Another one was asked for.
-    """
-    own = None if settings is None else settings.get("positive_class")
-    if asked is not None and own is not None and str(own) != asked:
-        raise MedclsError(
-            f"{place} looks for {str(own)!r}, and positive_class is {asked!r}: leave it out for runs.",
+            f"The positive class of {place} is {own!r}, and positive_class is {requested!r}: leave it out for runs.",
             kind="different_positive_class",
         )
-    return None if own is None else str(own)
+    return own
 
 
 def cross_validations(named: Sequence[Path], positive: str | None) -> list[CrossValidation]:
-    """The cross-validations that were meant: of each folder the runs that differ in fold and seed alone.
+    """Find cross-validations: in each folder the runs that differ in fold and seed only.
 
-    A folder whose runs differ in more, as of a sweep over two networks and five folds, holds several.
+    A folder whose runs differ in more, such as a sweep over two networks and five folds, has several.
 
     Raises
     ------
     MedclsError
-        Fewer than two; a run that is no fold, was not evaluated on what it held out, or does not say how many images
-        it was trained on.
+        Fewer than two; a run that is no fold, was not evaluated on what it held out, or lacks the number of its
+        training images.
     """
     from medcls.evaluation.cross_validations import CrossValidation
 
@@ -230,17 +202,17 @@ def cross_validations(named: Sequence[Path], positive: str | None) -> list[Cross
     for folder in named:
         if not folder.is_dir():
             raise MedclsError(
-                f"{folder} is a file: name the folder of a cross-validation's runs, as of a sweep.",
+                f"{folder} is a file: give the folder of the runs of a cross-validation, such as a sweep.",
                 kind="no_such_folder",
             )
         alike: dict[str, list[Path]] = {}
         for place in runs_in(folder):
-            alike.setdefault(_but_for_fold_and_seed(place), []).append(place)
+            alike.setdefault(_without_fold_and_seed(place), []).append(place)
         found += [(folder, places) for places in alike.values()]
     if len(found) < 2:
         raise MedclsError(
-            f"{', '.join(map(str, named))}: the runs there differ in nothing but fold and seed, so there is one "
-            'cross-validation: name two, as "cross_validations=[runs/sweepA,runs/sweepB]".',
+            f"{', '.join(map(str, named))}: the runs differ in fold and seed only, so this is one cross-validation: "
+            'give two, as "cross_validations=[runs/sweepA,runs/sweepB]".',
             kind="too_few_runs",
         )
     missing = [(place, split) for _, places in found for place in places for split in [held_out_split(place)]]
@@ -249,87 +221,79 @@ def cross_validations(named: Sequence[Path], positive: str | None) -> list[Cross
         commands = [f"  python -m medcls.evaluate {typed('run', str(place))} split={split}" for place, split in missing]
         raise MedclsError(
             f"{len(missing)} run(s) were not evaluated on the images that they held out. Evaluate them (a sweep with "
-            "evaluate_test=true does so itself):\n" + "\n".join(commands),
+            "evaluate_test=true does this):\n" + "\n".join(commands),
             kind="not_evaluated",
         )
-    configurations = [read_configuration(places[0]) for _, places in found]
-    told = differences([None if one is None else _without_fold_and_seed(one) for one in configurations])
+    configurations = [Configuration.read(places[0]) for _, places in found]
+    settings = differences([None if config is None else config.without_fold_and_seed() for config in configurations])
     folders = [folder for folder, _ in found]
-    # One of each folder goes by the folder's name; of several in a folder each goes by its settings.
-    by_folder = len(set(folders)) == len(folders)
-    called = names(folders) if by_folder else [words or f"setting {k}" for k, words in enumerate(told)]
-    if len(set(called)) < len(called):
-        called = [f"{folder.name}: {words}" for folder, words in zip(folders, called, strict=True)]
+    # One in each folder is named by the folder; several in a folder are named by their settings.
+    one_each = len(set(folders)) == len(folders)
+    labels = names(folders) if one_each else [words or f"setting {k}" for k, words in enumerate(settings)]
+    if len(set(labels)) < len(labels):
+        labels = [f"{folder.name}: {words}" for folder, words in zip(folders, labels, strict=True)]
     return [
         CrossValidation(name, str(folder), tuple(_fold(place, positive) for place in places), words)
-        for name, (folder, places), words in zip(called, found, told, strict=True)
+        for name, (folder, places), words in zip(labels, found, settings, strict=True)
     ]
 
 
 def held_out_split(place: Path) -> str:
-    """What a fold calls the images that it held out: `held_out` where the data came with a test split, else `test`."""
-    return "held_out" if "held_out" in _images_of_splits(place) else "test"
+    """Return the split that a fold held out: `held_out` if the data came with a test split, else `test`."""
+    return "held_out" if "held_out" in _images_by_split(place) else "test"
 
 
 def _fold(place: Path, positive: str | None) -> Fold:
     from medcls.evaluation.cross_validations import Fold
 
-    settings, sizes = read_configuration(place) or {}, _images_of_splits(place)
-    table = read_table(place, held_out_split(place), own_positive(settings, place, positive))
+    config, sizes, split = Configuration.read(place), _images_by_split(place), held_out_split(place)
+    table = read_table(place, split, positive_of(config, place, positive))
     point = operating_point(place, table)
-    fold = (settings.get("data") or {}).get("fold")
-    others = sum(sizes.get(name, 0) for name in ("train", "val", "calibration"))
-    if not others or not isinstance(settings.get("seed"), int):
+    images = sum(sizes.get(name, 0) for name in ("train", "val", "calibration"))
+    if not images or config is None or config.seed is None:
         raise MedclsError(
-            f"{place}: splits.csv counts no training image, or config.yaml has no seed: it is no fold.", kind="no_fold"
+            f"{place}: splits.csv has no training image, or config.yaml has no seed: this is no fold.", kind="no_fold"
         )
     threshold = None if point is None else point.threshold
-    return Fold(settings["seed"], fold, table, threshold, others, leak(place, held_out_split(place)))
+    return Fold(config.seed, config.setting("data.fold"), table, threshold, images, leak(place, split))
 
 
-def _images_of_splits(place: Path) -> dict[str, int]:
-    """How many images each split of a run has."""
+def _images_by_split(place: Path) -> dict[str, int]:
     path = place / "splits.csv"
     try:
         with path.open(encoding="utf-8", newline="") as lines:
             return {row["split"]: int(row["images"]) for row in csv.DictReader(lines)}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise MedclsError(
-            f"{path} does not say how many images this run was trained on ({error!r}): a cross-validation is compared "
-            "from the folders that its trainings wrote.",
+            f"{path} does not have the number of training images ({error!r}): a cross-validation is compared by the "
+            "folders that its trainings wrote.",
             kind="no_fold",
         ) from error
 
 
-def _but_for_fold_and_seed(place: Path) -> str:
-    """A run's settings without what differs between the runs of one cross-validation."""
-    settings = read_configuration(place)
-    if settings is None:
-        raise MedclsError(f"{place} has no config.yaml, which says of which fold and seed it is.", kind="no_fold")
-    flat = _flat(_without_fold_and_seed(settings))
-    kept = {key: value for key, value in flat.items() if not _is_not_told(key)}
-    return json.dumps(kept, sort_keys=True, default=str)
-
-
-def _without_fold_and_seed(settings: Mapping[str, Any]) -> dict[str, Any]:
-    data = {name: value for name, value in (settings.get("data") or {}).items() if name != "fold"}
-    return {name: value for name, value in settings.items() if name not in ("seed", "data")} | {"data": data}
+def _without_fold_and_seed(place: Path) -> str:
+    """Return a run's settings but for those that differ between the runs of one cross-validation."""
+    config = Configuration.read(place)
+    if config is None:
+        raise MedclsError(f"{place} has no config.yaml, which states its fold and seed.", kind="no_fold")
+    settings = config.without_fold_and_seed().flat()
+    return json.dumps({key: settings[key] for key in settings if not _is_ignored(key)}, sort_keys=True, default=str)
 
 
 def operating_point(place: Path, table: Predictions) -> OperatingPoint | None:
-    """From where on a run calls the positive class; 0.5, not fitted, where nothing was fitted with these weights.
+    """Return the operating point of a run; 0.5, not fitted, if none was fitted with these weights.
 
     Raises
     ------
     MedclsError
-        The run's policies cannot be read.
+        The file policies.json is damaged.
     """
     from medcls.evaluation.folds import OUT_OF_FOLD
     from medcls.evaluation.thresholds import OperatingPoint, not_fitted
 
     if table.positive is None:
         return None
-    if table.split == OUT_OF_FOLD:  # a probe fits on these rows what it stores
+    if table.split == OUT_OF_FOLD:  # a probe's operating point is fitted on these rows
         return not_fitted(table)
     path = place / "policies.json"
     if not path.is_file():
@@ -339,14 +303,14 @@ def operating_point(place: Path, table: Predictions) -> OperatingPoint | None:
         point = None if stored is None else OperatingPoint.from_plain(stored)
     except (ValueError, KeyError, TypeError) as error:
         raise MedclsError(
-            f"{path} holds no operating point that can be read ({error!r}).", kind="damaged_operating_point"
+            f"The operating point in {path} cannot be read ({error!r}).", kind="damaged_operating_point"
         ) from error
     if point is None or not point.is_fitted:
         return not_fitted(table)
     if point.checkpoint != table.checkpoint or point.positive_class != table.positive:
         log.warning(
-            "%s: its operating point was fitted with checkpoint %s for %r; the predictions come from %s and look for "
-            "%r. Instead 0.5 is used, not fitted.",
+            "%s: the operating point was fitted with checkpoint %s for %r, but the predictions are of %s for %r. A "
+            "threshold of 0.5 is used instead.",
             place, point.checkpoint or "(none)", point.positive_class, table.checkpoint or "(none)", table.positive,
             extra={"rule": "different_checkpoints"},
         )  # fmt: skip
@@ -355,17 +319,17 @@ def operating_point(place: Path, table: Predictions) -> OperatingPoint | None:
 
 
 def leak(place: Path, split: str) -> str:
-    """How many images of a split have a near copy in a run's training, in its audit's words; empty where none has."""
-    record = read_json(place / "audit.json") if place.is_dir() else None
-    found = record.get("findings", []) if isinstance(record, dict) else []
-    return next((str(one["title"]) for one in found if one["check"] == f"leak_{split}" and one["level"] == "error"), "")
+    """Return the audit's sentence on near duplicates between a split and training; empty if there are none."""
+    audit = records.read(place / "audit.json", Audit) if place.is_dir() else None
+    finding = None if audit is None else audit.finding(f"leak_{split}")
+    return finding.title if finding is not None and finding.level == "error" else ""
 
 
 def names(places: Sequence[Path]) -> list[str]:
-    """The shortest names that tell the folders apart, in the words that their names are made of.
+    """Return the shortest distinct names of folders, made of the words in their names.
 
-    Of `runs/breast-mobilenetv3-20260101` and `runs/breast-resnet18-20260102` these are `mobilenetv3` and `resnet18`;
-    a bare number is called `run 3`.
+    For `runs/breast-mobilenetv3-20260101` and `runs/breast-resnet18-20260102` these are `mobilenetv3` and `resnet18`;
+    a number becomes `run 3`.
     """
     parts = [place.resolve().parts for place in places]
     depth = next(n for n in range(1, 1 + max(map(len, parts))) if len({one[-n:] for one in parts}) == len(parts))
@@ -375,36 +339,29 @@ def names(places: Sequence[Path]) -> list[str]:
     while all(len(one) > 1 for one in words) and len({one[0] for one in words}) == 1:
         words = [one[1:] for one in words]
     enough = next(n for n in range(1, 1 + max(map(len, words))) if len({tuple(one[:n]) for one in words}) == len(words))
-    found = ["-".join(one[:enough]) for one in words]
-    return [f"run {name}" if name.isdigit() else name for name in found]
+    shortest = ["-".join(one[:enough]) for one in words]
+    return [f"run {name}" if name.isdigit() else name for name in shortest]
 
 
-def differences(configurations: Sequence[Mapping[str, Any] | None]) -> list[str]:
-    """In what each configuration differs from the others, in as few words as it takes: `model=resnet18, seed=1`."""
-    flat = [{} if config is None else _flat(config) for config in configurations]
-    keys = dict.fromkeys(key for one in flat for key in one)
-    vary = [key for key in keys if len({str(one.get(key)) for one in flat if one}) > 1]
-    vary = [key for key in vary if not _is_not_told(key)]
-    # A group of settings that goes by a name is told by it.
-    named = [key.removesuffix("name") for key in vary if key.endswith(".name")]
-    vary = [key for key in vary if not any(key.startswith(group) and key != f"{group}name" for group in named)]
-    return [enumerated([_told(key, one[key]) for key in sorted(vary) if key in one], MOST_SETTINGS) for one in flat]
+def differences(configurations: Sequence[Configuration | None]) -> list[str]:
+    """List the settings in which each configuration differs from the others: `model=resnet18, seed=1`."""
+    settings = [{} if config is None else config.flat() for config in configurations]
+    keys = dict.fromkeys(key for one in settings for key in one)
+    vary = [key for key in keys if len({str(one.get(key)) for one in settings if one}) > 1 and not _is_ignored(key)]
+    # A group of settings with a name is listed by its name.
+    groups = [key.removesuffix("name") for key in vary if key.endswith(".name")]
+    vary = [key for key in vary if not any(key.startswith(group) and key != f"{group}name" for group in groups)]
+    return [
+        enumerated([_short(key, one[key]) for key in sorted(vary) if key in one], MOST_SETTINGS) for one in settings
+    ]
 
 
-def _is_not_told(key: str) -> bool:
-    return any(key == told or key.startswith(f"{told}.") for told in NOT_TOLD)
+def _is_ignored(key: str) -> bool:
+    return any(key == name or key.startswith(f"{name}.") for name in IGNORED)
 
 
-def _told(key: str, value: object) -> str:
-    """`model=resnet18` of `model.name`, `optimizer=SGD` of `optimizer._target_`, else the setting as it is typed."""
+def _short(key: str, value: object) -> str:
+    """`model=resnet18` for `model.name`, `optimizer=SGD` for `optimizer._target_`, else the setting as typed."""
     if key.endswith("._target_"):
         return f"{key.removesuffix('._target_')}={str(value).rpartition('.')[2]}"
     return f"{key.removesuffix('.name')}={value}"
-
-
-def _flat(settings: Mapping[str, Any], above: str = "") -> dict[str, Any]:
-    """`{"data": {"folds": 5}}` as `{"data.folds": 5}`."""
-    flat: dict[str, Any] = {}
-    for key, value in settings.items():
-        flat |= _flat(value, f"{above}{key}.") if isinstance(value, dict) else {f"{above}{key}": value}
-    return flat

@@ -1,4 +1,4 @@
-"""From the features of frozen networks to a run folder: what they tell out of fold, beside what shortcuts tell."""
+"""Linear probes: logistic regression on features of frozen networks, compared with shortcuts."""
 
 import dataclasses
 import logging
@@ -23,27 +23,27 @@ from medcls.probing.logistic import STRENGTHS, LinearLayer, fit
 from medcls.runs.registry import record_reading, remember_test
 from medcls.runs.run_folder import RunFolder
 from medcls.statistics.metrics import classification_metrics
-from medcls.workflow import reporting, terminal
-from medcls.workflow.reporting import ReportSettings
+from medcls.workflow import evaluating, printed_results, result_files, run_sources, terminal
+from medcls.workflow.report_settings import ReportSettings
 
 log = logging.getLogger(__name__)
 
-# The file of what shortcuts alone predict, and what stands there for the weights.
+# Name of the predictions from shortcuts, and their checkpoint.
 SHORTCUTS = "shortcuts"
 
 
 @dataclasses.dataclass(frozen=True)
 class Probe:
-    """What was fitted and found.
+    """A fitted probe.
 
     Parameters
     ----------
     out_of_fold : OutOfFold
-        Of logistic regression on the features.
+        Logistic regression on the features.
     shortcuts : ndarray
         Logits out of fold of a forest on the shortcut features, float64 `(R, n, K)`.
     shortcut_names : tuple of str
-        What these were.
+        Names of these features.
     layer : LinearLayer
         Fitted to all training rows.
     folds : ndarray
@@ -57,17 +57,17 @@ class Probe:
     folds: np.ndarray
 
 
-def rehearse(manifest: Manifest, options: ReportSettings) -> None:
-    """Find out beforehand whether the results can be told as asked; see `reporting.rehearse`."""
+def check_evaluation(manifest: Manifest, options: ReportSettings) -> None:
+    """Check the settings before anything is fitted, see `evaluating.check_evaluation`."""
     rows = manifest.rows
     train = rows[rows["split"] == "train"]
     judged = rows[rows["split"] == "test"] if (rows["split"] == "test").any() else train
     both = pd.concat([train.assign(split="val"), judged.assign(split="test")], ignore_index=True)
-    reporting.rehearse(both, manifest.classes, manifest.positive, options)
+    evaluating.check_evaluation(both, manifest.classes, manifest.positive, options)
 
 
-def fit_and_judge(features: np.ndarray, manifest: Manifest, folds: np.ndarray, resize: str) -> Probe:
-    """Cross-validate the probe and the shortcuts on the same folds, and fit the layer of the final network.
+def fit_probe(features: np.ndarray, manifest: Manifest, folds: np.ndarray, resize: str) -> Probe:
+    """Cross-validate the probe and the shortcuts on the same folds, and fit the last layer of the network.
 
     Parameters
     ----------
@@ -76,7 +76,7 @@ def fit_and_judge(features: np.ndarray, manifest: Manifest, folds: np.ndarray, r
     folds : ndarray
         int64 `(R, n)`, of the training rows.
     resize : str
-        The resize policy, which decides what a network can see of an image's shape.
+        How images are resized, which decides what a network can see of their shape.
     """
     rows, classes = manifest.indices("train"), len(manifest.classes)
     labels, own = manifest.labels[rows], features[rows]
@@ -87,8 +87,8 @@ def fit_and_judge(features: np.ndarray, manifest: Manifest, folds: np.ndarray, r
     shortcuts = forest_out_of_fold(numbers, labels, classes, folds)
     if found.strength == 0:
         log.warning(
-            "no penalty makes the features better than giving every image the shares of the classes: they tell nothing "
-            "of the label, as far as these images show",
+            "with every penalty the features are no better than predicting the class frequencies: these images do not "
+            "show that the features are related to the label",
             extra={"rule": "features_tell_nothing"},
         )
     layer = fit(own, labels, classes, found.strength)
@@ -96,7 +96,7 @@ def fit_and_judge(features: np.ndarray, manifest: Manifest, folds: np.ndarray, r
 
 
 def write_checkpoint(run: RunFolder, network: nn.Module, layer: LinearLayer, described: Mapping[str, Any]) -> None:
-    """Write the network with the regression as its last layer, as a training writes its best checkpoint."""
+    """Write the network with the regression as its last layer, like the best checkpoint of a training."""
     set_last_layer(network, torch.from_numpy(layer.weights), torch.from_numpy(layer.bias))
     state = {f"network.{name}": tensor for name, tensor in network.state_dict().items()}
     AtomicCheckpointIO().save_checkpoint({"epoch": None, "state_dict": state, "medcls": dict(described)}, run.best)
@@ -109,19 +109,19 @@ def score(
     features: np.ndarray,
     probe: Probe,
     options: ReportSettings,
-    cut_by: Mapping[str, Any],
+    split_by: Mapping[str, Any],
     named: tuple[str, str],
 ) -> None:
-    """Write predictions, metrics and the report: out of fold, and of a given test split, which is read once.
+    """Write predictions, metrics and the report: out of fold, and of a test split that came with the data.
 
     Parameters
     ----------
     best : Loaded
-        The checkpoint, read back.
-    cut_by : mapping
-        All that the test split was made by.
+        The checkpoint.
+    split_by : mapping
+        All settings of the splits.
     named : tuple of str
-        The report's title, and the command that was typed.
+        Title of the report, and command line.
     """
     described = (best.classes, best.positive)
     rows, train, test = manifest.rows, manifest.indices("train"), manifest.indices("test")
@@ -133,42 +133,42 @@ def score(
     shortcuts = of_folds(probe.shortcuts.mean(axis=0), SHORTCUTS)
     run.write_predictions(OUT_OF_FOLD, out_of_fold)
     run.write_predictions(SHORTCUTS, shortcuts)
-    fitted = reporting.fit(out_of_fold, options)
+    fitted = evaluating.fit(out_of_fold, options)
     run.write_json("policies.json", fitted.to_plain())
     add_decision_rules(run.best, fitted.to_plain())
     tables, readings = [out_of_fold], None
     if len(test):
-        remember_test(manifest, str(run.path), cut_by)
+        remember_test(manifest, str(run.path), split_by)
         tables.append(from_logits(rows, test, probe.layer.logits(features[test]), *described, best.checkpoint))
         run.write_predictions("test", tables[-1])
         readings = record_reading(tables[-1], str(run.path), "probe")
     run.write_json("probe.json", _record(probe, out_of_fold, shortcuts, options))
-    results = reporting.judge(tables, fitted, options)
-    reporting.write_results(run, results, fitted, manifest.watermarks)
-    reporting.show(results, readings, "Linear probe")
-    sources = reporting.sources_of_run(run, best, options, named, manifest.root)
-    for line in (sources.probe or {})["said"].values():
+    results = evaluating.evaluate(tables, fitted, options)
+    result_files.write_results(run, results, fitted, manifest.watermarks)
+    printed_results.show(results, readings, "Linear probe")
+    sources = run_sources.sources_of_run(run, best, options.page, named, manifest.root)
+    for line in {} if sources.probe is None else sources.probe.said.values():
         log.info("%s", line, extra={"rule": "probe"})
-    reporting.write_label_errors(run, out_of_fold, sources, options)
-    reporting.write_report(run, results, dataclasses.replace(sources, readings=readings), options)
-    log.info("the report: %s", run.report)
+    result_files.write_label_errors(run, out_of_fold, sources, options.page)
+    result_files.write_report(run, results, dataclasses.replace(sources, readings=readings), options)
+    log.info("report: %s", run.report)
     log.info("run folder: %s", run.path)
 
 
 def what_images_add(difference: Mapping[str, Any], shortcuts: Sequence[str]) -> str:
-    """Say whether features of the images tell the label better than shortcuts alone do.
+    """Describe whether features of the images predict the label better than shortcuts do.
 
     Parameters
     ----------
     difference : mapping
         Of AUROC, the probe minus the shortcuts: a row of `compare_all`.
     shortcuts : sequence of str
-        What these are.
+        Their names.
     """
     found = {
-        "better": "The images tell more than shortcuts do",
-        "worse": "Shortcuts alone tell the label better than the features of the images do",
-        "undecided": "It is not shown that the images tell more than shortcuts do",
+        "better": "The images predict the label better than shortcuts",
+        "worse": "Shortcuts predict the label better than the features of the images",
+        "undecided": "The images are not shown to predict the label better than shortcuts",
         "undefined": "Images and shortcuts cannot be compared",
     }[difference["verdict"]]
     values = f"AUROC {difference['first']:.3f} against {difference['second']:.3f}"
@@ -176,13 +176,13 @@ def what_images_add(difference: Mapping[str, Any], shortcuts: Sequence[str]) -> 
         limits = f"95% interval {difference['low']:+.3f} to {difference['high']:+.3f}"
         values += f", difference {difference['difference']:+.3f} ({limits}, {p_text(difference['p'], 1)})"
     return (
-        f"{found}: {values}, on {difference['rows']}. Shortcuts are what a network can see of an image without looking "
-        f"at the disease ({', '.join(shortcuts)}); they were judged by a random forest on the same folds."
+        f"{found}: {values}, on {difference['rows']}. Shortcuts are properties of an image that are unrelated to the "
+        f"disease ({', '.join(shortcuts)}), used by a random forest on the same folds."
     )
 
 
 def _record(probe: Probe, out_of_fold: Predictions, shortcuts: Predictions, options: ReportSettings) -> dict[str, Any]:
-    """What `probe.json` holds: how it was fitted, how much the cut matters, and what the images add."""
+    """Return the content of `probe.json`."""
     found, labels = probe.out_of_fold, out_of_fold.labels()
     question = Question(resamples=options.resamples, seed=options.seed)
     pair = compare_all({"probe": out_of_fold, SHORTCUTS: shortcuts}, question).drop(columns=["a", "b", "p_holm"])
@@ -194,9 +194,9 @@ def _record(probe: Probe, out_of_fold: Predictions, shortcuts: Predictions, opti
         areas.append(classification_metrics(labels, shares, out_of_fold.classes, out_of_fold.positive).values["auroc"])
     repeats, folds = len(probe.folds), int(probe.folds.max()) + 1
     chosen = sorted({float(strength) for strength in found.strengths.ravel()})
-    cut = f"Cross-validated in {folds} folds"
+    how = f"Cross-validated in {folds} folds"
     if repeats > 1:
-        cut += f", cut {repeats} times: AUROC {min(areas):.3f} to {max(areas):.3f} of one cut, below of the mean logits"
+        how += f", repeated {repeats} times: AUROC {min(areas):.3f} to {max(areas):.3f} by repeat, mean logits below"
     return {
         "folds": folds,
         "repeats": repeats,
@@ -206,15 +206,15 @@ def _record(probe: Probe, out_of_fold: Predictions, shortcuts: Predictions, opti
         "tried": dict(zip(map(str, STRENGTHS), found.losses.tolist(), strict=True)),
         "auroc_of_repeats": areas,
         "shortcuts": list(probe.shortcut_names),
-        # Of a row of a DataFrame: NumPy's numbers, which JSON does not know.
+        # JSON lacks NumPy's numbers.
         "difference": {
             name: value.item() if isinstance(value, np.generic) else value for name, value in difference.items()
         },
         "said": {
             "method": f"Logistic regression on {probe.layer.weights.shape[1]:,} standardised features of each image, "
-            f"which a frozen network gives. {cut}.",
-            "penalty": f"L2 penalty: C = {found.strength:g} in the checkpoint, by the log loss out of fold; for each "
-            f"fold chosen anew within the others, {', '.join(f'{strength:g}' for strength in chosen)}.",
+            f"from a frozen network. {how}.",
+            "penalty": f"L2 penalty: C = {found.strength:g} in the checkpoint, chosen by the log loss out of fold; for "
+            f"each fold chosen within the others, {', '.join(f'{strength:g}' for strength in chosen)}.",
             "shortcuts": what_images_add(difference, probe.shortcut_names),
         },
     }

@@ -1,4 +1,4 @@
-"""From the best checkpoint to the report: predictions, decision rules and metrics, plots; each written when made."""
+"""From the best checkpoint to the report: predictions, decision rules, metrics and plots."""
 
 import dataclasses
 import logging
@@ -20,8 +20,8 @@ from medcls.inference.predict import Predictor, predict_split
 from medcls.models.weights import Account
 from medcls.runs.registry import record_reading, remember_test
 from medcls.runs.run_folder import RunFolder
-from medcls.workflow import reporting
-from medcls.workflow.reporting import ReportSettings
+from medcls.workflow import evaluating, printed_results, result_files, run_sources
+from medcls.workflow.report_settings import ReportSettings
 
 log = logging.getLogger(__name__)
 
@@ -32,19 +32,19 @@ def score(
     data: ImageDataModule,
     device: torch.device,
     options: ReportSettings,
-    cut_by: Mapping[str, Any] | None,
+    split_by: Mapping[str, Any] | None,
     named: tuple[str, str],
 ) -> None:
-    """Score the best checkpoint of a training on val and, where it is to be read, on test.
+    """Evaluate the best checkpoint of a training on val and, unless it is left for later, on test.
 
     Parameters
     ----------
     device : device
-        Where the network is to run.
-    cut_by : mapping or None
-        All that the splits were made by; None leaves test unread.
+        Where the network runs.
+    split_by : mapping or None
+        All settings of the splits; None does not evaluate test.
     named : tuple of str
-        The report's title, and the command that was typed.
+        Title of the report, and command line.
     """
     manifest = data.manifest
     predictor = Predictor(best.network, device)
@@ -56,28 +56,28 @@ def score(
         return table
 
     tables, readings = [predict("val")], None
-    # Whatever is fitted has seen no image of the result; where some were cut off for it, none that selected either.
+    # Never fitted on images of the result; nor on those that selected the checkpoint, if there is a calibration split.
     fit_on = predict("calibration") if "calibration" in splits else tables[0]
-    fitted = reporting.fit(fit_on, options)
+    fitted = evaluating.fit(fit_on, options)
     run.write_json("policies.json", fitted.to_plain())
     add_decision_rules(run.best, fitted.to_plain())
-    if cut_by is not None:
-        remember_test(manifest, str(run.path), cut_by)
+    if split_by is not None:
+        remember_test(manifest, str(run.path), split_by)
         tables.append(predict(result_split(splits, evaluate_test=True)))
         readings = record_reading(tables[-1], str(run.path), "train")
-    results = reporting.judge(tables, fitted, options)
-    reporting.write_results(run, results, fitted, manifest.watermarks)
-    reporting.show(results, readings)
-    sources = reporting.sources_of_run(run, best, options, named, manifest.root)
-    reporting.write_report(run, results, dataclasses.replace(sources, readings=readings), options)
-    log.info("the report: %s", run.report)
+    results = evaluating.evaluate(tables, fitted, options)
+    result_files.write_results(run, results, fitted, manifest.watermarks)
+    printed_results.show(results, readings)
+    sources = run_sources.sources_of_run(run, best, options.page, named, manifest.root)
+    result_files.write_report(run, results, dataclasses.replace(sources, readings=readings), options)
+    log.info("report: %s", run.report)
     log.info("run folder: %s", run.path)
 
 
 def write_origin(
     run: RunFolder, manifest: Manifest, findings: Sequence[Finding], account: Account, summary: str
 ) -> None:
-    """Write down what a training begins with: its images and splits, the audit, its weights, its network."""
+    """Write what a training starts from: images and splits, audit, initial weights, network."""
     run.write_text("manifest.csv", manifest.to_csv())
     run.write_text("splits.csv", escaped(split_table(manifest)).to_csv(index=False))
     run.write_json("audit.json", record(manifest, findings))
@@ -86,13 +86,13 @@ def write_origin(
 
 
 def result_split(splits: Collection[str], *, evaluate_test: bool) -> str:
-    """The split that the report opens with. A test split that came with the data waits for the ensemble of folds."""
+    """Return the split that opens the report. A test split that came with the data is left to the ensemble of folds."""
     if not evaluate_test:
         return "val"
     return "held_out" if "held_out" in splits else "test"
 
 
 def what_is_there(run: RunFolder, manifest: Manifest, evaluate_test: bool, error: BaseException) -> str:
-    """What a training leaves whose scoring failed, and the command that scores it."""
+    """Describe what is written if the evaluation fails, and the command that repeats it."""
     split = result_split(set(manifest.rows["split"]), evaluate_test=evaluate_test)
     return run.what_is_there(f"python -m medcls.evaluate {typed('run', str(run.path))} split={split}", error)

@@ -1,4 +1,4 @@
-"""What a person sees while a run goes on."""
+"""Log, tables and progress on the terminal."""
 
 import logging
 import math
@@ -17,15 +17,14 @@ from medcls.errors import MedclsError
 
 console = Console()
 
-
-# Columns where nobody looks on, but a file or another program takes what is printed: nothing is wrapped there.
 UNWRAPPED = 10_000
+"""Width of redirected output, so that nothing is wrapped."""
 
 
 class TerminalLog(RichHandler):
-    """The log on the terminal: a line that cannot be shown is lost, and nothing else is.
+    """The log on the terminal. Errors of the output are ignored.
 
-    Redirected, each record is one line, so that the paths in it can be copied.
+    Redirected, each record is one line, so that paths can be copied.
     """
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -39,19 +38,18 @@ class TerminalLog(RichHandler):
             self.handleError(record)
 
     def handleError(self, record: logging.LogRecord) -> None:
-        """Go on without: a stack trace in the middle would say less than the line did."""
+        """Ignore a record that cannot be printed."""
 
 
 def start_log(verbose: bool = False) -> None:
     """Send medcls's log, and every warning, to the terminal.
 
-    Two levels: what a person must know, which is logged as information or a warning, and the rest, logged for
-    debugging, which goes into the run folder's log alone.
+    Records for debugging go to the run folder's log only.
 
     Parameters
     ----------
     verbose : bool
-        Show the rest on the terminal too.
+        Show records for debugging on the terminal too.
 
     Raises
     ------
@@ -72,9 +70,9 @@ def start_log(verbose: bool = False) -> None:
     shown.setLevel(logging.DEBUG if verbose else logging.INFO)
     if not console.is_terminal:
         console.width = UNWRAPPED
-    # Lightning's own news (which devices there are, what else one could install) stands in our lines or is not news.
+    # Lightning's information (devices, packages to install) is in medcls's log or not needed.
     logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)
-    # Of Lightning's inner workings; whoever runs medcls can do nothing about it.
+    # Internal to Lightning.
     warnings.filterwarnings("ignore", message=r"`isinstance\(treespec, LeafSpec\)` is deprecated")
     logging.captureWarnings(True)
     warned = logging.getLogger("py.warnings")
@@ -84,36 +82,36 @@ def start_log(verbose: bool = False) -> None:
 
 @contextmanager
 def progress(what: str) -> Iterator[Callable[[int, int], None]]:
-    """A progress bar as a callable that takes what is done and what there is in all."""
+    """Yield a progress bar as a callable with the arguments `done` and `total`."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    # Redirected, a bar would leave an empty line behind.
+    # Redirected, a bar would leave an empty line.
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task(what, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 def width() -> dict[str, int]:
-    """What makes a console of another library as wide as ours: nothing on a terminal."""
+    """Return the width for consoles of other libraries: empty on a terminal."""
     return {} if console.is_terminal else {"width": UNWRAPPED}
 
 
 def show_table(rows: pd.DataFrame, title: str) -> None:
-    """Print a table; shares and figures with three decimals."""
-    # Class names are text, whatever brackets they hold.
+    """Print a table; numbers with three decimals."""
+    # Class names may have brackets, which rich takes for markup.
     table = Table(title=escape(title), title_justify="left", title_style="bold", header_style="bold", expand=False)
     for column in rows.columns:
-        # Where a terminal is too narrow for a word it goes on below, and is not cut off.
+        # On a narrow terminal words are folded, not cut off.
         right = pd.api.types.is_numeric_dtype(rows[column])
         table.add_column(escape(str(column)), justify="right" if right else "left", overflow="fold")
     for row in rows.itertuples(index=False):
-        table.add_row(*(_figure(cell) if isinstance(cell, float) else escape(str(cell)) for cell in row))
+        table.add_row(*(_number(cell) if isinstance(cell, float) else escape(str(cell)) for cell in row))
     console.print(table)
 
 
-def _figure(value: float) -> str:
+def _number(value: float) -> str:
     return "undefined" if math.isnan(value) else f"{value:.3f}"
 
 
 def show_line(text: str) -> None:
-    """Print one line to be copied: never wrapped, and no bracket in it taken for markup."""
+    """Print one line without wrapping and markup."""
     console.print(text, markup=False, highlight=False, soft_wrap=True)

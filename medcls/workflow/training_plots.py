@@ -1,4 +1,4 @@
-"""Which figures a run folder gets: the manifest's and the predictions' content, handed to the plots."""
+"""Plots of the data and of the training, in the run folder."""
 
 import io
 import logging
@@ -28,14 +28,13 @@ PIXELS_SAMPLED = 2_000
 
 
 class WritePlots(lightning.Callback):
-    """Writes figures when the first epoch is done, or broken off: to lay them out takes longer than to make them.
+    """Writes plots at the end of the first epoch, or when the training fails, since writing them takes long.
 
     Parameters
     ----------
     figures : mapping of str to Figure
-        By file name, as `of_data` gives them.
+        By file name, as returned by `plot_data`.
     folder : Path
-        Where they go.
     """
 
     def __init__(self, figures: Mapping[str, Figure], folder: Path) -> None:
@@ -49,26 +48,26 @@ class WritePlots(lightning.Callback):
     def on_exception(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, exception: BaseException
     ) -> None:
-        """What broke off the training may be seen in its images; but it is what is told, whatever else fails."""
+        """Write them, since the images may show why the training failed; log errors, which must not hide its own."""
         try:
             self.on_train_epoch_end(trainer, pl_module)
         except OSError as error:
-            log.warning("the figures of the data could not be written: %s", error)
+            log.warning("the plots of the data could not be written: %s", error)
 
 
 def write(figures: Mapping[str, Figure], folder: Path) -> None:
-    """Write figures into a folder, each as PNG and SVG."""
+    """Write plots into a folder, each as PNG and SVG."""
     for name, figure in figures.items():
         drawing.save(figure, folder / name)
 
 
-def of_data(data: ImageDataModule) -> dict[str, Figure]:
-    """Draw `training_images` (as the network sees them, each class at least once) and `data`; nothing is written.
+def plot_data(data: ImageDataModule) -> dict[str, Figure]:
+    """Draw `training_images` (as the network sees them, each class at least once) and `data`.
 
     Parameters
     ----------
     data : ImageDataModule
-        With its manifest split.
+        Its manifest has splits.
     """
     manifest, preprocessing = data.manifest, data.preprocessing
     labels = manifest.labels
@@ -77,8 +76,8 @@ def of_data(data: ImageDataModule) -> dict[str, Figure]:
 
     rows = [int(rows[n]) for n in range(IMAGES_SHOWN) for rows in by_class if n < len(rows)]
     rows = rows[: max(IMAGES_SHOWN, len(manifest.classes))]
-    seen = torch.stack([data.training_sample(row) for row in rows])
-    shown = pixels_back(normalise(seen, preprocessing), preprocessing).permute(0, 2, 3, 1).numpy()
+    samples = torch.stack([data.training_sample(row) for row in rows])
+    shown = pixels_back(normalise(samples, preprocessing), preprocessing).permute(0, 2, 3, 1).numpy()
     height, width = preprocessing.size
     images_shown = plots.plot_images(
         [image[..., 0] if image.shape[-1] == 1 else image for image in shown],
@@ -101,10 +100,10 @@ def of_data(data: ImageDataModule) -> dict[str, Figure]:
         before[name] = np.concatenate([draw.choice(image.pixels.ravel(), PIXELS_SAMPLED) for image in stored])
         received = normalise(torch.stack([data.training_sample(int(row)) for row in chosen]), preprocessing).numpy()
         after[name] = np.concatenate([draw.choice(image.ravel(), PIXELS_SAMPLED) for image in received])
-    if flat and preprocessing.window is not None:  # without one, the audit tells of blank images
+    if flat and preprocessing.window is not None:  # without a window, the audit reports blank images
         log.warning(
-            "%d of %d training images drawn at random are of one value throughout: does data.window=%s lie where the "
-            "values are that these files store?",
+            "%d of %d training images drawn at random have a single pixel value: does data.window=%s fit the values in "
+            "these files?",
             flat, drawn, preprocessing.to_plain()["window"],
             extra={"rule": "flat_images"},
         )  # fmt: skip
@@ -122,51 +121,51 @@ def of_data(data: ImageDataModule) -> dict[str, Figure]:
 
 
 def read_history(logs: Path) -> pd.DataFrame:
-    """What was logged, over all versions of the CSV log: a resumed run begins a new one.
+    """Read the logged metrics of all versions of the CSV log; a resumed run starts a new version.
 
     Returns
     -------
     DataFrame
-        Columns `epoch`, `step` and one a metric. An epoch that was repeated after a resume counts as it went then.
+        Columns `epoch`, `step` and one for each metric. Epochs that were repeated after a resume replace the earlier.
     """
     history = pd.DataFrame()
     for path in sorted(logs.glob("version_*/metrics.csv"), key=lambda path: int(path.parent.name.split("_")[1])):
         version = _read_log(path)
-        if version.empty:  # of a run that was killed before it had logged anything
+        if version.empty:  # of a run that was killed before it logged anything
             continue
         if not history.empty:
             history = history[history["step"] < version["step"].min()]
         history = pd.concat([history, version], ignore_index=True)
-    # A learning rate is logged by the step: it belongs to the epoch whose figures come next.
+    # Learning rates are logged by step, before the metrics of their epoch.
     return history if history.empty else history.assign(epoch=history["epoch"].bfill())
 
 
 def _read_log(path: Path) -> pd.DataFrame:
-    """One CSV log; a last line that was cut off while it was written, which has no end, is left out."""
+    """Read one CSV log without an incomplete last line."""
     whole_lines, _, _ = path.read_text(encoding="utf-8").rpartition("\n")
     return pd.read_csv(io.StringIO(whole_lines)) if whole_lines else pd.DataFrame()
 
 
 def phases(settings: Sequence[Mapping[str, Any]], epochs: int) -> list[tuple[str, int, int]]:
-    """Name the phases that a run reached: what is frozen, the first epoch, the first one after it.
+    """List the freezing phases that a run reached: what is frozen, first epoch, epoch after the last.
 
     Parameters
     ----------
     settings : sequence of mapping
         `schedule.phases` of the configuration.
     epochs : int
-        How many the run has behind it.
+        Number of epochs trained.
     """
     freezing = FreezeSchedule(settings, head="")
     starts = [*freezing.starts(), epochs]
     return [
-        (f"frozen: {', '.join(phase.freeze)}" if phase.freeze else "all trains", start, min(end, epochs))
+        (f"frozen: {', '.join(phase.freeze)}" if phase.freeze else "nothing frozen", start, min(end, epochs))
         for phase, start, end in zip(freezing.phases, starts, [*starts[1:], epochs], strict=False)
         if start < epochs
     ]
 
 
-def of_training(
+def plot_training(
     run: RunFolder,
     phase_settings: Sequence[Mapping[str, Any]],
     epochs: int,
@@ -174,14 +173,14 @@ def of_training(
     monitor: str,
     watermark: str | None,
 ) -> None:
-    """Draw `training`: losses, metrics, learning rate and phases by epoch, and which epoch was chosen."""
+    """Draw `training`: losses, metrics, learning rate and phases by epoch, and the epoch of the checkpoint."""
     history = read_history(run.logs)
     if history.empty:
         return
-    if (alarm := plots.overfitting_warning(history)) is not None:
-        log.warning(alarm, extra={"rule": "overfitting"})
+    if (warning := plots.overfitting_warning(history)) is not None:
+        log.warning(warning, extra={"rule": "overfitting"})
     scores = history.dropna(subset=monitor).groupby("epoch")[monitor].last()
-    caption = f"{len(scores)} epochs, checkpoint chosen by {monitor}"
+    caption = f"{len(scores)} epochs, checkpoint selected by {monitor}"
     drawing.save(
         plots.plot_training(history, phases(phase_settings, epochs), monitor, best_epoch, caption, watermark),
         run.figures / "training",

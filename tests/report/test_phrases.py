@@ -2,24 +2,37 @@ import dataclasses
 import functools
 import re
 
+import made_study
 import numpy as np
 import pandas as pd
 import pytest
 from html_pages import read
 from interval_tables import intervals
+from made_report import NASTY
 from made_study import EMPTY, assessment, decision_rules, predictions
 from refusals import rules
 from rich.console import Console
 
 from medcls.evaluation.assessment import assess
 from medcls.evaluation.calibration import Calibration
-from medcls.evaluation.decision_rules import DecisionRules
+from medcls.evaluation.decision_rules import DecisionRules, not_fitted
+from medcls.evaluation.predictions import Predictions
 from medcls.evaluation.thresholds import OperatingPoint, fit_operating_point, parse_criterion
+from medcls.report.example_images import examples
 from medcls.report.pages.names import Names
-from medcls.report.phrases import BY_CHANCE, missed_target, operating_point, unsure_target, worse_than_chance
-from medcls.report.report import look_at, metric_sections, notices
+from medcls.report.phrases import (
+    BY_CHANCE,
+    formatted,
+    isolated,
+    missed_target,
+    operating_point,
+    plain_words,
+    unsure_target,
+    worse_than_chance,
+)
+from medcls.report.report import metric_sections, notices
 from medcls.statistics.metrics import classification_metrics
-from medcls.workflow import reporting, terminal
+from medcls.workflow import evaluating, printed_results, terminal
 from medcls.workflow.terminal import show_table
 
 
@@ -42,7 +55,7 @@ def test_a_target_that_was_missed_stands_in_the_first_lines(caplog):
     assert f"sensitivity {reached:.3f} (0." in missed.title and "0.95" in missed.title
     assert "sensitivity>=0.95@90%" in missed.text
     assert notices(one)[0] == missed
-    reporting.show(reporting.Results((one,), ()), None)
+    printed_results.show(evaluating.Results((one,), ()), None)
     assert rules(caplog)[0] == "target_missed" and f"{reached:.3f}" in caplog.messages[0]
 
 
@@ -136,7 +149,7 @@ def test_probabilities_near_each_other_are_told_apart_and_a_temperature_at_its_b
     assert "0.499962" in operating_point(one) and "At 0.499962" in sections
     assert "0.1 to 100" in sections, "the temperature is at the end of the range searched"
     assert re.search(r"0\.49\d{4} to 0\.[45]\d{5}", sections), "the bins of the reliability table"
-    (shown, *_), _ = look_at(one, EMPTY, Names({}), images=False)
+    (shown, *_), _ = examples(one, EMPTY, Names({}), images=False)
     assert re.search(r"ill 0\.[45]\d{5}$", shown.caption)
 
 
@@ -162,3 +175,54 @@ def test_without_a_threshold_no_target_is_missed():
     one = assessment(predictions(seed=1), dataclasses.replace(decision_rules(), operating_point=None))
     assert missed_target(one) is None
     assert np.isfinite(one.metrics.values["sensitivity"])
+
+
+def test_a_name_from_the_right_is_kept_apart():
+    assert isolated("malignant") == "malignant"
+    assert isolated(NASTY[2]) == f"\N{FIRST STRONG ISOLATE}{NASTY[2]}\N{POP DIRECTIONAL ISOLATE}"
+
+
+@pytest.mark.parametrize(
+    ("metric", "value", "text"),
+    [
+        ("auroc", 0.91049, "0.910"),
+        ("auroc", 1.0, "1.000"),
+        ("auroc", 0.99999, ">0.999"),
+        ("brier", 1e-9, "<0.001"),
+        ("auroc", 0.0, "0.000"),
+        ("mcc", -0.25, "−0.250"),
+        ("log_loss", 3.3, "3.300"),
+        ("positive_likelihood_ratio", 32.26, "32.3"),
+        ("auroc", float("nan"), "undefined"),
+    ],
+)
+def test_figures_are_rounded_without_lying(metric, value, text):
+    assert formatted(metric, value, 3) == text
+
+
+@pytest.mark.wording
+def test_words_and_figures_say_the_same(headline, several):
+    values = headline.metrics.values
+    said = " ".join(plain_words(headline))
+    assert f"about {round(100 * values['sensitivity'])} are detected (95% interval" in said
+    assert f"about {round(100 * values['specificity'])} are recognised as such" in said
+    assert f"correct about {round(100 * values['precision'])} times in 100" in said
+    assert "50% of the images are malignant" in said
+    said = " ".join(plain_words(several))
+    assert f"about {round(100 * several.metrics.values['balanced_accuracy'])} of 100" in said
+    best = max(several.metrics.per_class, key=lambda name: several.metrics.per_class[name]["sensitivity"])
+    assert f"{isolated(best)} is detected most often" in said
+
+
+@pytest.mark.wording
+def test_class_names_that_are_numbers_are_quoted_in_sentences():
+    table = made_study.predictions(n=100, seed=1)
+    names = dict(zip(made_study.BINARY, ("0", "1"), strict=True))
+    rows = table.rows.assign(label=table.rows["label"].map(names))
+    rows = rows.rename(
+        columns={f"{kind}_{old}": f"{kind}_{new}" for kind in ("prob", "logit") for old, new in names.items()}
+    )
+    numeric = Predictions(rows, ("0", "1"), "1")
+    assert numeric.caption().startswith('test, n = 100 images (70 "0", 30 "1")')
+    said = " ".join(plain_words(assess(numeric, not_fitted(numeric), resamples=50)))
+    assert '100 "1" images like these' in said and 'not "1"' in said and " 1 images" not in said

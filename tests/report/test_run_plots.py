@@ -66,7 +66,7 @@ def test_each_task_gets_its_figures_in_the_order_to_be_read(which, expected, req
     assert [figure.svg for figure in drawn] == [tmp_path / f"{name}.svg" for name in names(drawn)]
     assert len({figure.title for figure in drawn}) == len(drawn)
     for figure in drawn:
-        assert re.fullmatch(r"[A-Z][\w ]{2,40}", figure.title)
+        assert re.fullmatch(r"[A-Z][\w -]{2,40}", figure.title)
         assert re.fullmatch(r"[A-Z].{40,}\.", figure.text)
         assert not re.search(r"\b(nan|None)\b", figure.text)
 

@@ -13,7 +13,7 @@ from medcls.cli.shipped import configurations
 from medcls.errors import MedclsError
 from medcls.evaluation.predictions import Predictions
 from medcls.runs.run_folder import RunFolder
-from medcls.workflow import reporting
+from medcls.workflow import evaluating, printed_results, report_settings, result_files
 
 pytestmark = pytest.mark.usefixtures("drawn_figures")
 
@@ -26,7 +26,7 @@ ONE_CASE = np.array([0.9, 0.8, 0.6, 0.5, 0.4, 0.4, 0.3, 0.2, 0.2, 0.1])
 def telling(**settings):
     path = configurations() / "conf" / "evaluation" / "default.yaml"
     default = yaml.safe_load(path.read_text(encoding="utf-8")) | {"seed": 0} | settings
-    return dataclasses.replace(reporting.ReportSettings.read(default), resamples=20)
+    return dataclasses.replace(report_settings.ReportSettings.read(default), resamples=20)
 
 
 def table(split, labels, scores, groups, classes=BINARY):
@@ -42,17 +42,17 @@ def judged(labels, scores, groups, settings, classes=BINARY):
     """As an evaluation of a table beside val ends; with both classes in val, else nothing is fitted."""
     val, test = (table(split, labels, scores, groups, classes) for split in ("val", "test"))
     try:
-        fitted = reporting.fit(val, settings)
+        fitted = evaluating.fit(val, settings)
     except MedclsError:
-        fitted = reporting.not_fitted(test, settings)
-    return reporting.judge([val, test], fitted, settings)
+        fitted = evaluating.not_fitted(test, settings)
+    return evaluating.evaluate([val, test], fitted, settings)
 
 
 def write(folder, results, settings):
     """All that an evaluation writes."""
     run = RunFolder(folder)
-    reporting.write_results(run, results, reporting.Fitted(results.headline.decision_rules), ())
-    reporting.write_report(run, results, EMPTY, settings)
+    result_files.write_results(run, results, evaluating.Fitted(results.headline.decision_rules), ())
+    result_files.write_report(run, results, EMPTY, settings)
 
 
 def cases():
@@ -78,12 +78,12 @@ def cases():
 @pytest.mark.slow
 @pytest.mark.parametrize(("labels", "scores", "groups", "how"), list(cases()))
 def test_a_tiny_table_is_judged_and_told(labels, scores, groups, how, tmp_path, monkeypatch):
-    monkeypatch.setattr(reporting, "draw", lambda *_, **__: [])  # figures have a test of their own
+    monkeypatch.setattr(result_files, "draw", lambda *_, **__: [])  # figures have a test of their own
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         results = judged(labels, scores, groups, telling(**how))
         write(tmp_path, results, telling(**how))
-        reporting.show(results, None)
+        printed_results.show(results, None)
     for row in results.headline.intervals.itertuples():
         assert not np.isnan(row.low) or row.note, row.metric
     report = (tmp_path / "report.html").read_text(encoding="utf-8")
@@ -94,7 +94,7 @@ def test_a_tiny_table_is_judged_and_told(labels, scores, groups, how, tmp_path, 
 @pytest.mark.parametrize("n", [3, 6, 12])
 @pytest.mark.parametrize("groups", ["alone", "pairs"])
 def test_classes_of_one_row_are_judged_and_told(n, groups, tmp_path, monkeypatch):
-    monkeypatch.setattr(reporting, "draw", lambda *_, **__: [])
+    monkeypatch.setattr(result_files, "draw", lambda *_, **__: [])
     draw = np.random.default_rng(n)
     labels = np.r_[1, 2, np.zeros(n - 2, int)]
     named = [""] * n if groups == "alone" else [f"p{row // 2}" for row in range(n)]

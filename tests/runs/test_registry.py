@@ -46,12 +46,12 @@ def records() -> list[Path]:
 
 def test_p53_a_test_consulted_after_each_of_three_trainings_says_so():
     first = record_reading(predictions(checkpoint="one"), "runs/1", "train")
-    assert (first.total, first.ordinal, first.checkpoints, first.n, first.written) == (1, 1, 1, 40, True)
+    assert (first.total, first.checkpoints, first.n, first.written) == (1, 1, 40, True)
     record_reading(predictions(checkpoint="two"), "runs/2", "train")
     third = record_reading(predictions(checkpoint="three"), "runs/3", "train")
-    assert (third.total, third.ordinal, third.checkpoints, third.key) == (3, 3, 3, first.key)
+    assert (third.total, third.checkpoints, third.key) == (3, 3, first.key)
     today = pd.Timestamp.now("UTC").date().isoformat()
-    assert first.first <= third.first <= third.last <= today
+    assert first.first <= third.first <= today
     assert "40" in first.sentence()
     assert all(said in third.sentence() for said in ("40", "3 times", "3 checkpoints", third.first))
 
@@ -126,7 +126,7 @@ def test_what_does_not_judge_is_not_counted(table):
     assert not user_folders.state_folder().exists()
 
 
-def test_the_ledger_holds_no_path_no_patient_and_no_score():
+def test_the_registry_holds_no_path_no_patient_and_no_score():
     record_reading(predictions(), "runs/mine", "evaluate")
     record_reading(predictions(checkpoint="", content=False), "runs/mine", "compare")
     texts = [path.read_text(encoding="utf-8") for path in records()]
@@ -140,17 +140,17 @@ def test_the_ledger_holds_no_path_no_patient_and_no_score():
 
 
 def read(number: int) -> int:
-    return record_reading(predictions(checkpoint=f"c{number % 3}"), f"runs/{number}").ordinal
+    return record_reading(predictions(checkpoint=f"c{number % 3}"), f"runs/{number}").total
 
 
 def test_readings_of_several_processes_are_all_counted():
     with ProcessPoolExecutor(4) as pool:
-        ordinals = list(pool.map(read, range(20)))
+        totals = list(pool.map(read, range(20)))
     assert len(records()) == 20
     last = record_reading(predictions(), "after")
-    assert (last.total, last.ordinal, last.checkpoints) == (21, 21, 4)
-    # Of readings at the same time one may not see the three others: then it counts itself earlier, and none is lost.
-    assert 17 <= max(ordinals) <= 20
+    assert (last.total, last.checkpoints) == (21, 4)
+    # Of readings at the same time one may not see the three others, but none is lost.
+    assert 17 <= max(totals) <= 20
 
 
 def test_two_readings_of_the_same_microsecond_are_two(monkeypatch):
@@ -173,7 +173,7 @@ def test_a_damaged_record_is_said_and_passed_over(damage, caplog):
     records()[0].with_name(".20000101.1.json").write_text("{")  # what another process is just writing
     with caplog.at_level(logging.WARNING):
         readings = record_reading(predictions(), "b")
-    assert (readings.total, readings.first) == (2, readings.last)
+    assert readings.total == 2
     assert rules(caplog) == ["damaged_record"] and "20000101.json" in caplog.text
 
 
@@ -195,7 +195,7 @@ def test_a_full_disk_still_tells_of_earlier_readings(monkeypatch):
 
     monkeypatch.setattr(Path, "write_text", full)
     readings = record_reading(predictions(checkpoint="two"), "b")
-    assert (readings.total, readings.ordinal, readings.checkpoints, readings.written) == (2, 2, 2, False)
+    assert (readings.total, readings.checkpoints, readings.written) == (2, 2, False)
     assert len([path for path in (user_folders.state_folder() / "test_readings").rglob("*") if path.is_file()]) == 1
 
 

@@ -11,6 +11,7 @@ from medcls.evaluation.decision_rules import fit_decision_rules
 from medcls.evaluation.predictions import Predictions, probabilities_of
 from medcls.preprocessing import Preprocessing
 from medcls.report.sources import Sources
+from medcls.runs.records import Audit, Configuration, Environment, InitialWeights
 
 BINARY = ("other", "ill")
 FOUR = ("a", "b", "c", "d")
@@ -143,21 +144,16 @@ def sources(**changed):
         "purpose": "To tell the ill from the others.",
         "config": config(),
         "audit": audit(GROUPS, finding("blank")),
-        "weights": {
-            "source": "/home/dr.who/weights.pth",
-            "file": "/home/dr.who/weights.pth",
-            "sha256": "abc123",
-            "summary": "310/312 tensors loaded",
-            "tensors": 312,
-            "loaded": 310,
-            "reinitialised": {"last layer": ["w", "b"]},
-        },
-        "environment": {
-            "python": "3.11.7",
-            "platform": "Linux",
-            "device": "CPU",
-            "packages": {"medcls": "0.1.0", "torch": "2.15.0"},
-        },
+        "weights": InitialWeights(
+            source="/home/dr.who/weights.pth",
+            file="/home/dr.who/weights.pth",
+            sha256="abc123",
+            summary="310/312 tensors loaded",
+            tensors=312,
+            loaded=310,
+            reinitialised={"last layer": ["w", "b"]},
+        ),
+        "environment": Environment({"medcls": "0.1.0", "torch": "2.15.0"}, "3.11.7", "Linux", "CPU"),
         "preprocessing": Preprocessing(
             size=(96, 128),
             mean=(0.485, 0.456, 0.406),
@@ -171,7 +167,12 @@ def sources(**changed):
         "phases": (("backbone frozen", 0, 5), ("all", 5, 20)),
         "best_epoch": 12,
     }
-    return Sources(**(known | changed))
+    known |= changed
+    if isinstance(known["config"], dict):
+        known["config"] = Configuration(known["config"])
+    if isinstance(known["audit"], dict):
+        known["audit"] = Audit.from_plain(known["audit"])
+    return Sources(**known)
 
 
 EMPTY = Sources(name="a table", made=datetime(2026, 1, 1, tzinfo=UTC))

@@ -32,7 +32,7 @@ def shown(folder, monkeypatch):
     def draw(policy: str) -> dict:
         preprocessing = Preprocessing(size=32, mean=(0.5,) * 3, std=(0.5,) * 3, resize=policy)
         still = Augmentation(0, 0, 0, 1, 0, 0, 0)
-        pictures.of_data(ImageDataModule(manifest, preprocessing, still))
+        pictures.plot_data(ImageDataModule(manifest, preprocessing, still))
         return dict(asked)
 
     return draw
@@ -61,7 +61,7 @@ def test_p13_a_window_in_which_nothing_lies_is_said(tmp_path, caplog, window, sa
             Image.fromarray(stored).save(tmp_path / label / f"{number}.png")
     manifest = split(from_folders(tmp_path, positive="a"))
     preprocessing = Preprocessing(size=16, mean=(0.5,) * 3, std=(0.5,) * 3, window=window)
-    pictures.of_data(ImageDataModule(manifest, preprocessing, Augmentation()))
+    pictures.plot_data(ImageDataModule(manifest, preprocessing, Augmentation()))
     assert ("flat_images" in rules(caplog)) == says
     assert ("9 of 9" in caplog.text) == says
     assert ("data.window=[-160.0, 240.0]" in caplog.text) == says
@@ -88,7 +88,7 @@ def test_classes_called_as_the_table_calls_its_columns_are_counted(folder, monke
 
     monkeypatch.setattr(plots, "plot_data", spy)
     preprocessing = Preprocessing(size=32, mean=(0.5,) * 3, std=(0.5,) * 3)
-    pictures.of_data(ImageDataModule(manifest, preprocessing, None))
+    pictures.plot_data(ImageDataModule(manifest, preprocessing, None))
     assert asked["counts"].sum().to_dict() == {"groups": 12, "images": 15, "split": 20}
     assert asked["counts"].index.tolist() == ["train", "val", "test"]
 

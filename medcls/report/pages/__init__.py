@@ -1,1 +1,1 @@
-"""What the pages share: their style, their tables and pictures, and what they call files that must not be named."""
+"""Parts that all pages share: style, tables, thumbnails, and replacement of names."""

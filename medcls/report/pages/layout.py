@@ -1,4 +1,4 @@
-"""How a page is put together from its template, and how a text on it is marked up."""
+"""Templates of pages, and markup of text."""
 
 import re
 from datetime import datetime
@@ -9,17 +9,18 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 SETTING = re.compile(
-    r"""python\ -m\ medcls\.\w+
+    r"""python\ -m\ medcls\.\w+ (?:\ [a-z][\w.]*=[^\s,;)]*[^\s.,;:)])*
+      | (?<!\w)-m\ [a-z][\w.]*=\w+(?:,\w+)*
       | \b[a-z]\w*(?:\.[a-z]\w*)+ = (?: '[^']*' | "[^"]*" | <[^>]*> | [^\s,;)]*[^\s.,;:)] )
       | \b(?:audit|data|evaluation|report)(?:\.\w+)+""",
     re.VERBOSE,
 )
-"""What of a text is typed at a shell: commands, settings with their values, settings of some groups without one."""
+"""Matches what is typed at a shell: commands, settings with values, and settings of some groups without a value."""
 
 
 @cache
 def environment(templates: Path) -> Environment:
-    """Templates of a folder beside those that all pages share; whatever is put into them is escaped.
+    """Return an environment with the HTML templates of a folder and those that all pages share; values are escaped.
 
     Filters: `settings`, see `mark_settings`.
     """
@@ -36,9 +37,9 @@ def environment(templates: Path) -> Environment:
 
 @cache
 def markdown_environment(templates: Path) -> Environment:
-    """Templates of a folder for a text in Markdown; whatever is put into them is escaped, see `escape_markdown`.
+    """Return an environment with the Markdown templates of a folder; values are escaped by `escape_markdown`.
 
-    Filters: `code`, for a line of an indented block of code, where an escape would be seen.
+    Filters: `code`, for a line of an indented code block, which is not escaped.
     """
 
     def finish(value: object) -> Markup:
@@ -46,30 +47,30 @@ def markdown_environment(templates: Path) -> Environment:
 
     made = Environment(
         loader=FileSystemLoader(templates),
-        autoescape=True,  # so that what macros give is told from what is to be escaped
+        autoescape=True,  # so that the output of macros is not escaped again
         finalize=finish,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters["code"] = lambda text: Markup(" ".join(text.split()))  # noqa: S704 - nothing is read within code
+    made.filters["code"] = lambda text: Markup(" ".join(text.split()))  # noqa: S704 - no markup in code
     return made
 
 
 def escape_markdown(text: str) -> str:
-    """Text that stays what it is in Markdown: no tag, no table cell, no code, no link; on one line.
+    """Escape a text for Markdown, on one line: no tag, table cell, code or link.
 
-    An underscore within a word needs no escape, and a text reads better without.
+    An underscore within a word is left as it is.
     """
     line = " ".join(text.split())
-    line = re.sub(r"&(?=#?\w+;)", "&amp;", line).replace("<", "&lt;")
+    line = re.sub(r"<(?=[A-Za-z/!?])", "&lt;", re.sub(r"&(?=#?\w+;)", "&amp;", line))
     line = re.sub(r"([\\`*|\[\]~$])", r"\\\1", line)
     line = re.sub(r"(?<!\w)_|_(?!\w)", r"\_", line)
     return re.sub(r"^(\d*)([-+#>.)])(?=\D|$)", r"\1\\\2", line)
 
 
 def mark_settings(text: str) -> Markup:
-    """Text with the settings in it, `data.copies=error`, set as what is typed."""
+    """Return a text with the settings in it, such as `data.copies=error`, marked as code."""
     marked, end = Markup(""), 0
     for match in SETTING.finditer(text):
         marked += escape(text[end : match.start()]) + Markup("<code>{}</code>").format(match.group())
@@ -78,5 +79,5 @@ def mark_settings(text: str) -> Markup:
 
 
 def day_and_time(made: datetime) -> str:
-    """`1 March 2026, 09:05 UTC`."""
+    """Format a date: `1 March 2026, 09:05 UTC`."""
     return f"{made.day} {made:%B %Y, %H:%M %Z}"

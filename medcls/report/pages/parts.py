@@ -1,4 +1,4 @@
-"""Tables and pictures as a page shows them: plain text, ready for `macros.html.jinja`."""
+"""Tables and images of a page, as plain text for `macros.html.jinja`."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,7 @@ class Cell:
     share : float or None
         From 0 to 1: drawn as a bar below the text.
     note : str
-        In small letters below the text.
+        Small text below.
     """
 
     text: str
@@ -27,19 +27,19 @@ class Cell:
 
 @dataclasses.dataclass(frozen=True)
 class Sheet:
-    """A table as a page shows it.
+    """A table of a page.
 
     Parameters
     ----------
     columns : tuple of str
-        Their headings; empty where a column needs none.
+        Headings; may be empty.
     numeric : tuple of bool
-        Which columns hold numbers.
+        Which columns have numbers.
     rows : tuple of tuples of Cell
     left : int
-        How many rows there was no room for.
+        Number of rows that are not shown.
     headed : bool
-        Whether the first cell of each row says what the row is.
+        Whether the first cell of each row is its heading.
     """
 
     columns: tuple[str, ...]
@@ -51,7 +51,7 @@ class Sheet:
 
 @dataclasses.dataclass(frozen=True)
 class Thumbnail:
-    """A small picture as a data address, its size in pixels; without an address, why there is none."""
+    """A small image as a data URL with its size in pixels, or the reason why there is none."""
 
     source: str | None = None
     width: int = 0
@@ -62,40 +62,40 @@ class Thumbnail:
 Row = Sequence[Cell | str]
 
 
-def figures_sheet(columns: Sequence[str], rows: Sequence[Row]) -> Sheet:
-    """Rows with a heading in their first cell, and figures in all others."""
+def numeric_sheet(columns: Sequence[str], rows: Sequence[Row]) -> Sheet:
+    """Make a table whose first column has headings and all others numbers."""
     cells = tuple(tuple(Cell(cell) if isinstance(cell, str) else cell for cell in row) for row in rows)
     return Sheet(tuple(columns), (False, *(True for _ in columns[1:])), cells, headed=True)
 
 
 def splits_sheet(table: pd.DataFrame, classes: Sequence[str], positive: str | None, *, groups: bool) -> Sheet:
-    """Images, groups and classes of each split, one column a split; each class with its share as a bar.
+    """Make a table of images, groups and classes with one column for each split.
 
     Parameters
     ----------
     table : DataFrame
-        One row a split: `split`, `images`, `groups`, `without_group`, `independent`, `share` and `asked` (not in what
-        older runs wrote), and for each class `<class>: images` and `<class>: share`.
+        One row for each split: `split`, `images`, `groups`, `without_group`, `independent`, `share` and `asked` (the
+        last four not in older runs), and for each class `<class>: images` and `<class>: share`.
     classes : sequence of str
     positive : str or None
-        The class that a binary task looks for.
+        The positive class of a binary task.
     groups : bool
-        Whether groups are known, and so worth a line.
+        Whether groups are known.
     """
     splits = table.to_dict("records")
     rows: list[Row] = [["Images", *(f"{split['images']:,}" for split in splits)]]
     if any(_known(split.get("asked")) for split in splits):
-        rows.append(["Share of the images (asked for)", *(_share(split) for split in splits)])
-    lone = [split.get("without_group", 0) for split in splits]  # not counted in older runs
+        rows.append(["Share of the images (requested)", *(_share(split) for split in splits)])
+    lone = [split.get("without_group", 0) for split in splits]  # older runs did not count them
     if groups:
         named = [f"{split['groups'] - alone:,}" for split, alone in zip(splits, lone, strict=True)]
-        rows.append(["Groups, counted apart", *named])
+        rows.append(["Groups", *named])
         if any(lone):
             rows.append(["Images without a group", *(f"{alone:,}" for alone in lone)])
     elif any(lone):
         rows.append(["Patients", *("not known" for _ in splits)])
     if any(split.get("independent", split["groups"]) != split["groups"] for split in splits):
-        rows.append(["Independent cases (duplicates once)", *(f"{split['independent']:,}" for split in splits)])
+        rows.append(["Independent cases (duplicates counted once)", *(f"{split['independent']:,}" for split in splits)])
     of_classes: list[Row] = [
         [
             f"{name} (positive)" if name == positive else name,
@@ -103,7 +103,7 @@ def splits_sheet(table: pd.DataFrame, classes: Sequence[str], positive: str | No
         ]
         for name in classes
     ]
-    return figures_sheet(["", *(str(split["split"]).replace("_", " ") for split in splits)], [*rows, *of_classes])
+    return numeric_sheet(["", *(str(split["split"]).replace("_", " ") for split in splits)], [*rows, *of_classes])
 
 
 def _share(split: Mapping[Any, Any]) -> str:

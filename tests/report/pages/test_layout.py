@@ -11,7 +11,7 @@ import pytest
 from medcls.report.pages import layout
 from medcls.report.pages.layout import day_and_time, environment, mark_settings
 from medcls.report.pages.names import Names
-from medcls.report.pages.parts import Cell, Sheet, Thumbnail, figures_sheet, splits_sheet
+from medcls.report.pages.parts import Cell, Sheet, Thumbnail, numeric_sheet, splits_sheet
 
 STYLE = (Path(layout.__file__).parent / "style.css").read_text(encoding="utf-8")
 
@@ -39,7 +39,7 @@ def test_text_stands_out_from_its_ground(scheme):
     colours = dict(
         re.findall(r"--([\w-]+): #(\w+);", STYLE.split("@media screen and (prefers-color-scheme: dark)")[scheme])
     )
-    pairs = [(name, f"on-{name}") for name in ("stamp", "error", "warning", "information", "good")]
+    pairs = [(name, f"on-{name}") for name in ("watermark", "error", "warning", "information", "good")]
     pairs += [(ground, ink) for ground in ("ground", "faint") for ink in ("ink", "soft", "link")]
     for ground, ink in pairs:
         assert contrast(colours[ground], colours[ink]) >= 7, (ground, ink)  # level AAA
@@ -64,7 +64,7 @@ def test_settings_are_set_as_what_is_typed(text, marked):
 
 
 def test_rows_and_columns_have_headings():
-    sheet = figures_sheet(["", "n"], [["<i>", "7"], [Cell("b", note="<why>"), Cell("0.5", 0.5)]])
+    sheet = numeric_sheet(["", "n"], [["<i>", "7"], [Cell("b", note="<why>"), Cell("0.5", 0.5)]])
     text = made('{{ table(sheet, "counts") }}', sheet=sheet)
     assert text.count('<th scope="row"') == 2
     assert '<th scope=col class="number"><bdi>n</bdi></th>' in text
@@ -101,7 +101,7 @@ def test_splits_side_by_side():
     )
     sheet = splits_sheet(table, ["a", "b"], "b", groups=True)
     assert sheet.columns == ("", "train", "held out")
-    assert [row[0].text for row in sheet.rows] == ["Images", "Groups, counted apart", "a", "b (positive)"]
+    assert [row[0].text for row in sheet.rows] == ["Images", "Groups", "a", "b (positive)"]
     assert sheet.rows[0][1].text == "1,200" and sheet.rows[3][1] == Cell("900 (75.0%)", 0.75)
     assert [row[0].text for row in splits_sheet(table, ["a", "b"], None, groups=False).rows] == ["Images", "a", "b"]
     table = table.assign(share=[0.99, 0.01], asked=[0.8, np.nan], independent=[550, 10])

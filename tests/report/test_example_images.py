@@ -1,0 +1,49 @@
+import dataclasses
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+from html_pages import read
+from made_report import BARE, BINARY, page_and_card, predictions
+
+from medcls.evaluation.assessment import assess
+from medcls.evaluation.predictions import from_logits
+from medcls.report.example_images import SHOWN, examples
+from medcls.report.pages.names import Names
+from medcls.report.pages.parts import Thumbnail
+
+
+def test_errors_are_the_surest_first_and_the_least_certain_lie_at_the_threshold(headline):
+    errors, unsure = examples(headline, BARE, Names({}), images=True)
+    table, threshold = headline.table, headline.metrics.threshold
+    scores = pd.Series(table.probabilities()[:, 1], index=table.rows["path"])
+    wrong = (scores >= threshold) != (table.rows["label"] == "malignant").to_numpy()
+    distance = (scores - threshold).abs()
+    assert [one.name for one in errors] == list(distance[wrong].sort_values(ascending=False).index[:SHOWN])
+    assert [one.name for one in unsure] == list(distance.sort_values().index[:SHOWN])
+    assert re.fullmatch(r"(benign, \w+ malignant|malignant, \w+ benign): .* of malignant [\d.]+", errors[0].caption)
+
+
+def test_with_several_classes_the_called_one_says_how_sure(several):
+    errors, unsure = examples(several, BARE, Names({}), images=True)
+    largest = pd.Series(several.table.probabilities().max(axis=1), index=several.table.rows["path"])
+    right = several.table.probabilities().argmax(axis=1) == several.table.labels()
+    assert errors[0].name == largest[~right].idxmax()
+    assert unsure[0].name == largest.idxmin()
+
+
+def test_a_picture_that_cannot_be_shown_says_why(headline, sources):
+    broken = dataclasses.replace(sources, picture=lambda path: Thumbnail(reason="damaged"))
+    assert "damaged" in read(page_and_card(headline, sources=broken)[0]).text
+
+
+@pytest.mark.wording
+def test_no_error_is_said_to_be_none(decision_rules):
+    table = predictions()
+    logits = np.where(np.eye(2)[table.labels()] > 0, 4.0, -4.0) + np.random.default_rng(0).normal(size=(len(table), 2))
+    perfect = from_logits(
+        table.rows[["path", "label", "group", "split"]], range(len(table)), logits, BINARY, "malignant", "c0ffee"
+    )
+    page, _ = page_and_card(assess(perfect, decision_rules, resamples=100))
+    assert "None: every image was classified correctly." in read(page).text
