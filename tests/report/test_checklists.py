@@ -21,6 +21,7 @@ from made_study import (
 from medcls.evaluation.decision_rules import fit_decision_rules, not_fitted
 from medcls.evaluation.predictions import TOOK_PART, Predictions
 from medcls.report.checklists import claim_2024, tripod_ai
+from medcls.report.limitations import Limitation
 from medcls.report.run_sections import training
 from medcls.runs.records import InitialWeights
 from medcls.runs.registry import Readings
@@ -47,6 +48,10 @@ OF_PEOPLE = {
 OF_PREDICTIONS = {claim_2024: ["28", "29", "37", "38", "39", "40"], tripod_ai: ["12e", "15", "23a", "26"]}
 
 
+# What was asked before, of the usual sources.
+ANSWERED = {}
+
+
 @functools.cache
 def with_columns():
     """The study with subgroups, so that every item that a run can answer has its source."""
@@ -63,7 +68,13 @@ def answers(standard, headline=None, others=None, of=None):
     usual = study()
     headline = usual[0] if headline is None else headline
     others = usual[1] if others is None else others
-    return {item.number: item.answer for item in standard(headline, others, sources() if of is None else of)}
+    if of is not None:
+        return {item.number: item.answer for item in standard(headline, others, of)}
+    # Held by its arguments too, so that no other object can come to have their identity.
+    key = standard, id(headline), id(others)
+    if key not in ANSWERED:
+        ANSWERED[key] = headline, others, {item.number: item.answer for item in standard(headline, others, sources())}
+    return dict(ANSWERED[key][2])
 
 
 @pytest.mark.parametrize("standard", STANDARDS)
@@ -357,3 +368,10 @@ def test_where_batches_were_limited_the_images_that_were_used_are_counted(limit,
     assert ("trainer.limit_train_batches" in told) == (used is not None)
     assert used is None or f"{used:,} of the 3,000 images" in told
     assert (len(dict(training(of, paths=True))) > len(dict(training(sources(), paths=True)))) == (used is not None)
+
+
+@pytest.mark.parametrize(("standard", "number"), [(claim_2024, "40"), (tripod_ai, "26")])
+def test_what_a_rule_of_ones_own_found_is_named(standard, number):
+    own = Limitation("one_hospital", "All images are of one hospital", "Others may differ.", "serious")
+    told = {item.number: item.answer for item in standard(*study(), sources(), [own])}
+    assert own.title in told[number] and own.title not in answers(standard)[number]
