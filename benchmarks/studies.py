@@ -226,7 +226,7 @@ def _of_seeds(runs: Sequence[Path], resamples: int = 2000) -> dict[str, Any]:
     first = splits[0]
     ones = np.ones((1, len(first.labels)))
     drawn = bootstrap(mean, first.labels, first.groups, resamples, 0)
-    groups = first.count_groups(np.ones(len(first.labels), bool))
+    groups = first.group_count()
     rows = []
     for number, ((metric, name), estimate) in enumerate(zip(keys, mean(ones)[0], strict=True)):
         if metric.identifier not in METRICS:
