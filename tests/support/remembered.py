@@ -1,26 +1,26 @@
-"""What is measured on an image is found out once: most tests make the same small images of noise."""
+"""Statistics of equal images are computed once: most tests make the same small images of noise."""
 
 import functools
 from collections.abc import Callable
 
 import numpy as np
-from medcls.data.sources.traits import Traits
 
 from medcls.data.sources import scan
+from medcls.data.sources.image_statistics import ImageStatistics
 
 SMALL = 10_000  # bytes; images of noise have 1,440
 
 
-def remember_traits() -> None:
-    """Have the scan of images measure no pixels twice, for the rest of the process."""
-    scan.traits = _remembered(scan.traits)
+def remember_statistics() -> None:
+    """Have the scan compute the statistics of equal pixels once, for the rest of the process."""
+    scan.image_statistics = _remembered(scan.image_statistics)
 
 
-def _remembered(real: Callable[[np.ndarray], Traits]) -> Callable[[np.ndarray], Traits]:
-    known: dict[tuple[tuple[int, ...], bytes], Traits] = {}
+def _remembered(real: Callable[[np.ndarray], ImageStatistics]) -> Callable[[np.ndarray], ImageStatistics]:
+    known: dict[tuple[tuple[int, ...], bytes], ImageStatistics] = {}
 
     @functools.wraps(real)
-    def traits(pixels: np.ndarray) -> Traits:
+    def statistics(pixels: np.ndarray) -> ImageStatistics:
         if pixels.nbytes > SMALL:
             return real(pixels)
         key = pixels.shape, pixels.tobytes()
@@ -28,4 +28,4 @@ def _remembered(real: Callable[[np.ndarray], Traits]) -> Callable[[np.ndarray], 
             known[key] = real(pixels)
         return known[key]
 
-    return traits
+    return statistics

@@ -346,14 +346,14 @@ def test_a_store_that_cannot_be_written_stops_no_run(tmp_path, own_cache, caplog
 KILLED = """
 import sys
 from pathlib import Path
-from medcls.data import survey as module
+from medcls.data.sources import scan as module
 module.BATCH = 4
 root = Path(sys.argv[1])
 def progress(done, total):
     if done == 11:
         print("now", flush=True)
         sys.stdin.read()
-module.survey(root, sorted(p.name for p in root.iterdir()), progress=progress)
+module.scan_images(root, sorted(p.name for p in root.iterdir()), module.ScanOptions(progress=progress))
 """
 
 
