@@ -9,7 +9,7 @@ export NO_MKDOCS_2_WARNING := 1
 # A test process a core; neighbouring tests stay together, for what they share, until one process runs out of them.
 AT_ONCE := --numprocesses auto --dist worksteal
 
-.PHONY: help train test test-all test-fast test-slow check docs bench bench-all bench-gpu clean
+.PHONY: help train test test-all test-fast test-slow check docs results bench bench-all bench-gpu clean
 .DEFAULT_GOAL := help
 
 help:  ## List what can be made
@@ -48,6 +48,9 @@ test-slow: .venv/installed-dev
 docs: .venv/installed-dev  ## Build the pages of docs/ into site/; a broken link ends it
 	$(BIN)/mkdocs build --strict --quiet
 	@echo site/index.html
+
+results: .venv/installed-dev  ## Write experiments/RESULTS.md; ROW=breast_cancer measures a row first, or goes on with it
+	$(BIN)/python -m benchmarks.studies $(if $(ROW),--row $(ROW))
 
 bench: .venv/installed-dev  ## Measure the core: step, training, frozen phase, prediction, start-up (10 minutes)
 	$(BIN)/python -m benchmarks.step

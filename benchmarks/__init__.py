@@ -1,6 +1,6 @@
-"""Measurements: each figure is a ratio of two things timed in turn, in one run, the median of several."""
+"""Benchmarks: each value is the median ratio of two things timed in turn, in one run."""
 
-from medcls import cores
+from medcls import cpu
 
 # As the commands do, before anything here imports torch.
-cores.yield_to_others()
+cpu.shorten_spinning()

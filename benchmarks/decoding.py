@@ -1,13 +1,11 @@
-"""What it costs to turn a file into a network's pixels, and to survey it: `python -m benchmarks.decoding`.
+"""The time to decode and to scan a file: `python -m benchmarks.decoding`.
 
-Of each format and size there are a few files of one smooth, noisy picture. In one thread and in turn:
+Measures a few files of smooth, noisy images in each format and size. In one thread and in turn:
 
-- the least that could be done: Pillow opens the file, converts it to RGB and resizes it (of a DICOM file: pydicom
-  reads it, NumPy spreads its values over 8 bits by their smallest and largest);
-- `medcls.data.reading.images.read` and `resize`, which do so by the rules that stand there: checksums, orientation,
-  windows;
-- `medcls.data.sources.scan.scan_images`, which reads every file once and looks at what it shows, against `read` alone
-  in as many threads.
+- the minimum: Pillow opens the file, converts it to RGB and resizes it (for DICOM: pydicom reads it, NumPy scales its
+  values to 8 bits by their minimum and maximum);
+- `medcls.data.reading.images.read` and `resize`, with all their rules: checksums, orientation, windows;
+- `medcls.data.sources.scan.scan_images`, which reads and describes every file, against `read` alone in as many threads.
 """
 
 import argparse
@@ -24,14 +22,14 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
 from benchmarks.results import ratio, report, seconds
-from medcls import cores, hardware
+from medcls import cpu, hardware
 from medcls.data.reading import images
 from medcls.data.sources.scan import ScanOptions, scan_images
 from medcls.preprocessing import Decoding
 
 
-def picture(size: int, seed: int) -> np.ndarray:
-    """Something like tissue: smooth shapes under speckle, uint8 `(size, size)`."""
+def speckle_image(size: int, seed: int) -> np.ndarray:
+    """An image like tissue: smooth shapes with speckle, uint8 `(size, size)`."""
     draw = np.random.default_rng(seed)
     coarse = Image.fromarray(draw.integers(0, 200, (8, 8), dtype=np.uint8))
     smooth = np.asarray(coarse.resize((size, size), Image.Resampling.BICUBIC), dtype=np.int16)
@@ -55,7 +53,7 @@ def as_dicom(grey: np.ndarray, path: Path) -> None:
 
 
 def as_raster(grey: np.ndarray, path: Path) -> None:
-    """Write RGB in the format that the ending names; JPEG at 90, a TIFF as it is, a PNG as Pillow packs it."""
+    """Write RGB in the format of the file ending; JPEG with quality 90, others with Pillow's defaults."""
     Image.fromarray(grey).convert("RGB").save(path, **({"quality": 90} if path.suffix == ".jpg" else {}))
 
 
@@ -73,7 +71,7 @@ def barely_dicom(path: Path, size: tuple[int, int]) -> np.ndarray:
 
 
 def fully(path: Path, size: tuple[int, int]) -> np.ndarray:
-    """As medcls does it."""
+    """With medcls."""
     return images.resize(images.read(path, Decoding()).pixels, size, "squash", "bilinear")
 
 
@@ -90,15 +88,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--formats", nargs="+", choices=FORMATS, default=list(FORMATS))
     parser.add_argument("--sizes", type=int, nargs="+", default=[256, 512, 1024, 2048], help="pixels of a file's side")
-    parser.add_argument("--wanted", type=int, default=224, help="pixels of a side for the network")
+    parser.add_argument("--network-size", type=int, default=224, help="pixels of a side for the network")
     parser.add_argument("--files", type=int, default=8, help="of each kind")
     parser.add_argument("--pairs", type=int, default=7)
     parser.add_argument("--out", type=Path, default=Path("runs/bench/decoding.json"))
     given = parser.parse_args()
     hardware.choose()  # memory is kept, as in the commands
-    size = (given.wanted, given.wanted)
+    size = (given.network_size, given.network_size)
     rows = []
-    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(cores.available()) as pool:
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(cpu.available_cores()) as pool:
         for name in given.formats:
             ending, write, bare = FORMATS[name]
             for side in given.sizes:
@@ -106,11 +104,16 @@ def main() -> None:
                 here.mkdir()
                 paths = [here / f"{number}{ending}" for number in range(given.files)]
                 for number, path in enumerate(paths):
-                    write(picture(side, number), path)
+                    write(speckle_image(side, number), path)
                 rows += compare(f"{name}, {side} pixels", here, paths, size, bare, pool, given.pairs)
     report(
-        "Decoding and resizing, and the survey",
-        {"to pixels": given.wanted, "files": given.files, "pairs": given.pairs, "survey's threads": cores.available()},
+        "Decoding, resizing and scanning",
+        {
+            "to pixels": given.network_size,
+            "files": given.files,
+            "pairs": given.pairs,
+            "threads of the scan": cpu.available_cores(),
+        },
         rows,
         given.out,
     )
@@ -160,7 +163,7 @@ def compare(
         },
         {"what": read, "figure": milliseconds(3), "unit": "ms"},
         {
-            "what": f"{kind}: survey",
+            "what": f"{kind}: scan",
             "figure": milliseconds(2),
             "unit": "ms",
             "against": read,

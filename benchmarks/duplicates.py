@@ -1,7 +1,7 @@
-"""Near copies among 10,000 and 100,000 hashes: time, memory, planted copies found. `python -m benchmarks.duplicates`.
+"""Near duplicates among 10,000 and 100,000 hashes: time, memory, recall. `python -m benchmarks.duplicates`.
 
-Pictures of one kind have one composition, and their hashes are near one another: the number of candidates grows as
-the square of the images, if with a small factor. A million hashes like these take minutes.
+Images of one kind are composed alike, so their hashes are close to one another: the number of candidates grows with the
+square of the number of images, with a small factor. A million hashes like these take minutes.
 """
 
 import argparse
@@ -21,7 +21,7 @@ PLANTED = 0.01  # share of pictures that are near copies of another
 
 
 def scan_like_real(n: int, seed: int = 0) -> tuple[pd.DataFrame, set[tuple[str, str]]]:
-    """Hashes of `n` pictures as one kind of image has them, with near copies planted.
+    """Hashes of `n` images of one kind, some of them near duplicates.
 
     All are drawn around one composition: each bit of the 64-bit hashes is set with a chance of its own, from nearly
     never to nearly always, so that their bands collide as chest X-rays' do, many times as often as fair coins.
@@ -29,19 +29,19 @@ def scan_like_real(n: int, seed: int = 0) -> tuple[pd.DataFrame, set[tuple[str, 
     Returns
     -------
     scan, planted
-        As `survey` gives them, as far as `near_pairs` looks; and the pairs of paths that it must find.
+        The columns of a scan that `near_pairs` uses; and the pairs of paths that it must find.
     """
     draw = np.random.default_rng(seed)
     bits = np.concatenate(
         [draw.random((n, 64)) < draw.beta(1.1, 1.1, 64), draw.random((n, 64)) < draw.beta(1.1, 1.1, 64)], axis=1
     )
     bits = np.concatenate([bits, draw.random((n, 256)) < 0.5], axis=1)
-    copies = draw.permutation(n)[: 2 * round(n * PLANTED)].reshape(-1, 2)
-    for original, copy in copies:
-        bits[copy] = bits[original]
+    near_duplicates = draw.permutation(n)[: 2 * round(n * PLANTED)].reshape(-1, 2)
+    for original, duplicate in near_duplicates:
+        bits[duplicate] = bits[original]
         for start, width, most in ((0, 64, PHASH_DISTANCE), (64, 64, DHASH_DISTANCE), (128, 256, DETAIL_DISTANCE)):
             changed = start + draw.permutation(width)[: draw.integers(most + 1)]
-            bits[copy, changed] ^= True
+            bits[duplicate, changed] ^= True
     words = np.packbits(bits, axis=1).view(">u8").astype(np.uint64)
     paths = [f"{k:07d}.png" for k in range(n)]
     scan = pd.DataFrame(
@@ -54,7 +54,7 @@ def scan_like_real(n: int, seed: int = 0) -> tuple[pd.DataFrame, set[tuple[str, 
         },
         index=pd.Index(paths, name="path"),
     )
-    return scan, {(paths[min(pair)], paths[max(pair)]) for pair in copies}
+    return scan, {(paths[min(pair)], paths[max(pair)]) for pair in near_duplicates}
 
 
 def measure(n: int) -> dict[str, float]:
@@ -78,7 +78,7 @@ def measure(n: int) -> dict[str, float]:
 
 
 def main() -> None:
-    """Measure each size in a process of its own, whose peak memory is then its own; print and write the figures."""
+    """Measure each size in a separate process, to measure its peak memory; print and write the results."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--hashes", type=int, nargs="+", default=[10_000, 100_000])
     parser.add_argument("--out", type=Path, default=Path("runs/bench/duplicates.json"))

@@ -1,7 +1,7 @@
-"""A frozen phase from cached features against the long way, in turn: `python -m benchmarks.frozen --images FOLDER`.
+"""A frozen phase with and without precomputed features, in turn: `python -m benchmarks.frozen --images FOLDER`.
 
-Everything but the head is frozen, and images are not augmented. Counted is an epoch's training from the second on: the
-first one computes the features.
+All layers except the head are frozen, and images are not augmented. Epochs are timed from the second on: the first one
+computes the features.
 """
 
 import statistics
@@ -33,7 +33,7 @@ class EpochTimes(lightning.Callback):
         self._start = 0.0
 
     def on_train_epoch_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        """Start the clock: before features are computed, being first in the list."""
+        """Start the clock, before features are computed: this callback is the first."""
         self._start = time.perf_counter()
 
     def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx) -> None:  # noqa: ANN001

@@ -2,23 +2,23 @@
 
     python -m benchmarks.gpu
 
-Without CUDA the table says "not measured"; `--device cpu` tries the same code at whatever sizes it is given.
+Without CUDA the table says "not measured"; `--device cpu` runs the same code, for smaller sizes.
 
 For each network and batch size three things run in turn, after each epoch but the first, with the same network, loss,
 fused AdamW, bf16 autocast, channels_last and, where asked for, the same `torch.compile`:
 
 - medcls end to end: Lightning, all images on the device as uint8, augmented there by the batch;
-- the step alone, on one batch of noise that is on the device already: what training cannot be faster than;
-- timm's pipeline: its data set and loader (files decoded and changed one by one in so many processes, which go on from
-  epoch to epoch; pinned, moved and normalised ahead on a stream of their own) around that same step. What is waiting
-  when its turn comes is thrown away first.
+- the step alone, on one batch of noise on the device: the upper bound of the speed of training;
+- timm's pipeline around the same step: its data set and loader (files decoded and augmented one by one in worker
+  processes that persist between epochs; pinned, copied and normalised on a separate stream). Batches that are ready
+  when its turn begins are discarded.
 
-Only full batches count. The share of the roofline is told for medcls end to end: floating-point operations a second
-against those of one large bf16 matrix product, and bytes a second against those of one large copy, both measured in
-this run. A step's operations are three times those of the forward pass, which torch counts (its count of the backward
-pass is wrong for depthwise convolutions, by a factor of about the channels): the first layer needs no gradient of its
-input, so that is up to a hundredth too many. A step's bytes are what each operation of the step alone reads and
-writes, without fusion and without AdamW; a compiled network moves fewer, and its share may exceed 100%.
+Only full batches are timed. The share of the roofline is reported for medcls end to end: floating-point operations per
+second relative to one large bf16 matrix product, and bytes per second relative to one large copy, both measured in this
+run. A step's operations are three times those of the forward pass as counted by torch (whose count of the backward pass
+is wrong for depthwise convolutions, by a factor of about the channels): up to a hundredth too many, because the first
+layer needs no gradient of its input. A step's bytes are those that each operation of the step alone reads and writes,
+without fusion and without AdamW; a compiled network moves fewer, so its share may exceed 100%.
 """
 
 import argparse
@@ -56,11 +56,11 @@ NETWORKS: dict[str, Callable[[int], nn.Module]] = {
     "efficientnet_b0": lambda classes: torchvision_network("efficientnet_b0", classes),
     "inception_resnet_v2": lambda classes: timm_network("inception_resnet_v2", classes),
 }
-ALONE, WHOLE, PIPELINE = "step alone", "medcls end to end", "timm's pipeline"
+ALONE, END_TO_END, PIPELINE = "step alone", "medcls end to end", "timm's pipeline"
 
 
 def settled(device: torch.device) -> None:
-    """Wait until the device has done what it was told."""
+    """Wait until the device has finished."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
@@ -91,7 +91,7 @@ class Step:
         nn.functional.cross_entropy(logits.float(), labels).backward()
 
     def __call__(self, images: Tensor, labels: Tensor) -> None:
-        """The whole step."""
+        """The complete step."""
         self._optimizer.zero_grad()
         self.gradients(images, labels)
         self._optimizer.step()
@@ -190,7 +190,7 @@ class InTurn(lightning.Callback):
 
     def __init__(self, device: torch.device, images: int, others: dict[str, Callable[[], float]]) -> None:
         self._device, self._images, self._others, self._start = device, images, others, 0.0
-        self.times: dict[str, list[float]] = {name: [] for name in (WHOLE, *others)}
+        self.times: dict[str, list[float]] = {name: [] for name in (END_TO_END, *others)}
 
     def setup(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, stage: str) -> None:
         """Keep the images where a GPU would have them; there, the data module has done so."""
@@ -207,10 +207,10 @@ class InTurn(lightning.Callback):
         if batch_idx + 1 < trainer.num_training_batches:
             return
         settled(self._device)
-        whole = (time.perf_counter() - self._start) / self._images
+        end_to_end = (time.perf_counter() - self._start) / self._images
         others = {name: other() for name, other in self._others.items()}
         if trainer.current_epoch:
-            for name, time_taken in {WHOLE: whole, **others}.items():
+            for name, time_taken in {END_TO_END: end_to_end, **others}.items():
                 self.times[name].append(time_taken)
 
 
@@ -278,21 +278,25 @@ def rows_of(
         return {"what": name, "figure": 1 / statistics.median(times[name]), "unit": "images/s"}
 
     def against(name: str) -> dict[str, Any]:
-        return {"against": name, **ratio(list(zip(times[name], times[WHOLE], strict=True)))}
+        return {"against": name, **ratio(list(zip(times[name], times[END_TO_END], strict=True)))}
 
-    whole = statistics.median(times[WHOLE])
+    end_to_end = statistics.median(times[END_TO_END])
     return [
         images_per_second(ALONE),
         images_per_second(PIPELINE),
-        {**images_per_second(WHOLE), **against(ALONE)},
-        {"what": WHOLE, **against(PIPELINE)},
-        {"what": f"{WHOLE}: operations/s", "figure": 100 * flops / whole / peak_flops, "unit": "% of the product's"},
-        {"what": f"{WHOLE}: bytes/s", "figure": 100 * moved / whole / peak_bytes, "unit": "% of the copy's"},
+        {**images_per_second(END_TO_END), **against(ALONE)},
+        {"what": END_TO_END, **against(PIPELINE)},
+        {
+            "what": f"{END_TO_END}: operations/s",
+            "figure": 100 * flops / end_to_end / peak_flops,
+            "unit": "% of the product's",
+        },
+        {"what": f"{END_TO_END}: bytes/s", "figure": 100 * moved / end_to_end / peak_bytes, "unit": "% of the copy's"},
     ]
 
 
 def arguments() -> argparse.ArgumentParser:
-    """What it can be told."""
+    """The command-line arguments."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", choices=["cuda", "cpu"], default="cuda")
     parser.add_argument("--images", type=Path, help="a folder with one folder a class; phantoms without")

@@ -1,13 +1,13 @@
-"""What more images and larger ones cost: `python -m benchmarks.growth`.
+"""How time grows with the number and the size of images: `python -m benchmarks.growth`.
 
-More images: how long a second run takes from its imports to its first step, everything about the files being known
-from the first run, and what of that is the reading and splitting of the manifest. The images are hard links to a few
-small ones (`benchmarks.linked_images`), so that what is near to what costs little (for that, see
-`benchmarks.duplicates`). Each number of images is measured in turn with the smallest. 100,000 take another two or
-three minutes, most of them the first run's: `--images 1000 10000 100000`.
+More images: the time of a second run from its imports to its first step, with the scan cached by the first run, and the
+part of it that reads and splits the manifest. The images are hard links to a few small ones
+(`benchmarks.linked_images`), so near duplicates cost little (see `benchmarks.duplicates`). Each number of images is
+measured in turn with the smallest. 100,000 take two or three more minutes, most of them in the first run:
+`--images 1000 10000 100000`.
 
-Larger images: bare steps a second on synthetic batches, and in turn with them what a training from cached images
-reaches, as in `benchmarks.training`.
+Larger images: images per second of the step alone on synthetic batches, in turn with a training from cached images, as
+in `benchmarks.training`.
 """
 
 import argparse
@@ -34,24 +34,27 @@ def more_images(numbers: list[int], size: int, batch: int, turns: int) -> list[d
     with tempfile.TemporaryDirectory() as folder:
         places = [Path(folder) / str(images) for images in numbers]
         settings = [settings_for(place / "images", CLASSES[-1], size, batch) for place in places]
-        for place, images, told in zip(places, numbers, settings, strict=True):
+        for place, images, options in zip(places, numbers, settings, strict=True):
             link_images(place / "images", images, size)
-            watch(told, place, until="first step", environment={})  # the first run, which fills the caches
-        seen = [
+            watch(options, place, until="first step", environment={})  # the first run, which fills the caches
+        turns_measured = [
             [
-                watch(told, place, until="first step", environment={})
-                for place, told in zip(places, settings, strict=True)
+                watch(options, place, until="first step", environment={})
+                for place, options in zip(places, settings, strict=True)
             ]
             for _ in range(turns)
         ]
     names = [f"{images:,} images: to the first step" for images in numbers]
     rows: list[dict[str, Any]] = []
     for column, (images, name) in enumerate(zip(numbers, names, strict=True)):
-        runs = [turn[column] for turn in seen]
+        runs = [turn[column] for turn in turns_measured]
         started = statistics.median(run["start"] for run in runs)
         against = {}
         if column:
-            against = {"against": names[0], **ratio([(turn[column]["start"], turn[0]["start"]) for turn in seen])}
+            against = {
+                "against": names[0],
+                **ratio([(turn[column]["start"], turn[0]["start"]) for turn in turns_measured]),
+            }
         rows += [
             {"what": name, "figure": started, "unit": "s", **against},
             {"what": f"{images:,} images: of it an image", "figure": 1e6 * started / images, "unit": "us"},
@@ -82,7 +85,7 @@ def larger_images(sizes: list[int], given: argparse.Namespace) -> list[dict[str,
             {"what": bare, "figure": 1 / statistics.median(alone for alone, _ in timed.pairs), "unit": "images/s"},
             {
                 "what": f"{size} pixels: end to end",
-                "figure": 1 / statistics.median(whole for _, whole in timed.pairs),
+                "figure": 1 / statistics.median(end_to_end for _, end_to_end in timed.pairs),
                 "unit": "images/s",
                 "against": bare,
                 **ratio(timed.pairs),
@@ -92,7 +95,7 @@ def larger_images(sizes: list[int], given: argparse.Namespace) -> list[dict[str,
 
 
 def main() -> None:
-    """Measure both; print and write the figures."""
+    """Measure both; print and write the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, nargs="*", default=[1_000, 10_000], help="numbers of images")
     parser.add_argument("--tiny", type=int, default=32, help="pixels of a side, for the numbers of images")

@@ -1,9 +1,8 @@
-"""Predicting a folder of images, against the loop that everybody writes: `python -m benchmarks.inference`.
+"""Predicting a folder of images, compared with a plain loop: `python -m benchmarks.inference`.
 
-The plain loop: ImageFolder, contiguous 32-bit numbers, batches of 32. Every way runs in a process of its own, in turn;
-imports, the network's making and, where it is compiled, its compiling are not counted; reading, decoding and resizing
-are. medcls has looked at each file beforehand (its survey, told in a row of its own), and starts from
-the files or from the cache.
+The plain loop: ImageFolder, contiguous 32-bit numbers, batches of 32. Each variant runs in a separate process, in turn.
+The time includes reading, decoding and resizing, but not imports, building and compiling the network. medcls has
+scanned the files beforehand (measured in a separate row), and starts from the files or from the cache.
 """
 
 import argparse
@@ -42,7 +41,7 @@ WAYS = {
 
 
 def plain_loop(images: Path, size: int, workers: int) -> dict[str, float]:
-    """Images/s of the loop that everybody writes."""
+    """Images/s of the plain loop."""
     from torchvision import transforms
     from torchvision.datasets import ImageFolder
 
@@ -56,36 +55,36 @@ def plain_loop(images: Path, size: int, workers: int) -> dict[str, float]:
     torch.manual_seed(0)
     network = mobilenetv3_large(2).eval()
     loader = torch.utils.data.DataLoader(ImageFolder(str(images), prepare), batch_size=32, num_workers=workers)
-    seen = []
+    outputs = []
     with torch.no_grad():
         network(torch.randn(32, 3, size, size))
         start = time.perf_counter()
         for batch, _ in loader:
-            seen.append(network(batch).softmax(1))
-    return {"images/s": len(torch.cat(seen)) / (time.perf_counter() - start)}
+            outputs.append(network(batch).softmax(1))
+    return {"images/s": len(torch.cat(outputs)) / (time.perf_counter() - start)}
 
 
 def medcls_way(images: Path, size: int, arithmetic: Arithmetic, *, cached: bool) -> dict[str, float]:
-    """Images/s of medcls's own pass, once its files are known."""
+    """Images/s of medcls, with the files already scanned."""
     manifest = from_folders(images, phantoms_at=PHANTOMS, strict=False)
     manifest = manifest.with_rows(manifest.rows.assign(split="external"))
     data = ImageDataModule(manifest, preprocessing_at(size), None, Loading(cache=True))
     start = time.perf_counter()
     scan_images(manifest.root, manifest.rows["path"].tolist(), ScanOptions(remember=False))
-    looking = time.perf_counter() - start
+    scanning = time.perf_counter() - start
     batch = batch_size(CPU, (size, size))
     torch.manual_seed(0)
     network = ClassLogits(mobilenetv3_large(2), 2, None).to(memory_format=torch.channels_last).eval()
     if cached:
         data.rows_of("external", batch_size=batch)
-    # Compiles, and allocates: of the same kind as the batches to come, else it would be compiled again for those.
+    # Compiles and allocates, with a batch like those that follow, to avoid a recompilation.
     with torch.inference_mode():
         first = (torch.randn(batch, 3, size, size), torch.zeros(batch), torch.zeros(batch))
     predictor = Predictor(network, CPU, arithmetic)
     predictor([first])
     start = time.perf_counter()
     logits, _ = predictor(data.rows_of("external", batch_size=batch))
-    return {"images/s": len(logits) / (time.perf_counter() - start), "survey": len(logits) / looking}
+    return {"images/s": len(logits) / (time.perf_counter() - start), "scan": len(logits) / scanning}
 
 
 def measure(way: str, images: Path, size: int) -> dict[str, float]:
@@ -98,7 +97,7 @@ def measure(way: str, images: Path, size: int) -> dict[str, float]:
 
 
 def in_its_own_process(way: str, images: Path, size: int) -> dict[str, float]:
-    """The figures of one way, from a fresh interpreter, and from an empty cache where it starts from the files."""
+    """The results of one variant in a new interpreter, with an empty cache if it starts from the files."""
     command = [sys.executable, "-m", "benchmarks.inference", "--measure", way]
     command += ["--images", str(images), "--size", str(size)]
     with tempfile.TemporaryDirectory() as cache:
@@ -130,8 +129,8 @@ def main() -> None:
             plain = [max(turn[name]["images/s"] for name in ways if name.startswith("plain")) for turn in turns]
             row |= {"against": "the better plain loop"} | ratio(list(zip(speeds, plain, strict=True)))
         rows.append(row)
-    looking = statistics.median(turn["medcls, from the files"]["survey"] for turn in turns)
-    rows.append({"what": "medcls, looking at each file beforehand", "figure": looking, "unit": "images/s"})
+    scanning = statistics.median(turn["medcls, from the files"]["scan"] for turn in turns)
+    rows.append({"what": "medcls, scanning the files beforehand", "figure": scanning, "unit": "images/s"})
     conditions = {
         "network": "mobilenetv3_large",
         "images": len(manifest.rows),

@@ -1,8 +1,8 @@
-"""What leaking is worth: one network, the same images, cut in ways that leak and in ways that do not.
+"""The effect of leakage on test metrics: the same network and images, with splits that leak and splits that do not.
 
-`python -m benchmarks.leakage skin_cancer --root /path/to/skin_cancer`. medcls itself refuses a split that leaks, so
-the cuts are made here. Each cut puts a fifth of the images into test; the network is trained for a fixed number of
-epochs on all the rest and its last weights are scored, so that nothing selects anything.
+`python -m benchmarks.leakage skin_cancer --root /path/to/skin_cancer`. medcls refuses splits that leak, so they are
+made here. A fifth of the images is test; the network is trained on the others for a fixed number of epochs, and its
+last weights are evaluated, so that nothing is selected.
 """
 
 import argparse
@@ -21,7 +21,7 @@ from sklearn.model_selection import StratifiedGroupKFold
 
 from medcls import hardware
 from medcls.cli.building import build
-from medcls.cli.shipped import configurations, offer_experiments
+from medcls.cli.shipped import configurations, register_experiments
 from medcls.cli.training import choose_preprocessing, make_classifier, make_loaders
 from medcls.data.manifest import Manifest
 from medcls.data.splits.near_duplicates import near_duplicate_sets
@@ -35,7 +35,7 @@ EXTRA = {"skin_cancer": ["data.image_size=64", "data.batch_size=64"], "brain_tum
 
 
 def ways_to_cut(manifest: Manifest) -> dict[str, np.ndarray]:
-    """What stays together under each way: int64 `(n,)`, a number a cluster."""
+    """The images that each kind of split keeps together, by cluster: int64 `(n,)`."""
     alone = manifest.rows.assign(group="", content="")
     ways = {
         "each image by itself": cluster_numbers(alone),
@@ -58,7 +58,7 @@ def cut(manifest: Manifest, units: np.ndarray, seed: int) -> Manifest:
 
 
 def leaked(manifest: Manifest, units: np.ndarray) -> float:
-    """Share of the test images that have an image of their unit in training."""
+    """Share of the test images that have an image of their group in training."""
     return float(np.isin(units[manifest.indices("test")], units[manifest.indices("train")]).mean())
 
 
@@ -96,7 +96,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--out", type=Path, default=Path("runs/bench"))
     given, overrides = parser.parse_known_args()
-    offer_experiments()
+    register_experiments()
     with initialize_config_dir(str((configurations() / "conf").absolute()), version_base="1.3"):
         cfg = compose("train", [f"data={given.data}", f"data.root={given.root}", *EXTRA[given.data], *overrides])
     cfg.trainer.max_epochs = given.epochs

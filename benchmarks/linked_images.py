@@ -1,4 +1,4 @@
-"""Folders of as many images as wanted, on a disk that holds a few: hard links to them."""
+"""Folders of many images as hard links to a few files."""
 
 import os
 from pathlib import Path

@@ -1,7 +1,7 @@
 """A million images listed and split, none of them opened: `python -m benchmarks.listing`.
 
-The images are hard links to a few small ones, so the disk holds names and not pixels. Each figure comes from a
-process of its own; listing is timed in turn with a bare walk of the same folders, which is what the disk allows.
+The images are hard links to a few small ones, so the disk holds names, not pixels. Each value is measured in a separate
+process; listing is timed in turn with a bare walk of the same folders, the fastest that the disk allows.
 """
 
 import argparse
@@ -83,13 +83,13 @@ def measure_rest(root: Path) -> dict[str, float]:
     from medcls.data.sources import folders
     from medcls.data.splits.split import split as splits
 
-    figures = {}
+    measured = {}
 
     @contextmanager
     def step(name: str) -> Iterator[None]:
         start = time.perf_counter()
         yield
-        figures[f"{name}, s"] = time.perf_counter() - start
+        measured[f"{name}, s"] = time.perf_counter() - start
 
     with step("list_images"):
         rows, _ = folders.list_images(root)
@@ -108,16 +108,16 @@ def measure_rest(root: Path) -> dict[str, float]:
         rows = rows.assign(split="", content=content, stamp="")[list(manifest.COLUMNS)].reset_index(drop=True)
     with step("check_one_label_per_image"):
         manifest.check_one_label_per_image(root, rows)
-    whole = manifest.Manifest(root, ("ill", "well"), rows, "ill")
+    all_images = manifest.Manifest(root, ("ill", "well"), rows, "ill")
     with step("split, grouped"):
-        cut = splits.split(whole)
+        cut = splits.split(all_images)
     with step("split, each image alone"):
-        splits.split(whole.with_rows(rows.assign(group="")))
+        splits.split(all_images.with_rows(rows.assign(group="")))
     with step("split_table"):
         splits.split_table(cut)
     with step("fingerprint"):
         cut.fingerprint()
-    return figures | {"MiB after the listing": before, "MiB": most_memory()}
+    return measured | {"MiB after the listing": before, "MiB": most_memory()}
 
 
 MEASURES: dict[str, Callable[[Path], dict[str, float]]] = {
@@ -128,7 +128,7 @@ MEASURES: dict[str, Callable[[Path], dict[str, float]]] = {
 
 
 def in_its_own_process(measure: str, root: Path) -> dict[str, float]:
-    """The figures of one measure, from a fresh interpreter."""
+    """The results of one measurement, in a new interpreter."""
     command = [sys.executable, "-m", "benchmarks.listing", "--measure", measure, "--root", str(root)]
     return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
@@ -150,7 +150,7 @@ def compare(root: Path, images: int, pairs: int) -> dict[str, float]:
 
 
 def main() -> None:
-    """Make the names, measure, print and write the figures, and remove the names."""
+    """Make the links, measure, print and write the results, and remove the links."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--images", type=int, default=1_000_000)
     parser.add_argument("--pairs", type=int, default=5)
@@ -173,7 +173,7 @@ def main() -> None:
     report(
         "From a folder of names to a split manifest, nothing decoded",
         {"images": images, "pairs": given.pairs},
-        [{"what": name, "figure": figure} for name, figure in result.items()],
+        [{"what": name, "figure": value} for name, value in result.items()],
         given.out,
     )
 

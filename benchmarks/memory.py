@@ -1,15 +1,15 @@
-"""The memory that training takes, and what it does not grow with: `python -m benchmarks.memory`.
+"""The memory of a training, and that it does not grow: `python -m benchmarks.memory`.
 
-Each figure is the resident memory of a process of its own, which trains through the command:
+Each value is the resident memory of a separate process that trains through the command:
 
-- its peak, in turn with the peak of a process that takes bare steps on one synthetic batch, at the same size and
-  batch; the rest is Lightning, the tables, and the pages of the cache that are mapped;
-- after two epochs, at half time and at the end: what is kept of each epoch would show here, in the second half most
-  clearly, since allocators still settle in the first;
-- its peak with few images and with many, which are hard links to a few, with as many steps an epoch. What may grow is
-  the manifest, and what is made of it on the way: its copies split, checked, written as text.
+- its peak, in turn with that of a process with only training steps on one synthetic batch, of the same size; the
+  difference is Lightning, the tables, and the mapped pages of the cache;
+- after two epochs, in the middle and at the end: memory kept from each epoch would show here, most clearly in the
+  second half, because allocators still settle in the first;
+- its peak with few images and with many, which are hard links to a few, with the same number of steps per epoch. Only
+  the manifest may grow, and what is made from it: its splits, checks and text.
 
-What is held is stated in the table as `most`. Where more was taken, the process says so and ends with exit code 1.
+The bounds are in the column `most`. If one is exceeded, the benchmark says so and exits with 1.
 """
 
 import argparse
@@ -47,7 +47,7 @@ def bare_peak(batch: int, size: int, steps: int) -> float:
 
 
 def step_barely(batch: int, size: int, steps: int) -> None:
-    """Be that process: as the command does it, it keeps its memory."""
+    """Run in that process; like the command, it keeps its memory."""
     hardware.choose()
     step = bare_step(batch, size)
     for _ in range(steps):
@@ -56,7 +56,7 @@ def step_barely(batch: int, size: int, steps: int) -> None:
 
 
 def few_steps(steps: int, epochs: int) -> list[str]:
-    """Settings that bound a training, whatever the number of images; validation is always whole."""
+    """Settings that bound a training for any number of images; validation is always complete."""
     return [f"trainer.max_epochs={epochs}", f"+trainer.limit_train_batches={steps}"]
 
 
@@ -73,7 +73,7 @@ def against_bare_step(given: argparse.Namespace, place: Path) -> list[dict[str, 
         {"what": what, "figure": statistics.median(bare for _, bare in pairs), "unit": "MiB"},
         {
             "what": "training, peak",
-            "figure": statistics.median(whole for whole, _ in pairs),
+            "figure": statistics.median(training for training, _ in pairs),
             "unit": "MiB",
             "against": what,
             **ratio(pairs),
@@ -82,7 +82,7 @@ def against_bare_step(given: argparse.Namespace, place: Path) -> list[dict[str, 
 
 
 def over_epochs(given: argparse.Namespace, place: Path) -> list[dict[str, Any]]:
-    """What a training holds after two epochs, and after all."""
+    """The memory of a training after two epochs, and after all."""
     settings = settings_for(given.images, given.positive, given.small, given.batch)
     settings += few_steps(given.steps, given.epochs)
     resident = watch(settings, place, until="end of fit", environment={})["resident"]
@@ -146,7 +146,7 @@ def over_images(given: argparse.Namespace, place: Path) -> list[dict[str, Any]]:
 
 
 def too_much(rows: list[dict[str, Any]]) -> list[str]:
-    """What grew by more than it may, in words."""
+    """One sentence for each bound that was exceeded."""
     return [
         f"{row['what']}: {row['figure']:.1f} MiB, and {row['most']:.1f} MiB are allowed"
         for row in rows
@@ -155,7 +155,7 @@ def too_much(rows: list[dict[str, Any]]) -> list[str]:
 
 
 def main() -> None:
-    """Measure; print and write the figures; hold the bounds."""
+    """Measure, print and write the results, and check the bounds."""
     parser = arguments(__doc__, "memory")
     parser.add_argument("--turns", type=int, default=3, help="of training and bare step")
     parser.add_argument("--steps", type=int, default=4, help="an epoch, at most")

@@ -1,12 +1,11 @@
-"""Training end to end against other ways to train the same network on the same images, in turn, on the CPU.
+"""Training end to end, compared with other programs that train the same network on the same images, on the CPU.
 
     python -m benchmarks.peers --images data/breast_cancer --timm-train pytorch-image-models/train.py
 
-Each trains in a process of its own, with a number of loader processes that suits it: in the first turn all that are
-tried run, and the fastest of them from then on. Counted are an epoch's training images by its seconds, from the second
-epoch on; a turn's figure is the median of its epochs. Every program decodes and augments as it does by itself, so the
-augmentations are alike in kind (crop or resize, flip, rotation or colour), not equal. A peer that is not there gets a
-row that says so.
+Each trains in a separate process, with its fastest number of worker processes: in the first turn several are tried,
+then only the fastest. The rate is an epoch's training images per second, from the second epoch on; a turn's rate is the
+median of its epochs. Each program decodes and augments in its own way, so the augmentations are similar (crop or
+resize, flip, rotation or colour), not equal. A peer that is not installed gets a row that says so.
 """
 
 import dataclasses
@@ -31,12 +30,12 @@ from medcls.data.manifest import Manifest
 
 ROOT = Path(__file__).resolve().parents[1]
 
-# One line a step: the epoch, the step and how many there are, the last and the mean step.
+# One line for each step: the epoch, the step and their number, the last and the mean time.
 TIMM_STEP = re.compile(r"Train: (\d+) \[\s*(\d+)/(\d+) .*?\(([\d.]+)s,\s+([\d.]+)/s\)")
 
 
 class PeerFailed(Exception):
-    """A peer's process ended without a figure; the message is for its row."""
+    """A peer's process ended without a result; the message is for its row."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,11 +47,11 @@ class Peer:
     name : str
         For the table.
     commands : mapping of str to sequence of str
-        What is tried, in words, to the command.
+        The commands to try, by description.
     rate : callable
-        From what the process printed, its output and its errors, to images/s.
+        From the output and the errors of the process to images/s.
     missing : str
-        Why it cannot be run here; empty where it can.
+        Why it cannot run here; empty if it can.
     """
 
     name: str
@@ -66,7 +65,7 @@ class Peer:
         Raises
         ------
         PeerFailed
-            It ended by an error, or told no figure.
+            It failed, or printed no result.
         """
         done = subprocess.run(
             self.commands[tried], cwd=ROOT, env=os.environ | environment, capture_output=True, text=True, check=False
@@ -77,13 +76,13 @@ class Peer:
         return self.rate(done.stdout, done.stderr)
 
 
-def told(output: str, errors: str) -> float:
-    """Images/s of one of our programs: see `benchmarks.peer_programs`."""
+def rate_of_program(output: str, errors: str) -> float:
+    """Images/s from the output of a program of `benchmarks.peer_programs`."""
     measured = json.loads(output.splitlines()[-1])
     return measured["images"] / statistics.median(measured["seconds"][1:])
 
 
-def timm_told(output: str, errors: str) -> float:
+def rate_of_timm(output: str, errors: str) -> float:
     """Images/s from the log of timm's training script: the mean over the steps of an epoch, full batches all of them.
 
     Raises
@@ -94,12 +93,12 @@ def timm_told(output: str, errors: str) -> float:
     steps = [match.groups() for match in TIMM_STEP.finditer(output + errors)]
     rates = [float(rate) for epoch, step, of, _, rate in steps if int(epoch) and int(step) + 1 == int(of)]
     if not rates:
-        raise PeerFailed("not measured: its log tells no images/s of a second epoch")
+        raise PeerFailed("not measured: its log has no images/s of a second epoch")
     return statistics.median(rates)
 
 
 def link_training(manifest: Manifest, folder: Path) -> None:
-    """Links to the training images, in one folder a class: what all peers but medcls read."""
+    """Make links to the training images, in one folder for each class, for all peers except medcls."""
     training = manifest.rows.iloc[manifest.indices("train")]
     for number, (path, label) in enumerate(zip(training["path"], training["label"], strict=True)):
         link = folder / label / f"{number:06d}{Path(path).suffix.lower()}"
@@ -108,7 +107,7 @@ def link_training(manifest: Manifest, folder: Path) -> None:
 
 
 def peers(given: Any, manifest: Manifest, folder: Path) -> list[Peer]:  # noqa: ANN401 - argparse's own
-    """What is compared, medcls first.
+    """The programs to compare, medcls first.
 
     Parameters
     ----------
@@ -128,8 +127,8 @@ def peers(given: Any, manifest: Manifest, folder: Path) -> list[Peer]:  # noqa: 
     def by_workers(program: str) -> dict[str, list[str]]:
         return {f"{n} workers": ours(program, images, f"--workers={n}") for n in (0, 2)}
 
-    whole = [f"--images={given.images.resolve()}", f"--most={given.most}"]
-    whole += [f"--positive={given.positive}"] if given.positive else []
+    all_images = [f"--images={given.images.resolve()}", f"--most={given.most}"]
+    all_images += [f"--positive={given.positive}"] if given.positive else []
     timm = "" if given.timm_train else "not measured: name timm's training script by --timm-train"
     if given.timm_train and not given.timm_train.is_file():
         timm = f"not measured: there is no file {given.timm_train}"
@@ -137,34 +136,34 @@ def peers(given: Any, manifest: Manifest, folder: Path) -> list[Peer]:  # noqa: 
     script += ["--device=cpu", "--model=mobilenetv3_large_100", f"--num-classes={len(manifest.classes)}"]
     script += [f"--batch-size={given.batch}", f"--img-size={given.size}", f"--epochs={given.epochs}"]
     script += ["--warmup-epochs=0", "--val-split=", "--log-interval=1", f"--output={folder / 'timm'}"]
-    # With no worker it does not run: it asks for ones that live on between epochs.
+    # It does not run without workers, because it uses persistent ones.
     workers = {f"{n} workers": f"--workers={n}" for n in (2, 4)}
     fastai = "" if importlib.util.find_spec("fastai") else "not measured: fastai is not installed"
     return [
-        Peer("medcls", {"": ours("medcls_training", *whole)}, told),
-        Peer("hand-written loop", by_workers("hand_written_loop"), told),
-        Peer("plain Lightning loop", by_workers("lightning_loop"), told),
-        Peer("timm", {tried: [*script, flag] for tried, flag in workers.items()}, timm_told, timm),
+        Peer("medcls", {"": ours("medcls_training", *all_images)}, rate_of_program),
+        Peer("hand-written loop", by_workers("hand_written_loop"), rate_of_program),
+        Peer("plain Lightning loop", by_workers("lightning_loop"), rate_of_program),
+        Peer("timm", {tried: [*script, flag] for tried, flag in workers.items()}, rate_of_timm, timm),
         Peer(
             "timm, channels_last",
             {tried: [*script, flag, "--channels-last"] for tried, flag in workers.items()},
-            timm_told,
+            rate_of_timm,
             timm,
         ),
-        Peer("fastai, channels_last", by_workers("fastai_learner"), told, fastai),
+        Peer("fastai, channels_last", by_workers("fastai_learner"), rate_of_program, fastai),
     ]
 
 
 @dataclasses.dataclass
 class Measured:
-    """What is known of a peer so far: images/s of each turn by what was tried, and what hindered it."""
+    """Results of a peer: images/s of each turn by command, and why it failed."""
 
     rates: dict[str, list[float]] = dataclasses.field(default_factory=dict)
     reason: str = ""
 
     @property
     def best(self) -> str:
-        """What was tried with the highest rate in the first turn."""
+        """The command with the highest rate in the first turn."""
         return max(self.rates, key=lambda tried: self.rates[tried][0])
 
 
@@ -188,11 +187,11 @@ def rows_of(found: Mapping[str, Measured], subject: str = "medcls") -> list[dict
     """The table: a row for each peer, and under it how many times as fast the subject was in the same turns."""
     mine = found[subject]
     own = mine.rates[mine.best] if not mine.reason else []
-    rows: list[dict[str, Any]] = [{"what": subject, **_figure(mine)}]
+    rows: list[dict[str, Any]] = [{"what": subject, **_rate_or_reason(mine)}]
     for name, known in found.items():
         if name == subject:
             continue
-        rows.append({"what": name, **_figure(known)})
+        rows.append({"what": name, **_rate_or_reason(known)})
         if own and not known.reason:
             # In seconds an image.
             pairs = [(1 / theirs, 1 / ours) for theirs, ours in zip(known.rates[known.best], own, strict=True)]
@@ -200,8 +199,8 @@ def rows_of(found: Mapping[str, Measured], subject: str = "medcls") -> list[dict
     return rows
 
 
-def _figure(known: Measured) -> dict[str, Any]:
-    """Images/s and with what, or the reason why there are none."""
+def _rate_or_reason(known: Measured) -> dict[str, Any]:
+    """Images/s and the command, or the reason why there are none."""
     if known.reason:
         return {"note": known.reason}
     best = known.best

@@ -1,4 +1,4 @@
-"""What the benchmarks of training share: images, loaders, a classifier and a trainer, as `medcls.train` makes them."""
+"""Parts that the benchmarks of training share: images, loaders, classifier and trainer, as in `medcls.train`."""
 
 import argparse
 import logging
@@ -22,17 +22,17 @@ from medcls.data.splits.split import SplitSettings, split
 from medcls.data.transforms import Augmentation
 from medcls.learning.classifier import Classifier
 from medcls.learning.losses import cross_entropy
-from medcls.learning.schedulers import constant
+from medcls.learning.schedulers import Optimization, constant
 from medcls.models.mobilenetv3 import mobilenetv3_large
 from medcls.preprocessing import Preprocessing
 
-# Made there where there are none yet, and nowhere else.
+# Phantoms are made there if there are none.
 PHANTOMS = Path("data/breast_cancer")
 OUT = Path("runs/bench")
 
 
 def arguments(description: str | None, out: str) -> argparse.ArgumentParser:
-    """What all of them can be told."""
+    """The command-line arguments that all share."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=Path, default=PHANTOMS, help="a folder with one folder a class")
     parser.add_argument("--positive", help="the positive class, where there are two")
@@ -43,10 +43,10 @@ def arguments(description: str | None, out: str) -> argparse.ArgumentParser:
 
 
 def read(images: Path, positive: str | None, most: int | None = None) -> Manifest:
-    """A split manifest, with so many training images at most."""
-    whole = from_folders(images, positive=positive, phantoms_at=PHANTOMS)
-    fraction = 1.0 if most is None else min(1.0, most / (0.64 * len(whole)))
-    return split(whole, SplitSettings(train_fraction=fraction))
+    """A split manifest, with at most so many training images."""
+    all_images = from_folders(images, positive=positive, phantoms_at=PHANTOMS)
+    fraction = 1.0 if most is None else min(1.0, most / (0.64 * len(all_images)))
+    return split(all_images, SplitSettings(train_fraction=fraction))
 
 
 def preprocessing_at(size: int) -> Preprocessing:
@@ -57,7 +57,7 @@ def preprocessing_at(size: int) -> Preprocessing:
 def loaders(
     manifest: Manifest, machine: hardware.Hardware, size: int, batch: int, augmentation: Augmentation | None
 ) -> ImageDataModule:
-    """As the command makes them."""
+    """The data module, as the command makes it."""
     return ImageDataModule(
         manifest,
         preprocessing_at(size),
@@ -69,18 +69,16 @@ def loaders(
 def classifier_of(
     manifest: Manifest, network: Callable[[int], nn.Module] = mobilenetv3_large, head: str = "classifier"
 ) -> Classifier:
-    """A classifier with AdamW, its metrics left out: nothing but training is measured."""
+    """A classifier with AdamW and without metrics, because only training is measured."""
     k = len(manifest.classes)
     torch.manual_seed(0)
     return Classifier(
         network(k),
         manifest.classes,
         cross_entropy(manifest.class_counts("train")),
-        lambda groups: AdamW(groups, fused=True),
-        constant,
+        Optimization(lambda groups: AdamW(groups, fused=True), constant),
         lambda labels, probabilities: {"n": float(len(labels))},
         positive=None if k > 2 else 0,
-        learning_rate_multipliers={},
         head=head,
         description={},
     )
@@ -96,7 +94,7 @@ def trainer_with(
     precision: Literal["32-true", "bf16-mixed"] = "32-true",
     batches: int | None = None,
 ) -> Iterator[lightning.Trainer]:
-    """A trainer that writes nothing and says nothing; of each epoch it takes so many batches, or all."""
+    """A trainer without output, with a limited number of batches per epoch, or all."""
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module="lightning")
     with tempfile.TemporaryDirectory() as folder:
@@ -120,7 +118,7 @@ def trainer_with(
 def bare_step(
     batch: int, size: int, memory_format: torch.memory_format = torch.channels_last, classes: int = 2
 ) -> Callable[[], None]:
-    """One training step of MobileNetV3-Large on fixed synthetic images: what training cannot be faster than."""
+    """One training step of MobileNetV3-Large on fixed synthetic images: the upper bound of the speed of training."""
     torch.manual_seed(0)
     network = mobilenetv3_large(classes).to(memory_format=memory_format)
     optimizer = AdamW(network.parameters(), fused=True)

@@ -1,4 +1,4 @@
-"""How a benchmark tells what it measured: the same for all of them."""
+"""Print and write the results of a benchmark."""
 
 import json
 import statistics
@@ -18,12 +18,12 @@ def seconds(work: Callable[[], object]) -> float:
 
 
 def ratio(pairs: Sequence[tuple[float, float]]) -> dict[str, float]:
-    """Median, smallest and largest of the first by the second, of things timed in turn.
+    """Median, smallest and largest ratio of the first to the second, of things timed in turn.
 
     Parameters
     ----------
     pairs : sequence of (float, float)
-        The slower first, in seconds, to tell how many times as fast the second is.
+        In seconds, the slower first: the ratio is how many times as fast the second is.
     """
     ratios = [first / second for first, second in pairs]
     return {"ratio": statistics.median(ratios), "smallest": min(ratios), "largest": max(ratios)}
@@ -37,10 +37,10 @@ def report(title: str, conditions: Mapping[str, Any], rows: Sequence[Mapping[str
     title : str
         What was measured.
     conditions : mapping
-        What held for all of it: images, batch, size, threads.
+        Conditions of all measurements: images, batch, size, threads.
     rows : sequence of mapping
-        One thing each: `what`, its `figure` and `unit`; where it was timed in turn with another, `against` which, and
-        `ratio(...)`.
+        One for each measurement: `what`, its value (`figure`) and `unit`; if it was timed in turn with another,
+        `against` which, and `ratio(...)`.
     out : Path
         The JSON file.
     """

@@ -3,7 +3,7 @@
     git worktree add ../former COMMIT
     python -m benchmarks.seeds --other ../former -- data=breast_cancer data.root=/my/BUSI
 
-Whatever stands behind `--` goes to both as settings of `medcls.train`. Each run's test images must be the same.
+Arguments after `--` are passed to both as settings of `medcls.train`. The test images of each run must be the same.
 """
 
 import argparse
@@ -26,7 +26,7 @@ from medcls.statistics.metric_table import MACRO
 
 
 def train(checkout: Path, settings: Sequence[str], seed: int, folder: Path) -> tuple[Predictions, float]:
-    """One run in a process of its own: its test predictions, and how long it took."""
+    """One run in a separate process: its test predictions, and how long it took."""
     command = [sys.executable, "-m", "medcls.train", *settings, f"seed={seed}", f"hydra.run.dir={folder}"]
     environment = os.environ | {"MEDCLS_STATE": str(folder.parent / "state")}
     took = seconds(lambda: subprocess.run(command, check=True, cwd=checkout, env=environment, stdout=subprocess.PIPE))
@@ -35,13 +35,13 @@ def train(checkout: Path, settings: Sequence[str], seed: int, folder: Path) -> t
 
 
 def auroc(table: Predictions) -> tuple[float, float, float]:
-    """AUROC with its 95% interval; of more than two classes, their mean's."""
+    """AUROC with its 95% interval; the mean over classes if there are more than two."""
     interval = intervals(table.to_split(), resamples=1000)["auroc", table.positive or MACRO]
     return interval.estimate, interval.low, interval.high
 
 
 def main() -> None:
-    """Train both with each seed; print and write their AUROC, and how far apart they are."""
+    """Train both with each seed; print and write their AUROC and the differences."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--other", type=Path, required=True, help="another checkout")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])

@@ -1,9 +1,8 @@
 """Two trainings at the same time on the same cores: `python -m benchmarks.shared_cores`.
 
-Idle threads look for work before they sleep. How long they do (`GOMP_SPINCOUNT`) matters little to a training that has
-the cores for itself, and more than anything else to two that share them. Each figure is of training steps in processes
-of their own: one alone, then two at a time, with the C compiler's own number of looks, with ours, and with one thread
-each.
+Idle threads look for work before they sleep. How long they do (`GOMP_SPINCOUNT`) matters little to a single training,
+and very much to two that share the cores. Each value is measured on training steps in separate processes: one alone,
+then two at a time, with OpenMP's default, with medcls's value, and with one thread each.
 """
 
 import os
@@ -13,17 +12,17 @@ import sys
 
 from benchmarks.pieces import arguments
 from benchmarks.results import ratio, report
-from medcls import cores
+from medcls import cpu
 
 WAYS = {
     "as OpenMP comes": {"GOMP_SPINCOUNT": "300000"},
-    f"GOMP_SPINCOUNT={cores.SPINS}, as medcls sets it": {"GOMP_SPINCOUNT": str(cores.SPINS)},
-    "one thread each (OMP_NUM_THREADS=1)": {"GOMP_SPINCOUNT": str(cores.SPINS), "OMP_NUM_THREADS": "1"},
+    f"GOMP_SPINCOUNT={cpu.SPINS}, as medcls sets it": {"GOMP_SPINCOUNT": str(cpu.SPINS)},
+    "one thread each (OMP_NUM_THREADS=1)": {"GOMP_SPINCOUNT": str(cpu.SPINS), "OMP_NUM_THREADS": "1"},
 }
 
 
 def start(environment: dict[str, str], batch: int, size: int, count: int) -> subprocess.Popen[str]:
-    """So many steps in a process of its own, which prints the median seconds of one."""
+    """Start a process with so many steps, which prints the median seconds of one."""
     program = (
         "import statistics; from medcls import hardware; from benchmarks.pieces import bare_step; "
         "from benchmarks.results import seconds; hardware.choose(); "
@@ -36,9 +35,9 @@ def start(environment: dict[str, str], batch: int, size: int, count: int) -> sub
 
 
 def seconds_of(processes: list[subprocess.Popen[str]]) -> float:
-    """Mean of what they print, when all are done."""
-    said = [process.communicate()[0] for process in processes]
-    return statistics.mean(map(float, said))
+    """Mean of the seconds that they print."""
+    outputs = [process.communicate()[0] for process in processes]
+    return statistics.mean(map(float, outputs))
 
 
 def main() -> None:
@@ -64,7 +63,7 @@ def main() -> None:
                 reference = [pair[place] for pair in found[first]]
                 row |= {"against": f"{what}, {first}"} | ratio(list(zip(reference, times, strict=True)))
             rows.append(row)
-    conditions = {"batch": given.batch, "size": given.size, "cores": cores.available(), "turns": given.turns}
+    conditions = {"batch": given.batch, "size": given.size, "cores": cpu.available_cores(), "turns": given.turns}
     report("Two trainings on the same cores", conditions, rows, given.out)
 
 

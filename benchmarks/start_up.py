@@ -1,9 +1,9 @@
-"""How long a person waits for a command's answer, and for a training's first step: `python -m benchmarks.start_up`.
+"""The time until a command answers, and until the first step of a training: `python -m benchmarks.start_up`.
 
-Each command answers `--help`, `--cfg job` and a mistyped setting as a process of its own, in turn with a Python that
-does nothing. A training with a warm cache is timed from the end of the imports that it cannot do without
-(`benchmarks.watched.LIBRARIES`) to its first step, and beside it the imports themselves; the stages are the medians of
-the same runs.
+Each command runs with `--help`, `--cfg job` and a mistyped setting in a separate process, in turn with a Python that
+does nothing. A training with a warm cache is timed from the end of its necessary imports
+(`benchmarks.watched.LIBRARIES`) to its first step; the imports are timed too, and the stages are medians of the same
+runs.
 """
 
 import statistics
@@ -31,12 +31,12 @@ TYPOS = {
 
 
 def answer(command: str, typed: str, code: int) -> float:
-    """Seconds until a command has answered.
+    """Seconds that a command takes.
 
     Raises
     ------
     RuntimeError
-        It ended with another code: what was timed was something else.
+        Its exit code is not the expected one.
     """
     command = [sys.executable, "-m", f"medcls.{command}", *typed.split()]
 
@@ -54,7 +54,7 @@ def nothing() -> float:
 
 
 def settings_for(images: Path, positive: str | None, size: int, batch: int) -> list[str]:
-    """What a training of these images is told: the shipped configuration's own where they are the phantoms."""
+    """The settings of a training on these images; for phantoms, those of the shipped configuration."""
     source = ["data=breast_cancer"] if images == PHANTOMS else [f"data.root={images}", f"positive_class={positive}"]
     return [*source, "model=mobilenetv3", f"data.image_size={size}", f"data.batch_size={batch}"]
 
@@ -66,7 +66,7 @@ def main() -> None:
     parser.add_argument("--starts", type=int, default=5, help="of a training; 0 for none")
     parser.add_argument("--commands", nargs="+", choices=TYPOS, default=list(TYPOS))
     given = parser.parse_args()
-    nothing()  # the first brings files into memory
+    nothing()  # loads files into the page cache
     rows = []
     for command in given.commands:
         for typed, code in {**TYPED, TYPOS[command]: 2}.items():

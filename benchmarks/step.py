@@ -1,6 +1,6 @@
-"""The training step of MobileNetV3-Large alone, on synthetic images: the limit. `python -m benchmarks.step`.
+"""The training step of MobileNetV3-Large alone, on synthetic images: `python -m benchmarks.step`.
 
-In the two memory formats; then, in processes of their own, with the C library left as it is and told to keep memory.
+In the two memory formats; then, in separate processes, with and without returning freed memory.
 """
 
 import statistics
@@ -16,7 +16,7 @@ from medcls import hardware
 
 
 def steps(given_back: bool, batch: int, size: int, count: int) -> float:
-    """Median seconds of a step in a process of its own, whose C library gives freed memory back or keeps it."""
+    """Median seconds of a step in a separate process, whose C library returns freed memory or keeps it."""
     program = (
         "import statistics; from benchmarks.pieces import bare_step; from benchmarks.results import seconds; "
         f"from medcls import hardware; hardware.choose(keep_memory={not given_back}); "
@@ -32,7 +32,7 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=15)
     parser.add_argument("--turns", type=int, default=3, help="of processes")
     given = parser.parse_args()
-    # In processes first: this one keeps its memory from here on.
+    # Separate processes first: this one keeps its memory from here on.
     memory = [
         (steps(True, given.batch, given.size, 8), steps(False, given.batch, given.size, 8)) for _ in range(given.turns)
     ]

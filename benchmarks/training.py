@@ -1,9 +1,9 @@
-"""End-to-end training against the bare step, in turn: how much of the machine reaches the network.
+"""Training end to end compared with the step alone, in turn.
 
     python -m benchmarks.training --images data/breast_cancer
 
-One training by Lightning as the command does it, from cached images; after each epoch as many bare steps are timed on a
-batch that is there already. The first epoch, which decodes and allocates, is left out.
+A training with Lightning as in the command, from cached images; after each epoch as many steps are timed on one batch.
+The first epoch, which decodes and allocates, is left out.
 """
 
 import statistics
@@ -20,7 +20,7 @@ from medcls.learning.callbacks import SeedEachEpoch
 
 
 class InTurn(lightning.Callback):
-    """Times each epoch's training, then as many bare steps of the same network on the same machine."""
+    """Time the training of each epoch, then as many steps of the same network alone."""
 
     def __init__(self, batch: int, size: int) -> None:
         self._step, self._batch = bare_step(batch, size), batch
@@ -32,18 +32,18 @@ class InTurn(lightning.Callback):
         self._start, self._seen = time.perf_counter(), 0
 
     def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx) -> None:  # noqa: ANN001
-        """After the last batch, stop it; then the bare steps. Both in seconds an image."""
+        """After the last batch, stop the clock; then time the steps alone. Both in seconds per image."""
         self._seen += len(batch[1])
         if batch_idx + 1 == trainer.num_training_batches:
-            whole = (time.perf_counter() - self._start) / self._seen
+            end_to_end = (time.perf_counter() - self._start) / self._seen
             steps = max(3, trainer.num_training_batches)
             alone = sum(seconds(self._step) for _ in range(steps)) / (steps * self._batch)
             if trainer.current_epoch:
-                self.pairs.append((alone, whole))
+                self.pairs.append((alone, end_to_end))
 
 
 def main() -> None:
-    """Train for some epochs; print and write images/s of both, and the share that reaches the network."""
+    """Train for some epochs; print and write images/s of both and their ratio."""
     parser = arguments(__doc__, "training")
     parser.add_argument("--epochs", type=int, default=6)
     parser.add_argument("--most", type=int, default=320, help="training images at most")
@@ -72,7 +72,7 @@ def main() -> None:
             },
             {
                 "what": "end to end",
-                "figure": 1 / statistics.median(whole for _, whole in timed.pairs),
+                "figure": 1 / statistics.median(end_to_end for _, end_to_end in timed.pairs),
                 "unit": "images/s",
                 "against": "step alone",
                 **ratio(timed.pairs),

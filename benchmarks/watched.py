@@ -1,8 +1,9 @@
-"""A training through its command, in a process of its own, watched from within: when its first step came, what it held.
+"""Measure a training from within its process: the time of its first step, its memory.
 
-The other benchmarks call `watch`; the process that it starts is `python -m benchmarks.watched REQUEST ANSWER`.
+Other benchmarks call `watch`, which starts `python -m benchmarks.watched REQUEST ANSWER`.
 """
 
+import functools
 import json
 import os
 import resource
@@ -16,7 +17,7 @@ from typing import Any, Literal
 
 MIB = 2**20
 
-# What a training cannot do without and did not write itself. Lightning brings torch, torchvision and torchmetrics.
+# Libraries that a training needs. Lightning imports torch, torchvision and torchmetrics.
 LIBRARIES = (
     "lightning",
     "hydra",
@@ -32,45 +33,45 @@ LIBRARIES = (
     "rich.progress",
 )
 
-# Steps of a run before its first epoch, each by the name of the function that takes it.
+# Stages of a run before its first epoch, and their functions.
 STAGES = {
-    "reading the manifest": ("medcls.train", "read_source"),
+    "reading the manifest": ("medcls.cli.training", "read_source"),
     "splitting": ("medcls.data.splits.split", "split"),
     "rehearsing the report": ("medcls.workflow.reporting", "rehearse"),
     "the audit": ("medcls.auditing.quick", "audit_quickly"),
-    "the network": ("medcls.train", "make_classifier"),
+    "the network": ("medcls.cli.training", "make_classifier"),
     "its summary": ("medcls.models.summary", "summarise"),
-    "pictures of the data": ("medcls.workflow.training_plots", "of_data"),
+    "plots of the data": ("medcls.workflow.training_plots", "of_data"),
 }
 
 
 def watch(
     settings: Sequence[str], place: Path, *, until: Literal["first step", "end of fit"], environment: Mapping[str, str]
 ) -> dict[str, Any]:
-    """Train in a process of its own, up to some point, and say what was seen.
+    """Train in a separate process, up to some point, and measure it.
 
     Parameters
     ----------
     settings : sequence of str
         Of the command line.
     place : Path
-        A folder for the run, which is left there, and, where they are not named otherwise, for cache and state.
+        A folder for the run, which is kept, and by default for cache and state.
     until : str
-        Where the process ends: before the first step, or when the last epoch is done.
+        When the process ends: before the first step, or after the last epoch.
     environment : mapping
         Variables besides those of this process.
 
     Returns
     -------
     dict
-        `imports`, seconds of importing `LIBRARIES`; `start`, seconds from there to the first step; `stages`, what
-        of these was spent where; `resident`, MiB at the beginning of each epoch and at the end, memory-mapped files
-        left out; `peak`, MiB at most, with them; `manifest`, MiB of the table of images.
+        `imports`, seconds of importing `LIBRARIES`; `start`, seconds from then to the first step; `stages`, the parts
+        of `start`; `resident`, MiB at the beginning of each epoch and at the end, without memory-mapped files; `peak`,
+        largest MiB, with them; `manifest`, MiB of the table of images.
 
     Raises
     ------
     RuntimeError
-        The training failed: with what it said.
+        The training failed; with its output.
     """
     place.mkdir(parents=True, exist_ok=True)
     request, answer = place / "request.json", place / "answer.json"
@@ -88,23 +89,23 @@ def watch(
 
 
 def resident() -> float:
-    """What this process holds in memory now, memory-mapped files left out: the system takes those back at will."""
+    """Resident memory of this process in MiB, without memory-mapped files, which the system can drop at any time."""
     lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
     fields = dict(line.split(":", 1) for line in lines)
     return (int(fields["VmRSS"].split()[0]) - int(fields["RssFile"].split()[0])) / 1024
 
 
 def peak() -> float:
-    """The most memory this process has held so far, in MiB."""
+    """Peak memory of this process so far, in MiB."""
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return most / (MIB if sys.platform == "darwin" else 1024)
 
 
 def main() -> None:
-    """Be the process that is watched."""
+    """Train in the measured process."""
     request = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
     answer = Path(sys.argv[2])
-    seen: dict[str, Any] = {"stages": {}, "resident": []}
+    measured: dict[str, Any] = {"stages": {}, "resident": []}
     begun = time.perf_counter()
 
     from medcls.cli.importing import import_large
@@ -112,36 +113,36 @@ def main() -> None:
     for name in LIBRARIES:
         import_large(name)
     imported = time.perf_counter()
-    seen["imports"] = imported - begun
+    measured["imports"] = imported - begun
     for module, _ in STAGES.values():
         import_module(module)
-    seen["stages"]["medcls's own modules"] = time.perf_counter() - imported
+    measured["stages"]["medcls's own modules"] = time.perf_counter() - imported
     for what, (module, name) in STAGES.items():
-        setattr(sys.modules[module], name, timed(getattr(sys.modules[module], name), what, seen["stages"]))
+        setattr(sys.modules[module], name, timed(getattr(sys.modules[module], name), what, measured["stages"]))
 
     from medcls import train
     from medcls.learning.classifier import Classifier
 
     def end() -> None:
-        seen["peak"] = peak()
-        answer.write_text(json.dumps(seen), encoding="utf-8")
+        measured["peak"] = peak()
+        answer.write_text(json.dumps(measured), encoding="utf-8")
         os._exit(0)
 
     def first_step(classifier: Classifier) -> None:
-        if "start" not in seen:
-            seen["start"] = time.perf_counter() - imported
-            seen["stages"]["the rest"] = seen["start"] - sum(seen["stages"].values())
+        if "start" not in measured:
+            measured["start"] = time.perf_counter() - imported
+            measured["stages"]["the rest"] = measured["start"] - sum(measured["stages"].values())
             manifest = classifier.trainer.datamodule.manifest
             tables = (manifest.rows, manifest.scan)
-            seen["manifest"] = sum(int(table.memory_usage(deep=True).sum()) for table in tables) / MIB
+            measured["manifest"] = sum(int(table.memory_usage(deep=True).sum()) for table in tables) / MIB
             if request["until"] == "first step":
                 end()
 
     def epoch_begins(classifier: Classifier) -> None:
-        seen["resident"].append(resident())
+        measured["resident"].append(resident())
 
     def fit_ends(classifier: Classifier) -> None:
-        seen["resident"].append(resident())
+        measured["resident"].append(resident())
         end()
 
     before(Classifier, "on_train_batch_start", first_step)
@@ -152,8 +153,9 @@ def main() -> None:
 
 
 def timed(work: Callable[..., Any], what: str, into: dict[str, float]) -> Callable[..., Any]:
-    """A function that adds the seconds of each call."""
+    """Wrap a function to add up the seconds of its calls."""
 
+    @functools.wraps(work)  # its signature is read
     def instead(*arguments: Any, **settings: Any) -> Any:  # noqa: ANN401
         start = time.perf_counter()
         try:
@@ -165,7 +167,7 @@ def timed(work: Callable[..., Any], what: str, into: dict[str, float]) -> Callab
 
 
 def before(owner: type, hook: str, note: Callable[[Any], None]) -> None:
-    """Let a class's hook be preceded by a note."""
+    """Call `note` before a hook of a class."""
     original = getattr(owner, hook)
 
     def instead(self: Any, *arguments: Any) -> Any:  # noqa: ANN401

@@ -1,4 +1,4 @@
-"""Find what is wrong with a data set before a network sees it: `python -m medcls.audit data.root=/my/images`."""
+"""Find errors in a data set before training on it: `python -m medcls.audit data.root=/my/images`."""
 
 from __future__ import annotations
 
@@ -15,36 +15,36 @@ from typing import TYPE_CHECKING
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from medcls.cli.audit_settings import asked_decoding, check_settings, read_images, try_to_split
+from medcls.cli.audit_settings import check_settings, read_images, requested_decoding, try_to_split
 from medcls.cli.building import plain
-from medcls.cli.data_source import settle_paths, source_settings, split_settings
+from medcls.cli.data_source import make_paths_absolute, source_settings, split_settings
 from medcls.cli.entry_point import run_command
 from medcls.errors import typed
-from medcls.fitting import named_functions
 from medcls.runs.run_folder import RunFolder
+from medcls.signatures import named_functions
 
 if TYPE_CHECKING:
-    # Everything heavy is imported where it is used, so that a typo is answered before anything is loaded.
+    # Heavy imports are made where they are used, so that a typo is reported before anything is loaded.
     from medcls.auditing.findings import Finding
 
-# Run as a module, this file is called __main__; its log belongs to medcls all the same.
+# Not __name__, which is __main__ when the file runs as a module.
 log = logging.getLogger("medcls.audit")
 
 
 def main() -> None:
-    """Run the command; exit code 1 where a data set has an error, 0 where it has none."""
+    """Run the command; exit with 1 if a data set has an error, else with 0."""
     errors: list[int] = []
     run_command(lambda cfg: errors.append(run(cfg)), "audit")
     sys.exit(int(any(errors)))
 
 
 def run(cfg: DictConfig) -> int:
-    """Audit into the folder that Hydra chose; leave nothing there if there was nothing to audit."""
+    """Audit into the folder that Hydra chose; leave no folder behind if the audit fails."""
     folder = RunFolder(Path(HydraConfig.get().runtime.output_dir))
     try:
         folder.claim()
         folder.refuse_if_taken()
-        settle_paths(cfg)
+        make_paths_absolute(cfg)
         folder.refuse_within(cfg.data.root)
         return audit(cfg, folder)
     finally:
@@ -52,7 +52,7 @@ def run(cfg: DictConfig) -> int:
 
 
 def audit(cfg: DictConfig, folder: RunFolder) -> int:
-    """One audit, from images to a page: how many findings are errors. `cfg` is as `conf/audit.yaml` describes it."""
+    """Audit the images that `cfg` (see `conf/audit.yaml`) names, and write the page; return the number of errors."""
     from medcls.auditing.checks import check
     from medcls.auditing.exclusions import emptied_classes
     from medcls.auditing.page import PageSettings, page
@@ -64,26 +64,26 @@ def audit(cfg: DictConfig, folder: RunFolder) -> int:
 
     check_settings(cfg)
     half_width = check_half_width(cfg.precision_of_sensitivity)
-    others = named_functions(plain(cfg.audit.checks), "audit.checks")
-    # Shown in 8 bits, whatever the network will get.
-    decoding = dataclasses.replace(asked_decoding(cfg), bits=8)
+    own_checks = named_functions(plain(cfg.audit.checks), "audit.checks")
+    # The page shows images in 8 bits.
+    decoding = dataclasses.replace(requested_decoding(cfg), bits=8)
     terminal.start_log()
     settings = split_settings(cfg)
     manifest = read_images(cfg)
-    divided, findings = try_to_split(manifest, settings)
-    met = None if divided is None else met_in_training(divided, settings | source_settings(cfg))
-    with terminal.progress("looking for faults") as progress:
+    split_manifest, findings = try_to_split(manifest, settings)
+    met = None if split_manifest is None else met_in_training(split_manifest, settings | source_settings(cfg))
+    with terminal.progress("checking the images") as progress:
         findings += check(
             manifest,
-            divided,
+            split_manifest,
             resize=cfg.data.resize or "squash",
             met=met,
             half_width=half_width,
-            others=others,
+            others=own_checks,
             progress=progress,
         )
     findings += emptied_classes(manifest, findings)
-    known = manifest if divided is None else divided
+    known = manifest if split_manifest is None else split_manifest
     layout = page(
         known,
         findings,
@@ -110,7 +110,7 @@ def audit(cfg: DictConfig, folder: RunFolder) -> int:
 
 
 def show_findings(findings: Sequence[Finding]) -> None:
-    """Print one line a finding, the worst first."""
+    """Print one line for each finding, the most severe first."""
     import pandas as pd
 
     from medcls.auditing.findings import LEVELS
@@ -122,24 +122,24 @@ def show_findings(findings: Sequence[Finding]) -> None:
 
 
 def write_exclusions(folder: RunFolder, findings: Sequence[Finding], before: Sequence[str]) -> None:
-    """Write the list that `data.exclude_file` takes, with the reasons; no image is deleted or moved.
+    """Write the list for `data.exclude_file`, with the reasons; no image is deleted or moved.
 
     Parameters
     ----------
     before : sequence of str
-        What a former list already leaves out, and the new one goes on leaving out.
+        The images of the current list, which the new one includes.
     """
     from medcls.auditing.exclusions import exclusions
     from medcls.workflow import terminal
 
     text, listed, unlisted = exclusions(findings, before)
     for path in unlisted:
-        log.warning("%r cannot stand in a list of one path a line: rename it, or name it in data.exclude", path)
+        log.warning("%r cannot be listed, because it has a line break: rename it, or name it in data.exclude", path)
     if not listed:
-        log.info("audit.fix=exclude: no image to leave out was found, and no list was written")
+        log.info("audit.fix=exclude: no image to leave out was found, so no list was written")
         return
     written = folder.write_text("exclude.txt", text)
-    log.info("%d image(s) are listed in %s. To leave them out, add:", listed, written)
+    log.info("%s lists %d image(s). To leave them out, add:", written, listed)
     terminal.show_line(typed("data.exclude_file", os.path.relpath(written)))
 
 

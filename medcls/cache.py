@@ -1,4 +1,4 @@
-"""List what medcls keeps on disk, and remove it: `python -m medcls.cache clear=true older_than_days=30`."""
+"""List or remove what medcls caches on disk: `python -m medcls.cache clear=true older_than_days=30`."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
-from medcls import places
+from medcls import user_folders
 from medcls.cli.entry_point import run_command
 from medcls.errors import MedclsError
 
 if TYPE_CHECKING:
     from medcls.data.cache import Kept
 
-# Run as a module, this file is called __main__; its log belongs to medcls all the same.
+# Not __name__, which is __main__ when the file runs as a module.
 log = logging.getLogger("medcls.cache")
 
 MIB = 2**20
@@ -27,17 +27,17 @@ def main() -> None:
 
 
 def run(cfg: DictConfig) -> None:
-    """List what is kept or, where asked to, remove it: everything here can be made again.
+    """List the cache or, with `clear=true`, remove it.
 
     Parameters
     ----------
     cfg : DictConfig
-        As `conf/cache.yaml` describes it.
+        See `conf/cache.yaml`.
 
     Raises
     ------
     MedclsError
-        A setting that makes no sense.
+        A value is not allowed.
     """
     clear, days = cfg["clear"], cfg["older_than_days"]  # cfg.clear is a method of every mapping
     if not isinstance(clear, bool):
@@ -53,7 +53,7 @@ def run(cfg: DictConfig) -> None:
     chosen = [kept for kept in cache.everything() if now - kept.used >= datetime.timedelta(days=days)]
     if not chosen:
         unused = f" unused for {days} day(s)" if days else ""
-        log.info("nothing%s is kept at %s", unused, places.cache_folder(), extra={"rule": "nothing_cached"})
+        log.info("nothing%s is kept at %s", unused, user_folders.cache_folder(), extra={"rule": "nothing_cached"})
         return
     show(chosen)
     if clear:
@@ -61,7 +61,7 @@ def run(cfg: DictConfig) -> None:
 
 
 def show(chosen: list[Kept]) -> None:
-    """Print one line for each."""
+    """Print a table of cache entries."""
     import pandas as pd
 
     from medcls.workflow import terminal
@@ -75,11 +75,11 @@ def show(chosen: list[Kept]) -> None:
         }
         for kept in chosen
     ]
-    terminal.show_table(pd.DataFrame(rows), f"Kept at {places.cache_folder()}")
+    terminal.show_table(pd.DataFrame(rows), f"Kept at {user_folders.cache_folder()}")
 
 
 def remove(chosen: list[Kept]) -> None:
-    """Remove these, and say what that freed and what had to stay."""
+    """Remove cache entries; log how much space was freed, and which entries are in use."""
     from medcls.data import cache
 
     freed = [kept for kept in chosen if cache.clear(kept)]
@@ -87,7 +87,7 @@ def remove(chosen: list[Kept]) -> None:
     log.info("removed %d of %d: %.1f MiB freed", len(freed), len(chosen), size, extra=extra)
     for kept in chosen:
         if kept not in freed:
-            log.warning("still there, because another process is using it just now: %s (%s)", kept.place, kept.what)
+            log.warning("not removed, because another process is using it: %s (%s)", kept.place, kept.what)
 
 
 if __name__ == "__main__":

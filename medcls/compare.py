@@ -15,19 +15,19 @@ from omegaconf import DictConfig
 
 from medcls import __version__
 from medcls.cli.building import plain
-from medcls.cli.comparison import check_settings, entries, question, read
+from medcls.cli.comparison import check_settings, named_paths, question, read_models
 from medcls.cli.entry_point import run_command
 from medcls.runs.run_folder import RunFolder
 
 if TYPE_CHECKING:
-    # Everything heavy is imported where it is used, so that a typo is answered before anything is loaded.
+    # Heavy imports are made where they are used, so that a typo is reported before anything is loaded.
     from medcls.evaluation.cross_validations import Repeated
     from medcls.evaluation.model_comparison import ModelComparison
 
-# Run as a module, this file is called __main__; its log belongs to medcls all the same.
+# Not __name__, which is __main__ when the file runs as a module.
 log = logging.getLogger("medcls.compare")
 
-# Kept beside the results.
+# Recorded in comparison.json.
 SETTINGS = (
     "runs",
     "cross_validations",
@@ -47,7 +47,7 @@ def main() -> None:
 
 
 def run(cfg: DictConfig) -> None:
-    """Compare into the folder that Hydra chose; leave nothing there if there was nothing to compare."""
+    """Compare into the folder that Hydra chose; leave no folder behind if the comparison fails."""
     folder = RunFolder(Path(HydraConfig.get().runtime.output_dir))
     try:
         folder.claim()
@@ -58,24 +58,24 @@ def run(cfg: DictConfig) -> None:
 
 
 def compare(cfg: DictConfig, folder: RunFolder) -> None:
-    """One comparison, from tables of predictions to a page.
+    """Compare tables of predictions, and write the page.
 
     Parameters
     ----------
     cfg : DictConfig
-        As `conf/compare.yaml` describes it.
+        See `conf/compare.yaml`.
     folder : RunFolder
-        Where everything goes.
+        Where the results are written.
 
     Raises
     ------
     MedclsError
-        What the user can mend, before anything is written.
+        Wrong settings or tables, before anything is written.
     """
     check_settings(cfg)
-    named = entries(cfg)
+    paths = named_paths(cfg)
 
-    from medcls.cells import escaped
+    from medcls.csv_escaping import escaped
     from medcls.evaluation.cross_validations import compare_cross_validations
     from medcls.evaluation.model_comparison import compare_models
     from medcls.report.comparison_text import markdown
@@ -84,49 +84,50 @@ def compare(cfg: DictConfig, folder: RunFolder) -> None:
 
     terminal.start_log()
     positive = None if cfg.positive_class is None else str(cfg.positive_class)
-    found: ModelComparison | Repeated
+    result: ModelComparison | Repeated
     if cfg.cross_validations is None:
-        models = read(finished_runs.find_runs(named, cfg.split), cfg.split, positive)
-        found = compare_models(models, question(cfg, models[0].table.classes))
-        # Whoever chooses among classifiers by these images has looked at them once more.
+        models = read_models(finished_runs.find_runs(paths, cfg.split), cfg.split, positive)
+        result = compare_models(models, question(cfg, models[0].table.classes))
+        # A comparison is one more reading of the test images: it may be used to choose a model.
         readings = [
-            read_test(one.table, one.place, "compare", root=finished_runs.root_of(Path(one.place))) for one in models
+            read_test(model.table, model.place, "compare", root=finished_runs.root_of(Path(model.place)))
+            for model in models
         ]
         if (last := readings[-1]) is not None:
-            found = dataclasses.replace(found, notes=(*found.notes, last.sentence()))
+            result = dataclasses.replace(result, notes=(*result.notes, last.sentence()))
     else:
-        repeated = finished_runs.cross_validations(named, positive)
-        found = compare_cross_validations(repeated, question(cfg, repeated[0].folds[0].table.classes))
+        repeated = finished_runs.cross_validations(paths, positive)
+        result = compare_cross_validations(repeated, question(cfg, repeated[0].folds[0].table.classes))
 
     folder.begin("compare.log")
     made = datetime.now().astimezone()
     command = f"python -m medcls.compare {shlex.join(sys.argv[1:])}"
     settings = {name: plain(cfg[name]) for name in SETTINGS}
     origin = {"medcls": __version__, "made": made.isoformat(timespec="seconds"), "settings": settings}
-    folder.write_json("comparison.json", origin | found.to_plain())
-    folder.write_text("comparison.csv", escaped(found.pairs).to_csv(index=False, lineterminator="\n"))
-    layout = markdown(found, f"Made with medcls {__version__} on {made:%Y-%m-%d at %H:%M}", command)
+    folder.write_json("comparison.json", origin | result.to_plain())
+    folder.write_text("comparison.csv", escaped(result.pairs).to_csv(index=False, lineterminator="\n"))
+    layout = markdown(result, f"Made with medcls {__version__} on {made:%Y-%m-%d at %H:%M}", command)
     page = folder.write_text(folder.comparison_page.name, layout)
-    show(found)
+    show(result)
     log.info("the page: %s", page)
 
 
-def show(found: ModelComparison | Repeated) -> None:
-    """Print the figures, the differences, and what can be concluded of them."""
+def show(result: ModelComparison | Repeated) -> None:
+    """Print the metrics, their differences and the conclusions."""
     from medcls.report.comparison_text import shown_note, tables
     from medcls.workflow import terminal
 
-    for watermark in found.watermarks:
+    for watermark in result.watermarks:
         log.warning("%s", watermark)
-    terminal.show_line(f"On {found.caption}")
-    for title, table in tables(found).items():
+    terminal.show_line(f"On {result.caption}")
+    for title, table in tables(result).items():
         terminal.show_table(table.drop(columns=["place", "method", "note", "of"], errors="ignore"), title)
-    for line in (*found.notes, shown_note(found)):
+    for line in (*result.notes, shown_note(result)):
         if line:
             log.info("%s", line)
-    for caution in found.cautions:
+    for caution in result.cautions:
         log.warning("%s", caution)
-    for sentence in found.conclusions:
+    for sentence in result.conclusions:
         terminal.console.print(f"\n{sentence}", markup=False, highlight=False)
 
 

@@ -1,4 +1,4 @@
-"""Judge a run, another site's images, or any tool's predictions: `python -m medcls.evaluate run=RUN split=test`."""
+"""Evaluate a run, another site's images or any tool's predictions: `python -m medcls.evaluate run=RUN split=test`."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from omegaconf import DictConfig
 
 from medcls.cli import evaluation_settings as settings
 from medcls.cli.entry_point import run_command
-from medcls.cli.evaluations import evaluate_folds, evaluate_table
 from medcls.cli.importing import import_large
-from medcls.cli.opened_runs import find_run, open_run
+from medcls.cli.tables_and_folds import evaluate_folds, evaluate_table
+from medcls.cli.trained_runs import find_run, open_run
 from medcls.errors import MedclsError
 from medcls.runs.run_folder import RunFolder
 from medcls.runs.stored import refuse_links_out
@@ -24,7 +24,7 @@ def main() -> None:
 
 
 def run(cfg: DictConfig) -> None:
-    """Evaluate what is named, into the run's own folder or the one that Hydra chose; leave nothing of what failed."""
+    """Evaluate into the run's own folder or the one that Hydra chose; leave no folder behind if nothing was written."""
     from medcls.workflow import terminal
 
     folder = RunFolder(Path(HydraConfig.get().runtime.output_dir))
@@ -34,11 +34,11 @@ def run(cfg: DictConfig) -> None:
         named = [name for name in commands if cfg[name] is not None]
         if len(named) != 1:
             raise MedclsError(
-                f"{' and '.join(named) or 'Nothing'} given to evaluate: name one of run=RUN, runs=[A,B,...] (the folds "
+                f"{' and '.join(named) or 'Nothing'} given to evaluate: give one of run=RUN, runs=[A,B,...] (the folds "
                 "of a cross-validation) and predictions=FILE.csv.",
                 kind="nothing_to_evaluate",
             )
-        settings.refuse_idle_settings(named[0])
+        settings.refuse_ignored_settings(named[0])
         if not folder.holds_unfinished_evaluation():
             folder.refuse_if_taken()
         if folder.report.exists():
@@ -51,7 +51,7 @@ def run(cfg: DictConfig) -> None:
         import_large("lightning")
         commands[named[0]](cfg, folder)
     except BaseException as error:
-        if folder.written:  # what is there is whole, and may have taken long
+        if folder.written:  # complete files, which may have taken long to compute
             error.add_note(folder.what_is_there(settings.command(), error))
         else:
             folder.discard()
@@ -61,62 +61,62 @@ def run(cfg: DictConfig) -> None:
 
 
 def evaluate_run(cfg: DictConfig, folder: RunFolder) -> None:
-    """One run: a split of its own, or another site's images.
+    """Evaluate one run on one of its splits, or on another site's images.
 
-    Its own split, as the run stored its policies, goes into the run folder, as a training would have left it there;
-    what is told otherwise, and what would take the place of another split's report, gets a folder of its own.
+    The results of its own split with the stored decision rules go into the run folder, as after a training. With other
+    settings, or if they would replace another split's report, they go into a new folder.
     """
-    from medcls.cli.decision_rules import fitted_for, rehearse, say_what_it_changes
-    from medcls.cli.other_images import other_images
+    from medcls.cli.decision_rules import rehearse, rules_for, show_effect_of_arithmetic
+    from medcls.cli.external_images import read_external_images
     from medcls.inference.arithmetic import Arithmetic
     from medcls.inference.load import add_decision_rules
     from medcls.runs.registry import read_test
     from medcls.workflow import reporting
 
-    settings.read_report_settings(cfg)  # a setting that makes no sense is answered before anything is loaded
+    settings.read_report_settings(cfg)  # wrong settings are reported before anything is loaded
     arithmetic = Arithmetic(cfg.precision, cfg.compile)
-    opened = open_run(str(cfg.run), cfg)
-    options, anew = settings.read_report_settings(cfg, opened.config)
-    settings.check_has_threshold(opened.loaded.classes, opened.loaded.positive, anew)
-    external = settings.names_other_images()
+    trained = open_run(str(cfg.run), cfg)
+    options, refit = settings.read_report_settings(cfg, trained.config)
+    settings.check_has_threshold(trained.loaded.classes, trained.loaded.positive, refit)
+    external = settings.names_external_images()
     if external:
-        manifest, copies = other_images(cfg, opened)
+        manifest, duplicates = read_external_images(cfg, trained)
         split = "external"
-        beside = [table for split in (opened.beside_test, "test") if (table := opened.stored(split)) is not None]
+        reference = [
+            table for split in (trained.reference_split, "test") if (table := trained.stored(split)) is not None
+        ]
         watermarks, images = manifest.watermarks, manifest.root
         site = f"{cfg.data.name}: {manifest.root.name}" if options.paths else "another site"
-        name = f"{opened.name}, on {site}"
+        name = f"{trained.name}, on {site}"
     else:
-        settings.check_split(cfg.split, opened)
-        manifest, split = opened.reopen(cfg.split), cfg.split
-        beside = []
-        copies, watermarks, images, name = None, opened.loaded.watermarks, opened.images, opened.name
-    rehearse(opened, manifest, split, beside, options, anew=anew, views=cfg.views)
+        settings.check_split(cfg.split, trained)
+        manifest, split = trained.reopen(cfg.split), cfg.split
+        reference = []
+        duplicates, watermarks, images, name = None, trained.loaded.watermarks, trained.images, trained.name
+    rehearse(trained, manifest, split, reference, options, refit=refit, views=cfg.views)
     if not external and split != "val":
-        beside = [opened.beside(opened.beside_test)]
-    sources = reporting.sources_of_run(opened.folder, opened.loaded, options, (name, settings.command()), images)
-    sources = dataclasses.replace(sources, watermarks=watermarks, training_duplicates=copies)
+        reference = [trained.predictions_of(trained.reference_split)]
+    sources = reporting.sources_of_run(trained.folder, trained.loaded, options, (name, settings.command()), images)
+    sources = dataclasses.replace(sources, watermarks=watermarks, training_duplicates=duplicates)
     if cfg.views > 1:
-        beside = []  # their probabilities are of one view
-    elif arithmetic.is_exact and not external and not anew and not opened.holds_result_of_another_split(cfg.split):
-        refuse_links_out(opened.folder.path, trust=cfg.trust)
-        folder.write_into(opened.folder.path)
-    result = opened.predict_images(manifest, split, cfg.views, arithmetic)
+        reference = []  # stored probabilities are of one view
+    elif arithmetic.is_exact and not external and not refit and not trained.has_result_of_another_split(cfg.split):
+        refuse_links_out(trained.folder.path, trust=cfg.trust)
+        folder.write_into(trained.folder.path)
+    result = trained.predict_images(manifest, split, cfg.views, arithmetic)
     folder.begin("evaluate.log")
-    if folder.path != opened.folder.path or opened.stored(split) is None:
-        # Kept if anything below fails; what a run already holds, calibrated, stays beside its metrics until all is new.
+    if folder.path != trained.folder.path or trained.stored(split) is None:
+        # Kept if anything below fails. Calibrated predictions of a run stay until its metrics are replaced too.
         folder.write_predictions(result.name, result)
-    fitted = fitted_for(opened, options, anew=anew, views=cfg.views, result=result)
+    fitted = rules_for(trained, options, refit=refit, views=cfg.views, result=result)
     if not arithmetic.is_exact:
-        say_what_it_changes(opened, manifest, result, fitted, arithmetic, cfg.views)
+        show_effect_of_arithmetic(trained, manifest, result, fitted, arithmetic, cfg.views)
         sources = dataclasses.replace(sources, watermarks=(*watermarks, f"predicted with {arithmetic} arithmetic"))
-    results = reporting.judge([*beside, result], fitted, options)
-    root, cut_by = (None, None) if external else (images, opened.cut_by)
-    readings = read_test(result, str(opened.folder.path), "evaluate", root=root, settings=cut_by)
-    if (
-        folder.path == opened.folder.path and opened.loaded.decision_rules is None
-    ):  # it was stopped before it fitted any
-        add_decision_rules(opened.folder.best, fitted.to_plain())
+    results = reporting.judge([*reference, result], fitted, options)
+    root, split_by = (None, None) if external else (images, trained.split_by)
+    readings = read_test(result, str(trained.folder.path), "evaluate", root=root, settings=split_by)
+    if folder.path == trained.folder.path and trained.loaded.decision_rules is None:  # stopped before it fitted any
+        add_decision_rules(trained.folder.best, fitted.to_plain())
     reporting.deliver(
         folder, results, fitted, dataclasses.replace(sources, readings=readings), options, "Best checkpoint"
     )

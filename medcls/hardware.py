@@ -1,4 +1,4 @@
-"""What the machine decides: threads, workers, memory; never batch size or precision."""
+"""Choose threads, workers and memory for the machine; never batch size or precision."""
 
 import ctypes
 import dataclasses
@@ -11,13 +11,12 @@ from typing import Any
 
 import torch
 
-from medcls.cores import available as cores_available
+from medcls.cpu import available_cores
 from medcls.errors import MedclsError
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
-# Batches below these leave a machine waiting for its own bookkeeping: the first measured (docs/performance.md), the
-# second not.
-FILLS_A_CPU, FILLS_A_GPU = 8, 64
+# Smaller batches are dominated by overhead: the first was measured (docs/performance.md), the second was not.
+MIN_CPU_BATCH, MIN_GPU_BATCH = 8, 64
 COMPILERS = ("g++", "clang++", "c++", "cl")
 PACKAGES = (
     "medcls",
@@ -40,13 +39,13 @@ class Hardware:
     Parameters
     ----------
     threads : int
-        Of one tensor operation.
+        Threads of one tensor operation.
     workers : int
         Loader processes.
     memory_for_images : int
         Bytes that decoded images may take.
     reasons : tuple of str
-        One line a choice, for the log.
+        One line for each choice, for the log.
     """
 
     threads: int
@@ -56,18 +55,18 @@ class Hardware:
 
 
 def choose(workers: int | None = None, keep_memory: bool = True, *, jobs: int = 1) -> Hardware:
-    """Look at the machine, choose, and set what is set once a process.
+    """Choose for this machine, and apply the settings of the process.
 
     Parameters
     ----------
     workers : int, optional
-        Loader processes, where the user wants a number of their own.
+        Loader processes, if the user sets their number.
     keep_memory : bool
-        Tell the C library to keep freed memory instead of giving it back after each step.
+        Tell the C library to keep freed memory instead of returning it after each step.
     jobs : int
-        Runs of a sweep that go on at the same time and share the cores and the memory.
+        Runs of a sweep that run at the same time, and share cores and memory.
     """
-    cores = cores_available()
+    cores = available_cores()
     cuda = torch.cuda.is_available()
     reasons = [f"device: {torch.cuda.get_device_name() if cuda else 'CPU (no CUDA device found)'}"]
     share = max(1, cores // jobs)
@@ -76,39 +75,39 @@ def choose(workers: int | None = None, keep_memory: bool = True, *, jobs: int = 
         reasons.append(f"threads: {threads}, as set by OMP_NUM_THREADS (there are {cores} core(s))")
     elif jobs > 1:
         threads = share
-        reasons.append(f"threads: {threads}, {cores} core(s) shared out among {jobs} runs at a time")
+        reasons.append(f"threads: {threads}, {cores} core(s) shared by {jobs} runs at a time")
     else:
         threads = cores
-        reasons.append(f"threads: {threads}, one a core")
+        reasons.append(f"threads: {threads}, one for each core")
     torch.set_num_threads(threads)
     if workers is None:
         # On a CPU the network needs the cores: one worker prepares the next batch while this one trains.
         workers = min(8, max(1, share - 1)) if cuda else min(4, max(1, min(share, threads) // 2))
         reasons.append(
-            f"loader workers: {workers} at most, for {share} core(s){' beside a GPU' if cuda else ''}; none where all "
-            "images are decoded already"
+            f"loader workers: at most {workers}, for {share} core(s){' and a GPU' if cuda else ''}; none if all images "
+            "are decoded already"
         )
     else:
-        reasons.append(f"loader workers: {workers} at most, as set by data.workers")
+        reasons.append(f"loader workers: at most {workers}, as set by data.workers")
     memory = _memory() // 4 // jobs
     reasons.append(
         f"without the cache, images are kept in memory up to {memory / 2**30:.1f} GiB, a quarter of the machine's"
-        + (f" shared out among {jobs} runs" if jobs > 1 else "")
+        + (f" shared by {jobs} runs" if jobs > 1 else "")
     )
-    reasons.append("memory format: channels_last, in which these convolutions run fastest")
+    reasons.append("memory format: channels_last, the fastest for these convolutions")
     if keep_memory and _keep_freed_memory():
-        reasons.append("freed memory is kept by the process (keep_memory): giving it back each step costs time")
+        reasons.append("freed memory is kept by the process (keep_memory), which saves time in each step")
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
     if load > cores / 2:
         reasons.append(
-            f"NOTE: the machine is already busy (load {load:.1f} on {cores} core(s)), and this run will be slower. To "
-            "let two share the cores, start each with OMP_NUM_THREADS set to its part"
+            f"NOTE: the machine is already busy (load {load:.1f} on {cores} core(s)), so this run will be slower. To "
+            "share the cores between two runs, start each with OMP_NUM_THREADS set to its share"
         )
     return Hardware(threads, workers, memory, tuple(reasons))
 
 
 def check_compiler() -> None:
-    """See that torch can compile a network here.
+    """Check that torch can compile a network on this machine.
 
     Raises
     ------
@@ -117,14 +116,14 @@ def check_compiler() -> None:
     """
     if "CXX" not in os.environ and not any(map(shutil.which, COMPILERS)):
         raise MedclsError(
-            f"compile=true needs a C++ compiler, and none is found ({', '.join(COMPILERS)}): install one, or leave "
+            f"compile=true needs a C++ compiler, and none was found ({', '.join(COMPILERS)}): install one, or leave "
             "compile out.",
             kind="no_compiler",
         )
 
 
 def suggestions(precision: str, batch_size: int) -> list[str]:
-    """What would suit this machine better, for the log: batch and precision belong to the experiment, and stay.
+    """Settings that would suit this machine better, for the log; they belong to the experiment, so none is changed.
 
     Parameters
     ----------
@@ -134,39 +133,39 @@ def suggestions(precision: str, batch_size: int) -> list[str]:
         `data.batch_size`.
     """
     if torch.cuda.is_available():
-        found = []
+        lines = []
         if precision == "32-true" and torch.cuda.is_bf16_supported():
-            found.append(
-                "trainer.precision=bf16-mixed: this GPU computes with 16 bits several times as fast (its results are "
-                "another experiment's)"
+            lines.append(
+                "trainer.precision=bf16-mixed: this GPU computes several times as fast with 16 bits (results will "
+                "differ)"
             )
-        if batch_size < FILLS_A_GPU:
-            found.append(
-                f"data.batch_size={FILLS_A_GPU}: batches of {batch_size} leave most of a GPU idle (with larger ones "
-                "the learning rate wants to be chosen anew)"
+        if batch_size < MIN_GPU_BATCH:
+            lines.append(
+                f"data.batch_size={MIN_GPU_BATCH}: batches of {batch_size} leave most of a GPU idle (with larger ones, "
+                "tune the learning rate again)"
             )
-        return found
+        return lines
     if "16" in precision:
-        return ["trainer.precision=32-true: on a CPU, training with 16 bits takes longer, not less"]
-    if batch_size < FILLS_A_CPU:
+        return ["trainer.precision=32-true: on a CPU, training with 16 bits is slower"]
+    if batch_size < MIN_CPU_BATCH:
         return [
-            f"data.batch_size={FILLS_A_CPU}: with batches of {batch_size} each image takes longer (with larger ones "
-            "the learning rate wants to be chosen anew)"
+            f"data.batch_size={MIN_CPU_BATCH}: with batches of {batch_size} each image takes longer (with larger ones, "
+            "tune the learning rate again)"
         ]
     return []
 
 
 def _memory() -> int:
-    """Bytes that this process may use: the machine's, or its control group's (a container's, a job's) if less."""
+    """Bytes that this process may use: the machine's, or those of its control group (a container, a job) if fewer."""
     machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 4 << 30
     return min([machine, *_memory_limits()])
 
 
 def _memory_limits(proc: Path = Path("/proc/self/cgroup"), mounted: Path = Path("/sys/fs/cgroup")) -> list[int]:
-    """What the control groups of this process allow, version 1 and 2, from its own up to the topmost one.
+    """Memory limits of the control groups of this process, version 1 and 2, from its own up to the topmost.
 
-    No limit is `max` in version 2, and a number larger than any machine in version 1. Within a container the groups
-    named may not be there to be seen; the topmost is then the container's own.
+    No limit is `max` in version 2, and a number larger than any machine's memory in version 1. Within a container the
+    named groups may not be visible; the topmost visible one is then the container's.
     """
     try:
         lines = proc.read_text(encoding="utf-8").splitlines()
@@ -189,7 +188,7 @@ def _memory_limits(proc: Path = Path("/proc/self/cgroup"), mounted: Path = Path(
 
 
 def _keep_freed_memory() -> bool:
-    """Glibc's mallopt, before the first large tensor; elsewhere nothing happens."""
+    """Call glibc's mallopt, before the first large tensor; without glibc, do nothing."""
     if platform.system() != "Linux" or platform.libc_ver()[0] != "glibc":
         return False
     mallopt = ctypes.CDLL(None).mallopt
@@ -198,7 +197,7 @@ def _keep_freed_memory() -> bool:
 
 
 def environment() -> dict[str, Any]:
-    """Versions and machine, for a run's record."""
+    """Versions and machine, for `environment.json`."""
     versions = {}
     for package in PACKAGES:
         try:

@@ -1,4 +1,4 @@
-"""What a network expects of its input: plain values that travel with the weights."""
+"""The preprocessing that a network expects: plain values that are stored with its weights."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -12,27 +12,26 @@ INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos")
 
 @dataclasses.dataclass(frozen=True)
 class Decoding:
-    """What a file's stored values become, before any resizing.
+    """How a file's stored values become pixels, before any resizing.
 
     Parameters
     ----------
     channels : int
         3 (red, green, blue) or 1 (grey).
     bits : int
-        8 or 16: of the pixels that come out. What is stored with 8 bits is spread over 16 where 16 are asked for.
+        8 or 16 bits in each output value. 8-bit files are scaled to 16 bits if 16 are asked for.
     window : None, "full" or pair of float
-        Which stored values become black and white. None: as the file itself says (a DICOM's VOI LUT or window),
-        else between the image's own percentiles 0.5 and 99.5. "full": the whole range of the stored type. A pair:
-        these values, in the unit that the file stores (for a DICOM after its modality LUT: Hounsfield units in CT).
-        A window is laid over files that store more than 8 bits of each value; a pair, over every DICOM but one with
-        a palette as well. All others are shown as they are.
+        Which stored values become black and white. None: the DICOM's VOI LUT or window, else the image's percentiles
+        0.5 and 99.5. "full": the whole range of the stored type. A pair: these values, in the unit that the file
+        stores (for a DICOM after its modality LUT: Hounsfield units in CT). Applied to files with more than 8 bits per
+        value; a pair also to every DICOM without a palette. Other files are used as they are.
     frame : int
-        Which frame or page of several, from 0.
+        Index of the frame or page, from 0.
 
     Raises
     ------
     MedclsError
-        A value that makes no sense: the message names it.
+        A value is not allowed; the message names it.
     """
 
     channels: int = 3
@@ -42,9 +41,9 @@ class Decoding:
 
     def __post_init__(self) -> None:
         if self.channels not in (1, 3):
-            raise MedclsError(f"preprocessing.channels is {self.channels}: 3 (RGB) or 1 (grey).", kind="bad_value")
+            raise MedclsError(f"preprocessing.channels is {self.channels}: give 3 (RGB) or 1 (grey).", kind="bad_value")
         if self.bits not in (8, 16):
-            raise MedclsError(f"data.bits is {self.bits!r}: 8 or 16.", kind="bad_value")
+            raise MedclsError(f"data.bits is {self.bits!r}: give 8 or 16.", kind="bad_value")
         if isinstance(self.frame, bool) or not isinstance(self.frame, int) or self.frame < 0:
             raise MedclsError(f"data.frame is {self.frame!r}: give the number of a frame, from 0.", kind="bad_value")
         if isinstance(self.window, list | tuple):
@@ -85,7 +84,7 @@ class Preprocessing:
     Raises
     ------
     MedclsError
-        A value that makes no sense: the message names it.
+        A value is not allowed; the message names it.
     """
 
     size: tuple[int, int]
@@ -118,7 +117,8 @@ class Preprocessing:
             raise MedclsError(f"preprocessing.std is {self.std}: each value must be above 0.", kind="bad_value")
         if not self.range[0] < self.range[1]:
             raise MedclsError(
-                f"preprocessing.range is {self.range}: black must come out below white.", kind="bad_value"
+                f"preprocessing.range is {self.range}: the value for black must be below that for white.",
+                kind="bad_value",
             )
         if self.resize not in RESIZE_POLICIES:
             raise MedclsError(
@@ -141,7 +141,7 @@ class Preprocessing:
 
     @property
     def decoding(self) -> Decoding:
-        """How files become pixels for this network."""
+        """How files are decoded for this network."""
         return Decoding(self.channels, self.bits, self.window, self.frame)
 
     @property
@@ -150,12 +150,12 @@ class Preprocessing:
         return len(self.mean)
 
     def grey(self) -> "Preprocessing":
-        """The same for one grey channel: mean and deviation are the averages over the three colours."""
+        """The same for one grey channel: mean and deviation are averaged over the three colours."""
         mean, std = ((round(sum(values) / len(values), 6),) for values in (self.mean, self.std))
         return dataclasses.replace(self, mean=mean, std=std)
 
     def to_plain(self) -> dict[str, Any]:
-        """As lists, numbers and strings, for a checkpoint or a JSON file."""
+        """As plain lists, numbers and strings, for a checkpoint or a JSON file."""
         return {
             field: list(value) if isinstance(value, tuple) else value
             for field, value in dataclasses.asdict(self).items()

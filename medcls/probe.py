@@ -1,4 +1,4 @@
-"""The honest baseline, on frozen features: `python -m medcls.probe data.root=/my/images positive_class=ill`."""
+"""A baseline on frozen features: `python -m medcls.probe data.root=/my/images positive_class=ill`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from medcls.cli import building, data_source, entry_point
 from medcls.cli.importing import import_large
 from medcls.runs.run_folder import RunFolder
 
-# Run as a module, this file is called __main__; its log belongs to medcls all the same.
+# Not __name__, which is __main__ when the file runs as a module.
 log = logging.getLogger("medcls.probe")
 
 
@@ -25,20 +25,20 @@ def main() -> None:
 
 
 def run(cfg: DictConfig) -> None:
-    """Probe into the folder that Hydra chose; leave nothing there if the probe never began."""
+    """Probe into the folder that Hydra chose; leave no folder behind if the probe did not start."""
     folder = RunFolder(Path(HydraConfig.get().runtime.output_dir))
     try:
         folder.claim()
         folder.refuse_if_taken()
-        data_source.settle_paths(cfg)
+        data_source.make_paths_absolute(cfg)
         probe(cfg, folder)
     finally:
         folder.close()
 
 
 def probe(cfg: DictConfig, run: RunFolder) -> None:
-    """One probe, from images to its report. `cfg` is as `conf/probe.yaml` describes it."""
-    # Everything heavy is imported here, so that a typo is answered before torch is loaded.
+    """Fit and evaluate a linear probe with the configuration `cfg` (see `conf/probe.yaml`)."""
+    # Heavy imports are made here, so that a typo is reported before torch is loaded.
     import_large("lightning")
 
     import torch
@@ -55,22 +55,22 @@ def probe(cfg: DictConfig, run: RunFolder) -> None:
 
     run.refuse_within(cfg.data.root)
     terminal.start_log(cfg.verbose)
-    machine = hardware.choose(cfg.data.workers, cfg.keep_memory, jobs=entry_point.jobs_at_once())
+    machine = hardware.choose(cfg.data.workers, cfg.keep_memory, jobs=entry_point.concurrent_jobs())
     training.seed(cfg.seed)
 
-    # Whatever can be refused is refused before the first image goes through the network.
+    # Errors of settings, then of images, are raised before the network runs.
     options = reporting.ReportSettings.read(building.plain(cfg))
     settings.check_settings(cfg)
     chosen = settings.choose_networks(cfg)
-    whole, manifest = settings.read_images(cfg)
+    all_images, manifest = settings.read_images(cfg)
     folds = settings.cut_folds(cfg, manifest)
     probing.rehearse(manifest, options)
     probed = settings.build_networks(chosen, manifest)
-    manifest = settings.with_stamp_of_random(manifest, probed)
+    manifest = settings.with_watermark_of_random(manifest, probed)
     cfg.model, preprocessing = probed.settings, probed.preprocessing
-    cut_by = data_source.split_settings(cfg) | data_source.source_settings(cfg)
+    split_by = data_source.split_settings(cfg) | data_source.source_settings(cfg)
     findings = audit_quickly(
-        whole, manifest, cut_by, resize=preprocessing.resize, half_width=options.precision_of_sensitivity
+        all_images, manifest, split_by, resize=preprocessing.resize, half_width=options.precision_of_sensitivity
     )
 
     loaders = partial(
@@ -93,11 +93,12 @@ def probe(cfg: DictConfig, run: RunFolder) -> None:
         )
     kept = len(manifest) - computed
     log.info(
-        "%d features of each of %d images, of which %d were kept from before", features.shape[1], len(manifest), kept
-    )
+        "%d features of each of %d images, %d of them cached", features.shape[1], len(manifest), kept,
+        extra={"rule": "features_ready"},
+    )  # fmt: skip
     found = probing.fit_and_judge(features, manifest, folds, preprocessing.resize)
 
-    # From here on the run is real, and its folder begins.
+    # From here on the run folder is written.
     name = resuming.identity(building.plain(cfg), manifest)
     run.begin("probe.log")
     scoring.write_origin(
@@ -112,7 +113,7 @@ def probe(cfg: DictConfig, run: RunFolder) -> None:
     probing.write_checkpoint(run, probed.network, found.layer, settings.described(probed, manifest, name))
     best = load(run.best, partial(building.build_own_network, own=cfg.model.network))
     named = f"{cfg.data.name}, linear probe of {cfg.model.name}", f"python -m medcls.probe {shlex.join(sys.argv[1:])}"
-    probing.score(run, best, manifest, features, found, options, cut_by, named)
+    probing.score(run, best, manifest, features, found, options, split_by, named)
 
 
 if __name__ == "__main__":

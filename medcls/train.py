@@ -1,4 +1,4 @@
-"""Train a classifier, score its best checkpoint: `python -m medcls.train data.root=/my/images positive_class=ill`."""
+"""Train a classifier and evaluate it: `python -m medcls.train data.root=/my/images positive_class=ill`."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from medcls.cli import building, data_source, ending, entry_point, resume, stored_configuration
+from medcls.cli import building, data_source, entry_point, resume, stored_configuration, termination
 from medcls.cli.importing import import_large
 from medcls.runs.run_folder import RunFolder
 from medcls.runs.stored import refuse_links_out, refuse_ways_out
 
-# Run as a module, this file is called __main__; its log belongs to medcls all the same.
+# Not __name__, which is __main__ when the file runs as a module.
 log = logging.getLogger("medcls.train")
 
 
@@ -27,30 +27,30 @@ def main() -> None:
 
 
 def run(cfg: DictConfig) -> float | None:
-    """Train in the folder that Hydra chose; leave nothing there if the run never began."""
+    """Train in the folder that Hydra chose; leave no folder behind if the run did not start."""
     folder = RunFolder(Path(HydraConfig.get().runtime.output_dir))
     sweeping = HydraConfig.get().mode == RunMode.MULTIRUN
     try:
         folder.claim()
         if cfg.resume:
-            cfg = resume.resumed(cfg, HydraConfig.get().overrides.task)
+            cfg = resume.resumed_configuration(cfg, HydraConfig.get().overrides.task)
             refuse_links_out(folder.path, trust=cfg.trust)
         else:
             folder.refuse_if_taken(by_training=True)
-            # What depends on how and from where the command was started is fixed, so that the saved file says it.
+            # Fixed here, so that the saved configuration does not depend on how and where the command was started.
             cfg.evaluate_test = not sweeping if cfg.evaluate_test is None else cfg.evaluate_test
-            data_source.settle_paths(cfg)
+            data_source.make_paths_absolute(cfg)
         return train(cfg, folder)
     finally:
         folder.close()
 
 
 def train(cfg: DictConfig, run: RunFolder) -> float | None:
-    """One run, from images to its report: the best value of the monitored metric, None where nothing was trained.
+    """Train and evaluate with the configuration `cfg` (see `conf/train.yaml`).
 
-    `cfg` is as `conf/train.yaml` describes it. What the user can mend is refused before the first epoch.
+    Returns the best value of the monitored metric, or None if nothing was trained.
     """
-    # Everything heavy is imported here, so that a typo is answered before torch is loaded.
+    # Heavy imports are made here, so that a typo is reported before torch is loaded.
     import_large("lightning")
 
     from medcls import hardware
@@ -62,57 +62,56 @@ def train(cfg: DictConfig, run: RunFolder) -> float | None:
     from medcls.learning.trainer_settings import check_trainer
     from medcls.models.summary import summarise
     from medcls.statistics.metrics import logged_metrics
-    from medcls.workflow import reporting, resuming, scoring, terminal
-    from medcls.workflow import training_plots as training_plots
+    from medcls.workflow import reporting, resuming, scoring, terminal, training_plots
 
     run.refuse_within(cfg.data.root)
     terminal.start_log(cfg.get("verbose", False))
-    machine = hardware.choose(cfg.data.workers, cfg.keep_memory, jobs=entry_point.jobs_at_once())
+    machine = hardware.choose(cfg.data.workers, cfg.keep_memory, jobs=entry_point.concurrent_jobs())
     for line in machine.reasons:
         log.debug(line)
     training.seed(cfg.seed)
     check_trainer(building.plain(cfg.trainer))
     refuse_ways_out(building.plain(cfg.logger))
 
-    over = finished = False
+    training_ended = finished = False
     if cfg.resume:
-        own = stored_configuration.read_own(run.path, trust=cfg.trust)
-        over = resuming.has_ended(run, cfg.trainer.max_epochs, own.trainer.max_epochs)
-        finished = over and resuming.is_scored(run, evaluate_test=cfg.evaluate_test)
+        own = stored_configuration.read_run_configuration(run.path, trust=cfg.trust)
+        training_ended = resuming.has_ended(run, cfg.trainer.max_epochs, own.trainer.max_epochs)
+        finished = training_ended and resuming.is_scored(run, evaluate_test=cfg.evaluate_test)
         if finished and own.data == cfg.data:
             resuming.say_finished(run)
             return None
 
-    # Whatever can be refused is refused here, before the first epoch: settings first, then images.
+    # Errors of settings, then of images, are raised here, before the first epoch.
     options = reporting.ReportSettings.read(building.plain(cfg))
     preprocessing = training.choose_preprocessing(cfg)
     split = data_source.split_settings(cfg)
     check_settings(cfg, split, preprocessing, machine)
     for line in hardware.suggestions(str(cfg.trainer.precision), cfg.data.batch_size):
         log.debug("would suit this machine better: %s", line)
-    whole, manifest = training.read_images(cfg, split)
+    all_images, manifest = training.read_images(cfg, split)
     reporting.rehearse(manifest.rows, manifest.classes, manifest.positive, options)
-    cut_by = split | data_source.source_settings(cfg)
+    split_by = split | data_source.source_settings(cfg)
     findings = audit_quickly(
-        whole, manifest, cut_by, resize=preprocessing.resize, half_width=options.precision_of_sensitivity
+        all_images, manifest, split_by, resize=preprocessing.resize, half_width=options.precision_of_sensitivity
     )
     data = training.make_loaders(cfg, manifest, preprocessing, machine)
     if cfg.preview:
         run.begin()
         training_plots.write(training_plots.of_data(data), run.figures)
-        log.info("pictures of the data: %s", run.figures)
+        log.info("plots of the data: %s", run.figures)
         return None
 
-    steps = training.say_learning_rates(cfg, data)
+    steps = training.log_learning_rates(cfg, data)
     name = resuming.own_identity(run) if cfg.resume else resuming.identity(building.plain(cfg), manifest)
     metrics = partial(logged_metrics, classes=manifest.classes, positive=manifest.positive)
     classifier, freezing, account = training.make_classifier(cfg, manifest, preprocessing, metrics, name)
-    training.settle_batch_norm(cfg, classifier, steps)
+    training.choose_batch_norm(cfg, classifier, steps)
     summary = summarise(classifier.network, (preprocessing.channels, *preprocessing.size))
-    figures = training_plots.WritePlots({} if cfg.resume else training_plots.of_data(data), run.figures)
-    trainer = training.make_trainer(cfg, run, data, freezing, machine, [figures])
+    plots = training_plots.WritePlots({} if cfg.resume else training_plots.of_data(data), run.figures)
+    trainer = training.make_trainer(cfg, run, data, freezing, machine, [plots])
 
-    # From here on the run is real, and its folder begins.
+    # From here on the run folder is written.
     config = OmegaConf.to_yaml(cfg, resolve=True)
     if cfg.resume:
         run.begin()
@@ -124,24 +123,24 @@ def train(cfg: DictConfig, run: RunFolder) -> float | None:
         scoring.write_origin(run, manifest, findings, account, summary)
     run.write_text("config.yaml", config)
     run.write_json("environment.json", hardware.environment() | {"choices": list(machine.reasons), "run": name})
-    if finished:  # its images have moved, and are the same
+    if finished:  # only its images were moved
         resuming.say_finished(run)
         return None
-    if not over:
-        with ending.saying_what_is_there(lambda _: resuming.what_was_trained(run)), ending.not_swallowed():
+    if not training_ended:
+        with termination.add_note_on_failure(lambda _: resuming.what_was_trained(run)), termination.reraise_interrupt():
             trainer.fit(classifier, datamodule=data, ckpt_path=str(run.last) if cfg.resume else None, weights_only=True)
     epochs = resuming.say_how_it_ended(run, trainer, cfg.early_stopping, cfg.monitor)
 
-    # The best checkpoint, and nothing else, is scored: the hash of its weights stands beside every number.
+    # Only the best checkpoint is evaluated; predictions and metrics record the hash of its weights.
     run.written = {"checkpoints": None}
-    with ending.saying_what_is_there(lambda error: scoring.what_is_there(run, manifest, cfg.evaluate_test, error)):
+    with termination.add_note_on_failure(lambda error: scoring.what_is_there(run, manifest, cfg.evaluate_test, error)):
         best = load(run.best, partial(building.build_own_network, own=cfg.model.network))
         phases = building.plain(cfg.schedule.phases)
         training_plots.of_training(run, phases, epochs, best.epoch, cfg.monitor, manifest.watermark)
         title = f"{cfg.data.name}, {cfg.model.name}", f"python -m medcls.train {shlex.join(sys.argv[1:])}"
         device = trainer.strategy.root_device
-        scoring.score(run, best, data, device, options, cut_by if cfg.evaluate_test else None, title)
-    if over:
+        scoring.score(run, best, data, device, options, split_by if cfg.evaluate_test else None, title)
+    if training_ended:
         return None
     return best_score(trainer)
 

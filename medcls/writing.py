@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all."""
+"""Atomic writes: a file is written completely or not at all."""
 
 import contextlib
 import os
@@ -7,15 +7,15 @@ from pathlib import Path
 
 
 @contextlib.contextmanager
-def whole(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; move it there if the block ends well, remove it if not.
+def atomic_write(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; rename it to `path` if the block succeeds, else remove it.
 
-    So a full disk, a killed run or a power cut leaves the former file, and never half of a new one.
+    A full disk, a killed process or a power cut leaves the previous file intact.
 
     Raises
     ------
     OSError
-        As whoever writes raises it, with the name of the file, which Python leaves out where the disk fills up.
+        Raised in the block, with the file name added, which Python omits when the disk is full.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
@@ -34,7 +34,7 @@ def whole(path: Path) -> Iterator[Path]:
 
 
 def sync_folder(folder: Path) -> None:
-    """Bring the names of a folder's files to the disk, as their contents are, where a system can do that."""
+    """Flush a folder's entries to disk, where the system supports it."""
     with contextlib.suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)
         try:

@@ -28,14 +28,14 @@ def pytest_configure(config: pytest.Config) -> None:
     import yaml
     from blank_figures import BlankFigures
     from hydra._internal.hydra import Hydra
-    from remembered import remember_statistics
+    from remembered import remember_image_statistics
 
     # Each configuration would be composed twice, the first time for hydra.mode alone, which nothing here sets.
     Hydra.get_mode = lambda *_, **__: None  # type: ignore[method-assign]
     # The same loader with the parser of libyaml: each command reads some thirty small files.
     yaml.SafeLoader = yaml.CSafeLoader  # type: ignore[assignment, misc]
     BlankFigures().install()
-    remember_statistics()
+    remember_image_statistics()
 
 
 def pytest_collection_finish() -> None:

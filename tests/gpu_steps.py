@@ -82,11 +82,9 @@ def waits_of_a_step(images: Path, loss: Callable[..., losses.Loss], weights: str
                 Network(made.outputs(2)),
                 manifest.classes,
                 made,
-                partial(torch.optim.AdamW, fused=True),
-                schedulers.constant,
+                schedulers.Optimization(partial(torch.optim.AdamW, fused=True), schedulers.constant),
                 lambda labels, probabilities: {},
                 positive=0,
-                learning_rate_multipliers={},
                 head="classifier",
                 description={},
             )

@@ -1,4 +1,4 @@
-"""The audit command: its exit codes, what it leaves behind and what not, and the list of images to leave out."""
+"""The audit command: exit codes, the files it writes, and the list of images to exclude."""
 
 import json
 import re
@@ -173,7 +173,7 @@ def test_fix_without_anything_to_leave_out_writes_no_list(command, root):
     assert "data.exclude_file" not in command.out
 
 
-def test_without_pictures_and_names(command, spoiled):
+def test_without_images_and_names(command, spoiled):
     assert command(f"data.root={spoiled}", "hydra.run.dir=out", "audit.pictures=false", "audit.paths=false") == 1
     page = (command.home / "out" / "audit.html").read_text(encoding="utf-8")
     assert "<img" not in page
@@ -182,7 +182,7 @@ def test_without_pictures_and_names(command, spoiled):
 
 
 @pytest.mark.slow
-def test_phantoms_are_stamped(command, tmp_path):
+def test_phantoms_have_a_watermark(command, tmp_path):
     ensure_phantoms(tmp_path / "phantoms", images=12)
     command(f"data.root={tmp_path / 'phantoms'}", "hydra.run.dir=out")
     assert PHANTOM_WATERMARK in (command.home / "out" / "audit.html").read_text(encoding="utf-8")
@@ -204,7 +204,7 @@ def test_phantoms_are_stamped(command, tmp_path):
         (["data.root={root}", "hydra.run.dir={root}/audits/x"], "run_folder_among_images", ("/audits/x", "data.root=")),
     ],
 )
-def test_bad_input_says_what_is_wrong_and_leaves_nothing(command, root, arguments, kind, names):
+def test_bad_input_is_reported_and_leaves_nothing(command, root, arguments, kind, names):
     command.refuses(kind, names, *(argument.format(root=root) for argument in arguments))
     assert not list(command.home.rglob("*"))
     assert not (root / "audits").exists()
@@ -242,7 +242,7 @@ def test_each_audit_of_a_sweep_is_done_and_one_error_is_enough(command, root, fo
 
 @pytest.mark.slow
 @pytest.mark.real
-def test_p01_brain_tumor_copies(command, real_data):
+def test_p01_brain_tumor_duplicates(command, real_data):
     assert command("data=brain_tumor", f"data.root={real_data / 'brain_tumor'}", "hydra.run.dir=out") == 0
     values = command.found("out")["exact_copies"]["values"]
     assert (values["images"], values["distinct"], values["surplus"]) == (253, 228, 25)

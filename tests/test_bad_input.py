@@ -1,4 +1,4 @@
-"""Every mistake a user can make with the training command: one sentence, exit code 2, and nothing left behind."""
+"""Mistakes in the training command: one message, exit code 2, and nothing left behind."""
 
 import shutil
 
@@ -202,7 +202,7 @@ def test_positive_class_not_named_or_unknown(refused, root):
     refused("unknown_class", names, f"data.root={root}", "positive_class=malignent")
 
 
-def test_several_labels_a_picture_are_out_of_scope(refused, folder):
+def test_several_labels_per_image_are_out_of_scope(refused, folder):
     root = folder({"edema": 4, "mass": 4, "edema|mass": 4})
     refused("out_of_scope", ("'edema|mass'",), f"data.root={root}")
 
@@ -211,7 +211,7 @@ def test_numbers_as_labels_are_out_of_scope(refused, folder):
     refused("out_of_scope", ("'0.25'",), f"data.root={folder({'0.1': 3, '0.25': 3, '3.5': 3})}")
 
 
-def test_one_picture_under_two_labels(refused, root):
+def test_one_image_with_two_labels(refused, root):
     shutil.copy(root / "benign" / "000.png", root / "malignant" / "same.png")
     names = ("benign/000.png", "malignant/same.png", "data.exclude")
     refused("image_under_two_labels", names, f"data.root={root}", "positive_class=malignant")
@@ -291,7 +291,7 @@ def test_resume_without_a_run(refused, tmp_path):
         ("data.calibration_fraction=1.5", "bad_value", ("data.calibration_fraction", "1.5")),
     ],
 )
-def test_how_results_are_told_is_checked_before_anything_is_trained(refused, root, setting, kind, names):
+def test_report_settings_are_checked_before_training(refused, root, setting, kind, names):
     refused(kind, names, f"data.root={root}", "positive_class=malignant", setting)
 
 
@@ -323,7 +323,7 @@ def test_settings_that_were_taken_away(misunderstood, root, name):
 
 
 @pytest.mark.parametrize("error", [KeyError("label"), TypeError("deep inside"), ValueError("embedded null byte")])
-def test_a_fault_of_the_program_is_not_dressed_up_as_a_setting(root, monkeypatch, capsys, error):
+def test_a_programming_error_is_not_reported_as_a_wrong_setting(root, monkeypatch, capsys, error):
     def break_down(*_: object, **__: object) -> None:
         raise error
 

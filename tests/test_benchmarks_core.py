@@ -1,4 +1,4 @@
-"""The core benchmarks run, on images small enough for a test, and write the table that they print."""
+"""The core benchmarks run on small images, and write the table that they print."""
 
 import importlib
 import json
@@ -13,7 +13,7 @@ from benchmarks import frozen, inference, seeds, step, training
 # What rows are called.
 WHOLE, ITS_OWN_PROCESS = "end to end", "channels_last, memory kept, in a process of its own"
 FROM_FILES, COMPILED = "medcls, from the files", "medcls, from the cache, bf16 and compiled"
-LOOKING = "medcls, looking at each file beforehand"
+LOOKING = "medcls, scanning the files beforehand"
 
 
 @pytest.fixture
@@ -73,9 +73,9 @@ def test_inference_ways(folder, own_cache, way):
     torch.set_num_threads(threads)
 
 
-def test_inference_tells_each_way_against_the_better_plain_loop(measured, monkeypatch):
+def test_inference_compares_each_way_with_the_better_plain_loop(measured, monkeypatch):
     speeds = {way: 10.0 * (place + 1) for place, way in enumerate(inference.WAYS)}
-    monkeypatch.setattr(inference, "in_its_own_process", lambda way, *_: {"images/s": speeds[way], "survey": 7.0})
+    monkeypatch.setattr(inference, "in_its_own_process", lambda way, *_: {"images/s": speeds[way], "scan": 7.0})
     rows = measured(inference, "--turns", "2")
     assert rows[FROM_FILES]["ratio"] == 1.5  # 30 by the better of 10 and 20
     assert set(rows) - set(inference.WAYS) == {LOOKING} and COMPILED not in rows

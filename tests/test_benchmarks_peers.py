@@ -1,4 +1,4 @@
-"""Benchmarks against others: what is counted, who is missing, and that each program runs at a tiny size."""
+"""Benchmarks of other programs: what is timed, missing peers, and each program at a tiny size."""
 
 import json
 import re
@@ -26,7 +26,7 @@ Train: 1 [   1/2 (100%)]  Loss: 1.10 (1.10)  Time: 0.300s,   26.67/s  (0.200s,  
 
 
 @pytest.fixture
-def as_told(monkeypatch):
+def typed(monkeypatch):
     """Set a program's arguments; afterwards the number of threads, which programs choose, is what it was."""
     before = torch.get_num_threads()
     yield lambda *given: monkeypatch.setattr(sys, "argv", ["program", *map(str, given)])
@@ -39,7 +39,7 @@ def peer(name: str, *, missing: str = "", **seconds: float) -> Peer:
         tried: [sys.executable, "-c", f'print(\'{{"seconds": [9, {each}], "images": 1}}\')']
         for tried, each in seconds.items()
     }
-    return Peer(name, commands, peers.told, missing)
+    return Peer(name, commands, peers.rate_of_program, missing)
 
 
 def test_ratio_is_how_many_times_as_fast_the_second_is() -> None:
@@ -59,13 +59,13 @@ def test_report_prints_a_table_and_writes_the_same(tmp_path, capsys) -> None:
 
 
 def test_timm_is_read_from_the_end_of_each_epoch_but_the_first() -> None:
-    assert peers.timm_told("", TIMM_LOG) == 40.0
+    assert peers.rate_of_timm("", TIMM_LOG) == 40.0
     with pytest.raises(PeerFailed, match="images/s"):
-        peers.timm_told("", "\n".join(TIMM_LOG.splitlines()[:4]))
+        peers.rate_of_timm("", "\n".join(TIMM_LOG.splitlines()[:4]))
 
 
 def test_the_first_epoch_does_not_count() -> None:
-    assert peers.told('noise\n{"seconds": [100, 2, 4, 3], "images": 6}\n', "") == 2.0
+    assert peers.rate_of_program('noise\n{"seconds": [100, 2, 4, 3], "images": 6}\n', "") == 2.0
 
 
 def test_all_that_is_tried_runs_once_and_then_the_fastest() -> None:
@@ -74,9 +74,9 @@ def test_all_that_is_tried_runs_once_and_then_the_fastest() -> None:
     assert {tried: len(rates) for tried, rates in found.rates.items()} == {"slow": 1, "fast": 3}
 
 
-def test_who_is_missing_or_fails_has_a_row_without_a_figure() -> None:
+def test_a_peer_that_is_missing_or_fails_has_a_row_without_a_value() -> None:
     why = "no such weights"
-    fails = Peer("fails", {"": [sys.executable, "-c", f"raise SystemExit({why!r})"]}, peers.told)
+    fails = Peer("fails", {"": [sys.executable, "-c", f"raise SystemExit({why!r})"]}, peers.rate_of_program)
     found = peers.measure([peer("medcls", one=0.1), peer("gone", missing="not installed"), fails], 2, {})
     rows = {row["what"]: row for row in peers.rows_of(found)}
     assert rows["gone"] == {"what": "gone", "note": "not installed"}
@@ -84,7 +84,7 @@ def test_who_is_missing_or_fails_has_a_row_without_a_figure() -> None:
     assert rows["medcls"]["figure"] == pytest.approx(10)
 
 
-def test_how_many_times_as_fast_medcls_is_stands_under_each_peer() -> None:
+def test_the_ratio_to_medcls_is_below_each_peer() -> None:
     found = peers.measure([peer("medcls", one=0.1), peer("other", one=0.3)], 2, {})
     (against,) = (row for row in peers.rows_of(found) if "against" in row)
     assert against["against"] == "other"
@@ -102,7 +102,7 @@ def test_peers_get_the_training_images_and_no_others(folder, tmp_path) -> None:
     }
 
 
-def test_without_timm_and_fastai_the_others_can_still_be_run(folder, tmp_path, as_told, monkeypatch) -> None:
+def test_without_timm_and_fastai_the_others_can_still_be_run(folder, tmp_path, typed, monkeypatch) -> None:
     monkeypatch.setattr(peers.importlib.util, "find_spec", lambda name: None)
     manifest = split(from_folders(folder({"a": 30, "b": 21}), positive="a"))
     given = peers.arguments("", "x").parse_args([])
@@ -115,16 +115,16 @@ def test_without_timm_and_fastai_the_others_can_still_be_run(folder, tmp_path, a
 
 
 @pytest.mark.parametrize("program", [peers, gpu])
-def test_one_epoch_is_too_few(program, as_told, capsys) -> None:
-    as_told("--epochs", 1)
+def test_one_epoch_is_too_few(program, typed, capsys) -> None:
+    typed("--epochs", 1)
     with pytest.raises(SystemExit):
         program.main()
     assert "--epochs" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("program", [hand_written_loop, lightning_loop])
-def test_loops_over_files_tell_each_epoch(program, folder, as_told, capsys) -> None:
-    as_told("--images", folder({"a": 6, "b": 6}), "--size", 32, "--batch", 4, "--epochs", 2)
+def test_loops_over_files_print_each_epoch(program, folder, typed, capsys) -> None:
+    typed("--images", folder({"a": 6, "b": 6}), "--size", 32, "--batch", 4, "--epochs", 2)
     program.main()
     measured = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert measured["images"] == 12
@@ -132,18 +132,18 @@ def test_loops_over_files_tell_each_epoch(program, folder, as_told, capsys) -> N
     assert min(measured["seconds"]) > 0
 
 
-def test_medcls_trains_on_the_images_that_the_others_get(folder, as_told, capsys) -> None:
+def test_medcls_trains_on_the_images_that_the_others_get(folder, typed, capsys) -> None:
     images = folder({"a": 24, "b": 20})
-    as_told("--images", images, "--positive", "a", "--most", 16, "--size", 32, "--batch", 8, "--epochs", 2)
+    typed("--images", images, "--positive", "a", "--most", 16, "--size", 32, "--batch", 8, "--epochs", 2)
     medcls_training.main()
     measured = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert measured["images"] == len(peers.read(images, "a", 16).indices("train"))
     assert len(measured["seconds"]) == 2
 
 
-def test_without_cuda_the_table_says_so(as_told, tmp_path, monkeypatch, capsys) -> None:
+def test_without_cuda_the_table_is_not_measured(typed, tmp_path, monkeypatch, capsys) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    as_told("--batches", 32, 64, "--out", tmp_path / "gpu.json")
+    typed("--batches", 32, 64, "--out", tmp_path / "gpu.json")
     gpu.main()
     rows = json.loads((tmp_path / "gpu.json").read_text())["rows"]
     assert {(row["network"], row["batch"]) for row in rows} == {(name, b) for name in gpu.NETWORKS for b in (32, 64)}
@@ -151,29 +151,29 @@ def test_without_cuda_the_table_says_so(as_told, tmp_path, monkeypatch, capsys) 
 
 
 @pytest.mark.slow
-def test_the_gpu_benchmark_runs_on_a_cpu(folder, as_told, tmp_path, capsys) -> None:
+def test_the_gpu_benchmark_runs_on_a_cpu(folder, typed, tmp_path, capsys) -> None:
     images = folder({"a": 24, "b": 20})
     small = ("--size", 32, "--epochs", 2, "--workers", 0, "--matmul", 64, "--copy-mib", 1, "--precision", "32-true")
     networks = ("--networks", "mobilenetv3_large", "--batches", 12, 512)
-    as_told("--device", "cpu", "--images", images, "--positive", "a", *small, *networks, "--out", tmp_path / "gpu.json")
+    typed("--device", "cpu", "--images", images, "--positive", "a", *small, *networks, "--out", tmp_path / "gpu.json")
     gpu.main()
     rows = json.loads((tmp_path / "gpu.json").read_text())["rows"]
     of = {(row["what"], row.get("against")): row for row in rows if row["batch"] == 12}
     for what in (gpu.ALONE, gpu.PIPELINE):
         assert of[what, None]["figure"] > 0
-        assert of[gpu.WHOLE, what]["ratio"] > 0
+        assert of[gpu.END_TO_END, what]["ratio"] > 0
     assert sum(row["unit"].startswith("% of") for row in rows if "unit" in row) == 2
     (too_large,) = (row for row in rows if row["batch"] == 512)
     assert "figure" not in too_large and int(re.findall(r"\d+", too_large["note"])[0]) < 2 * 512
 
 
-def test_memory_that_runs_out_is_a_row(folder, as_told, tmp_path, monkeypatch, capsys) -> None:
+def test_memory_that_runs_out_is_a_row(folder, typed, tmp_path, monkeypatch, capsys) -> None:
     def full(*given: object) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     monkeypatch.setattr(gpu, "measure", full)
     images = folder({"a": 24, "b": 20})
-    as_told("--device", "cpu", "--images", images, "--positive", "a", "--networks", "efficientnet_b0", "--batches", 4,
+    typed("--device", "cpu", "--images", images, "--positive", "a", "--networks", "efficientnet_b0", "--batches", 4,
             "--matmul", 64, "--copy-mib", 1, "--out", tmp_path / "gpu.json")  # fmt: skip
     gpu.main()
     row = json.loads((tmp_path / "gpu.json").read_text())["rows"][0]

@@ -1,4 +1,4 @@
-"""What measures start-up, memory, growth and decoding measures what it says; small."""
+"""Benchmarks of start-up, memory, growth and decoding, at small sizes."""
 
 import json
 import os
@@ -25,7 +25,7 @@ def test_linked_images_become_a_manifest_of_two_classes(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_watched_training_says_when_its_first_step_came(tmp_path):
+def test_a_watched_training_reports_its_first_step(tmp_path):
     linked_images.link_images(tmp_path / "images", 60, 16)
     settings = start_up.settings_for(tmp_path / "images", "malignant", 32, 8)
     seen = watched.watch(
@@ -45,13 +45,13 @@ def test_a_training_that_fails_is_no_measurement(tmp_path, monkeypatch):
         watched.watch([], tmp_path, until="first step", environment={})
 
 
-def test_a_door_that_answers_otherwise_is_no_measurement():
+def test_a_command_with_another_exit_code_is_no_measurement():
     with pytest.raises(RuntimeError, match=r"\b2\b.*\b0\b"):
         start_up.answer("cache", "cleer=true", 0)
 
 
 @pytest.mark.slow
-def test_the_doors_table(tmp_path, monkeypatch, capsys):
+def test_the_table_of_commands(tmp_path, monkeypatch, capsys):
     out = tmp_path / "start_up.json"
     arguments = ["--commands", "cache", "--turns", "1", "--starts", "0", "--out", str(out)]
     monkeypatch.setattr("sys.argv", ["start_up", *arguments])
@@ -62,7 +62,7 @@ def test_the_doors_table(tmp_path, monkeypatch, capsys):
     assert "cache --help" in capsys.readouterr().out
 
 
-def test_what_grows_too_much_is_said_and_what_does_not_is_not():
+def test_only_what_grows_too_much_is_reported():
     rows = [
         {"what": "peak", "figure": 900.0},
         {"what": "growth over images", "figure": 30.5, "most": 30.0},
@@ -101,7 +101,7 @@ def test_growth_compares_each_number_of_images_with_the_smallest(monkeypatch):
 
 
 def test_decoding_compares_the_same_work(tmp_path, monkeypatch):
-    grey = decoding.picture(48, 0)
+    grey = decoding.speckle_image(48, 0)
     for name, (ending, write, bare) in decoding.FORMATS.items():
         path = tmp_path / f"x{ending}"
         write(grey, path)
@@ -137,7 +137,7 @@ def loaded_by(command: str, *typed: str, looked_for: tuple[str, ...] = LARGE) ->
 @pytest.mark.parametrize(
     ("command", "typed"), [*start_up.TYPOS.items(), *(("train", typed) for typed in start_up.TYPED)]
 )
-def test_no_door_loads_anything_large_before_its_configuration_is_known_good(command, typed):
+def test_no_command_loads_anything_large_before_its_configuration_is_checked(command, typed):
     assert loaded_by(command, *typed.split(), looked_for=(*LARGE, "pandas", "numpy")) == "LOADED []"
 
 
@@ -158,7 +158,7 @@ def test_a_mistyped_place_is_answered_before_anything_large_is_loaded(command, t
     assert loaded_by(command, typed) == "LOADED []"
 
 
-def test_a_mistyped_folder_is_told_its_neighbours_name(tmp_path):
+def test_a_mistyped_folder_gets_a_suggestion(tmp_path):
     (tmp_path / "chest_xray").mkdir()
     arguments = (f"data.root={tmp_path}/chest_xry", f"hydra.run.dir={tmp_path}/run")
     refused_command("no_such_folder", ("chest_xry", " chest_xray?"), audit.main, *arguments)

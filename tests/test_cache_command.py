@@ -1,4 +1,4 @@
-"""The command for the cache: it lists, it removes what is asked, and it leaves nothing behind where it was opened."""
+"""The cache command: it lists and removes, and leaves nothing in the current folder."""
 
 import os
 import subprocess
@@ -57,7 +57,7 @@ def test_it_removes_what_was_not_used_for_so_long(kept, caplog):
     assert noted(logged(caplog, "nothing_cached"), "29", str(kept))
 
 
-def test_it_removes_everything_and_says_what_that_freed(kept, caplog):
+def test_it_removes_everything_and_logs_the_freed_space(kept, caplog):
     run("clear=true")
     assert noted(logged(caplog, "cache_cleared"), "3 of 3", "MiB")
     assert everything() == []
@@ -81,7 +81,7 @@ def test_from_the_command_line_it_leaves_nothing_behind(kept, tmp_path):
     assert list(here.iterdir()) == []
 
 
-def test_opening_the_door_is_light():
+def test_the_command_starts_light():
     code = "import sys, medcls.cache; print([m for m in ('torch', 'lightning', 'numpy', 'pandas') if m in sys.modules])"
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert answer.stdout.strip() == "[]"

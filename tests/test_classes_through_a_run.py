@@ -1,4 +1,4 @@
-"""Class names through whole runs: what merged classes were called, the order of numbers, patients not known."""
+"""Class names in whole runs: former names of merged classes, the order of numbers, unknown patients."""
 
 import json
 from pathlib import Path
@@ -13,13 +13,13 @@ from refusals import noted
 from medcls import evaluate, train
 from medcls.cli.shipped import configurations
 from medcls.cli.training import make_loss
+from medcls.data import manifest as manifest_module
 from medcls.data.manifest import Manifest, in_order
-from medcls.data.sources import assembly
 from medcls.models.weights import read_state
 
 
 @pytest.mark.slow
-def test_s10_what_merged_classes_were_called_makes_subgroups_down_to_the_report(folder, tmp_path):
+def test_s10_former_names_of_merged_classes_make_subgroups_in_the_report(folder, tmp_path):
     root = folder({"bcc": 16, "mel": 16, "nv": 30})
     run = tmp_path / "run"
     run_main(
@@ -53,7 +53,7 @@ def test_classes_that_are_numbers_keep_the_order_that_an_earlier_run_gave_them(p
         picture(root / names[number % 11] / f"{number}.png", number)
     run = tmp_path / "run"
     with monkeypatch.context() as patch:
-        patch.setattr(assembly, "in_order", lambda labels: tuple(sorted(set(labels))))  # as it was
+        patch.setattr(manifest_module, "in_order", lambda labels: tuple(sorted(set(labels))))  # as it was
         run_main(
             train.main, *FAST, f"data.root={root}", "trainer.max_epochs=1", "evaluate_test=false", "monitor=val/loss",
             "monitor_mode=min", f"hydra.run.dir={run}",
@@ -69,7 +69,7 @@ def test_classes_that_are_numbers_keep_the_order_that_an_earlier_run_gave_them(p
 
 @pytest.mark.slow
 @pytest.mark.parametrize("known", [True, False])
-def test_s11_the_terminal_says_whether_patients_are_known(folder, tmp_path, capfd, known):
+def test_s11_the_terminal_shows_whether_patients_are_known(folder, tmp_path, capfd, known):
     root = folder({"a": 20, "b": 20}, pattern="p{number:02d}_1.png")
     pattern = [r"data.group_pattern=(p\d+)"] if known else []
     run_main(

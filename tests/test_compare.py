@@ -1,4 +1,4 @@
-"""The command that compares runs: what it takes for a run, what it says, what it leaves behind, and what it refuses."""
+"""The compare command: what it accepts, prints, writes and refuses."""
 
 import json
 import os
@@ -121,7 +121,7 @@ def pair(tmp_path) -> tuple[Path, Path]:
 # --- what comes out
 
 
-def test_two_runs_are_told_apart(command, pair):
+def test_a_difference_of_two_runs_is_found(command, pair):
     assert command("runs=[runs/breast-large-20260101,runs/breast-small-20260102]", "hydra.run.dir=out") == 0
     assert {path.name for path in (command.home / "out").iterdir()} == {
         "comparison.json", "comparison.csv", "comparison.md", "compare.log",
@@ -145,7 +145,7 @@ def test_two_runs_are_told_apart(command, pair):
     assert len(pd.read_csv(command.home / "out" / "comparison.csv")) == 1
 
 
-def test_own_figures_are_those_of_the_report(command, pair):
+def test_metrics_equal_those_of_the_report(command, pair):
     assert command("runs=runs", "metric=null", "hydra.run.dir=out") == 0
     rows = read_csv(pair[0] / "predictions" / "test.csv", "malignant")
     wanted = intervals(rows.labels(), rows.probabilities(), rows.classes, "malignant").set_index("metric")
@@ -167,7 +167,7 @@ def test_groups_of_several_images_are_compared_by_group(command, tmp_path):
     assert len(told) == 8 and noted([told[0]["sentence"]], "Holm", "8")
 
 
-def test_a_sweep_is_told_best_first_with_corrected_p_values(command, tmp_path, caplog):
+def test_a_sweep_is_listed_best_first_with_corrected_p_values(command, tmp_path, caplog):
     for k in range(5):
         make_run(tmp_path / "sweep" / str(k), table(0.4 * k + 0.2, k), seed=k)
     (tmp_path / "sweep" / "9").mkdir()
@@ -253,7 +253,7 @@ def test_p45_a_threshold_of_zero_is_one(command, tmp_path):
     assert command.record()["comparisons"][0]["first"] == 1.0
 
 
-def test_an_auroc_says_nothing_of_thresholds(command, pair):
+def test_an_auroc_comparison_does_not_mention_thresholds(command, pair):
     assert command("runs=runs") == 0
     assert "threshold" not in command.out
 
@@ -261,7 +261,7 @@ def test_an_auroc_says_nothing_of_thresholds(command, pair):
 # --- tables of other tools
 
 
-def test_another_tools_table_learns_groups_split_and_class_from_the_run(command, tmp_path):
+def test_another_tools_table_takes_groups_split_and_class_from_the_run(command, tmp_path):
     make_run(tmp_path / "run", table(2.0, 1, group_size=2))
     theirs = table(1.0, 2, group_size=2)[["path", "label", "prob_malignant", "prob_benign"]]
     theirs.sample(frac=1, random_state=0).to_csv(tmp_path / "their tool.csv", index=False)
@@ -296,7 +296,7 @@ def test_p42_hard_labels_have_no_auroc_to_compare(command, pair, tmp_path):
     assert command.record()["classifiers"][1]["figures"][0]["estimate"] == pytest.approx(right.mean())
 
 
-def test_a_class_without_an_image_says_nothing(command, tmp_path):
+def test_a_class_without_an_image_is_undefined(command, tmp_path):
     for k in range(3):
         rows = table(1.5, k)
         make_run(tmp_path / "s" / str(k), rows[rows["label"] == "benign"])
@@ -308,7 +308,7 @@ def test_a_class_without_an_image_says_nothing(command, tmp_path):
     assert "malignant (0)" in command.page()
 
 
-def test_tables_without_a_row_say_nothing(command, tmp_path):
+def test_tables_without_a_row_are_undefined(command, tmp_path):
     for name in ("x.csv", "y.csv"):
         table().iloc[:0].to_csv(tmp_path / name, index=False)
     assert command("runs=x.csv,y.csv", "positive_class=malignant", "metric=null", "hydra.run.dir=out") == 0
@@ -420,7 +420,7 @@ def test_one_split_is_compared_at_a_time(command, tmp_path):
         (("runs=runs", "split=../x"), "bad_value", ("split", "'../x'")),
     ],
 )
-def test_bad_input_is_answered_in_a_sentence_and_leaves_nothing(command, pair, arguments, kind, names):
+def test_bad_input_is_an_error_and_leaves_nothing(command, pair, arguments, kind, names):
     command.refuses(kind, names, *arguments)
     assert sorted(path.name for path in command.home.iterdir()) == ["runs"]
 
@@ -485,7 +485,7 @@ def test_a_net_benefit_is_compared_where_a_person_would_act(command, pair):
     assert noted(record["notes"], "0.1")
 
 
-def test_two_runs_with_the_same_answers_are_said_to_have_them(command, tmp_path):
+def test_two_runs_with_the_same_predictions_are_reported_as_such(command, tmp_path):
     for k in range(2):
         make_run(tmp_path / "s" / f"m{k}", table(1.5, 1, checkpoint=f"weights{k}"))
     assert command("runs=s", "metric=[auroc,brier]", "margin=0.05", "hydra.run.dir=out") == 0
@@ -493,7 +493,7 @@ def test_two_runs_with_the_same_answers_are_said_to_have_them(command, tmp_path)
     assert {one["verdict"] for one in command.record()["comparisons"]} == {"undecided"}
 
 
-def test_two_seeds_of_the_same_settings_are_said_to_be_that(command, tmp_path):
+def test_two_seeds_of_the_same_settings_are_reported_as_such(command, tmp_path):
     for k in range(2):
         make_run(tmp_path / "seeds" / f"m{k}", table(1.5, k), seed=k, model={"name": "m"})
         make_run(tmp_path / "models" / f"m{k}", table(1.5, k))
@@ -581,7 +581,7 @@ def test_folds_that_were_not_evaluated_show_the_commands_to_type(command, tmp_pa
         (lambda run: (run / "config.yaml").write_text("positive_class: malignant\n"), ("a/00", "config.yaml", "seed")),
     ],
 )
-def test_a_run_that_says_too_little_of_itself_is_no_fold(command, tmp_path, spoil, names):
+def test_a_run_without_the_needed_settings_is_no_fold(command, tmp_path, spoil, names):
     for name, noise in (("a", 0), ("b", 1)):
         make_folds(tmp_path / name, 1.0, noise)
         for run in (tmp_path / name).iterdir():
@@ -620,7 +620,7 @@ def test_a_comma_in_a_name_is_quoted(command, tmp_path):
         (["x/a/b", "x-a/b"], ["a/b", "x-a/b"]),
     ],
 )
-def test_names_are_the_shortest_that_tell_apart(tmp_path, folders, expected):
+def test_names_are_the_shortest_that_are_unique(tmp_path, folders, expected):
     assert names([tmp_path / folder for folder in folders]) == expected
 
 
@@ -630,7 +630,7 @@ def test_runs_of_a_sweep_come_in_the_order_of_their_numbers(tmp_path):
     assert [path.name for path in runs_in(tmp_path)] == ["1", "9", "10", "100"]
 
 
-def test_settings_that_differ_are_told_by_name():
+def test_settings_that_differ_are_named():
     one = {"model": {"name": "a", "network": {"x": 1}}, "seed": 0, "data": {"root": "/a", "folds": None}}
     two = {"model": {"name": "b", "network": {"x": 2}}, "seed": 1, "data": {"root": "/b", "folds": None}}
     assert differences([one, two]) == ["model=a, seed=0", "model=b, seed=1"]
@@ -651,7 +651,7 @@ def test_p52_classes_of_few_images_are_named(command, tmp_path):
     assert noted(command.record()["notes"], "30", "benign (25), malignant (25")
 
 
-def test_synthetic_images_are_stamped(command, tmp_path):
+def test_synthetic_images_have_a_watermark(command, tmp_path):
     for name, seed in (("a", 1), ("b", 2)):
         make_run(tmp_path / "s" / name, table(1.5, seed).assign(stamp="SYNTHETIC: not patients"))
     assert command("runs=s", "hydra.run.dir=out") == 0
@@ -680,7 +680,7 @@ def test_from_a_shell_into_comparisons(pair, tmp_path):
     assert (folder / "comparison.md").is_file()
 
 
-def test_opening_the_door_is_light():
+def test_the_command_starts_light():
     heavy = ("torch", "lightning", "numpy", "pandas")
     code = f"import sys, medcls.compare; print([m for m in {heavy} if m in sys.modules])"
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

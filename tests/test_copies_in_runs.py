@@ -70,7 +70,7 @@ def leaking(tmp_path_factory: pytest.TempPathFactory, _own_places: None) -> Path
     return base
 
 
-def test_p01_near_copies_that_stay_in_training_are_the_first_thing_a_report_says(leaking):
+def test_p01_near_duplicates_in_training_come_first_in_a_report(leaking):
     first = opening(leaking / "left" / "report.md").split("\n- ")[1]
     leak = found(leaking / "left")["leak_test"]
     assert leak["level"] == "error" and re.match(r"\d\d of 24 ", leak["title"])
@@ -88,7 +88,7 @@ def test_p02_what_was_taken_out_of_training_is_a_note(leaking, name):
     assert findings[check]["level"] == "information" and findings[check]["title"] not in said
 
 
-def test_compare_says_it_before_it_calls_a_run_better(leaking, tmp_path, capsys):
+def test_compare_reports_them_before_its_conclusion(leaking, tmp_path, capsys):
     run_main(compare.main, f"runs=[{leaking}/left,{leaking}/taken_out]", f"hydra.run.dir={tmp_path}/one")
     (caution,) = json.loads((tmp_path / "one" / "comparison.json").read_text(encoding="utf-8"))["cautions"]
     assert noted([caution], "left", "of 24")
@@ -99,9 +99,9 @@ def test_compare_says_it_before_it_calls_a_run_better(leaking, tmp_path, capsys)
 
 
 @pytest.fixture(scope="module")
-def twins(tmp_path_factory: pytest.TempPathFactory, _own_places: None) -> Path:
+def near_duplicate_pairs(tmp_path_factory: pytest.TempPathFactory, _own_places: None) -> Path:
     """A run on noise in which every image has a brightened twin, kept on one side."""
-    base = tmp_path_factory.mktemp("twins")
+    base = tmp_path_factory.mktemp("near_duplicate_pairs")
     for number in range(80):
         label = ("ill", "well")[number % 2]
         save(base / "images" / label / f"{number:03d}.png", texture(number))
@@ -120,23 +120,23 @@ def the_interval(judged: dict, metric: str) -> dict:
 
 
 @pytest.mark.slow
-def test_twins_kept_together_are_resampled_together_and_counted_once(twins, tmp_path):
-    judged, table = read(twins), read_csv(twins / "predictions" / "test.csv", "ill")
+def test_near_duplicates_kept_together_are_resampled_together_and_counted_once(near_duplicate_pairs, tmp_path):
+    judged, table = read(near_duplicate_pairs), read_csv(near_duplicate_pairs / "predictions" / "test.csv", "ill")
     assert len(table) == 32 and len(set(table.clusters)) == 16
     assert re.findall(r"\d+", judged["caption"]) == ["32", "16", "16", "16"]
     for metric in ("accuracy", "sensitivity", "auroc"):
         method = the_interval(judged, metric)["method"]
         assert BOOTSTRAP_OVER in method and "groups" in method
-    report = (twins / "report.md").read_text(encoding="utf-8")
-    assert noted(opening(twins / "report.md").splitlines(), "32 images", "16")
+    report = (near_duplicate_pairs / "report.md").read_text(encoding="utf-8")
+    assert noted(opening(near_duplicate_pairs / "report.md").splitlines(), "32 images", "16")
     assert "8 of ill" in report  # fewer than 30 cases
     # The same from the run, from its table, and, by rows, from a table that knows nothing of it.
-    run_main(evaluate.main, f"run={twins}", f"hydra.run.dir={tmp_path}/again", "operating_point=youden")
-    run_main(evaluate.main, f"predictions={twins}/predictions/test.csv", "positive_class=ill",
+    run_main(evaluate.main, f"run={near_duplicate_pairs}", f"hydra.run.dir={tmp_path}/again", "operating_point=youden")
+    run_main(evaluate.main, f"predictions={near_duplicate_pairs}/predictions/test.csv", "positive_class=ill",
              f"hydra.run.dir={tmp_path}/table")  # fmt: skip
-    shutil.copytree(twins, tmp_path / "old")
+    shutil.copytree(near_duplicate_pairs, tmp_path / "old")
     for file in ("manifest.csv", "predictions/test.csv", "predictions/val.csv"):
-        pd.read_csv(twins / file, dtype=str, keep_default_na=False).drop(columns="kept_together").to_csv(
+        pd.read_csv(near_duplicate_pairs / file, dtype=str, keep_default_na=False).drop(columns="kept_together").to_csv(
             tmp_path / "old" / file, index=False
         )
     run_main(evaluate.main, f"run={tmp_path}/old")

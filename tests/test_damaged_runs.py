@@ -1,4 +1,4 @@
-"""Files of a run that were changed, cut, exchanged or damaged: each is refused in a sentence, and none is scored."""
+"""Files of a run that were changed, truncated, exchanged or damaged are refused."""
 
 import json
 import shutil
@@ -12,9 +12,9 @@ from omegaconf import DictConfig, OmegaConf
 from refusals import check, refused, refused_command
 
 from medcls import compare, evaluate, train
-from medcls.archives import damage
+from medcls.archives import find_damage
 from medcls.cli.building import build_network
-from medcls.cli.opened_runs import open_run
+from medcls.cli.trained_runs import open_run
 from medcls.data.manifest import fingerprint, read_rows
 from medcls.errors import MedclsError
 from medcls.evaluation.decision_rules import fit_decision_rules
@@ -90,7 +90,7 @@ def test_p15_a_training_does_not_go_on_from_another_runs_checkpoint(run):
     refused_command("of_another_run", names, train.main, f"resume={run}", "trainer.max_epochs=4")
 
 
-def test_p15_what_a_checkpoint_says_it_is_of_is_what_the_run_says(finished):
+def test_p15_a_checkpoint_and_its_run_have_the_same_identity(finished):
     run = json.loads((finished / "environment.json").read_text(encoding="utf-8"))["run"]
     for name in ("best.ckpt", "last.ckpt"):
         _, described = read_state(finished / "checkpoints" / name)
@@ -160,13 +160,13 @@ def test_p15_whatever_calibrated_them_probabilities_agree_with_their_logits(fini
         (lambda table: table.assign(path="x" + table["path"]), ("12 ",)),
     ],
 )
-def test_p15_a_predictions_table_that_was_cut_or_changed_is_refused(run, change, numbers):
+def test_p15_a_predictions_table_that_was_truncated_or_changed_is_refused(run, change, numbers):
     changed(run / "predictions" / "test.csv", change)
     with refused("not_the_manifest", "test.csv", "manifest.csv", *numbers, "python -m medcls.evaluate"):
         read_table(run, "test", "得病")
 
 
-def test_p15_cut_predictions_are_refused_by_evaluate_and_compare(run, finished):
+def test_p15_truncated_predictions_are_refused_by_evaluate_and_compare(run, finished):
     for name in ("test", "val"):
         changed(run / "predictions" / f"{name}.csv", lambda table: table[:-2])
     for main, name, arguments in (
@@ -221,7 +221,7 @@ def test_p60_no_flipped_bit_of_a_checkpoint_is_read_as_other_weights(small, tmp_
         ("zeros", "damaged_weights"), ("text", "not_weights"), ("header", "damaged_weights"),
     ],
 )  # fmt: skip
-def test_p60_every_damage_of_a_checkpoint_is_one_sentence(finished, tmp_path, left, as_weights):
+def test_p60_every_damage_of_a_checkpoint_is_an_error(finished, tmp_path, left, as_weights):
     content = (finished / "checkpoints" / "last.ckpt").read_bytes()
     if left == "zeros":
         content = content[: len(content) // 2] + bytes(4096) + content[len(content) // 2 + 4096 :]
@@ -233,14 +233,14 @@ def test_p60_every_damage_of_a_checkpoint_is_one_sentence(finished, tmp_path, le
         content = content[: int(len(content) * left)]
     path = tmp_path / "last.ckpt"
     path.write_bytes(content)
-    assert damage(path)
+    assert find_damage(path)
     for read, kind in ((AtomicCheckpointIO().load_checkpoint, "damaged_checkpoint"), (read_state, as_weights)):
         with refused(kind, str(path)) as raised:
             read(path)
         assert "\n" not in str(raised.value)
 
 
-def test_p60_a_damaged_checkpoint_is_said_by_the_commands(run, capsys):
+def test_p60_a_damaged_checkpoint_is_reported_by_the_commands(run, capsys):
     for name in ("best.ckpt", "last.ckpt"):
         content = bytearray((run / "checkpoints" / name).read_bytes())
         content[len(content) // 2] ^= 1

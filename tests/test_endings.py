@@ -1,4 +1,4 @@
-"""How a command ends when something goes wrong: what is there by then, what is said, and whether the advice works."""
+"""How a command ends after an error: the files it leaves, its message, and whether the advice works."""
 
 import errno
 import re
@@ -14,11 +14,11 @@ from omegaconf import DictConfig, OmegaConf
 from refusals import logged, noted, refused, refused_command, rules
 
 from medcls import audit, compare, evaluate, train
-from medcls.cli import ending
+from medcls.cli import termination
 from medcls.cli.entry_point import run_command
-from medcls.cli.resume import resumed
+from medcls.cli.resume import resumed_configuration
 from medcls.cli.shipped import configurations
-from medcls.cli.stored_configuration import read_own
+from medcls.cli.stored_configuration import read_run_configuration
 from medcls.data.sources.folders import from_folders
 from medcls.data.sources.saved import as_begun
 from medcls.data.splits.split import SplitSettings, split
@@ -112,7 +112,7 @@ def of_stages(stages: Iterable[str], often: Container[str]) -> list[ParameterSet
 
 
 @pytest.mark.parametrize("stage", of_stages(STAGES, OFTEN))
-def test_what_was_made_before_a_fault_is_whole_and_the_command_that_goes_on_is_said(run, monkeypatch, capsys, stage):
+def test_files_before_an_error_are_complete_and_how_to_continue_is_printed(run, monkeypatch, capsys, stage):
     whole, missing = STAGES[stage]
     monkeypatch.setattr(reporting, "draw", lambda *_, **__: [])  # it takes long, and has a turn of its own
     with monkeypatch.context() as broken:
@@ -164,7 +164,7 @@ def test_the_command_that_goes_on_works_and_may_fail_itself(run, monkeypatch, ca
         (OSError(errno.ENOSPC, NO_SPACE), 2, NO_SPACE),
         (OSError(errno.EIO, "Input/output error", "/a/file"), 2, "/a/file "),
         (KeyboardInterrupt(), 130, "medcls: "),
-        (ending.Terminated(), 143, "SIGTERM"),
+        (termination.Terminated(), 143, "SIGTERM"),
         (BrokenPipeError(errno.EPIPE, "Broken pipe"), 141, ""),
         (OSError("no file in it"), 1, "OSError: no file in it"),
         (AttributeError("x"), 1, "AttributeError: x"),
@@ -174,7 +174,7 @@ def test_the_command_that_goes_on_works_and_may_fail_itself(run, monkeypatch, ca
         (lambda cfg: cfg["clear"], 2, "'clear'"),
     ],
 )
-def test_what_is_no_fault_of_the_program_is_said_in_a_sentence(monkeypatch, capsys, error, code, says):
+def test_errors_that_are_not_of_the_program_are_one_message(monkeypatch, capsys, error, code, says):
     more = "a note on what is there"
 
     def task(cfg: DictConfig) -> None:
@@ -194,14 +194,14 @@ def test_what_is_no_fault_of_the_program_is_said_in_a_sentence(monkeypatch, caps
         assert "hydra/_internal" not in said, "the stack trace begins at the command"
 
 
-def test_what_a_process_that_loads_images_refused_is_said_in_its_own_words():
+def test_an_error_of_a_worker_process_is_printed_as_it_is():
     trace = (
         "Caught UnreadableImage in DataLoader worker process 0.\nOriginal Traceback (most recent call last):\n  File"
     )
     own, alike = "a.png is no more.\nBring it back.", "Caught between: a.png"
     error = MedclsError(f"{trace} ...\n\nmedcls.errors.MedclsError: {own}\n")
-    assert ending.verdict(error) == (2, own)
-    assert ending.verdict(MedclsError(alike)) == (2, alike)
+    assert termination.exit_code_and_message(error) == (2, own)
+    assert termination.exit_code_and_message(MedclsError(alike)) == (2, alike)
 
 
 @pytest.mark.slow
@@ -316,7 +316,7 @@ def test_what_early_stopping_ended_is_not_trained_on_by_a_resume(folder, tmp_pat
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("error", "code"), [(ending.Terminated(), 143), (KeyboardInterrupt(), 130)])
+@pytest.mark.parametrize(("error", "code"), [(termination.Terminated(), 143), (KeyboardInterrupt(), 130)])
 def test_a_sweep_that_is_ended_from_outside_ends_with_that_code_and_begins_no_other_run(
     finished, tmp_path, monkeypatch, capsys, error, code
 ):
@@ -331,7 +331,7 @@ def test_a_sweep_that_is_ended_from_outside_ends_with_that_code_and_begins_no_ot
 
 
 @pytest.mark.parametrize("left", ["", "{", "[]", "null"])
-def test_metrics_that_are_damaged_are_made_anew(tmp_path, left):
+def test_damaged_metrics_are_computed_again(tmp_path, left):
     folder = RunFolder(tmp_path / "run")
     folder.begin()
     folder.write_text("metrics.json", left)
@@ -354,7 +354,7 @@ def test_a_damaged_record_may_be_removed(tmp_path, left, kind):
 def test_an_empty_configuration_is_no_configuration_of_a_run(tmp_path):
     (tmp_path / "config.yaml").touch()
     with refused("damaged_configuration", "config.yaml", "data, model"):
-        resumed(OmegaConf.create({"resume": str(tmp_path)}), [])
+        resumed_configuration(OmegaConf.create({"resume": str(tmp_path)}), [])
 
 
 @pytest.mark.slow
@@ -382,7 +382,7 @@ def test_a_mistake_of_the_users_is_to_be_mended_before_the_same_command_goes_on(
 
 
 @pytest.mark.slow
-def test_a_full_disk_is_said_with_the_file_and_without_a_stack_trace(run, monkeypatch, capsys):
+def test_a_full_disk_is_reported_with_the_file_and_without_a_stack_trace(run, monkeypatch, capsys):
     def full(self: Path, *_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, NO_SPACE)
 
@@ -414,7 +414,7 @@ def test_a_log_that_cannot_be_written_any_more_ends_no_run(run, monkeypatch, cap
 
 @pytest.mark.parametrize("place", ["FILE", "FILE/below", "/proc/x"])
 @pytest.mark.parametrize("main", [train.main, evaluate.main, audit.main, compare.main])
-def test_a_run_folder_that_cannot_be_made_is_said_in_a_sentence(tmp_path, monkeypatch, capsys, main, place):
+def test_a_run_folder_that_cannot_be_made_is_an_error(tmp_path, monkeypatch, capsys, main, place):
     (tmp_path / "file").write_text("a file")
     place = place.replace("FILE", str(tmp_path / "file"))
     code, said = ended(main, monkeypatch, capsys, f"hydra.run.dir={place}", "hydra.sweep.dir=x")
@@ -447,7 +447,7 @@ def test_a_run_that_is_being_evaluated_or_trained_is_left_alone(run):
     busy.close()
 
 
-def test_default_names_tell_two_runs_of_one_second_apart():
+def test_default_names_of_two_runs_in_one_second_differ():
     for name in ("train", "audit", "evaluate", "compare"):
         text = (configurations() / "conf" / f"{name}.yaml").read_text(encoding="utf-8")
         names = re.findall(r"dir: (\S*now:\S*)", text)
@@ -509,7 +509,7 @@ def test_a_run_of_an_earlier_version_is_read_with_the_settings_it_went_by(finish
         del cfg.data[name]
     del cfg.schedule["learning_rate_multipliers"]
     OmegaConf.save(cfg, tmp_path / "config.yaml")
-    own = read_own(tmp_path, trust=False)
+    own = read_run_configuration(tmp_path, trust=False)
     assert own.report.paths == "shown" and own.resamples == 2000 and own.data.cache is True
     assert own.exact_batch_norm is False, "there was none"
     assert own.data.frame == 0 and own.data.views is None and own.schedule.learning_rate_multipliers == {}

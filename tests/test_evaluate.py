@@ -1,4 +1,4 @@
-"""Evaluating through the command: a run, another site, a table of any tool, the folds of a cross-validation."""
+"""The evaluate command: a run, another site, a table of any tool, the folds of a cross-validation."""
 
 import errno
 import html
@@ -54,7 +54,7 @@ def metrics(folder: Path) -> dict:
 
 
 @pytest.mark.slow
-def test_in_16_bits_what_it_changes_is_told_and_the_run_keeps_its_exact_results(finished, capsys):
+def test_the_effect_of_16_bits_is_printed_and_the_run_keeps_its_exact_results(finished, capsys):
     before = (finished / "predictions" / "test.csv").read_bytes()
     run_main(evaluate.main, f"run={finished}", "precision=bf16", "resamples=100", "hydra.run.dir=near")
     said = capsys.readouterr().out
@@ -99,7 +99,7 @@ def test_metric_sections_from_the_csv_equal_those_from_the_run_byte_for_byte(fin
 
 
 @pytest.mark.slow
-def test_a_table_alone_is_judged_at_a_threshold_that_says_it_was_not_fitted(tmp_path):
+def test_a_table_alone_is_evaluated_at_a_threshold_that_was_not_fitted(tmp_path):
     draw = np.random.default_rng(0)
     score = draw.uniform(0.05, 0.95, 80)
     label = np.where(draw.uniform(size=80) < score, "<script>alert(1)</script>", 'a, "b"')
@@ -166,7 +166,7 @@ def test_a_folder_that_holds_a_run_or_an_evaluation_is_not_written_over(finished
     ],
 )
 @pytest.mark.parametrize("elsewhere", [False, True])
-def test_settings_that_the_images_do_not_bear_are_refused_before_any_is_predicted(
+def test_settings_that_do_not_fit_the_images_are_refused_before_any_is_predicted(
     run, monkeypatch, capsys, setting, kind, name, elsewhere
 ):
     monkeypatch.setattr("medcls.inference.predict.predict_split", lambda *_, **__: pytest.fail("predicted"))
@@ -177,7 +177,7 @@ def test_settings_that_the_images_do_not_bear_are_refused_before_any_is_predicte
     assert {path: path.read_bytes() for path in (run / "predictions").iterdir()} == before
 
 
-def test_a_full_disk_leaves_what_is_whole_of_an_evaluation_and_nothing_else(tmp_path, monkeypatch, capsys):
+def test_a_full_disk_leaves_only_complete_files_of_an_evaluation(tmp_path, monkeypatch, capsys):
     def full(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, no_space)
 
@@ -274,9 +274,9 @@ def test_views_are_averaged_and_fitted_for_themselves_or_not_at_all(finished):
 
 
 @pytest.mark.slow
-def test_what_16_bits_change_is_seen_on_the_same_views(finished, monkeypatch):
+def test_the_effect_of_16_bits_is_measured_on_the_same_views(finished, monkeypatch):
     seen = []
-    monkeypatch.setattr("medcls.cli.decision_rules.HELD_AGAINST_EXACT", 5)
+    monkeypatch.setattr("medcls.cli.decision_rules.COMPARED_WITH_EXACT", 5)
     monkeypatch.setattr(reporting, "show_effect", lambda *given: seen.append(given))
     run_main(evaluate.main, f"run={finished}", "views=3", "precision=bf16", "resamples=100")
     ((exact, near, _, how),) = seen
@@ -294,7 +294,7 @@ def test_a_folder_that_holds_no_run_is_left_where_it_is(tmp_path):
     assert (tmp_path / "empty").is_dir()
 
 
-def test_another_site_is_judged_by_what_was_fitted_before(finished, folder, tmp_path):
+def test_another_site_is_evaluated_with_the_stored_decision_rules(finished, folder, tmp_path):
     root = folder({"正常": 12, "得病": 9}, name="ward-of-a-colleague")
     run_main(evaluate.main, f"run={finished}", "data=folder", f"data.root={root}", "report.paths=hidden")
     (made,) = Path("evaluations").iterdir()
@@ -313,7 +313,7 @@ def test_another_site_must_know_the_same_classes(finished, folder):
 
 
 @pytest.mark.slow
-def test_images_that_the_run_learned_from_are_counted_at_another_site(finished, tmp_path, caplog):
+def test_training_images_at_another_site_are_counted(finished, tmp_path, caplog):
     root = shutil.copytree(finished.parent / "images", tmp_path / "elsewhere")
     run_main(evaluate.main, f"run={finished}", f"data.root={root}")
     learned = pd.read_csv(finished / "manifest.csv")["split"].isin(("train", "val")).sum()
@@ -370,7 +370,7 @@ def test_images_that_the_run_learned_from_are_counted_at_another_site(finished, 
         (["runs=[RUN]"], "not_a_cross_validation", ("runs=",)),
     ],
 )
-def test_bad_input_is_answered_in_a_sentence(finished, arguments, kind, names):
+def test_bad_input_is_an_error(finished, arguments, kind, names):
     refuses(kind, names, *(argument.replace("RUN", str(finished)) for argument in arguments))
 
 
@@ -378,7 +378,7 @@ def test_bad_input_is_answered_in_a_sentence(finished, arguments, kind, names):
     ("file", "content", "kind", "names"),
     [
         ("config.yaml", "{a: [", "damaged_configuration", ()),
-        ("config.yaml", "a: 1", "damaged_configuration", ("data, model, schedule, seed",)),
+        ("config.yaml", "a: 1", "damaged_configuration", ("data, model, seed",)),
         ("audit.json", "[1]", "damaged_file", ("data, findings",)),
         ("weights.json", '"x"', "damaged_file", ("source", "sha256")),
         ("environment.json", "{}", "damaged_file", ("packages",)),
@@ -403,7 +403,7 @@ def test_val_does_not_take_the_place_of_the_report_on_test(finished):
 
 
 @pytest.mark.parametrize("scored", ["test", "val"])
-def test_p37_train_is_told_beside_val_and_as_no_test(finished, tmp_path, scored):
+def test_p37_train_is_reported_beside_val_and_not_as_a_test(finished, tmp_path, scored):
     """Not augmented, at the run's own threshold, in a folder of its own whatever the run holds."""
     run = shutil.copytree(finished, tmp_path / "run")
     if scored == "val":  # as a run of a sweep leaves it
@@ -443,7 +443,7 @@ def test_p53_each_reading_of_the_same_test_is_counted(finished, tmp_path, monkey
 
 
 @pytest.mark.slow
-def test_a_cross_validation_is_judged_out_of_fold_and_its_ensemble_on_test(tmp_path, folder):
+def test_a_cross_validation_is_evaluated_out_of_fold_and_its_ensemble_on_test(tmp_path, folder):
     root = folder({"train/a": 40, "train/b": 40, "test/a": 12, "test/b": 12})
     run_main(
         train.main, "-m", *FAST, f"data.root={root}", "positive_class=b", "trainer.max_epochs=3",
@@ -465,7 +465,7 @@ def test_a_cross_validation_is_judged_out_of_fold_and_its_ensemble_on_test(tmp_p
     assert "<table" in of_folds and f"{point['threshold']:.3f}" in of_folds  # where folds have thresholds of their own
 
 
-def test_near_copies_left_in_training_are_told_of_every_fold(tmp_path):
+def test_near_duplicates_in_training_are_reported_for_every_fold(tmp_path):
     def finding(check: str, title: str) -> dict[str, str]:
         return {"check": check, "level": "error", "title": title}
 
@@ -521,13 +521,13 @@ SCORES = np.linspace(0.1, 0.9, 40)
         ({"prob_": 0.0}, "bad_column_name", ("'prob_'",)),
     ],
 )
-def test_p42_a_table_that_cannot_be_judged_is_answered_in_a_sentence(tmp_path, changed, kind, names):
+def test_p42_a_table_that_cannot_be_evaluated_is_an_error(tmp_path, changed, kind, names):
     table = other_tool(tmp_path / "table.csv", **changed)
     refuses(kind, names, f"predictions={table}", "positive_class=ill")
 
 
 @pytest.mark.parametrize("mark", [";", "\t"])
-def test_a_table_with_other_marks_than_commas_is_told_so(tmp_path, mark):
+def test_a_table_with_another_separator_is_recognised(tmp_path, mark):
     pd.read_csv(other_tool(tmp_path / "table.csv")).to_csv(tmp_path / "other.csv", sep=mark, index=False, decimal=",")
     arguments = (f"predictions={tmp_path}/other.csv", "positive_class=ill")
     refuses("wrong_delimiter", ("other.csv", repr(mark)), *arguments)
@@ -541,7 +541,7 @@ def test_a_split_of_medcls_is_known_however_it_is_spelled(tmp_path):
     assert TOOK_PART["train"] in metrics(tmp_path / "out")["train"]["caption"]
 
 
-def test_p42_hard_labels_of_a_tutorial_are_told_what_their_auc_is(tmp_path):
+def test_p42_hard_labels_of_a_tutorial_are_refused_with_an_explanation(tmp_path):
     # Tutorial 002: of 117 melanomas 84 called, of 483 others 302 left alone. It reports a "ROC AUC" of 0.671.
     truth = ["melanoma"] * 117 + ["other"] * 483
     called = [1] * 84 + [0] * 33 + [0] * 302 + [1] * 181

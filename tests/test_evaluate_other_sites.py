@@ -1,4 +1,4 @@
-"""Another site's images as they come: raw names, one class, another case, several frames in a file."""
+"""Another site's images: raw class names, a single class, another case, files with several frames."""
 
 import json
 import shlex
@@ -91,7 +91,9 @@ def test_what_is_offered_for_a_class_that_the_run_does_not_know_can_be_typed(mer
     ("malignant", "sensitivity", "specificity"), ("normal", "specificity", "sensitivity"),
 ])  # fmt: skip
 @pytest.mark.slow
-def test_a_site_of_one_class_gets_what_can_be_said(merged, tmp_path, picture, caplog, only, there, undefined):
+def test_a_site_of_one_class_gets_the_metrics_that_are_defined(
+    merged, tmp_path, picture, caplog, only, there, undefined
+):
     root = tree(tmp_path / "site", picture, {only: 9}, start=7000)
     judged(merged, root, tmp_path / "out")
     told = written(tmp_path / "out")["external"]
@@ -109,7 +111,7 @@ def test_splits_of_another_site_need_not_hold_every_class(merged, tmp_path, pict
 
 
 @pytest.mark.slow
-def test_the_frame_that_the_run_learned_from_is_the_frame_that_is_judged(tmp_path):
+def test_the_frame_of_the_training_is_the_frame_that_is_evaluated(tmp_path):
     def stacks(root: Path, seed: int) -> Path:
         """Files of two pages: the first black in all, the second an image."""
         draw = np.random.default_rng(seed)

@@ -1,4 +1,4 @@
-"""The first losses of a fixed run: whoever changes the arithmetic, on purpose or not, sees it here."""
+"""The first losses of a fixed run, to detect any change of the arithmetic."""
 
 import functools
 
@@ -79,11 +79,11 @@ def test_the_first_twenty_losses_are_those_of_before(tmp_path, one_thread):
         mobilenetv3_large(2),
         manifest.classes,
         cross_entropy(manifest.class_counts("train")),
-        functools.partial(torch.optim.SGD, lr=0.002, momentum=0.9),
-        functools.partial(schedulers.cosine, warmup=0.1),
+        schedulers.Optimization(
+            functools.partial(torch.optim.SGD, lr=0.002, momentum=0.9), functools.partial(schedulers.cosine, warmup=0.1)
+        ),
         lambda labels, probabilities: {"accuracy": float((probabilities.argmax(1) == labels).mean())},
         positive=1,
-        learning_rate_multipliers={},
         head="classifier",
         description={},
     )

@@ -1,4 +1,4 @@
-"""Nothing of a training step up to its backward pass waits for a GPU: see `gpu_steps`."""
+"""A training step does not wait for a GPU before its backward pass (see `gpu_steps`)."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""What is chosen for a machine, how it is said, and that nothing of the experiment is changed."""
+"""What is chosen for a machine and logged; settings of the experiment are not changed."""
 
 import os
 import subprocess
@@ -8,7 +8,7 @@ import pytest
 import torch
 from refusals import noted
 
-from medcls import cores, hardware
+from medcls import cpu, hardware
 from medcls.cli import entry_point
 
 
@@ -25,7 +25,7 @@ def machine(monkeypatch):
     """A machine of so many cores."""
 
     def of(count, *, load=0.0):
-        monkeypatch.setattr(hardware, "cores_available", lambda: count)
+        monkeypatch.setattr(hardware, "available_cores", lambda: count)
         monkeypatch.setattr(os, "getloadavg", lambda: (load, load, load))
 
     return of
@@ -65,7 +65,7 @@ def test_a_number_of_threads_in_the_environment_rules(machine, monkeypatch):
     assert "OMP_NUM_THREADS" in said(chosen, "threads:")
 
 
-def test_a_busy_machine_is_noticed_and_what_to_do_is_said(machine):
+def test_a_busy_machine_is_logged_with_advice(machine):
     machine(4, load=3.5)
     assert noted([said(hardware.choose(keep_memory=False), "NOTE:")], "3.5", "4", "OMP_NUM_THREADS")
     machine(4, load=0.5)
@@ -81,7 +81,7 @@ def test_workers_are_as_asked(machine):
 
 def test_a_containers_quota_counts(monkeypatch):
     monkeypatch.setenv("LOKY_MAX_CPU_COUNT", "1")
-    assert cores.available() == 1
+    assert cpu.available_cores() == 1
 
 
 @pytest.mark.parametrize(
@@ -134,32 +134,32 @@ def test_what_would_suit_a_gpu_better_is_suggested(monkeypatch):
     assert hardware.suggestions("bf16-mixed", 128) == []
 
 
-@pytest.mark.parametrize(("set_before", "spins"), [({}, str(cores.SPINS)), ({"GOMP_SPINCOUNT": "7"}, "7")])
-def test_idle_threads_sleep_soon_unless_told_otherwise(monkeypatch, set_before, spins):
+@pytest.mark.parametrize(("set_before", "spins"), [({}, str(cpu.SPINS)), ({"GOMP_SPINCOUNT": "7"}, "7")])
+def test_idle_threads_sleep_soon_by_default(monkeypatch, set_before, spins):
     monkeypatch.delenv("GOMP_SPINCOUNT", raising=False)
     monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
     for name, value in set_before.items():
         monkeypatch.setenv(name, value)
-    cores.yield_to_others()
+    cpu.shorten_spinning()
     assert os.environ["GOMP_SPINCOUNT"] == spins
 
 
 def test_a_waiting_policy_of_ones_own_is_left_alone(monkeypatch):
     monkeypatch.delenv("GOMP_SPINCOUNT", raising=False)
     monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
-    cores.yield_to_others()
+    cpu.shorten_spinning()
     assert "GOMP_SPINCOUNT" not in os.environ
 
 
-def test_the_doors_settle_it_before_torch_is_loaded():
-    # It is read once, when OpenMP is loaded; so the door must not have imported torch by then.
+def test_the_commands_set_it_before_torch_is_loaded():
+    # OpenMP reads it once, when it is loaded, so the command must not have imported torch before.
     code = (
-        "import os, sys; from medcls import cores; seen = []; "
-        "cores.yield_to_others = lambda: seen.append('torch' in sys.modules); "
-        "import medcls.train as door; sys.argv = ['train', '--version'];\n"
-        "try: door.main()\n"
+        "import os, sys; from medcls import cpu; loaded = []; "
+        "cpu.shorten_spinning = lambda: loaded.append('torch' in sys.modules); "
+        "import medcls.train as command; sys.argv = ['train', '--version'];\n"
+        "try: command.main()\n"
         "except SystemExit: pass\n"
-        "print(seen)"
+        "print(loaded)"
     )
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert answer.stdout.strip().splitlines()[-1] == "[False]"
@@ -168,12 +168,12 @@ def test_the_doors_settle_it_before_torch_is_loaded():
 @pytest.mark.parametrize(
     ("launcher", "jobs"), [({"n_jobs": 3}, 3), ({"n_jobs": -1}, 4), ({}, 1), ({"n_jobs": None}, 1)]
 )
-def test_a_launcher_says_how_many_runs_go_on_at_once(monkeypatch, launcher, jobs):
+def test_a_launcher_has_the_number_of_concurrent_runs(monkeypatch, launcher, jobs):
     from types import SimpleNamespace
 
     config = SimpleNamespace(mode=entry_point.RunMode.MULTIRUN, launcher=launcher)
     monkeypatch.setattr(entry_point.HydraConfig, "get", lambda: config)
-    monkeypatch.setattr(cores, "available", lambda: 4)
-    assert entry_point.jobs_at_once() == jobs
+    monkeypatch.setattr(cpu, "available_cores", lambda: 4)
+    assert entry_point.concurrent_jobs() == jobs
     config.mode = entry_point.RunMode.RUN
-    assert entry_point.jobs_at_once() == 1
+    assert entry_point.concurrent_jobs() == 1

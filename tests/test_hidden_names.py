@@ -1,4 +1,4 @@
-"""What is handed on with `report.paths=hidden` names no patient, however short or numeric the name is."""
+"""With `report.paths=hidden` no page names a patient, however short or numeric the name is."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -34,7 +34,7 @@ def table(path: Path, groups: list[str]) -> Path:
         ),
     ],
 )
-def test_no_page_and_no_figure_names_a_patient(tmp_path: Path, figures: Callable[[], None], groups: list[str]):
+def test_no_page_and_no_plot_names_a_patient(tmp_path: Path, figures: Callable[[], None], groups: list[str]):
     settings = ("positive_class=ill", "subgroups=[group]", "resamples=100")
     file = table(tmp_path / "theirs.csv", groups)
     for how in ("shown", "hidden"):

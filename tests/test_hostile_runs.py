@@ -16,9 +16,9 @@ from refusals import refused, refused_command
 from medcls import evaluate, train
 from medcls.cli.building import build_network, build_own_network
 from medcls.cli.data_source import read_source
-from medcls.cli.resume import resumed
+from medcls.cli.resume import resumed_configuration
 from medcls.cli.shipped import shipped_targets
-from medcls.cli.stored_configuration import read_own
+from medcls.cli.stored_configuration import read_run_configuration
 from medcls.runs.stored import check_targets, refuse_links_out, refuse_references, refuse_ways_out
 
 
@@ -90,9 +90,9 @@ def test_p60_no_configuration_of_a_run_folder_runs_code(run, marker, form):
     put(run, PLACES[FORMS.index(form) % len(PLACES)], hidden(marker)[form], marker)
     kind = kind_of(hidden(marker)[form])
     with refused(kind, f"{run}/config.yaml"):
-        read_own(run, trust=False)
+        read_run_configuration(run, trust=False)
     with refused(kind, f"{run}/config.yaml"):
-        resumed(OmegaConf.create({"resume": str(run), "trust": False}), [])
+        resumed_configuration(OmegaConf.create({"resume": str(run), "trust": False}), [])
     assert not marker.exists()
 
 
@@ -125,7 +125,7 @@ def test_p60_no_description_in_a_checkpoint_runs_code(marker, form):
 def test_p60_references_are_refused_even_in_what_is_trusted(run, marker):
     put(run, "loss", "${oc.create:{_target_: os.mkdir}}", marker)
     with refused("reference_in_configuration", f"{run}/config.yaml", "loss"):
-        read_own(run, trust=True)
+        read_run_configuration(run, trust=True)
     with refused("reference_in_configuration", "_target_"):
         build_network({"_target_": "${oc.create:1}"}, trust=True)
 
@@ -224,12 +224,12 @@ def test_p60_a_resume_fetches_and_makes_no_images(run, tmp_path, monkeypatch):
     cfg.data.root = cfg.data.source.phantoms_at = str(tmp_path / "nothing here")
     OmegaConf.save(cfg, run / "config.yaml")
     with refused("no_such_folder", f"{tmp_path}/nothing here", "data.root="):
-        read_source(resumed(OmegaConf.create({"resume": str(run), "trust": False}), []), strict=True)
+        read_source(resumed_configuration(OmegaConf.create({"resume": str(run), "trust": False}), []), strict=True)
     assert not (tmp_path / "nothing here").exists()
 
 
 @pytest.mark.parametrize("text", ["a: [", "!!python/object/apply:os.mkdir [x]", "- 1", "a: ${", "\xff"])
-def test_a_configuration_that_is_none_is_said_in_a_sentence(tmp_path, text):
+def test_a_file_that_is_no_configuration_is_an_error(tmp_path, text):
     (tmp_path / "config.yaml").write_bytes(text.encode("latin-1"))
     with refused("damaged_configuration", "config.yaml"):
-        read_own(tmp_path, trust=False)
+        read_run_configuration(tmp_path, trust=False)

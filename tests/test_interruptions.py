@@ -1,4 +1,4 @@
-"""Real processes that are interrupted, that nobody listens to, or whose terminal knows few characters."""
+"""Processes that are interrupted, whose output is closed, or whose terminal has a small encoding."""
 
 import os
 import shutil
@@ -42,7 +42,7 @@ def first_line(process: subprocess.Popen):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("how", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_an_interrupted_training_says_how_to_go_on_and_is_not_scored(folder, tmp_path, how, code):
+def test_an_interrupted_training_prints_how_to_resume_and_is_not_evaluated(folder, tmp_path, how, code):
     root = folder({"a": 30, "b": 30})
     run = tmp_path / "run"
     process = started(

@@ -1,4 +1,4 @@
-"""What is installed is whole: the wheel trains from any folder, and the README's commands are the ones there are."""
+"""The wheel trains from any folder, and the README's commands exist."""
 
 import re
 import shlex
@@ -55,7 +55,7 @@ def test_the_wheel_trains_from_another_folder(wheel, folder, tmp_path):
 
 
 @pytest.mark.wording
-def test_readme_says_what_medcls_is_not():
+def test_readme_states_what_medcls_is_not():
     assert "not a medical device" in README
 
 
@@ -88,7 +88,7 @@ def test_p61_every_command_that_the_readme_shows_composes(command, typed):
     from medcls.cli import overrides, shipped
 
     words = [word for word in shlex.split(typed) if not word.startswith(("-", "resume=", "..."))]
-    shipped.offer_experiments()
+    shipped.register_experiments()
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         # Of several values for a sweep, the first; a path may hold what Hydra's grammar asks to be quoted.
         settings = [overrides._readable_override(word, multirun=False) if "," not in word else word for word in words]

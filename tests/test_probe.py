@@ -218,7 +218,7 @@ def test_features_are_computed_once(made, tmp_path, caplog):
 
     with caplog.at_level(logging.INFO, "medcls"):
         run_probe("two", made, f"hydra.run.dir={tmp_path}/again")
-    line = [record for record in caplog.records if "kept from before" in record.message][-1]
+    line = [record for record in caplog.records if getattr(record, "rule", "") == "features_ready"][-1]
     assert line.args[2] == 36  # all were kept
     for split in ("out_of_fold", "test", "shortcuts"):
         first, second = predictions(made / "run_two", split), predictions(tmp_path / "again", split)
@@ -291,7 +291,7 @@ def test_features_of_a_network_that_learned_these_images_are_refused(made, tmp_p
     )  # fmt: skip
     for how in ((f"models=[{run}]",), (f"model.weights={run}",)):
         run_probe("one", made, *how, f"hydra.run.dir={tmp_path}/no", exit_code=2)
-        assert "trained with" in capsys.readouterr().err
+        assert "medcls.evaluate run=" in capsys.readouterr().err
     # Of other images it may be taken.
     run_probe("two", made, f"models=[{run}]", f"hydra.run.dir={tmp_path}/yes")
     watermarks = json.loads((tmp_path / "yes" / "metrics.json").read_text(encoding="utf-8"))["stamps"]

@@ -1,4 +1,4 @@
-"""What is drawn for one purpose says nothing about what is drawn for another."""
+"""Random numbers for different purposes are independent."""
 
 import numpy as np
 import torch
@@ -10,7 +10,7 @@ from medcls.learning.callbacks import SeedEachEpoch
 from medcls.randomness import seeds_of, stream
 
 
-def test_which_image_comes_when_says_nothing_of_how_it_is_augmented():
+def test_order_and_augmentation_are_independent():
     """Balanced sampling inverts a uniform draw: with one stream for both, that draw is the augmentation's too."""
     count = 2000
     labels = np.arange(count) % 2  # as many of each: the row drawn rises with the number drawn

@@ -1,4 +1,4 @@
-"""Whole runs through the door, on small pictures: what a run folder holds, and whether its numbers are its own."""
+"""Whole runs of the train command on small images: the run folder and its numbers."""
 
 import json
 import logging
@@ -57,7 +57,7 @@ def test_p34_p35_checkpoints_have_two_names_and_load_as_plain_data(finished):
     assert sorted(path.name for path in (finished / "checkpoints").iterdir()) == ["best.ckpt", "last.ckpt"]
 
 
-def test_p32_p33_the_best_checkpoint_is_scored_and_its_hash_stands_by_every_number(finished):
+def test_p32_p33_the_best_checkpoint_is_evaluated_and_its_hash_recorded(finished):
     written = json.loads((finished / "metrics.json").read_text(encoding="utf-8"))
     best = weights_hash(read_state(finished / "checkpoints" / "best.ckpt")[0])
     assert written["checkpoint"] == best
@@ -99,7 +99,7 @@ def test_p44_policies_are_fitted_on_val_and_travel_in_the_checkpoint(finished):
 
 
 @pytest.mark.slow
-def test_what_fits_on_a_part_cut_off_for_it_chose_nothing(folder, tmp_path):
+def test_the_calibration_split_selects_nothing(folder, tmp_path):
     images = folder({"ill": 40, "well": 40})
     run_main(
         train.main, *FAST, f"data.root={images}", "positive_class=ill", "trainer.max_epochs=1",
@@ -111,7 +111,7 @@ def test_what_fits_on_a_part_cut_off_for_it_chose_nothing(folder, tmp_path):
     assert not any(twice in warning for warning in warnings for twice in FITTED_TWICE.values())
 
 
-def test_p09_a_figure_from_the_selection_split_says_so(finished):
+def test_p09_a_metric_on_the_selection_split_is_marked(finished):
     written = json.loads((finished / "metrics.json").read_text(encoding="utf-8"))
     assert TOOK_PART["val"] in written["val"]["caption"]
     assert not any(part in written["test"]["caption"] for part in TOOK_PART.values())
@@ -125,7 +125,7 @@ def test_p36_the_first_learning_rate_is_logged(finished):
     assert noted([line for line in lines if "learning rate:" in line], f"{first:.3g}")
 
 
-def test_p61_the_configuration_is_resolved_and_says_where_the_images_were(finished):
+def test_p61_the_configuration_is_resolved_and_has_the_images_path(finished):
     cfg = OmegaConf.load(finished / "config.yaml")
     assert OmegaConf.to_yaml(cfg) == OmegaConf.to_yaml(cfg, resolve=True)
     assert "${" not in (finished / "config.yaml").read_text(encoding="utf-8")
@@ -161,7 +161,7 @@ def test_a_second_run_into_the_same_folder_is_refused(finished):
 
 
 @pytest.mark.slow
-def test_preview_makes_pictures_and_trains_nothing(folder, tmp_path):
+def test_preview_plots_the_data_and_trains_nothing(folder, tmp_path):
     root = folder({"a": 10, "b": 10})
     run_main(
         train.main, *FAST, f"data.root={root}", "positive_class=a", "preview=true", f"hydra.run.dir={tmp_path}/preview"
@@ -218,7 +218,7 @@ def test_one_logit_gives_two_columns(folder, tmp_path):
 
 
 @pytest.mark.slow
-def test_images_standardised_by_themselves_are_so_in_training_and_ever_after(folder, tmp_path):
+def test_per_image_standardisation_is_the_same_in_training_and_evaluation(folder, tmp_path):
     run = tmp_path / "run"
     root = folder({"a": 20, "b": 20})
     run_main(
@@ -341,7 +341,7 @@ def test_resume_from_another_folder_and_for_longer(folder, tmp_path, monkeypatch
 
 
 @pytest.mark.slow
-def test_phantoms_are_announced_and_stamped(tmp_path, monkeypatch, caplog):
+def test_phantoms_are_logged_and_have_a_watermark(tmp_path, monkeypatch, caplog):
     from medcls.data.sources import phantoms
 
     real = phantoms.ensure_phantoms
@@ -408,13 +408,13 @@ def test_train_log_has_what_the_terminal_does_not_show(finished):
         assert (" DEBUG " in log[begins : log.index(line)]) == bool(level)
 
 
-def test_a_short_training_gets_exact_batch_norm_statistics_and_says_so(finished):
+def test_a_short_training_gets_exact_batch_norm_statistics_and_logs_it(finished):
     text = (finished / "train.log").read_text(encoding="utf-8")
     assert re.search(r"exact_batch_norm: true\D+15\D+500\D", text)
     assert OmegaConf.load(finished / "config.yaml").exact_batch_norm is True
 
 
-def test_one_answer_for_every_image_is_said_and_nothing_is_fitted_on_it(folder, tmp_path, caplog):
+def test_one_answer_for_every_image_is_reported_and_nothing_is_fitted_on_it(folder, tmp_path, caplog):
     """With few steps, running statistics lag behind the weights, and the evaluated network is a constant."""
     run_main(
         train.main, *FAST, f"data.root={folder({'a': 30, 'b': 30})}", "positive_class=a", "trainer.max_epochs=2",

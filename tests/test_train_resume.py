@@ -1,4 +1,4 @@
-"""Killed in the middle and resumed through the door: the same weights, to the last bit."""
+"""A training killed and resumed through the command has the same weights, bit by bit."""
 
 import os
 import signal

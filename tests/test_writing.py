@@ -1,11 +1,11 @@
-"""Files that are there whole or not at all."""
+"""Files are written completely or not at all."""
 
 import os
 
 import pytest
 
 from medcls.learning.checkpoints import AtomicCheckpointIO
-from medcls.writing import whole
+from medcls.writing import atomic_write
 
 
 @pytest.mark.parametrize("what", ["text", "checkpoint"])
@@ -24,7 +24,7 @@ def test_a_file_is_on_the_disk_before_it_takes_its_place_and_then_its_name_is(tm
     monkeypatch.setattr(os, "fsync", sync)
     monkeypatch.setattr(os, "replace", replace)
     if what == "text":
-        with whole(tmp_path / "config.yaml") as temporary:
+        with atomic_write(tmp_path / "config.yaml") as temporary:
             temporary.write_text("a: 1")
     else:
         AtomicCheckpointIO().save_checkpoint({"a": 1}, tmp_path / "last.ckpt")

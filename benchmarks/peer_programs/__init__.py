@@ -1,7 +1,7 @@
-"""Trainings of the same network by other means, each a program of its own for `benchmarks.peers`.
+"""Programs that train the same network in other ways, for `benchmarks.peers`.
 
-Each is told a folder with one folder a class, and prints the seconds that each epoch's training took, validation left
-out, as the last line: `{"seconds": [...], "images": images an epoch}`. All stay on the CPU.
+Each takes a folder with one folder per class, and prints the seconds of each epoch, without validation, as the last
+line: `{"seconds": [...], "images": images per epoch}`. All run on the CPU.
 """
 
 import argparse
@@ -13,7 +13,7 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 def arguments(description: str | None) -> argparse.ArgumentParser:
-    """What each program is told."""
+    """The command-line arguments of each program."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=Path, required=True, help="a folder with one folder a class")
     parser.add_argument("--batch", type=int, default=32)
@@ -23,6 +23,6 @@ def arguments(description: str | None) -> argparse.ArgumentParser:
     return parser
 
 
-def tell(seconds: Sequence[float], images: int) -> None:
-    """Print what was measured."""
+def print_result(seconds: Sequence[float], images: int) -> None:
+    """Print the result."""
     print(json.dumps({"seconds": list(seconds), "images": images}), flush=True)

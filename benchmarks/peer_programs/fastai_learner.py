@@ -15,7 +15,7 @@ from fastai.vision.all import (
     aug_transforms,
 )
 
-from benchmarks.peer_programs import MEAN, STD, arguments, tell
+from benchmarks.peer_programs import MEAN, STD, arguments, print_result
 from medcls.models.mobilenetv3 import mobilenetv3_large
 
 
@@ -59,7 +59,7 @@ def main() -> None:
     with learner.no_bar(), learner.no_logging():
         learner.fit(given.epochs, 1e-3)
     # A last batch that is not full is dropped.
-    tell(times.seconds, len(data.train) * given.batch)
+    print_result(times.seconds, len(data.train) * given.batch)
 
 
 if __name__ == "__main__":

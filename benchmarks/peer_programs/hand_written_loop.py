@@ -5,7 +5,7 @@ import time
 import torch
 from torch import nn
 
-from benchmarks.peer_programs import arguments, tell
+from benchmarks.peer_programs import arguments, print_result
 from benchmarks.peer_programs.files import loader
 from medcls.models.mobilenetv3 import mobilenetv3_large
 
@@ -29,7 +29,7 @@ def main() -> None:
             optimizer.step()
             total += loss.item()
         times.append(time.perf_counter() - start)
-    tell(times, len(batches.dataset))
+    print_result(times, len(batches.dataset))
 
 
 if __name__ == "__main__":

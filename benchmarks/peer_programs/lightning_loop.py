@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.frozen import EpochTimes
-from benchmarks.peer_programs import arguments, tell
+from benchmarks.peer_programs import arguments, print_result
 from benchmarks.peer_programs.files import loader
 from benchmarks.pieces import trainer_with
 from medcls.models.mobilenetv3 import mobilenetv3_large
@@ -38,7 +38,7 @@ def main() -> None:
     times = EpochTimes()
     with trainer_with([times], given.epochs, validate=False) as trainer:
         trainer.fit(Plain(len(batches.dataset.classes)), batches)
-    tell(times.seconds, len(batches.dataset))
+    print_result(times.seconds, len(batches.dataset))
 
 
 if __name__ == "__main__":

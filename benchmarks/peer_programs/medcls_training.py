@@ -5,7 +5,7 @@ did: its training images are theirs.
 """
 
 from benchmarks.frozen import EpochTimes
-from benchmarks.peer_programs import arguments, tell
+from benchmarks.peer_programs import arguments, print_result
 from benchmarks.pieces import classifier_of, loaders, read, trainer_with
 from medcls import hardware
 from medcls.data.transforms import Augmentation
@@ -24,7 +24,7 @@ def main() -> None:
     with trainer_with([times, SeedEachEpoch(0)], given.epochs, validate=False) as trainer:
         data = loaders(manifest, machine, given.size, given.batch, Augmentation())
         trainer.fit(classifier_of(manifest), datamodule=data)
-    tell(times.seconds, len(manifest.indices("train")))
+    print_result(times.seconds, len(manifest.indices("train")))
 
 
 if __name__ == "__main__":

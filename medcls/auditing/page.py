@@ -29,7 +29,7 @@ class Shown:
     """An image and its name."""
 
     name: str
-    picture: Thumbnail
+    thumbnail: Thumbnail
 
 
 @dataclasses.dataclass(frozen=True)
@@ -159,7 +159,7 @@ def sheet(table: pd.DataFrame, names: Names) -> Sheet:
     )
 
 
-def picture(root: Path, path: str, decoding: Decoding) -> Thumbnail:
+def thumbnail_of(root: Path, path: str, decoding: Decoding) -> Thumbnail:
     """A thumbnail of one image; of an unreadable file, the reason."""
     try:
         return Thumbnail(*thumbnail(root / path, decoding))
@@ -176,7 +176,7 @@ def _entries(root: Path, findings: Sequence[Finding], names: Names, decoding: De
     entries: list[Entry] = []
 
     def shown(path: str) -> Shown:
-        return Shown(names.of(path), Thumbnail() if decoding is None else picture(root, path, decoding))
+        return Shown(names.of(path), Thumbnail() if decoding is None else thumbnail_of(root, path, decoding))
 
     for finding in sorted(findings, key=lambda finding: LEVELS.index(finding.level)):
         before = sum(entry.anchor.split(".")[0] == finding.check for entry in entries)

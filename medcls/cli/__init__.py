@@ -1,1 +1,1 @@
-"""Between the command line and the rest: Hydra, building from configurations, errors and exit codes."""
+"""The command line: Hydra's grammar, building objects from configurations, errors and exit codes."""

@@ -1,4 +1,4 @@
-"""What an audit is asked for, and the images that it looks at."""
+"""Settings of an audit, and the images that it checks."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from medcls.cli.data_source import read_source
 from medcls.errors import MedclsError
 
 if TYPE_CHECKING:
-    # Everything heavy is imported where it is used, so that a typo is answered before anything is loaded.
+    # Heavy imports are made where they are used, so that a typo is reported before anything is loaded.
     from medcls.auditing.findings import Finding
     from medcls.data.manifest import Manifest
     from medcls.preprocessing import Decoding
 
 
 def check_settings(cfg: DictConfig) -> None:
-    """Refuse settings that mean nothing before a long reading begins.
+    """Check the settings before any image is read.
 
     Raises
     ------
     MedclsError
-        Names the setting and what it can be.
+        A value is not allowed; names the setting and its allowed values.
     """
     from medcls.preprocessing import RESIZE_POLICIES
 
@@ -39,14 +39,8 @@ def check_settings(cfg: DictConfig) -> None:
         )
 
 
-def asked_decoding(cfg: DictConfig) -> Decoding:
-    """How the data's configuration wants files to become pixels.
-
-    Raises
-    ------
-    MedclsError
-        A value that makes no sense.
-    """
+def requested_decoding(cfg: DictConfig) -> Decoding:
+    """The decoding that the data's configuration asks for."""
     from medcls.preprocessing import Decoding
 
     return Decoding(
@@ -55,17 +49,17 @@ def asked_decoding(cfg: DictConfig) -> Decoding:
 
 
 def read_images(cfg: DictConfig) -> Manifest:
-    """The images as they are, with what would stop a training among them.
+    """Read the images, also those that would stop a training.
 
     Raises
     ------
     MedclsError
-        There are none, or not one of them can be read.
+        No image can be read.
     """
     manifest = read_source(cfg, strict=False)
     if not len(manifest):
         raise MedclsError(
-            f"None of {len(manifest.unreadable)} files can be read:\n"
+            f"None of the {len(manifest.unreadable)} files can be read:\n"
             + "\n".join(f"  {failure}" for failure in manifest.unreadable),
             kind="unreadable_image",
         )
@@ -73,7 +67,7 @@ def read_images(cfg: DictConfig) -> Manifest:
 
 
 def try_to_split(manifest: Manifest, settings: Mapping[str, Any]) -> tuple[Manifest | None, list[Finding]]:
-    """The images as a training would split them; that it could not is a finding."""
+    """Split the images as a training would; where that fails, the failure is a finding."""
     from medcls.auditing.findings import Finding
     from medcls.data.splits.split import SplitSettings, split
 

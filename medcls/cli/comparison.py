@@ -1,4 +1,4 @@
-"""What a comparison is asked for: which runs and tables, by which metrics."""
+"""Settings of a comparison: which runs and tables to compare, and by which metrics."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from medcls.cli.building import plain
 from medcls.errors import MedclsError, nearest
 
 if TYPE_CHECKING:
-    # Everything heavy is imported where it is used, so that a typo is answered before anything is loaded.
+    # Heavy imports are made where they are used, so that a typo is reported before anything is loaded.
     from medcls.evaluation.comparing import Question
     from medcls.evaluation.model_comparison import ComparedModel
 
 
 def question(cfg: DictConfig, classes: Sequence[str]) -> Question:
-    """By what is compared, of a task with these classes.
+    """Which metrics to compare, in a task with these classes.
 
     Raises
     ------
     MedclsError
-        A margin or a threshold probability that is none.
+        The margin, the threshold probability or the list of metrics is not valid.
     """
     from medcls.evaluation.comparing import Question, metrics_of
     from medcls.evaluation.decision_curve import acting_from
@@ -32,7 +32,7 @@ def question(cfg: DictConfig, classes: Sequence[str]) -> Question:
 
     asked = plain(cfg.metric)
     acted_at = None if cfg.threshold_probability is None else acting_from(plain(cfg.threshold_probability))
-    if asked is None:  # a net benefit takes a threshold that nobody else can state
+    if asked is None:  # net benefit needs a threshold probability, which only the user can choose
         asked = [metric for metric in metrics_of(classes) if metric != "net_benefit" or acted_at is not None]
     metrics = dict.fromkeys(asked if isinstance(asked, list) else [asked])
     if not metrics:
@@ -41,12 +41,12 @@ def question(cfg: DictConfig, classes: Sequence[str]) -> Question:
 
 
 def check_settings(cfg: DictConfig) -> None:
-    """Refuse settings that mean nothing before anything is read.
+    """Check the settings before anything is read.
 
     Raises
     ------
     MedclsError
-        Names the setting and what it can be.
+        A value is not allowed; names the setting and its allowed values.
     """
     for name, least in (("resamples", 100), ("seed", 0)):
         if isinstance(cfg[name], bool) or not isinstance(cfg[name], int) or cfg[name] < least:
@@ -55,13 +55,13 @@ def check_settings(cfg: DictConfig) -> None:
         raise MedclsError(f"split is {cfg.split!r}: give the name of a split, such as test or val.", kind="bad_value")
 
 
-def entries(cfg: DictConfig) -> list[Path]:
-    """What was named to be compared.
+def named_paths(cfg: DictConfig) -> list[Path]:
+    """The run folders and tables that the command names.
 
     Raises
     ------
     MedclsError
-        Nothing, or what is not there.
+        None is named, or one does not exist.
     """
     if cfg.runs is not None and cfg.cross_validations is not None:
         raise MedclsError(
@@ -74,52 +74,52 @@ def entries(cfg: DictConfig) -> list[Path]:
             'Name what to compare, two runs or more: "runs=[runs/A,runs/B]", or a sweep: runs=runs/SWEEP.',
             kind="nothing_to_compare",
         )
-    found = [Path(str(entry)).expanduser() for entry in named]
-    for path in found:
+    paths = [Path(str(entry)).expanduser() for entry in named]
+    for path in paths:
         if not path.exists():
-            there = [one.name for one in path.parent.iterdir()] if path.parent.is_dir() else []
+            siblings = [sibling.name for sibling in path.parent.iterdir()] if path.parent.is_dir() else []
             raise MedclsError(
-                f"There is no run folder, and no file, {path}.{nearest(path.name, there)}", kind="no_such_file"
+                f"There is no run folder or file {path}.{nearest(path.name, siblings)}", kind="no_such_file"
             )
-    return found
+    return paths
 
 
-def read(places: Sequence[Path], split: str, positive: str | None) -> list[ComparedModel]:
-    """Each run's predictions with its own operating point; other tools' tables learn groups and split from a run's.
+def read_models(paths: Sequence[Path], split: str, positive: str | None) -> list[ComparedModel]:
+    """Each run's predictions with its own operating point; another tool's table takes groups and split from a run's.
 
     Raises
     ------
     MedclsError
-        A table, a configuration or a threshold that cannot be used.
+        A table, a configuration or a threshold cannot be used.
     """
     from medcls.evaluation.model_comparison import ComparedModel, known_from
     from medcls.workflow import finished_runs
 
-    configurations = [finished_runs.read_configuration(place) for place in places]
-    own = [
-        finished_runs.own_positive(settings, place, positive)
-        for settings, place in zip(configurations, places, strict=True)
+    configurations = [finished_runs.read_configuration(path) for path in paths]
+    own_positives = [
+        finished_runs.own_positive(settings, path, positive)
+        for settings, path in zip(configurations, paths, strict=True)
     ]
-    # What one run looks for, a table beside it looks for too.
-    shared = positive if positive is not None else next((name for name in own if name is not None), None)
+    # A table has the positive class of the runs beside it.
+    shared = positive if positive is not None else next((name for name in own_positives if name is not None), None)
     tables = [
-        finished_runs.read_table(place, split, shared if settings is None else looked_for)
-        for place, settings, looked_for in zip(places, configurations, own, strict=True)
+        finished_runs.read_table(path, split, shared if settings is None else own)
+        for path, settings, own in zip(paths, configurations, own_positives, strict=True)
     ]
-    known = next((table for place, table in zip(places, tables, strict=True) if place.is_dir()), None)
-    if known is not None:
+    of_a_run = next((table for path, table in zip(paths, tables, strict=True) if path.is_dir()), None)
+    if of_a_run is not None:
         tables = [
-            table if place.is_dir() else known_from(table, known) for place, table in zip(places, tables, strict=True)
+            table if path.is_dir() else known_from(table, of_a_run) for path, table in zip(paths, tables, strict=True)
         ]
-    told = (finished_runs.names(places), finished_runs.differences(configurations))
+    names, differences = finished_runs.names(paths), finished_runs.differences(configurations)
     return [
         ComparedModel(
             name,
-            str(place),
+            str(path),
             table,
-            finished_runs.operating_point(place, table),
-            settings,
-            finished_runs.leak(place, split),
+            finished_runs.operating_point(path, table),
+            difference,
+            finished_runs.leak(path, split),
         )
-        for place, table, name, settings in zip(places, tables, *told, strict=True)
+        for path, table, name, difference in zip(paths, tables, names, differences, strict=True)
     ]

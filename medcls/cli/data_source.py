@@ -1,4 +1,4 @@
-"""The images that a configuration names, and what they are split by."""
+"""The images that a configuration names, and the settings of their split."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ if TYPE_CHECKING:
     from medcls.data.sources.options import MatchClasses
 
 
-def settle_paths(cfg: DictConfig) -> None:
-    """Make the data's paths absolute, so that the saved configuration holds wherever the next command is started.
+def make_paths_absolute(cfg: DictConfig) -> None:
+    """Make the data's paths absolute, so that the saved configuration is valid from any folder.
 
     Raises
     ------
     MedclsError
-        No images are named, or their folder is not there: what the source would say too, after seconds of loading.
+        No images are named, or their folder does not exist. The source checks this too, but only after torch is loaded.
     """
     for key in ("root", "exclude_file", "locked_test", "groups"):
         if cfg.data[key] is not None:
             cfg.data[key] = str(Path(str(cfg.data[key])).expanduser().absolute())
     _check_root(cfg)
-    # A table that is not here is looked for below data.root, and a list of tables names that itself.
+    # A table that is not here is searched for below data.root by the source, and so is a list of tables.
     csv = cfg.data.get("csv")
     if isinstance(csv, str) and Path(csv).expanduser().is_file():
         cfg.data.csv = str(Path(csv).expanduser().absolute())
@@ -36,23 +36,21 @@ def settle_paths(cfg: DictConfig) -> None:
 
 def _check_root(cfg: DictConfig) -> None:
     if cfg.data.root is None:
-        raise MedclsError(
-            "Nothing says where the images are: add data.root=/path/to/images to the command.", kind="no_images_named"
-        )
+        raise MedclsError("No images are named: add data.root=/path/to/images to the command.", kind="no_images_named")
     root = Path(cfg.data.root)
     phantoms_at = cfg.data.source.get("phantoms_at")
-    made = cfg.data.download or (phantoms_at is not None and root == Path(phantoms_at).absolute())
-    if not root.exists() and not made:
-        there = [entry.name for entry in root.parent.iterdir()] if root.parent.is_dir() else []
+    will_be_made = cfg.data.download or (phantoms_at is not None and root == Path(phantoms_at).absolute())
+    if not root.exists() and not will_be_made:
+        siblings = [entry.name for entry in root.parent.iterdir()] if root.parent.is_dir() else []
         raise MedclsError(
-            f"There is no folder {root} (data.root).{nearest(root.name, there)} Give the folder that holds one "
-            "sub-folder a class, or the images of a table.",
+            f"There is no folder {root} (data.root).{nearest(root.name, siblings)} Give the folder that holds one "
+            "sub-folder for each class, or the images of a table.",
             kind="no_such_folder",
         )
 
 
 def read_source(cfg: DictConfig, *, strict: bool, judged_by: MatchClasses | None = None) -> Manifest:
-    """The images that the configuration names, fetched first where that was asked for; not split.
+    """Read the images that the configuration names, after downloading them if `data.download` is true; not split.
 
     Parameters
     ----------
@@ -63,20 +61,19 @@ def read_source(cfg: DictConfig, *, strict: bool, judged_by: MatchClasses | None
     Raises
     ------
     MedclsError
-        What the source, or the download, objects to.
+        Raised by the source or the download.
     """
     from medcls.workflow import terminal
 
     if cfg.get("resume") is not None:
-        # Neither fetched nor made (phantoms): where from and where to would be the folder's word.
+        # A resume neither downloads nor makes images: the run folder would decide from where and to where.
         if not Path(str(cfg.data.root)).is_dir():
             raise MedclsError(
-                f"The images of the run are not in {cfg.data.root}. Where they lie elsewhere now, say where by adding "
-                "data.root=/new/place.",
+                f"The images of the run are not in {cfg.data.root}. If they were moved, add data.root=/new/place.",
                 kind="no_such_folder",
             )
     elif cfg.data.download:
-        with terminal.progress("fetching images") as progress:
+        with terminal.progress("downloading images") as progress:
             build(cfg.data.published, target=cfg.data.root, progress=progress)
     positive = None if cfg.positive_class is None else str(cfg.positive_class)
     with terminal.progress("reading images") as progress:
@@ -86,7 +83,7 @@ def read_source(cfg: DictConfig, *, strict: bool, judged_by: MatchClasses | None
 
 
 def split_settings(cfg: DictConfig) -> dict[str, Any]:
-    """What the images are split by: each field of `SplitSettings` that the configuration names, and the seed."""
+    """The settings of the split: each field of `SplitSettings` that the configuration names, and the seed."""
     from medcls.data.splits.split import SplitSettings
 
     names = [name for name in inspect.signature(SplitSettings).parameters if name in cfg.data]
@@ -94,9 +91,9 @@ def split_settings(cfg: DictConfig) -> dict[str, Any]:
 
 
 def source_settings(cfg: DictConfig) -> dict[str, Any]:
-    """What decides which images there are, under which labels and in which groups; not where they lie, nor the cache.
+    """The settings that decide images, labels and groups; not their location, nor the cache.
 
-    Two splits by the same `split_settings` are only cut by the same settings where these are the same too.
+    Two splits are the same only if both `split_settings` and these are equal.
     """
     source: dict[str, Any] = plain(cfg.data.source)
     return {"source": {name: value for name, value in source.items() if name not in ("root", "csv", "remember")}}

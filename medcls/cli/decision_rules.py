@@ -1,4 +1,4 @@
-"""What a result is judged with: as it was stored, or fitted now on other images, and never on the result."""
+"""The decision rules of an evaluation: as stored, or fitted on other images, never on the evaluated ones."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from medcls.cli.evaluation_settings import check_has_threshold
-from medcls.cli.opened_runs import OpenedRun
+from medcls.cli.trained_runs import TrainedRun
 from medcls.errors import MedclsError
 from medcls.runs.run_folder import read_json
 
@@ -21,152 +21,152 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# Images that are predicted exactly too, where the rest is not: enough to see what it changes.
-HELD_AGAINST_EXACT = 500
+# How many images are also predicted exactly, to measure the effect of another arithmetic.
+COMPARED_WITH_EXACT = 500
 
 
-def fitted_for(
-    opened: OpenedRun, options: ReportSettings, *, anew: Sequence[str], views: int, result: Predictions
+def rules_for(
+    trained: TrainedRun, options: ReportSettings, *, refit: Sequence[str], views: int, result: Predictions
 ) -> Fitted:
-    """What the result is judged with: as the checkpoint stored it, or fitted now, and never on the result.
+    """The decision rules for a result: as the checkpoint stores them, or fitted now on other images.
 
-    The mean over several views has probabilities of its own, and gets a fit of its own on images that selected
-    nothing; where none were cut off, none.
+    The mean over several views is calibrated separately, on the calibration split; a run without that split gets no
+    fit.
     """
     from medcls.workflow import reporting
 
-    stored = opened.loaded.decision_rules
+    stored = trained.loaded.decision_rules
     if views > 1:
-        if "calibration" in opened.splits:
-            return reporting.fit(opened.predict("calibration", views), options)
+        if "calibration" in trained.splits:
+            return reporting.fit(trained.predict("calibration", views), options)
         log.warning(
-            "views=%d: the mean over views needs a fit of its own on images that selected nothing, and this run has "
-            "cut none off (data.calibration_fraction=0.2): probabilities stay as they are, and the threshold is 0.5",
+            "views=%d: the mean over views must be calibrated on images that selected nothing, and this run has no "
+            "calibration split (data.calibration_fraction=0.2): probabilities stay as they are, and the threshold is "
+            "0.5",
             views,
         )
         return reporting.not_fitted(result, options)
-    if stored is not None and not anew:
+    if stored is not None and not refit:
         return reporting.Fitted.from_plain(stored)
-    return reporting.fit(opened.beside(opened.fitted_on), options)
+    return reporting.fit(trained.predictions_of(trained.fitted_on), options)
 
 
 def rehearse(
-    opened: OpenedRun,
+    trained: TrainedRun,
     manifest: Manifest,
     split: str,
-    beside: Sequence[Predictions],
+    reference: Sequence[Predictions],
     options: ReportSettings,
     *,
-    anew: Sequence[str],
+    refit: Sequence[str],
     views: int,
 ) -> None:
-    """Tell made-up scores of these images as the result will be told: what cannot be is said before any is predicted.
+    """Evaluate made-up scores of these images, so that wrong settings are found before anything is predicted.
 
     Raises
     ------
     MedclsError
-        A column, class or prevalence that these images do not have; patients whose images disagree.
+        A column, class or prevalence that these images do not have; groups whose images differ in label.
     """
     from medcls.data.manifest import read_rows
     from medcls.workflow import reporting
 
-    loaded = opened.loaded
+    loaded = trained.loaded
     described = (loaded.classes, loaded.positive, loaded.checkpoint)
     result = reporting.made_up(manifest.rows, split, *described)
-    if views > 1 and "calibration" not in opened.splits:
+    if views > 1 and "calibration" not in trained.splits:
         fitted = reporting.not_fitted(result, options)
-    elif loaded.decision_rules is not None and views == 1 and not anew:
+    elif loaded.decision_rules is not None and views == 1 and not refit:
         fitted = reporting.Fitted.from_plain(loaded.decision_rules)
     else:
-        rows = read_rows(opened.folder.manifest)
-        if opened.fitted_on not in opened.splits:  # a probe's training images, judged out of fold
-            rows["split"] = rows["split"].replace("train", opened.fitted_on)
-        own = reporting.made_up(rows, opened.fitted_on, *described)
+        rows = read_rows(trained.folder.manifest)
+        if trained.fitted_on not in trained.splits:  # training images of a probe, predicted out of fold
+            rows["split"] = rows["split"].replace("train", trained.fitted_on)
+        own = reporting.made_up(rows, trained.fitted_on, *described)
         fitted = reporting.fit_quietly(own, options)
-    reporting.judge_quickly([*([] if views > 1 else beside), result], fitted, options)
+    reporting.judge_quickly([*([] if views > 1 else reference), result], fitted, options)
 
 
-def say_what_it_changes(
-    opened: OpenedRun, manifest: Manifest, result: Predictions, fitted: Fitted, arithmetic: Arithmetic, views: int
+def show_effect_of_arithmetic(
+    trained: TrainedRun, manifest: Manifest, result: Predictions, fitted: Fitted, arithmetic: Arithmetic, views: int
 ) -> None:
-    """Predict some of the images exactly too, and print what is otherwise."""
+    """Predict some of the images exactly too, and print the differences."""
     from medcls.workflow import reporting
 
     rows = manifest.rows
-    these = rows[rows["split"] == result.split]
-    chosen = these.sample(min(len(these), HELD_AGAINST_EXACT), random_state=0).index
-    # Rows keep their numbers, by which views are drawn.
+    of_split = rows[rows["split"] == result.split]
+    chosen = of_split.sample(min(len(of_split), COMPARED_WITH_EXACT), random_state=0).index
+    # Rows keep their numbers, from which the views are drawn.
     sample = rows.assign(split=rows["split"].where(rows.index.isin(chosen), ""))
-    exact = opened.predict_images(manifest.with_rows(sample), result.split, views)
-    same = result.rows[result.rows["path"].isin(exact.rows["path"])]
-    reporting.show_effect(exact, dataclasses.replace(result, rows=same), fitted.images, str(arithmetic))
+    exact = trained.predict_images(manifest.with_rows(sample), result.split, views)
+    same_rows = result.rows[result.rows["path"].isin(exact.rows["path"])]
+    reporting.show_effect(exact, dataclasses.replace(result, rows=same_rows), fitted.images, str(arithmetic))
 
 
-def fitted_for_table(
-    path: Path, table: Predictions, val: Predictions | None, options: ReportSettings, anew: Sequence[str]
+def rules_for_table(
+    path: Path, table: Predictions, val: Predictions | None, options: ReportSettings, refit: Sequence[str]
 ) -> Fitted:
-    """Fitted on `val` where it is given; else as a run stored it beside the table; else a threshold of 0.5.
+    """Decision rules for a table: fitted on `val` if given, else as stored in its run folder, else a threshold of 0.5.
 
     Raises
     ------
     MedclsError
-        Something was asked to be fitted, and there is nothing to fit it on.
+        A setting asks for a fit, and there is no table to fit on.
     """
     from medcls.evaluation.folds import OUT_OF_FOLD
     from medcls.workflow import reporting
 
-    check_has_threshold(table.classes, table.positive, anew)
+    check_has_threshold(table.classes, table.positive, refit)
     if val is not None:
-        check_are_other_images(val, table)
+        check_disjoint(val, table)
         return reporting.fit(val, options)
-    # A threshold chosen beforehand needs no rows to be fitted on, nor does the mean over a patient's images.
-    beforehand = {"operating_point"} if options.operating_point.startswith("fixed") else set()
-    to_fit = [name for name in anew if name not in beforehand | {"aggregate"}]
+    # A fixed threshold needs no rows to be fitted on, nor does joining a patient's images.
+    without_fit = {"operating_point"} if options.operating_point.startswith("fixed") else set()
+    to_fit = [name for name in refit if name not in without_fit | {"aggregate"}]
     if to_fit:
         raise MedclsError(
-            f"{', '.join(to_fit)}: fitted, and never on the result. Add val=FILE.csv, the same tool's predictions of "
-            "images that are not the result; or give a threshold chosen beforehand alone: operating_point=fixed=0.3.",
+            f"{', '.join(to_fit)} must be fitted on other images. Add val=FILE.csv, the same tool's predictions of "
+            "other images; or give a fixed threshold alone: operating_point=fixed=0.3.",
             kind="nothing_to_fit_on",
         )
-    decision_rules = path.parent.parent / "policies.json"
-    # Rows out of fold fitted what their run stores, and are not judged by it.
-    as_stored = not set(anew) - {"aggregate"} and table.split != OUT_OF_FOLD
-    if as_stored and (stored := read_json(decision_rules)) is not None:
+    file = path.parent.parent / "policies.json"
+    # The stored rules were fitted on the out-of-fold rows, so these are not evaluated with them.
+    as_stored = not set(refit) - {"aggregate"} and table.split != OUT_OF_FOLD
+    if as_stored and (stored := read_json(file)) is not None:
         try:
             fitted = reporting.Fitted.from_plain(stored)
         except (KeyError, TypeError, AttributeError) as error:
             raise MedclsError(
-                f"{decision_rules} is not what a run fitted ({error!r}): bring it back, or move the table elsewhere.",
+                f"{file} is damaged ({error!r}): restore it, or move the table elsewhere.",
                 kind="damaged_file",
             ) from error
         if fitted.images.checkpoint and fitted.images.checkpoint == table.checkpoint:
-            log.info("judged by what its run fitted with the same checkpoint: %s", decision_rules)
-            if not anew:
+            log.info("decision rules: those that its run fitted with the same checkpoint (%s)", file)
+            if not refit:
                 return fitted
             joined = reporting.not_fitted(fitted.images.calibrate(table), options)
             return dataclasses.replace(joined, images=fitted.images)
     if as_stored:
         log.warning(
-            "nothing was fitted: probabilities are taken as they are, and the threshold is 0.5. With val=FILE.csv, the "
-            "same tool's predictions of images that are not the result, both are fitted"
+            "nothing was fitted: probabilities are taken as they are, and the threshold is 0.5. To fit both, add "
+            "val=FILE.csv, the same tool's predictions of other images"
         )
     return reporting.not_fitted(table, options)
 
 
-def check_are_other_images(val: Predictions, table: Predictions) -> None:
-    """Refuse to fit on images that are then judged.
+def check_disjoint(val: Predictions, table: Predictions) -> None:
+    """Check that no image is both fitted on and evaluated.
 
     Raises
     ------
     MedclsError
-        Names some of them.
+        Some are; names the first.
     """
     from medcls.wording import counted, enumerated
 
     if shared := sorted(set(val.rows["path"]) & set(table.rows["path"])):
         raise MedclsError(
-            f"{counted(len(shared), 'image')} of val are also among those to be judged: {enumerated(shared, 3)}. They "
-            "would be judged by their own answers. Leave them out of val; where other images have the same names, "
-            "write their folders before these.",
+            f"{counted(len(shared), 'image')} of val are also among those to be evaluated: {enumerated(shared, 3)}. "
+            "Leave them out of val. If they are other images of the same name, put their folders before the names.",
             kind="fitted_on_the_result",
         )

@@ -1,4 +1,4 @@
-"""Settings of a training that are wrong whatever the images are: found out before any image is read."""
+"""Checks of a training's settings that need no image, made before any is read."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -15,17 +15,17 @@ from medcls.learning.trainer_settings import batches_an_epoch
 from medcls.models.weights import find_weights
 from medcls.preprocessing import Preprocessing
 
-MANY = 10**9  # batches, where it is not known how many there are
-A_FEW = 10
+MANY_BATCHES = 10**9  # while their number is not known
+FEW_BATCHES = 10
 
 
 def check_settings(
-    cfg: Any,  # noqa: ANN401 - a configuration: only this room knows what that is
+    cfg: Any,  # noqa: ANN401 - a configuration
     split: Mapping[str, Any],
     preprocessing: Preprocessing,
     machine: Hardware,
 ) -> None:
-    """Build what can be built without images, and look at the rest.
+    """Build what can be built without images, and check the other settings.
 
     Parameters
     ----------
@@ -48,13 +48,13 @@ def check_settings(
         augmentation.check_size(preprocessing.size)
     _check_switches(cfg)
     check_half_precision(str(cfg.trainer.precision), build(cfg.optimizer))
-    batches_an_epoch(MANY, cfg.trainer.get("limit_train_batches"))
+    batches_an_epoch(MANY_BATCHES, cfg.trainer.get("limit_train_batches"))
     build(cfg.trainer, callbacks=[], logger=False, plugins=[], default_root_dir=".")
     epochs = cfg.trainer.max_epochs
-    learning_rates(build(cfg.optimizer), build(cfg.scheduler), steps=A_FEW * epochs, steps_per_epoch=A_FEW)
+    learning_rates(build(cfg.optimizer), build(cfg.scheduler), steps=FEW_BATCHES * epochs, steps_per_epoch=FEW_BATCHES)
     loss = cfg.loss.copy()
     if "class_weights" in loss and not isinstance(plain(loss.class_weights), str):
-        loss.class_weights = None  # how many there must be, the images say
+        loss.class_weights = None  # checked later, when the number of classes is known
     build(loss, class_counts=(1, 1))
     FreezeSchedule(plain(cfg.schedule.phases), head="head")
     if cfg.model.weights not in (None, "default") and not cfg.resume:
@@ -72,15 +72,14 @@ def _check_switches(cfg: Any) -> None:  # noqa: ANN401
         )
     if cfg.exact_batch_norm not in (None, True, False):
         raise MedclsError(f"exact_batch_norm is {cfg.exact_batch_norm!r}: give true, false or null.", kind="bad_value")
-    # A run from before there were these settings goes on without.
-    for name in ("compile", "freeze_random_weights"):
+    for name in ("compile", "freeze_random_weights"):  # runs of earlier versions lack them
         if not isinstance(switch := cfg.get(name, False), bool):
             raise MedclsError(f"{name} is {switch!r}: give true or false.", kind="bad_value")
     if cfg.get("compile", False):
         check_compiler()
     if cfg.optimizer.get("fused") and cfg.trainer.gradient_clip_val and "mixed" in str(cfg.trainer.precision):
         raise MedclsError(
-            f"trainer.gradient_clip_val with trainer.precision={cfg.trainer.precision} needs gradients that a fused "
-            "optimizer does not show: add optimizer.fused=false.",
+            f"trainer.gradient_clip_val does not work with trainer.precision={cfg.trainer.precision} and a fused "
+            "optimizer: add optimizer.fused=false.",
             kind="conflicting_settings",
         )

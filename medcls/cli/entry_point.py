@@ -1,4 +1,4 @@
-"""How a command begins and ends: under Hydra, with exit codes and sentences."""
+"""Run a command under Hydra, and turn what ends it into an exit code and a message."""
 
 from __future__ import annotations
 
@@ -17,21 +17,29 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
-from medcls import cores
-from medcls.cli import ending, streams
-from medcls.cli.overrides import multirun_first, readable, with_groups
-from medcls.cli.resume import resume_into_the_same_folder
-from medcls.cli.shipped import configurations, offer_experiments, shipped_settings
+from medcls import cpu
+from medcls.cli import standard_streams
+from medcls.cli.overrides import check_groups, multirun_first, quote_for_hydra
+from medcls.cli.resume import resume_in_same_folder
+from medcls.cli.shipped import configurations, register_experiments, shipped_settings
+from medcls.cli.termination import (
+    PROGRAM_ERROR,
+    USER_ERROR,
+    exit_code_and_message,
+    exit_with,
+    print_error,
+    sigterm_interrupts,
+)
 from medcls.wording import counted
 
 
 def run_command(task: Callable[[DictConfig], Any], config_name: str) -> None:
-    """Run a door's task under Hydra, and end the process as it deserves.
+    """Run a command's task under Hydra, and end the process with an exit code.
 
-    What the user, the disk or a signal caused is told in a sentence (`ending.verdict`), with exit code 2, 130, 141 or
-    143. A programming error keeps its stack trace, and exit code 1.
+    What the user, the disk or a signal caused is printed as a message (`termination.exit_code_and_message`), with exit
+    code 2, 130, 141 or 143. A programming error keeps its stack trace, with exit code 1.
 
-    Of a sweep every job has its turn: one that fails is said at once, and those that did stand in a list at the end.
+    A sweep runs every job: a failure is printed at once, and all failures are listed at the end.
 
     Parameters
     ----------
@@ -40,88 +48,88 @@ def run_command(task: Callable[[DictConfig], Any], config_name: str) -> None:
     config_name : str
         The file in `conf/` to start from.
     """
-    cores.yield_to_others()
-    streams.prepare()
+    cpu.shorten_spinning()
+    standard_streams.prepare()
     jobs = 0
     failed: dict[str, tuple[int, str]] = {}
 
-    def guarded(cfg: DictConfig) -> Any:  # noqa: ANN401 - what Hydra returns to a sweeper is the task's business
+    def guarded(cfg: DictConfig) -> Any:  # noqa: ANN401 - Hydra passes the task's result on to a sweeper
         nonlocal jobs
         jobs += 1
         try:
             return task(cfg)
         except BaseException as error:
-            code, sentence = _judged(error)
-            if HydraConfig.get().mode != RunMode.MULTIRUN or code not in (ending.PROGRAM, ending.USER):
-                ending.leave(code, sentence)
-            name = f"job {HydraConfig.get().job.num} ({_what_differs()})"
-            failed[name] = (code, sentence or f"{type(error).__name__}: {error}")
-            ending.say(f"{name} failed. {sentence}")
-            raise  # Hydra goes on with the next job, and raises this after the last
+            code, message = _exit_code_and_message(error)
+            if HydraConfig.get().mode != RunMode.MULTIRUN or code not in (PROGRAM_ERROR, USER_ERROR):
+                exit_with(code, message)
+            name = f"job {HydraConfig.get().job.num} ({_swept_settings()})"
+            failed[name] = (code, message or f"{type(error).__name__}: {error}")
+            print_error(f"{name} failed. {message}")
+            raise  # Hydra runs the remaining jobs, then raises this
 
-    with ending.interruptible():
+    with sigterm_interrupts():
         try:
-            offer_experiments()
-            sys.argv[1:] = with_groups(readable(multirun_first(sys.argv[1:])), config_name)
-            resume_into_the_same_folder(sys.argv)
+            register_experiments()
+            sys.argv[1:] = check_groups(quote_for_hydra(multirun_first(sys.argv[1:])), config_name)
+            resume_in_same_folder(sys.argv)
             with _hydra_raises():
                 hydra.main(version_base="1.3", config_path=str(configurations() / "conf"), config_name=config_name)(
                     guarded
                 )()
         except SystemExit as error:
-            if ending.verdict(error) is None:  # said already
+            if exit_code_and_message(error) is None:  # printed already
                 raise
-            ending.leave(*_judged(error))
+            exit_with(*_exit_code_and_message(error))
         except BaseException as error:
             if isinstance(error, OSError) and error.filename is not None and not jobs:  # Hydra makes the folder
                 reason = f"The folder {error.filename} cannot be made: {error.strerror}"
-                ending.leave(ending.USER, f"{reason}. Give hydra.run.dir a place where a folder can be made.")
+                exit_with(USER_ERROR, f"{reason}. Give hydra.run.dir a path where a folder can be made.")
             if failed and isinstance(error, Exception):
-                lines = [f"  {name}: {sentence.splitlines()[0]}" for name, (_, sentence) in failed.items()]
-                code = min(code for code, _ in failed.values())  # a fault of the program is the graver one
-                ending.leave(code, "\n".join([f"{len(failed)} of {counted(jobs, 'job')} failed:", *lines]))
-            ending.leave(*_judged(error))
+                lines = [f"  {name}: {message.splitlines()[0]}" for name, (_, message) in failed.items()]
+                code = min(code for code, _ in failed.values())  # a programming error is the more serious one
+                exit_with(code, "\n".join([f"{len(failed)} of {counted(jobs, 'job')} failed:", *lines]))
+            exit_with(*_exit_code_and_message(error))
             raise
 
 
-def _judged(error: BaseException) -> tuple[int, str]:
-    """Exit code and sentence; of a programming error the stack trace is printed instead."""
+def _exit_code_and_message(error: BaseException) -> tuple[int, str]:
+    """Exit code and message; for a programming error, print the stack trace and return no message."""
     if isinstance(error, HydraException):
-        # Of what Hydra did not understand; OmegaConf's reason stands behind it.
+        # OmegaConf's reason, where there is one, follows Hydra's message.
         reason = f"\n{error.__cause__}" if isinstance(error.__cause__, OmegaConfBaseException) else ""
-        return ending.USER, f"{error}{reason}"
-    if isinstance(error, OmegaConfBaseException) and _is_of_the_settings(error):
-        return ending.USER, str(error)
-    found = ending.verdict(error)
-    if found is not None:
-        return found
+        return USER_ERROR, f"{error}{reason}"
+    if isinstance(error, OmegaConfBaseException) and _is_user_error(error):
+        return USER_ERROR, str(error)
+    known = exit_code_and_message(error)
+    if known is not None:
+        return known
     if isinstance(error, SystemExit):
-        raise error  # an end that has been said already
-    # From the door on: the frames above it are Hydra's.
+        raise error  # its message is printed already
+    # Without the frames above the command: they are Hydra's.
     frames = error.__traceback__
     traceback.print_exception(error.with_traceback(frames.tb_next if frames is not None else None))
-    return ending.PROGRAM, ""
+    return PROGRAM_ERROR, ""
 
 
-def _what_differs() -> str:
-    """The settings of a job that the sweep varies, as typed; all that were typed where its sweeper chose them."""
-    typed_here = OverridesParser.create().parse_overrides([a for a in sys.argv[1:] if "=" in a and a[:1] != "-"])
-    swept = {override.key_or_group for override in typed_here if override.is_sweep_override()}
+def _swept_settings() -> str:
+    """The settings of a job that the sweep varies, as typed; all of its overrides where the sweeper chose them."""
+    overrides = OverridesParser.create().parse_overrides([a for a in sys.argv[1:] if "=" in a and a[:1] != "-"])
+    swept = {override.key_or_group for override in overrides if override.is_sweep_override()}
     own = list(HydraConfig.get().overrides.task)
-    return ", ".join([one for one in own if one.partition("=")[0].lstrip("+~") in swept] or own)
+    return ", ".join([text for text in own if text.partition("=")[0].lstrip("+~") in swept] or own)
 
 
-def _is_of_the_settings(error: OmegaConfBaseException) -> bool:
-    """Whether the settings are to blame, and not a program that asks for one that there never was."""
+def _is_user_error(error: OmegaConfBaseException) -> bool:
+    """Whether the settings are at fault, rather than code that asks for a setting that does not exist."""
     if not isinstance(error, ConfigKeyError | ConfigAttributeError):
         return True
-    # One that is shipped was taken away: on the command line (`~data.cache`), or in a run folder's file.
+    # A shipped setting that is missing was removed: on the command line (`~data.cache`), or in a run folder's file.
     return str(error.full_key or error.key) in shipped_settings()
 
 
 @contextlib.contextmanager
 def _hydra_raises() -> Iterator[None]:
-    """Let Hydra raise what it meets instead of printing it: how a command ends is said in one place."""
+    """Let Hydra raise errors instead of printing them, so that they are all handled in one place."""
     before = os.environ.get("HYDRA_FULL_ERROR")
     os.environ["HYDRA_FULL_ERROR"] = "1"
     try:
@@ -133,10 +141,10 @@ def _hydra_raises() -> Iterator[None]:
             os.environ["HYDRA_FULL_ERROR"] = before
 
 
-def jobs_at_once() -> int:
-    """How many runs of this sweep go on at a time on this machine: what its launcher says (`n_jobs`), else 1."""
+def concurrent_jobs() -> int:
+    """How many runs of this sweep run at the same time on this machine: `n_jobs` of its launcher, else 1."""
     config = HydraConfig.get()
     if config.mode != RunMode.MULTIRUN:
         return 1
     jobs = config.launcher.get("n_jobs") or 1
-    return int(jobs) if jobs > 0 else max(1, cores.available() + 1 + int(jobs))  # -1: as many as there are cores
+    return int(jobs) if jobs > 0 else max(1, cpu.available_cores() + 1 + int(jobs))  # -1: one for each core

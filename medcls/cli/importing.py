@@ -1,4 +1,4 @@
-"""Loading what is large."""
+"""Import large libraries faster."""
 
 import atexit
 import gc
@@ -7,16 +7,14 @@ from importlib import import_module
 
 
 def import_large(name: str) -> None:
-    """Import a large library without looking for garbage meanwhile: a fifth of the time that importing torch takes.
+    """Import a large library with the garbage collector off, which saves a fifth of the time of importing torch.
 
-    What an import makes stays to the end. The collector would look through all of it again and again, then and
-    during the run; so it is told to leave it alone.
+    Imported objects live until the process ends, so they are also frozen: the collector need not look at them again.
 
     Parameters
     ----------
     name : str
-        The module, with all that it imports. One that is there already is left as it is, and so is the collector: in
-        a process that has worked before (a sweep, tests) there may be garbage to find.
+        The module. Nothing happens if it is imported already (in a sweep, in tests): there may be garbage to collect.
     """
     if name in sys.modules:
         return
@@ -25,7 +23,7 @@ def import_large(name: str) -> None:
     try:
         import_module(name)
         gc.freeze()
-        # At the very end it must be found after all, else some libraries report it as lost.
+        # Without this some libraries report leaked objects at exit.
         atexit.register(gc.unfreeze)
     finally:
         if collecting:

@@ -1,4 +1,4 @@
-"""What is typed, as Hydra reads it: paths and names as this very text, and groups that exist."""
+"""Prepare the command line for Hydra: quote paths and names, check groups."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from omegaconf import OmegaConf
 from medcls.cli.shipped import configurations
 from medcls.errors import MedclsError, hydra_override, typed
 
-# Settings that are text (a path, a pattern, a name) whatever stands in them, and never anything else but null.
+# Settings whose value is always text (a path, a pattern, a name) or null.
 TEXT = frozenset(
     {
         "data.root",
@@ -39,21 +39,26 @@ TEXT = frozenset(
     }
 )
 
-# Settings that are lists of such text. Brackets around them may be left out, as shells of their own mind want it.
+# Settings that are lists of text. The brackets, which some shells expand, may be left out.
 LISTS_OF_TEXT = frozenset({"runs"})
 
 
 def multirun_first(arguments: Sequence[str]) -> list[str]:
-    """Put `-m` before the settings: between two of them, Hydra calls those behind it unrecognized."""
+    """Put `-m` before the settings: Hydra does not recognize settings after it if others stand before it."""
     return sorted(arguments, key=lambda argument: argument not in ("-m", "--multirun"))
 
 
-def readable(arguments: Sequence[str]) -> list[str]:
-    """Put the command line so that Hydra reads it as it was meant, or say the exact form to type.
+def quote_for_hydra(arguments: Sequence[str]) -> list[str]:
+    """Quote values for Hydra's grammar, or raise an error with the exact form to type.
 
-    Where a setting is always text (`TEXT`), its value is taken as typed, and quoted for Hydra where its grammar would
-    stumble over it (`data.path_template={image_id}.jpg`) or read something else. What is quoted already, null, a list,
-    a reference `${...}` and, with -m, several values keep their meaning.
+    The value of a setting that is always text (`TEXT`) is taken as typed, and quoted where Hydra would reject it
+    (`data.path_template={image_id}.jpg`) or read something else. Values that are quoted already, null, lists,
+    references `${...}` and, with -m, several values keep their meaning.
+
+    Raises
+    ------
+    MedclsError
+        A value of another setting needs quotes, or stands for several values without -m.
     """
     multirun = any(argument in ("-m", "--multirun") for argument in arguments)
     return [
@@ -73,7 +78,7 @@ def _readable_override(argument: str, multirun: bool) -> str:
         if is_text and not (multirun and "," in value):
             return hydra_override(key, value)
         raise MedclsError(
-            f"The value of {key} has characters that mean something to Hydra: {value}\n"
+            f"The value of {key} has characters with a meaning in Hydra's grammar: {value}\n"
             f"Type it in quotes within quotes:\n  {typed(key, value)}",
             kind="needs_quotes",
         ) from error
@@ -83,7 +88,7 @@ def _readable_override(argument: str, multirun: bool) -> str:
         if is_text:
             return hydra_override(key, value)
         raise MedclsError(
-            f"{argument} reads as several values. For one run each, add -m. If the comma belongs to the value, "
+            f"{argument} is read as several values. For one run each, add -m. If the comma belongs to the value, "
             f"type:\n  {typed(key, value)}",
             kind="several_values",
         )
@@ -93,13 +98,13 @@ def _readable_override(argument: str, multirun: bool) -> str:
 
 
 def _list_of_text(key: str, value: str) -> str:
-    """`runs=[a b,乳腺]`, or the same without brackets, so that Hydra reads each part as this very text."""
+    """Quote each part of `runs=[a b,乳腺]`, with or without brackets, that Hydra would not read as typed."""
     inner = value[1:-1] if value[:1] == "[" and value[-1:] == "]" else value
     return f"{key}=[{','.join(_as_text(part.strip()) for part in inner.split(','))}]"
 
 
 def _as_text(part: str) -> str:
-    """One part of a list, quoted only where Hydra would not read this very text."""
+    """One part of a list, quoted if Hydra would not read it as typed."""
     try:
         if OverridesParser.create().parse_override(f"part={part}").value() == part:
             return part
@@ -108,19 +113,17 @@ def _as_text(part: str) -> str:
     return hydra_override("part", part).removeprefix("part=")
 
 
-def with_groups(arguments: Sequence[str], config_name: str) -> list[str]:
-    """Refuse `model=null` and `~model` in a sentence; take `data=null` away where nothing is the default anyway.
-
-    Hydra can only choose among the files of a group, and says so in its own words.
+def check_groups(arguments: Sequence[str], config_name: str) -> list[str]:
+    """Refuse `model=null` and `~model` with a clearer message than Hydra's; drop `data=null` where null is the default.
 
     Raises
     ------
     MedclsError
-        Names what there is to choose from.
+        A group that the command needs is removed; lists the choices.
     """
     conf = configurations() / "conf"
     defaults = OmegaConf.load(conf / f"{config_name}.yaml").defaults
-    usual = {str(group): one[group] for one in defaults if OmegaConf.is_dict(one) for group in one}
+    default_choices = {str(group): item[group] for item in defaults if OmegaConf.is_dict(item) for group in item}
     kept = []
     for argument in arguments:
         if argument.startswith("-") or ("=" not in argument and argument[:1] != "~"):
@@ -128,15 +131,16 @@ def with_groups(arguments: Sequence[str], config_name: str) -> list[str]:
             continue
         override = OverridesParser.create().parse_override(argument)
         group = override.key_or_group
-        read = override.value()
-        values = read.list if isinstance(read, ChoiceSweep) else [read]
-        if values == [None] and usual.get(group, "") is None:
+        value = override.value()
+        values = value.list if isinstance(value, ChoiceSweep) else [value]
+        if values == [None] and default_choices.get(group, "") is None:
             continue
-        if (None in values or override.is_delete()) and group.split("/")[0] in usual and (conf / group).is_dir():
+        is_needed = group.split("/")[0] in default_choices and (conf / group).is_dir()
+        if is_needed and (None in values or override.is_delete()):
             options = sorted(path.stem for path in (conf / group).glob("*.yaml"))
             raise MedclsError(
-                f"{argument}: nothing would be left of {group}, and every command that has it needs one. Leave it out "
-                f"for the usual one, or choose among {', '.join(f'{group}={name}' for name in options)}.",
+                f"{argument}: this would remove {group}, which the command needs. Leave it out for the default, or "
+                f"choose among {', '.join(f'{group}={name}' for name in options)}.",
                 kind="no_such_choice",
             )
         kept.append(argument)

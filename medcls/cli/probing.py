@@ -1,4 +1,4 @@
-"""What a probe is asked: which images, cut how often, and by which frozen networks they are seen."""
+"""Settings of a probe: its images and folds, and its frozen networks."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from omegaconf import DictConfig, OmegaConf
 from medcls.cli.building import build, plain
 from medcls.cli.data_source import read_source, split_settings
 from medcls.cli.shipped import configurations
-from medcls.cli.stored_configuration import read_own
-from medcls.cli.training import choose_preprocessing, say_splits
+from medcls.cli.stored_configuration import read_run_configuration
+from medcls.cli.training import choose_preprocessing, log_splits
 from medcls.errors import MedclsError, nearest
 from medcls.wording import counted
 
 if TYPE_CHECKING:
-    # Everything heavy is imported where it is used, so that a typo is answered before torch is loaded.
+    # Heavy imports are made where they are used, so that a typo is reported before torch is loaded.
     import numpy as np
     from torch import nn
 
@@ -34,14 +34,14 @@ log = logging.getLogger(__name__)
 
 FOLDS, MOST_REPEATS, PREDICTIONS = 5, 5, 5000
 
-# What a training is cut or fed by, and a probe is not.
-IDLE = {
+# Settings of a training that have no effect on a probe, and why.
+IGNORED = {
     **dict.fromkeys(
         ("val_fraction", "test_fraction", "calibration_fraction", "recut_val", "fold"),
-        "all images that are no given test are judged out of fold",
+        "all images outside a given test split are predicted out of fold",
     ),
-    "train_fraction": "all images that are no given test are used",
-    **dict.fromkeys(("augmentation", "views", "sampler"), "each image is seen once, as it is"),
+    "train_fraction": "all images outside a given test split are used",
+    **dict.fromkeys(("augmentation", "views", "sampler"), "each image is used once, without augmentation"),
 }
 
 
@@ -52,13 +52,13 @@ class Probed:
     Parameters
     ----------
     network : Module
-        With a last layer that is still to be fitted.
+        Its last layer is fitted later.
     settings : DictConfig
-        What `config.yaml` says of it under `model`.
+        Its `model` in `config.yaml`.
     account : Account
-        Where its weights are from.
+        The account of its weights.
     preprocessing : Preprocessing
-        What its input must have gone through.
+        The preprocessing of its input.
     """
 
     network: nn.Module
@@ -68,7 +68,7 @@ class Probed:
 
 
 def check_settings(cfg: DictConfig) -> None:
-    """Refuse what makes no sense whatever the images are, and what would change nothing.
+    """Refuse settings that are wrong for any images, or have no effect.
 
     Raises
     ------
@@ -79,10 +79,10 @@ def check_settings(cfg: DictConfig) -> None:
     from medcls.probing.cross_validation import FEWEST_FOLDS
 
     typed = {override.key_or_group.replace("/", ".") for override in _typed()}
-    idle = {name: why for name, why in IDLE.items() if any(f"{key}.".startswith(f"data.{name}.") for key in typed)}
+    idle = {name: why for name, why in IGNORED.items() if any(f"{key}.".startswith(f"data.{name}.") for key in typed)}
     if idle:
         raise MedclsError(
-            f"{', '.join(f'data.{name}' for name in idle)} would change nothing in a probe: "
+            f"{', '.join(f'data.{name}' for name in idle)} would have no effect on a probe: "
             f"{'; '.join(dict.fromkeys(idle.values()))}. Leave it out.",
             kind="idle_setting",
         )
@@ -93,21 +93,21 @@ def check_settings(cfg: DictConfig) -> None:
 
 
 def read_images(cfg: DictConfig) -> tuple[Manifest, Manifest]:
-    """The images as they are, and the same with a given test split apart; what was done to them is said."""
+    """Read the images: the manifest as it is, and with a given test split set apart. Logs a table of the splits."""
     from medcls.data.splits.split import SplitSettings, set_test_apart
 
-    whole = read_source(cfg, strict=True)
+    all_images = read_source(cfg, strict=True)
     names = ("copies", "pool_splits", "keep_near_copies_together", "locked_test")
     settings = split_settings(cfg)
-    manifest = set_test_apart(whole, SplitSettings(**{name: settings[name] for name in names}))
-    say_splits(manifest)
-    return whole, manifest
+    manifest = set_test_apart(all_images, SplitSettings(**{name: settings[name] for name in names}))
+    log_splits(manifest)
+    return all_images, manifest
 
 
 def cut_folds(cfg: DictConfig, manifest: Manifest) -> np.ndarray:
     """The fold of each training row in each repetition, int64 `(R, n)`.
 
-    The first repetition is cut as the folds of trainings with the same seed are.
+    The folds of the first repetition are those of trainings with the same seed.
     """
     import numpy as np
 
@@ -123,19 +123,19 @@ def cut_folds(cfg: DictConfig, manifest: Manifest) -> np.ndarray:
 
 
 def choose_networks(cfg: DictConfig) -> list[DictConfig]:
-    """The settings of each network, as the whole configuration would be with that one alone.
+    """The configuration for each network alone.
 
     Raises
     ------
     MedclsError
-        A name that is neither a configuration nor a run folder; the same one twice; one network by `model` as well.
+        A name is neither a configuration nor a run folder, or is given twice; or `model` is given too.
     """
     if cfg.models is None:
         cfg.model.weights = _weights(cfg.model)
         return [cfg]
     if any(override.key_or_group == "model" for override in _typed()):
         raise MedclsError(
-            "models and model were both given, and models names all networks there are to be: leave model out.",
+            "models and model were both given, and models names all networks: leave model out.",
             kind="conflicting_settings",
         )
     named = plain(cfg.models)
@@ -146,24 +146,24 @@ def choose_networks(cfg: DictConfig) -> list[DictConfig]:
         )
     chosen = []
     for name in named:
-        one = cfg.copy()
-        one.models = None
-        one.model = _model_of(name, cfg)
-        chosen.append(one)
+        part_cfg = cfg.copy()
+        part_cfg.models = None
+        part_cfg.model = _model_of(name, cfg)
+        chosen.append(part_cfg)
     return chosen
 
 
 def _model_of(name: str, cfg: DictConfig) -> DictConfig:
-    """The `model` of a shipped configuration, with what was typed of models; or a run's own, with its weights."""
+    """The `model` of a shipped configuration with the typed settings; or of a run, with its weights."""
     folder = Path(name).expanduser()
     if (folder / "config.yaml").is_file():
-        own: DictConfig = read_own(folder, trust=cfg.trust).model
+        own: DictConfig = read_run_configuration(folder, trust=cfg.trust).model
         own.weights = str(folder)
         return own
-    there = sorted(path.stem for path in (configurations() / "conf" / "model").glob("*.yaml"))
-    if name not in there:
+    names = sorted(path.stem for path in (configurations() / "conf" / "model").glob("*.yaml"))
+    if name not in names:
         raise MedclsError(
-            f"models: {name!r} is neither a run folder nor one of {', '.join(there)}.{nearest(name, there)}",
+            f"models: {name!r} is neither a run folder nor one of {', '.join(names)}.{nearest(name, names)}",
             kind="unknown_network",
         )
     typed = [override.input_line or "" for override in _typed() if override.key_or_group.startswith("model.")]
@@ -175,11 +175,11 @@ def _model_of(name: str, cfg: DictConfig) -> DictConfig:
 
 
 def _weights(model: DictConfig) -> str | None:
-    """The weights that were named; where nothing was said of them, those that come as a package for the network."""
+    """The weights as set; if they are not set, those that are packaged for the network."""
     from medcls.models.packaged import PACKAGED
 
-    said = any(override.key_or_group == "model.weights" for override in _typed())
-    return "default" if model.weights is None and not said and model.name in PACKAGED else plain(model.weights)
+    was_typed = any(override.key_or_group == "model.weights" for override in _typed())
+    return "default" if model.weights is None and not was_typed and model.name in PACKAGED else plain(model.weights)
 
 
 def _typed() -> Sequence[Any]:
@@ -189,12 +189,12 @@ def _typed() -> Sequence[Any]:
 
 
 def build_networks(chosen: Sequence[DictConfig], manifest: Manifest) -> Probed:
-    """Build the frozen network, or several side by side, each with its weights accounted for.
+    """Build the frozen network, or several joined, and load their weights.
 
     Raises
     ------
     MedclsError
-        Weights that a run fitted to these very images; networks that cannot be joined.
+        Weights were trained on these images, or networks cannot be joined.
     """
     from medcls.models.zoo import last_layer
 
@@ -214,38 +214,38 @@ def _build_networks(chosen: Sequence[DictConfig], manifest: Manifest) -> Probed:
 
     parts, accounts, described = [], {}, []
     scaling: dict[str, list[list[float]]] = {"factors": [], "offsets": []}
-    for one in chosen:
-        if plain(one.model.head) is not None:
+    for part_cfg in chosen:
+        if plain(part_cfg.model.head) is not None:
             raise MedclsError(
-                "model.head means nothing beside several models: what stands before their last layers is read.",
+                "model.head has no effect with several models: the inputs of their last layers are used.",
                 kind="conflicting_settings",
             )
-        one.data.image_size = list(first.size)
-        its = choose_preprocessing(one)
-        if its.channels != first.channels:
+        part_cfg.data.image_size = list(first.size)
+        own = choose_preprocessing(part_cfg)
+        if own.channels != first.channels:
             raise MedclsError(
-                f"models: {chosen[0].model.name} takes {first.channels} channel(s), {one.model.name} {its.channels}: "
-                "they see the same images. Add model.network.in_chans=3 or =1.",
+                f"models: {chosen[0].model.name} takes {first.channels} channel(s), {part_cfg.model.name} "
+                f"{own.channels}: all get the same images. Add model.network.in_chans=3 or =1.",
                 kind="channels_do_not_fit",
             )
-        if first.standardise or its.standardise:
+        if first.standardise or own.standardise:
             raise MedclsError(
-                "model.preprocessing.standardise=true brings each image to a scaling of its own, from which no other "
-                "network's follows: leave it out beside several models.",
+                "model.preprocessing.standardise=true scales each image differently, so that it cannot be converted to "
+                "the scaling of another network: leave it out with several models.",
                 kind="conflicting_settings",
             )
-        factors, offsets = _from_one_scaling_to_another(first, its)
+        factors, offsets = _convert_scaling(first, own)
         scaling["factors"].append(factors)
         scaling["offsets"].append(offsets)
-        network, accounts[str(one.model.name)] = _build(one, its, manifest)
+        network, accounts[str(part_cfg.model.name)] = _build(part_cfg, own, manifest)
         parts.append(network)
-        described.append(plain(one.model.network) | {"num_classes": len(manifest.classes)})
+        described.append(plain(part_cfg.model.network) | {"num_classes": len(manifest.classes)})
     settings = {
-        "name": "+".join(str(one.model.name) for one in chosen),
+        "name": "+".join(str(part_cfg.model.name) for part_cfg in chosen),
         "network": {
             "_target_": f"{JoinedNetworks.__module__}.{JoinedNetworks.__name__}", "parts": described, **scaling,
         },
-        "weights": [plain(one.model.weights) for one in chosen],
+        "weights": [plain(part_cfg.model.weights) for part_cfg in chosen],
         "head": None,
         "preprocessing": {"_target_": "medcls.preprocessing.Preprocessing", **first.to_plain()},
     }  # fmt: skip
@@ -268,24 +268,24 @@ def _build(cfg: DictConfig, preprocessing: Preprocessing, manifest: Manifest) ->
     return network, account
 
 
-def _from_one_scaling_to_another(one: Preprocessing, other: Preprocessing) -> tuple[list[float], list[float]]:
-    """Factor and offset of each channel that bring an image scaled for one network to another's scaling."""
-    slopes, starts = [], []
-    for its in (one, other):
-        low, high = its.range
-        slopes.append([(high - low) / std for std in its.std])
-        starts.append([(low - mean) / std for mean, std in zip(its.mean, its.std, strict=True)])
-    factors = [to / of for of, to in zip(*slopes, strict=True)]
-    return factors, [to - of * factor for of, to, factor in zip(*starts, factors, strict=True)]
+def _convert_scaling(source: Preprocessing, target: Preprocessing) -> tuple[list[float], list[float]]:
+    """Factor and offset of each channel that convert an image scaled for one network to another's scaling."""
+    slopes, intercepts = [], []
+    for preprocessing in (source, target):
+        low, high = preprocessing.range
+        slopes.append([(high - low) / std for std in preprocessing.std])
+        intercepts.append([(low - mean) / std for mean, std in zip(preprocessing.mean, preprocessing.std, strict=True)])
+    factors = [new / old for old, new in zip(*slopes, strict=True)]
+    return factors, [new - old * factor for old, new, factor in zip(*intercepts, factors, strict=True)]
 
 
 def _refuse_own_images(weights: str | None, manifest: Manifest) -> None:
-    """Refuse features of a network that was fitted to these very images: they know the labels that are held out.
+    """Refuse a network that was trained on these images: its features depend on the held-out labels.
 
     Raises
     ------
     MedclsError
-        Says how many they are.
+        It was; says on how many.
     """
     from medcls.data.manifest import read_rows
     from medcls.models.weights import find_weights
@@ -299,15 +299,15 @@ def _refuse_own_images(weights: str | None, manifest: Manifest) -> None:
     learned = set(rows.loc[rows["split"].isin(("train", "val", "calibration")), "content"]) - {""}
     if shared := int(manifest.rows["content"].isin(learned).sum()):
         raise MedclsError(
-            f"{weights} was trained with {counted(shared, 'image')} of these {len(manifest)}: its features know their "
-            "labels, and metrics out of fold would be of images that were seen. Take a network that was trained on "
-            f"other images, or judge the run by its own test: python -m medcls.evaluate run={record.parent}",
+            f"{weights} was trained on {counted(shared, 'image')} of these {len(manifest)}, so out-of-fold metrics "
+            "would be those of training images. Use a network that was trained on other images, or evaluate the run on "
+            f"its own test split: python -m medcls.evaluate run={record.parent}",
             kind="trained_on_these_images",
         )
 
 
 def random_tensors(account: Account, network: nn.Module) -> list[str]:
-    """The tensors before the last layer that no weights were loaded into; counters of batch norms aside."""
+    """The tensors before the last layer that were not loaded, except counters of batch norms."""
     from medcls.models.zoo import last_layer
 
     last = last_layer(network)
@@ -319,15 +319,14 @@ def random_tensors(account: Account, network: nn.Module) -> list[str]:
     ]
 
 
-def with_stamp_of_random(manifest: Manifest, probed: Probed) -> Manifest:
-    """Say, and let a watermark say, that features come from random weights; nothing where they do not."""
+def with_watermark_of_random(manifest: Manifest, probed: Probed) -> Manifest:
+    """Add a watermark, and log a warning, if the features come from random weights."""
     random = random_tensors(probed.account, probed.network)
     if not random:
         return manifest
     log.warning(
-        "%d of the network's %d tensors are random, so the features were never learned from any image: this probe "
-        "says what random filters see, not what a pretrained network does. model.weights=default, =/path/to/file or "
-        "=/path/to/run brings weights",
+        "%d of the network's %d tensors are random: this probe measures random filters, not a pretrained network. To "
+        "load weights: model.weights=default, =/path/to/file or =/path/to/run",
         len(random), len(probed.account.names), extra={"rule": "random_features"},
     )  # fmt: skip
     watermark = "RANDOM FEATURES: the network's weights were never trained"
@@ -335,7 +334,7 @@ def with_stamp_of_random(manifest: Manifest, probed: Probed) -> Manifest:
 
 
 def described(probed: Probed, manifest: Manifest, run: str) -> Mapping[str, Any]:
-    """What travels in the checkpoint beside the weights."""
+    """The description that is stored in the checkpoint with the weights."""
     from medcls import __version__
 
     return {

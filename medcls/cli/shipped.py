@@ -1,4 +1,4 @@
-"""What medcls ships: where its configurations lie, and what they build."""
+"""The configurations that medcls ships: where they are, and what they build."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 
 from medcls.runs import stored
 
-# What no file of conf/ names, and `medcls.probe models=[...]` writes into a run's configuration.
+# Targets that no file of conf/ names, and `medcls.probe models=[...]` writes into a run's configuration.
 WRITTEN_BY_COMMANDS = (
     ("model.network", "medcls.models.joined.JoinedNetworks"),
     ("model.preprocessing", "medcls.preprocessing.Preprocessing"),
@@ -19,16 +19,16 @@ WRITTEN_BY_COMMANDS = (
 
 
 def configurations() -> Path:
-    """The folder that holds `conf/` and `experiments/`: in the wheel beside this file, else the checkout's top."""
+    """The folder that holds `conf/` and `experiments/`: within the package in a wheel, else the top of the checkout."""
     package = Path(__file__).parents[1]
     packaged = package / "configurations"
     return packaged if packaged.is_dir() else package.parent
 
 
-def offer_experiments() -> None:
-    """Make `experiments/` a group of its own beside those of `conf/`.
+def register_experiments() -> None:
+    """Register `experiments/` with Hydra as a group.
 
-    By Hydra's store, not by its search path: that would make the whole checkout a place to look for groups.
+    Through the ConfigStore rather than the search path, which would make every folder of the checkout a group.
     """
     for path in sorted((configurations() / "experiments").glob("*.yaml")):
         node = OmegaConf.load(path)
@@ -37,33 +37,33 @@ def offer_experiments() -> None:
 
 @cache
 def shipped_targets() -> Mapping[str, frozenset[str]]:
-    """What the shipped configurations build, by place: all that a run folder may ask to be built there.
+    """The targets of the shipped configurations, by setting: what a run folder may have built there.
 
-    By place, because what fetches a file is harmless where files are to be fetched, and nowhere else.
+    By setting, because a function that downloads a file, say, is only harmless where a download is configured.
     """
-    found: dict[str, set[str]] = {}
+    targets: dict[str, set[str]] = {}
     conf = configurations() / "conf"
     for path in sorted(conf.rglob("*.yaml")):
         group = ".".join(path.relative_to(conf).parent.parts)
-        for place, target in stored.targets(OmegaConf.to_container(OmegaConf.load(path)), group):
-            found.setdefault(stored.kind(place), set()).add(target)
-    for place, target in WRITTEN_BY_COMMANDS:
-        found[place].add(target)
-    return {place: frozenset(names) for place, names in found.items()}
+        for setting, target in stored.targets(OmegaConf.to_container(OmegaConf.load(path)), group):
+            targets.setdefault(stored.kind(setting), set()).add(target)
+    for setting, target in WRITTEN_BY_COMMANDS:
+        targets[setting].add(target)
+    return {setting: frozenset(names) for setting, names in targets.items()}
 
 
 def shipped_settings() -> frozenset[str]:
-    """Every setting that a shipped file holds, and every group: `data`, `data.root`."""
+    """Every setting and group of the shipped configurations: `data`, `data.root`."""
     conf = configurations() / "conf"
-    found = set()
+    settings = set()
     for path in conf.rglob("*.yaml"):
         group = ".".join(path.relative_to(conf).parent.parts)
-        found |= {group, *_keys(OmegaConf.to_container(OmegaConf.load(path)), f"{group}." if group else "")}
-    return frozenset(found)
+        settings |= {group, *_keys(OmegaConf.to_container(OmegaConf.load(path)), f"{group}." if group else "")}
+    return frozenset(settings)
 
 
-def _keys(node: object, above: str) -> Iterator[str]:
+def _keys(node: object, prefix: str) -> Iterator[str]:
     if isinstance(node, dict):
         for key, value in node.items():
-            yield f"{above}{key}"
-            yield from _keys(value, f"{above}{key}.")
+            yield f"{prefix}{key}"
+            yield from _keys(value, f"{prefix}{key}.")

@@ -1,4 +1,4 @@
-"""A run folder's configuration, read back: nothing is built that medcls does not ship."""
+"""Read the configuration of a run folder safely: it may only name targets that medcls ships."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from medcls.cli.shipped import configurations, shipped_targets
 from medcls.errors import MedclsError
 from medcls.runs import stored
 
-# What a run from before there was a setting went by, where today's default is another.
-BEFORE = {"exact_batch_norm": False, "positive_class": None}
+# What earlier versions did before a setting existed, where its default today is different.
+FORMER_DEFAULTS = {"exact_batch_norm": False, "positive_class": None}
 
 
 def check_trust(cfg: DictConfig) -> bool:
-    """Whether a run folder may name what medcls does not ship, as it was typed.
+    """Whether a run folder may name targets that medcls does not ship, as typed.
 
     Raises
     ------
     MedclsError
-        Neither true nor false.
+        `trust` is neither true nor false.
     """
     trust = cfg.get("trust", False)
     if not isinstance(trust, bool):
@@ -31,20 +31,20 @@ def check_trust(cfg: DictConfig) -> bool:
     return trust
 
 
-def read_own(folder: Path, *, trust: bool) -> DictConfig:
-    """A run folder's configuration, of which nothing is built that medcls does not ship.
+def read_run_configuration(folder: Path, *, trust: bool) -> DictConfig:
+    """Read a run folder's configuration; settings that it lacks get the behaviour of the version that wrote it.
 
     Parameters
     ----------
     folder : Path
         The run folder.
     trust : bool
-        Let it name what medcls does not ship.
+        Allow targets that medcls does not ship.
 
     Raises
     ------
     MedclsError
-        The file is no configuration, has references, or asks for what medcls does not ship.
+        The file is not a configuration, has references, or names a target that is not allowed.
     """
     path = folder / "config.yaml"
     try:
@@ -60,15 +60,15 @@ def read_own(folder: Path, *, trust: bool) -> DictConfig:
     if not trust:
         stored.check_targets(described, shipped_targets(), str(path))
     own = OmegaConf.create(described)
-    _fill(own)
+    _add_missing_settings(own)
     return own
 
 
-def _fill(own: DictConfig) -> None:
-    """Give the configuration of a run from an earlier version the settings that there were not, as they do nothing."""
+def _add_missing_settings(own: DictConfig) -> None:
+    """Add the settings that did not exist when the run was made, with values that have no effect."""
     groups = ("data", "model") if "repeats" in own else ("data", "model", "schedule")
     if not all(OmegaConf.is_dict(own.get(group)) for group in groups) or "seed" not in own:
-        return  # no run's: whoever reads it says what it lacks
+        return  # not a run's configuration: the caller reports what is missing
     conf = configurations() / "conf"
     files: dict[str, tuple[str, ...]] = {"data": ("data/folder",)}
     if "repeats" in own:  # a probe's
@@ -81,6 +81,6 @@ def _fill(own: DictConfig) -> None:
             shipped: Any = OmegaConf.to_container(OmegaConf.load(conf / f"{name}.yaml"))
             for key, value in shipped.items():
                 if key not in node and key not in ("defaults", "hydra", "source", "published", "augmentation"):
-                    node[key] = BEFORE.get(key, value)
+                    node[key] = FORMER_DEFAULTS.get(key, value)
     if "head" not in own.model:
         own.model.head = None

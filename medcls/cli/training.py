@@ -1,4 +1,4 @@
-"""The parts of a training, each built from its configuration."""
+"""Build the parts of a training from its configuration."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from medcls import __version__
 from medcls.cli.building import build, plain
 from medcls.cli.data_source import read_source
 from medcls.errors import MedclsError
-from medcls.fitting import check_fits
 from medcls.runs.run_folder import RunFolder
+from medcls.signatures import check_fits
 from medcls.wording import quoted
 
 if TYPE_CHECKING:
-    # Everything heavy is imported where it is used, so that a typo is answered before torch is loaded.
+    # Heavy imports are made where they are used, so that a typo is reported before torch is loaded.
     import lightning
     import numpy as np
 
@@ -41,7 +41,7 @@ def seed(value: int) -> None:
     Raises
     ------
     MedclsError
-        No whole number from 0 on.
+        The value is not a whole number of at least 0.
     """
     from lightning import seed_everything
 
@@ -51,25 +51,25 @@ def seed(value: int) -> None:
 
 
 def read_images(cfg: DictConfig, settings: Mapping[str, Any]) -> tuple[Manifest, Manifest]:
-    """The images as they are, and the same, each in one split; what was done to them is said."""
+    """Read and split the images: the manifest before and after the split. Logs notes and a table of the splits."""
     from medcls.data.sources.saved import as_begun
     from medcls.data.splits.split import SplitSettings, split
     from medcls.models.weights import read_state
 
-    whole = read_source(cfg, strict=True)
+    all_images = read_source(cfg, strict=True)
     if cfg.resume:
-        # The order of the network's outputs: earlier versions sorted classes that are numbers as text.
+        # Keep the order of the network's outputs: earlier versions sorted numeric class names as text.
         _, described = read_state(Path(cfg.resume).expanduser() / "checkpoints" / "last.ckpt")
-        whole = whole.in_class_order(described["classes"])
-    manifest = split(whole, SplitSettings(**settings))
+        all_images = all_images.in_class_order(described["classes"])
+    manifest = split(all_images, SplitSettings(**settings))
     if cfg.resume:
         manifest = as_begun(manifest, Path(cfg.resume).expanduser() / "manifest.csv")
-    say_splits(manifest)
-    return whole, manifest
+    log_splits(manifest)
+    return all_images, manifest
 
 
-def say_splits(manifest: Manifest) -> None:
-    """Say what was done to the images, and how many of each class each split has."""
+def log_splits(manifest: Manifest) -> None:
+    """Log the manifest's notes, and print a table of its splits and classes."""
     from medcls.data.splits.split import split_table
     from medcls.workflow import terminal
 
@@ -78,22 +78,22 @@ def say_splits(manifest: Manifest) -> None:
     table = split_table(manifest)
     if manifest.asked:
         pairs = zip(table.pop("share"), table.pop("asked"), strict=True)
-        told = [" (".join("-" if value != value else f"{value:.2f}" for value in pair) + ")" for pair in pairs]
-        table.insert(2, "share (asked)", told)
-    # Two columns in one: a terminal is narrow.
-    lone = table.pop("without_group")
+        texts = [" (".join("-" if value != value else f"{value:.2f}" for value in pair) + ")" for pair in pairs]
+        table.insert(2, "share (asked)", texts)
+    # Two columns are joined into one, so that the table fits a terminal.
+    ungrouped = table.pop("without_group")
     table["groups"] = [
-        "not known" if alone == images else f"{groups - alone}{f' + {alone} without' if alone else ''}"
-        for images, groups, alone in zip(table["images"], table["groups"], lone, strict=True)
+        "not known" if single == images else f"{groups - single}{f' + {single} without' if single else ''}"
+        for images, groups, single in zip(table["images"], table["groups"], ungrouped, strict=True)
     ]
-    for name in manifest.classes:  # count and share in one column: a terminal is narrow
+    for name in manifest.classes:
         counts, shares = table.pop(f"{name}: images"), table.pop(f"{name}: share")
         table[f"{name} (share)"] = [f"{n} ({share:.2f})" for n, share in zip(counts, shares, strict=True)]
     terminal.show_table(table, "Images by split")
 
 
 def choose_preprocessing(cfg: DictConfig) -> Preprocessing:
-    """The network's own preprocessing; size and resize policy as the data's configuration wants them."""
+    """The network's preprocessing, with the size and resize policy of the data's configuration."""
     from medcls.models.zoo import size_to_build_for
 
     preprocessing: Preprocessing = build(cfg.model.preprocessing)
@@ -119,10 +119,10 @@ def choose_preprocessing(cfg: DictConfig) -> Preprocessing:
     if channels != preprocessing.channels:
         raise MedclsError(
             f"model.network.in_chans is {channels}, but model.preprocessing has {preprocessing.channels} mean(s) and "
-            "std(s): it takes 3 channels, or 1 (grey), for which three means are averaged.",
+            "std(s): give 3 channels, or 1 (grey), for which three means are averaged.",
             kind="channels_do_not_fit",
         )
-    # Written down, so that whoever loads the checkpoint builds the same network.
+    # Recorded, so that the same network is built when the checkpoint is loaded.
     if cfg.model.network.get("img_size", 0) is None:
         cfg.model.network.img_size = size_to_build_for(cfg.model.name, preprocessing.size)
     return preprocessing
@@ -131,7 +131,7 @@ def choose_preprocessing(cfg: DictConfig) -> Preprocessing:
 def make_loaders(
     cfg: DictConfig, manifest: Manifest, preprocessing: Preprocessing, machine: Hardware
 ) -> ImageDataModule:
-    """Loaders over the manifest, as the machine can bear them."""
+    """The data module, with workers and memory chosen for the machine."""
     from medcls.data.module import ImageDataModule, Loading
 
     return ImageDataModule(
@@ -151,7 +151,7 @@ def make_loaders(
 
 
 def make_loss(cfg: DictConfig, manifest: Manifest) -> Loss:
-    """The loss, its class weights checked against the classes, and said by name."""
+    """The loss; logs the classes and their weights by name."""
     from medcls.learning.losses import in_class_order
 
     node = cfg.loss.copy()
@@ -174,17 +174,18 @@ def make_classifier(
     metrics: Callable[[np.ndarray, np.ndarray], dict[str, float]],
     run: str,
 ) -> tuple[Classifier, FreezeSchedule, Account]:
-    """The network with its weights accounted for, its loss, its optimizer and its phases.
+    """The network with loss, optimizer and freeze schedule, and the account of its weights.
 
     Parameters
     ----------
     metrics : callable
-        From labels and probabilities of a split to what is logged of it.
+        From labels and probabilities of a split to the metrics to log.
     run : str
-        Of which training its checkpoints say that they are.
+        Identifier of the training, stored in its checkpoints.
     """
     from medcls.learning.classifier import Classifier
     from medcls.learning.freezing import FreezeSchedule
+    from medcls.learning.schedulers import Optimization
     from medcls.models.weights import check_frozen, load_weights
     from medcls.models.zoo import head_name, replace_head, start_small
     from medcls.statistics.metric_table import BETTER
@@ -203,14 +204,14 @@ def make_classifier(
         check_fits(replace_head, plain(cfg.model.head), "model.head", given=("network", "num_outputs"))
         new_head = replace_head(network, outputs, **plain(cfg.model.head))
     freezing = FreezeSchedule(plain(cfg.schedule.phases), head=new_head or head_name(network))
-    freezing.table(network)  # a pattern that matches nothing, in whichever phase, is found out now
+    freezing.table(network)  # raises for a pattern that matches nothing, in any phase
     if start_small(network, outputs) is None:
         log.warning(
-            "The layer of %s that makes its %d logit(s) is not found: it starts as its own code draws it, not small.",
+            "The last layer of %s, with %d logit(s), was not found: it keeps its library's initialisation.",
             type(network).__name__,
             outputs,
         )
-    # A resumed run takes every tensor from its checkpoint; what it started from stands in its weights.json.
+    # A resumed run takes every tensor from its checkpoint; its initial weights are recorded in weights.json.
     source = None if cfg.resume else cfg.model.weights
     account = load_weights(network, source, head=new_head, classes=classes, preprocessing=preprocessing)
     if not cfg.resume:
@@ -222,11 +223,9 @@ def make_classifier(
         network,
         classes,
         loss,
-        build(cfg.optimizer),
-        build(cfg.scheduler),
+        Optimization(build(cfg.optimizer), build(cfg.scheduler), plain(cfg.schedule.learning_rate_multipliers)),
         metrics,
         positive=None if positive is None else classes.index(positive),
-        learning_rate_multipliers=plain(cfg.schedule.learning_rate_multipliers),
         head=freezing.head,
         description={
             "medcls": __version__,
@@ -241,8 +240,7 @@ def make_classifier(
         },
     )
     classifier.check_monitor(cfg.monitor, cfg.monitor_mode, BETTER)
-    compiled = cfg.get("compile", False)  # a run from before there was this setting goes on without
-    if compiled:
+    if cfg.get("compile", False):  # runs of earlier versions lack it
         classifier.compile_network()
     return classifier, freezing, account
 
@@ -253,9 +251,9 @@ def make_trainer(
     data: ImageDataModule,
     freezing: FreezeSchedule,
     machine: Hardware,
-    others: Sequence[lightning.Callback],
+    further_callbacks: Sequence[lightning.Callback],
 ) -> lightning.Trainer:
-    """Lightning's trainer with what happens around the epochs, `others` last."""
+    """Lightning's trainer with medcls's callbacks, and `further_callbacks` last."""
     from lightning.pytorch.callbacks import EarlyStopping, EMAWeightAveraging, LearningRateMonitor, RichProgressBar
 
     from medcls.learning.callbacks import ExactBatchNorm, SeedEachEpoch
@@ -276,49 +274,50 @@ def make_trainer(
         callbacks.append(
             EarlyStopping(cfg.monitor, mode=cfg.monitor_mode, patience=cfg.early_stopping, check_finite=False)
         )
-    callbacks += [LearningRateMonitor(), *others]
+    callbacks += [LearningRateMonitor(), *further_callbacks]
     if cfg.trainer.get("enable_progress_bar") is not False:
         callbacks.append(RichProgressBar(console_kwargs=terminal.width()))
-    return build(
+    trainer: lightning.Trainer = build(
         cfg.trainer,
         callbacks=callbacks,
         logger=[build(logger, save_dir=str(run.path)) for logger in cfg.logger.values()],
         plugins=[AtomicCheckpointIO()],
         default_root_dir=str(run.path),
     )
+    return trainer
 
 
-def settle_batch_norm(cfg: DictConfig, classifier: Classifier, steps: int) -> None:
-    """Decide on exact batch-norm statistics where nobody has, and write it down for a resumed run."""
-    from medcls.learning.callbacks import FEW_STEPS, lags_behind
+def choose_batch_norm(cfg: DictConfig, classifier: Classifier, steps: int) -> None:
+    """Set `exact_batch_norm` if it is null, so that a resumed run finds the choice in its configuration."""
+    from medcls.learning.callbacks import FEW_STEPS, statistics_lag
 
     if cfg.exact_batch_norm is not None:
         return
-    cfg.exact_batch_norm = lags_behind(classifier.network, steps)
+    cfg.exact_batch_norm = statistics_lag(classifier.network, steps)
     if cfg.exact_batch_norm:
         log.debug(
-            "exact_batch_norm: true, for this training has %d steps, fewer than %d: running statistics would lag "
-            "behind the weights (a pass over the training images before each validation; exact_batch_norm=false "
-            "does without)",
+            "exact_batch_norm: true, because this training has %d steps, fewer than %d: running statistics would lag "
+            "behind the weights (it takes a pass over the training images before each validation; "
+            "exact_batch_norm=false turns it off)",
             steps,
             FEW_STEPS,
         )
 
 
-def say_learning_rates(cfg: DictConfig, data: ImageDataModule) -> int:
-    """Walk through the learning-rate schedule before anything is trained, and say how it begins and ends.
+def log_learning_rates(cfg: DictConfig, data: ImageDataModule) -> int:
+    """Compute the learning-rate schedule, and log its first, highest and last rate.
 
     Returns
     -------
     int
-        The steps of the whole training.
+        The number of steps of the training.
     """
     from medcls.learning.schedulers import learning_rates
     from medcls.learning.trainer_settings import batches_an_epoch
 
-    whole = len(data.train_dataloader())
-    batches = batches_an_epoch(whole, cfg.trainer.get("limit_train_batches"))
-    if batches < whole:
+    all_batches = len(data.train_dataloader())
+    batches = batches_an_epoch(all_batches, cfg.trainer.get("limit_train_batches"))
+    if batches < all_batches:
         log.warning(
             "trainer.limit_train_batches=%s: each epoch trains on %d of the %d images in training",
             cfg.trainer.limit_train_batches,

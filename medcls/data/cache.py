@@ -32,12 +32,12 @@ from typing import Any
 import filelock
 import numpy as np
 
-from medcls import cores, places
+from medcls import cpu, user_folders
 from medcls.data import feature_cache
 from medcls.data.reading.images import reading_version
 from medcls.data.sources import scan_cache
 from medcls.preprocessing import Preprocessing
-from medcls.writing import whole
+from medcls.writing import atomic_write
 
 log = logging.getLogger(__name__)
 
@@ -168,7 +168,7 @@ class PixelCache:
         slots = self.find(names)[1]
         _, first = np.unique(names, return_index=True)
         missing = np.sort(first[slots[first] < 0])
-        size, free = len(missing) * self._bytes, shutil.disk_usage(places.cache_folder()).free
+        size, free = len(missing) * self._bytes, shutil.disk_usage(user_folders.cache_folder()).free
         if not size:
             return
         if size > free * MAX_SHARE_OF_FREE_DISK:
@@ -182,7 +182,7 @@ class PixelCache:
         log.debug("cache: %d images, %.0f MiB, at %s", len(missing), size / MIB, self.folder)
         generation = self._generation() or self._begin()
         done, reported = 0, time.monotonic()
-        with concurrent.futures.ThreadPoolExecutor(cores.available()) as pool:
+        with concurrent.futures.ThreadPoolExecutor(cpu.available_cores()) as pool:
             for batch in np.array_split(missing, math.ceil(size / BATCH_BYTES)):
                 images = np.empty((len(batch), *self._shape), self._dtype)
                 for place, image in enumerate(pool.map(read, batch.tolist())):
@@ -223,12 +223,12 @@ class PixelCache:
                 "cache: %s was damaged or truncated, and is replaced", self.folder, extra={"rule": "cache_damaged"}
             )
         _empty(self.folder)
-        places.private(self.folder)
+        user_folders.private(self.folder)
         generation = uuid.uuid4().hex
         # Readable by the owner only: these are images of patients.
         self._images(generation).touch(mode=0o600)
         self._contents(generation).touch(mode=0o600)
-        with whole(self.folder / "key.json") as path:
+        with atomic_write(self.folder / "key.json") as path:
             path.touch(mode=0o600)
             path.write_text(json.dumps(self.key | {"generation": generation}, indent=2) + "\n", encoding="utf-8")
         return generation
@@ -246,7 +246,7 @@ class PixelCache:
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
         """Hold the lock, and log it if that takes waiting."""
-        places.private(self.folder.parent)
+        user_folders.private(self.folder.parent)
         lock = _lock(self.folder)
         try:
             lock.acquire(timeout=0)
@@ -312,7 +312,7 @@ def clear(kept: Kept) -> bool:
 
 def folder() -> Path:
     """The folder of the pixel cache."""
-    return places.cache_folder() / "pixels"
+    return user_folders.cache_folder() / "pixels"
 
 
 def _images_in(place: Path) -> Kept:
@@ -364,11 +364,11 @@ def _empty(place: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def _positions(kept: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    """Position in `kept` of each of `wanted`, int64; -1 if it is missing."""
+def _positions(kept: np.ndarray, requested: np.ndarray) -> np.ndarray:
+    """Position in `kept` of each of `requested`, int64; -1 if it is missing."""
     order = np.argsort(kept, kind="stable")
-    nearest = order[np.minimum(np.searchsorted(kept, wanted, sorter=order), len(kept) - 1)]
-    return np.where(kept[nearest] == wanted, nearest, -1)
+    nearest = order[np.minimum(np.searchsorted(kept, requested, sorter=order), len(kept) - 1)]
+    return np.where(kept[nearest] == requested, nearest, -1)
 
 
 def _names(contents: Sequence[str] | np.ndarray) -> np.ndarray:

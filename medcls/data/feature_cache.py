@@ -17,10 +17,10 @@ from typing import Any
 import filelock
 import numpy as np
 
-from medcls import places
+from medcls import user_folders
 from medcls.data.reading.images import reading_version
 from medcls.preprocessing import Preprocessing
-from medcls.writing import whole
+from medcls.writing import atomic_write
 
 log = logging.getLogger(__name__)
 
@@ -73,14 +73,14 @@ class FeatureCache:
     def add(self, names: np.ndarray, features: np.ndarray) -> None:
         """Add features of more images, float32 `(n, d)`; if that is impossible, log a warning and go on."""
         try:
-            places.private(self.path.parent)
+            user_folders.private(self.path.parent)
             with filelock.FileLock(f"{self.path}.lock", mode=0o600):
                 kept, slots = self.find(names)
                 known = np.load(self.path)["names"] if len(kept) else names[:0]
                 _, first = np.unique(names, return_index=True)
                 new = np.sort(first[slots[first] < 0])
                 both = np.concatenate([kept, features[new]]) if len(kept) else features[new]
-                with whole(self.path) as temporary:
+                with atomic_write(self.path) as temporary:
                     temporary.touch(mode=0o600)
                     np.savez(temporary, names=np.concatenate([known, names[new]]), features=both,
                              key=np.array(json.dumps(self.key, default=str)))  # fmt: skip
@@ -90,7 +90,7 @@ class FeatureCache:
 
 def folder() -> Path:
     """The folder of the archives."""
-    return places.cache_folder() / "features"
+    return user_folders.cache_folder() / "features"
 
 
 def in_words(path: Path) -> tuple[str, int]:

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from medcls.cells import escaped, unescaped
+from medcls.csv_escaping import escaped, unescaped
 from medcls.data.reading.decoded import UnreadableImage
 from medcls.errors import MedclsError, nearest, typed, typed_label_map
 from medcls.wording import counted, enumerated, listed, printable, quoted
@@ -30,7 +30,7 @@ FEW_LISTED = 5  # images in a message; the audit lists all
 SPLITS = ("train", "val", "calibration", "test", "held_out", "unused", "left_out")
 SCORED_SPLITS = ("train", "val", "calibration", "test", "held_out")
 
-WHOLE = re.compile(r"([+-]?\d+)([.,]0*)?", re.ASCII)
+WHOLE_NUMBER = re.compile(r"([+-]?\d+)([.,]0*)?", re.ASCII)
 
 # Names of split folders, and values of a split column, in any case.
 SPLIT_SPELLINGS = {
@@ -188,18 +188,18 @@ def whole_numbers(
 ) -> tuple[pd.DataFrame, Mapping[str, Sequence[str]] | None, str | None, list[str]]:
     """Write labels such as 0.0 and 1.0, which tables with an empty cell have, as 0 and 1; with a note."""
     names = sorted(set(rows["label"]))
-    if not all(WHOLE.fullmatch(name) for name in names) or all(name.lstrip("+-").isdigit() for name in names):
+    if not all(WHOLE_NUMBER.fullmatch(name) for name in names) or all(name.lstrip("+-").isdigit() for name in names):
         return rows, label_map, positive, []
 
-    def whole(name: object) -> str:
-        return match[1] if (match := WHOLE.fullmatch(str(name))) else str(name)
+    def as_integer(name: object) -> str:
+        return match[1] if (match := WHOLE_NUMBER.fullmatch(str(name))) else str(name)
 
     if isinstance(label_map, Mapping):
-        label_map = {str(new): [whole(old) for old in as_list(olds)] for new, olds in label_map.items()}
+        label_map = {str(new): [as_integer(old) for old in as_list(olds)] for new, olds in label_map.items()}
     elif positive is not None:
-        positive = whole(positive)
-    note = f"labels that are whole numbers are written as such: {quoted(names)} as {quoted(map(whole, names))}"
-    return rows.assign(label=rows["label"].map(whole)), label_map, positive, [note]
+        positive = as_integer(positive)
+    note = f"labels that are whole numbers are written as such: {quoted(names)} as {quoted(map(as_integer, names))}"
+    return rows.assign(label=rows["label"].map(as_integer)), label_map, positive, [note]
 
 
 def check_task(labels: Sequence[str]) -> None:

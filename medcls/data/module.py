@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch.utils.data import BatchSampler, DataLoader, Dataset, Sampler
 
-from medcls import cores
+from medcls import cpu
 from medcls.data.cache import DamagedImage, MappedImages, PixelCache
 from medcls.data.manifest import Manifest
 from medcls.data.reading import images
@@ -121,7 +121,7 @@ class ImageStore:
         def fill(place: int) -> None:
             kept[place] = self.read(int(rows[place]))
 
-        with concurrent.futures.ThreadPoolExecutor(cores.available()) as pool:
+        with concurrent.futures.ThreadPoolExecutor(cpu.available_cores()) as pool:
             for _ in pool.map(fill, range(len(rows))):
                 pass
         self._in_memory = kept

@@ -214,8 +214,8 @@ def in_order_of(first: Predictions, table: Predictions) -> Predictions:
 
 def watermarks(table: Predictions) -> tuple[str, ...]:
     """Return the watermarks of plots of these images, as SYNTHETIC."""
-    stamps = table.rows["stamp"].unique().tolist() if "stamp" in table.rows else []
-    return tuple(stamp for stamp in stamps if stamp)
+    watermarks = table.rows["stamp"].unique().tolist() if "stamp" in table.rows else []
+    return tuple(watermark for watermark in watermarks if watermark)
 
 
 def caution(name: str, leak: str) -> str:

@@ -19,14 +19,14 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from scipy.special import logsumexp, softmax
 
-from medcls.cells import escaped, unescaped
+from medcls.csv_escaping import escaped, unescaped
 from medcls.errors import MedclsError, nearest
 from medcls.statistics.hard_labels import are_hard_labels
 from medcls.statistics.metrics import check_classes, check_probabilities, predicted_classes
 from medcls.statistics.resampling import group_numbers
 from medcls.statistics.split import Split
 from medcls.wording import at_start, counted, named
-from medcls.writing import whole
+from medcls.writing import atomic_write
 
 LOGIT, PROB = "logit_", "prob_"
 KEYS = ("path", "label", "group", "split")
@@ -293,7 +293,7 @@ class Predictions:
 
     def write_csv(self, path: Path) -> None:
         """Write the table as UTF-8 CSV, atomically; floats read back bit-equal."""
-        with whole(path) as temporary:
+        with atomic_write(path) as temporary:
             escaped(self.rows).to_csv(temporary, index=False, lineterminator="\n", encoding="utf-8")
 
 

@@ -1,1 +1,1 @@
-"""A trained network put to use."""
+"""Predict with a trained network."""

@@ -1,4 +1,4 @@
-"""How a trained network computes: exactly, the fast way; or in 16 bits or compiled, faster and nearly so."""
+"""The arithmetic of predictions: exact, or faster with 16 bits or compiled."""
 
 import copy
 import dataclasses
@@ -17,27 +17,26 @@ from medcls.inference.load import ClassLogits
 
 log = logging.getLogger(__name__)
 
-# Between folded and unfolded logits, relative to the largest of them: what 24 bits of a float leave after some hundred
-# layers is a hundredth of this.
+# Largest allowed difference of logits with folded batch norms, relative to the largest logit. The rounding of 24 bits
+# over some hundred layers is a hundredth of this.
 ROUNDING = 1e-4
 
 
 @dataclasses.dataclass(frozen=True)
 class Arithmetic:
-    """With which numbers, and by which program.
+    """The precision of predictions, and whether the network is compiled.
 
     Parameters
     ----------
     precision : str
-        `exact`: 32-bit floating-point numbers; `bf16`: convolutions and matrix products with 16 bits, of which 8 are
-        the fraction's.
+        `exact`: 32-bit floating-point numbers; `bf16`: convolutions and matrix products in bfloat16.
     compile : bool
-        Let torch compile the network for this machine first, which takes a minute or so.
+        Let torch compile the network first, which takes about a minute.
 
     Raises
     ------
     MedclsError
-        Another precision; no compiler.
+        The precision is unknown, or there is no compiler.
     """
 
     precision: str = "exact"
@@ -53,7 +52,7 @@ class Arithmetic:
 
     @property
     def is_exact(self) -> bool:
-        """Whether its results are those of the network as it was trained, to the rounding of 32-bit numbers."""
+        """Whether predictions equal those of the trained network, up to the rounding of 32-bit numbers."""
         return self == Arithmetic()
 
     def __str__(self) -> str:
@@ -64,24 +63,24 @@ EXACT = Arithmetic()
 
 
 def ready(network: ClassLogits, images: Tensor, arithmetic: Arithmetic) -> Callable[[Tensor], Tensor]:
-    """A network as a function, as fast as the arithmetic allows.
+    """Prepare a network for fast predictions.
 
     Parameters
     ----------
     network : ClassLogits
         In eval mode, on its device.
     images : Tensor
-        Some of those to come, `(B, C, H, W)`, on the device: what is faster is tried on two of them first.
+        Sample images `(B, C, H, W)` on the device, on two of which folding is checked.
 
     Returns
     -------
     callable
-        From images `(B, C, H, W)` to logits float32 `(B, K)`. Compiled, it wants batches of one size.
+        From images `(B, C, H, W)` to float32 logits `(B, K)`. If compiled, all batches must have the same size.
     """
     fast: Callable[[Tensor], Tensor] = folded(network, images[:2])
     if arithmetic.compile:
-        log.info("compiling the network for this machine, which takes a minute or so")
-        # CUDA graphs, where there is a GPU: at these sizes it would wait for each kernel to be started.
+        log.info("compiling the network, which takes about a minute")
+        # CUDA graphs on a GPU, because at these sizes kernel launches are the limit.
         fast = torch.compile(fast, mode="reduce-overhead" if images.is_cuda else "default")
     if arithmetic.precision == "exact":
         return lambda batch: fast(batch).float()
@@ -94,38 +93,39 @@ def ready(network: ClassLogits, images: Tensor, arithmetic: Arithmetic) -> Calla
 
 
 def folded(network: ClassLogits, images: Tensor) -> ClassLogits:
-    """Put each batch norm into the convolution before it: one pass less over every map of features.
+    """Fold each batch norm into the convolution before it.
 
-    Where torch cannot follow a network's code, or the folded one does not give the same logits, it stays as it is.
+    Returns the network unchanged if torch cannot trace it, or if the folded network gives different logits.
 
     Parameters
     ----------
     network : ClassLogits
-        In eval mode; it is not changed.
+        In eval mode; it is not modified.
     images : Tensor
-        `(B, C, H, W)`, on which the two are held against each other.
+        `(B, C, H, W)`, on which the logits are compared.
     """
-    whole = copy.copy(network)
+    folded_network = copy.copy(network)
     try:
-        # A shallow copy shares its table of modules with the original.
         plain = _with_plain_norms(network.network)
         traced = GraphModule(plain, _Tracer().trace(plain))
-        # In place: that was a copy.
-        whole._modules = network._modules | {"network": _keeping_format(fuse(traced, inplace=True, no_trace=True))}
-        expected, found = network(images), whole(images)
-    except Exception as error:  # noqa: BLE001 - whatever tracing stumbles over, the network as it is gives the same
+        # A new dict, because a shallow copy shares its modules with the original. `plain` is a copy already.
+        folded_network._modules = network._modules | {
+            "network": _keeping_format(fuse(traced, inplace=True, no_trace=True))
+        }
+        expected, found = network(images), folded_network(images)
+    except Exception as error:  # noqa: BLE001 - tracing may fail in any way; the unfolded network gives the same
         log.debug("batch norms are not folded: %r", error)
         return network
     if not (found - expected).abs().max() <= ROUNDING * expected.abs().max():
         log.debug("batch norms are not folded: the logits would differ by %s", (found - expected).abs().max())
         return network
-    return whole
+    return folded_network
 
 
 def _with_plain_norms(network: nn.Module) -> nn.Module:
-    """Copy a network with each batch norm that holds its own activation (timm's) taken apart, so that it can be folded.
+    """Copy a network with timm's batch norms that include an activation split into both, so that they can be folded.
 
-    Two thirds of the time for EfficientNet-Lite0 on a CPU core: 33 to 21 ms for an image of 224 x 224 pixels.
+    Reduces the time of EfficientNet-Lite0 on a CPU core from 33 to 21 ms for an image of 224 x 224 pixels.
     """
     plain = copy.deepcopy(network)
     for name, part in list(plain.named_modules()):
@@ -138,12 +138,13 @@ def _with_plain_norms(network: nn.Module) -> nn.Module:
 
 
 class _Tracer(Tracer):
-    """Follows a network's code down to convolutions and batch norms, also those of a library's own kind."""
+    """Trace a network down to convolutions and batch norms, including a library's own classes."""
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        """To look into those norms took most of the time for large networks of timm.
+        """Convolutions and batch norms are leaves.
 
-        And convolutions that pad by the size of their input decide by it, which cannot be followed.
+        Tracing into batch norms took most of the time for large networks of timm, and convolutions whose padding
+        depends on the size of their input cannot be traced.
         """
         return isinstance(m, _NormBase | nn.Conv2d) or super().is_leaf_module(m, module_qualified_name)
 

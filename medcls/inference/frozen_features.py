@@ -1,4 +1,4 @@
-"""What a frozen network sees in each image: the row of numbers that its last layer is given."""
+"""Features of a frozen network: the inputs of its last layer, for each image."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -25,36 +25,35 @@ def frozen_features(
     cache: bool,
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[np.ndarray, int]:
-    """Features of every image; those that are kept from before are read.
+    """Features of every image, from the cache where they are known.
 
     Parameters
     ----------
     network : Module
-        From images to logits. It is not changed.
+        From images to logits. It is not modified.
     described : mapping
-        How it is built, with its `name`.
+        Its configuration, with its `name`; part of the cache key.
     load : callable
-        From a manifest to its images, as the network wants them.
+        From a manifest to a data module with the network's preprocessing.
     manifest : Manifest
-        The images; in whichever split.
+        The images, in any split.
     device : device
-        Where the network is to run.
     cache : bool
-        Whether to keep features.
+        Whether to use the cache.
     progress : callable, optional
-        As of `Predictor`.
+        As in `Predictor`.
 
     Returns
     -------
     features : ndarray
-        float32 `(n, d)`, by the manifest's rows.
+        float32 `(n, d)`, in the order of the manifest's rows.
     computed : int
-        Of how many images they were computed now.
+        The number of images whose features were not cached.
 
     Raises
     ------
     MedclsError
-        As `features_of`.
+        See `features_of`.
     """
     preprocessing = load(manifest).preprocessing
     sample = torch.zeros(2, preprocessing.channels, *preprocessing.size).normal_()
@@ -68,9 +67,9 @@ def frozen_features(
     if len(known):
         features[~missing] = known[place[~missing]]
     if missing.any():
-        wanted = manifest.with_rows(manifest.rows.assign(split=np.where(missing, "train", "")))
+        missing_images = manifest.with_rows(manifest.rows.assign(split=np.where(missing, "train", "")))
         predictor = Predictor(ClassLogits(headless, features.shape[1], None), device)
-        batches = load(wanted).rows_of("train", 0, device, batch_size(device, preprocessing.size))
+        batches = load(missing_images).rows_of("train", 0, device, batch_size(device, preprocessing.size))
         new, rows = predictor(batches, progress)
         features[rows] = new
         if cache:

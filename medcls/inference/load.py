@@ -1,4 +1,4 @@
-"""A run's best checkpoint as a network that can be used, with all that travels in it."""
+"""Load a run's best checkpoint, with its network, classes, preprocessing and decision rules."""
 
 import dataclasses
 import hashlib
@@ -18,7 +18,7 @@ from medcls.preprocessing import Preprocessing
 
 
 class ClassLogits(nn.Module):
-    """A network whose output has a logit for each class, also where the trained one has a single logit.
+    """A network that outputs a logit for each class, also if the trained one has a single logit.
 
     Parameters
     ----------
@@ -27,7 +27,7 @@ class ClassLogits(nn.Module):
     num_classes : int
         K.
     positive : int or None
-        Whose logit a single one is.
+        Index of the positive class, to which a single logit belongs.
     """
 
     def __init__(self, network: nn.Module, num_classes: int, positive: int | None) -> None:
@@ -49,23 +49,23 @@ class Loaded:
     network : ClassLogits
         In eval mode, on the CPU.
     classes : tuple of str
-        In the order of its outputs.
+        In the order of the outputs.
     positive : str or None
-        The class that a binary task looks for.
+        The positive class of a binary task.
     preprocessing : Preprocessing
-        What its input must have gone through.
+        The preprocessing of its input.
     checkpoint : str
         The hash of its weights.
     decision_rules : mapping or None
-        As `DecisionRules.to_plain` gave them; None where nothing was fitted yet.
+        From `DecisionRules.to_plain`; None if none were fitted yet.
     watermarks : tuple of str
-        What every figure made with it must say.
+        Shown on every plot and report made with it.
     manifest : str
         The fingerprint of the manifest that it was trained on.
     run : str
-        Of which training it is (`workflow.resuming.identity`); empty where a checkpoint does not say it.
+        Identifier of the training (`workflow.resuming.identity`); empty if the checkpoint has none.
     epoch : int or None
-        After which epoch it was written, counted from 0.
+        The epoch after which it was written, counted from 0.
     """
 
     network: ClassLogits
@@ -81,9 +81,9 @@ class Loaded:
 
 
 def load(checkpoint: Path, build: Callable[[Mapping[str, Any]], nn.Module]) -> Loaded:
-    """Read a checkpoint that medcls wrote.
+    """Load a checkpoint that medcls wrote.
 
-    Where weights were averaged in training, these are the averages: what the monitored metric was computed with.
+    If weights were averaged in training, the network has the averaged weights, as in validation.
 
     Parameters
     ----------
@@ -95,7 +95,7 @@ def load(checkpoint: Path, build: Callable[[Mapping[str, Any]], nn.Module]) -> L
     Raises
     ------
     MedclsError
-        No such file, one that is damaged or no checkpoint of medcls, or weights that do not fit what it describes.
+        The file does not exist, is damaged or not a checkpoint of medcls, or its weights do not fit its network.
     """
     if not checkpoint.is_file():
         raise MedclsError(f"There is no checkpoint {checkpoint}.", kind="no_such_file")
@@ -104,13 +104,14 @@ def load(checkpoint: Path, build: Callable[[Mapping[str, Any]], nn.Module]) -> L
     wrong = [name for name, kind in kinds.items() if not isinstance(described.get(name), kind)]
     if wrong:
         raise MedclsError(
-            f"{checkpoint} is no checkpoint that medcls trained: it does not say its {', '.join(wrong)}.",
+            f"{checkpoint} is not a checkpoint of medcls: it lacks {', '.join(wrong)}.",
             kind="damaged_checkpoint",
         )
     classes, positive = tuple(described["classes"]), described.get("positive")
     if positive is not None and positive not in classes:
         raise MedclsError(
-            f"{checkpoint} looks for {positive!r}, and its classes are {', '.join(map(str, classes))}.",
+            f"{checkpoint} has the positive class {positive!r}, which is not among its classes "
+            f"{', '.join(map(str, classes))}.",
             kind="damaged_checkpoint",
         )
     network = build(described["network"])
@@ -120,7 +121,7 @@ def load(checkpoint: Path, build: Callable[[Mapping[str, Any]], nn.Module]) -> L
         network.load_state_dict(state)
     except RuntimeError as error:
         raise MedclsError(
-            f"{checkpoint} does not fit the network that it describes: {error}", kind="damaged_checkpoint"
+            f"The weights of {checkpoint} do not fit its network: {error}", kind="damaged_checkpoint"
         ) from error
     wrapped = ClassLogits(network, len(classes), None if positive is None else classes.index(positive))
     return Loaded(
@@ -138,14 +139,13 @@ def load(checkpoint: Path, build: Callable[[Mapping[str, Any]], nn.Module]) -> L
 
 
 def check_is_of(checkpoint: Path, described: tuple[str, str], manifest: str, run: str) -> None:
-    """Refuse a checkpoint that belongs to other images, or to another training, than the run folder it lies in.
+    """Refuse a checkpoint of other images, or of another training, than its run folder.
 
     Parameters
     ----------
     checkpoint : Path
-        Where it lies.
     described : tuple of str
-        The fingerprint of its manifest and the training that it is of, as it says itself; empty where it does not.
+        The fingerprint of the manifest and the identifier of the training in the checkpoint; empty if it has none.
     manifest, run : str
         The same of the run folder.
 
@@ -158,30 +158,29 @@ def check_is_of(checkpoint: Path, described: tuple[str, str], manifest: str, run
     if its_manifest and its_manifest != manifest:
         raise MedclsError(
             f"{checkpoint} was trained on another manifest ({its_manifest}) than the manifest.csv of its run folder "
-            f"({manifest}): either was changed, cut, or is another run's. Numbers of it would say nothing. Bring the "
-            "run's own file back.",
+            f"({manifest}): one of them was changed, truncated, or belongs to another run. Restore the run's own file.",
             kind="of_another_run",
         )
     if its_run and run and its_run != run:
         raise MedclsError(
-            f"{checkpoint} is of another training ({its_run}) than its run folder ({run}, in environment.json). Bring "
-            "the run's own checkpoint back.",
+            f"{checkpoint} is of another training ({its_run}) than its run folder ({run}, in environment.json). "
+            "Restore the run's own checkpoint.",
             kind="of_another_run",
         )
 
 
 def add_decision_rules(checkpoint: Path, decision_rules: Mapping[str, Any]) -> None:
-    """Let a checkpoint carry what was fitted with it; its weights, and so their hash, stay as they are."""
-    files = AtomicCheckpointIO()
-    content = files.load_checkpoint(checkpoint)
+    """Store decision rules in a checkpoint; its weights and their hash do not change."""
+    io = AtomicCheckpointIO()
+    content = io.load_checkpoint(checkpoint)
     content["medcls"]["policies"] = dict(decision_rules)
-    files.save_checkpoint(content, checkpoint)
+    io.save_checkpoint(content, checkpoint)
 
 
 def weights_hash(state: Mapping[str, Tensor]) -> str:
-    """The first 16 hexadecimal digits of the SHA-256 of all tensors with their names, types and shapes.
+    """The first 16 hexadecimal digits of the SHA-256 of all tensors with their names, dtypes and shapes.
 
-    What stands beside each number made with these weights. It does not change with the file that they lie in.
+    Recorded with predictions and metrics. It does not depend on the file.
     """
     digest = hashlib.sha256()
     for name in sorted(state):

@@ -1,4 +1,4 @@
-"""One pass over a split: each image's scores beside the row it came from."""
+"""Predict a split: the logits of each image with its manifest row."""
 
 import logging
 from collections.abc import Callable, Iterable, Sized
@@ -16,8 +16,7 @@ from medcls.inference.load import ClassLogits, Loaded
 
 log = logging.getLogger(__name__)
 
-# Pixels of a batch. On a CPU more bring no speed; a GPU takes as many as its memory holds, and batches are halved where
-# it does not.
+# Pixels in a batch. On a CPU larger batches are not faster; on a GPU batches are halved if memory runs out.
 PIXELS_CPU, PIXELS_GPU = 32 * 224**2, 256 * 224**2
 
 
@@ -37,20 +36,20 @@ def predict_split(
     loaded : Loaded
         The checkpoint.
     data : ImageDataModule
-        Over a manifest that has the split, with the checkpoint's preprocessing.
+        With a manifest that has the split, and the checkpoint's preprocessing.
     split : str
     predictor : Predictor
-        The checkpoint's network, made ready.
+        Made from the checkpoint's network.
     progress : callable, optional
-        Called with batches done and batches in all.
+        Called with the number of finished batches and of all batches.
     views : int
-        Test-time augmentation: the mean probability over the image itself and `views - 1` augmented copies, by the
-        augmentation that `data` has. The same draws each time.
+        Test-time augmentation: average the probabilities of the image itself and `views - 1` versions with the
+        augmentation of `data`, which is deterministic.
 
     Returns
     -------
     Predictions
-        With logits where there is one view.
+        With logits if there is one view.
     """
     rows, device = data.manifest.rows, predictor.device
     tables = []
@@ -63,22 +62,20 @@ def predict_split(
 
 
 def batch_size(device: torch.device, size: tuple[int, int]) -> int:
-    """How many images of a size, height and width, make a batch of predictions: from 1 to 512."""
+    """Number of images of a size (height, width) in a batch of predictions, from 1 to 512."""
     pixels = PIXELS_GPU if device.type == "cuda" else PIXELS_CPU
     return max(1, min(512, pixels // (size[0] * size[1])))
 
 
 class Predictor:
-    """A network, made ready once, that any batches can then be given to.
+    """A network that is prepared once and then predicts any batches.
 
     Parameters
     ----------
     network : ClassLogits
-        float32 `(B, C, H, W)` to logits `(B, K)`. It is put into eval mode and moved to the device.
+        float32 `(B, C, H, W)` to logits `(B, K)`. It is set to eval mode and moved to the device.
     device : device
-        Where it is to run.
     arithmetic : Arithmetic
-        How it computes.
     """
 
     def __init__(self, network: ClassLogits, device: torch.device, arithmetic: Arithmetic = EXACT) -> None:
@@ -95,10 +92,9 @@ class Predictor:
         Parameters
         ----------
         batches : iterable
-            Normalised images on the device, labels, manifest rows. Where its memory is too small for the network's
-            pass over a batch, that goes in parts.
+            Normalised images on the device, labels, manifest rows. A batch is split if the device runs out of memory.
         progress : callable, optional
-            Called with batches done and, where their number is known, batches in all.
+            Called with the number of finished batches and, if known, of all batches.
 
         Returns
         -------
@@ -108,7 +104,7 @@ class Predictor:
         Raises
         ------
         MedclsError
-            The device cannot hold a single image's pass.
+            The device has no memory for a single image.
         """
         total = len(batches) if isinstance(batches, Sized) else 0
         scores: list[Tensor] = []
@@ -119,7 +115,7 @@ class Predictor:
                 self._ready = ready(self._network, images, self._arithmetic)
             if in_parts is None:
                 in_parts = InParts(self._ready, len(images), same_size=self._arithmetic.compile)
-            # They stay on the device until the end: to fetch each batch's would let it wait.
+            # Kept on the device until the end: copying each batch would make it wait.
             scores.append(in_parts(images))
             numbers.append(rows)
             if progress is not None:
@@ -128,16 +124,16 @@ class Predictor:
 
 
 class InParts:
-    """A network's logits of a batch, part by part: as many images at a time as memory holds.
+    """Compute the logits of a batch in parts that fit into memory.
 
     Parameters
     ----------
     network : callable
         From images `(B, C, H, W)` to logits `(B, K)`.
     most : int
-        Images at a time; halved whenever memory runs out, and never raised again.
+        Largest number of images in a part; halved when memory runs out.
     same_size : bool
-        Fill smaller batches up to `most`: a compiled network would be compiled anew for each size.
+        Pad smaller parts to `most` images: a compiled network would be recompiled for each size.
     """
 
     def __init__(self, network: Callable[[Tensor], Tensor], most: int, *, same_size: bool) -> None:
@@ -149,7 +145,7 @@ class InParts:
         Raises
         ------
         MedclsError
-            There is no room for one image.
+            The device has no memory for a single image.
         """
         while True:
             try:
@@ -157,14 +153,14 @@ class InParts:
             except torch.OutOfMemoryError as error:
                 if self._most == 1:
                     raise MedclsError(
-                        f"{images.device} has no memory left for one image of {images.shape[-2]} x {images.shape[-1]} "
+                        f"{images.device} has no memory for one image of {images.shape[-2]} x {images.shape[-1]} "
                         "pixels: end other programs that use it.",
                         kind="out_of_memory",
                     ) from error
-            # Not while the error is handled, which holds on to what the failed pass had made.
+            # Outside the except block: the exception keeps the tensors of the failed pass alive.
             self._most = self._most // 2
             log.warning(
-                "memory ran out: from here on %d image(s) at a time", self._most, extra={"rule": "memory_ran_out"}
+                "memory ran out: continuing with %d image(s) at a time", self._most, extra={"rule": "memory_ran_out"}
             )
             torch.cuda.empty_cache()
 
@@ -173,6 +169,6 @@ class InParts:
             return self._network(images)
         n = len(images)
         filled = torch.cat([images, images[-1:].expand(self._most - n, -1, -1, -1)])
-        # One memory format too: for another it would be compiled anew. And a copy: a graph's next run writes over what
-        # this one gave.
+        # The same memory format, to avoid a recompilation; cloned, because the next run of a CUDA graph overwrites its
+        # output.
         return self._network(filled.contiguous(memory_format=torch.channels_last))[:n].clone()

@@ -1,4 +1,4 @@
-"""What happens around epochs: dropout reseeded, batch-norm statistics made exact."""
+"""Callbacks of a training: seed each epoch, compute exact batch-norm statistics."""
 
 from collections.abc import Iterable
 
@@ -12,53 +12,53 @@ from medcls.learning.classifier import Batch
 from medcls.randomness import seeds_of
 
 FEW_STEPS = 500
-"""Trainings of fewer optimizer steps get exact batch-norm statistics, unless told otherwise (`exact_batch_norm`)."""
+"""Trainings with fewer optimizer steps get exact batch-norm statistics by default (`exact_batch_norm`)."""
 
 
 class SeedEachEpoch(lightning.Callback):
-    """Seeds torch from (seed, epoch, rank) as each training epoch starts.
+    """Seed torch from (seed, epoch, rank) at the start of each training epoch.
 
-    Dropout then draws the same in a run resumed at an epoch as in one that was never stopped.
-    Augmentation has its own draws and is not touched.
+    Dropout then draws the same numbers in a resumed run as in one that was not interrupted. Augmentation has its own
+    random numbers.
 
     Parameters
     ----------
     seed : int
-        The run's.
+        The run's seed.
     """
 
     def __init__(self, seed: int) -> None:
         self.seed = seed
 
     def on_train_epoch_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        """Seed the CPU's and each GPU's generator."""
-        words = seeds_of("dropout", self.seed, trainer.current_epoch, trainer.global_rank)
-        torch.manual_seed(int(words.generate_state(1, np.uint64)[0] >> 1))
+        """Seed the generators of the CPU and of each GPU."""
+        sequence = seeds_of("dropout", self.seed, trainer.current_epoch, trainer.global_rank)
+        torch.manual_seed(int(sequence.generate_state(1, np.uint64)[0] >> 1))
 
 
-def lags_behind(network: nn.Module, steps: int) -> bool:
-    """Whether a training of so many steps leaves a network's running statistics behind its weights."""
+def statistics_lag(network: nn.Module, steps: int) -> bool:
+    """Whether running batch-norm statistics lag behind the weights in a training of so many steps."""
     return steps < FEW_STEPS and any(
         isinstance(module, _BatchNorm) and module.track_running_stats for module in network.modules()
     )
 
 
 class ExactBatchNorm(lightning.Callback):
-    """Before each validation, sets batch-norm statistics to those of the training images.
+    """Set batch-norm statistics to those of the training images before each validation.
 
-    A pass over un-augmented training batches, as `torch.optim.swa_utils.update_bn` does it, with two
-    differences: only the batch norms that trained in this epoch move, so that frozen ones stand still;
-    all else, dropout above all, is in eval mode, as it will be in the evaluation that follows. The
-    statistics are the mean over batches, which weighs a short last batch like the others.
+    Runs over un-augmented training batches like `torch.optim.swa_utils.update_bn`, with two differences: only batch
+    norms that trained in this epoch are updated, not frozen ones; and all other modules, dropout in particular, are in
+    eval mode, as in the evaluation that follows. Statistics are averaged over batches; a short last batch has the same
+    weight as the others.
 
-    With an exponential moving average the statistics are those of the averaged network. In a
-    distributed run each process makes the whole pass, and all come to the same.
+    With an exponential moving average the statistics are those of the averaged network. In a distributed run each
+    process runs over all batches, and all get the same result.
 
     Parameters
     ----------
     batches : iterable of batches
-        A loader of training images, not augmented, in a fixed shuffled order: sorted by class, each
-        batch would have the statistics of one class.
+        A loader of un-augmented training images, in a fixed shuffled order: if they were sorted by class, each batch
+        would have the statistics of one class.
     """
 
     def __init__(self, batches: Iterable[Batch]) -> None:
@@ -68,7 +68,7 @@ class ExactBatchNorm(lightning.Callback):
     def on_train_batch_start(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, batch: Batch, batch_idx: int
     ) -> None:
-        """Remember which batch norms train: those in train mode while training."""
+        """Find the batch norms that train: those in train mode during training."""
         if batch_idx == 0:
             self._training = [
                 module
@@ -84,18 +84,18 @@ class ExactBatchNorm(lightning.Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Before the first batch: by then an averaging callback, wherever it stands, has put its weights in."""
+        """Update before the first batch, when an averaging callback has set its weights, in whatever order they are."""
         if batch_idx or dataloader_idx or trainer.sanity_checking or not self._training:
             return
         momenta = [norm.momentum for norm in self._training]
         for norm in self._training:
             norm.reset_running_stats()
-            norm.momentum = None  # a plain mean over the batches to come
+            norm.momentum = None  # the mean over all batches
             norm.train()
         try:
             with torch.no_grad():
-                for own in self._batches:
-                    moved = trainer.strategy.batch_to_device(trainer.precision_plugin.convert_input(own))
+                for training_batch in self._batches:
+                    moved = trainer.strategy.batch_to_device(trainer.precision_plugin.convert_input(training_batch))
                     with trainer.precision_plugin.forward_context():
                         pl_module(moved[0])
         finally:

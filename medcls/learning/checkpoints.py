@@ -1,4 +1,4 @@
-"""Two checkpoints a run, `best.ckpt` and `last.ckpt`, each written whole or not at all."""
+"""The two checkpoints of a run, `best.ckpt` and `last.ckpt`, written atomically."""
 
 import io
 import os
@@ -12,37 +12,37 @@ from lightning import Trainer
 from lightning.fabric.plugins import CheckpointIO
 from lightning.pytorch.callbacks import ModelCheckpoint
 
-from medcls.archives import damage
+from medcls.archives import find_damage
 from medcls.errors import MedclsError
 from medcls.writing import sync_folder
 
 
 class RunCheckpoint(ModelCheckpoint):
-    """One file that is written over; where a run folder has moved, its score moves with it.
+    """A checkpoint file that is overwritten, and keeps its best score when the run folder was moved.
 
-    Lightning forgets the best score of a checkpoint whose folder has another name than when it was
-    saved, and the next epoch, however bad, would become the best.
+    Lightning drops the best score of a checkpoint whose folder was renamed, so that the next epoch, however bad,
+    would become the best.
     """
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take the score as saved, and the path as it is now."""
-        here = self.format_checkpoint_name({})
+        """Restore the saved score, with the current path."""
+        path = self.format_checkpoint_name({})
         score = next(iter(state_dict["best_k_models"].values()), None)
         super().load_state_dict(
             {
                 **state_dict,
                 "dirpath": self.dirpath,
-                "best_model_path": here,
-                "kth_best_model_path": here if score is not None else "",
-                "best_k_models": {here: score} if score is not None else {},
+                "best_model_path": path,
+                "kth_best_model_path": path if score is not None else "",
+                "best_k_models": {path: score} if score is not None else {},
             }
         )
 
 
 def checkpoints(folder: Path, monitor: str, mode: Literal["min", "max"]) -> list[RunCheckpoint]:
-    """Callbacks that keep `best.ckpt` (by the monitored metric) and `last.ckpt`, after each epoch's validation.
+    """Callbacks that save `best.ckpt` (by the monitored metric) and `last.ckpt`, after each epoch's validation.
 
-    The first epoch is always saved as best, so there always is one (P35); of equals, the earlier stays.
+    The first epoch is always saved as best, so there always is one (P35); of equal scores, the earlier is kept.
 
     Raises
     ------
@@ -61,7 +61,7 @@ def checkpoints(folder: Path, monitor: str, mode: Literal["min", "max"]) -> list
         save_on_train_epoch_end=True,
         enable_version_counter=False,
     )
-    # After best in the list, so that last.ckpt knows the best score of its own epoch.
+    # After `best`, so that last.ckpt contains the best score including its own epoch.
     last = RunCheckpoint(
         folder, "last", save_top_k=1, every_n_epochs=1, save_on_train_epoch_end=True, enable_version_counter=False
     )
@@ -69,44 +69,40 @@ def checkpoints(folder: Path, monitor: str, mode: Literal["min", "max"]) -> list
 
 
 def best_score(trainer: Trainer) -> float:
-    """The monitored metric of a finished training's best checkpoint.
-
-    A score of 0.0 is a score; without one nothing would have been saved, and loading would have failed.
-    """
+    """The monitored metric of the best checkpoint of a finished training."""
     return float(cast(torch.Tensor, cast(ModelCheckpoint, trainer.checkpoint_callback).best_model_score))
 
 
 class AtomicCheckpointIO(CheckpointIO):
-    """Writes beside the target, then renames; reads tensors and plain data, never code (P60)."""
+    """Write checkpoints atomically; read tensors and plain data, never code (P60)."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: None = None) -> None:
-        """Write a checkpoint, or leave the one before it as it was.
+        """Write a checkpoint, or keep the previous one unchanged.
 
         Raises
         ------
         MedclsError
-            The disk is full, or the file cannot be written for another reason.
+            The file cannot be written, because the disk is full for example.
         """
         path = Path(path)
-        partial = path.with_name(path.name + ".tmp")
-        # In memory first: what fails while it is put together has not touched the disk, and what fails
-        # after that is the disk, with its own reason.
+        temporary = path.with_name(path.name + ".tmp")
+        # Serialized in memory first, so that only errors of the disk are reported as such.
         content = io.BytesIO()
         torch.save(checkpoint, content)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            with partial.open("wb") as file:
+            with temporary.open("wb") as file:
                 file.write(content.getbuffer())
                 file.flush()
                 os.fsync(file.fileno())
-            os.replace(partial, path)
+            os.replace(temporary, path)
             sync_folder(path.parent)
         except OSError as error:
-            partial.unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
             kept = f"The {path.name} of an earlier epoch is intact. " if path.exists() else ""
             raise MedclsError(
                 f"{path} could not be written ({len(content.getbuffer()) / 2**20:.1f} MiB): {error.strerror}. {kept}"
-                f"Free some space and go on with resume={path.parent.parent}.",
+                f"Free some space, and continue with resume={path.parent.parent}.",
                 kind="cannot_write",
             ) from error
 
@@ -116,37 +112,37 @@ class AtomicCheckpointIO(CheckpointIO):
         map_location: str | torch.device | Callable[..., Any] | None = "cpu",
         weights_only: bool | None = True,
     ) -> dict[str, Any]:
-        """Read a checkpoint, onto the CPU unless told otherwise.
+        """Read a checkpoint, by default onto the CPU.
 
-        Lightning asks for `weights_only`; it is true whatever is asked.
+        Lightning passes `weights_only`; it is always true here.
 
         Raises
         ------
         MedclsError
-            There is no such file, it is damaged, or it holds more than tensors and plain data.
+            The file does not exist, is damaged, or holds more than tensors and plain data.
         """
         path = Path(path)
         if not path.is_file():
             raise MedclsError(f"There is no checkpoint {path}.", kind="no_such_file")
-        again = "Bring it back from a copy, or train anew."
-        if (why := damage(path)) is not None:
-            raise MedclsError(f"{path} is damaged or no checkpoint: {why}. {again}", kind="damaged_checkpoint")
+        advice = "Restore it from a backup, or train again."
+        if (damage := find_damage(path)) is not None:
+            raise MedclsError(f"{path} is damaged or not a checkpoint: {damage}. {advice}", kind="damaged_checkpoint")
         try:
             content = torch.load(path, map_location=map_location, weights_only=True)
         except pickle.UnpicklingError as error:
             raise MedclsError(
-                f"{path} holds more than tensors and plain data. It is not read, because such a file can run code.",
+                f"{path} holds more than tensors and plain data. It is not read, because it could run code.",
                 kind="unsafe_file",
             ) from error
         except (RuntimeError, EOFError, ValueError, KeyError, AttributeError) as error:
             raise MedclsError(
-                f"{path} is damaged or no checkpoint: {error or type(error).__name__}. {again}",
+                f"{path} is damaged or not a checkpoint: {error or type(error).__name__}. {advice}",
                 kind="damaged_checkpoint",
             ) from error
         if not isinstance(content, dict):
-            raise MedclsError(f"{path} is no checkpoint of a training. {again}", kind="damaged_checkpoint")
+            raise MedclsError(f"{path} is not a checkpoint of a training. {advice}", kind="damaged_checkpoint")
         return content
 
     def remove_checkpoint(self, path: str | Path) -> None:
-        """Remove a checkpoint, if it is there."""
+        """Remove a checkpoint, if it exists."""
         Path(path).unlink(missing_ok=True)

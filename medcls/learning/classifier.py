@@ -1,4 +1,4 @@
-"""The network in training: loss, optimizer and metrics around it, and what goes into its checkpoints."""
+"""The LightningModule: a network with its loss, optimizer and metrics, and the description in its checkpoints."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -10,26 +10,25 @@ import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
-from torch.optim import Optimizer
 from torchmetrics import CatMetric, MeanMetric, SumMetric
 
 from medcls.errors import MedclsError, nearest
 from medcls.learning.freezing import names_matching
 from medcls.learning.losses import Loss
-from medcls.learning.schedulers import Scheduler, build_optimizer, forget_length
+from medcls.learning.schedulers import Optimization, build_optimizer, drop_length
 
 Batch = tuple[Tensor, Tensor, Tensor]
 """Images float32 `(B, C, H, W)`, normalised; class indices int64 `(B,)`; manifest rows int64 `(B,)`."""
 
 Metrics = Callable[[np.ndarray, np.ndarray], dict[str, float]]
-"""`(labels (n,), probabilities (n, K)) -> name to value`, of a whole split."""
+"""`(labels (n,), probabilities (n, K)) -> {name: value}`, on a whole split."""
 
 
 class Classifier(lightning.LightningModule):
-    """Trains a network to tell classes apart.
+    """A classification network in training.
 
-    Logged: `train/loss` and `train/accuracy` as the epoch went, in train mode; `val/loss` and
-    `val/<metric>` computed once from the whole split. Nothing is the mean of batch means (P41, P49).
+    Logs `train/loss` and `train/accuracy` of each epoch, in train mode, and `val/loss` and `val/<metric>`, computed
+    once from the whole split. No value is a mean of batch means (P41, P49).
 
     Parameters
     ----------
@@ -38,28 +37,23 @@ class Classifier(lightning.LightningModule):
     classes : sequence of str
         The K class names, in the manifest's order.
     loss : Loss
-        What is minimised.
-    optimizer : Callable
-        From parameter groups to an optimizer; a partial of one of torch's.
-    scheduler : Callable
-        One of `medcls.learning.schedulers`, its own settings bound.
+        The loss to minimise.
+    optimization : Optimization
+        Optimizer, scheduler and learning-rate multipliers.
     metrics : Callable
-        Of the validation split.
+        Metrics of the validation split.
     positive : int or None
-        Index of the positive class in a binary task: whose logit a network with one logit gives.
-    learning_rate_multipliers : mapping of str to float
-        Pattern (as in `freezing.names_matching`) to a factor on the learning rate. The first that
-        matches a parameter counts; the others train at the rate as set.
+        Index of the positive class in a binary task, to which a single logit belongs.
     head : str
         Dotted prefix of the network's head.
     description : mapping
-        Plain data that travels in each checkpoint under `medcls`: what is needed to build the network
-        again and to prepare its input.
+        Plain data stored in each checkpoint under `medcls`: what is needed to rebuild the network and its
+        preprocessing.
 
     Raises
     ------
     MedclsError
-        A multiplier that is no positive number, or whose pattern matches nothing that another has not taken.
+        A multiplier is not a positive number, or its pattern matches no parameter that is left.
     """
 
     def __init__(
@@ -67,86 +61,83 @@ class Classifier(lightning.LightningModule):
         network: nn.Module,
         classes: Sequence[str],
         loss: Loss,
-        optimizer: Callable[[list[dict[str, Any]]], Optimizer],
-        scheduler: Scheduler,
+        optimization: Optimization,
         metrics: Metrics,
         *,
         positive: int | None,
-        learning_rate_multipliers: Mapping[str, float],
         head: str,
         description: Mapping[str, Any],
     ) -> None:
         super().__init__()
         if loss.outputs(len(classes)) == 1 and positive is None:
             raise MedclsError(
-                "A network with one logit needs to know whose: name the positive_class.", kind="missing_setting"
+                "A network with one logit needs a positive class: set positive_class.", kind="missing_setting"
             )
         self.network = network.to(memory_format=torch.channels_last)
         self.classes = tuple(classes)
         self.loss = loss
         self.positive = positive
-        self.multipliers = dict(learning_rate_multipliers)
         self.head = head
-        self._optimizer, self._scheduler, self._metrics = optimizer, scheduler, metrics
+        self._optimization, self._metrics = optimization, metrics
         self._description = _plain(description)
-        # What enters the head, by `place[row]`, while nothing else trains; and what is done to it before, a dropout or
-        # nothing (`medcls.learning.features`).
+        # The inputs of the head, indexed by `positions[row]`, while only the head trains; and the module before the
+        # head, a dropout or an identity (`medcls.learning.features`).
         self.features: tuple[Tensor, Tensor, nn.Module] | None = None
-        self._groups()  # a pattern that matches nothing is found out now, not after the data has been decoded
+        self._groups()  # raises here, before the data is decoded, if a pattern matches nothing
 
-        # No metric looks for NaN itself, for which a GPU would be waited for: `on_after_backward` does. A MeanMetric
-        # that does not look drops its weights (torchmetrics 1.9), so the mean loss is made of two sums.
+        # Metrics do not check for NaN, which would wait for the GPU; `on_after_backward` does. A MeanMetric without
+        # that check drops its weights (torchmetrics 1.9), so the mean loss is computed from two sums.
         self._train_loss, self._train_weight = SumMetric(nan_strategy="disable"), SumMetric(nan_strategy="disable")
         self._train_accuracy = MeanMetric(nan_strategy="disable")
-        # The last loss, and whether it is finite: on the CPU, or on its way there until the event.
+        # The last loss, and whether it is finite: on the CPU, or being copied there until the event.
         self._unchecked: tuple[Tensor, Tensor, torch.cuda.Event | None] | None = None
-        # Rows as floats are exact up to 2**24, and NaN logits must come through to be told of.
+        # Rows as floats are exact up to 2**24. NaN logits must pass, so that they are reported.
         self._val_logits, self._val_labels, self._val_rows = (CatMetric(nan_strategy="disable") for _ in range(3))
 
-    # ------------------------------------------------------------------ names that can be monitored
+    # ------------------------------------------------------------------ names to monitor
 
     def metric_names(self) -> tuple[str, ...]:
-        """Every name that training logs."""
+        """All names that a training logs."""
         labels = np.tile(np.arange(len(self.classes)), 2)
         probe = np.full((len(labels), len(self.classes)), 1 / len(self.classes))
         return ("train/loss", "train/accuracy", "val/loss", *(f"val/{name}" for name in self._metrics(labels, probe)))
 
     def check_monitor(self, monitor: str, mode: Literal["min", "max"], better: Mapping[str, str]) -> None:
-        """Refuse to select by what cannot select: a metric that nothing logs (P31), a constant, the wrong end.
+        """Refuse a monitor that cannot select a checkpoint: not logged (P31), constant, or with the wrong mode.
 
         Parameters
         ----------
         monitor, mode
-            As of `ModelCheckpoint`.
+            As in `ModelCheckpoint`.
         better : mapping of str to str
-            Of each metric that is not better the higher it is: `lower`, or `neither` for what is of the images alone,
-            whatever is predicted. Losses are better the lower they are.
+            For each metric for which higher is not better: `lower`, or `neither` if it does not depend on the
+            predictions. For losses, lower is better.
 
         Raises
         ------
         MedclsError
-            Lists the names there are, or shows the mode that belongs to the metric.
+            Lists the names to choose from, or shows the mode of the metric.
         """
         names = self.metric_names()
         if monitor not in names:
             raise MedclsError(
-                f"monitor={monitor} is not logged.{nearest(monitor, names)} The names there are: {', '.join(names)}.",
+                f"monitor={monitor} is not logged.{nearest(monitor, names)} Choose one of {', '.join(names)}.",
                 kind="unknown_metric",
             )
-        ends = {f"val/{name}": end for name, end in better.items()} | {"train/loss": "lower", "val/loss": "lower"}
-        if ends.get(monitor) == "neither":
+        directions = {f"val/{name}": end for name, end in better.items()} | {"train/loss": "lower", "val/loss": "lower"}
+        if directions.get(monitor) == "neither":
             raise MedclsError(
-                f"monitor={monitor} is the same after each epoch, so no epoch would be the best by it. Give one that "
-                f"training moves: {', '.join(name for name in names if ends.get(name) != 'neither')}.",
+                f"monitor={monitor} is the same after each epoch, so it cannot select one. Choose one of "
+                f"{', '.join(name for name in names if directions.get(name) != 'neither')}.",
                 kind="constant_metric",
             )
         if mode not in ("min", "max"):
             raise MedclsError(f"monitor_mode is {mode!r}: choose min or max.", kind="bad_value")
-        right, end = ("min", "lower") if ends.get(monitor) == "lower" else ("max", "higher")
-        if mode != right:
+        right_mode, direction = ("min", "lower") if directions.get(monitor) == "lower" else ("max", "higher")
+        if mode != right_mode:
             raise MedclsError(
-                f"monitor={monitor} is better the {end} it is, and monitor_mode={mode} would keep the worst epoch as "
-                f"the best. Give monitor_mode={right}.",
+                f"For monitor={monitor}, {direction} is better, so monitor_mode={mode} would select the worst epoch. "
+                f"Give monitor_mode={right_mode}.",
                 kind="conflicting_settings",
             )
 
@@ -154,77 +145,80 @@ class Classifier(lightning.LightningModule):
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits `(B, K)` of images `(B, C, H, W)`."""
-        # Of the weights' type, which `trainer.precision=bf16-true` and its like change.
+        # Cast to the dtype of the weights, which `trainer.precision=bf16-true` and similar settings change.
         images = images.to(next(self.network.parameters()).dtype)
         outputs = self.network(images.contiguous(memory_format=torch.channels_last))
         return logits_of_classes(outputs, len(self.classes), self.positive)
 
     def compile_network(self) -> None:
-        """Let torch compile the network when it first sees a batch, anew for each size of batch, mode and phase.
+        """Let torch compile the network at the first batch, and again for each batch size, mode and phase.
 
-        On a GPU by CUDA graphs, as far as torch can make them: small networks wait for each kernel to be started.
+        On a GPU with CUDA graphs where possible, because small networks are limited by kernel launches.
         """
-        # Each is a program of its own, of which torch would make eight and then, without a word, no more.
+        # Each counts as a recompilation; by default torch silently stops compiling after eight.
         torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, 64)
         self.network.compile(dynamic=False, mode="reduce-overhead" if torch.cuda.is_available() else "default")
 
     def _logits(self, images: Tensor, rows: Tensor) -> Tensor:
-        """The long way, or from features where there are some; then the images may be absent."""
+        """Logits from the images or, if there are features, from those alone; then images may be absent."""
         if self.features is None:
-            return self(images)
-        features, place, before = self.features
-        outputs = self.network.get_submodule(self.head)(before(features[place[rows]]))
+            logits: Tensor = self(images)
+            return logits
+        features, positions, before_head = self.features
+        outputs = self.network.get_submodule(self.head)(before_head(features[positions[rows]]))
         return logits_of_classes(outputs, len(self.classes), self.positive)
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        """Give all parameters, frozen or not, to the optimizer in named groups; then lay out the schedule."""
+        """Build the optimizer over all parameters, frozen or not, in named groups, and the scheduler."""
         groups, multipliers = self._groups()
-        optimizer = build_optimizer(self._optimizer, groups, multipliers)
+        optimizer = build_optimizer(self._optimization.optimizer, groups, multipliers)
         steps = int(self.trainer.estimated_stepping_batches)
         batches = int(self.trainer.num_training_batches)
-        config = self._scheduler(optimizer, steps, math.ceil(batches / self.trainer.accumulate_grad_batches))
+        steps_per_epoch = math.ceil(batches / self.trainer.accumulate_grad_batches)
+        config = self._optimization.scheduler(optimizer, steps, steps_per_epoch)
         if "frequency" in config:
-            config["frequency"] = batches  # once an epoch, and Lightning counts batches here, not steps
+            config["frequency"] = batches  # once an epoch: Lightning counts batches here, not steps
         return {"optimizer": optimizer, "lr_scheduler": config}
 
     def _groups(self) -> tuple[list[dict[str, Any]], list[float]]:
-        """Parameter groups named by their pattern (`rest`: no pattern), and the multiplier of each."""
-        waiting = dict(self.network.named_parameters())
+        """Parameter groups named by their pattern (`rest` without one), and their multipliers."""
+        remaining = dict(self.network.named_parameters())
         groups: list[dict[str, Any]] = []
-        for pattern, multiplier in self.multipliers.items():
+        multipliers = self._optimization.learning_rate_multipliers
+        for pattern, multiplier in multipliers.items():
             if not isinstance(multiplier, int | float) or not 0 < multiplier < math.inf:
                 raise MedclsError(
-                    f"schedule.learning_rate_multipliers: {pattern} has {multiplier!r}; give a number above 0. What "
-                    "must not train at all is frozen by schedule.phases.",
+                    f"schedule.learning_rate_multipliers: {pattern} has {multiplier!r}; give a number above 0. To "
+                    "freeze parameters, use schedule.phases.",
                     kind="bad_value",
                 )
             matched = names_matching(self.network, pattern, self.head)
-            taken = {name: waiting.pop(name) for name in list(waiting) if name in matched}
-            if not taken:
+            group = {name: remaining.pop(name) for name in list(remaining) if name in matched}
+            if not group:
                 raise MedclsError(
-                    f"learning_rate_multipliers: all that {pattern!r} matches is taken by a pattern before it. "
-                    "The first match counts: put the narrower pattern first.",
+                    f"learning_rate_multipliers: all parameters that {pattern!r} matches also match an earlier "
+                    "pattern. The first match counts: put the narrower pattern first.",
                     kind="pattern_matches_nothing",
                 )
-            groups.append({"params": list(taken.values()), "name": pattern})
-        if waiting:
-            groups.append({"params": list(waiting.values()), "name": "rest"})
-        return groups, [*self.multipliers.values(), 1.0][: len(groups)]
+            groups.append({"params": list(group.values()), "name": pattern})
+        if remaining:
+            groups.append({"params": list(remaining.values()), "name": "rest"})
+        return groups, [*multipliers.values(), 1.0][: len(groups)]
 
     # ------------------------------------------------------------------ training
 
     def on_train_epoch_start(self) -> None:
-        """Start the loader again in the first epoch after a resume.
+        """Restart the loader in the first epoch after a resume.
 
-        Lightning starts it before it tells the sampler its epoch, and goes on with it in that one epoch:
-        loader processes would already have fetched the images of epoch 0.
+        Lightning starts it before it sets the sampler's epoch: in this epoch, the worker processes have already fetched
+        images of epoch 0.
         """
         loop = self.trainer.fit_loop
         if loop.is_resuming and loop._data_fetcher is not None:
             iter(loop._data_fetcher)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Loss of one batch."""
+        """The loss of a batch."""
         images, labels, rows = batch
         logits = self._logits(images, rows)
         loss = self.loss(logits, labels)
@@ -241,9 +235,9 @@ class Classifier(lightning.LightningModule):
         return loss
 
     def on_after_backward(self) -> None:
-        """Stop where the loss is NaN or infinite, before anything of it reaches the weights or a checkpoint.
+        """Stop if the loss is NaN or infinite, before it reaches the weights or a checkpoint.
 
-        By now a GPU has its backward pass to work on, and is not kept waiting by this question.
+        Checked here because the GPU is busy with the backward pass, so waiting for the loss costs nothing.
         """
         if self._unchecked is None:
             return
@@ -254,39 +248,39 @@ class Classifier(lightning.LightningModule):
         self._stop_unless(bool(finite), loss, f"epoch {self.current_epoch}, step {self.global_step}")
 
     def on_train_epoch_end(self) -> None:
-        """Log the epoch's own loss and accuracy."""
+        """Log loss and accuracy of the epoch."""
         self.log("train/loss", self._train_loss.compute() / self._train_weight.compute(), prog_bar=True)
         self.log("train/accuracy", self._train_accuracy.compute())
         for metric in (self._train_loss, self._train_weight, self._train_accuracy):
             metric.reset()
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Gather; nothing is computed by the batch."""
+        """Collect logits; metrics are computed once, from the whole split."""
         images, labels, rows = batch
-        # A copy: where the network was compiled to a CUDA graph, its next run writes over what this one gave.
+        # Cloned, because the next run of a CUDA graph overwrites its output.
         self._val_logits.update(self._logits(images, rows).float().clone())
         self._val_labels.update(labels)
         self._val_rows.update(rows)
 
     def on_validation_epoch_end(self) -> None:
-        """Loss and metrics of the whole split, each row once."""
+        """Log loss and metrics of the whole split, each row counted once."""
         gathered = (self._val_logits, self._val_labels, self._val_rows)
         logits, labels, rows = (metric.compute() for metric in gathered)
         for metric in gathered:
             metric.reset()
         if self.trainer.sanity_checking:
             return
-        # A distributed sampler repeats rows so that all processes have as many; each counts once.
+        # A distributed sampler repeats rows so that all processes have the same number.
         first = np.unique(rows.long().cpu().numpy(), return_index=True)[1]
         kept = torch.as_tensor(first, device=logits.device)
         logits, labels = logits[kept], labels[kept].long()
         loss = self.loss(logits, labels)
         self._stop_unless(bool(torch.isfinite(loss)), loss, f"epoch {self.current_epoch}, in validation")
         self.log("val/loss", loss, prog_bar=True)
-        # A network that diverges for an epoch may round every score to 0 or 1; they are no hard labels for that, and
-        # it may come back. So nothing becomes exactly 0.
+        # A network that diverges for an epoch may round all probabilities to 0 or 1, which the metrics would refuse as
+        # hard labels; it may recover, so no probability is exactly 0.
         smallest = torch.finfo(torch.float64).tiny
-        # On the CPU: Apple's GPUs have no float64.
+        # On the CPU, because Apple's GPUs have no float64.
         probabilities = logits.cpu().double().softmax(1).clamp_min(smallest).numpy()
         for name, value in self._metrics(labels.cpu().numpy(), probabilities).items():
             self.log(f"val/{name}", float(value))
@@ -297,9 +291,9 @@ class Classifier(lightning.LightningModule):
         return self(images).float().cpu(), rows.cpu()
 
     def _stop_unless(self, finite: bool, loss: Tensor, when: str) -> None:
-        """Stop where the loss is NaN or infinite."""
+        """Stop if the loss is NaN or infinite."""
         if self.trainer.world_size > 1:
-            finite = self.trainer.strategy.reduce_boolean_decision(finite)  # all stop, or none: no process waits
+            finite = self.trainer.strategy.reduce_boolean_decision(finite)  # all processes stop together
         if finite:
             return
         rates = ", ".join(f"{group['lr']:.3g}" for group in self.trainer.optimizers[0].param_groups)
@@ -310,7 +304,7 @@ class Classifier(lightning.LightningModule):
         ]
         raise MedclsError(
             f"The loss is {loss.item()} at {when}, with learning rate {rates}: training stopped. "
-            + (f"What was saved before is kept: {', '.join(saved)}. " if saved else "No checkpoint had been written. ")
+            + (f"The last checkpoint is kept: {', '.join(saved)}. " if saved else "No checkpoint had been written. ")
             + "Lower the learning rate (optimizer.lr), lengthen its warm-up, or set trainer.gradient_clip_val.",
             kind="loss_not_finite",
         )
@@ -318,11 +312,11 @@ class Classifier(lightning.LightningModule):
     # ------------------------------------------------------------------ checkpoints
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Let the checkpoint tell what it is."""
+        """Add the description to the checkpoint."""
         checkpoint["medcls"] = self._description
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuse to go on from a checkpoint of other classes; let a schedule follow this run's length.
+        """Check the classes of a checkpoint, and let its scheduler follow this run's length.
 
         Raises
         ------
@@ -332,19 +326,19 @@ class Classifier(lightning.LightningModule):
         saved = checkpoint.get("medcls", {}).get("classes")
         if saved is not None and tuple(saved) != self.classes:
             raise MedclsError(
-                f"The checkpoint knows the classes {', '.join(saved)}; the data has {', '.join(self.classes)}. "
-                "Go on with the data it was trained on, or train anew.",
+                f"The checkpoint has the classes {', '.join(saved)}; the data has {', '.join(self.classes)}. "
+                "Resume with the data it was trained on, or start a new run.",
                 kind="different_classes",
             )
         for state in checkpoint.get("lr_schedulers", []):
-            forget_length(state)
+            drop_length(state)
 
 
 def logits_of_classes(outputs: Tensor, num_classes: int, positive: int | None) -> Tensor:
-    """Bring a network's outputs to `(B, K)`.
+    """Convert a network's outputs to `(B, K)`.
 
-    A network with one logit gives the positive class's; the other class gets 0, so that the softmax over the two is
-    the sigmoid of the one.
+    A single logit is that of the positive class; the other class gets 0, so that the softmax over the two equals the
+    sigmoid of the one.
     """
     if outputs.shape[1] == num_classes:
         return outputs
@@ -353,11 +347,11 @@ def logits_of_classes(outputs: Tensor, num_classes: int, positive: int | None) -
 
 
 def _plain(value: Any) -> Any:  # noqa: ANN401 - any plain data
-    """Copy into dicts, lists, numbers and strings alone, so that a checkpoint loads with `weights_only=True`."""
+    """Copy into plain dicts, lists, numbers and strings, so that a checkpoint loads with `weights_only=True`."""
     if value is None or type(value) in (bool, int, float, str):
         return value
     if isinstance(value, Mapping):
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
-    raise TypeError(f"A checkpoint's description holds plain data only, and this is {type(value).__name__}: {value!r}")
+    raise TypeError(f"A checkpoint's description holds plain data only, not {type(value).__name__}: {value!r}")

@@ -1,4 +1,4 @@
-"""While all below the head is frozen, that part of the network gives the same for an image each epoch: run it once."""
+"""While only the head trains, compute its inputs once instead of in each epoch."""
 
 import logging
 from collections.abc import Callable, Iterable
@@ -16,27 +16,28 @@ log = logging.getLogger(__name__)
 
 
 class FrozenFeatures(lightning.Callback):
-    """Lets epochs in which the head alone trains run on what enters the head, computed once.
+    """Train on precomputed inputs of the head in epochs in which only the head trains.
 
-    It applies where it gives what the long way gives: every parameter outside the head is frozen, with its
-    statistics; nothing there draws at random, but for a dropout right before the head; the images of an epoch are
-    those of an earlier one; and what the head is given is one tensor, from which it alone makes the logits. Where
-    weights are averaged, what is frozen must never have trained either: validation sees the average, which would go on
-    moving towards what was frozen. Else training goes the long way.
+    Used only if the result is the same as without it: all parameters and statistics outside the head are frozen;
+    nothing there is random, except a dropout directly before the head; training images have fixed views; and the head
+    takes one tensor, from which it alone computes the logits. If weights are averaged, the frozen part must never have
+    trained: the average used in validation would still be moving towards the frozen weights. Otherwise each epoch runs
+    the whole network.
 
-    Put it behind `FreezeSchedule` in the list of callbacks.
+    Must come after `FreezeSchedule` in the list of callbacks.
 
     Parameters
     ----------
     rows_of : callable
-        From `train` or `val`, the number of a view and a device to that split's rows in that view on that device, each
-        once, as the network is given them: `(images, labels, rows)`. Validation rows are only asked for in view 0.
+        From a split (`train` or `val`), a view and a device to batches `(images, labels, rows)` with each row once.
+        Validation rows are only requested in view 0.
     views : int or None
-        Into how many fixed views the training images are put, in turn by the epoch; None where each epoch has its own.
+        Number of fixed views of the training images, used in turn by the epoch; None if each epoch augments
+        differently.
     without_images : callable
-        Told whether the loaders are to leave images out of their batches; says whether they can.
+        Takes whether the loaders should leave out the images; returns whether they can.
     rows : int
-        How many the manifest has.
+        Number of rows in the manifest.
     memory : int
         Bytes that features may take.
     """
@@ -54,10 +55,10 @@ class FrozenFeatures(lightning.Callback):
         self._of_view: dict[int, Tensor] = {}
         self._of_validation: tuple[Tensor, Tensor] | None = None
         self._before: nn.Module = nn.Identity()
-        self._place = torch.full((rows,), -1)
+        self._positions = torch.full((rows,), -1)
 
     def on_train_epoch_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        """Give the classifier this epoch's features, or take them away."""
+        """Set or remove the classifier's features for this epoch."""
         if not isinstance(pl_module, Classifier):
             return
         if self._views is None or not only_the_head_trains(pl_module.network, pl_module.head):
@@ -66,12 +67,12 @@ class FrozenFeatures(lightning.Callback):
         view = trainer.current_epoch % self._views
         if view not in self._of_view and not self._compute(trainer, pl_module, view):
             self._forget(pl_module)
-            self._views = None  # what hindered it will not change
+            self._views = None  # the reason will not change
             return
-        pl_module.features = (self._of_view[view], self._place, self._before)
+        pl_module.features = (self._of_view[view], self._positions, self._before)
 
     def on_train_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        """Let the loaders give images again."""
+        """Let the loaders load images again."""
         if isinstance(pl_module, Classifier):
             self._forget(pl_module)
 
@@ -83,11 +84,11 @@ class FrozenFeatures(lightning.Callback):
 
     @torch.no_grad()
     def _compute(self, trainer: lightning.Trainer, module: Classifier, view: int) -> bool:
-        """Run the frozen part over a view; False where it cannot stand in for the long way, with the reason logged."""
+        """Run the frozen part over a view; if features cannot be used, log the reason and return False."""
         self._without_images(False)
-        if averages_what_trained(trainer, module):
+        if averages_trained_weights(trainer, module):
             log.debug(
-                "the frozen part runs anew each epoch: weights are averaged, and it trained before it was frozen",
+                "the frozen part runs in each epoch: weights are averaged, and it trained before it was frozen",
                 extra={"rule": "weights_averaged"},
             )
             return False
@@ -98,20 +99,20 @@ class FrozenFeatures(lightning.Callback):
         if training is None or self._of_validation is None:
             return False
         of_training, of_validation = training[0].nbytes, self._of_validation[0].nbytes
-        # Validation stands behind the training images of each view, and is kept for the views to come.
+        # Features of validation follow those of each training view, and are kept separately for further views.
         if self._too_large((self._views or 1) * (of_training + of_validation) + of_validation):
             return False
         if not self._without_images(True):
             log.debug(
-                "loader processes go on bringing images that are not needed: they cannot be told",
+                "worker processes go on loading images that are not needed",
                 extra={"rule": "loaders_go_on"},
             )
         features, rows = (torch.cat(parts) for parts in zip(training, self._of_validation, strict=True))
-        self._place = self._place.to(rows.device)
-        self._place[rows] = torch.arange(len(rows), device=rows.device)
+        self._positions = self._positions.to(rows.device)
+        self._positions[rows] = torch.arange(len(rows), device=rows.device)
         self._of_view[view] = features
         log.debug(
-            "only the head trains: what enters it is computed once (view %d of %d, %.1f MiB), and epochs run on that",
+            "only the head trains: its inputs are computed once (view %d of %d, %.1f MiB)",
             view + 1, self._views, features.nbytes / 2**20, extra={"rule": "features_computed"},
         )  # fmt: skip
         return True
@@ -119,34 +120,34 @@ class FrozenFeatures(lightning.Callback):
     def _run(
         self, trainer: lightning.Trainer, module: Classifier, batches: Iterable[Batch]
     ) -> tuple[Tensor, Tensor] | None:
-        """What enters the head, `(n, ...)`, and the rows `(n,)` it is of; None as `_compute` says False."""
-        found: list[Tensor] = []
+        """The inputs of the head `(n, ...)` and their rows `(n,)`; None if features cannot be used."""
+        features: list[Tensor] = []
         rows: list[Tensor] = []
         size = 0
         for batch in batches:
             images, numbers = batch[0].to(next(module.network.parameters()).dtype), batch[2]
             with trainer.precision_plugin.forward_context():
-                if not found:
-                    few = images[:4]
-                    self._before = dropout_before_head(module, few)
-                    if (reason := why_not(module, few, self._before)) is not None:
+                if not features:
+                    sample = images[:4]
+                    self._before = dropout_before_head(module, sample)
+                    if (reason := reason_not_reusable(module, sample, self._before)) is not None:
                         log.debug(
-                            "the frozen part runs anew each epoch: %s",
+                            "the frozen part runs in each epoch: %s",
                             reason,
                             extra={"rule": "features_cannot_stand_in"},
                         )
                         return None
-                found.append(enters(module.network, module.head, images, self._before)[0])
+                features.append(head_inputs(module.network, module.head, images, self._before)[0])
             rows.append(numbers)
-            size += found[-1].nbytes
+            size += features[-1].nbytes
             if self._too_large(size * (self._views or 1)):
                 return None
-        return torch.cat(found), torch.cat(rows)
+        return torch.cat(features), torch.cat(rows)
 
     def _too_large(self, size: int) -> bool:
         if size > self._memory:
             log.debug(
-                "the frozen part runs anew each epoch: its features would take more than %d MiB",
+                "the frozen part runs in each epoch: its features would take more than %d MiB",
                 self._memory // 2**20,
                 extra={"rule": "features_too_large"},
             )
@@ -154,7 +155,7 @@ class FrozenFeatures(lightning.Callback):
 
 
 def only_the_head_trains(network: nn.Module, head: str) -> bool:
-    """Whether every parameter outside the head is frozen, and every statistic stands still."""
+    """Whether all parameters and batch-norm statistics outside the head are frozen."""
     own = {id(module) for module in network.get_submodule(head).modules()}
     outside = [module for module in network.modules() if id(module) not in own]
     in_head = {id(parameter) for parameter in network.get_submodule(head).parameters()}
@@ -163,11 +164,8 @@ def only_the_head_trains(network: nn.Module, head: str) -> bool:
     )
 
 
-def averages_what_trained(trainer: lightning.Trainer, module: Classifier) -> bool:
-    """Whether weights are averaged, and a phase up to now trained more than the head.
-
-    The average of what never trained is that itself.
-    """
+def averages_trained_weights(trainer: lightning.Trainer, module: Classifier) -> bool:
+    """Whether weights are averaged, and a phase so far trained more than the head."""
     callbacks: list[lightning.Callback] = trainer.callbacks  # type: ignore[attr-defined]
     if not any(isinstance(callback, WeightAveraging) for callback in callbacks):
         return False
@@ -183,66 +181,65 @@ def averages_what_trained(trainer: lightning.Trainer, module: Classifier) -> boo
     return False
 
 
-def enters(network: nn.Module, head: str, images: Tensor, before: nn.Module) -> tuple[Tensor, Tensor]:
-    """What enters the head, and what leaves the network; the head, and what stands before it, in eval mode.
-
-    Their dropout then draws nothing.
-    """
-    caught: list[Tensor] = []
+def head_inputs(network: nn.Module, head: str, images: Tensor, before: nn.Module) -> tuple[Tensor, Tensor]:
+    """The inputs of the head and the outputs of the network, with the head and the module before it in eval mode."""
+    inputs_of_head: list[Tensor] = []
     module = network.get_submodule(head)
-    handle = module.register_forward_pre_hook(lambda _, inputs: caught.append(inputs[0]))
+    handle = module.register_forward_pre_hook(lambda _, inputs: inputs_of_head.append(inputs[0]))
     training = [(part, part.training) for part in (module, before)]
     module.eval()
     before.eval()
     try:
-        # Not by calling the network, which may be compiled: nothing could be caught within it.
+        # `forward` rather than a call: hooks within a compiled network would not run.
         outputs = network.forward(images.contiguous(memory_format=torch.channels_last))
     finally:
         handle.remove()
         for part, mode in training:
             part.train(mode)
-    return caught[0], outputs
+    return inputs_of_head[0], outputs
 
 
 def dropout_before_head(module: Classifier, images: Tensor) -> nn.Module:
-    """Find the dropout whose output, whatever its shape, is what enters the head (torchvision's Inception has one).
+    """Find the dropout whose output, in any shape, is the input of the head (torchvision's Inception has one).
+
+    Leaves the state of the random generator unchanged.
 
     Returns
     -------
     Module
-        An `nn.Identity` where there is none. Nothing is drawn for good.
+        The dropout, or an `nn.Identity`.
     """
     network, head = module.network, module.network.get_submodule(module.head)
-    given: list[Tensor] = []
-    left: list[tuple[nn.Module, Tensor]] = []
-    own = set(head.modules())
-    handles = [head.register_forward_pre_hook(lambda _, inputs: given.append(inputs[0]))]
+    inputs_of_head: list[Tensor] = []
+    dropped: list[tuple[nn.Module, Tensor]] = []
+    in_head = set(head.modules())
+    handles = [head.register_forward_pre_hook(lambda _, inputs: inputs_of_head.append(inputs[0]))]
     for part in network.modules():
-        if isinstance(part, nn.Dropout) and part.training and part.p > 0 and part not in own:
-            handles.append(part.register_forward_hook(lambda dropout, _, output: left.append((dropout, output))))
+        if isinstance(part, nn.Dropout) and part.training and part.p > 0 and part not in in_head:
+            handles.append(part.register_forward_hook(lambda dropout, _, output: dropped.append((dropout, output))))
     try:
         with torch.random.fork_rng(devices=[images.device] if images.is_cuda else []):
             network.forward(images.contiguous(memory_format=torch.channels_last))
     finally:
         for handle in handles:
             handle.remove()
-    if left and torch.equal(left[-1][1].flatten(1), given[0].flatten(1)):
-        return left[-1][0]
+    if dropped and torch.equal(dropped[-1][1].flatten(1), inputs_of_head[0].flatten(1)):
+        return dropped[-1][0]
     return nn.Identity()
 
 
-def why_not(module: Classifier, images: Tensor, before: nn.Module) -> str | None:
-    """Why features cannot stand in for the network below the head; None where they can. Draws nothing for good."""
+def reason_not_reusable(module: Classifier, images: Tensor, before: nn.Module) -> str | None:
+    """Why features cannot replace the network below the head; None if they can. Leaves the random state unchanged."""
     network, head = module.network, module.network.get_submodule(module.head)
     with torch.random.fork_rng(devices=[images.device] if images.is_cuda else []):
         torch.manual_seed(0)
-        first, outputs = enters(network, module.head, images, before)
+        first, outputs = head_inputs(network, module.head, images, before)
         torch.manual_seed(1)
-        second, _ = enters(network, module.head, images, before)
+        second, _ = head_inputs(network, module.head, images, before)
     if not torch.equal(first, second):
-        return "it draws at random (dropout or the like)"
+        return "it draws random numbers (dropout or the like)"
     training = head.training
     head.eval()
-    alone = head(first)
+    outputs_of_head = head(first)
     head.train(training)
-    return None if torch.equal(alone, outputs) else "the network does more than its head after it"
+    return None if torch.equal(outputs_of_head, outputs) else "the network has more layers after its head"

@@ -1,4 +1,4 @@
-"""Which parts of the network train, and when: a pure function of the epoch, put in force as each epoch starts."""
+"""Freeze parts of the network by the epoch."""
 
 import dataclasses
 import fnmatch
@@ -20,12 +20,12 @@ FIRST_SHARE = re.compile(r"backbone\[:(0?\.\d+|[01]|1\.0*|0\.0*)\]")
 
 @dataclasses.dataclass(frozen=True)
 class Phase:
-    """A stretch of epochs with the same parts frozen.
+    """Consecutive epochs with the same parts frozen.
 
     Parameters
     ----------
     epochs : int or None
-        How many; None for the rest of the run, in the last phase only.
+        Their number; None in the last phase, which lasts to the end of the run.
     freeze : list of str
         Patterns, as `names_matching` reads them.
     """
@@ -36,9 +36,9 @@ class Phase:
 
 @dataclasses.dataclass(frozen=True)
 class PhaseRow:
-    """What one phase trains and freezes in one top-level child of the network.
+    """Counts of what a phase trains and freezes in one top-level child of the network.
 
-    `first_epoch` counts from 0; `last_epoch` is None where the phase lasts to the end of the run.
+    `first_epoch` counts from 0; `last_epoch` is None if the phase lasts to the end of the run.
     """
 
     phase: int
@@ -52,14 +52,13 @@ class PhaseRow:
 
 
 def names_matching(network: nn.Module, pattern: str, head: str) -> set[str]:
-    """Dotted names of the parameters and buffers that a pattern means.
+    """Dotted names of the parameters and buffers that a pattern matches.
 
-    Only of buffers that are saved with the network: the others are constants that its code makes anew.
+    Buffers that are not saved with the network are left out: they are constants.
 
     Parameters
     ----------
     network : nn.Module
-        Whose names are searched.
     pattern : str
         A glob on dotted names (`blocks.3.*`), where `*` crosses dots; or a reserved word: `head`;
         `backbone`, which is everything else; `backbone[:0.5]`, the first half of the backbone's
@@ -70,7 +69,7 @@ def names_matching(network: nn.Module, pattern: str, head: str) -> set[str]:
     Raises
     ------
     MedclsError
-        Nothing matches, with the names that come near; or the network has no such head.
+        Nothing matches (suggests similar names), or the network has no such head.
     """
     saved = network.state_dict().keys()
     names = [name for name, _ in (*network.named_parameters(), *network.named_buffers()) if name in saved]
@@ -99,33 +98,30 @@ def names_matching(network: nn.Module, pattern: str, head: str) -> set[str]:
         children = ", ".join(f"{name}.*" for name, _ in network.named_children())
         raise MedclsError(
             f"The pattern {pattern!r} matches no parameter of the network.{nearest(pattern, known)} Its parts are "
-            f"{children}; the words head, backbone and backbone[:0.5] (its first half) serve for any network.",
+            f"{children}; head, backbone and backbone[:0.5] (its first half) work for any network.",
             kind="pattern_matches_nothing",
         )
     return matched
 
 
 class FreezeSchedule(lightning.Callback):
-    """Freezes and unfreezes parts of `module.network` by the epoch.
+    """Freeze and unfreeze parts of `module.network` by the epoch.
 
-    At the start of every training epoch, also after a resume, the phase of that epoch is put in force:
-    what it freezes needs no gradient, and a batch norm all of whose parameters are frozen is in eval
-    mode, so that its statistics stand still too. Dropout in frozen parts stays on: it has no state to
-    keep, it regularises the head that trains behind it, and the training loss does not jump merely
-    because a phase began.
+    The phase of an epoch is applied at its start, also after a resume: frozen parameters need no gradient, and a batch
+    norm whose parameters are all frozen is in eval mode, so that its statistics do not change either. Dropout in frozen
+    parts stays on: it has no state, it regularises the head, and the training loss does not jump between phases.
 
     Parameters
     ----------
     phases : sequence of mapping
-        `{epochs: ..., freeze: [...]}` each; the last with `epochs: null`, so that it is never in
-        doubt what trains at the end.
+        `{epochs: ..., freeze: [...]}` each; the last with `epochs: null`.
     head : str
         Dotted prefix of the network's head.
 
     Raises
     ------
     MedclsError
-        Phases that do not follow these rules.
+        The phases do not follow these rules.
     """
 
     def __init__(self, phases: Sequence[Mapping[str, Any]], head: str) -> None:
@@ -139,8 +135,8 @@ class FreezeSchedule(lightning.Callback):
             is_last = number == len(self.phases)
             if is_last and phase.epochs is not None:
                 raise MedclsError(
-                    f"schedule.phases: the last phase has epochs: {phase.epochs}, and nothing says what trains after "
-                    "it. Give it epochs: null, or add a phase {epochs: null, freeze: []}.",
+                    f"schedule.phases: the last phase has epochs: {phase.epochs}, so it is not defined what trains "
+                    "after it. Give it epochs: null, or add a phase {epochs: null, freeze: []}.",
                     kind="bad_value",
                 )
             if not is_last and (not isinstance(phase.epochs, int) or phase.epochs < 1):
@@ -150,11 +146,6 @@ class FreezeSchedule(lightning.Callback):
                     kind="bad_value",
                 )
 
-    @property
-    def freezes(self) -> bool:
-        """Whether any phase freezes anything."""
-        return any(phase.freeze for phase in self.phases)
-
     def starts(self) -> tuple[int, ...]:
         """First epoch of each phase, counted from 0."""
         starts = [0]
@@ -163,15 +154,15 @@ class FreezeSchedule(lightning.Callback):
         return tuple(starts)
 
     def phase_at(self, epoch: int) -> int:
-        """Index of the phase that rules an epoch, both counted from 0."""
+        """Index of the phase of an epoch, both counted from 0."""
         return max(index for index, start in enumerate(self.starts()) if start <= epoch)
 
     def frozen(self, network: nn.Module, phase: int) -> set[str]:
-        """Dotted names of the parameters and buffers frozen in a phase; see `names_matching` for the errors."""
+        """Dotted names of the parameters and buffers frozen in a phase; see `names_matching`."""
         return {name for pattern in self.phases[phase].freeze for name in names_matching(network, pattern, self.head)}
 
     def unreached(self, max_epochs: int) -> list[int]:
-        """Give the indices of the phases that a run of so many epochs never comes to (P26)."""
+        """Indices of the phases that a run of so many epochs does not reach (P26)."""
         return [index for index, start in enumerate(self.starts()) if start >= max_epochs]
 
     def table(self, network: nn.Module) -> list[PhaseRow]:
@@ -180,7 +171,7 @@ class FreezeSchedule(lightning.Callback):
         Raises
         ------
         MedclsError
-            A pattern matches nothing, or a phase leaves nothing to train.
+            A pattern matches nothing, or a phase freezes everything.
         """
         rows = []
         ends = (*(start - 1 for start in self.starts()[1:]), None)
@@ -201,7 +192,7 @@ class FreezeSchedule(lightning.Callback):
         return rows
 
     def apply(self, network: nn.Module, epoch: int) -> None:
-        """Put the phase of an epoch in force: gradients on or off, modules in training or eval mode."""
+        """Apply the phase of an epoch: set `requires_grad` of parameters and the mode of modules."""
         phase = self.phase_at(epoch)
         frozen = self._frozen[phase] if network is self._network else self.frozen(network, phase)
         for name, parameter in network.named_parameters():
@@ -209,19 +200,19 @@ class FreezeSchedule(lightning.Callback):
         network.train()
         for prefix, module in network.named_modules():
             if isinstance(module, _BatchNorm):
-                # One without parameters of its own is frozen where its statistics are named.
+                # One without parameters is frozen if its statistics match.
                 own = [name for name, _ in module.named_parameters()] or [name for name, _ in module.named_buffers()]
                 if own and all(f"{prefix}.{name}" in frozen for name in own):
                     module.eval()
 
     def setup(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, stage: str) -> None:
-        """Before anything trains: check every pattern, say what will train, and warn of what will not happen."""
+        """Check all patterns, log what each phase trains, and warn of phases that are not reached."""
         if stage != "fit":
             return
         network = pl_module.get_submodule("network")
-        # DistributedDataParallel, made after this, must see each parameter that will ever train.
+        # DistributedDataParallel, which wraps the network later, must see every parameter that will train.
         network.requires_grad_(True)
-        # Its names stay, and to search them again each epoch would take longer than a step from features does.
+        # Found once: searching the names takes longer than a step from precomputed features.
         self._network, self._frozen = network, [self.frozen(network, phase) for phase in range(len(self.phases))]
         lines = describe(self.table(network))
         if trainer.is_global_zero:
@@ -229,8 +220,8 @@ class FreezeSchedule(lightning.Callback):
             if trainer.max_epochs is not None and trainer.max_epochs >= 0:
                 for index in self.unreached(trainer.max_epochs):
                     log.warning(
-                        "Phase %d would begin at epoch %d (counted from 0), and the run ends after %d epochs: it is "
-                        "never reached. Raise trainer.max_epochs, or shorten the phases before it.",
+                        "Phase %d would begin at epoch %d (counted from 0), but the run ends after %d epochs. Increase "
+                        "trainer.max_epochs, or shorten the phases before it.",
                         index + 1,
                         self.starts()[index],
                         trainer.max_epochs,
@@ -238,7 +229,7 @@ class FreezeSchedule(lightning.Callback):
                     )
 
     def on_train_epoch_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        """Put this epoch's phase in force."""
+        """Apply the phase of this epoch."""
         epoch = trainer.current_epoch
         self.apply(pl_module.get_submodule("network"), epoch)
         if trainer.is_global_zero and len(self.phases) > 1 and epoch in self.starts():
@@ -248,7 +239,7 @@ class FreezeSchedule(lightning.Callback):
 
 
 def describe(table: Sequence[PhaseRow]) -> list[str]:
-    """Put the table into lines of text, one a phase and child, for the log."""
+    """Format the table for the log, one line for each phase and child."""
     lines = []
     for row in table:
         epochs = f"{row.first_epoch} to {'the end' if row.last_epoch is None else row.last_epoch}"
@@ -257,11 +248,6 @@ def describe(table: Sequence[PhaseRow]) -> list[str]:
             f"({row.parameters_trained:,} parameters), frozen {row.tensors_frozen} ({row.parameters_frozen:,})"
         )
     return lines
-
-
-def ddp_strategy(schedule: FreezeSchedule) -> str:
-    """Name of Lightning's strategy for several processes: looks for unused parameters only where a phase freezes."""
-    return "ddp_find_unused_parameters_true" if schedule.freezes else "ddp"
 
 
 def _phase(number: int, phase: Mapping[str, Any]) -> Phase:
@@ -280,5 +266,5 @@ def _phase(number: int, phase: Mapping[str, Any]) -> Phase:
 
 
 def _prefixes(names: Sequence[str]) -> list[str]:
-    """Each dotted prefix of each name, once: what a mistyped pattern may have meant."""
+    """All dotted prefixes of the names, as suggestions for a mistyped pattern."""
     return list(dict.fromkeys(name.rsplit(".", cut)[0] for name in names for cut in range(1, name.count(".") + 1)))

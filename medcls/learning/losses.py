@@ -1,4 +1,4 @@
-"""What is minimised: cross-entropy of several classes, of one logit, and focal, each with class weights."""
+"""Losses with class weights: cross-entropy, binary cross-entropy with one logit, focal loss."""
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
@@ -11,26 +11,26 @@ from torch.nn import functional
 from medcls.errors import MedclsError, nearest
 
 ClassWeights = Literal["balanced"] | Sequence[float] | None
-"""None: each image counts the same. A list: one factor a class. `balanced`: from the training split's counts.
+"""None: all images have the same weight. A list: one weight per class. `balanced`: from the training split's counts.
 
-By name they are put in order first, by `in_class_order`.
+Weights by name are first ordered by `in_class_order`.
 """
 
 
 @dataclasses.dataclass(frozen=True)
 class Loss:
-    """A loss over `(B, K)` logits, averaged over images by the weights of their classes.
+    """A loss over `(B, K)` logits, averaged over images with the weights of their classes.
 
     Made by `cross_entropy`, `binary_cross_entropy` or `focal`.
 
     Parameters
     ----------
     per_image : Callable
-        `(logits (B, K), labels (B,), weights (K,)) -> (B,)`, the class weights already in it.
+        `(logits (B, K), labels (B,), weights (K,)) -> (B,)`, with class weights applied.
     weights : tuple of float, optional
-        One a class.
+        One per class.
     single_logit : bool
-        Whether the network ends in one logit (two classes only) rather than one a class.
+        Whether the network has one logit (two classes only) instead of one per class.
     """
 
     per_image: Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -38,16 +38,16 @@ class Loss:
     single_logit: bool = False
 
     def outputs(self, num_classes: int) -> int:
-        """How many logits the network's last layer must have.
+        """The number of logits of the network.
 
         Raises
         ------
         MedclsError
-            One logit is wanted, and there are more than two classes; or the class weights are not one a class.
+            A single logit with more than two classes; or the number of class weights is not that of the classes.
         """
         if self.single_logit and num_classes != 2:
             raise MedclsError(
-                f"loss=binary_cross_entropy tells two classes apart, and there are {num_classes}: "
+                f"loss=binary_cross_entropy is for two classes, and there are {num_classes}: "
                 "use loss=cross_entropy, or merge classes with data.label_map.",
                 kind="not_binary",
             )
@@ -60,7 +60,7 @@ class Loss:
         return 1 if self.single_logit else num_classes
 
     def total_weight(self, labels: Tensor) -> Tensor:
-        """Sum of the class weights of these images `(B,)`; their number where there are no weights.
+        """Sum of the class weights of these images `(B,)`; their number if there are no weights.
 
         The mean over a split is the mean of batch losses weighted by this, exactly (P41).
         """
@@ -69,12 +69,12 @@ class Loss:
         return self._class_weights(len(self.weights), labels.device)[labels].sum()
 
     def __call__(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """Mean over the images, as a scalar float32; with weights, as torch's cross-entropy averages.
+        """Mean over the images, a float32 scalar; weighted as in torch's cross-entropy.
 
         Parameters
         ----------
         logits : Tensor
-            `(B, K)`, of any float type; computed in float32.
+            `(B, K)`, of any float dtype; computed in float32.
         labels : Tensor
             Class indices `(B,)`, int64.
         """
@@ -82,7 +82,7 @@ class Loss:
         return self.per_image(logits.float(), labels, weights).sum() / self.total_weight(labels)
 
     def _class_weights(self, classes: int, device: torch.device) -> Tensor:
-        """One a class; brought to a GPU without waiting for it."""
+        """One weight per class, copied to a GPU without waiting for it."""
         if self.weights is None:
             return torch.ones(classes, dtype=torch.float32, device=device)
         return torch.tensor(self.weights, dtype=torch.float32).to(device, non_blocking=True)
@@ -91,22 +91,22 @@ class Loss:
 def cross_entropy(
     class_counts: Sequence[int], class_weights: ClassWeights = None, label_smoothing: float = 0.0
 ) -> Loss:
-    """Cross-entropy of the softmax over one logit a class.
+    """Cross-entropy of the softmax over one logit per class.
 
     Parameters
     ----------
     class_counts : sequence of int
-        Training images of each class, in the order of the class names: what `balanced` is derived from.
+        Number of training images of each class, in the order of the class names, for `balanced`.
     class_weights : list of float, "balanced" or None
-        `balanced` gives class c the weight n / (K * n_c), scikit-learn's convention.
+        `balanced` gives class c the weight n / (K * n_c), as in scikit-learn.
     label_smoothing : float
-        Share of the target spread evenly over all classes, in [0, 1).
+        Share of the target that is spread evenly over all classes, in [0, 1).
 
     Raises
     ------
     MedclsError
-        Weights that are not one positive number a class, a class without training images, or a
-        smoothing outside [0, 1).
+        The weights are not one positive number per class, a class has no training image, or the smoothing is outside
+        [0, 1).
     """
     smoothing = _smoothing(label_smoothing)
 
@@ -119,15 +119,15 @@ def cross_entropy(
 def binary_cross_entropy(
     class_counts: Sequence[int], class_weights: ClassWeights = None, label_smoothing: float = 0.0
 ) -> Loss:
-    """Cross-entropy of the sigmoid of one logit, the positive class's; two classes only.
+    """Cross-entropy of the sigmoid of one logit, that of the positive class; for two classes only.
 
-    The same value as `cross_entropy` of that logit beside a column of zeros, weights and smoothing included;
-    what differs is the network, whose last layer has half the parameters. See `cross_entropy` for the arguments.
+    Equals `cross_entropy` of that logit and a logit of 0, also with weights and smoothing; only the last layer of the
+    network differs, with half the parameters. See `cross_entropy` for the arguments.
     """
     smoothing = _smoothing(label_smoothing)
 
     def per_image(logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
-        # The classifier spreads the one logit over two columns, so the difference holds for either positive class.
+        # The classifier expands the logit to two columns, one of them 0, so the difference is the logit.
         targets = labels * (1 - smoothing) + smoothing / 2
         return functional.binary_cross_entropy_with_logits(
             logits[:, 1] - logits[:, 0],
@@ -146,16 +146,15 @@ def focal(
     class_weights: ClassWeights = None,
     label_smoothing: float = 0.0,
 ) -> Loss:
-    """Focal loss over a softmax: easy images count less, by the factor (1 - p)^gamma of their true class.
+    """Focal loss over a softmax: cross-entropy times (1 - p)^gamma, with p the probability of the true class.
 
-    Lin et al. 2017 (arXiv 1708.02002), equation 4, which with two classes is exactly torchvision's
-    `sigmoid_focal_loss`. Focal training shrinks probabilities towards the middle: calibrate before
-    reading them. See `cross_entropy` for the other arguments.
+    Lin et al. 2017 (arXiv 1708.02002), equation 4; with two classes it equals torchvision's `sigmoid_focal_loss`. It
+    makes probabilities less extreme: calibrate them before use. See `cross_entropy` for the other arguments.
 
     Parameters
     ----------
     gamma : float
-        At least 0, where it is the cross-entropy.
+        At least 0; 0 gives the cross-entropy.
     """
     if not isinstance(gamma, int | float) or not 0 <= gamma < float("inf"):
         raise MedclsError(
@@ -166,19 +165,19 @@ def focal(
     def per_image(logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
         entropies = functional.cross_entropy(logits, labels, weights, reduction="none", label_smoothing=smoothing)
         true = functional.log_softmax(logits, dim=1).gather(1, labels[:, None])[:, 0]
-        # 1 - p through expm1, exact where p is near 1; never quite 0, where a power below 1 has no slope.
+        # 1 - p by expm1, which is exact for p near 1; never 0, where a power below 1 has no finite gradient.
         return (-torch.expm1(true)).clamp_min(torch.finfo(torch.float32).tiny) ** gamma * entropies
 
     return Loss(per_image, _weights(class_weights, class_counts))
 
 
 def in_class_order(class_weights: object, classes: Sequence[str]) -> object:
-    """Class weights by name as a list in the order of the class names; any other form of them as it is.
+    """Convert class weights by name to a list in the order of the class names; other forms are returned unchanged.
 
     Raises
     ------
     MedclsError
-        A class without a weight, or a weight of a class that is not there: names the nearest.
+        A class has no weight, or a weight names an unknown class.
     """
     if not isinstance(class_weights, Mapping):
         return class_weights
@@ -214,7 +213,8 @@ def _weights(class_weights: ClassWeights, class_counts: Sequence[int]) -> tuple[
     if isinstance(class_weights, str):
         if class_weights != "balanced":
             raise MedclsError(
-                f"loss.class_weights is {class_weights!r}: give null, balanced or one number a class.", kind="bad_value"
+                f"loss.class_weights is {class_weights!r}: give null, balanced or one number per class.",
+                kind="bad_value",
             )
         if min(class_counts) < 1:
             raise MedclsError(

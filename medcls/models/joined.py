@@ -1,4 +1,4 @@
-"""Several frozen networks side by side, and one linear layer on the features of all."""
+"""Several frozen networks with one linear layer on all their features."""
 
 from collections.abc import Sequence
 
@@ -10,21 +10,21 @@ from medcls.models.zoo import last_layer
 
 
 class JoinedNetworks(nn.Module):
-    """Networks that see the same images, each in the scaling of its own weights.
+    """Networks that get the same images, each in the scaling of its weights.
 
     Parameters
     ----------
     parts : sequence of Module
-        Each from `(B, C, H, W)` to logits; their last layers are taken away, in place.
+        Each from `(B, C, H, W)` to logits; their last layers are removed, in place.
     num_classes : int
         K.
     factors, offsets : sequence of sequence of float
-        For each part and channel: it is given `images * factor + offset`.
+        For each part and channel: its input is `images * factor + offset`.
 
     Raises
     ------
     MedclsError
-        A part whose last layer is not a linear one.
+        The last layer of a part is not linear.
     """
 
     def __init__(
@@ -41,13 +41,13 @@ class JoinedNetworks(nn.Module):
             layer = part.get_submodule(name)
             if not isinstance(layer, nn.Linear):
                 raise MedclsError(
-                    f"The last layer of {type(part).__name__} is no linear layer: it cannot be joined with others.",
+                    f"The last layer of {type(part).__name__} is not linear, so it cannot be joined with others.",
                     kind="unsupported_head",
                 )
             features += layer.in_features
             part.set_submodule(name, nn.Identity())
         self.parts = nn.ModuleList(parts)
-        # (parts, C, 1, 1); they follow from the configuration, so they are no weights.
+        # (parts, C, 1, 1); not saved with the weights, because the configuration has them.
         self.register_buffer("factors", torch.tensor(factors)[:, :, None, None], persistent=False)
         self.register_buffer("offsets", torch.tensor(offsets)[:, :, None, None], persistent=False)
         self.head = nn.Linear(features, num_classes)

@@ -1,4 +1,4 @@
-"""A network without its last layer, and with another one: what a linear probe reads, and what it becomes."""
+"""The features of a linear probe, and a network with the fitted last layer."""
 
 import copy
 
@@ -8,19 +8,19 @@ from torch import Tensor, nn
 from medcls.errors import MedclsError
 from medcls.models.zoo import last_layer
 
-# Between the last layer's own product with the features and the network's logits, relative to the largest of them.
+# Largest allowed difference of the logits and the last layer applied to the features, relative to the largest logit.
 ROUNDING = 1e-4
 
 
 def features_of(network: nn.Module, images: Tensor) -> nn.Module:
-    """Copy a network without its last layer: it gives what that layer would be given.
+    """Copy a network without its last layer: its output is the input of that layer.
 
     Parameters
     ----------
     network : Module
         In eval mode, from `(B, C, H, W)` to logits `(B, K)`.
     images : Tensor
-        A few, on which it is held that the logits are the last layer of these features and nothing more.
+        Sample images, on which it is checked that the logits are the last layer applied to the features.
 
     Returns
     -------
@@ -30,7 +30,7 @@ def features_of(network: nn.Module, images: Tensor) -> nn.Module:
     Raises
     ------
     MedclsError
-        The network does something else to its features, or to what comes out of its last layer.
+        The network has other operations before or after its last layer.
     """
     name = last_layer(network)
     layer = network.get_submodule(name)
@@ -45,8 +45,8 @@ def features_of(network: nn.Module, images: Tensor) -> nn.Module:
         is_linear = False
     if not is_linear or layer.bias is None:
         raise MedclsError(
-            f"The logits of {type(network).__name__} are not one linear layer with a bias ({name}) on one row of "
-            "features an image, so logistic regression on them cannot be put in its place. Choose another model.",
+            f"The logits of {type(network).__name__} are not one linear layer with a bias ({name}) applied to one row "
+            "of features per image, so logistic regression cannot replace it. Choose another model.",
             kind="unsupported_head",
         )
     return headless
@@ -54,9 +54,9 @@ def features_of(network: nn.Module, images: Tensor) -> nn.Module:
 
 @torch.no_grad()
 def set_last_layer(network: nn.Module, weights: Tensor, bias: Tensor) -> None:
-    """Give the layer that makes the logits other weights `(K, d)` and biases `(K,)`, in place."""
+    """Set the weights `(K, d)` and biases `(K,)` of the last layer, in place."""
     layer = network.get_submodule(last_layer(network))
     for own, new in ((layer.weight, weights), (layer.bias, bias)):
         if not isinstance(own, Tensor):
-            raise TypeError("the last layer has no bias: `features_of` refuses such a network")
+            raise TypeError("the last layer has no bias; `features_of` refuses such a network")
         own.copy_(new.reshape(own.shape))

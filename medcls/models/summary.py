@@ -1,4 +1,4 @@
-"""A network as a table: what model.txt holds."""
+"""A table of a network's layers, for model.txt."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -22,26 +22,26 @@ class _Layer:
 def summarise(network: nn.Module, input_shape: Sequence[int]) -> str:
     """Tabulate a network's layers in the order in which they run.
 
-    One picture of zeros goes through the network in eval mode; modes, buffers and gradients stay as they were.
+    Runs the network on an image of zeros in eval mode; its modes, buffers and gradients are unchanged.
 
     Parameters
     ----------
     network
         Any network that takes one tensor.
     input_shape
-        (C, H, W) of one picture, or (1, C, H, W).
+        (C, H, W) of one image, or (1, C, H, W).
 
     Returns
     -------
     str
-        For each layer its dotted name, type, output shape, parameters and multiply-adds; then the totals.
-        Multiply-adds are those of convolutions and matrix products, attention included, as
-        `torch.utils.flop_counter` counts them; batch norms and activations, which need far fewer, are not in it.
+        Dotted name, type, output shape, parameters and multiply-adds of each layer, and the totals. Multiply-adds are
+        those of convolutions and matrix products, including attention, as counted by `torch.utils.flop_counter`;
+        batch norms and activations are not counted.
 
     Raises
     ------
     MedclsError
-        The network cannot take a picture of this shape: too small, or another size than it is built for.
+        The network does not take an image of this shape.
     """
     shape = tuple(input_shape)[-3:]
     root = type(network).__name__
@@ -56,7 +56,7 @@ def summarise(network: nn.Module, input_shape: Sequence[int]) -> str:
     fast = torch.backends.mha.get_fastpath_enabled()
     try:
         network.eval()
-        torch.backends.mha.set_fastpath_enabled(False)  # fused into one operation, attention would not be counted
+        torch.backends.mha.set_fastpath_enabled(False)  # fused attention would not be counted
         with torch.no_grad(), counter:
             network(torch.zeros(1, *shape, dtype=reference.dtype, device=reference.device))
     except (RuntimeError, AssertionError, ValueError) as error:
@@ -90,7 +90,7 @@ def summarise(network: nn.Module, input_shape: Sequence[int]) -> str:
 
 
 def _layers(network: nn.Module) -> dict[str, _Layer]:
-    """List what has no children, and what has parameters of its own beside its children."""
+    """Modules without children, and modules that have parameters besides those of their children."""
     layers = {}
     for name, module in network.named_modules():
         own = sum(p.numel() for p in module.parameters(recurse=False))
@@ -115,7 +115,7 @@ def _note_shape(layer: _Layer, ran: list[str]) -> Any:  # noqa: ANN401  torch ha
 
 
 def _aligned(rows: Sequence[tuple[str, ...]]) -> list[str]:
-    """Text to the left, numbers to the right, under a ruled heading."""
+    """Align text to the left and numbers to the right, below a ruled heading."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = [
         "  ".join(

@@ -1,4 +1,4 @@
-"""What other programs put around a network's tensors in a file: taken off and named; and what is no weights at all."""
+"""Unwrap state dicts in files of other programs, and recognise files that are not weights."""
 
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -6,12 +6,12 @@ from typing import Any
 
 from torch import Tensor
 
-# Where training scripts keep the state dict, moving averages of the weights first: they are what such a script judges.
+# Keys under which training scripts store the state dict. Moving averages first: such scripts evaluate them.
 AVERAGED = ("state_dict_ema", "model_ema", "ema_state_dict", "ema_model", "ema")
 WRAPPERS = (*AVERAGED, "state_dict", "model_state_dict", "model", "network", "net", "module")
-# What DataParallel, torch.compile, Lightning modules and averaged copies put before each name.
+# Prefixes of names from DataParallel, torch.compile, Lightning modules and averaged models.
 PREFIXES = ("module.", "_orig_mod.", "network.", "model.", "net.", "ema_model.", "ema.")
-# Counters of averaged copies (torch.optim.swa_utils.AveragedModel), which are no tensor of the network.
+# Counters of averaged models (torch.optim.swa_utils.AveragedModel), which are not tensors of the network.
 COUNTERS = ("n_averaged", "initted", "step", "num_updates")
 
 BEGINNINGS = (
@@ -23,21 +23,21 @@ BEGINNINGS = (
 
 
 def no_weights(path: Path) -> str | None:
-    """What a file is instead of weights, where its first bytes say so."""
+    """What a file is instead of weights, by its first bytes; None if it may be weights."""
     with path.open("rb") as file:
         start = file.read(64)
     if not start:
         return "empty (0 bytes)"
-    return next((what for bytes_, what in BEGINNINGS if start.lower().startswith(bytes_.lower())), None)
+    return next((kind for bytes_, kind in BEGINNINGS if start.lower().startswith(bytes_.lower())), None)
 
 
 def state_dict_in(content: Any) -> tuple[Any, tuple[str, ...]]:  # noqa: ANN401 - whatever a file holds
-    """Find the table of tensors in what a file holds.
+    """Find the state dict in the content of a file.
 
     Returns
     -------
     content, keys
-        The innermost of the known wrappers, and the keys that led there. Not always a table of tensors.
+        The content of the innermost known wrapper, and the keys that led there. Not always a state dict.
     """
     keys: list[str] = []
     while isinstance(content, Mapping):
@@ -50,7 +50,7 @@ def state_dict_in(content: Any) -> tuple[Any, tuple[str, ...]]:  # noqa: ANN401 
 
 
 def without_prefixes(state: Mapping[str, Tensor], own: Collection[str]) -> tuple[dict[str, Tensor], tuple[str, ...]]:
-    """Take off what stands before the names, where the network has no such names itself.
+    """Remove known prefixes from the names, unless the network has such names itself.
 
     Parameters
     ----------
@@ -60,18 +60,18 @@ def without_prefixes(state: Mapping[str, Tensor], own: Collection[str]) -> tuple
     Returns
     -------
     state, prefixes
-        In the order in which they were taken off.
+        The renamed tensors, and the prefixes in the order in which they were removed.
     """
-    state, taken = dict(state), []
+    state, removed = dict(state), []
     while (prefix := _prefix(state, own)) is not None:
-        # What has no such prefix stays, and is found to be left over, but for the counters.
+        # Names without the prefix are kept, and reported as left over; only counters are dropped.
         state = {name.removeprefix(prefix): tensor for name, tensor in state.items() if name not in COUNTERS}
-        taken.append(prefix)
-    return state, tuple(taken)
+        removed.append(prefix)
+    return state, tuple(removed)
 
 
 def _prefix(names: Collection[str], own: Collection[str]) -> str | None:
-    """The prefix that names have where the network's own have none, if any."""
+    """A known prefix of the names that the network's own names do not have, if any."""
     if not set(own).isdisjoint(names):
         return None
     return next(

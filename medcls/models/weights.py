@@ -1,4 +1,4 @@
-"""Loading weights so that every tensor is accounted for: where it came from, or why it did not."""
+"""Load weights with an account of every tensor: where it came from, or why it was not loaded."""
 
 import dataclasses
 import hashlib
@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from medcls.archives import damage
+from medcls.archives import find_damage
 from medcls.errors import MedclsError
 from medcls.models.mobilenetv3 import GreyConv2d, MobileNetV3
 from medcls.models.packaged import PACKAGED, from_efficientnet_pytorch
@@ -29,44 +29,44 @@ log = logging.getLogger(__name__)
 # Auxiliary classifiers of torchvision's GoogLeNet and Inception v3, which medcls builds without them.
 _AUXILIARY = ("AuxLogits.", "aux1.", "aux2.")
 
-# Names that torchvision itself renames while it loads its oldest files (DenseNet; vision transformers).
+# Names that torchvision renames when it loads its oldest files (DenseNet; vision transformers).
 _OLD_NAMES = (
     (re.compile(r"(denselayer\d+\.(?:norm|conv))\.([12]\.)"), r"\1\2"),
     (re.compile(r"\.mlp\.linear_1\."), ".mlp.0."),
     (re.compile(r"\.mlp\.linear_2\."), ".mlp.3."),
 )
 
-_SECONDS_WITHOUT_ANSWER = 30
+_TIMEOUT_SECONDS = 30
 
 
 @dataclasses.dataclass(frozen=True)
 class Account:
-    """Where each of a network's tensors came from. Anything it cannot list was refused with an error.
+    """Where each tensor of a network came from. All other tensors raise an error.
 
     Parameters
     ----------
     source
-        What was asked for: None, `default`, or a path.
+        None, `default`, or a path.
     file
-        The file that was read; None where there was none.
+        The file that was read; None if there was none.
     sha256
-        Of that file.
+        The hash of that file.
     names
-        Every tensor of the network: parameters and buffers.
+        All tensors of the network: parameters and buffers.
     loaded
-        Those that came from the source.
+        Tensors from the source.
     reinitialised
-        Those left random on purpose, by reason: `last layer`, `head`.
+        Tensors left random on purpose, by reason: `last layer`, `head`.
     left_out
-        Tensors of the source that were not wanted, by reason: `last layer`, `head`, `auxiliary head`.
+        Tensors of the source that are not used, by reason: `last layer`, `head`, `auxiliary head`.
     notes
-        What else a person should know, in sentences.
+        Further notes, as sentences.
     origin
-        The package, or the repository of timm's hub, that published weights came from; None of any other source.
+        The package, or the repository of timm's hub, of published weights; None for other sources.
     licence
-        Of published weights, as their publisher states it; None where it states none.
+        The licence of published weights, if their publisher states one.
     frozen_at_random
-        Tensors that were never loaded and are frozen all the same, because it was asked for.
+        Tensors that were not loaded and are frozen because `freeze_random_weights` allows it.
     """
 
     source: str | None
@@ -86,7 +86,7 @@ class Account:
         if self.source is None:
             return (
                 f"no weights loaded: all {len(self.names)} tensors start at random "
-                "(model.weights=default, =/path/to/file or =/path/to/run brings some)"
+                "(to load some: model.weights=default, =/path/to/file or =/path/to/run)"
             )
         parts = [f"{len(self.loaded)}/{len(self.names)} tensors loaded"]
         parts += [f"{reason} re-initialised ({len(names)})" for reason, names in self.reinitialised.items()]
@@ -99,7 +99,7 @@ class Account:
         return ", ".join(parts) + (f"; from {published}" if published else "")
 
     def to_plain(self) -> dict[str, Any]:
-        """For weights.json: counts, names, the source and the hash of its file."""
+        """The content of weights.json: counts, names, the source and the hash of its file."""
         return {
             "summary": str(self),
             "source": self.source,
@@ -126,35 +126,30 @@ def load_weights(
     classes: Sequence[str] | None = None,
     preprocessing: Preprocessing | None = None,
 ) -> Account:
-    """Load weights into a network, in place, and account for every tensor on either side.
+    """Load weights into a network, in place, and account for every tensor of network and source.
 
     Parameters
     ----------
     network
-        As a builder of `medcls.models` made it, with `medcls.models.zoo.replace_head` applied if it was asked for.
+        From a builder of `medcls.models`, after `medcls.models.zoo.replace_head` if the head is replaced.
     source
-        None: stay random. `default`: the weights that come as a package for this network
-        (`medcls.models.packaged.PACKAGED`), else those that torchvision or timm publish for it. Else a path:
-        a state dict (`.pth`, `.pt`, `.safetensors`), a checkpoint of a run, or a run folder, whose
-        `checkpoints/best.ckpt` is then read.
+        None: random weights. `default`: the weights in a package (`medcls.models.packaged.PACKAGED`), else those that
+        torchvision or timm publish. Else the path of a state dict (`.pth`, `.pt`, `.safetensors`), of a checkpoint, or
+        of a run folder, whose `checkpoints/best.ckpt` is read.
     head
-        The dotted name that `replace_head` returned: there the source need not fit. None where the published head
-        was kept: then only the last layer may differ, and only in its number of outputs.
+        The dotted name that `replace_head` returned, where the source may differ. None if the published head is kept:
+        then only the last layer may differ, in its number of outputs.
     classes
-        Class names of this run, in order. A source that names others gives its backbone, not its last layer.
+        Class names of this run, in order. The last layer of a source with other classes is not loaded.
     preprocessing
-        What this network will be fed. Where the source expects other scaling, a warning says so; for one grey
-        channel and colour weights it is needed, to fold mean and deviation in.
-
-    Returns
-    -------
-    Account
+        The preprocessing of this network. A warning is logged if the source expects another scaling. Needed to fold
+        colour weights into one grey channel.
 
     Raises
     ------
     MedclsError
-        No such file; a file with more than tensors in it (`weights_only`); weights of another network; nothing
-        published, no package, no network, or a wrong hash.
+        The file does not exist, holds more than tensors or the weights of another network; or no weights are published,
+        their package is missing, or the download fails.
     """
     own = network.state_dict()
     if source is None:
@@ -170,13 +165,13 @@ def load_weights(
     notes: list[str] = []
     state, prefixes = without_prefixes(state, own)
     if prefixes:
-        notes.append(f"{''.join(prefixes)} was taken off before each name")
+        notes.append(f"the prefix {''.join(prefixes)} was removed from the names")
     state, left_out = _renamed(network, state, own)
     expected = _expected(network, description)
     _warn_of_other_scaling(expected, preprocessing, notes)
     state = _fold_into_grey(network, state, expected, preprocessing, notes)
 
-    # Files from before torch 0.4.1 have no counters beside the running statistics; they are of no effect here.
+    # Files from before torch 0.4.1 have no batch counters; they have no effect here.
     counters = {
         name
         for name in own.keys() - state.keys()
@@ -184,7 +179,7 @@ def load_weights(
     }
     if counters:
         state |= {name: own[name] for name in counters}
-        notes.append(f"{len(counters)} batch counters, absent from the file, stay at 0")
+        notes.append(f"{len(counters)} batch counters are missing in the file and stay at 0")
 
     reinitialised: dict[str, tuple[str, ...]] = {}
     last = last_layer(network)
@@ -201,9 +196,9 @@ def load_weights(
                 notes.append(
                     f"the source's classes are {', '.join(description['classes'])}: its last layer is not used"
                 )
-    wanted = [name for name in own if not any(name in names for names in reinitialised.values())]
-    _refuse_misfit(network, wanted, own, state, path)
-    # The names fit, so the network's own metadata (`_metadata`, versions of its layers) is right for these tensors.
+    expected_names = [name for name in own if not any(name in names for names in reinitialised.values())]
+    _refuse_misfit(network, expected_names, own, state, path)
+    # Updating `own` keeps the network's metadata (`_metadata`, versions of its layers).
     own.update(state)
     network.load_state_dict(own)
     account = Account(
@@ -211,7 +206,7 @@ def load_weights(
         str(path),
         _sha256(path),
         tuple(own),
-        tuple(wanted),
+        tuple(expected_names),
         reinitialised,
         left_out,
         tuple(notes),
@@ -224,67 +219,67 @@ def load_weights(
 
 
 def joined(accounts: Sequence[Account], network: nn.Module) -> Account:
-    """One account for networks side by side (`medcls.models.joined`), from those of each.
+    """Join the accounts of the parts of a `medcls.models.joined.JoinedNetworks`.
 
     Parameters
     ----------
     accounts
-        In the order of the parts, with the names that their tensors have there.
+        In the order of the parts.
     network
-        The joined one: what it has beside its parts' tensors is random on purpose.
+        The joined network, whose last layer is random on purpose.
     """
     own = tuple(network.state_dict())
-    loaded = [f"parts.{number}.{name}" for number, one in enumerate(accounts) for name in one.loaded]
+    loaded = [f"parts.{number}.{name}" for number, part in enumerate(accounts) for name in part.loaded]
     present = set(own)
 
-    def told(values: Iterable[str | None]) -> str | None:
+    def text_of(values: Iterable[str | None]) -> str | None:
         return None if all(value is None for value in values) else ", ".join(str(value) for value in values)
 
     return Account(
-        source=told([one.source for one in accounts]),
-        file=told([one.file for one in accounts]),
-        sha256=told([one.sha256 for one in accounts]),
+        source=text_of([part.source for part in accounts]),
+        file=text_of([part.file for part in accounts]),
+        sha256=text_of([part.sha256 for part in accounts]),
         names=own,
         loaded=tuple(name for name in loaded if name in present),
         reinitialised={"last layer": tuple(name for name in own if not name.startswith("parts."))},
         left_out={
             f"{reason} of part {number}": names
-            for number, one in enumerate(accounts)
-            for reason, names in one.left_out.items()
+            for number, part in enumerate(accounts)
+            for reason, names in part.left_out.items()
         },
-        notes=tuple(note for one in accounts for note in one.notes),
-        origin=told([one.origin for one in accounts]),
-        licence=told([one.licence for one in accounts]),
+        notes=tuple(note for part in accounts for note in part.notes),
+        origin=text_of([part.origin for part in accounts]),
+        licence=text_of([part.licence for part in accounts]),
     )
 
 
 def check_frozen(account: Account, frozen: Iterable[str], *, allow_random: bool = False) -> Account:
-    """Stop where a tensor that a phase freezes was never loaded: it would stay random for that long.
+    """Refuse to freeze tensors that were not loaded and would stay random.
 
     Parameters
     ----------
     account
-        Of the weights loaded.
+        The account of the loaded weights.
     frozen
-        Dotted names of the tensors frozen in the first phase, or in any.
+        Dotted names of frozen tensors.
     allow_random
-        Freeze them all the same, and keep in the account that this was done.
+        Allow it, and record the tensors in the account.
 
     Returns
     -------
     Account
-        The same, or with `frozen_at_random`.
+        With `frozen_at_random` set.
 
     Raises
     ------
     MedclsError
-        Naming some of them, and the settings that mend it.
+        Names some of the tensors, and the settings to change.
     """
     loaded = set(account.loaded)
     unloaded = [name for name in frozen if name not in loaded]
     if unloaded and not allow_random:
         raise MedclsError(
-            f"{len(unloaded)} frozen tensors were never loaded and would stay random: {_some(unloaded)}. "
+            f"{len(unloaded)} frozen tensors were not loaded and would stay random: {_some(unloaded)}. "
             f"Weights: {account}. Give weights that have them (model.weights=default, =/path/to/file or "
             "=/path/to/run), or do not freeze them (schedule=none). To repeat a published protocol without its "
             "weights, freeze_random_weights=true; the report then says so.",
@@ -292,8 +287,7 @@ def check_frozen(account: Account, frozen: Iterable[str], *, allow_random: bool 
         )
     if unloaded:
         log.warning(
-            "freeze_random_weights: %d of %d tensors are frozen as they were drawn at random (%s): what they compute "
-            "was learned from nothing.",
+            "freeze_random_weights: %d of %d tensors are frozen with random values (%s)",
             len(unloaded), len(account.names), _some(unloaded),
             extra={"rule": "frozen_at_random"},
         )  # fmt: skip
@@ -301,10 +295,10 @@ def check_frozen(account: Account, frozen: Iterable[str], *, allow_random: bool 
 
 
 def from_torchvision(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Rename a state dict of torchvision's MobileNetV3, large or small, of any width, to ours.
+    """Rename a state dict of torchvision's MobileNetV3, large or small, of any width, to medcls's names.
 
-    There, `features` counts stem, blocks and last convolution through, and each block counts only the layers that
-    it has; what each is follows from its neighbours.
+    torchvision numbers stem, blocks and last convolution consecutively in `features`, and within a block only the
+    layers that exist.
     """
     layers: dict[int, set[int]] = {}  # block -> the layers it has
     excites: set[tuple[int, int]] = set()
@@ -313,48 +307,46 @@ def from_torchvision(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
             layers.setdefault(int(match[1]), set()).add(int(match[2]))
             if match[3]:
                 excites.add((int(match[1]), int(match[2])))
-    places = {"features.0.": "stem.", f"features.{max(layers, default=0) + 1}.": "last_conv."}
+    prefixes = {"features.0.": "stem.", f"features.{max(layers, default=0) + 1}.": "last_conv."}
     for block, present in layers.items():
         convolutions = sorted(layer for layer in present if (block, layer) not in excites)
         roles = dict(zip(reversed(convolutions), ("project", "depthwise", "expand"), strict=False))
         roles |= {layer: "squeeze_excite" for layer in present if (block, layer) in excites}
         for layer, role in roles.items():
-            places[f"features.{block}.block.{layer}."] = f"blocks.{block - 1}.{role}."
+            prefixes[f"features.{block}.block.{layer}."] = f"blocks.{block - 1}.{role}."
     renamed = {}
     for name, tensor in state.items():
-        old = next((place for place in places if name.startswith(place)), "")
+        old = next((prefix for prefix in prefixes if name.startswith(prefix)), "")
         rest = re.sub(r"^1\.", "norm.", re.sub(r"^0\.", "conv.", name[len(old) :])) if old else name
-        renamed[places.get(old, "") + rest] = tensor
+        renamed[prefixes.get(old, "") + rest] = tensor
     return renamed
 
 
 def download(url: str, sha256: str, target: Path) -> Path:
-    """Fetch a file once: size and target are logged first, the hash is checked, nothing half-written stays.
+    """Download a file atomically: log its size and target, then check its hash.
 
-    `torch.hub.download_url_to_file` does less: it does not say the size, waits for ever on a silent server, and
-    takes a cut connection for the end of the file where no hash is known.
+    Unlike `torch.hub.download_url_to_file`, it logs the size, has a timeout, and detects an incomplete file without a
+    hash.
 
     Parameters
     ----------
     url
-        Where from.
     sha256
-        The first digits of the expected hash; empty where none is known.
+        The first digits of the expected hash; empty if unknown.
     target
-        Where to. A file that is there with the right hash is used as it is.
+        An existing file with the right hash is not downloaded again.
 
     Raises
     ------
     MedclsError
-        No network, a cut connection, a wrong hash, a full disk: the message names the file and the setting that
-        takes a local one.
+        There is no network, the connection breaks, the hash is wrong, or the disk is full.
     """
     if target.is_file() and _sha256(target).startswith(sha256):
         return target
     partial = target.with_name(f"{target.name}.{os.getpid()}.partial")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with urllib.request.urlopen(url, timeout=_SECONDS_WITHOUT_ANSWER) as answer, partial.open("wb") as file:  # noqa: S310
+        with urllib.request.urlopen(url, timeout=_TIMEOUT_SECONDS) as answer, partial.open("wb") as file:  # noqa: S310
             stated = answer.headers.get("Content-Length")
             size = int(stated) if stated else None
             log.info("Downloading %s (%s) to %s", url, _megabytes(size), target)
@@ -364,23 +356,23 @@ def download(url: str, sha256: str, target: Path) -> Path:
                 digest.update(chunk)
                 received += len(chunk)
         if size is not None and received != size:
-            raise ConnectionError(f"the connection was cut after {received} of {size} bytes")
+            raise ConnectionError(f"the connection broke after {received} of {size} bytes")
         if not digest.hexdigest().startswith(sha256):
             raise ConnectionError(f"its SHA-256 begins {digest.hexdigest()[:8]}, not {sha256}")
         os.replace(partial, target)
     except (OSError, http.client.HTTPException) as error:
-        raise _not_fetched(target.name, url, error) from error
+        raise _download_failed(target.name, url, error) from error
     finally:
         partial.unlink(missing_ok=True)
     return target
 
 
 def _default(network: nn.Module) -> tuple[Path, dict[str, Tensor], str | None, str | None]:
-    """Read the weights published for this network, fetched where no package brings them; whence, and the licence."""
+    """The file and tensors of the weights published for this network, with their origin and licence."""
     published_as: Any = getattr(network, "published_as", None)
     if published_as is None:
         raise MedclsError(
-            f"model.weights=default: nobody publishes weights for this {type(network).__name__} (its width or "
+            f"model.weights=default: no weights are published for this {type(network).__name__} (its width or "
             "variant). Give model.weights=/path/to/file or =/path/to/run, or null to start at random.",
             kind="nothing_published",
         )
@@ -401,7 +393,7 @@ def _default(network: nn.Module) -> tuple[Path, dict[str, Tensor], str | None, s
 def _timm_default(
     name: str, weights: PublishedWeights, size: tuple[int, ...] | None
 ) -> tuple[Path, dict[str, Tensor], str | None, str | None]:
-    """Fetch by timm's hub, into its cache; timm then puts its older files into today's names, and to another size."""
+    """Download through timm's hub into its cache; let timm convert older names and resize position embeddings."""
     import huggingface_hub
     import timm
 
@@ -413,17 +405,17 @@ def _timm_default(
         try:
             cached: Any = huggingface_hub.try_to_load_from_cache(cfg.hf_hub_id, file)
             if not isinstance(cached, str):
-                about = huggingface_hub.get_hf_file_metadata(weights.url, timeout=_SECONDS_WITHOUT_ANSWER)
+                about = huggingface_hub.get_hf_file_metadata(weights.url, timeout=_TIMEOUT_SECONDS)
                 cache = huggingface_hub.constants.HF_HUB_CACHE
                 log.info("Downloading %s (%s) to %s", weights.url, _megabytes(about.size), cache)
                 cached = huggingface_hub.hf_hub_download(cfg.hf_hub_id, file)
-                # For large files the hub's etag is their SHA-256.
+                # The hub's etag of a large file is its SHA-256.
                 etag = about.etag or ""
                 if re.fullmatch(r"[0-9a-f]{64}", etag) and _sha256(Path(cached)) != etag:
                     Path(cached).resolve().unlink()
                     raise ConnectionError(f"its SHA-256 does not begin {etag[:8]}")
         except Exception as error:
-            raise _not_fetched(f"{file} of {cfg.hf_hub_id}", weights.url, error) from error
+            raise _download_failed(f"{file} of {cfg.hf_hub_id}", weights.url, error) from error
         path = Path(cached)
     sized: dict[str, Any] = {} if size is None else {"img_size": size}
     if size is not None:
@@ -432,22 +424,22 @@ def _timm_default(
     return path, dict(network.state_dict()), cfg.hf_hub_id, cfg.license
 
 
-def _not_fetched(name: str, url: str, error: Exception) -> MedclsError:
+def _download_failed(name: str, url: str, error: Exception) -> MedclsError:
     return MedclsError(
-        f"model.weights=default wants {name}, which could not be fetched from {url}: "
-        f"{str(error).strip() or type(error).__name__}. Nothing half-written was left; the same command tries again. "
-        "Without a network, bring the file by hand and name it: model.weights=/path/to/file.",
+        f"model.weights=default needs {name}, which could not be downloaded from {url}: "
+        f"{str(error).strip() or type(error).__name__}. No incomplete file was left; repeat the command to try again. "
+        "Without a network, copy the file here by hand, and give model.weights=/path/to/file.",
         kind="download_failed",
     )
 
 
 def find_weights(source: str | os.PathLike[str]) -> Path:
-    """Find the file that a path given as `model.weights` means.
+    """Find the weights file that the path `model.weights` refers to.
 
     Raises
     ------
     MedclsError
-        There is none.
+        It does not exist.
     """
     path = Path(source).expanduser()
     best = path / "checkpoints" / "best.ckpt"
@@ -465,22 +457,22 @@ def find_weights(source: str | os.PathLike[str]) -> Path:
 
 
 def read_state(path: Path) -> tuple[dict[str, Tensor], Mapping[str, Any]]:
-    """Read a file's tensors by name, and what a checkpoint of medcls says about itself (else nothing).
+    """Read the tensors of a file by name, and the description in a checkpoint of medcls (empty for other files).
 
     Raises
     ------
     MedclsError
-        A file that is damaged, holds no tensors, or more than tensors and plain data.
+        The file is damaged, holds no tensors, or more than tensors and plain data.
     """
     content: Any
     if not path.is_file():
-        raise MedclsError(f"There is no file {path}. Bring it back, or name another.", kind="no_such_file")
-    if (what := no_weights(path)) is not None:
-        raise MedclsError(f"{path} is refused as weights: it is {what}.", kind="not_weights")
-    # An archive of torch; its older files, which are none, carry no checksums.
-    if (path.suffix == ".ckpt" or zipfile.is_zipfile(path)) and (why := damage(path)) is not None:
+        raise MedclsError(f"There is no file {path}. Restore it, or name another.", kind="no_such_file")
+    if (other_kind := no_weights(path)) is not None:
+        raise MedclsError(f"{path} is refused as weights: it is {other_kind}.", kind="not_weights")
+    # Older files of torch are not archives, and have no checksums.
+    if (path.suffix == ".ckpt" or zipfile.is_zipfile(path)) and (damage := find_damage(path)) is not None:
         raise MedclsError(
-            f"{path} cannot be read as weights: {why}. Bring it back from a copy, or fetch it again.",
+            f"{path} cannot be read as weights: {damage}. Restore it from a backup, or download it again.",
             kind="damaged_weights",
         )
     try:
@@ -492,13 +484,13 @@ def read_state(path: Path) -> tuple[dict[str, Tensor], Mapping[str, Any]]:
             content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise MedclsError(
-            f"{path} is refused: it is no plain table of tensors, and to open it would run code out of the file. "
-            "Save it again where you trust it: torch.save(model.state_dict(), ...).",
+            f"{path} is refused: it holds more than tensors, and opening it would run code from the file. If you trust "
+            "it, save its tensors: torch.save(model.state_dict(), ...).",
             kind="unsafe_file",
         ) from error
     except Exception as error:
         raise MedclsError(
-            f"{path} cannot be read as weights ({type(error).__name__}: {error}). Fetch it again.",
+            f"{path} cannot be read as weights ({type(error).__name__}: {error}). Download it again.",
             kind="damaged_weights",
         ) from error
     description = {}
@@ -514,7 +506,7 @@ def read_state(path: Path) -> tuple[dict[str, Tensor], Mapping[str, Any]]:
             log.warning("weights: taken from %s of %s%s", ".".join(keys), path, average)
     if not isinstance(content, dict) or not content or not all(isinstance(t, Tensor) for t in content.values()):
         raise MedclsError(
-            f"{path} holds no state dict (a table of tensors by name). Save one: torch.save(model.state_dict(), ...).",
+            f"{path} holds no state dict (tensors by name). Save one: torch.save(model.state_dict(), ...).",
             kind="not_weights",
         )
     return dict(content), description
@@ -523,7 +515,7 @@ def read_state(path: Path) -> tuple[dict[str, Tensor], Mapping[str, Any]]:
 def _renamed(
     network: nn.Module, state: dict[str, Tensor], own: Mapping[str, Tensor]
 ) -> tuple[dict[str, Tensor], dict[str, tuple[str, ...]]]:
-    """Put the source in the network's names; its auxiliary classifiers are taken out, and returned by name."""
+    """Convert the source to the network's names; remove auxiliary classifiers, and return their names."""
     if isinstance(network, MobileNetV3) and any(name.startswith("features.") for name in state):
         state = from_torchvision(state)
     if any(name.startswith("_blocks.") for name in state) and any(name.startswith("blocks.") for name in own):
@@ -540,7 +532,7 @@ def _renamed(
 
 
 def _expected(network: nn.Module, description: Mapping[str, Any]) -> Preprocessing | None:
-    """Find the preprocessing that the source was trained with: its own word for it, else what its library says."""
+    """The preprocessing that the source was trained with, from its description, else from its library."""
     if "preprocessing" in description:
         return Preprocessing.from_plain(description["preprocessing"])
     published_as: Any = getattr(network, "published_as", None)
@@ -551,7 +543,7 @@ def _expected(network: nn.Module, description: Mapping[str, Any]) -> Preprocessi
 
 
 def _scaling(preprocessing: Preprocessing) -> tuple[Tensor, Tensor]:
-    """Factor and constant, one a channel, from a pixel in [0, 1] to the network's input."""
+    """Factor and constant of each channel, from a pixel in [0, 1] to the network's input."""
     low, high = preprocessing.range
     mean, std = torch.tensor(preprocessing.mean).double(), torch.tensor(preprocessing.std).double()
     return (high - low) / std, (low - mean) / std
@@ -583,11 +575,11 @@ def _fold_into_grey(
     grey: Preprocessing | None,
     notes: list[str],
 ) -> dict[str, Tensor]:
-    """Turn a first convolution over three channels into one over a single grey channel that gives the same.
+    """Fold a first convolution over three colour channels into an equivalent one over a grey channel.
 
-    A pixel p becomes a p + b; so channel c's input is (a[c] / a) x + b[c] - b a[c] / a of the grey input x. A plain
-    convolution has no place for the constant: it takes weights of which none is left, where mean and deviation are the
-    same for all colours.
+    A pixel p becomes a p + b, so the input of channel c is (a[c] / a) x + b[c] - b a[c] / a for the grey input x. A
+    plain convolution cannot represent the constant, so it is only folded if the constant is 0: if mean and deviation
+    are the same for all colours.
     """
     for name, module in network.named_modules():
         first = isinstance(module, nn.Conv2d) and module.in_channels == 1 and module.groups == 1
@@ -599,15 +591,15 @@ def _fold_into_grey(
         elif weight.shape[1] == 3:
             if colour is None or colour.channels != 3 or grey is None or grey.channels != 1:
                 raise MedclsError(
-                    "Colour weights for a network with one grey channel: medcls must know the mean and deviation "
-                    "that these weights were trained with, and those of the grey pictures (one value each in "
-                    "model.preprocessing.mean and .std). Set model.network.in_chans=3 where they are not known.",
+                    "To load colour weights into a network with one grey channel, medcls needs the mean and deviation "
+                    "that these weights were trained with, and those of the grey images (one value each in "
+                    "model.preprocessing.mean and .std). If they are not known, set model.network.in_chans=3.",
                     kind="missing_setting",
                 )
             (colour_factor, colour_constant), (factor, constant) = _scaling(colour), _scaling(grey)
             ratio = (colour_factor / factor).view(1, 3, 1, 1)
             rest = colour_constant.view(1, 3, 1, 1) - constant * ratio
-            if colour.standardise or grey.standardise:  # no constants to fold in: what is standardised is as it is
+            if colour.standardise or grey.standardise:  # standardised input has no constants to fold
                 ratio, rest = torch.ones_like(ratio), torch.zeros_like(rest)
             if isinstance(module, GreyConv2d):
                 state[f"{name}.offset"] = (weight * rest).sum(1, keepdim=True).to(module.offset.dtype)
@@ -627,7 +619,7 @@ def _differs(ours: Mapping[str, Tensor], theirs: Mapping[str, Tensor]) -> bool:
 
 
 def _differs_in_outputs(ours: Mapping[str, Tensor], theirs: Mapping[str, Tensor]) -> bool:
-    """Whether the two differ in the number of outputs and in nothing else."""
+    """Whether the two differ only in the number of outputs."""
     return (
         ours.keys() == theirs.keys()
         and _differs(ours, theirs)
@@ -636,23 +628,23 @@ def _differs_in_outputs(ours: Mapping[str, Tensor], theirs: Mapping[str, Tensor]
 
 
 def _refuse_misfit(
-    network: nn.Module, wanted: Sequence[str], own: Mapping[str, Tensor], state: Mapping[str, Tensor], path: Path
+    network: nn.Module, expected: Sequence[str], own: Mapping[str, Tensor], state: Mapping[str, Tensor], path: Path
 ) -> None:
-    """Stop unless the source has exactly the tensors wanted, each in its shape."""
-    missing = [name for name in wanted if name not in state]
-    unknown = [name for name in state if name not in set(wanted)]
-    reshaped = [name for name in wanted if name in state and state[name].shape != own[name].shape]
+    """Check that the source has exactly the expected tensors, with the right shapes."""
+    missing = [name for name in expected if name not in state]
+    unknown = [name for name in state if name not in set(expected)]
+    reshaped = [name for name in expected if name in state and state[name].shape != own[name].shape]
     if not missing and not unknown and not reshaped:
         return
-    fitting = len(wanted) - len(missing) - len(reshaped)
+    fitting = len(expected) - len(missing) - len(reshaped)
     shapes = [f"{name} is {tuple(state[name].shape)} there and {tuple(own[name].shape)} here" for name in reshaped]
     raise MedclsError(
-        f"{path} holds the weights of another network: {fitting} of the {len(wanted)} tensors that "
-        f"{type(network).__name__} wants are in it with the right name and shape."
+        f"{path} holds the weights of another network: {fitting} of the {len(expected)} tensors that "
+        f"{type(network).__name__} needs are in it with the right name and shape."
         + (f" Missing: {_some(missing)}." if missing else "")
         + (f" Of another shape: {_some(shapes)}." if shapes else "")
         + (f" Left over: {_some(unknown)}." if unknown else "")
-        + " Choose the model (and model.head) that these weights belong to, or other model.weights.",
+        + " Choose the model (and model.head) of these weights, or other model.weights.",
         kind="weights_of_another_network",
     )
 

@@ -1,4 +1,4 @@
-"""Networks of torchvision and timm by name, and what is common to every network: its head and its preprocessing."""
+"""Networks of torchvision and timm by name; the head and the preprocessing of any network."""
 
 import dataclasses
 import re
@@ -14,14 +14,14 @@ from medcls.errors import MedclsError, nearest
 from medcls.models.mobilenetv3 import GreyConv2d
 from medcls.preprocessing import Preprocessing
 
-# Built with these, torchvision renormalises the input inside the network (`transform_input`) whenever its weights
-# are asked for. Here that is off, and the preprocessing says what those weights were trained on.
+# With their published weights, torchvision renormalises the input of these inside the network (`transform_input`). Here
+# that is off, and the preprocessing has the scaling of those weights.
 _RENORMALISED_INSIDE = ("inception_v3", "googlenet")
 
 LAST_LAYER_DEVIATION = 0.01
 
-# Where torchvision pools inside `forward`: the stage whose end can pool instead. On a 1 x 1 map, what follows
-# (an average; in DenseNet a ReLU before it) gives the same as it would before pooling.
+# Networks that torchvision pools in `forward`, and the stage after which a pooling layer can be added: on a 1 x 1 map
+# the operations that follow (an average; in DenseNet a ReLU before it) give the same result.
 _POOLED_IN_FORWARD = {"MobileNetV2": "features", "DenseNet": "features", "MNASNet": "layers", "ShuffleNetV2": "conv5"}
 
 
@@ -32,11 +32,10 @@ class PublishedWeights:
     Parameters
     ----------
     url
-        Where it is.
     sha256
-        The first digits of its hash; empty where the publisher names none.
+        The first digits of its hash; empty if the publisher states none.
     preprocessing
-        What the network that these weights belong to expects of its input.
+        The preprocessing that these weights expect.
     num_classes
         Number of outputs of the published last layer.
     """
@@ -50,28 +49,27 @@ class PublishedWeights:
 def torchvision_network(
     name: str | None, num_classes: int, in_chans: int = 3, bn_momentum: float | None = 0.1
 ) -> nn.Module:
-    """Build a torchvision classification network with random weights and its published head but for the last layer.
+    """Build a torchvision classification network with random weights and its published head, except the last layer.
 
-    The auxiliary classifiers of `inception_v3` and `googlenet` are not made: they fix the input size, and return
-    more than one tensor while training. Every network maps (B, in_chans, H, W) to logits (B, num_classes).
+    `inception_v3` and `googlenet` are built without auxiliary classifiers, which fix the input size and return more
+    than one tensor in training. Every network maps (B, in_chans, H, W) to logits (B, num_classes).
 
     Parameters
     ----------
     name
-        As `torchvision.models.list_models` has it.
+        A name in `torchvision.models.list_models`.
     num_classes
         Number of logits.
     in_chans
         Channels of the input. With 1, colour weights can be folded in exactly
         (`medcls.models.mobilenetv3.GreyConv2d`).
     bn_momentum
-        Set on every batch norm; None keeps the network's own. For the measured reason, see
-        `medcls.models.mobilenetv3.mobilenetv3_large`.
+        Momentum of every batch norm; None keeps the network's. See `medcls.models.mobilenetv3.mobilenetv3_large`.
 
     Raises
     ------
     MedclsError
-        No name, or one that torchvision does not have.
+        The name is missing or unknown.
     """
     _known(name, torchvision.models.list_models(module=torchvision.models), "torchvision", "efficientnet_b0")
     special = {"aux_logits": False, "init_weights": True} if name in _RENORMALISED_INSIDE else {}
@@ -86,16 +84,16 @@ def timm_network(
     bn_momentum: float | None = 0.1,
     img_size: Sequence[int] | None = None,
 ) -> nn.Module:
-    """Build a timm network with random weights and its published head but for the last layer.
+    """Build a timm network with random weights and its published head, except the last layer.
 
-    Parameters and errors are those of `torchvision_network`; `name` is as `timm.list_models` has it, with or
-    without the tag that names one set of its weights (`resnet50.a1_in1k`).
+    Parameters and errors are those of `torchvision_network`; `name` is one in `timm.list_models`, with or without the
+    tag of its weights (`resnet50.a1_in1k`).
 
     Parameters
     ----------
     img_size
-        Height and width of the input, for a network that is built for one size; None is the size of its published
-        weights. See `size_to_build_for`.
+        Height and width of the input, for a network that is built for one size; None for that of its published weights.
+        See `size_to_build_for`.
     """
     timm = _timm(name)
     sized: dict[str, Any] = {} if img_size is None else {"img_size": tuple(img_size)}
@@ -105,7 +103,7 @@ def timm_network(
 
 
 def size_to_build_for(name: str | None, size: Sequence[int]) -> list[int] | None:
-    """The size that a timm network has to be built for; None where it takes any, or is of that size anyway.
+    """The size that a timm network must be built for; None if it takes any size, or this one by default.
 
     Parameters
     ----------
@@ -120,19 +118,18 @@ def size_to_build_for(name: str | None, size: Sequence[int]) -> list[int] | None
 def torchvision_preprocessing(
     name: str | None, in_chans: int = 3, resize: str = "squash", standardise: bool = False
 ) -> Preprocessing:
-    """Say what torchvision's published weights for `name` expect: size, scaling, interpolation.
+    """The preprocessing that torchvision's published weights for `name` expect: size, scaling, interpolation.
 
     Parameters
     ----------
     name
-        As for `torchvision_network`.
+        As in `torchvision_network`.
     in_chans
-        3, or 1 for grey pictures: then `mean` and `std` are the averages of the published three.
+        3, or 1 for grey images: then `mean` and `std` are averaged over the three channels.
     resize
-        The published one cuts a square out of the middle (`crop`), which may cut a lesion away, so another is the
-        default.
+        The published weights use a centre crop (`crop`), which may remove a lesion, so it is not the default.
     standardise
-        Bring each image to mean 0 and deviation 1 by itself, rather than as the published weights expect.
+        Scale each image to mean 0 and deviation 1, instead of with the published mean and deviation.
     """
     _known(name, torchvision.models.list_models(module=torchvision.models), "torchvision", "efficientnet_b0")
     transforms = torchvision.models.get_model_weights(name).DEFAULT.transforms()
@@ -147,7 +144,7 @@ def torchvision_preprocessing(
 def timm_preprocessing(
     name: str | None, in_chans: int = 3, resize: str = "squash", standardise: bool = False
 ) -> Preprocessing:
-    """Say what timm's published weights for `name` expect; parameters as in `torchvision_preprocessing`."""
+    """The preprocessing that timm's published weights for `name` expect; see `torchvision_preprocessing`."""
     cfg = _timm(name).get_pretrained_cfg(name)
     interpolation = cfg.interpolation if cfg.interpolation in ("bilinear", "bicubic", "lanczos") else "bicubic"
     size = tuple(cfg.input_size[1:])
@@ -156,14 +153,14 @@ def timm_preprocessing(
 
 
 def published(library: str, name: str) -> PublishedWeights:
-    """Find the weights that `model.weights=default` stands for.
+    """The weights that `model.weights=default` refers to.
 
     Parameters
     ----------
     library
         `torchvision` or `timm`.
     name
-        The network's name there. A timm name without a tag means the tag timm puts first.
+        The network's name in that library. A timm name without a tag refers to timm's default tag.
 
     Raises
     ------
@@ -195,10 +192,10 @@ def published(library: str, name: str) -> PublishedWeights:
 
 
 def head_name(network: nn.Module) -> str:
-    """Name the head of a network, as a dotted prefix: everything else is its backbone.
+    """The dotted prefix of a network's head; everything else is its backbone.
 
-    For timm's networks the one timm records; for all others the last child that has parameters, which is where
-    torchvision's networks and MobileNetV3 have theirs.
+    For timm's networks, the one that timm records; for others the last child with parameters, as in torchvision's
+    networks and MobileNetV3.
 
     Raises
     ------
@@ -210,14 +207,14 @@ def head_name(network: nn.Module) -> str:
     names = [name for name, child in network.named_children() if any(True for _ in child.parameters())]
     if not names:
         raise MedclsError(
-            f"{type(network).__name__} has no child with parameters, so it has no head to name.",
+            f"{type(network).__name__} has no child with parameters, so its head cannot be found.",
             kind="unsupported_head",
         )
     return names[-1]
 
 
 def last_layer(network: nn.Module) -> str:
-    """Name the layer that makes the logits: the last linear layer or convolution of the head."""
+    """The dotted name of the layer that computes the logits: the last linear layer or convolution of the head."""
     head = head_name(network)
     names = [
         f"{head}.{name}".rstrip(".")
@@ -226,29 +223,29 @@ def last_layer(network: nn.Module) -> str:
     ]
     if not names:
         raise MedclsError(
-            f"The head {head!r} of {type(network).__name__} has no linear layer to make the logits.",
+            f"The head {head!r} of {type(network).__name__} has no linear layer that computes the logits.",
             kind="unsupported_head",
         )
     return names[-1]
 
 
 def start_small(network: nn.Module, num_outputs: int) -> str | None:
-    """Draw the last layer anew, in place: weights normal with deviation 0.01, biases 0.
+    """Initialise the last layer, in place: weights normal with deviation 0.01, biases 0.
 
-    Libraries differ in how they draw it, and what suits a thousand classes is far too large for two: timm draws a
-    two-class layer of its EfficientNets from -0.7 to 0.7, and the first losses are then several times that of a guess.
+    The libraries' initialisation suits a thousand classes, and is far too large for two: timm draws a two-class layer
+    of its EfficientNets from -0.7 to 0.7, so that the first losses are several times that of a constant guess.
 
     Parameters
     ----------
     network
-        As its builder made it, with `replace_head` applied if it was asked for, and before weights are loaded.
+        From its builder, after `replace_head` if the head is replaced, and before weights are loaded.
     num_outputs
-        Number of logits: a layer that makes another number of values is not the last one.
+        Number of logits, by which the last layer is checked.
 
     Returns
     -------
     str or None
-        The layer's dotted name; None where none is found, and then nothing is changed.
+        The layer's dotted name; None if it was not found, and nothing was changed.
     """
     try:
         name = last_layer(network)
@@ -266,7 +263,7 @@ def start_small(network: nn.Module, num_outputs: int) -> str | None:
 def replace_head(
     network: nn.Module, num_outputs: int, pooling: str = "avg", dropout: float = 0.0, hidden: int | None = None
 ) -> str:
-    """Put a new head on a network, in place: pooling, a hidden layer with ReLU if asked, dropout, linear.
+    """Replace the head of a network, in place: pooling, optionally a hidden layer with ReLU, dropout, linear.
 
     Parameters
     ----------
@@ -277,19 +274,19 @@ def replace_head(
     pooling
         `avg` or `max`, over the whole map.
     dropout
-        Share of features dropped before the last layer. It replaces the network's own dropout there.
+        Share of features dropped before the last layer, instead of the network's own dropout.
     hidden
-        Units of the hidden layer; None for none.
+        Units of the hidden layer; None for no hidden layer.
 
     Returns
     -------
     str
-        The dotted name of what was replaced, which `medcls.models.weights.load_weights` wants to know.
+        The dotted name of the new head, for `medcls.models.weights.load_weights`.
 
     Raises
     ------
     MedclsError
-        A value outside its range, or a network whose pooling cannot be changed from outside.
+        A value is outside its range, or the pooling of the network cannot be changed.
     """
     if pooling not in ("avg", "max"):
         raise MedclsError(f"model.head.pooling is {pooling!r}: choose avg or max.", kind="bad_value")
@@ -314,7 +311,7 @@ def replace_head(
 
 
 def _known(name: str | None, names: Iterable[str], library: str, example: str) -> None:
-    """Stop at a missing or mistyped name."""
+    """Check that a name is given and known."""
     if name is None:
         raise MedclsError(
             f"model={library} needs a network's name: add model.name=..., for example {example}.",
@@ -326,7 +323,7 @@ def _known(name: str | None, names: Iterable[str], library: str, example: str) -
 
 
 def _timm(name: str | None) -> ModuleType:
-    """Import timm, which is slow, and so waits until a timm network is asked for; check `name`."""
+    """Import timm, only when it is needed because that is slow; check `name`."""
     import timm
 
     if name is None or not timm.is_model(name):
@@ -341,8 +338,8 @@ def _timm(name: str | None) -> ModuleType:
 
 
 def _finished(network: nn.Module, published_as: tuple[str, str], in_chans: int, bn_momentum: float | None) -> nn.Module:
-    """Give a network from a library its first convolution, its batch-norm momentum, and its origin."""
-    # Only a plain convolution is exchanged: one that pads or standardises in its own way keeps that.
+    """Set the first convolution, the batch-norm momentum and the origin of a network from a library."""
+    # Only a plain convolution is replaced, not a subclass with its own padding or standardisation.
     name, old = next(((name, conv) for name, conv in network.named_modules() if type(conv) is nn.Conv2d), ("", None))
     if old is not None and old.in_channels in (3, in_chans) and (in_chans == 1 or old.in_channels != in_chans):
         bias = old.bias is not None
@@ -351,7 +348,7 @@ def _finished(network: nn.Module, published_as: tuple[str, str], in_chans: int, 
         }
         new = GreyConv2d(**geometry, bias=bias) if in_chans == 1 else nn.Conv2d(in_chans, **geometry, bias=bias)
         with torch.no_grad():
-            # The spread of the network's own initialisation, which was drawn for another number of channels.
+            # The deviation of the network's own initialisation, for another number of channels.
             new.weight.normal_(std=old.weight.std().item())
             if old.bias is not None and new.bias is not None:
                 new.bias.copy_(old.bias)
@@ -369,14 +366,14 @@ def _timm_classifier(network: nn.Module) -> str:
     if not isinstance(name, str):
         raise MedclsError(
             f"{type(network).__name__} has {'no head' if not name else 'two heads, ' + ' and '.join(name)}: "
-            "medcls trains networks with one. Choose another model.name.",
+            "medcls trains networks with one head. Choose another model.name.",
             kind="unsupported_head",
         )
     return name
 
 
 def _timm_pool(network: nn.Module, num_outputs: int, pooling: str) -> int:
-    """Set how a timm network pools; returns the number of features that come out."""
+    """Set the pooling of a timm network; return the number of pooled features."""
     timm_model = cast(Any, network)
     classifier = timm_model.get_classifier()
     if not isinstance(classifier, nn.Linear):
@@ -390,17 +387,17 @@ def _timm_pool(network: nn.Module, num_outputs: int, pooling: str) -> int:
 
 
 def _pool(network: nn.Module, pooling: str) -> int:
-    """Set how MobileNetV3 or a torchvision network pools; returns the number of features that come out."""
+    """Set the pooling of MobileNetV3 or a torchvision network; return the number of pooled features."""
     layer = nn.AdaptiveAvgPool2d(1) if pooling == "avg" else nn.AdaptiveMaxPool2d(1)
-    place = "pool" if hasattr(network, "pool") else "avgpool"
-    old = getattr(network, place, None)
+    attribute = "pool" if hasattr(network, "pool") else "avgpool"
+    old = getattr(network, attribute, None)
     features = next((m.in_features for m in network.get_submodule(head_name(network)).modules()
                      if isinstance(m, nn.Linear)), None)  # fmt: skip
     stage = _POOLED_IN_FORWARD.get(type(network).__name__)
     if features is not None and isinstance(old, nn.AdaptiveAvgPool2d | nn.AdaptiveMaxPool2d):
         height, width = old.output_size if isinstance(old.output_size, tuple) else (old.output_size,) * 2
         features //= (height or 1) * (width or 1)
-        setattr(network, place, layer)
+        setattr(network, attribute, layer)
     elif features is not None and stage is not None:
         if pooling == "max":
             network.get_submodule(stage).add_module("pool", layer)
@@ -413,7 +410,7 @@ def _pool(network: nn.Module, pooling: str) -> int:
 
 def _pooling_fixed(network: nn.Module) -> MedclsError:
     return MedclsError(
-        f"model.head cannot be set on {type(network).__name__}: how it pools is part of the network. Leave "
-        "model.head=null, which keeps its published head, or choose another model.name.",
+        f"model.head cannot be set on {type(network).__name__}: its pooling cannot be changed. Leave model.head=null, "
+        "which keeps its published head, or choose another model.name.",
         kind="unsupported_head",
     )

@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 from matplotlib.transforms import BboxBase, ScaledTranslation
 
 from medcls.plots.lettering import drawable, font_families
-from medcls.writing import whole
+from medcls.writing import atomic_write
 
 # Okabe and Ito's palette, distinct with any common colour blindness, without its yellow, which is too pale on white.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -171,9 +171,9 @@ def save(figure: Figure, path: Path) -> tuple[Path, Path]:
     stem = path.with_suffix("") if path.suffix.lower() in (".png", ".svg") else path
     png, svg = stem.with_name(f"{stem.name}.png"), stem.with_name(f"{stem.name}.svg")
     with matplotlib.rc_context(_FILE_STYLE), _laid_out(figure) as area:
-        with whole(png) as temporary:
+        with atomic_write(png) as temporary:
             figure.savefig(temporary, format="png", bbox_inches=area, pil_kwargs={"compress_level": PNG_COMPRESSION})
-        with whole(svg) as temporary:
+        with atomic_write(svg) as temporary:
             figure.savefig(temporary, format="svg", metadata={"Date": None}, bbox_inches=area)
     return png, svg
 

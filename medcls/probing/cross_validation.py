@@ -10,7 +10,7 @@ import numpy as np
 from sklearn.ensemble import RandomForestClassifier
 from threadpoolctl import threadpool_limits
 
-from medcls import cores
+from medcls import cpu
 from medcls.probing.logistic import STRENGTHS, Floats, Integers, fit_path, log_losses
 
 FEWEST_FOLDS = 3
@@ -149,7 +149,7 @@ def forest_out_of_fold(numbers: np.ndarray, labels: Integers, num_classes: int, 
         for fold in range(int(cut.max()) + 1):
             held = cut == fold
             forest = RandomForestClassifier(
-                TREES, min_samples_leaf=LEAST_IN_A_LEAF, random_state=0, n_jobs=cores.available()
+                TREES, min_samples_leaf=LEAST_IN_A_LEAF, random_state=0, n_jobs=cpu.available_cores()
             )
             forest.fit(numbers[~held], labels[~held])
             shares = np.zeros((int(held.sum()), num_classes))
@@ -171,5 +171,5 @@ def prior_shift(labels: Integers, trained: np.ndarray, num_classes: int) -> Floa
 
 def in_threads(work: Callable[[Any], Floats], tasks: Sequence[Any]) -> Iterator[Floats]:
     """Results in the order of the tasks, one thread a core, each of them computing alone: the same on any machine."""
-    with threadpool_limits(1), concurrent.futures.ThreadPoolExecutor(cores.available()) as pool:
+    with threadpool_limits(1), concurrent.futures.ThreadPoolExecutor(cpu.available_cores()) as pool:
         yield from pool.map(work, tasks)

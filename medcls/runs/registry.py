@@ -18,9 +18,9 @@ from typing import Protocol
 import numpy as np
 import pandas as pd
 
-from medcls import places
+from medcls import user_folders
 from medcls.wording import counted
-from medcls.writing import whole
+from medcls.writing import atomic_write
 
 log = logging.getLogger(__name__)
 
@@ -163,7 +163,7 @@ def record_reading(table: Scored, run: str, purpose: str = "evaluate") -> Readin
     key, checkpoint = _key(table), table.checkpoint or _scores(table)
     now = datetime.datetime.now(datetime.UTC)
     # Names sort by time; the rest keeps apart what came at the same microsecond.
-    path = places.state_folder() / "test_readings" / key / f"{now:%Y%m%dT%H%M%S%f}-{uuid.uuid4().hex[:8]}.json"
+    path = user_folders.state_folder() / "test_readings" / key / f"{now:%Y%m%dT%H%M%S%f}-{uuid.uuid4().hex[:8]}.json"
     time = now.isoformat(timespec="seconds")
     about = {"run": run, "purpose": purpose, "split": split, "n": len(table)}
     written = _write(path, {"time": time, "checkpoint": checkpoint} | about)
@@ -185,7 +185,7 @@ def record_reading(table: Scored, run: str, purpose: str = "evaluate") -> Readin
 
 def _write(path: Path, record: Mapping[str, object]) -> bool:
     try:
-        with whole(path) as temporary:
+        with atomic_write(path) as temporary:
             temporary.write_text(json.dumps(record) + "\n", encoding="utf-8")
     except OSError as error:
         extra = {"rule": "reading_not_recorded"}
@@ -287,7 +287,7 @@ def remember_images(contents: Iterable[str], run: str, settings: Mapping[str, ob
         return
     record |= {"run": run, "date": datetime.date.today().isoformat()}
     try:
-        with whole(path) as temporary:
+        with atomic_write(path) as temporary:
             temporary.write_text(json.dumps(record) + "\n", encoding="utf-8")
     except OSError as error:
         extra = {"rule": "test_not_recorded"}
@@ -352,9 +352,9 @@ def _plain(settings: Mapping[str, object]) -> dict[str, object]:
 def _folder(root: Path | None) -> Path:
     """Where the records of one data set lie: named by its root, which the name does not give away."""
     if root is None:
-        return places.state_folder() / "locked_tests" / "anywhere"
+        return user_folders.state_folder() / "locked_tests" / "anywhere"
     name = hashlib.blake2b(str(root.expanduser().resolve()).encode(errors="surrogateescape"), digest_size=12)
-    return places.state_folder() / "locked_tests" / name.hexdigest()
+    return user_folders.state_folder() / "locked_tests" / name.hexdigest()
 
 
 def read_test(

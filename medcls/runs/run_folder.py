@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from medcls.errors import MedclsError
-from medcls.writing import whole
+from medcls.writing import atomic_write
 
 try:
     import fcntl
@@ -223,7 +223,7 @@ class RunFolder:
 
     def write_text(self, name: str, text: str) -> Path:
         """Write one file, whole or not at all."""
-        with whole(self.path / name) as temporary:
+        with atomic_write(self.path / name) as temporary:
             temporary.write_text(text, encoding="utf-8")
         self.written.setdefault(name)
         return self.path / name

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from medcls.cells import escaped, unescaped
+from medcls.csv_escaping import escaped, unescaped
 from medcls.data.reading.decoded import UnreadableImage
 from medcls.data.reading.thumbnails import thumbnail
 from medcls.errors import MedclsError
@@ -26,7 +26,6 @@ from medcls.evaluation.sample_size import HALF_WIDTH, check_half_width
 from medcls.evaluation.spread import too_alike
 from medcls.evaluation.subgroups import Bands
 from medcls.evaluation.thresholds import chosen_beforehand, parse_criterion
-from medcls.fitting import named_functions
 from medcls.inference.load import Loaded
 from medcls.preprocessing import Decoding
 from medcls.report.checklists import claim_2024, tripod_ai
@@ -39,6 +38,7 @@ from medcls.report.run_plots import Plot, draw
 from medcls.report.sources import Drawn, Sources
 from medcls.runs.registry import Readings
 from medcls.runs.run_folder import RunFolder, read_json
+from medcls.signatures import named_functions
 from medcls.statistics.metric_table import MACRO, METRICS
 from medcls.statistics.metrics import classification_metrics, predicted_classes
 from medcls.wording import counted

@@ -9,7 +9,7 @@ import torch
 
 from medcls.auditing.findings import Finding
 from medcls.auditing.record import record
-from medcls.cells import escaped
+from medcls.csv_escaping import escaped
 from medcls.data.manifest import Manifest
 from medcls.data.module import ImageDataModule
 from medcls.data.splits.split import split_table

@@ -1,4 +1,4 @@
-"""The command line and the configuration files: every file composes, every odd value is helped along."""
+"""The command line and the configurations: every file composes, and odd values are quoted or explained."""
 
 import inspect
 import shlex
@@ -39,14 +39,14 @@ ODD = [
 
 def read_as(argument: str) -> object:
     """What Hydra makes of an argument that the door has been given."""
-    (readable,) = overrides.readable([argument])
+    (readable,) = overrides.quote_for_hydra([argument])
     return OverridesParser.create().parse_override(readable).value()
 
 
 @pytest.mark.parametrize("value", ODD)
 def test_a_value_with_odd_characters_works_or_the_exact_form_is_shown(value):
     try:
-        overrides.readable([f"data.name={value}"])
+        overrides.quote_for_hydra([f"data.name={value}"])
     except MedclsError as error:
         # What the message tells to type, taken through a shell's eyes, gives the value back.
         shown = str(error).splitlines()[-1].strip()
@@ -65,7 +65,7 @@ def test_a_value_with_odd_characters_works_or_the_exact_form_is_shown(value):
 )  # fmt: skip
 def test_the_form_is_shown_where_hydra_would_balk(value, kind):
     with refused(kind, f"data.name='{value}'"):
-        overrides.readable([f"data.name={value}"])
+        overrides.quote_for_hydra([f"data.name={value}"])
 
 
 TEMPLATES = ["{image_id}.jpg", "{folder}/{image_id}.png", "{a:b}", "{image_id}"]
@@ -88,14 +88,14 @@ def test_a_setting_that_is_always_text_is_taken_as_typed(key, value):
     ["data.root=null", "data.root='/a b'", 'data.root="/a,b"', "data.root=${oc.env:HOME}/x", "data.csv=[a.csv,b.csv]"],
 )
 def test_what_hydra_reads_as_it_was_meant_is_left_to_it(argument):
-    assert overrides.readable([argument]) == [argument]
+    assert overrides.quote_for_hydra([argument]) == [argument]
 
 
 def test_several_values_of_a_text_setting_are_a_sweep_with_m_alone():
-    assert overrides.readable(["-m", "data.root=/a,/b"]) == ["-m", "data.root=/a,/b"]
+    assert overrides.quote_for_hydra(["-m", "data.root=/a,/b"]) == ["-m", "data.root=/a,/b"]
     assert read_as("data.root=/a,/b") == "/a,/b"
     with refused("needs_quotes", "data.path_template='{a}.jpg,{b}.jpg'"):
-        overrides.readable(["-m", "data.path_template={a}.jpg,{b}.jpg"])
+        overrides.quote_for_hydra(["-m", "data.path_template={a}.jpg,{b}.jpg"])
 
 
 def test_a_template_reaches_the_configuration_as_typed_at_a_shell():
@@ -113,9 +113,9 @@ def test_a_template_reaches_the_configuration_as_typed_at_a_shell():
 
 
 def test_a_sweep_needs_no_help():
-    overrides.readable(["-m", "model=mobilenetv3,mobilenetv2", "seed=0,1"])
+    overrides.quote_for_hydra(["-m", "model=mobilenetv3,mobilenetv2", "seed=0,1"])
     with refused("several_values", "model=mobilenetv3,mobilenetv2", " -m"):
-        overrides.readable(["model=mobilenetv3,mobilenetv2"])
+        overrides.quote_for_hydra(["model=mobilenetv3,mobilenetv2"])
 
 
 def test_sweep_may_be_asked_for_between_two_settings(monkeypatch):
@@ -133,9 +133,9 @@ def test_a_resumed_run_finds_its_table_where_the_images_have_gone(tmp_path, csv)
     own |= {"model": {}, "schedule": {}, "trainer": {}, "seed": 0}
     OmegaConf.save(own, tmp_path / "config.yaml")
     cfg = OmegaConf.create({"resume": str(tmp_path), "data": {"root": "/new", "csv": "/tables/other.csv"}})
-    moved = resume.resumed(cfg, ["data.root=/new"]).data
+    moved = resume.resumed_configuration(cfg, ["data.root=/new"]).data
     assert moved.source.csv == moved.csv == ("/new/metadata.csv" if isinstance(csv, str) else ["/new/metadata.csv"])
-    assert resume.resumed(cfg, ["data.root=/new", "data.csv=x"]).data.source.csv == "/tables/other.csv"
+    assert resume.resumed_configuration(cfg, ["data.root=/new", "data.csv=x"]).data.source.csv == "/tables/other.csv"
 
 
 def files(group: str) -> list[str]:
@@ -144,7 +144,7 @@ def files(group: str) -> list[str]:
 
 
 def composed(*overrides: str) -> DictConfig:
-    shipped.offer_experiments()
+    shipped.register_experiments()
     with initialize_config_dir(str(shipped.configurations() / "conf"), version_base="1.3"):
         return compose("train", [*overrides])
 
@@ -213,7 +213,7 @@ def test_every_configuration_composes_and_binds(name):
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
-def test_every_experiment_composes_binds_and_tells_what_to_expect(name):
+def test_every_experiment_composes_binds_and_states_its_result(name):
     option = name.split("/")[1]
     cfg = composed(f"experiments={option}")
     for node in targets(OmegaConf.to_container(cfg, resolve=True)):
@@ -267,12 +267,12 @@ def test_help_names_the_command_and_lists_our_groups_and_no_others(monkeypatch, 
         ("model=mobilenetv3,null", ("model=efficientnet_b0",)),
     ],
 )
-def test_a_group_that_is_taken_away_is_a_sentence(argument, names):
+def test_removing_a_group_is_refused(argument, names):
     with refused("no_such_choice", f"{argument}:", *names):
-        overrides.with_groups(["-m", "data.root=/a", argument, "seed=null"], "train")
+        overrides.check_groups(["-m", "data.root=/a", argument, "seed=null"], "train")
 
 
 def test_a_group_that_is_none_by_default_may_be_null():
     typed = ["experiments=null", "model=mobilenetv2", "~data.name", "resume=null"]
-    assert overrides.with_groups(typed, "train") == typed[1:]
-    assert overrides.with_groups(["data=null"], "compare") == ["data=null"]  # which has no such group
+    assert overrides.check_groups(typed, "train") == typed[1:]
+    assert overrides.check_groups(["data=null"], "compare") == ["data=null"]  # which has no such group

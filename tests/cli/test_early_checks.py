@@ -1,4 +1,4 @@
-"""What is wrong with a setting whatever the images are is said before any image is read."""
+"""Settings that are wrong for any images are refused before an image is read."""
 
 import pytest
 import torch

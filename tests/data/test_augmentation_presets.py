@@ -25,7 +25,7 @@ STILL = {"left_right": 0, "rotation_degrees": 0, "smallest_area": 1, "aspect": 0
 
 @cache  # to compose is slow, and what comes of it cannot be changed
 def composed(*overrides: str) -> Augmentation:
-    shipped.offer_experiments()
+    shipped.register_experiments()
     with initialize_config_dir(str(FOLDER.parents[1]), version_base="1.3"):
         made = instantiate(compose("train", [*overrides]).data.augmentation)
     assert isinstance(made, Augmentation)

@@ -1,4 +1,4 @@
-"""Faster ways to compute, held against the network as it is."""
+"""Faster arithmetic compared with the network as it is."""
 
 import pytest
 import torch
@@ -127,6 +127,6 @@ def test_wrong_settings_are_refused(monkeypatch):
         Arithmetic(compile=True)
 
 
-def test_it_says_what_it_is():
+def test_its_text_names_precision_and_compilation():
     assert EXACT.is_exact and not Arithmetic("bf16").is_exact and not Arithmetic(compile=True).is_exact
     assert str(Arithmetic("bf16", compile=True)) == "bf16, compiled"

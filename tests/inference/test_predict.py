@@ -1,4 +1,4 @@
-"""One pass over a split: every image once, whatever the batches, and as many at a time as memory holds."""
+"""Predictions of a split: each image once, for any batches, in parts that fit into memory."""
 
 import numpy as np
 import pytest
@@ -65,7 +65,7 @@ def test_it_is_made_ready_once(data, network, monkeypatch):
     assert len(asked) == 1
 
 
-def test_progress_is_told_by_the_batch(data, network):
+def test_progress_is_reported_by_the_batch(data, network):
     told = []
     Predictor(network, CPU)(data.rows_of("train"), lambda done, total: told.append((done, total)))
     batches = -(-len(data.manifest.indices("train")) // 8)
@@ -106,7 +106,7 @@ def test_where_memory_runs_out_batches_are_halved_and_stay_so(caplog):
     assert rules(caplog)[-1] == "memory_ran_out" and noted(caplog.messages[-1:], "4")
 
 
-def test_no_room_for_one_image_is_said():
+def test_no_memory_for_one_image_is_an_error():
     with refused("out_of_memory", "cpu", "4 x 4"):
         InParts(Small(0), 4, same_size=False)(torch.randn(4, 3, 4, 4))
 

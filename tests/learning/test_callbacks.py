@@ -7,7 +7,7 @@ import torch
 from lightning.pytorch.callbacks import EMAWeightAveraging
 from tiny_run import THAW_AFTER_2, TinyData
 
-from medcls.learning.callbacks import FEW_STEPS, ExactBatchNorm, SeedEachEpoch, lags_behind
+from medcls.learning.callbacks import FEW_STEPS, ExactBatchNorm, SeedEachEpoch, statistics_lag
 from medcls.learning.checkpoints import checkpoints
 
 
@@ -72,7 +72,7 @@ def test_running_statistics_would_have_been_others(tmp_path: Path) -> None:
     assert not torch.allclose(module.network.stem[1].running_mean, mean, atol=1e-3)
 
 
-def test_frozen_norms_stand_still_until_they_train(tmp_path: Path) -> None:
+def test_frozen_norms_do_not_change_until_they_train(tmp_path: Path) -> None:
     seen = []
 
     class Watch(lightning.Callback):
@@ -95,7 +95,7 @@ def test_frozen_norms_stand_still_until_they_train(tmp_path: Path) -> None:
     ],
 )
 def test_statistics_lag_behind_where_there_are_some_and_steps_are_few(network, steps, lags) -> None:
-    assert lags_behind(network, steps) == lags
+    assert statistics_lag(network, steps) == lags
 
 
 def test_the_pass_draws_nothing_from_dropout(tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ def test_a_full_disk_leaves_the_previous_checkpoint_intact(tmp_path: Path) -> No
 
 
 @needs_full
-def test_a_disk_that_fills_up_in_training_stops_the_run_with_that_sentence(tmp_path: Path) -> None:
+def test_a_full_disk_stops_a_training_with_a_message(tmp_path: Path) -> None:
     folder = tmp_path / "checkpoints"
 
     class FillUp(tiny_run.lightning.Callback):
@@ -82,7 +82,7 @@ def test_a_checkpoint_with_code_in_it_is_not_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"<html>", None])
-def test_damaged_and_missing_checkpoints_are_said(tmp_path: Path, content: bytes | None) -> None:
+def test_damaged_and_missing_checkpoints_are_reported(tmp_path: Path, content: bytes | None) -> None:
     best = folder_with(tmp_path / "best.ckpt")
     best.write_bytes(best.read_bytes()[:-200] if content is None else content)
     with refused("damaged_checkpoint", str(best)):
@@ -122,7 +122,7 @@ def test_a_mode_that_does_not_exist_is_refused(tmp_path: Path) -> None:
         checkpoints(tmp_path, "val/loss", "lowest")
 
 
-def test_an_empty_and_a_cut_checkpoint_are_damaged(tmp_path: Path) -> None:
+def test_an_empty_and_a_truncated_checkpoint_are_damaged(tmp_path: Path) -> None:
     last = tmp_path / "last.ckpt"
     last.touch()
     with refused("damaged_checkpoint", str(last)):

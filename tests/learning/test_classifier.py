@@ -64,7 +64,7 @@ def test_a_mode_that_does_not_exist_is_refused(mode) -> None:
         classifier().check_monitor("val/loss", mode, BETTER)
 
 
-def test_p31_what_metric_names_says_is_what_is_logged(tmp_path: Path) -> None:
+def test_p31_metric_names_are_those_that_are_logged(tmp_path: Path) -> None:
     module = classifier()
     trainer = fit(tmp_path, module)
     assert set(trainer.callback_metrics) == set(module.metric_names())
@@ -85,7 +85,7 @@ def test_one_logit_is_the_positive_classes(positive: int) -> None:
 
 
 @pytest.mark.parametrize("positive", [0, 1])
-def test_training_on_one_logit_learns_the_right_way_round(tmp_path: Path, positive: int) -> None:
+def test_training_on_one_logit_learns_the_right_direction(tmp_path: Path, positive: int) -> None:
     module = classifier(network=TinyNet(1), loss=binary_cross_entropy([11, 11]), positive=positive)
     trainer = fit(tmp_path, module, epochs=12)
     assert trainer.callback_metrics["val/accuracy"] > 0.8
@@ -181,7 +181,7 @@ def test_prediction_is_exact(tmp_path: Path) -> None:
 
 
 def test_all_parameters_enter_once_in_named_groups(tmp_path: Path) -> None:
-    module = classifier(learning_rate_multipliers={"stem.*": 0.01, "backbone": 0.1})
+    module = classifier(multipliers={"stem.*": 0.01, "backbone": 0.1})
     module.network.stem.requires_grad_(False)
     logger = CSVLogger(tmp_path, name="logs")
     trainer = fit(tmp_path, module, [LearningRateMonitor()], logger=logger, log_every_n_steps=1)
@@ -208,7 +208,7 @@ def test_all_parameters_enter_once_in_named_groups(tmp_path: Path) -> None:
 )
 def test_multipliers_that_do_nothing_are_refused(multipliers: dict, kind: str, names: tuple[str, ...]) -> None:
     with refused(kind, *names):
-        classifier(learning_rate_multipliers=multipliers)
+        classifier(multipliers=multipliers)
 
 
 # ---------------------------------------------------------------------- a loss that is not a number
@@ -245,7 +245,7 @@ def test_a_loss_that_is_not_a_number_stops_the_run_and_keeps_the_checkpoint(tmp_
     assert all(torch.isfinite(parameter).all() for parameter in module.parameters())
 
 
-def test_a_loss_that_is_not_a_number_at_once_says_that_nothing_was_written(tmp_path: Path) -> None:
+def test_a_first_loss_of_nan_reports_that_nothing_was_written(tmp_path: Path) -> None:
     kept = checkpoints(tmp_path / "checkpoints", "val/loss", "min")
     with refused("loss_not_finite", "epoch 0", "step 1") as caught:
         fit(tmp_path, classifier(), [Poison(0), *kept], enable_checkpointing=True)
@@ -268,7 +268,7 @@ def test_weights_that_went_bad_in_the_last_step_do_not_reach_a_checkpoint(tmp_pa
 
 
 @pytest.mark.parametrize("ema", [False, True])
-def test_both_checkpoints_load_as_weights_only_and_tell_what_they_are(tmp_path: Path, ema: bool) -> None:
+def test_both_checkpoints_load_as_weights_only_with_their_description(tmp_path: Path, ema: bool) -> None:
     callbacks = [*checkpoints(tmp_path, "val/loss", "min"), lightning.pytorch.callbacks.EarlyStopping("val/loss")]
     callbacks += [EMAWeightAveraging(decay=0.9)] if ema else []
     fit(tmp_path, classifier(), callbacks, epochs=2, enable_checkpointing=True)

@@ -72,7 +72,7 @@ def test_p39_counts_that_cannot_be_balanced() -> None:
 
 @pytest.mark.parametrize("make", [cross_entropy, focal])
 @pytest.mark.parametrize("weights", [None, "balanced"])
-def test_batches_weighted_by_their_total_weight_make_the_whole(make, weights) -> None:
+def test_batches_weighted_by_their_total_weight_average_to_the_split(make, weights) -> None:
     loss = make(COUNTS, class_weights=weights)
     parts = [slice(0, 3), slice(3, 5)]
     total = sum(loss(logits()[p], LABELS[p]) * loss.total_weight(LABELS[p]) for p in parts)
@@ -119,7 +119,7 @@ def test_weights_by_name_come_in_the_order_of_the_classes() -> None:
 
 
 @pytest.mark.parametrize("make", [cross_entropy, binary_cross_entropy, focal])
-def test_the_loss_is_of_32_bits_whatever_the_default_type(make) -> None:
+def test_the_loss_has_32_bits_for_any_default_dtype(make) -> None:
     """`trainer.precision=16-true` and `64-true` change the default type for the time of a step."""
     given = logits()
     expected = make(COUNTS, class_weights=[1.0, 3.0])(given, LABELS)

@@ -1,4 +1,4 @@
-"""Trainer's precisions: batches follow the network's type, what is computed from logits does not."""
+"""Precisions of the trainer: batches have the network's dtype, losses and metrics 32 bits."""
 
 import functools
 

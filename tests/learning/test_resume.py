@@ -1,4 +1,4 @@
-"""A run that was stopped and resumed ends with the same bits as one that never was."""
+"""A run that was stopped and resumed is bit-identical to one that was not."""
 
 import subprocess
 import sys

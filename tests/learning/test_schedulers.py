@@ -157,7 +157,7 @@ def test_plateau_falls_once_an_epoch_and_not_below_its_floor(tmp_path) -> None:
 
     # Nothing is ever better than the first: the rate halves after each later epoch, down to a fifth.
     never = functools.partial(schedulers.plateau, monitor="val/n", mode="max", factor=0.5, patience=0, floor=0.2)
-    module = tiny_run.classifier(scheduler=never, learning_rate_multipliers={"backbone": 0.1})
+    module = tiny_run.classifier(scheduler=never, multipliers={"backbone": 0.1})
     trainer = tiny_run.trainer(tmp_path, 6, [Watch()], enable_checkpointing=False, accumulate_grad_batches=4)
     trainer.fit(module, datamodule=tiny_run.TinyData())
     np.testing.assert_allclose([lr for _, lr in seen], [0.02, 0.02, 0.01, 0.005, 0.004, 0.004])

@@ -1,4 +1,4 @@
-"""Every argument of Lightning's trainer: a run with it comes to its report, or it is refused in a sentence at start."""
+"""Every argument of Lightning's trainer: the run completes, or it is refused at the start."""
 
 import inspect
 
@@ -160,14 +160,14 @@ def test_what_does_not_work_is_refused_at_start(folder, tmp_path, monkeypatch, n
 
 
 @pytest.mark.parametrize(("name", "value"), [one for one in TRIED if one not in THROUGH])
-def test_what_can_be_told_from_the_setting_alone_is_refused(name, value):
+def test_settings_that_are_wrong_by_themselves_are_refused(name, value):
     shipped = yaml.safe_load((configurations() / "conf" / "trainer" / "default.yaml").read_text(encoding="utf-8"))
     given = yaml.safe_load(str(value))
     with refused("bad_value", f"trainer.{name}", repr(given)):
         check_trainer(shipped | {name: given})
 
 
-def test_lightnings_own_defaults_can_be_given():
+def test_lightnings_defaults_can_be_given():
     defaults = {name: p.default for name, p in inspect.signature(lightning.Trainer).parameters.items()}
     check_trainer(defaults | {"max_epochs": 3, "devices": 1})
     with refused("bad_value", "trainer.devices", "'auto'"):

@@ -1,4 +1,4 @@
-"""What the tests of networks share: pictures, and a network whose signal reaches its logits."""
+"""Shared by the tests of networks: images, and a network whose signal reaches its logits."""
 
 from collections.abc import Callable
 
@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 
-def make_pictures(count: int, seed: int, channels: int = 3, size: int = 96) -> torch.Tensor:
-    """Pictures that differ in brightness, colour and grain, (count, channels, size, size)."""
+def make_images(count: int, seed: int, channels: int = 3, size: int = 96) -> torch.Tensor:
+    """Images that differ in brightness, colour and grain, (count, channels, size, size)."""
     generator = torch.Generator().manual_seed(seed)
     grain = torch.randn(count, channels, size, size, generator=generator)
     brightness = torch.randn(count, channels, 1, 1, generator=generator)
@@ -19,7 +19,7 @@ def make_settled(network: nn.Module, channels: int = 3) -> nn.Module:
     """Bring a random network into a state where each layer matters to the logits, as after training.
 
     Fresh from its initialisation the signal dies or explodes on the way (in eval mode MobileNetV3's logits for any
-    two pictures agree within 1e-8), and a comparison would see nothing.
+    two images agree within 1e-8), and a comparison would see nothing.
     """
     generator = torch.Generator().manual_seed(0)
     momenta = {}
@@ -32,15 +32,15 @@ def make_settled(network: nn.Module, channels: int = 3) -> nn.Module:
         elif isinstance(module, nn.Linear):
             nn.init.normal_(module.weight, 0, module.in_features**-0.5, generator=generator)
     with torch.no_grad():
-        network.train()(make_pictures(8, 0, channels))
+        network.train()(make_images(8, 0, channels))
     for module, momentum in momenta.items():
         module.momentum = momentum
     return network.eval()
 
 
 @pytest.fixture(scope="session")
-def pictures() -> Callable[..., torch.Tensor]:
-    return make_pictures
+def random_images() -> Callable[..., torch.Tensor]:
+    return make_images
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""Every file of conf/model makes a network that runs, with preprocessing for it."""
+"""Every file of conf/model builds a network that runs, with its preprocessing."""
 
 import logging
 from pathlib import Path
@@ -48,7 +48,7 @@ def test_each_makes_a_network_and_its_preprocessing(file):
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
-def test_p24_each_has_the_scaling_of_the_weights_that_default_brings(file):
+def test_p24_each_has_the_scaling_of_its_default_weights(file):
     from medcls.models.zoo import published
 
     cfg = model(file)
@@ -59,7 +59,7 @@ def test_p24_each_has_the_scaling_of_the_weights_that_default_brings(file):
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
-def test_one_grey_channel_takes_one_setting_and_the_averages_are_said(file, caplog):
+def test_one_grey_channel_takes_one_setting_and_logs_the_averages(file, caplog):
     caplog.set_level(logging.INFO, "medcls")
     cfg = model(file, in_chans=1)
     of_data = {"image_size": None, "resize": None, "bits": None, "window": None, "frame": None}
@@ -108,7 +108,7 @@ def test_one_grey_channel_trains_to_the_report(name, folder, tmp_path):
 
 
 @pytest.mark.parametrize("stem", NEED_A_NAME)
-def test_a_missing_name_is_a_sentence(stem):
+def test_a_missing_name_is_refused(stem):
     cfg = OmegaConf.create({"model": OmegaConf.load(FOLDER / f"{stem}.yaml")})
     with pytest.raises(hydra.errors.InstantiationException) as caught:
         instantiate(cfg.model.network, num_classes=2)

@@ -1,4 +1,4 @@
-"""A fresh network knows nothing, and its first loss says so: about that of a guess, whatever library it is from."""
+"""The first loss of a new network is about that of a constant guess, for every library."""
 
 import math
 from collections.abc import Callable

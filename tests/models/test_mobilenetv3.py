@@ -1,4 +1,4 @@
-"""The hand-built network against the paper's numbers and torchvision's logits."""
+"""The hand-written network: the paper's counts and torchvision's logits."""
 
 import ast
 import inspect
@@ -49,11 +49,11 @@ def test_p29_parameter_counts_are_the_papers(network, count):
 
 @pytest.mark.parametrize("size", ["large", "small"])
 @pytest.mark.parametrize("width", [0.35, 0.75, 1.0])
-def test_p29_logits_equal_torchvisions_in_eval_and_train(size, width, reference, pictures):
+def test_p29_logits_equal_torchvisions_in_eval_and_train(size, width, reference, random_images):
     theirs = reference(size, width)
     ours = BUILDERS[size](10, width=width, dropout=0.0)
     ours.load_state_dict(from_torchvision(theirs.state_dict()))
-    images = pictures(4, 1)
+    images = random_images(4, 1)
     with torch.no_grad():
         expected = theirs.eval()(images)
         assert expected.std(0).mean() > 0.01
@@ -73,7 +73,7 @@ def test_p29_the_mapping_loses_no_tensor_and_keeps_values(size, reference):
     assert {id(tensor) for tensor in ours.values()} == {id(tensor) for tensor in theirs.values()}
 
 
-def test_p29_another_epsilon_would_be_seen(reference, pictures):
+def test_p29_another_epsilon_would_be_detected(reference, random_images):
     """The logit test is sharp enough to tell torch's default epsilon from the network's."""
     theirs = reference("small", 1.0)
     ours = mobilenetv3_small(10, dropout=0.0)
@@ -81,7 +81,7 @@ def test_p29_another_epsilon_would_be_seen(reference, pictures):
     for module in ours.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.eps = 1e-5
-    images = pictures(4, 1)
+    images = random_images(4, 1)
     with torch.no_grad():
         assert (ours.eval()(images) - theirs.eval()(images)).abs().max() > 1e-4
 
@@ -133,7 +133,7 @@ def test_children_are_named_for_the_freezing_patterns():
     assert network.classifier[-1].out_features == 7
 
 
-def test_tutorial_differs_only_where_it_says():
+def test_tutorial_differs_only_as_documented():
     paper, tutorial = mobilenetv3_large(2), mobilenetv3_large(2, variant="tutorial")
 
     def same(i: int) -> bool:

@@ -1,4 +1,4 @@
-"""Weights that come as a package: named and scaled rightly, every tensor accounted for, a missing package said."""
+"""Weights in packages: names and scaling, the account of every tensor, a missing package."""
 
 import dataclasses
 import importlib.metadata
@@ -160,7 +160,7 @@ def test_names_are_translated_one_to_one(name):
     assert not {key for key in own if renamed[key].shape != own[key].shape}
 
 
-def test_a_missing_package_is_a_sentence_with_the_line_to_type(monkeypatch, no_network):
+def test_a_missing_package_is_an_error_with_the_command_to_run(monkeypatch, no_network):
     def missing(name):
         raise importlib.metadata.PackageNotFoundError(name)
 

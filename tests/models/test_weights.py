@@ -1,4 +1,4 @@
-"""Weights: every tensor accounted for, files that are refused, and the real download code against a local server."""
+"""Weights: the account of every tensor, files that are refused, downloads from a local server."""
 
 import dataclasses
 import hashlib
@@ -223,7 +223,7 @@ def test_p25_frozen_and_never_loaded_stops_the_run(large_file):
         check_frozen(account, [*blocks, "classifier.3.bias"])
 
 
-def test_frozen_at_random_where_it_was_asked_for_is_kept_and_said(large_file, caplog):
+def test_frozen_at_random_on_request_is_recorded_and_logged(large_file, caplog):
     network = mobilenetv3_large(2)
     blocks = [name for name, _ in network.named_parameters() if name.startswith("blocks.")]
     account = check_frozen(load_weights(network, None), blocks, allow_random=True)
@@ -292,7 +292,7 @@ SAVED = {
 
 
 @pytest.mark.parametrize("how", SAVED)
-def test_what_other_programs_put_around_weights_is_taken_off_and_said(tmp_path, caplog, how):
+def test_wrappers_of_other_programs_are_removed_and_logged(tmp_path, caplog, how):
     wrap, names = SAVED[how]
     source, path = torchvision_network("shufflenet_v2_x0_5", 2), tmp_path / "saved.pth"
     torch.save(wrap(source.state_dict()), path)
@@ -354,7 +354,7 @@ def test_nobody_publishes_weights_for_another_width_or_variant(arguments):
 # Scaling
 
 
-def test_p24_other_scaling_than_the_weights_expect_is_said_aloud(large_file, caplog):
+def test_p24_other_scaling_than_the_weights_expect_is_logged(large_file, caplog):
     half = Preprocessing(224, (0.5,) * 3, (0.5,) * 3)
     account = load_weights(mobilenetv3_large(2), large_file, preprocessing=half)
     assert noted(caplog.messages, "[0.485, 0.456, 0.406]", "[0.5, 0.5, 0.5]", "model.preprocessing")
@@ -379,13 +379,13 @@ def test_p24_weights_of_fixed_scaling_for_images_standardised_by_themselves_are_
     assert noted(load_weights(network, trained, preprocessing=IMAGENET).notes, "model.preprocessing.standardise=false")
 
 
-def test_grey_images_that_are_standardised_stand_in_for_each_colour(large_file, pictures):
+def test_standardised_grey_images_replace_each_colour(large_file, random_images):
     """There are no constants to fold in, so the weights are summed."""
     grey, colour = mobilenetv3_large(1000, 1).eval(), mobilenetv3_large(1000).eval()
     account = load_weights(grey, large_file, preprocessing=dataclasses.replace(GREY, standardise=True))
     load_weights(colour, large_file)
     assert len(account.notes) == 2 and not grey.stem.conv.offset.any()
-    images = pictures(2, 0, 1)
+    images = random_images(2, 0, 1)
     with torch.no_grad():
         torch.testing.assert_close(grey(images), colour(images.expand(-1, 3, -1, -1)), atol=1e-4, rtol=1e-4)
 
@@ -502,7 +502,7 @@ def left_behind(target):
     return sorted(path.name for path in target.parent.iterdir()) if target.parent.exists() else []
 
 
-def test_default_downloads_once_and_says_size_and_target_first(server, caplog):
+def test_default_downloads_once_and_logs_size_and_target_first(server, caplog):
     handler, target = server
     caplog.set_level(logging.INFO)
     account = load_weights(mobilenetv3_small(2), "default")
@@ -514,7 +514,7 @@ def test_default_downloads_once_and_says_size_and_target_first(server, caplog):
     assert left_behind(target) == [target.name]
 
 
-def test_a_cut_connection_leaves_nothing_and_a_second_try_works(server):
+def test_a_broken_connection_leaves_nothing_and_a_second_try_works(server):
     handler, target = server
     handler.cut_after = 100_000
     with refused("download_failed", "100000", f"{len(handler.payload)} ", "model.weights=/path/to/file"):
@@ -524,7 +524,7 @@ def test_a_cut_connection_leaves_nothing_and_a_second_try_works(server):
     assert left_behind(target) == [target.name]
 
 
-def test_a_cut_connection_is_noticed_where_no_hash_is_known(server):
+def test_a_broken_connection_is_detected_without_a_hash(server):
     handler, target = server
     handler.cut_after = 100_000
     url = weights.published("", "").url

@@ -1,4 +1,4 @@
-"""Networks by name: their heads, their preprocessing, and what is refused."""
+"""Networks by name: their heads, their preprocessing, and errors."""
 
 import subprocess
 import sys

@@ -24,14 +24,14 @@ from medcls.workflow.terminal import show_table
 
 
 @functools.cache
-def fitted_for(policy, n):
+def rules_for(policy, n):
     return fit_operating_point(predictions("calibration", n), policy, resamples=2)
 
 
 def judged_at(policy, moved, seed=1, n=1000, fitted_on=1000):
     """A threshold fitted on images like these, which then come a little paler (`moved` below 0)."""
     table = predictions(seed=seed, n=n, moved=moved)
-    return assess(table, DecisionRules(None, fitted_for(policy, fitted_on), None, {}), resamples=2)
+    return assess(table, DecisionRules(None, rules_for(policy, fitted_on), None, {}), resamples=2)
 
 
 def test_a_target_that_was_missed_stands_in_the_first_lines(caplog):

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from refusals import rules
 
-from medcls import places
+from medcls import user_folders
 from medcls.data.manifest import Manifest
 from medcls.data.splits.split import SplitSettings, split
 from medcls.runs.registry import met_in_training, remember_images, remember_test
@@ -99,9 +99,9 @@ def test_one_test_is_remembered_once_whoever_reads_it():
     first = split(manifest_of(pictures(60)))
     remember_test(first, "runs/first", SETTINGS)
     remember_images(first.rows.loc[first.rows["split"] == "test", "content"], "compared", {}, first.root)
-    assert len(list((places.state_folder() / "locked_tests").rglob("*.json"))) == 1
+    assert len(list((user_folders.state_folder() / "locked_tests").rglob("*.json"))) == 1
     remember_images(["another"], "compared", {}, first.root)
-    assert len(list((places.state_folder() / "locked_tests").rglob("*.json"))) == 2
+    assert len(list((user_folders.state_folder() / "locked_tests").rglob("*.json"))) == 2
 
 
 def remember(number: int) -> None:
@@ -115,7 +115,7 @@ def remember(number: int) -> None:
 def test_a_record_is_written_once_and_whole_whoever_writes():
     with ProcessPoolExecutor(4) as pool:
         list(pool.map(remember, range(8)))
-    files = [path for path in (places.state_folder() / "locked_tests").rglob("*") if path.is_file()]
+    files = [path for path in (user_folders.state_folder() / "locked_tests").rglob("*") if path.is_file()]
     assert len(files) == 2
     assert all(len(json.loads(path.read_text())["test"]) == 12 for path in files)
     assert "c000.png" not in "".join(path.read_text() for path in files)
@@ -123,7 +123,7 @@ def test_a_record_is_written_once_and_whole_whoever_writes():
 
 def test_nothing_is_remembered_where_nothing_was_tested():
     remember_test(manifest_of(pictures(10)), "runs/none", SETTINGS)
-    assert not places.state_folder().exists()
+    assert not user_folders.state_folder().exists()
 
 
 def test_a_damaged_record_and_an_unwritable_place_are_said(
@@ -131,7 +131,7 @@ def test_a_damaged_record_and_an_unwritable_place_are_said(
 ):
     manifest = split(manifest_of(pictures(100)), SplitSettings(seed=1))
     remember_test(manifest, "runs/first", SETTINGS)
-    (record,) = places.state_folder().rglob("*.json")
+    (record,) = user_folders.state_folder().rglob("*.json")
     (record.parent / "damaged.json").write_text("{")
     with caplog.at_level(logging.WARNING):
         assert len(met_in_training(split(manifest_of(pictures(100))), SETTINGS)) == 1

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from refusals import rules
 
-from medcls import places
+from medcls import user_folders
 from medcls.evaluation.predictions import Predictions, aggregate
 from medcls.runs import registry
 from medcls.runs.registry import record_reading
@@ -41,7 +41,7 @@ def predictions(numbers=range(40), split="test", checkpoint="abc", content=True,
 
 
 def records() -> list[Path]:
-    return sorted((places.state_folder() / "test_readings").rglob("*.json"))
+    return sorted((user_folders.state_folder() / "test_readings").rglob("*.json"))
 
 
 def test_p53_a_test_consulted_after_each_of_three_trainings_says_so():
@@ -123,7 +123,7 @@ def test_one_image_is_told_in_the_singular():
 @pytest.mark.parametrize("table", [*(predictions(split=s) for s in ("train", "val", "calibration")), predictions([])])
 def test_what_does_not_judge_is_not_counted(table):
     assert record_reading(table, "a") is None
-    assert not places.state_folder().exists()
+    assert not user_folders.state_folder().exists()
 
 
 def test_the_ledger_holds_no_path_no_patient_and_no_score():
@@ -196,7 +196,7 @@ def test_a_full_disk_still_tells_of_earlier_readings(monkeypatch):
     monkeypatch.setattr(Path, "write_text", full)
     readings = record_reading(predictions(checkpoint="two"), "b")
     assert (readings.total, readings.ordinal, readings.checkpoints, readings.written) == (2, 2, 2, False)
-    assert len([path for path in (places.state_folder() / "test_readings").rglob("*") if path.is_file()]) == 1
+    assert len([path for path in (user_folders.state_folder() / "test_readings").rglob("*") if path.is_file()]) == 1
 
 
 def test_an_aggregated_table_has_another_key_than_its_images():

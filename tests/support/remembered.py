@@ -1,4 +1,4 @@
-"""Statistics of equal images are computed once: most tests make the same small images of noise."""
+"""What is measured on an image is found out once: most tests make the same small images of noise."""
 
 import functools
 from collections.abc import Callable
@@ -11,8 +11,8 @@ from medcls.data.sources.image_statistics import ImageStatistics
 SMALL = 10_000  # bytes; images of noise have 1,440
 
 
-def remember_statistics() -> None:
-    """Have the scan compute the statistics of equal pixels once, for the rest of the process."""
+def remember_image_statistics() -> None:
+    """Have the scan of images measure no pixels twice, for the rest of the process."""
     scan.image_statistics = _remembered(scan.image_statistics)
 
 
@@ -20,7 +20,7 @@ def _remembered(real: Callable[[np.ndarray], ImageStatistics]) -> Callable[[np.n
     known: dict[tuple[tuple[int, ...], bytes], ImageStatistics] = {}
 
     @functools.wraps(real)
-    def statistics(pixels: np.ndarray) -> ImageStatistics:
+    def image_statistics(pixels: np.ndarray) -> ImageStatistics:
         if pixels.nbytes > SMALL:
             return real(pixels)
         key = pixels.shape, pixels.tobytes()
@@ -28,4 +28,4 @@ def _remembered(real: Callable[[np.ndarray], ImageStatistics]) -> Callable[[np.n
             known[key] = real(pixels)
         return known[key]
 
-    return statistics
+    return image_statistics

@@ -5,7 +5,7 @@ import math
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -128,17 +128,20 @@ def metrics(labels: np.ndarray, probabilities: np.ndarray) -> dict[str, float]:
     return {"accuracy": float((probabilities.argmax(1) == labels).mean()), "n": float(len(labels))}
 
 
-def classifier(**changed: Any) -> Classifier:
+def classifier(
+    optimizer: Callable = functools.partial(torch.optim.AdamW, lr=0.02),  # noqa: B008 - a constant
+    scheduler: schedulers.Scheduler = schedulers.constant,
+    multipliers: Mapping[str, float] | None = None,
+    **changed: Any,
+) -> Classifier:
     torch.manual_seed(0)
     settings = {
         "network": TinyNet(),
         "classes": CLASSES,
         "loss": losses.cross_entropy([TRAIN_ROWS // 2] * 2),
-        "optimizer": functools.partial(torch.optim.AdamW, lr=0.02),
-        "scheduler": schedulers.constant,
+        "optimization": schedulers.Optimization(optimizer, scheduler, multipliers or {}),
         "metrics": metrics,
         "positive": 1,
-        "learning_rate_multipliers": {},
         "head": "classifier",
         "description": {
             "classes": list(CLASSES),
@@ -207,7 +210,7 @@ def run(
 ) -> Classifier:
     """Train, from the start or from last.ckpt; checkpoints go to `folder/checkpoints`."""
     data = TinyData(workers=workers, persistent=persistent)
-    module = classifier(scheduler=SCHEDULERS[scheduler], learning_rate_multipliers=multipliers or {})
+    module = classifier(scheduler=SCHEDULERS[scheduler], multipliers=multipliers)
     schedule = FreezeSchedule(phases, head="classifier")
     callbacks = [SeedEachEpoch(5), schedule, *more, *checkpoints(folder / "checkpoints", "val/loss", "min")]
     callbacks += [ExactBatchNorm(data.unaugmented())] if exact else []

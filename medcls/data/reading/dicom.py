@@ -31,9 +31,9 @@ from medcls.data.reading import windows
 from medcls.data.reading.decoded import MOST_BYTES, Decoded, UnreadableImage, check_frame, check_size, damaged
 from medcls.data.reading.windows import Window
 from medcls.errors import MedclsError
-from medcls.places import state_folder
 from medcls.preprocessing import Decoding
-from medcls.writing import whole
+from medcls.user_folders import state_folder
+from medcls.writing import atomic_write
 
 HEAD = 132
 """Bytes at the beginning of a file that identify DICOM."""
@@ -133,7 +133,7 @@ def installation_salt() -> bytes:
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(path.with_name(f"{path.name}.lock")):
         if not path.exists():
-            with whole(path) as temporary:
+            with atomic_write(path) as temporary:
                 file = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
                 with os.fdopen(file, "wb") as stream:
                     stream.write(secrets.token_bytes(SALT_BYTES))

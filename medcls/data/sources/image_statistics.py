@@ -100,8 +100,8 @@ def _texture(grey: Image.Image) -> str:
     left = np.zeros(CELLS**2)
     if inside.any():
         left[inside] = cells[inside] - surface @ np.linalg.lstsq(surface, cells[inside], rcond=None)[0]
-    tells = np.abs(left) > FAINT * (left[inside].std() if inside.any() else 0)
-    return np.packbits(tells).tobytes().hex() + np.packbits(left > 0).tobytes().hex()
+    is_visible = np.abs(left) > FAINT * (left[inside].std() if inside.any() else 0)
+    return np.packbits(is_visible).tobytes().hex() + np.packbits(left > 0).tobytes().hex()
 
 
 def _extremes(pixels: np.ndarray) -> float:

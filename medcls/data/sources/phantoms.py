@@ -32,7 +32,7 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage
 
-from medcls import cores
+from medcls import cpu
 from medcls.data.reading.images import is_junk
 from medcls.errors import MedclsError
 from medcls.wording import listed
@@ -128,7 +128,7 @@ def ensure_phantoms(root: Path, images: int = 600, seed: int = 0, threads: int |
             (building / name).write_bytes(data)
             return name, (len(data), hashlib.sha256(data).hexdigest())
 
-        with ThreadPoolExecutor(threads or cores.available()) as pool:
+        with ThreadPoolExecutor(threads or cpu.available_cores()) as pool:
             files = dict(sorted(pool.map(make, jobs)))
         marker = {"stamp": PHANTOM_WATERMARK, "generator": GENERATOR, "version": VERSION, "seed": seed, "files": files}
         (building / MARKER_NAME).write_text(json.dumps(marker, indent=1) + "\n", encoding="utf-8")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from medcls import cores
+from medcls import cpu
 from medcls.data.reading import images
 from medcls.data.reading.decoded import UnreadableImage
 from medcls.data.sources.image_statistics import ImageStatistics, image_statistics
@@ -82,7 +82,7 @@ def scan_images(
     report = options.progress or (lambda done, total: None)
     done = 0
     with (
-        ThreadPoolExecutor(cores.available()) as pool,
+        ThreadPoolExecutor(cpu.available_cores()) as pool,
         ScanCache(root, options.frame, COLUMNS) if options.remember else nullcontext() as cache,
     ):
         for start in range(0, len(paths), BATCH):

@@ -19,7 +19,7 @@ from typing import Self, TypeVar
 
 import filelock
 
-from medcls import places
+from medcls import user_folders
 from medcls.data.reading.images import reading_version
 
 log = logging.getLogger(__name__)
@@ -151,7 +151,7 @@ class ScanCache:
 
     def _open(self) -> None:
         try:
-            places.private(self.path.parent)
+            user_folders.private(self.path.parent)
             self.path.touch(mode=0o600)  # as is the journal, which SQLite makes like its database
             self._connection = sqlite3.connect(self.path, timeout=WAIT_S, isolation_level=None)
             self._connection.text_factory = bytes  # a damaged file may hold text that is not UTF-8
@@ -219,7 +219,7 @@ def _unpack(key: object, data: object) -> Row | None:
 
 def folder() -> Path:
     """The folder of the cache files."""
-    return places.cache_folder() / "files"
+    return user_folders.cache_folder() / "files"
 
 
 def remove(path: Path) -> None:

@@ -25,8 +25,8 @@ from refusals import noted, refused
 from medcls.data.reading import dicom, images
 from medcls.data.reading.decoded import UnreadableImage
 from medcls.data.reading.images import decode, is_image_name, is_unnamed_image, read
-from medcls.places import state_folder
 from medcls.preprocessing import Decoding
+from medcls.user_folders import state_folder
 
 # Some of pydicom's files break rules on purpose, of which it warns.
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:pydicom")

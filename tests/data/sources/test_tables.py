@@ -1,5 +1,6 @@
 """Tables to manifest: what they may look like, how a row finds its file, and everything a user can get wrong."""
 
+import dataclasses
 import os
 import random
 import shlex
@@ -622,14 +623,14 @@ def test_phantoms_in_a_table_say_that_they_are_phantoms(tmp_path):
     assert manifest.watermarks == (phantoms.PHANTOM_WATERMARK,)
 
 
-SKIN = {"path_template": "{image_id}.jpg", "label_column": "dx", "group_column": "lesion_id"}
+SKIN = Columns("{image_id}.jpg", label_column="dx", group_column="lesion_id")
 
 
 @pytest.mark.slow
 @pytest.mark.real
 def test_skin_cancer_lists_as_it_lies(real_data):
     root = real_data / "skin_cancer"
-    rows, notes = rows_from_csv(read_table(root / "metadata.csv")[0], root, **SKIN)
+    rows, notes = rows_from_csv(read_table(root / "metadata.csv")[0], root, SKIN)
     assert len(rows) == 10_015
     assert rows["label"].isin(["mel", "bcc", "akiec"]).sum() == 1_954
     assert rows["group"].nunique() == 7_470
@@ -679,7 +680,9 @@ def test_ham10000_on_kaggle_has_every_folder_twice(tmp_path):
 def test_skin_cancer_finds_the_identical_pairs_under_one_label(real_data):
     pairs = ["ISIC_0024366", "ISIC_0024777", "ISIC_0029861", "ISIC_0029938"]
     root = real_data / "skin_cancer"
-    rows, _ = rows_from_csv(read_table(root / "metadata.csv")[0], root, where={"image_id": pairs}, **SKIN)
+    rows, _ = rows_from_csv(
+        read_table(root / "metadata.csv")[0], root, dataclasses.replace(SKIN, where={"image_id": pairs})
+    )
     assert rows["group"].nunique() == 2
     contents = [(root / path).read_bytes() for path in rows["path"]]
     assert len(set(contents)) == 2

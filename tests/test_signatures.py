@@ -1,4 +1,4 @@
-"""Who is to blame where something cannot be built: the settings, or the program."""
+"""Errors of building an object: of the settings, or of the program."""
 
 import sys
 import types
@@ -12,7 +12,7 @@ from refusals import refused
 
 from medcls.cli.building import build
 from medcls.errors import MedclsError
-from medcls.fitting import check_fits, is_a
+from medcls.signatures import check_fits, is_a
 
 
 def target(
@@ -69,12 +69,12 @@ def node(_target_: str = "outside.target", **settings: Any):
         ({"rate": [1.0]}, ("optimizer.rate", "[1.0]")),
     ],
 )
-def test_what_does_not_fit_the_signature_is_the_settings_fault(of, settings, names):
+def test_values_that_do_not_fit_the_signature_are_wrong_settings(of, settings, names):
     with refused("bad_value", of, *names):
         build(node(of, **settings))
 
 
-def test_settings_of_what_is_called_later_are_held_against_the_signature_at_once():
+def test_settings_of_partials_are_checked_at_once():
     for settings, names in (
         ({"mode": "most"}, ("optimizer.mode", "'most'")),
         ({"names": "a"}, ("optimizer.names", "'a'")),
@@ -88,12 +88,12 @@ def test_settings_of_what_is_called_later_are_held_against_the_signature_at_once
     assert later(rate=1) == "built"
 
 
-def test_a_value_that_a_library_refuses_itself_is_the_settings_fault():
+def test_a_value_that_a_library_rejects_is_a_wrong_setting():
     with refused("bad_value", "outside.target", "rate is -1"):
         build(node(rate=-1))
 
 
-def test_a_value_that_medcls_refuses_without_its_own_words_is_a_fault_of_medcls():
+def test_another_exception_of_medcls_is_a_programming_error():
     with pytest.raises(ValueError, match="rate is -1") as caught:
         build(node("medcls.inside.target", rate=-1))
     assert not isinstance(caught.value, MedclsError)
@@ -109,12 +109,12 @@ def test_a_programming_error_within_keeps_its_kind_and_its_stack_trace(of, rate,
 
 
 @pytest.mark.parametrize("name", ["outside.targt", "no_such_package.thing", "outside.value", "no_dots", ""])
-def test_a_target_that_is_not_there_is_the_settings_fault(name):
+def test_a_missing_target_is_a_wrong_setting(name):
     with refused("unknown_target", f"optimizer._target_={name}"):
         build(node(name))
 
 
-def test_a_module_that_breaks_when_it_is_loaded_is_a_fault_of_the_program(tmp_path, monkeypatch):
+def test_a_module_that_fails_to_import_is_a_programming_error(tmp_path, monkeypatch):
     (tmp_path / "module_that_breaks.py").write_text("{}['key']\n")
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(KeyError):

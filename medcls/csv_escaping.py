@@ -1,38 +1,38 @@
-"""Text in a CSV file that a spreadsheet would take for a formula: escaped where it is written, as it was when read."""
+"""Escape text that a spreadsheet would read as a formula when writing CSV files, and unescape it when reading."""
 
 import re
 from collections.abc import Callable
 
 import pandas as pd
 
-# What a spreadsheet evaluates, and what has been escaped already; a number is none of it.
+# First characters of formulas and of escaped text; numbers are never escaped.
 _MARKS, _ESCAPE = frozenset("=+-@\t\r'"), frozenset("'")
 _FORMULA = re.compile(r"'*[=+\-@\t\r]")
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.IGNORECASE)
 
 
 def escaped(table: pd.DataFrame) -> pd.DataFrame:
-    """The table with an apostrophe before each name and each text that reads as a formula (`=HYPERLINK(...)`)."""
+    """The table with an apostrophe before each column name and text that looks like a formula (`=HYPERLINK(...)`)."""
     return _each(table, escape, _MARKS)
 
 
 def unescaped(table: pd.DataFrame) -> pd.DataFrame:
-    """The table as it was before `escaped`."""
+    """The inverse of `escaped`."""
     return _each(table, unescape, _ESCAPE)
 
 
 def escape(text: str) -> str:
-    """One text; see `escaped`."""
+    """Escape one text; see `escaped`."""
     return f"'{text}" if _FORMULA.match(text) and not _NUMBER.fullmatch(text) else text
 
 
 def unescape(text: str) -> str:
-    """One text as it was."""
+    """The inverse of `escape`."""
     return text[1:] if text.startswith("'") and _FORMULA.match(text) else text
 
 
 def _each(table: pd.DataFrame, change: Callable[[str], str], first: frozenset[str]) -> pd.DataFrame:
-    """Change every name and text; `first` are the letters with which one begins that could change."""
+    """Apply `change` to every column name and to every text that starts with one of the characters `first`."""
     changed = {}
     for name in table.columns:
         if pd.api.types.is_numeric_dtype(table[name]):

@@ -1,4 +1,4 @@
-"""Whether settings fit what they are given to: the names and types that a signature takes, and who is to blame."""
+"""Check settings against the signature of the function or class that receives them."""
 
 import inspect
 import pkgutil
@@ -17,73 +17,71 @@ def misfits(
     name: str,
     given: Collection[str] = (),
     *,
-    whole: bool = True,
+    partial: bool = False,
 ) -> list[str]:
-    """Say which settings the signature of a target does not take.
+    """Find settings that do not fit the signature of a target.
 
     Parameters
     ----------
     target : callable
-        What is to be called with them.
+        The function or class that receives them.
     settings : mapping
-        Plain values by argument; what is no plain value fits.
+        Values by argument; only plain values are checked.
     name : str
-        How settings of this target begin: `optimizer`, for `optimizer.lr`.
+        Prefix of the settings in messages: `optimizer`, for `optimizer.lr`.
     given : collection of str
-        Arguments that come from the program.
-    whole : bool
-        Whether all arguments that have no default must be there.
+        Arguments that the program passes.
+    partial : bool
+        Whether arguments without a default may be missing.
 
     Returns
     -------
     list of str
-        A sentence each; empty where all fit, or where the target does not show its signature.
+        One sentence for each problem; empty if the target has no readable signature.
     """
     signature = _signature(target)
     if signature is None:
         return []
-    called = f"{target.__module__}.{target.__qualname__}" if hasattr(target, "__qualname__") else repr(target)
-    kinds = inspect.Parameter
+    target_name = f"{target.__module__}.{target.__qualname__}" if hasattr(target, "__qualname__") else repr(target)
     by_name = {n: p for n, p in signature.parameters.items() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
-    any_name = any(p.kind is kinds.VAR_KEYWORD for p in signature.parameters.values())
-    found = []
+    any_name = any(p.kind is p.VAR_KEYWORD for p in signature.parameters.values())
+    problems = []
     for setting, value in settings.items():
         full = f"{name}.{setting}" if name else setting
         if setting in given:
-            found.append(f"{full} comes from the run itself, and cannot be set.")
+            problems.append(f"{full} comes from the run itself, and cannot be set.")
         elif setting not in by_name and not any_name:
-            found.append(f"{full}: {called} takes no {setting!r}.{nearest(setting, set(by_name) - set(given))}")
+            problems.append(f"{full}: {target_name} takes no {setting!r}.{nearest(setting, set(by_name) - set(given))}")
         elif setting in by_name and not is_a(value, by_name[setting].annotation):
-            found.append(f"{full} is {value!r}: {called} takes {_words(by_name[setting].annotation)}.")
-    if whole:
-        needed = [n for n, p in by_name.items() if p.default is kinds.empty and n not in settings and n not in given]
-        found += [f"{name}.{n} is missing: {called} needs it." for n in needed]
-    return found
+            problems.append(f"{full} is {value!r}: {target_name} takes {_type_name(by_name[setting].annotation)}.")
+    if not partial:
+        missing = [n for n, p in by_name.items() if p.default is p.empty and n not in settings and n not in given]
+        problems += [f"{name}.{n} is missing: {target_name} needs it." for n in missing]
+    return problems
 
 
 def check_fits(target: Callable[..., Any], settings: Mapping[str, Any], name: str, given: Collection[str] = ()) -> None:
-    """Refuse settings that a signature does not take.
+    """Refuse settings that do not fit a signature; see `misfits`.
 
     Raises
     ------
     MedclsError
-        Names each.
+        One sentence for each problem.
     """
-    if found := misfits(target, settings, name, given):
-        raise MedclsError("\n".join(found), kind="bad_value")
+    if problems := misfits(target, settings, name, given):
+        raise MedclsError("\n".join(problems), kind="bad_value")
 
 
-def is_value_check(error: BaseException, targets: Sequence[str]) -> bool:
-    """Whether a library refuses a value: it raised a `ValueError`, or an exception of its own, in its own code.
+def is_rejected_value(error: BaseException, targets: Sequence[str]) -> bool:
+    """Whether a library rejected a value: it raised a `ValueError`, or an exception class of its own, in its own code.
 
-    medcls's own functions say so by a `MedclsError`; whatever else they raise is a fault of medcls. So is what a
-    library raises because it was called wrongly (`TypeError`, `KeyError`, `AttributeError`), and what breaks in another
-    library underneath.
+    Anything else is a programming error: what medcls's own functions raise other than `MedclsError`, the exceptions of
+    a wrong call (`TypeError`, `KeyError`, `AttributeError`), and exceptions raised in another library.
 
     Parameters
     ----------
     targets : sequence of str
-        Dotted names of what was being built.
+        Dotted names of the targets that were being built.
     """
     frames = error.__traceback__
     if frames is None:
@@ -92,29 +90,29 @@ def is_value_check(error: BaseException, targets: Sequence[str]) -> bool:
         frames = frames.tb_next
     packages = {target.partition(".")[0] for target in targets} - {"medcls"}
     raised_in = str(frames.tb_frame.f_globals.get("__name__", "")).partition(".")[0]
-    own_kind = type(error).__module__.partition(".")[0] in packages
-    return raised_in in packages and (isinstance(error, ValueError | ImportError) or own_kind)
+    own_class = type(error).__module__.partition(".")[0] in packages
+    return raised_in in packages and (isinstance(error, ValueError | ImportError) or own_class)
 
 
 def is_a(value: object, annotation: object) -> bool:
-    """Whether a plain value is of an annotated type; true where that cannot be told.
+    """Whether a plain value is of an annotated type; true if that cannot be decided.
 
-    Whole numbers are floats too, lists are tuples, text is a path; true and false are no numbers.
+    An int is also a float, a list also a tuple, a string also a path; a bool is not a number.
     """
     if annotation in (Any, object, inspect.Parameter.empty) or isinstance(annotation, str):
         return True
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin in (Union, types.UnionType):
-        return any(is_a(value, one) for one in arguments)
+        return any(is_a(value, argument) for argument in arguments)
     if origin is Literal:
         return value in arguments
     if annotation is None or annotation is type(None):
         return value is None
     kind = origin or annotation
     if not isinstance(kind, type):
-        return True  # a protocol's variable, a new type
+        return True  # a type variable, a NewType
     if not isinstance(value, str | bool | int | float | list | dict | None):
-        return True  # built, not typed
+        return True  # an object that was built
     if isinstance(value, bool):
         return issubclass(bool, kind) and kind is not int
     if isinstance(value, int) and kind is float:
@@ -122,9 +120,9 @@ def is_a(value: object, annotation: object) -> bool:
     if isinstance(value, str):
         return (issubclass(str, kind) and kind not in (Sequence, Collection)) or kind in (Path, PathLike)
     if isinstance(value, list):
-        of = arguments[:1] if kind in (list, Sequence, Collection, set, frozenset) else ()
+        item_types = arguments[:1] if kind in (list, Sequence, Collection, set, frozenset) else ()
         return (issubclass(list, kind) or kind in (tuple, set, frozenset)) and all(
-            is_a(v, a) for v in value for a in of
+            is_a(item, item_type) for item in value for item_type in item_types
         )
     return isinstance(value, kind)
 
@@ -134,30 +132,30 @@ def _signature(target: Callable[..., Any]) -> inspect.Signature | None:
         try:
             return inspect.signature(target, eval_str=evaluated)
         except (NameError, TypeError, AttributeError):
-            continue  # a name known to type checkers alone
+            continue  # an annotation that only type checkers can resolve
         except ValueError:
-            return None  # written in C, without one
+            return None  # a C function without a signature
     return None
 
 
-def _words(annotation: object) -> str:
+def _type_name(annotation: object) -> str:
     text = inspect.formatannotation(annotation)
     return text.replace("typing.", "").replace("collections.abc.", "").replace("NoneType", "None")
 
 
 def named_functions(names: object, setting: str) -> tuple[Callable[..., Any], ...]:
-    """Functions by their dotted names, as a setting lists them.
+    """Import the functions whose dotted names a setting lists.
 
     Raises
     ------
     MedclsError
-        No list of names, or one that names no function.
+        The setting is not a list of names, or a name is not that of a function.
     """
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise MedclsError(
             f"{setting} is {names!r}: list dotted names, as {setting}=[mine.module.name].", kind="bad_value"
         )
-    found = []
+    functions = []
     for name in names:
         try:
             function = pkgutil.resolve_name(name)
@@ -166,6 +164,6 @@ def named_functions(names: object, setting: str) -> tuple[Callable[..., Any], ..
                 f"{setting} names {name}, which cannot be imported: {error}.", kind="unknown_target"
             ) from error
         if not callable(function):
-            raise MedclsError(f"{setting} names {name}, which is no function.", kind="unknown_target")
-        found.append(function)
-    return tuple(found)
+            raise MedclsError(f"{setting} names {name}, which is not a function.", kind="unknown_target")
+        functions.append(function)
+    return tuple(functions)

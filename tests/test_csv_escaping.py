@@ -1,10 +1,10 @@
-"""No text in a table is a formula to whoever opens it in a spreadsheet, and all of it reads back as it was."""
+"""Text in tables is never a formula in a spreadsheet, and reads back unchanged."""
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from medcls.cells import escape, escaped, unescape, unescaped
+from medcls.csv_escaping import escape, escaped, unescape, unescaped
 from medcls.data.manifest import fingerprint, read_rows
 from medcls.data.sources.folders import from_folders
 from medcls.data.splits.split import split

@@ -1,4 +1,4 @@
-"""Run folders that were trained, opened to be evaluated: their checkpoints ready to predict."""
+"""Open trained runs for evaluation: a run folder with its checkpoint ready to predict."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from omegaconf import DictConfig
 
 from medcls.cli.building import build, build_network, plain
 from medcls.cli.data_source import source_settings, split_settings
-from medcls.cli.entry_point import jobs_at_once
-from medcls.cli.stored_configuration import check_trust, read_own
+from medcls.cli.entry_point import concurrent_jobs
+from medcls.cli.stored_configuration import check_trust, read_run_configuration
 from medcls.errors import MedclsError
 from medcls.runs.run_folder import RunFolder, read_json
 from medcls.workflow.finished_runs import differences, runs_in
 
 if TYPE_CHECKING:
-    # Everything heavy is imported where it is used, so that a typo is answered before torch is loaded.
+    # Heavy imports are made where they are used, so that a typo is reported before torch is loaded.
     from medcls.data.manifest import Manifest
     from medcls.evaluation.predictions import Predictions
     from medcls.hardware import Hardware
@@ -33,19 +33,19 @@ log = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
-class OpenedRun:
+class TrainedRun:
     """A run folder with its checkpoint ready to predict.
 
     Parameters
     ----------
     folder : RunFolder
     config : DictConfig
-        The run's own, resolved.
+        The run's configuration, resolved.
     loaded : Loaded
     splits : frozenset of str
-        Those that have images.
+        The splits that have images.
     images : Path
-        Where they lie now.
+        Their folder now.
     machine : Hardware
     """
 
@@ -58,28 +58,28 @@ class OpenedRun:
 
     @property
     def name(self) -> str:
-        """As reports call it."""
+        """The name for reports."""
         return f"{self.config.data.name}, {self.config.model.name}"
 
     @property
-    def cut_by(self) -> dict[str, Any]:
-        """All that its splits were cut by, as its training remembered it."""
+    def split_by(self) -> dict[str, Any]:
+        """The settings of its splits, as its training recorded them."""
         return split_settings(self.config) | source_settings(self.config)
 
     @property
     def fitted_on(self) -> str:
-        """The rows that temperature and threshold belong on: a split, or those that a probe judged out of fold."""
-        return "calibration" if "calibration" in self.splits else self.beside_test
+        """The rows on which temperature and threshold are fitted: a split, or a probe's out-of-fold rows."""
+        return "calibration" if "calibration" in self.splits else self.reference_split
 
     @property
-    def beside_test(self) -> str:
-        """The rows that stand beside a test: val, or of a probe, which has none, those that it judged out of fold."""
+    def reference_split(self) -> str:
+        """The rows reported beside a test: val, or the out-of-fold rows of a probe."""
         from medcls.evaluation.folds import OUT_OF_FOLD
 
         return "val" if "val" in self.splits else OUT_OF_FOLD
 
     def stored(self, split: str) -> Predictions | None:
-        """Read the predictions of a split that the run folder holds, where they are of this very checkpoint."""
+        """The predictions of a split in the run folder; None where there are none of this checkpoint."""
         from medcls.evaluation.folds import OUT_OF_FOLD
         from medcls.evaluation.predictions import read_csv
         from medcls.workflow.finished_runs import check_against_manifest
@@ -94,8 +94,8 @@ class OpenedRun:
             check_against_manifest(table, path, self.folder.path)
         return table
 
-    def holds_result_of_another_split(self, split: str) -> bool:
-        """Whether the run folder's report is of another split, and not to be lost to this one."""
+    def has_result_of_another_split(self, split: str) -> bool:
+        """Whether the run folder's report is of another split, and must not be overwritten."""
         from medcls.evaluation.folds import OUT_OF_FOLD
 
         of_training = {"test", "held_out", "val", OUT_OF_FOLD}
@@ -103,11 +103,11 @@ class OpenedRun:
         return any((self.folder.predictions / f"{name}.csv").is_file() for name in results)
 
     def predict(self, split: str, views: int = 1) -> Predictions:
-        """Predict one of the run's own splits anew, exactly."""
+        """Predict one of the run's own splits, with exact arithmetic."""
         return self.predict_images(self.reopen(split), split, views)
 
     def reopen(self, split: str) -> Manifest:
-        """One of the run's own splits, its images where they lie now."""
+        """The manifest of one of the run's own splits, with its images where they are now."""
         from medcls.data.sources.saved import reopen
         from medcls.data.sources.scan import ScanOptions
         from medcls.workflow import terminal
@@ -126,7 +126,7 @@ class OpenedRun:
     def predict_images(
         self, manifest: Manifest, split: str, views: int = 1, arithmetic: Arithmetic | None = None
     ) -> Predictions:
-        """Predict any images, prepared as this run's network wants them; exactly, unless told otherwise."""
+        """Predict any images, with the preprocessing of this run; by default with exact arithmetic."""
         from medcls.data.module import ImageDataModule, Loading
         from medcls.inference.predict import predict_split
         from medcls.workflow import terminal
@@ -151,13 +151,13 @@ class OpenedRun:
 
     @functools.cached_property
     def exact_predictor(self) -> Predictor:
-        """The network, made ready once for all splits."""
+        """The network ready to predict with exact arithmetic, made once for all splits."""
         from medcls.inference.arithmetic import EXACT
 
         return self.predictor(EXACT)
 
     def predictor(self, arithmetic: Arithmetic) -> Predictor:
-        """The network, made ready to compute in a way of its own."""
+        """The network ready to predict with a given arithmetic."""
         import torch
 
         from medcls.inference.predict import Predictor
@@ -165,108 +165,108 @@ class OpenedRun:
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         return Predictor(self.loaded.network, device, arithmetic)
 
-    def beside(self, split: str) -> Predictions:
-        """The predictions of a split that only stands beside the result: those there are, else new ones.
+    def predictions_of(self, split: str) -> Predictions:
+        """The stored predictions of a split, else new ones.
 
         Raises
         ------
         MedclsError
-            They are those that a probe made out of fold, and are gone: its checkpoint has seen all these images.
+            The out-of-fold predictions of a probe are missing: its checkpoint was fitted on all these images.
         """
         stored = self.stored(split)
         if stored is None and split not in self.splits:
             raise MedclsError(
-                f"{self.folder.predictions / split}.csv is missing, or of another checkpoint, and cannot be made from "
-                "this one, which has seen these images. Bring it back, or probe anew.",
+                f"{self.folder.predictions / split}.csv is missing, or of another checkpoint, and cannot be predicted "
+                "with this one, which was fitted on these images. Restore the file, or run the probe again.",
                 kind="missing_predictions",
             )
         return self.predict(split) if stored is None else stored
 
 
 def find_run(path: str) -> RunFolder:
-    """Find a run folder that has what an evaluation needs.
+    """Find a run folder that can be evaluated.
 
     Raises
     ------
     MedclsError
-        There is none.
+        It has no configuration or no checkpoint.
     """
-    place = Path(path).expanduser()
-    # Looked at from outside first: closing a run folder that has not begun takes an empty one away.
-    if not (place / "config.yaml").is_file() or not (place / "checkpoints" / "best.ckpt").is_file():
+    location = Path(path).expanduser()
+    # Checked first: closing a RunFolder that has not begun removes an empty folder.
+    if not (location / "config.yaml").is_file() or not (location / "checkpoints" / "best.ckpt").is_file():
         raise MedclsError(
             f"{path or 'An empty name'} is no run folder that can be evaluated: it needs config.yaml and "
             "checkpoints/best.ckpt.",
             kind="not_a_run",
         )
-    folder = RunFolder(place)
-    folder.close()  # it is read here, and has nothing to log
+    folder = RunFolder(location)
+    folder.close()  # it is only read
     return folder
 
 
-def open_run(path: str, cfg: DictConfig) -> OpenedRun:
+def open_run(path: str, cfg: DictConfig) -> TrainedRun:
     """Find a run folder, and load its best checkpoint.
 
     Raises
     ------
     MedclsError
-        No run folder, or one that asks for what medcls does not ship.
+        It is no run folder, or names a target that medcls does not ship.
     """
     from medcls import hardware
     from medcls.data.manifest import fingerprint, read_rows
     from medcls.inference.load import check_is_of, load
 
     folder = find_run(path)
-    config = read_own(folder.path, trust=check_trust(cfg))
+    config = read_run_configuration(folder.path, trust=check_trust(cfg))
     if missing := [name for name in ("data", "model", "seed") if name not in config]:
         raise MedclsError(
-            f"{folder.config} is no configuration of a run: it has no {', '.join(missing)}.",
+            f"{folder.config} is not the configuration of a run: it has no {', '.join(missing)}.",
             kind="damaged_configuration",
         )
     rows = read_rows(folder.manifest)
     loaded = load(folder.best, partial(build_network, trust=cfg.trust))
     environment = read_json(folder.path / "environment.json")
-    of_run = str(environment.get("run", "")) if isinstance(environment, dict) else ""
-    check_is_of(folder.best, (loaded.manifest, loaded.run), fingerprint(rows), of_run)
+    run_id = str(environment.get("run", "")) if isinstance(environment, dict) else ""
+    check_is_of(folder.best, (loaded.manifest, loaded.run), fingerprint(rows), run_id)
     images = config.data.root if cfg.images is None else cfg.images
-    return OpenedRun(
+    return TrainedRun(
         folder=folder,
         config=config,
         loaded=loaded,
         splits=frozenset(rows["split"]),
         images=Path(str(images)).expanduser().absolute(),
-        machine=hardware.choose(config.data.workers, cfg.keep_memory, jobs=jobs_at_once()),
+        machine=hardware.choose(config.data.workers, cfg.keep_memory, jobs=concurrent_jobs()),
     )
 
 
-def open_folds(cfg: DictConfig) -> list[OpenedRun]:
+def open_folds(cfg: DictConfig) -> list[TrainedRun]:
     """Open the runs of a cross-validation, in the order of their folds.
 
     Raises
     ------
     MedclsError
-        Fewer than two; runs without a fold; a fold twice; runs that differ in more than the fold.
+        Fewer than two runs, runs without a fold, a fold twice, or runs that differ in more than the fold.
     """
     named = plain(cfg.runs)
     named = [named] if isinstance(named, str) else list(named)
     folders = [Path(str(name)).expanduser() for name in named]
-    if not_there := [str(path) for path in folders if not path.is_dir()]:
+    if missing_folders := [str(path) for path in folders if not path.is_dir()]:
         raise MedclsError(
-            f"There is no folder {', '.join(not_there)}: name run folders, or the folder of a sweep.",
+            f"There is no folder {', '.join(missing_folders)}: name run folders, or the folder of a sweep.",
             kind="no_such_folder",
         )
     paths = [path for folder in folders for path in runs_in(folder)]
     if len(paths) < 2:
         raise MedclsError(
-            f"runs={', '.join(map(str, named))}: a cross-validation has two runs or more.",
+            f"runs={', '.join(map(str, named))}: a cross-validation needs two runs or more.",
             kind="not_a_cross_validation",
         )
     members = [open_run(str(path), cfg) for path in paths]
     for member in members:
         if member.config.data.folds is None:
             raise MedclsError(
-                f"{member.folder.path} is no fold of a cross-validation: train with -m data.folds=5 "
-                "data.fold=0,1,2,3,4. Single runs are compared by medcls.compare.",
+                f"{member.folder.path} is not a fold of a cross-validation: train with -m data.folds=5 "
+                "data.fold=0,1,2,3,4. To compare single runs, use medcls.compare.",
                 kind="not_a_cross_validation",
             )
     members.sort(key=lambda member: member.config.data.fold)
@@ -278,28 +278,28 @@ def open_folds(cfg: DictConfig) -> list[OpenedRun]:
             "runs of one cross-validation, each fold once.",
             kind="not_a_cross_validation",
         )
-    check_differ_in_fold_alone(members)
+    check_differ_only_in_fold(members)
     if missing := sorted(set(range(counts.pop())) - set(folds)):
         log.warning(
-            "fold(s) %s are missing: the images that they held out are not judged", ", ".join(map(str, missing))
+            "fold(s) %s are missing: the images that they held out are not evaluated", ", ".join(map(str, missing))
         )
     return members
 
 
-def check_differ_in_fold_alone(members: Sequence[OpenedRun]) -> None:
-    """Refuse folds that were not trained alike: their mean would be of nothing.
+def check_differ_only_in_fold(members: Sequence[TrainedRun]) -> None:
+    """Refuse folds that were trained with different settings: they cannot be averaged.
 
     Raises
     ------
     MedclsError
-        Names what each has of its own.
+        They differ; names the settings of each.
     """
-    settings = [plain(member.config) for member in members]
-    for one in settings:
-        one["data"].pop("fold")
-    if any(told := differences(settings)):
-        listed = "\n".join(f"  {member.folder.path}: {words}" for member, words in zip(members, told, strict=True))
+    configs = [plain(member.config) for member in members]
+    for config in configs:
+        config["data"].pop("fold")
+    if any(differing := differences(configs)):
+        listed = "\n".join(f"  {member.folder.path}: {text}" for member, text in zip(members, differing, strict=True))
         raise MedclsError(
-            f"Runs of one cross-validation differ in data.fold alone; these differ in more:\n{listed}",
+            f"Runs of one cross-validation may only differ in data.fold; these differ in more:\n{listed}",
             kind="not_a_cross_validation",
         )

