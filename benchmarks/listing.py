@@ -105,9 +105,9 @@ def measure_rest(root: Path) -> dict[str, float]:
         rows = rows.assign(group=manifest.groups_from_paths(list(rows["path"]), r"(\w+/patient\d+/\d{4})"))
     with step("content"):
         content = np.array([f"{number:032x}" for number in range(len(rows))], dtype=object)
-        rows = rows.assign(split="", content=content, watermark="")[list(manifest.COLUMNS)].reset_index(drop=True)
+        rows = rows.assign(split="", content=content, stamp="")[list(manifest.COLUMNS)].reset_index(drop=True)
     with step("check_one_label_per_image"):
-        manifest.check_one_label_per_image(rows)
+        manifest.check_one_label_per_image(root, rows)
     all_images = manifest.Manifest(root, ("ill", "well"), rows, "ill")
     with step("split, grouped"):
         cut = splits.split(all_images)

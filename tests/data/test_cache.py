@@ -134,7 +134,7 @@ def test_p15_normalising_is_not_part_of_what_is_kept():
 FILL = """
 import sys, os
 import numpy as np
-sys.path.insert(0, sys.argv[1])
+sys.path[:0] = [sys.argv[1], sys.argv[1] + "/../support"]
 import test_cache as t
 t.cache_module.BATCH_BYTES = 4 * 60
 reader = t.Reader(range(40))

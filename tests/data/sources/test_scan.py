@@ -353,7 +353,7 @@ def progress(done, total):
     if done == 11:
         print("now", flush=True)
         sys.stdin.read()
-module.scan_images(root, sorted(p.name for p in root.iterdir()), progress=progress)
+module.scan_images(root, sorted(p.name for p in root.iterdir()), module.ScanOptions(progress=progress))
 """
 
 
