@@ -71,7 +71,7 @@ def test_without_a_test_split_every_image_is_judged_out_of_fold(made):
     assert point is None or not point["is_fitted"]
     assert json.loads((run / "policies.json").read_text(encoding="utf-8"))["operating_point"]["split"] == "out_of_fold"
     page = (run / "report.html").read_text(encoding="utf-8")
-    assert json.loads((run / "probe.json").read_text(encoding="utf-8"))["said"]["shortcuts"] in page
+    assert json.loads((run / "probe.json").read_text(encoding="utf-8"))["statements"]["shortcuts"] in page
 
 
 def test_flipped_labels_are_suspected_and_their_list_leaves_them_out(tmp_path):
@@ -165,7 +165,7 @@ def test_evaluate_predicts_with_the_checkpoint_what_the_probe_said(made, tmp_pat
     after = predictions(run, "test")
     np.testing.assert_allclose(after["prob_ill"], before["prob_ill"], atol=1e-5)
     np.testing.assert_allclose(after["logit_ill"], before["logit_ill"], atol=1e-4)
-    said = json.loads((run / "probe.json").read_text(encoding="utf-8"))["said"]
+    said = json.loads((run / "probe.json").read_text(encoding="utf-8"))["statements"]
     assert said["shortcuts"] in (run / "report.html").read_text(encoding="utf-8")
 
 

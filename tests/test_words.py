@@ -47,7 +47,13 @@ REPLACED = {
 }
 
 # Names that keep such a word, where, and why. A folder stands for all files in it.
-PLOTTING = ("medcls/plots", "medcls/report/run_plots.py", "medcls/workflow/training_plots.py", "tests/support")
+PLOTTING = (
+    "benchmarks/learning_curve.py",
+    "medcls/plots",
+    "medcls/report/run_plots.py",
+    "medcls/workflow/training_plots.py",
+    "tests/support",
+)
 EXCEPTIONS = {
     "RESIZE_POLICIES": (("medcls",), "the field's word for how to resize"),
     "policy": (("medcls/data/reading/images.py",), "a resize policy"),
@@ -57,7 +63,7 @@ EXCEPTIONS = {
     "copies": (("medcls",), "the setting data.copies"),
     "keep_near_copies_together": (("medcls",), "the setting data.keep_near_copies_together"),
     "pictures": (("medcls/audit.py", "medcls/auditing/page.py"), "the setting audit.pictures"),
-    "stamp": (("medcls",), "the column stamp of manifests and predictions"),
+    "stamp": (("medcls", "benchmarks/listing.py"), "the column stamp of manifests and predictions"),
     "figures": (("medcls/runs", "medcls/train.py", "medcls/workflow"), "the folder figures/ of a run"),
     "figure": (PLOTTING, "matplotlib's Figure"),
     "new_figure": (PLOTTING, "makes matplotlib's Figure"),
@@ -71,7 +77,7 @@ EXCEPTIONS = {
 }
 
 # Where names are still to be renamed: empty this.
-NOT_YET: tuple[str, ...] = ("medcls/report", "medcls/runs", "medcls/workflow")
+NOT_YET: tuple[str, ...] = ()
 
 
 def names_in(source: str) -> Iterator[tuple[int, str]]:

@@ -267,7 +267,7 @@ def training(study: Study) -> str | None:
     if study.sources.config is None:
         return None
     if study.sources.probe is not None:
-        return f"{study.sources.probe.said['method']} No weight of the network is trained. Augmentation: none."
+        return f"{study.sources.probe.statements['method']} No weight of the network is trained. Augmentation: none."
     average = study.setting("ema")
     parts = [
         f"Loss {_target(study.setting('loss'))}",
@@ -288,7 +288,7 @@ def selection(study: Study) -> str | None:
     """How the checkpoint was selected."""
     monitor = study.setting("monitor")
     if study.sources.probe is not None:
-        return f"There is one checkpoint. {study.sources.probe.said['penalty']}"
+        return f"There is one checkpoint. {study.sources.probe.statements['penalty']}"
     if monitor is None:
         return None
     best = "" if study.sources.best_epoch is None else f": epoch {study.sources.best_epoch} (counted from 0)"
@@ -479,7 +479,7 @@ def failures(study: Study) -> str | None:
     ]
     total, n = sum(count for count, _ in errors), int(confusion.sum())
     listed = enumerated([text for _, text in sorted(errors, reverse=True)], 6)
-    shown = "" if study.sources.picture is None else " The report shows the most confident errors."
+    shown = "" if study.sources.thumbnail is None else " The report shows the most confident errors."
     return f"{total:,} of {n:,} images of {study.split} are misclassified{': ' * bool(errors)}{listed}.{shown}"
 
 

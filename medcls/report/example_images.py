@@ -21,7 +21,7 @@ class Example:
     """An image with its true class, its predicted class and a probability in the caption."""
 
     name: str
-    picture: Thumbnail
+    thumbnail: Thumbnail
     caption: str
 
 
@@ -61,9 +61,9 @@ def examples(
         path, k = str(paths.iloc[row]), int(of_class[row])
         truth, prediction = isolated(table.classes[labels[row]]), isolated(table.classes[predicted[row]])
         probability = formatted(None, float(probabilities[row, k]), decimals)
-        picture = Thumbnail() if sources.picture is None or not images else sources.picture(path)
+        thumbnail = Thumbnail() if sources.thumbnail is None or not images else sources.thumbnail(path)
         caption = f"{truth}, predicted {prediction}: probability of {isolated(table.classes[k])} {probability}"
-        return Example(names.of(path), picture, caption)
+        return Example(names.of(path), thumbnail, caption)
 
     wrong = np.flatnonzero(predicted != labels)
     errors = wrong[np.argsort(-confidence[wrong], kind="stable")][:most]

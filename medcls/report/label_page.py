@@ -26,7 +26,7 @@ def label_page(found: LabelErrors, sources: Sources, *, paths: bool) -> str:
     suspects = [
         {
             "name": row["path"] if paths else f"image {number} of label_errors.csv",
-            "picture": Thumbnail() if sources.picture is None else sources.picture(row["path"]),
+            "thumbnail": Thumbnail() if sources.thumbnail is None else sources.thumbnail(row["path"]),
             "label": row["label"],
             "suggested": row["suggested"],
             "probability": f"{row['probability_of_suggested']:.3f}",

@@ -406,7 +406,7 @@ def _readings(sources: Sources) -> list[Limitation]:
 def _calibration(headline: Assessment) -> list[Limitation]:
     """Probabilities differ from the observed frequencies."""
     positive = headline.table.positive
-    whole, missed = in_the_large(headline), _missed_bins(headline.reliability)
+    overall, missed = in_the_large(headline), _missed_bins(headline.reliability)
     bins = len(headline.reliability)
     fitted = headline.decision_rules.calibration
     share = 0.0 if fitted is None else len(headline.table) / max(fitted.n, 1)
@@ -415,12 +415,12 @@ def _calibration(headline: Assessment) -> list[Limitation]:
     off, uneven = holm(np.array([of_line, of_bins])) < OFF
     # With more than two classes each has its own slope, and the bins are of all.
     slope = None if positive is None else pick(headline.calibration, "calibration_slope", (positive,))
-    if off and whole.is_off:
-        direction = "high" if whole.surplus.value > 0 else "low"
+    if off and overall.is_off:
+        direction = "high" if overall.surplus.value > 0 else "low"
         rule = "probabilities_off"
         title = (
-            f"Probabilities are too {direction} overall: {whole.predicted:.3f} on average, where the observed "
-            f"frequency is {whole.observed}"
+            f"Probabilities are too {direction} overall: {overall.predicted:.3f} on average, where the observed "
+            f"frequency is {overall.observed}"
         )
     elif off and slope is not None and not slope.low <= 1 <= slope.high and abs(slope.value - 1) > TILT:
         rule, title = "calibration_slope", f"{_slope_words(slope, positive)}: calibration slope {slope}, ideal 1"

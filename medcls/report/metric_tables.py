@@ -309,9 +309,9 @@ def _of_group(group: Subgroup, metric: str) -> MetricEstimate:
 
 def folds_sheet(table: pd.DataFrame, one: Assessment) -> Sheet:
     """Metrics of each fold, their mean, and metrics of the pooled rows."""
-    whole = table[table["class"].isin((one.table.positive or MACRO, ""))]
-    numbers = [name for name in dict.fromkeys(whole["fold"]) if name not in (MEAN, POOLED)]
-    by = {(row["fold"], row["metric"]): row for row in whole.to_dict("records")}
+    of_split = table[table["class"].isin((one.table.positive or MACRO, ""))]
+    numbers = [name for name in dict.fromkeys(of_split["fold"]) if name not in (MEAN, POOLED)]
+    by = {(row["fold"], row["metric"]): row for row in of_split.to_dict("records")}
     decimals = digits(len(one.table))
     baseline = f"majority baseline {formatted('accuracy', one.metrics.values['majority_baseline'], decimals)}"
     rows: list[Row] = []

@@ -207,7 +207,7 @@ def _of_run(content: Content, names: Names, *, paths: bool) -> dict[str, Any]:
     """Template values about the run."""
     sources = content.sources
     return {
-        "probe": None if sources.probe is None else sources.probe.said,
+        "probe": None if sources.probe is None else sources.probe.statements,
         "probe_table": run_sections.probe_table(sources),
         "splits": run_sections.splits(content.headline, sources),
         "training_duplicates": run_sections.training_duplicates(sources),
@@ -353,4 +353,4 @@ def _embed(drawn: Drawn, names: Names) -> EmbeddedPlot:
 def _why_no_images(sources: Sources, images: bool) -> str:
     if not images:
         return "Images are left out (report.images=false)."
-    return "" if sources.picture is not None else "Images: not provided."
+    return "" if sources.thumbnail is not None else "Images: not provided."

@@ -88,7 +88,7 @@ def training(sources: Sources, paths: bool) -> list[tuple[str, str | None]]:
     rows = [
         ("Network", None if network is None else "; ".join(" ".join(line.split()) for line in network)),
         ("Initial weights", initial),
-        ("Epochs", epochs) if sources.probe is None else ("Fitted", sources.probe.said["method"]),
+        ("Epochs", epochs) if sources.probe is None else ("Fitted", sources.probe.statements["method"]),
     ]
     if (limited := sources.images_per_epoch()) is not None:
         rows.append(("Images per epoch", f"{limited[0]:,} of {limited[1]:,} (trainer.limit_train_batches)"))

@@ -73,7 +73,7 @@ class Sources:
         How often these test images have been evaluated.
     training_duplicates : int or None
         Number of images of an external set that are also in the run.
-    picture : callable, or None
+    thumbnail : callable, or None
         From a path of the predictions to a thumbnail.
     """
 
@@ -96,7 +96,7 @@ class Sources:
     probe: Probe | None = None
     readings: Readings | None = None
     training_duplicates: int | None = None
-    picture: Callable[[str], Thumbnail] | None = None
+    thumbnail: Callable[[str], Thumbnail] | None = None
 
     def setting(self, name: str) -> Any:  # noqa: ANN401 - settings have any type
         """Return a setting of the run by its dotted name; None if it is unknown."""

@@ -213,14 +213,14 @@ class Probe:
         Of the cross-validation.
     difference : mapping
         `comparing.Comparison` of the AUROC of the probe and of the shortcuts.
-    said : mapping of str to str
+    statements : mapping of str to str
         Sentences on the `method`, the `penalty` and the `shortcuts`.
     """
 
     folds: int
     repeats: int
     difference: Mapping[str, Any]
-    said: Mapping[str, str]
+    statements: Mapping[str, str]
 
 
 @dataclasses.dataclass(frozen=True)

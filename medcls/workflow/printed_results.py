@@ -101,9 +101,9 @@ def _with_interval(assessment: Assessment, metric: str) -> str:
     value = assessment.metrics.values[metric]
     rows = assessment.intervals[assessment.intervals["metric"] == metric]
     # The row of the whole split: of the positive class, of the mean over classes, or of all rows.
-    whole = rows[rows["class"].isin((assessment.table.positive or MACRO, ""))]
+    of_split = rows[rows["class"].isin((assessment.table.positive or MACRO, ""))]
     if np.isnan(value):
         return "undefined"
-    if whole.empty or whole["low"].isna().all():
+    if of_split.empty or of_split["low"].isna().all():
         return f"{value:.3f}"
-    return f"{value:.3f} ({whole['low'].iloc[0]:.3f} to {whole['high'].iloc[0]:.3f})"
+    return f"{value:.3f} ({of_split['low'].iloc[0]:.3f} to {of_split['high'].iloc[0]:.3f})"

@@ -147,7 +147,7 @@ def score(
     result_files.write_results(run, results, fitted, manifest.watermarks)
     printed_results.show(results, readings, "Linear probe")
     sources = run_sources.sources_of_run(run, best, options.page, named, manifest.root)
-    for line in {} if sources.probe is None else sources.probe.said.values():
+    for line in {} if sources.probe is None else sources.probe.statements.values():
         log.info("%s", line, extra={"rule": "probe"})
     result_files.write_label_errors(run, out_of_fold, sources, options.page)
     result_files.write_report(run, results, dataclasses.replace(sources, readings=readings), options)
@@ -210,7 +210,7 @@ def _record(probe: Probe, out_of_fold: Predictions, shortcuts: Predictions, opti
         "difference": {
             name: value.item() if isinstance(value, np.generic) else value for name, value in difference.items()
         },
-        "said": {
+        "statements": {
             "method": f"Logistic regression on {probe.layer.weights.shape[1]:,} standardised features of each image, "
             f"from a frozen network. {how}.",
             "penalty": f"L2 penalty: C = {found.strength:g} in the checkpoint, chosen by the log loss out of fold; for "

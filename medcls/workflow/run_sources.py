@@ -74,7 +74,7 @@ def sources_of_run(
         drawn=_training_plots(run),
         probe=records.read(run.path / "probe.json", Probe),
         best_epoch=loaded.epoch,
-        picture=None
+        thumbnail=None
         if images is None or not page.images
         else lambda path: read_thumbnail(images / path, loaded.preprocessing.decoding),
     )

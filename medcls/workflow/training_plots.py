@@ -38,12 +38,12 @@ class WritePlots(lightning.Callback):
     """
 
     def __init__(self, figures: Mapping[str, Figure], folder: Path) -> None:
-        self._figures, self._folder = dict(figures), folder
+        self._plots, self._folder = dict(figures), folder
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Write them, once."""
-        write(self._figures, self._folder)
-        self._figures = {}
+        write(self._plots, self._folder)
+        self._plots = {}
 
     def on_exception(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, exception: BaseException

@@ -83,7 +83,7 @@ def sources(tmp_path) -> Sources:
         best_epoch=1,
         readings=Readings("key", "test", 120, 3, 2, "2026-01-01"),
         training_duplicates=2,
-        picture=lambda path: Thumbnail("data:image/jpeg;base64,AAAA", 16, 12),
+        thumbnail=lambda path: Thumbnail("data:image/jpeg;base64,AAAA", 16, 12),
     )
 
 

@@ -34,7 +34,7 @@ def test_with_several_classes_the_called_one_says_how_sure(several):
 
 
 def test_a_picture_that_cannot_be_shown_says_why(headline, sources):
-    broken = dataclasses.replace(sources, picture=lambda path: Thumbnail(reason="damaged"))
+    broken = dataclasses.replace(sources, thumbnail=lambda path: Thumbnail(reason="damaged"))
     assert "damaged" in read(page_and_card(headline, sources=broken)[0]).text
 
 

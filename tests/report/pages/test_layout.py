@@ -17,7 +17,7 @@ STYLE = (Path(layout.__file__).parent / "style.css").read_text(encoding="utf-8")
 
 
 def made(source: str, **values: object) -> str:
-    template = '{% from "macros.html.jinja" import badge, picture, table %}' + source
+    template = '{% from "macros.html.jinja" import badge, thumbnail, table %}' + source
     return environment(Path(layout.__file__).parent).from_string(template).render(**values)
 
 
@@ -82,9 +82,9 @@ def test_a_cut_table_says_what_is_left():
 
 
 def test_a_picture_that_cannot_be_shown_says_why():
-    text = made("{{ picture(one, name) }}", one=Thumbnail(reason="<empty>"), name='a"b')
+    text = made("{{ thumbnail(one, name) }}", one=Thumbnail(reason="<empty>"), name='a"b')
     assert "&lt;empty&gt;" in text and "<img" not in text
-    assert 'alt="a&#34;b"' in made("{{ picture(one, name) }}", one=Thumbnail("data:,", 3, 4), name='a"b')
+    assert 'alt="a&#34;b"' in made("{{ thumbnail(one, name) }}", one=Thumbnail("data:,", 3, 4), name='a"b')
 
 
 def test_splits_side_by_side():
