@@ -74,6 +74,7 @@ def test_without_a_test_split_every_image_is_judged_out_of_fold(made):
     assert json.loads((run / "probe.json").read_text(encoding="utf-8"))["statements"]["shortcuts"] in page
 
 
+@pytest.mark.slow
 def test_flipped_labels_are_suspected_and_their_list_leaves_them_out(tmp_path):
     draw = np.random.default_rng(0)
     for number in range(60):
@@ -230,6 +231,7 @@ def test_random_weights_are_said_and_stamped(made, caplog):
     assert any(watermark.startswith("RANDOM FEATURES") for watermark in watermarks)
 
 
+@pytest.mark.slow
 def test_two_networks_side_by_side(made, tmp_path):
     out = tmp_path / "run"
     run_probe("two", made, "models=[mobilenetv3_small,mobilenetv2]", f"hydra.run.dir={out}")
@@ -283,6 +285,7 @@ def test_wrong_settings_end_with_a_sentence_and_leave_nothing(made, tmp_path, ca
     assert not out.exists()
 
 
+@pytest.mark.slow
 def test_features_of_a_network_that_learned_these_images_are_refused(made, tmp_path, capsys):
     run = tmp_path / "trained"
     run_main(

@@ -271,7 +271,7 @@ def test_p02_pooled_splits_are_named_wherever_results_are(folder, tmp_path):
     manifest = pd.read_csv(run / "manifest.csv")
     assert manifest["split"].value_counts().to_dict() == {"train": 97, "test": 12, "val": 11}
     assert set(manifest.loc[manifest["split"] == "test", "path"].str.split("/").str[0]) == {"Training", "Testing"}
-    watermark = "POOLED: the test split that came with the data was cut anew"
+    watermark = "POOLED: the test split that came with the data was re-split"
     assert json.loads((run / "metrics.json").read_text(encoding="utf-8"))["stamps"] == [watermark]
     assert torch.load(run / "checkpoints" / "best.ckpt", weights_only=True)["medcls"]["stamps"] == [watermark]
     for page in ("report.md", "report.html"):

@@ -256,7 +256,7 @@ def plain_words(assessment: Assessment) -> list[str]:
 
 def _of_binary(assessment: Assessment, estimates: dict[str, MetricEstimate]) -> list[str]:
     name = isolated(str(assessment.table.positive))
-    sensitivity, specificity, ppv = (estimates[metric] for metric in ("sensitivity", "specificity", "precision"))
+    sensitivity, specificity, ppv = estimates["sensitivity"], estimates["specificity"], estimates["precision"]
     sentences = []
     if math.isnan(sensitivity.value):
         sentences.append(f"How many {name} images are detected is unknown: {sensitivity.note}.")
