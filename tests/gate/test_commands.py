@@ -187,7 +187,7 @@ def smoke(module: str, arguments: list[str]) -> list[str]:
         "train": [*SMOKE, "data.image_size=32", "model=timm"],
         "evaluate": ["resamples=100"],
         "compare": ["resamples=100"],
-        "probe": ["resamples=100", "data.image_size=32", "data.workers=0", "model=mobilenetv3_small"],
+        "probe": ["resamples=100", "repeats=1", "data.image_size=32", "data.workers=0", "model=mobilenetv3_small"],
     }.get(module, [])
     if any(argument.startswith("resume=") for argument in arguments):
         quick = []  # a run goes on with its own settings
