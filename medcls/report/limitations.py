@@ -374,7 +374,7 @@ def _small(headline: Assessment) -> list[Limitation]:
         title = f"Fewer than {FEW_CASES} cases of a class: {', '.join(few)}"
         text = (
             "Images of one group, and duplicates, count as one case. One case more or less changes a metric by up to "
-            f"{1 / min(cases.values()):.0%}. Read the 95% intervals rather than the values: "
+            f"{100 / min(cases.values()):.0f} percentage points. Read the 95% intervals rather than the values: "
             f"{stated(headline, *names)}. {_more_cases(headline)}"
         )
         return [Limitation("few_cases", title, text, "serious")]
@@ -578,7 +578,8 @@ def _fits(headline: Assessment) -> list[Limitation]:
         took_part = FITTED_TWICE.get(part.split)
         warnings = [line for line in part.warnings if took_part is None or took_part not in line]
         if warnings:
-            title = f"The {name} is uncertain: fitted on {_rows_of(name, part.n)} of {split_name(part.split)}"
+            verb = "are" if name == _LABEL_SETS else "is"
+            title = f"The {name} {verb} uncertain: fitted on {_rows_of(name, part.n)} of {split_name(part.split)}"
             found.append(Limitation("weak_fit", title, " ".join(warnings), "mind"))
         if len(warnings) < len(part.warnings) and name != _TO_PREVALENCE:  # named by the others
             twice[name] = part.split

@@ -331,8 +331,8 @@ def _calibration(assessment: Assessment) -> str:
     if fitted.intercepts:
         how = at_start(fitted.label())
     sentence = (
-        f"{how}, fitted on {split_name(fitted.split)} (n = {fitted.n:,}), where the log loss changed from "
-        f"{fitted.before:.3f} to {fitted.after:.3f}."
+        f"{how}, fitted on {split_name(fitted.split)} (n = {fitted.n:,}): log loss {fitted.before:.3f} "
+        f"before and {fitted.after:.3f} after."
     )
     if not fitted.is_at_its_bound:
         return sentence
