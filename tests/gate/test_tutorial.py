@@ -50,7 +50,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_the_tutorial_shows_each_kind_of_command():
     assert all(MEDCLS.match(text) for text in COMMANDS)
-    assert {parts_of(text)[0] for text in COMMANDS} == set(MAINS) - {"cache", "probe"}
+    assert {parts_of(text)[0] for text in COMMANDS} == set(MAINS) - {"cache"}
 
 
 @pytest.mark.slow

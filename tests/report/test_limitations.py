@@ -290,7 +290,7 @@ def test_of_one_image_nobody_asks_which_patients_it_belongs_to():
 def test_p52_few_cases_are_named_with_their_ranges():
     said = the_one(found(assessment(predictions(seed=1, n=80))), "few_cases", "30", "ill (24)")
     assert said.level == "serious"
-    assert "4%" in said.text
+    assert "4 percentage" in said.text
     assert "sensitivity 0." in said.text
     wide = the_one(found(assessment(predictions(seed=1, n=120))), "wide_intervals")
     assert "sensitivity" in wide.title
@@ -314,7 +314,7 @@ def test_a_cross_validation_is_not_advised_to_cross_validate(n):
 def test_p17_cases_are_counted_by_group():
     patients = [f"patient {number // 8}" for number in range(200)]
     said = the_one(found(assessment(predictions(seed=1, n=200, group=patients))), "few_cases", "(25)")
-    assert "4%" in said.text
+    assert "4 percentage" in said.text
 
 
 def test_p50_a_class_without_a_case_is_told():
