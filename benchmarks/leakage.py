@@ -21,7 +21,8 @@ from sklearn.model_selection import StratifiedGroupKFold
 
 from medcls import hardware
 from medcls.cli.building import build
-from medcls.cli.shipped import configurations, register_experiments
+from medcls.cli.experiments import register_experiments
+from medcls.cli.shipped import configurations
 from medcls.cli.training import choose_preprocessing, make_classifier, make_loaders
 from medcls.data.manifest import Manifest
 from medcls.data.splits.near_duplicates import near_duplicate_sets

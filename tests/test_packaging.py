@@ -85,10 +85,11 @@ def test_the_readme_shows_commands():
 def test_p61_every_command_that_the_readme_shows_composes(command, typed):
     from hydra import compose, initialize_config_dir
 
-    from medcls.cli import overrides, shipped
+    from medcls.cli import overrides
+    from medcls.cli.experiments import register_experiments
 
     words = [word for word in shlex.split(typed) if not word.startswith(("-", "resume=", "..."))]
-    shipped.register_experiments()
+    register_experiments()
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         # Of several values for a sweep, the first; a path may hold what Hydra's grammar asks to be quoted.
         settings = [overrides._readable_override(word, multirun=False) if "," not in word else word for word in words]

@@ -19,9 +19,10 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBase
 
 from medcls import cpu
 from medcls.cli import standard_streams
+from medcls.cli.experiments import register_experiments
 from medcls.cli.overrides import check_groups, multirun_first, quote_for_hydra
 from medcls.cli.resume import resume_in_same_folder
-from medcls.cli.shipped import configurations, register_experiments, shipped_settings
+from medcls.cli.shipped import configurations, shipped_settings
 from medcls.cli.termination import (
     PROGRAM_ERROR,
     USER_ERROR,

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
 
-from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
 
 from medcls.runs import stored
@@ -23,16 +22,6 @@ def configurations() -> Path:
     package = Path(__file__).parents[1]
     packaged = package / "configurations"
     return packaged if packaged.is_dir() else package.parent
-
-
-def register_experiments() -> None:
-    """Register `experiments/` with Hydra as a group.
-
-    Through the ConfigStore rather than the search path, which would make every folder of the checkout a group.
-    """
-    for path in sorted((configurations() / "experiments").glob("*.yaml")):
-        node = OmegaConf.load(path)
-        ConfigStore.instance().store(name=path.stem, node=node, group="experiments", package="_global_")
 
 
 @cache

@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from refusals import refused
 
 from medcls.cli import entry_point, overrides, resume, shipped
+from medcls.cli.experiments import register_experiments
 from medcls.errors import MedclsError
 from medcls.runs import stored
 
@@ -144,7 +145,7 @@ def files(group: str) -> list[str]:
 
 
 def composed(*overrides: str) -> DictConfig:
-    shipped.register_experiments()
+    register_experiments()
     with initialize_config_dir(str(shipped.configurations() / "conf"), version_base="1.3"):
         return compose("train", [*overrides])
 

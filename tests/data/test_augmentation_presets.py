@@ -14,6 +14,7 @@ from refusals import refused
 from torchvision.transforms import v2
 
 from medcls.cli import shipped
+from medcls.cli.experiments import register_experiments
 from medcls.data import transforms
 from medcls.data.transforms import DRAWS, Augmentation, draws
 
@@ -25,7 +26,7 @@ STILL = {"left_right": 0, "rotation_degrees": 0, "smallest_area": 1, "aspect": 0
 
 @cache  # to compose is slow, and what comes of it cannot be changed
 def composed(*overrides: str) -> Augmentation:
-    shipped.register_experiments()
+    register_experiments()
     with initialize_config_dir(str(FOLDER.parents[1]), version_base="1.3"):
         made = instantiate(compose("train", [*overrides]).data.augmentation)
     assert isinstance(made, Augmentation)
