@@ -253,6 +253,9 @@ def test_random_labels_claim_nothing(tmp_path):
     assert auroc["low"] <= 0.5 <= auroc["high"]
     scores = predictions(tmp_path / "run", "out_of_fold")
     assert softmax(scores[["logit_ill", "logit_well"]].to_numpy(), axis=1)[:, 0].std() < 0.3
+    assert pd.read_csv(tmp_path / "run" / "label_errors.csv").empty
+    page = (tmp_path / "run" / "label_errors.html").read_text(encoding="utf-8")
+    assert "AUROC" in page and "<table" not in page and "<figure" not in page
 
 
 WRONG: dict[str, tuple[str, ...]] = {

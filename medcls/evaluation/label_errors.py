@@ -9,6 +9,8 @@ from medcls.errors import MedclsError
 from medcls.evaluation.folds import OUT_OF_FOLD
 from medcls.evaluation.predictions import Predictions
 from medcls.statistics.arrays import Floats, Integers
+from medcls.statistics.intervals import intervals
+from medcls.statistics.metric_table import BY_IDENTIFIER, MACRO
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,14 +26,19 @@ class LabelErrors:
         Estimated numbers of images by given label (rows) and true label (columns).
     n : int
         Number of images.
+    unknown : str
+        Why nothing can be said of the labels; empty if something can. Then there are no rows.
     """
 
     rows: pd.DataFrame
     joint: pd.DataFrame
     n: int
+    unknown: str = ""
 
     def sentence(self) -> str:
         """Return their number, and what is unknown, in words."""
+        if self.unknown:
+            return f"No label is suspected: {self.unknown}."
         if self.rows.empty:
             return f"Of {self.n:,} images none is suspected of a wrong label."
         return (
@@ -51,6 +58,9 @@ def label_errors(table: Predictions) -> LabelErrors:
     many rows of each label belong to each other class; as many are returned, by the largest margin of the other class
     over the given one ("prune by noise rate").
 
+    With scores that do not rank the classes better than chance about half of all labels would be suspected; then none
+    is, and the result says so.
+
     Parameters
     ----------
     table : Predictions
@@ -69,7 +79,8 @@ def label_errors(table: Predictions) -> LabelErrors:
         )
     labels, probabilities = table.labels(), table.probabilities()
     joint = confident_joint(labels, probabilities)
-    found = prune_by_noise_rate(labels, probabilities, joint)
+    unknown = _no_better_than_chance(table)
+    found = {} if unknown else prune_by_noise_rate(labels, probabilities, joint)
     rows, names = table.rows.iloc[list(found)], np.array(table.classes, dtype=object)
     taken = np.fromiter(found, dtype=np.int64, count=len(found))
     other = np.fromiter(found.values(), dtype=np.int64, count=len(found))
@@ -83,7 +94,18 @@ def label_errors(table: Predictions) -> LabelErrors:
             "group": rows["group"].to_numpy(),
         }
     )
-    return LabelErrors(suspects, pd.DataFrame(joint, index=list(names), columns=list(names)), len(table))
+    return LabelErrors(suspects, pd.DataFrame(joint, index=list(names), columns=list(names)), len(table), unknown)
+
+
+def _no_better_than_chance(table: Predictions) -> str:
+    """Return a reason unless the interval of the AUROC (with more classes of their mean) lies above 0.5."""
+    auroc = BY_IDENTIFIER["auroc"]
+    area = intervals(table.to_split(), metrics=[auroc])[auroc.identifier, table.positive or MACRO]
+    if area.low > 0.5:
+        return ""
+    shown = f"is undefined ({area.note})" if np.isnan(area.estimate) else f"of {area.estimate:.3f} is not above chance"
+    limits = "" if np.isnan(area.low) else f" (95% interval {area.low:.3f} to {area.high:.3f})"
+    return f"the AUROC {shown}{limits}"
 
 
 def confident_joint(labels: Integers, probabilities: Floats) -> Floats:

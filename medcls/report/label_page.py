@@ -40,7 +40,7 @@ def label_page(found: LabelErrors, sources: Sources, *, paths: bool) -> str:
             name=sources.name,
             watermarks=sources.watermarks,
             sentence=found.sentence(),
-            joint=_joint(found),
+            joint=None if found.unknown else _joint(found),
             suspects=suspects,
             left=max(0, len(found.rows) - SHOWN),
             made=day_and_time(sources.made),

@@ -74,3 +74,21 @@ def test_rows_that_trained_are_refused():
     true, logits = scores(50, 2)
     with refused("not_out_of_fold", "train"):
         label_errors(table(true, logits, "train"))
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_scores_that_know_nothing_suspect_no_label(classes):
+    """Of 20 sets without anything to find, at most one lists images, as its interval lies above 0.5 by chance."""
+    suspected = 0
+    for seed in range(20):
+        true, logits = scores(120, classes, separation=0.0, seed=seed)
+        found = label_errors(table(true, logits))
+        suspected += not found.rows.empty
+        assert found.rows.empty == bool(found.unknown)
+    assert suspected <= 1
+
+
+def test_labels_of_one_class_are_not_judged():
+    _, logits = scores(30, 2)
+    found = label_errors(table(np.zeros(30, int), logits))
+    assert found.rows.empty and "nan" not in found.sentence() and found.unknown
