@@ -12,6 +12,7 @@ from medcls.errors import MedclsError, nearest
 from medcls.evaluation.decision_curve import acting_from, benefit_of_rows
 from medcls.evaluation.predictions import TOOK_PART, Predictions
 from medcls.statistics.analytic import holm
+from medcls.statistics.digits import rounded
 from medcls.statistics.metric_table import BY_IDENTIFIER, LOWER_IS_BETTER, METRICS, NAMES, Metric, both_decisions
 from medcls.statistics.paired_tests import Draws, PairedTests
 from medcls.wording import enumerated
@@ -277,7 +278,7 @@ def verdict(row: Mapping[Any, Any]) -> Verdict:
 
 def p_text(p: float, comparisons: int) -> str:
     """Format a corrected p-value."""
-    text = "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
+    text = "p < 0.001" if p < 0.001 else f"p = {rounded(p)}"
     return text + (f" after Holm's correction for {comparisons} comparisons" if comparisons > 1 else "")
 
 
@@ -291,7 +292,7 @@ def conclusion(row: Mapping[Any, Any], evidence: Evidence) -> str:
         constant = ", or one of the two predicts the same class for every image" if needs_both else ""
         return f"On these {rows} the {word} of {a} and {b} cannot be compared: {evidence.undefined}{constant}."
     name = f"{word} (lower is better)" if lower else word
-    values = f"{name} {row['first']:.3f} against {row['second']:.3f}"
+    values = f"{name} {rounded(row['first'])} against {rounded(row['second'])}"
     if np.isnan([low, high, p]).any():
         return (
             f"These {rows} cannot tell {a} and {b} apart: {values}, and the difference has no interval, because "
@@ -310,7 +311,7 @@ def conclusion(row: Mapping[Any, Any], evidence: Evidence) -> str:
         rest = f"the interval excludes 0 in favour of {better}, but the test is not significant"
     else:
         gain, loss = (-low, high) if lower else (high, -low)
-        rest = f"{a} may be better by up to {gain:.3f} or worse by up to {loss:.3f}"
+        rest = f"{a} may be better by up to {rounded(gain)} or worse by up to {rounded(loss)}"
     return (
         f"These {rows} cannot tell {a} and {b} apart: {values}. They do not show that the two are equal: {rest}."
         f"{caveat}"

@@ -25,6 +25,7 @@ from medcls.evaluation.non_inferiority import against_margin
 from medcls.evaluation.predictions import KEPT_TOGETHER, TOOK_PART, Predictions
 from medcls.evaluation.thresholds import OperatingPoint
 from medcls.statistics.analytic import WILSON, Interval, undefined
+from medcls.statistics.digits import rounded
 from medcls.statistics.intervals import intervals
 from medcls.statistics.metric_table import LOWER_IS_BETTER, class_of
 from medcls.statistics.metrics import FEW_CASES
@@ -248,8 +249,9 @@ def standing(pairs: pd.DataFrame, estimates: pd.DataFrame, metric: str) -> str:
     others = of_best["a"].where(of_best["a"] != best, of_best["b"])
     worse, level = (enumerated(others[which].tolist(), SHOWN_IN_FULL) for which in (clear, ~clear))
     sentence = (
-        f"On these {rows} {best} has the {'lowest' if lower else 'highest'} {word} of {len(ranked)}, {value:.3f} (95% "
-        f"interval {low:.3f} to {high:.3f}). With p corrected for {pairs['p'].notna().sum()} comparisons (Holm) "
+        f"On these {rows} {best} has the {'lowest' if lower else 'highest'} {word} of {len(ranked)}, "
+        f"{rounded(value)} (95% interval {rounded(low)} to {rounded(high)}). With p corrected for "
+        f"{pairs['p'].notna().sum()} comparisons (Holm) "
     )
     if clear.all():
         return f"{sentence}it is better than {worse}, all others."

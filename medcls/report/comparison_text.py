@@ -11,6 +11,7 @@ from medcls.evaluation.estimates import split_name
 from medcls.evaluation.model_comparison import ModelComparison
 from medcls.evaluation.thresholds import OperatingPoint
 from medcls.report.pages.layout import escape_markdown
+from medcls.statistics.digits import rounded
 from medcls.wording import at_start
 
 HOW_TO_READ = """\
@@ -55,7 +56,7 @@ def folds_table(found: Repeated) -> pd.DataFrame:
     for (metric, seed, fold), of in estimates.groupby(["metric", "seed", "fold"], sort=False):
         row = {"metric": WORDS[str(metric)], "seed": str(seed), "fold": str(fold)}
         values = dict(zip(of["name"], of["estimate"].tolist(), strict=True))
-        row |= {name: "undefined" if pd.isna(value) else f"{value:.3f}" for name, value in values.items()}
+        row |= {name: "undefined" if pd.isna(value) else rounded(value) for name, value in values.items()}
         rows.append(row | {"n": str(of["n"].iloc[0])})
     return _without_empty(pd.DataFrame(rows))
 
@@ -177,7 +178,7 @@ def _origin(point: OperatingPoint) -> str:
     """Describe a threshold in a cell; its interval is in comparison.json."""
     if not point.n:
         return point.label()
-    return f"{point.shown} ({point.criterion} on {split_name(point.split)}, n = {point.n})"
+    return f"{point.shown} ({point.criterion_shown} on {split_name(point.split)}, n = {point.n})"
 
 
 def _words(metrics: Iterable[str]) -> list[str]:
@@ -203,7 +204,7 @@ def _with_intervals(found: pd.DataFrame, column: str, form: str) -> list[str]:
 
 
 def _p(value: float) -> str:
-    return "" if pd.isna(value) else "< 0.001" if value < 0.001 else f"{value:.3f}"
+    return "" if pd.isna(value) else "< 0.001" if value < 0.001 else rounded(value)
 
 
 def _without_empty(table: pd.DataFrame) -> pd.DataFrame:

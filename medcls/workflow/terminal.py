@@ -14,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from medcls.errors import MedclsError
+from medcls.statistics.digits import rounded
 
 console = Console()
 
@@ -109,7 +110,7 @@ def show_table(rows: pd.DataFrame, title: str) -> None:
 
 
 def _number(value: float) -> str:
-    return "undefined" if math.isnan(value) else f"{value:.3f}"
+    return "undefined" if math.isnan(value) else rounded(value)
 
 
 def show_line(text: str) -> None:
