@@ -169,7 +169,7 @@ def _model_of(name: str, cfg: DictConfig) -> DictConfig:
     typed = [override.input_line or "" for override in _typed() if override.key_or_group.startswith("model.")]
     loader = GlobalHydra.instance().config_loader()
     composed = loader.load_configuration("probe", overrides=[f"model={name}", *typed], run_mode=RunMode.RUN)
-    model = OmegaConf.create(plain(composed.model))
+    model: DictConfig = OmegaConf.create(plain(composed.model))
     model.weights = _weights(model)
     return model
 

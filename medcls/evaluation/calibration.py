@@ -630,4 +630,5 @@ def _shares(classes: tuple[str, ...], given: Mapping[str, float], what: str) -> 
         raise MedclsError(
             f"The {what} prevalence is {listed}: give shares from 0 to 1 that sum to one.", kind="bad_value"
         )
-    return shares / shares.sum()
+    normalised: NDArray[np.float64] = shares / shares.sum()
+    return normalised

@@ -64,7 +64,9 @@ def quantiles(count: int) -> Bands:
 
     def edges(values: Floats) -> Floats:
         inner = np.unique(np.quantile(values, np.arange(1, count) / count, method="inverted_cdf"))
-        return inner[inner > values.min()]  # below an edge at the smallest value there would be an empty band
+        # Below an edge at the smallest value there would be an empty band.
+        above: Floats = inner[inner > values.min()]
+        return above
 
     return edges
 

@@ -468,7 +468,8 @@ def _reverse_cumsum(counts: Floats) -> Floats:
 
 
 def _last(occurs: NDArray[np.bool_]) -> Integers:
-    return (occurs.shape[1] - 1 - np.argmax(occurs[:, ::-1], axis=1)).astype(np.int64)
+    last: Integers = (occurs.shape[1] - 1 - np.argmax(occurs[:, ::-1], axis=1)).astype(np.int64)
+    return last
 
 
 def _merit(criterion: Criterion, tp: Floats, fp: Floats) -> Floats:
@@ -495,4 +496,5 @@ def _first_best(*merits: Floats, allowed: NDArray[np.bool_]) -> Integers:
     for merit in merits:
         merit = np.where(left, merit, -np.inf)
         left = left & (merit == merit.max(axis=1, keepdims=True))
-    return left.argmax(axis=1).astype(np.int64)
+    first: Integers = left.argmax(axis=1).astype(np.int64)
+    return first

@@ -249,7 +249,8 @@ def majority_baseline(counts: AllClasses) -> Floats:
 
 def balanced_accuracy(counts: AllClasses) -> Floats:
     """Mean sensitivity over classes, two or more."""
-    return ratio(np.diagonal(counts.matrix, axis1=1, axis2=2), counts.support).mean(axis=1)
+    mean: Floats = ratio(np.diagonal(counts.matrix, axis1=1, axis2=2), counts.support).mean(axis=1)
+    return mean
 
 
 def mcc(counts: Counts) -> Floats:

@@ -256,7 +256,8 @@ def predicted_classes(
                 f"A threshold ({threshold}) belongs to a binary task; there are {len(classes)} classes.",
                 kind="not_binary",
             )
-        return probabilities.argmax(axis=1).astype(np.int64)
+        most_probable: Integers = probabilities.argmax(axis=1).astype(np.int64)
+        return most_probable
     if threshold is None:  # 0.0 is a threshold too
         threshold = UNFITTED_THRESHOLD
     if isinstance(threshold, bool) or not 0.0 <= threshold <= 1.0:
