@@ -111,7 +111,8 @@ def probe(cfg: DictConfig, run: RunFolder) -> None:
     )
     run.write_text("config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
     run.write_json("environment.json", hardware.environment() | {"choices": list(machine.reasons), "run": name})
-    probing.write_checkpoint(run, probed.network, found.layer, settings.described(probed, manifest, name))
+    description = training.describe(probed.settings, len(manifest.classes), probed.preprocessing, manifest, name)
+    probing.write_checkpoint(run, probed.network, found.layer, description.to_plain())
     best = load(run.best, partial(building.build_own_network, own=cfg.model.network))
     named = f"{cfg.data.name}, linear probe of {cfg.model.name}", f"python -m medcls.probe {shlex.join(sys.argv[1:])}"
     probing.score(run, best, manifest, features, found, options, split_by, named)
