@@ -213,7 +213,7 @@ def plot_scores(scores: PlottedScores) -> Figure:
         if point is not None:
             key.add(line, f"predicted {draw.short(positive)} from here on: {point.label()}")
         rows[1].set_xlim(0, 1)
-        rows[1].set_xlabel(draw.fit(f"Predicted probability of {draw.short(positive, 30)}", 60))
+        rows[1].set_xlabel(draw.fit(f"Predicted probability of class {draw.short(positive, 30)}", 60))
         key.write(rows[1], draw)
         draw.finish(figure, scores.caption)
     return figure
@@ -279,7 +279,7 @@ def plot_reliability(
             bars.set_xlabel("Confidence (the largest probability)")
             axes.set_ylabel("Share predicted correctly")
         else:
-            bars.set_xlabel(draw.fit(f"Predicted probability of {draw.short(positive, 30)}", 60))
+            bars.set_xlabel(draw.fit(f"Predicted probability of class {draw.short(positive, 30)}", 60))
             axes.set_ylabel("Observed share")
         axes.set_title("Reliability: predicted and observed")
         key.write(bars, draw)
@@ -515,7 +515,7 @@ def _class_label(draw: Drawing, counts: OneVsRest) -> str:
 
 
 def _title(axes: Axes, draw: Drawing, text: str, positive: str | None) -> None:
-    text += ", each class against the rest" if positive is None else f" of {draw.short(positive, 34)}"
+    text += " of each class" if positive is None else f" of class {draw.short(positive, 34)}"
     axes.set_title(draw.fit(text, 48))
 
 

@@ -264,14 +264,14 @@ def _of_binary(assessment: Assessment, estimates: dict[str, MetricEstimate]) -> 
     else:
         sentences.append(
             f"Of 100 {name} images like these, {_are(sensitivity.value)} detected{_interval(sensitivity)} and "
-            f"{_are(1 - sensitivity.value, about=False)} missed."
+            f"{_rest_are(sensitivity.value)} missed."
         )
     if math.isnan(specificity.value):
         sentences.append(f"How many of the other images are correctly recognised is unknown: {specificity.note}.")
     else:
         sentences.append(
             f"Of 100 other images, {_are(specificity.value)} recognised as such"
-            f"{_interval(specificity)} and {_are(1 - specificity.value, about=False)} wrongly predicted as {name}."
+            f"{_interval(specificity)} and {_rest_are(specificity.value)} wrongly predicted as {name}."
         )
     if not math.isnan(ppv.value):
         sentences.append(
@@ -327,8 +327,17 @@ def _about(share: float) -> str:
     return f"about {number}" if number.isdigit() else number
 
 
-def _are(share: float, *, about: bool = True) -> str:
-    number = _about(share) if about else _of_100(share)
+def _are(share: float) -> str:
+    return _with_verb(_about(share))
+
+
+def _rest_are(share: float) -> str:
+    """Describe the others of 100, so that both counts sum to 100."""
+    count = _of_100(share)
+    return _with_verb(str(100 - int(count)) if count.isdigit() else _of_100(1 - share))
+
+
+def _with_verb(number: str) -> str:
     return f"{number} {'is' if number.endswith(' 1') or number == '1' else 'are'}"
 
 

@@ -327,7 +327,7 @@ def _purpose(assessment: Assessment) -> str:
 def _evaluated_on(assessment: Assessment) -> str:
     """Describe the images of the metrics."""
     table = assessment.table
-    sentence = f"Evaluated on {'' if table.split else 'an '}{table.caption()}."
+    sentence = f"Evaluated on {split_name(table.split)}{table.caption().removeprefix(table.split or 'unnamed split')}."
     if (table.rows["group"] == "").all():
         return sentence
     return f"{sentence} A group is all images of one patient, lesion or exam."

@@ -110,7 +110,7 @@ class Metric:
 
     def show(self, value: float, decimals: int) -> str:
         """Format a defined value."""
-        return f"{value:.3g}" if self.shown_with == "three digits" else show_share(value, decimals)
+        return f"{value:#.3g}".rstrip(".") if self.shown_with == "three digits" else show_share(value, decimals)
 
     def why_undefined(self, counts: Counts) -> str:
         """Return the reason, from rows counted once; empty text if it is defined."""

@@ -18,6 +18,7 @@ from medcls.evaluation.calibration import Calibration
 from medcls.evaluation.decision_rules import DecisionRules, not_fitted
 from medcls.evaluation.predictions import Predictions
 from medcls.evaluation.thresholds import OperatingPoint, fit_operating_point, parse_criterion
+from medcls.report import phrases
 from medcls.report.example_images import examples
 from medcls.report.pages.names import Names
 from medcls.report.phrases import (
@@ -197,6 +198,8 @@ def test_a_name_from_the_right_is_kept_apart():
         ("mcc", -0.25, "−0.250"),
         ("log_loss", 3.3, "3.300"),
         ("positive_likelihood_ratio", 32.26, "32.3"),
+        ("positive_likelihood_ratio", 5.5, "5.50"),
+        ("positive_likelihood_ratio", 100.0, "100"),
         ("auroc", float("nan"), "undefined"),
     ],
 )
@@ -216,6 +219,13 @@ def test_words_and_figures_say_the_same(headline, several):
     assert f"about {rounded(100 * several.metrics.values['balanced_accuracy'], 0)} of 100" in said
     best = max(several.metrics.per_class, key=lambda name: several.metrics.per_class[name]["sensitivity"])
     assert f"Class {isolated(best)} is detected most often" in said
+
+
+@pytest.mark.wording
+def test_of_100_images_as_many_are_found_as_are_not_missed():
+    """7 of 8 are 87.5 in 100: 88 are detected and 12 missed, not 13."""
+    assert (phrases._are(7 / 8), phrases._rest_are(7 / 8)) == ("about 88 are", "12 are")
+    assert (phrases._rest_are(0.9999), phrases._rest_are(1.0)) == ("fewer than 1 is", "0 are")
 
 
 @pytest.mark.wording
