@@ -35,7 +35,7 @@ def show(results: Results, readings: Readings | None, name: str = "Best checkpoi
     columns = {one.table.name: [_with_interval(one, metric) for metric in metrics] for one in results.splits}
     terminal.show_table(pd.DataFrame({"metric": metrics, **columns}), f"{name}, with 95% intervals")
     if (point := headline.decision_rules.operating_point) is not None:
-        log.info("operating point: class %s from a probability of %s on", point.positive_class, point.label())
+        log.info("operating point: class %s if its probability is at least %s", point.positive_class, point.label())
         if point.promise:
             log.info("%s", point.promise)
     for one in results.splits:
