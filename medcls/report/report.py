@@ -1,9 +1,7 @@
 """The report: one HTML file, and a model card in Markdown, made from tables without a model or images."""
 
-import base64
 import dataclasses
 import math
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -24,6 +22,7 @@ from medcls.report.example_images import examples
 from medcls.report.limitations import Limitation
 from medcls.report.pages.layout import day_and_time, environment, markdown_environment
 from medcls.report.pages.names import Names
+from medcls.report.pages.plots import embedded
 from medcls.report.phrases import (
     Notice,
     estimates_of,
@@ -39,9 +38,6 @@ from medcls.report.phrases import (
 )
 from medcls.report.sources import Drawn, Sources
 from medcls.wording import at_start, counted
-
-WIDE = 1.6
-"""A plot with at least this ratio of width to height gets the full width of the page."""
 
 SECTIONS = (
     ("plots", "Plots"),
@@ -71,23 +67,6 @@ class Key:
     estimate: str
     interval: str
     note: str
-
-
-@dataclasses.dataclass(frozen=True)
-class EmbeddedPlot:
-    """A plot as a data URL, with its size in pixels (0 if the file has none)."""
-
-    name: str
-    title: str
-    text: str
-    source: str
-    width: int
-    height: int
-
-    @property
-    def wide(self) -> bool:
-        """Whether it gets the full width of the page."""
-        return self.width > WIDE * self.height
 
 
 @dataclasses.dataclass(frozen=True)
@@ -173,7 +152,10 @@ def report(content: Content, *, images: bool = True, paths: bool = True) -> tupl
         "calibrated_by": _calibration(headline),
         "other_splits": tables.splits_metrics_sheet([headline, *others]) if others else None,
         "captions": [one.table.caption() for one in (headline, *others)],
-        "plots": [_embed(drawn, names) for drawn in content.plots],
+        "plots": [
+            embedded(drawn.svg, drawn.name, names.within(drawn.title), names.within(drawn.text))
+            for drawn in content.plots
+        ],
         "errors": errors,
         "uncertain": uncertain,
         "no_images": _why_no_images(sources, images),
@@ -340,14 +322,6 @@ def _calibration(assessment: Assessment) -> str:
         f"{sentence} This is the end of the search range ({COLDEST:g} to {HOTTEST:g}), so the probabilities are not "
         "calibrated: the logits hardly differ between these images, or have an unusual scale."
     )
-
-
-def _embed(drawn: Drawn, names: Names) -> EmbeddedPlot:
-    content = drawn.svg.read_bytes()
-    box = re.search(rb'viewBox="[\d.]+ [\d.]+ ([\d.]+) ([\d.]+)"', content[:2000])
-    width, height = (round(float(side)) for side in box.groups()) if box else (0, 0)
-    source = "data:image/svg+xml;base64," + base64.b64encode(content).decode()
-    return EmbeddedPlot(drawn.name, names.within(drawn.title), names.within(drawn.text), source, width, height)
 
 
 def _why_no_images(sources: Sources, images: bool) -> str:
