@@ -67,6 +67,20 @@ class Watched:
     rates_from: Predictions | None = None
     statistics: Mapping[str, tuple[Floats, Floats]] = dataclasses.field(default_factory=dict)
 
+    def distributions(self) -> dict[str, tuple[Floats, Floats]]:
+        """The numbers to compare by name: of the new rows, and of the reference."""
+        new, reference = self.new, self.reference
+        if reference.positive is not None:
+            column, name = PROB + reference.positive, f"probability of {named(reference.positive)}"
+            found = {name: (new[column].to_numpy(np.float64), reference.rows[column].to_numpy(np.float64))}
+        else:
+            highest = _probabilities(new, reference.classes).max(axis=1), reference.probabilities().max(axis=1)
+            found = {"probability of the predicted class": highest}
+        if "ood" in new and "ood" in reference.rows:
+            energies = new["ood"].to_numpy(np.float64), reference.rows["ood"].to_numpy(np.float64)
+            found["out-of-distribution score"] = energies
+        return found | dict(self.statistics)
+
 
 @dataclasses.dataclass(frozen=True)
 class DistributionDrift:
@@ -152,7 +166,7 @@ class Monitoring:
     rates_from: str
 
     @property
-    def alarms(self) -> list[str]:
+    def changes(self) -> list[str]:
         """What has changed, one line for each measure; sensitivity and specificity first."""
         lines = [(False, str(one)) for one in self.distributions if one.has_moved]
         for one in self.shares:
@@ -171,7 +185,7 @@ class Monitoring:
 
     def verdict(self) -> str:
         """The result in one to three sentences."""
-        count = len(self.alarms)
+        count = len(self.changes)
         found = f"{count} of the measures below {'has' if count == 1 else 'have'} changed" if count else "No change"
         sentences = [f"{found} beyond chance against {self.reference}."]
         if self.independent < FEW:
@@ -184,7 +198,7 @@ class Monitoring:
         """For monitor.json."""
         return {
             "verdict": self.verdict(),
-            "alarms": self.alarms,
+            "changes": self.changes,
             "images": self.images,
             "independent": self.independent,
             "labelled": self.labelled,
@@ -242,10 +256,8 @@ def monitor(watched: Watched, resamples: int = 2000, seed: int = 0) -> Monitorin
     groups, of_reference = list(new["group"]), reference.clusters
     compared = {
         name: drift(here, there, groups, of_reference, resamples, seed)
-        for name, (here, there) in _distributions(watched).items()
+        for name, (here, there) in watched.distributions().items()
     }
-    for name, (here, there) in watched.statistics.items():
-        compared[name] = drift(here, there, groups, of_reference, resamples, seed)
     numbers = group_numbers(groups, len(new))
     questions = [question for question in _questions(watched) if question.here[0].any() and question.there[0].any()]
     pairs = [
@@ -277,23 +289,6 @@ def monitor(watched: Watched, resamples: int = 2000, seed: int = 0) -> Monitorin
         reference.split,
         watched.rates_from.split if labelled and watched.rates_from is not None else "",
     )
-
-
-def _distributions(watched: Watched) -> dict[str, tuple[Floats, Floats]]:
-    """The scores to compare: of the new rows, and of the reference."""
-    new, reference = watched.new, watched.reference
-    if reference.positive is not None:
-        column, name = PROB + reference.positive, f"probability of {named(reference.positive)}"
-        found = {name: (new[column].to_numpy(np.float64), reference.rows[column].to_numpy(np.float64))}
-    else:
-        highest = _probabilities(new, reference.classes).max(axis=1), reference.probabilities().max(axis=1)
-        found = {"probability of the predicted class": highest}
-    if "ood" in new and "ood" in reference.rows:
-        found["out-of-distribution score"] = (
-            new["ood"].to_numpy(np.float64),
-            reference.rows["ood"].to_numpy(np.float64),
-        )
-    return found
 
 
 def _probabilities(rows: pd.DataFrame, classes: Sequence[str]) -> Floats:

@@ -9,7 +9,7 @@ from medcls import __version__
 from medcls.evaluation.estimates import split_name
 from medcls.evaluation.monitoring import SLIGHT_DISTANCE, Monitoring, ShareDrift
 from medcls.report.pages.layout import day_and_time, environment
-from medcls.report.pages.parts import Cell, Sheet, numeric_sheet
+from medcls.report.pages.parts import Cell, Row, Sheet, numeric_sheet
 from medcls.report.pages.plots import EmbeddedPlot
 from medcls.wording import at_start, counted
 
@@ -62,7 +62,7 @@ def monitoring_page(found: Monitoring, content: PageContent) -> str:
             made=day_and_time(content.made),
             command=content.command,
             version=__version__,
-            alarms=[at_start(line) for line in found.alarms],
+            changes=[at_start(line) for line in found.changes],
             rates=_shares_sheet(rates, found.rates_from) if rates else None,
             rates_reference=f"compared with {split_name(found.rates_from)}." if rates else "",
             shares=_shares_sheet(shares, found.reference),
@@ -80,7 +80,7 @@ def _of(plots: Mapping[str, EmbeddedPlot], names: Iterable[str]) -> list[Embedde
 
 
 def _shares_sheet(shares: Sequence[ShareDrift], reference: str) -> Sheet:
-    rows = [
+    rows: list[Row] = [
         [
             at_start(one.name),
             Cell(f"{one.here.value:.1%}", note=f"{one.here.low:.1%} to {one.here.high:.1%}, n = {one.here.n:,}"),
@@ -94,7 +94,7 @@ def _shares_sheet(shares: Sequence[ShareDrift], reference: str) -> Sheet:
 
 
 def _distributions_sheet(found: Monitoring) -> Sheet:
-    rows = [
+    rows: list[Row] = [
         [
             at_start(one.name),
             Cell(f"{one.drift.distance:.2f}", note=f"{one.drift.distance_low:.2f} to {one.drift.distance_high:.2f}"),

@@ -20,7 +20,7 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 # Default parents of the folders that commands make.
-PARENTS = ("runs", "audits", "evaluations", "comparisons")
+PARENTS = ("runs", "audits", "evaluations", "comparisons", "monitoring")
 
 # Names of unfinished files, see `writing.whole` and checkpoints.
 UNFINISHED = re.compile(r"\..+\.\d+(\.\w+)?|(best|last)\.ckpt\.tmp")
@@ -70,6 +70,7 @@ class RunFolder:
         self.report = path / "report.html"
         self.audit_page = path / "audit.html"
         self.comparison_page = path / "comparison.md"
+        self.monitoring_page = path / "monitor.html"
 
     def claim(self) -> None:
         """Lock the folder for this process, until `close` or the end of the process.
@@ -104,7 +105,7 @@ class RunFolder:
         self._claim = None
 
     def refuse_if_taken(self, *, by_training: bool = False) -> None:
-        """Refuse a folder that already has a run, an evaluation, a comparison or an audit.
+        """Refuse a folder that already has a run, an evaluation, a comparison, an audit or a monitoring.
 
         Parameters
         ----------
@@ -121,6 +122,8 @@ class RunFolder:
                 f"{self.path} already has a run. Resume it by resume={self.path}, or give another hydra.run.dir.",
                 kind="folder_taken",
             )
+        if self.monitoring_page.exists():
+            raise MedclsError(f"{self.path} already has a monitoring. Give another hydra.run.dir.", kind="folder_taken")
         if (self.config.exists() or self.checkpoints.exists() or self.figures.exists()) and not (
             by_training and self.was_left_in_its_first_epoch()
         ):

@@ -148,10 +148,10 @@ def _distance(here: Floats, there: Floats) -> float:
 
 
 def _group_counts(sample: Floats, numbers: np.ndarray, edges: Floats) -> Floats:
-    """Rows of each group in each bin, `(groups, bins)`."""
+    """Share of each group in each bin, `(groups, bins)`, in groups of mean size: the sum is the number of groups."""
     counts = np.zeros((len(np.unique(numbers)), len(edges) + 1))
     np.add.at(counts, (np.unique(numbers, return_inverse=True)[1], np.searchsorted(edges, sample, "left")), 1)
-    return counts
+    return counts * (len(counts) / len(sample))
 
 
 def _resampled(counts: Floats, resamples: int, random: np.random.Generator) -> Floats:

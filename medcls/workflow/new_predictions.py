@@ -16,13 +16,13 @@ from medcls.evaluation.decision_rules import DecisionRules
 from medcls.evaluation.folds import OUT_OF_FOLD
 from medcls.evaluation.monitoring import Monitoring, Rules, Watched
 from medcls.evaluation.predictions import PROB, Predictions
+from medcls.plots.control_charts import plot_control_chart, plot_distribution
 from medcls.plots.drawing import save
-from medcls.plots.monitoring import plot_control_chart, plot_distribution
 from medcls.report.pages.plots import EmbeddedPlot, embedded
 from medcls.runs.records import Configuration
 from medcls.runs.run_folder import RunFolder
 from medcls.statistics.arrays import Floats
-from medcls.statistics.hard_labels import check_probabilities
+from medcls.statistics.metrics import check_probabilities
 from medcls.wording import at_start, counted, enumerated, printable
 from medcls.workflow.finished_runs import positive_of, read_table
 
@@ -203,21 +203,23 @@ def _read_one(path: Path, reference: Predictions) -> pd.DataFrame:
     return table
 
 
-def with_labels(rows: pd.DataFrame, labels: Path, classes: Sequence[str]) -> tuple[pd.DataFrame, list[str]]:
+def with_labels(rows: pd.DataFrame, labels: Path) -> tuple[pd.DataFrame, list[str]]:
     """Add labels that became known later, from a CSV file with the columns `path` and `label`.
 
     Raises
     ------
     MedclsError
-        The table cannot be read; a label is not a class; a path has two labels; no path is in the predictions.
+        The table cannot be read; a path has two labels; no path is in the predictions.
     """
     try:
         table = unescaped(pd.read_csv(labels, dtype=str, keep_default_na=False, encoding="utf-8-sig", index_col=False))
     except (OSError, ValueError) as error:
-        raise MedclsError(f"{printable(labels)} cannot be read as a table ({error}).", kind="unreadable_table") from error
+        raise MedclsError(
+            f"{printable(labels)} cannot be read as a table ({error}).", kind="unreadable_table"
+        ) from error
     if missing := [name for name in ("path", "label") if name not in table]:
         raise MedclsError(
-            f"{printable(labels)} has no column {enumerated(missing)}; it has {enumerated(list(table))}.",
+            f"{printable(labels)} has no column {enumerated(missing)}; it has {enumerated(list(map(str, table)))}.",
             kind="missing_column",
         )
     table = table[table["label"] != ""].drop_duplicates(["path", "label"])
@@ -266,22 +268,23 @@ def by_date(rows: pd.DataFrame, column: str, period: Period) -> pd.DataFrame:
     """
     if column not in rows:
         raise MedclsError(
-            f"The predictions have no column {column!r}; they have {enumerated(list(rows))}."
-            f"{nearest(column, list(rows))}",
+            f"The predictions have no column {column!r}; they have {enumerated(list(map(str, rows)))}."
+            f"{nearest(column, map(str, rows))}",
             kind="missing_column",
         )
     dates = pd.to_datetime(rows[column], errors="coerce", format="ISO8601", utc=True).dt.tz_localize(None)
     if (wrong := dates.isna()).any():
         first = rows[wrong].iloc[0]
         raise MedclsError(
-            f"{column} of {first['path']!r} is {first[column]!r}: give dates as 2026-11-30 (ISO 8601).", kind="not_a_date"
+            f"{column} of {first['path']!r} is {first[column]!r}: give dates as 2026-11-30 (ISO 8601).",
+            kind="not_a_date",
         )
     starts = dates.dt.to_period(PERIODS[period]).dt.start_time.dt.strftime("%Y-%m" if period == "month" else "%Y-%m-%d")
     return rows.assign(period=starts).sort_values("period", kind="stable").reset_index(drop=True)
 
 
 def image_statistics(
-    rows: pd.DataFrame, images: Path, run: Run, progress: Progress | None
+    rows: pd.DataFrame, images: Path, reference: Predictions, reference_images: Path, progress: Progress | None = None
 ) -> tuple[dict[str, tuple[Floats, Floats]], list[str]]:
     """Compute statistics of the new images and of those of the reference, from their files.
 
@@ -291,7 +294,9 @@ def image_statistics(
         With `path`, absolute or relative to `images`.
     images : Path
         The folder of the new images.
-    run : Run
+    reference : Predictions
+    reference_images : Path
+        The folder of its images.
     progress : callable, optional
         See `scan.Progress`.
 
@@ -308,20 +313,21 @@ def image_statistics(
         None of the images can be read.
     """
     scans, notes = [], []
-    for root, paths in ((images, rows["path"]), (run.images, run.reference.rows["path"])):
+    for root, paths in ((images, rows["path"]), (reference_images, reference.rows["path"])):
         scan, failures = scan_images(root, paths.tolist(), ScanOptions(progress=progress))
         if scan.empty:
             raise MedclsError(
                 f"None of the images can be read below {printable(root)}, such as {paths.iloc[0]!r}: "
-                f"{failures[0].reason}. Name the folder as images=... (the new ones) or reference_images=... (the run's).",
+                f"{failures[0].reason}. Name the folder of the new images as images=..., the run's as "
+                "reference_images=...",
                 kind="no_such_file",
             )
         if failures:
             notes.append(f"{counted(len(failures), 'image')} below {printable(root)} could not be read for statistics.")
         scans.append(scan)
-    new, reference = scans
+    here, there = scans
     return {
-        name: (new[column].to_numpy(np.float64), reference[column].to_numpy(np.float64))
+        name: (here[column].to_numpy(np.float64), there[column].to_numpy(np.float64))
         for column, name in STATISTICS.items()
     }, notes
 
@@ -334,20 +340,22 @@ def draw(watched: Watched, found: Monitoring, folder: RunFolder, watermark: str 
     dict of str to EmbeddedPlot
         By the name of the distribution or share.
     """
-    plots = {}
+    plots, values = {}, watched.distributions()
     caption = f"{counted(found.images, 'new image')}"
     for number, one in enumerate(found.distributions):
-        new, reference = watched.values_of(one.name)
-        figure = plot_distribution(new, reference, one.name, found.reference, caption, watermark)
-        _, svg = save(figure, folder.figures / f"distribution_{number}")
-        plots[one.name] = embedded(svg, f"distribution_{number}", at_start(one.name), f"{one}.")
+        new, reference = values[one.name]
+        drawn = plot_distribution(new, reference, at_start(one.name), found.reference, caption, watermark)
+        _, svg = save(drawn, folder.figures / f"distribution_{number}")
+        plots[one.name] = embedded(svg, f"distribution_{number}", at_start(one.name), at_start(f"{one}."))
     if found.periods["period"].nunique() < 2:
         return plots
     for number, share in enumerate(found.shares):
         rows = found.periods[found.periods["name"] == share.name]
-        reference = found.rates_from if share.is_rate else found.reference
-        figure = plot_control_chart(rows, share.name, reference, caption, watermark)
-        _, svg = save(figure, folder.figures / f"chart_{number}")
-        text = f"{at_start(share.name)} by period: {int(rows['outside'].sum())} of {len(rows)} outside the control limits."
+        split = found.rates_from if share.is_rate else found.reference
+        drawn = plot_control_chart(rows, at_start(share.name), split, caption, watermark)
+        _, svg = save(drawn, folder.figures / f"chart_{number}")
+        text = (
+            f"{at_start(share.name)} by period: {int(rows['outside'].sum())} of {len(rows)} outside the control limits."
+        )
         plots[share.name] = embedded(svg, f"chart_{number}", at_start(share.name), text)
     return plots

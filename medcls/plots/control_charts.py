@@ -1,4 +1,4 @@
-"""Plots of a monitoring: a distribution beside that of the reference, and a control chart."""
+"""Plots of a monitoring: a control chart, and a distribution beside that of the reference."""
 
 import numpy as np
 import pandas as pd
@@ -33,12 +33,11 @@ def plot_distribution(
     with styled([name, split, caption], watermark) as draw:
         figure = new_figure(REPORT_WIDTH, 3.2)
         axes = figure.add_subplot()
-        both = np.concatenate([new, reference])
-        edges = np.histogram_bin_edges(both, BINS)
-        for values, filled in ((reference, True), (new, False)):
-            weights = np.full(len(values), 1 / len(values))
-            look = {"color": GREY, "alpha": 0.45} if filled else {"color": COLOURS[0], "linewidth": 1.8}
-            axes.hist(values, edges, weights=weights, histtype="stepfilled" if filled else "step", **look)
+        edges = np.histogram_bin_edges(np.concatenate([new, reference]), BINS)
+        of_reference, of_new = (np.histogram(values, edges)[0] / len(values) for values in (reference, new))
+        axes.stairs(of_reference, edges, fill=True, color=GREY, alpha=0.45)
+        axes.stairs(of_new, edges, color=COLOURS[0], linewidth=1.8)
+        axes.set_ylim(bottom=0)
         axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
         axes.set_ylabel("Share of images")
         axes.set_xlabel(draw.fit(draw.short(name, 50), 60))
@@ -80,8 +79,9 @@ def plot_control_chart(rows: pd.DataFrame, name: str, split: str, caption: str, 
         axes.plot(where[beyond], share[beyond], "D", color=COLOURS[1], markersize=8)
         shown = np.unique(np.linspace(0, len(rows) - 1, min(len(rows), MOST_LABELS)).round().astype(int))
         longest = max(len(period) for period in periods)
-        turned = {"rotation": 40, "ha": "right"} if longest * len(shown) > 50 else {}
-        axes.set_xticks(shown, [draw.name(periods[place], lines=1) for place in shown], **turned)
+        axes.set_xticks(shown, [draw.name(periods[place], lines=1) for place in shown])
+        if longest * len(shown) > 50:
+            axes.tick_params(axis="x", labelrotation=40)
         axes.set_xlim(-0.5, len(rows) - 0.5)
         axes.yaxis.set_major_locator(MaxNLocator(nbins=5))
         axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
