@@ -188,8 +188,8 @@ def resize_back(
         return _stretched(values[top : top + inner_height, left : left + inner_width], size)
     scale = max(ratios)
     rows, columns = (
-        max(1, round(side * share / scale / whole))
-        for side, share, whole in ((size[0], height, original[0]), (size[1], width, original[1]))
+        max(1, round(side * share / scale / total))
+        for side, share, total in ((size[0], height, original[0]), (size[1], width, original[1]))
     )
     back = np.full(size, np.nan, np.float32)
     top, left = (size[0] - rows) // 2, (size[1] - columns) // 2
