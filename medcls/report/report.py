@@ -14,11 +14,12 @@ from medcls.evaluation.calibration import COLDEST, HOTTEST
 from medcls.evaluation.decision_curve import say_benefit
 from medcls.evaluation.estimates import split_name
 from medcls.evaluation.predictions import TOOK_PART, check_one_checkpoint
+from medcls.plots.heat_maps import colour_scale
 from medcls.report import metric_tables as tables
 from medcls.report import run_sections
 from medcls.report.anonymous import anonymous_names
 from medcls.report.checklists import Item
-from medcls.report.example_images import examples
+from medcls.report.example_images import Example, examples
 from medcls.report.limitations import Limitation
 from medcls.report.pages.layout import day_and_time, environment, markdown_environment
 from medcls.report.pages.names import Names
@@ -159,6 +160,7 @@ def report(content: Content, *, images: bool = True, paths: bool = True) -> tupl
         "errors": errors,
         "uncertain": uncertain,
         "no_images": _why_no_images(sources, images),
+        **_heat_maps(errors),
         "limitations": limitations,
         **_of_folds(content.folds, headline),
         **_of_run(content, names, paths=paths),
@@ -322,6 +324,25 @@ def _calibration(assessment: Assessment) -> str:
         f"{sentence} This is the end of the search range ({COLDEST:g} to {HOTTEST:g}), so the probabilities are not "
         "calibrated: the logits hardly differ between these images, or have an unusual scale."
     )
+
+
+def _embed(drawn: Drawn, names: Names) -> EmbeddedPlot:
+    content = drawn.svg.read_bytes()
+    box = re.search(rb'viewBox="[\d.]+ [\d.]+ ([\d.]+) ([\d.]+)"', content[:2000])
+    width, height = (round(float(side)) for side in box.groups()) if box else (0, 0)
+    source = "data:image/svg+xml;base64," + base64.b64encode(content).decode()
+    return EmbeddedPlot(drawn.name, names.within(drawn.title), names.within(drawn.text), source, width, height)
+
+
+def _heat_maps(errors: Sequence[Example]) -> dict[str, Any]:
+    """Template values about the heat maps of the errors."""
+    shown = [one.heat_map for one in errors if one.heat_map is not None]
+    if not shown:
+        return {"heat_maps": False, "no_heat_maps": "Heat maps: not provided."}
+    if all(one.source is None for one in shown):  # the same reason for each, if the network has none
+        return {"heat_maps": False, "no_heat_maps": f"Heat maps: not provided. {shown[0].reason}"}
+    colours = (f"rgb({', '.join(map(str, colour))})" for colour in colour_scale(16, 1)[0].tolist())
+    return {"heat_maps": True, "colour_scale": ", ".join(colours)}
 
 
 def _why_no_images(sources: Sources, images: bool) -> str:

@@ -21,6 +21,7 @@ except ImportError:  # Windows
 
 # Default parents of the folders that commands make.
 PARENTS = ("runs", "audits", "evaluations", "comparisons", "monitoring")
+PARENTS = ("runs", "audits", "evaluations", "comparisons", "explanations")
 
 # Names of unfinished files, see `writing.whole` and checkpoints.
 UNFINISHED = re.compile(r"\..+\.\d+(\.\w+)?|(best|last)\.ckpt\.tmp")
@@ -156,8 +157,15 @@ class RunFolder:
         """Whether the folder has an evaluation without a report, and nothing else."""
         return (self.path / "evaluate.log").exists() and not self.config.exists() and not self.report.exists()
 
-    def refuse_within(self, images: str | None) -> None:
+    def refuse_within(self, images: str | None, setting: str = "data.root") -> None:
         """Refuse a run folder within the folder of images, where its plots would be taken for images.
+
+        Parameters
+        ----------
+        images : str or None
+            The folder of images.
+        setting : str
+            The setting that names it.
 
         Raises
         ------
@@ -166,7 +174,7 @@ class RunFolder:
         """
         if images is not None and self.path.resolve().is_relative_to(Path(images).resolve()):
             raise MedclsError(
-                f"The run folder {self.path} is within the folder of images (data.root={images}), where its plots "
+                f"The run folder {self.path} is within the folder of images ({setting}={images}), where its plots "
                 "would be taken for images. Start from another folder, or set hydra.run.dir to one outside.",
                 kind="run_folder_among_images",
             )
