@@ -55,7 +55,7 @@ def run(cfg: DictConfig) -> None:
             if chosen.page:
                 from medcls.serving.page import mount_page
 
-                mount_page(app, service, uploads)
+                mount_page(app, service, uploads, settings.csv_format(model))
             access = Access(chosen.password, LOOPBACK if is_local else None, uploads)
             if not is_local and chosen.password is None:
                 log.warning(

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from omegaconf import DictConfig
 
 from medcls.cli.building import plain
+from medcls.cli.importing import import_large
 from medcls.cli.stored_configuration import check_trust
 from medcls.cli.trained_models import choose_device, load, load_checkpoint
 from medcls.errors import MedclsError
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from medcls.inference.model import Model
+    from medcls.inference.stream import Row
     from medcls.serving.limits import Limits
     from medcls.serving.measurements import Reference
     from medcls.serving.service import Explain
@@ -84,8 +87,9 @@ def load_model(cfg: DictConfig) -> tuple[Model, Explain | None]:
     An export has none, nor has a network in which no layer is a map of the image; a warning says so.
     """
     place, trust = Path(str(cfg.run)).expanduser(), check_trust(cfg)
-    if not (cfg.page and cfg.heat_maps) or place.suffix.lower() == ".onnx":
-        return load(place, device=cfg.device, trust=trust), None
+    if place.suffix.lower() == ".onnx":
+        return cast("Model", load(place, device=cfg.device, trust=trust)), None  # one model: no ensemble
+    import_large("lightning")
 
     import numpy as np
 
@@ -101,6 +105,8 @@ def load_model(cfg: DictConfig) -> tuple[Model, Explain | None]:
         return explain(loaded.network, preprocessing, pixels, index).values
 
     model = Model(description, scores, batch_size=scores.batch_size)
+    if not (cfg.page and cfg.heat_maps):
+        return model, None
     dtype = np.uint8 if preprocessing.bits == 8 else np.uint16
     try:
         heat_map(np.zeros((*preprocessing.size, preprocessing.channels), dtype), 0)
@@ -122,3 +128,11 @@ def reference_of(run: str, model: Model) -> Reference | None:
             return Reference.from_logits(model, table.logits())
     log.warning("there are no predictions of val for this model: /metrics has no drift", extra={"rule": "no_drift"})
     return None
+
+
+def csv_format(model: Model) -> Callable[[Sequence[Row]], str]:
+    """What turns rows into the table that `medcls.predict` writes."""
+    from medcls.workflow.prediction_files import row_format
+
+    form = row_format("csv", model.classes, model.checkpoint, model.watermarks)
+    return lambda rows: form.header + "".join(map(form.line, rows))

@@ -153,6 +153,10 @@ def endpoint(service: Service) -> FastAPI:
         detail = error.detail if error.detail.endswith(".") else f"{error.detail}."
         return JSONResponse({"detail": detail, "kind": kind}, error.status_code, error.headers)
 
+    @app.exception_handler(Exception)
+    async def fault(request: Request, error: Exception) -> Response:
+        return problem(RefusedRequest("The server failed to answer; its log says why.", "server_fault", 500))
+
     return app
 
 

@@ -96,6 +96,13 @@ class Access:
         if not _is_known(path):
             raise RefusedRequest("There is nothing at this address.", "not_found", 404)
 
+    def is_upload(self, path: str) -> bool:
+        """Whether a path is of a file in the folder of uploads, links followed."""
+        try:
+            return "://" not in path and self.uploads in Path(path).resolve().parents
+        except (OSError, ValueError, RuntimeError):  # too long a name, a null byte, a link to itself
+            return False
+
     def _has_password(self, headers: Headers) -> bool:
         scheme, _, encoded = headers.get("authorization", "").partition(" ")
         if scheme.lower() != "basic":
@@ -157,10 +164,10 @@ class Guard:
         body = await exchange.read(MOST_EVENT_BYTES)
         try:
             event = json.loads(body or b"null")
-        except ValueError:
+        except (ValueError, RecursionError):
             raise RefusedRequest("The body is not JSON.", "not_json", 400) from None
         for path in _paths_in(event):
-            if "://" in path or self._access.uploads not in Path(path).resolve().parents:
+            if not self._access.is_upload(path):
                 raise RefusedRequest("The event names a file that was not uploaded.", "not_uploaded", 403)
 
 

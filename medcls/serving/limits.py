@@ -90,5 +90,5 @@ def display_name(name: str | None) -> str:
     Folders are left out, invisible characters escaped, long names shortened; `image` if nothing is left.
     """
     last = PurePath((name or "").replace("\\", "/")).name
-    text = printable(last).strip()
+    text = printable(last).strip().lstrip(".")
     return (text if len(text) <= LONGEST_NAME else f"{text[: LONGEST_NAME - 3]}...") or "image"

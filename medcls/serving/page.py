@@ -5,25 +5,24 @@ from __future__ import annotations
 import base64
 import contextlib
 import io
-import logging
 import os
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 from fastapi import FastAPI
 from fastapi.responses import RedirectResponse
 from jinja2 import Environment
 from numpy.typing import NDArray
 from PIL import Image
 
-from medcls.csv_escaping import escaped
+from medcls.data.reading.decoded import UnreadableImage
 from medcls.errors import MedclsError
 from medcls.inference.model import Model
+from medcls.inference.stream import Row
 from medcls.report.pages.layout import environment
 from medcls.serving.endpoint import NOTICE
 from medcls.serving.guard import PAGE
@@ -33,8 +32,6 @@ from medcls.serving.service import Answer, Service
 if TYPE_CHECKING:
     import gradio
 
-log = logging.getLogger(__name__)
-
 TEMPLATES = Path(__file__).parent / "templates"
 FORMATS = "JPEG, PNG, TIFF, BMP, WebP, GIF, PNM or DICOM"
 
@@ -42,7 +39,7 @@ FORMATS = "JPEG, PNG, TIFF, BMP, WebP, GIF, PNM or DICOM"
 NO_TELEMETRY = {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_OFFLINE": "1"}
 
 
-def mount_page(app: FastAPI, service: Service, uploads: Path) -> None:
+def mount_page(app: FastAPI, service: Service, uploads: Path, as_csv: Callable[[Sequence[Row]], str]) -> None:
     """Mount the page at `PAGE`.
 
     Parameters
@@ -51,6 +48,8 @@ def mount_page(app: FastAPI, service: Service, uploads: Path) -> None:
     service : Service
     uploads : Path
         The private folder: uploaded files and tables go there.
+    as_csv : callable
+        From rows to the table that is downloaded.
 
     Raises
     ------
@@ -66,7 +65,7 @@ def mount_page(app: FastAPI, service: Service, uploads: Path) -> None:
 
     gradio.mount_gradio_app(
         app,
-        _page(service, uploads),
+        _page(service, uploads, as_csv),
         PAGE,
         app_kwargs={"docs_url": None, "redoc_url": None, "openapi_url": None},
         footer_links=[],
@@ -83,7 +82,7 @@ def mount_page(app: FastAPI, service: Service, uploads: Path) -> None:
     )
 
 
-def results_page(answers: Sequence[Answer], model: Model, problem: str = "") -> str:
+def results_html(answers: Sequence[Answer], model: Model, problem: str = "") -> str:
     """Answers as HTML; names of files and classes are escaped."""
     point = None if model.decision_rules is None else model.decision_rules.operating_point
     rule = ""
@@ -94,25 +93,19 @@ def results_page(answers: Sequence[Answer], model: Model, problem: str = "") -> 
     return template.render(answers=answers, problem=problem, rule=rule)
 
 
-def results_table(answers: Sequence[Answer], model: Model) -> pd.DataFrame:
-    """Answers as a table: a row for each file, also for one without a prediction, which has its error."""
-    rows = []
-    for answer in answers:
-        row: dict[str, object] = {"file": answer.file, "error": "" if answer.error is None else str(answer.error)}
-        if (prediction := answer.prediction) is not None:
-            sets = prediction.prediction_set
-            row |= {"class": prediction.name}
-            row |= {f"prob_{name}": p for name, p in prediction.probabilities.items()}
-            row |= {"decision": prediction.decision}
-            row |= {"prediction_set": None if sets is None else " | ".join(sets)}
-            row |= {"out_of_distribution": prediction.out_of_distribution, "ood": prediction.ood}
-        rows.append(row | {"checkpoint": model.checkpoint})
-    columns = ["file", "error", "class", *(f"prob_{name}" for name in model.classes)]
-    columns += ["decision", "prediction_set", "out_of_distribution", "ood", "checkpoint"]
-    return pd.DataFrame(rows, columns=columns)
+def rows_of(answers: Sequence[Answer]) -> list[Row]:
+    """Answers as rows of a table of predictions: also a file without a prediction has one, with its error."""
+    return [
+        Row(
+            answer.file,
+            answer.prediction,
+            None if answer.error is None else UnreadableImage(str(answer.error).rstrip("."), kind=answer.error.kind),
+        )
+        for answer in answers
+    ]
 
 
-def _page(service: Service, uploads: Path) -> gradio.Blocks:
+def _page(service: Service, uploads: Path, as_csv: Callable[[Sequence[Row]], str]) -> gradio.Blocks:
     import gradio as gr
 
     model, limits = service.model, service.limits
@@ -129,8 +122,8 @@ def _page(service: Service, uploads: Path) -> gradio.Blocks:
         except FileNotFoundError:
             status, message = 422, "The uploaded files were deleted meanwhile: upload them again."
         service.measurements.answered(f"{PAGE}/classify", status, time.monotonic() - start)
-        table = _write_table(results_table(answers, model), uploads) if answers else None
-        return results_page(answers, model, message), gr.DownloadButton(value=table, interactive=table is not None)
+        table = _write_table(as_csv(rows_of(answers)), uploads) if answers else None
+        return results_html(answers, model, message), gr.DownloadButton(value=table, interactive=table is not None)
 
     with gr.Blocks(title=f"medcls: {model.name}", analytics_enabled=False) as page:
         gr.HTML(
@@ -206,9 +199,9 @@ def _data_url(pixels: NDArray[np.uint8]) -> str:
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
-def _write_table(table: pd.DataFrame, uploads: Path) -> str:
+def _write_table(table: str, uploads: Path) -> str:
     folder = uploads / "tables" / secrets.token_hex(16)
     folder.mkdir(parents=True, mode=0o700)
     path = folder / "predictions.csv"
-    escaped(table).to_csv(path, index=False, float_format="%.9g")
+    path.write_text(table, encoding="utf-8")
     return str(path)
