@@ -12,7 +12,7 @@ import medcls
 
 PACKAGE = Path(medcls.__file__).parent
 DOCS = Path(__file__).parents[1] / "docs"
-COMMANDS = {"audit", "cache", "compare", "evaluate", "monitor", "predict", "probe", "train"}
+COMMANDS = {"audit", "cache", "compare", "evaluate", "monitor", "predict", "probe", "serve", "train"}
 SOURCES = sorted(path for path in PACKAGE.rglob("*.py") if "configurations" not in path.parts)
 
 # What each room may import of the others; whatever lies beside the commands at the top is shared by all.
@@ -28,6 +28,7 @@ MAY_IMPORT = {
     "report": {"evaluation", "statistics", "plots", "runs"},
     "auditing": {"data", "statistics", "report", "runs"},
     "inference": {"data", "models", "learning", "evaluation"},
+    "serving": {"data", "inference", "report"},
 }
 MAY_IMPORT["workflow"] = set(MAY_IMPORT)
 MAY_IMPORT["cli"] = set(MAY_IMPORT)
@@ -39,7 +40,7 @@ SHARED = {
     "user_folders", "wording", "writing",
 }  # fmt: skip
 
-WITHOUT_TORCH = ("statistics", "probing", "evaluation", "plots", "report")
+WITHOUT_TORCH = ("statistics", "probing", "evaluation", "plots", "report", "serving")
 KNOW_HYDRA = ("cli",)
 
 

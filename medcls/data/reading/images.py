@@ -41,7 +41,7 @@ EXTENSIONS = {
 
 SAME_FORMAT = {"MPO": "JPEG", "DIB": "BMP"}
 
-DECODING_VERSION = 3
+DECODING_VERSION = 4
 """Raise this when decoding or `image_statistics.py` gives other values for the same file."""
 
 DECODERS = ("pillow", "pydicom", "python-gdcm", "pylibjpeg-openjpeg", "imagehash")
