@@ -326,14 +326,6 @@ def _calibration(assessment: Assessment) -> str:
     )
 
 
-def _embed(drawn: Drawn, names: Names) -> EmbeddedPlot:
-    content = drawn.svg.read_bytes()
-    box = re.search(rb'viewBox="[\d.]+ [\d.]+ ([\d.]+) ([\d.]+)"', content[:2000])
-    width, height = (round(float(side)) for side in box.groups()) if box else (0, 0)
-    source = "data:image/svg+xml;base64," + base64.b64encode(content).decode()
-    return EmbeddedPlot(drawn.name, names.within(drawn.title), names.within(drawn.text), source, width, height)
-
-
 def _heat_maps(errors: Sequence[Example]) -> dict[str, Any]:
     """Template values about the heat maps of the errors."""
     shown = [one.heat_map for one in errors if one.heat_map is not None]
