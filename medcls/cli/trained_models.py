@@ -111,9 +111,11 @@ def load_onnx(file: Path) -> Model:
     Raises
     ------
     MedclsError
-        There is no such file, or it is not an export of medcls.
+        There is no such file, or it is not an export of medcls; onnxruntime is not installed.
     """
-    raise MedclsError(f"{file} is an ONNX file: this version of medcls reads run folders only.", kind="not_a_run")
+    from medcls.inference import onnx_file
+
+    return onnx_file.load(file)
 
 
 def choose_device(name: str | None) -> torch.device:

@@ -14,13 +14,14 @@ from made_sets import SMOKE, class_folders, noise
 from test_networks import CASES
 from test_pairwise import FACTORS, TINY
 
-from medcls import audit, cache, compare, evaluate, probe, train
+from medcls import audit, cache, compare, evaluate, export, probe, train
 
 MAINS: dict[str, Callable[[], None]] = {
     "audit": audit.main,
     "cache": cache.main,
     "compare": compare.main,
     "evaluate": evaluate.main,
+    "export": export.main,
     "probe": probe.main,
     "train": train.main,
 }
