@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,11 +12,13 @@ import numpy as np
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
+from medcls.cli.building import plain
 from medcls.errors import MedclsError, nearest
 
 if TYPE_CHECKING:
     from medcls.cli.trained_runs import TrainedRun
     from medcls.inference.model import Model
+    from medcls.workflow.bundle import Reported
     from medcls.workflow.exporting import Checkpoint, Sample
 
 log = logging.getLogger(__name__)
@@ -61,6 +64,11 @@ def check_settings(cfg: DictConfig) -> None:
         value = cfg[name]
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1:
             raise MedclsError(f"{name} is {value!r}: give a number from 0 up to 1.", kind="bad_value")
+    if cfg.licence is not None and not (isinstance(cfg.licence, str) and re.fullmatch(r"[A-Za-z0-9.+-]+", cfg.licence)):
+        raise MedclsError(
+            f"licence is {cfg.licence!r}: give its identifier, as apache-2.0 or cc-by-nc-4.0, or null.",
+            kind="bad_value",
+        )
     if not isinstance(cfg.zip, bool):
         raise MedclsError(f"zip is {cfg.zip!r}: give true or false.", kind="bad_value")
 
@@ -135,3 +143,34 @@ def _files(trained: TrainedRun, split: str, most: int) -> list[Path]:
         raise MedclsError(f"{trained.folder.path} has no {split} images.", kind="empty_split")
     chosen = np.unique(np.linspace(0, len(paths) - 1, most).round().astype(int))
     return [trained.images / paths[number] for number in chosen]
+
+
+def reported(trained: TrainedRun, licence: str | None) -> Reported:
+    """What the report of a bundle is made of: stored predictions, records, and the run's settings.
+
+    Nothing outside medcls is built: the run's own rules, plots and metrics are left out.
+
+    Raises
+    ------
+    MedclsError
+        There are no stored predictions of this checkpoint.
+    """
+    from medcls.workflow import run_sources
+    from medcls.workflow.bundle import Reported
+    from medcls.workflow.report_settings import ReportSettings
+
+    tables = [
+        table for name in (trained.reference_split, "test", "held_out") if (table := trained.stored(name)) is not None
+    ]
+    if not tables:
+        raise MedclsError(
+            f"{trained.folder.path} has no predictions of its best checkpoint, of which the report and the card of a "
+            f"bundle are made: evaluate it first, by python -m medcls.evaluate run={trained.folder.path} split=val",
+            kind="missing_predictions",
+        )
+    settings = plain(trained.config)
+    purpose = (settings.get("report") or {}).get("purpose")
+    page = {"purpose": purpose, "images": False, "paths": "hidden"}
+    options = ReportSettings.read(settings | {"report": page})
+    sources = run_sources.sources_of_run(trained.folder, trained.loaded, options.page, (trained.name, ""), None)
+    return Reported(tables, sources, options, trained.folder.best, licence)
