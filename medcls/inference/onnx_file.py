@@ -21,13 +21,16 @@ INPUT, OUTPUT = "pixels", "logits"
 DESCRIPTION, GRAPH_HASH = "medcls", "medcls_graph"
 """Keys of the metadata: the description of the model as JSON, and the SHA-256 of the graph that it is of."""
 
+_FIXED = {1: 8, 5: 4}
+
 LARGEST = 2**31 - 2**20
 """Bytes: what one protobuf file can hold, less what stands beside the weights."""
 
 MOST_PIXELS = 2**26
 """Of the network's input, height times width."""
 
-_GRAPH_FIELD = 7  # of ModelProto in onnx.proto
+# Numbers of fields in onnx.proto: of ModelProto, of GraphProto, and of TensorProto.
+_GRAPH, _INITIALIZER, _EXTERNAL_DATA = 7, 5, 13
 
 
 def load(path: Path) -> Model:
@@ -47,7 +50,18 @@ def load(path: Path) -> Model:
             "decision rules belong to it. Make one by python -m medcls.export run=RUN",
             kind="not_an_export",
         )
-    if hashlib.sha256(_graph(data, path)).hexdigest() != metadata[GRAPH_HASH]:
+    graph = _graph(data, path)
+    if any(
+        number == _EXTERNAL_DATA
+        for field, tensor in _fields(graph, path)
+        if field == _INITIALIZER
+        for number, _ in _fields(tensor, path)
+    ):
+        raise MedclsError(
+            f"{path} refers to weights in other files, which an export of medcls never does: export the run again.",
+            kind="damaged_onnx",
+        )
+    if hashlib.sha256(graph).hexdigest() != metadata[GRAPH_HASH]:
         raise MedclsError(
             f"{path} was changed after medcls wrote it, or its description is that of another model: its predictions "
             "cannot be trusted. Export the run again.",
@@ -57,7 +71,7 @@ def load(path: Path) -> Model:
         description = ModelDescription.from_plain(json.loads(metadata[DESCRIPTION]))
         _check_input(session, description)
         model = Model(description, Scores(session, path))
-        model.judge(np.zeros((1, len(model.classes)), np.float32))
+        _check_rules(model)
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         if isinstance(error, MedclsError) and error.kind == "newer_format":
             raise MedclsError(f"{path}: {error}", kind=error.kind) from error
@@ -139,19 +153,30 @@ def _check_input(session: "onnxruntime.InferenceSession", description: ModelDesc
     expected = {
         INPUT: (
             "tensor(uint8)" if preprocessing.bits == 8 else "tensor(uint16)",
-            [height, width, preprocessing.channels],
+            ["batch", height, width, preprocessing.channels],
         ),
-        OUTPUT: ("tensor(float)", [len(description.classes)]),
+        OUTPUT: ("tensor(float)", ["batch", len(description.classes)]),
     }
-    found = {one.name: (one.type, list(one.shape[1:])) for one in (*inputs, *outputs)}
-    if found != expected or not all(isinstance(one.shape[0], str) for one in (*inputs, *outputs)):
+    # The name of a size stands for any number.
+    found = {
+        one.name: (one.type, ["batch" if isinstance(one.shape[0], str) else one.shape[0], *one.shape[1:]])
+        for one in (*inputs, *outputs)
+    }
+    if found != expected:
         raise MedclsError(f"it describes {_shown(expected)}, and the graph has {_shown(found)}", kind="damaged_onnx")
 
 
+def _check_rules(model: Model) -> None:
+    if not all(isinstance(name, str) for name in model.classes):
+        raise MedclsError("a class has no name", kind="damaged_onnx")
+    with np.errstate(all="ignore"):
+        (prediction,) = model.judge(np.zeros((1, len(model.classes)), np.float32))
+    if not np.isfinite([*prediction.probabilities.values()]).all():
+        raise MedclsError("its calibration gives no probabilities", kind="damaged_onnx")
+
+
 def _shown(tensors: dict[str, tuple[str, list[Any]]]) -> str:
-    return ", ".join(
-        f"{name}: {dtype} (batch, {', '.join(map(str, shape))})" for name, (dtype, shape) in tensors.items()
-    )
+    return ", ".join(f"{name}: {dtype} ({', '.join(map(str, shape))})" for name, (dtype, shape) in tensors.items())
 
 
 def _reason(error: Exception) -> str:
@@ -160,14 +185,10 @@ def _reason(error: Exception) -> str:
 
 
 def _graph(data: bytes, path: Path) -> memoryview:
-    """The bytes of the graph in a serialized ModelProto.
-
-    Protobuf's wire format: fields in any order, each a key (number * 8 + type) and a value; of the four types
-    ModelProto has varints (0) and length-delimited values (2).
-    """
+    """The bytes of the graph in a serialized ModelProto."""
     graph = None
     for number, value in _fields(memoryview(data), path):
-        if number == _GRAPH_FIELD:
+        if number == _GRAPH:
             if graph is not None:  # parsers would merge them
                 raise MedclsError(f"{path} has two graphs.", kind="damaged_onnx")
             graph = value
@@ -177,6 +198,11 @@ def _graph(data: bytes, path: Path) -> memoryview:
 
 
 def _fields(data: memoryview, path: Path) -> Iterator[tuple[int, memoryview]]:
+    """The length-delimited fields of a protobuf message: their numbers and bytes.
+
+    A message is a sequence of fields, each a key (number * 8 + type) and a value: a varint (0), 8 bytes (1), a length
+    and as many bytes (2), or 4 bytes (5).
+    """
     place = 0
 
     def varint() -> int:
@@ -199,6 +225,8 @@ def _fields(data: memoryview, path: Path) -> Iterator[tuple[int, memoryview]]:
                 place += length
             elif key & 7 == 0:
                 varint()
+            elif key & 7 in _FIXED:
+                place += _FIXED[key & 7]
             else:
                 break
     except IndexError:
