@@ -232,6 +232,13 @@ def choose_workers(runs: Sequence[str], device: str | None, keep_memory: bool) -
         return min(MOST_WORKERS, machine.threads)
     torch.set_num_threads(1)
     return machine.threads
+    Raises
+    ------
+    MedclsError
+        There is no such file, or it is not an export of medcls; onnxruntime is not installed.
+    from medcls.inference import onnx_file
+
+    return onnx_file.load(file)
 
 
 def choose_device(name: str | None) -> torch.device:

@@ -14,7 +14,7 @@ from made_sets import SMOKE, class_folders, noise
 from test_networks import CASES
 from test_pairwise import FACTORS, TINY
 
-from medcls import audit, cache, compare, evaluate, monitor, predict, probe, train
+from medcls import audit, cache, compare, evaluate, export, monitor, predict, probe, train
 
 MAINS: dict[str, Callable[[], None]] = {
     "audit": audit.main,
@@ -23,6 +23,7 @@ MAINS: dict[str, Callable[[], None]] = {
     "evaluate": evaluate.main,
     "monitor": monitor.main,
     "predict": predict.main,
+    "export": export.main,
     "probe": probe.main,
     "train": train.main,
 }
