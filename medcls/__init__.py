@@ -7,8 +7,8 @@
 Research use; not a medical device.
 """
 
+import importlib
 import sys
-from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -16,17 +16,20 @@ from medcls.errors import MedclsError
 
 if TYPE_CHECKING:
     from medcls.api import audit, evaluate, probe, train
-    from medcls.workflow.results import Audit, Evaluation, Run
+    from medcls.cli.python_results import Audit, Evaluation, Run
+    from medcls.cli.trained_models import load
 
 __version__ = "0.1.0"
-__all__ = ["Audit", "Evaluation", "MedclsError", "Run", "audit", "evaluate", "probe", "train"]
+__all__ = ["Audit", "Evaluation", "MedclsError", "Run", "audit", "evaluate", "load", "probe", "train"]
 
-_COMMANDS = ("audit", "evaluate", "probe", "train")
-# Where each of these is; imported when it is first used.
-_LAZY = {
-    **{command: (f"medcls.{command}", "") for command in _COMMANDS},
-    **{name: ("medcls.workflow.results", name) for name in ("Audit", "Evaluation", "Run")},
+# Imported when first used, so that `import medcls` is light.
+_MODULES = {
+    "Audit": "medcls.cli.python_results",
+    "Evaluation": "medcls.cli.python_results",
+    "Run": "medcls.cli.python_results",
+    "load": "medcls.cli.trained_models",
 }
+_COMMANDS = ("audit", "evaluate", "probe", "train")
 
 
 class _Package(ModuleType):
@@ -41,12 +44,12 @@ class _Package(ModuleType):
         super().__setattr__(name, value)
 
 
-def __getattr__(name: str) -> Any:  # noqa: ANN401 - whatever has this name
-    if name not in _LAZY:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module, attribute = _LAZY[name]
-    loaded = import_module(module)
-    return getattr(loaded, attribute) if attribute else loaded
+def __getattr__(name: str) -> Any:  # noqa: ANN401 - any public name
+    if name in _MODULES:
+        return getattr(importlib.import_module(_MODULES[name]), name)
+    if name in _COMMANDS:
+        return importlib.import_module(f"medcls.{name}")
+    raise AttributeError(f"module 'medcls' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

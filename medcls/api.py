@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     # What is heavy is imported where it is used, so that `import medcls` is light.
     from pathlib import Path
 
-    from medcls.workflow.results import Audit, Evaluation, Run
+    from medcls.cli.python_results import Audit, Evaluation, Run
 
 Location = str | os.PathLike[str]
 
@@ -51,8 +51,8 @@ def train(
     MedclsError
         Whatever the command refuses: a setting, the images, the split.
     """
+    from medcls.cli.python_results import Run
     from medcls.train import run as command
-    from medcls.workflow.results import Run
 
     given = {"data.root": root, "positive_class": positive_class, "model": model, "hydra.run.dir": run_dir}
     _, folder = _run(command, "train", given, settings)
@@ -85,8 +85,8 @@ def probe(
     MedclsError
         Whatever the command refuses.
     """
+    from medcls.cli.python_results import Run
     from medcls.probe import run as command
-    from medcls.workflow.results import Run
 
     given = {"data.root": root, "positive_class": positive_class, "models": models, "hydra.run.dir": run_dir}
     _, folder = _run(command, "probe", given, settings)
@@ -128,8 +128,8 @@ def evaluate(
     MedclsError
         Whatever the command refuses.
     """
+    from medcls.cli.python_results import Evaluation
     from medcls.evaluate import run as command
-    from medcls.workflow.results import Evaluation
 
     given = {"run": run, "split": split, "data.root": root, "predictions": predictions, "hydra.run.dir": run_dir}
     folder, _ = _run(command, "evaluate", given, settings)
@@ -163,7 +163,7 @@ def audit(
         Whatever the command refuses.
     """
     from medcls.audit import run as command
-    from medcls.workflow.results import Audit
+    from medcls.cli.python_results import Audit
 
     given = {"data.root": root, "positive_class": positive_class, "hydra.run.dir": run_dir}
     _, folder = _run(command, "audit", given, settings)

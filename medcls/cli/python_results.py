@@ -7,10 +7,11 @@ import os
 import webbrowser
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from medcls.cli.trained_models import load
 from medcls.errors import MedclsError
 from medcls.evaluation.predictions import read_csv
 from medcls.report.result_card import audit_card, metrics_card
@@ -18,6 +19,9 @@ from medcls.runs import records
 from medcls.runs.records import Audit as AuditRecord
 from medcls.runs.records import Configuration
 from medcls.runs.run_folder import read_json
+
+if TYPE_CHECKING:
+    from medcls.inference.model import Model
 
 PLOTS = ("roc", "confusion", "reliability")
 """The plots that a notebook shows."""
@@ -152,6 +156,10 @@ class Run:
             `test`, `val`; by default the one that opens the report.
         """
         return _predictions(self.path, split)
+
+    def load(self, *, device: str | None = None, trust: bool = False) -> Model:
+        """Load the trained model, ready to predict; see `medcls.load`."""
+        return load(self.path, device=device, trust=trust)
 
     def _repr_html_(self) -> str:
         config = _configuration(self.path)
