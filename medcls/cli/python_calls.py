@@ -15,7 +15,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from hydra import compose, initialize_config_dir
+from hydra import compose, initialize_config_dir, version
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from hydra.types import RunMode
@@ -75,7 +76,7 @@ def run_from_python(
             typed = prepared_arguments(list(arguments), config_name)
             with (
                 given_from_python(typed),
-                initialize_config_dir(str(configurations() / "conf"), job_name=config_name, version_base="1.3"),
+                _hydra_initialized(config_name),
                 _hydra_config(compose(config_name, typed, return_hydra_config=True)) as (cfg, folder),
             ):
                 return task(cfg), folder
@@ -84,6 +85,20 @@ def run_from_python(
             if message is None:
                 raise
             raise MedclsError(message, kind="bad_setting") from error
+
+
+@contextlib.contextmanager
+def _hydra_initialized(config_name: str) -> Iterator[None]:
+    """Initialize Hydra for `compose`, also in a program that uses Hydra itself, to which its own is given back."""
+    own, version_base = GlobalHydra.instance().hydra, version.getbase()
+    GlobalHydra.instance().clear()
+    try:
+        with initialize_config_dir(str(configurations() / "conf"), job_name=config_name, version_base="1.3"):
+            yield
+    finally:
+        GlobalHydra.instance().hydra = own
+        if own is not None and version_base is not None:
+            version.VersionBase.instance().setbase(version_base)
 
 
 @contextlib.contextmanager
