@@ -67,6 +67,8 @@ class Account:
         The licence of published weights, if their publisher states one.
     frozen_at_random
         Tensors that were not loaded and are frozen because `freeze_random_weights` allows it.
+    learned_from
+        Plain data about the run whose weights these are: which images it was trained on.
     """
 
     source: str | None
@@ -80,6 +82,7 @@ class Account:
     origin: str | None = None
     licence: str | None = None
     frozen_at_random: tuple[str, ...] = ()
+    learned_from: Mapping[str, Any] | None = None
 
     def __str__(self) -> str:
         """For example `310/312 tensors loaded, last layer re-initialised (2)`."""
@@ -115,6 +118,7 @@ class Account:
             "left_over": [],
             "frozen_at_random": list(self.frozen_at_random),
             "notes": list(self.notes),
+            "learned_from": None if self.learned_from is None else dict(self.learned_from),
         }
 
 
