@@ -247,15 +247,15 @@ def make_classifier(
     return classifier, freezing, account
 
 
-def _learned_from(cfg: DictConfig, manifest: Manifest, source: str | None) -> dict[str, Any] | None:
-    """The run whose weights are loaded, once its images were compared with those of this run; None without one."""
+def _learned_from(cfg: DictConfig, manifest: Manifest, source: str | None) -> tuple[dict[str, Any], ...]:
+    """The run whose weights are loaded, once its images were compared with those of this run; empty without one."""
     from medcls.workflow.seen_images import compare_images, run_of
 
     run = None if source in (None, "default") else run_of(source)
     if run is None:
-        return None
+        return ()
     near_as_same = bool(cfg.data.keep_near_copies_together)
-    return compare_images(manifest, run, "model.weights", near_as_same=near_as_same).to_plain()
+    return (compare_images(manifest, run, "model.weights", near_as_same=near_as_same).to_plain(),)
 
 
 def make_trainer(

@@ -135,8 +135,9 @@ class InitialWeights:
         Of published weights; None in runs of earlier versions.
     frozen_at_random : sequence of str
         Tensors that were frozen with random weights.
-    learned_from : mapping or None
-        Of weights of another run: `run`, `name`, `images` and `near_duplicates`; see `workflow.seen_images.Origin`.
+    learned_from : sequence of mapping
+        Of each run whose weights these are: `run`, `name`, `images` and `near_duplicates`; see
+        `workflow.seen_images.Origin`.
     """
 
     source: str | None
@@ -149,7 +150,7 @@ class InitialWeights:
     origin: str | None = None
     licence: str | None = None
     frozen_at_random: Sequence[str] = ()
-    learned_from: Mapping[str, Any] | None = None
+    learned_from: Sequence[Mapping[str, Any]] = ()
 
 
 @dataclasses.dataclass(frozen=True)

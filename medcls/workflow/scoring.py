@@ -92,8 +92,8 @@ def write_origin(
     run.write_text("model.txt", summary)
     if teacher is not None:
         run.write_json("teacher.json", teacher)
-    behind = [SeenImages.read(Path(origin["run"])) for origin in (account.learned_from, teacher) if origin is not None]
-    SeenImages.of(manifest).joined_with(behind).write(run.path)
+    behind = [*account.learned_from, *([] if teacher is None else [teacher])]
+    SeenImages.of(manifest).joined_with(SeenImages.read(Path(origin["run"])) for origin in behind).write(run.path)
 
 
 def result_split(splits: Collection[str], *, evaluate_test: bool) -> str:

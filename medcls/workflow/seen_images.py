@@ -17,7 +17,7 @@ import pandas as pd
 
 from medcls.data.manifest import Manifest, read_rows
 from medcls.data.splits.near_duplicates import known_images
-from medcls.errors import MedclsError
+from medcls.errors import MedclsError, typed
 from medcls.models.weights import find_weights
 from medcls.runs.records import Configuration
 from medcls.wording import counted, enumerated
@@ -26,11 +26,14 @@ from medcls.writing import atomic_write
 log = logging.getLogger(__name__)
 
 FILE = "seen_images.npz"
-LEARNED = ("train",)
 SEEN = ("train", "val", "calibration")
 """Splits that a network is trained on, or that select its checkpoint and thresholds."""
-RESULTS = ("test", "held_out")
-CHOOSERS = ("val", "calibration")
+Judging = tuple[tuple[tuple[str, ...], tuple[str, ...]], ...]
+"""Pairs of splits of a run, and of splits of another run that must have none of their images."""
+
+OF_A_TRAINING: Judging = ((("test", "held_out"), SEEN), (("val", "calibration"), ("train",)))
+OF_A_PROBE: Judging = ((("train", "test"), SEEN),)
+"""All rows of a probe are evaluated: out of fold, or as test."""
 
 TEXTS = {"content": "S32", "detail": "S64", "texture": "S128", "split": "S11"}
 NUMBERS = {"contrast": "f8", "phash": "u8", "dhash": "u8"}
@@ -157,23 +160,29 @@ def run_of(weights: str | Path) -> Path | None:
 
 
 def compare_images(
-    manifest: Manifest, run: Path, setting: Literal["model.weights", "teacher"], *, near_as_same: bool
+    manifest: Manifest,
+    run: Path,
+    setting: Literal["model.weights", "teacher"],
+    *,
+    near_as_same: bool,
+    judging: Judging = OF_A_TRAINING,
 ) -> Origin:
-    """Check that a run has not learned from images that judge this training.
+    """Check that a run has not learned from images that judge this one.
 
-    Test and held-out images must be new to it; those that select the checkpoint and thresholds (val, calibration) must
-    not have been in its training.
+    Test and held-out images of a training must be new to it; those that select the checkpoint and thresholds (val,
+    calibration) must not have been in its training.
 
     Parameters
     ----------
     manifest : Manifest
-        Split, of this training.
+        Split, of this run.
     run : Path
         The folder of the other run.
     setting : str
         Which names it.
     near_as_same : bool
         Treat a near duplicate as the image itself, as `data.keep_near_copies_together` does; else they are counted.
+    judging : Judging
 
     Raises
     ------
@@ -183,7 +192,7 @@ def compare_images(
     seen = SeenImages.read(run)
     table = seen.table
     near_found = 0
-    for splits, by in ((RESULTS, SEEN), (CHOOSERS, LEARNED)):
+    for splits, by in judging:
         rows = manifest.rows[manifest.rows["split"].isin(splits)]
         known = table[table["split"].isin(by)]
         if rows.empty or known.empty:
@@ -217,9 +226,10 @@ def _refusal(rows: pd.DataFrame, run: Path, setting: str, *, near: bool) -> Medc
     what = "near duplicates of images" if near else "images"
     return MedclsError(
         f"{setting}={run} was trained or selected on {what} that judge this run ({counts}, such as "
-        f"{rows['path'].iloc[0]}): metrics would be of images that the network knows. Give a run with the same test "
-        "and val images (the same seed, data.folds and data.fold), or one that was trained on other images.",
-        kind="learned_from_these_images",
+        f"{rows['path'].iloc[0]}): metrics would be of images that the network knows. Use a run that was trained on "
+        "other images or, in a training, one of the same splits (the same seed, data.folds and data.fold). To evaluate "
+        f"it on its own test split: python -m medcls.evaluate {typed('run', str(run))}",
+        kind="trained_on_these_images",
     )
 
 
