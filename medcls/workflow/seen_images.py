@@ -15,10 +15,11 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from medcls.data.manifest import Manifest, read_rows
+from medcls.data.manifest import Manifest, fingerprint, read_rows
 from medcls.data.splits.near_duplicates import known_images
 from medcls.errors import MedclsError, typed
-from medcls.models.weights import find_weights
+from medcls.inference.load import check_is_of
+from medcls.models.weights import find_weights, read_state
 from medcls.runs.records import Configuration
 from medcls.wording import counted, enumerated
 from medcls.writing import atomic_write
@@ -156,7 +157,7 @@ class Origin:
 def run_of(weights: str | Path) -> Path | None:
     """The run folder that a file of weights, or `model.weights`, belongs to; None if there is no record of one."""
     folder = find_weights(weights).absolute().parent.parent
-    return folder if (folder / FILE).is_file() or (folder / "manifest.csv").is_file() else None
+    return folder if (folder / "manifest.csv").is_file() else None
 
 
 def compare_images(
@@ -187,8 +188,11 @@ def compare_images(
     Raises
     ------
     MedclsError
-        It has seen some of them; says how many, of which split.
+        It has seen some of them; says how many, of which split. Or its checkpoint is of other images than its record.
     """
+    if (best := run / "checkpoints" / "best.ckpt").is_file():
+        described = str(read_state(best)[1].get("manifest", "")), ""
+        check_is_of(best, described, fingerprint(read_rows(run / "manifest.csv")), "")
     seen = SeenImages.read(run)
     table = seen.table
     near_found = 0

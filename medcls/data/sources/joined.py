@@ -84,6 +84,7 @@ def from_several(
             part_notes.append(f"left out {counted(int(test.sum()), 'image')} of its test split")
         tables.append(rows[~test].assign(given_split=""))
         notes += [f"{name}: {note}" for note in part_notes]
+    others = {str(name): _listed(root, str(name), part, options)[0] for name, part in (apart_from or {}).items()}
     rows = pd.concat(tables).sort_values("path", ignore_index=True)
     rows, excluded = exclude(rows, named_exclusions(options.exclude_paths, options.exclude_file, root))
     notes += excluded
@@ -94,7 +95,7 @@ def from_several(
         rows = rows[kept].reset_index(drop=True)
     # Those that do not exist any more were excluded above.
     manifest = assemble(root, rows, dataclasses.replace(options, exclude_paths=(), exclude_file=None), notes=notes)
-    return _kept_apart(manifest, {str(name): part for name, part in (apart_from or {}).items()}, options)
+    return _kept_apart(manifest, others, options)
 
 
 def _checked_root(root: str | Path | None, groups: str | Path | None, options: SourceOptions) -> Path:
@@ -155,11 +156,10 @@ def _first_by_hash(rows: pd.DataFrame, most: int) -> np.ndarray:
     return kept
 
 
-def _kept_apart(manifest: Manifest, apart_from: Mapping[str, Part], options: SourceOptions) -> Manifest:
+def _kept_apart(manifest: Manifest, apart_from: Mapping[str, pd.DataFrame], options: SourceOptions) -> Manifest:
     """Leave out images that are among those of other sets, exactly or nearly."""
     rows, notes = manifest.rows, []
-    for name, part in apart_from.items():
-        others, _ = _listed(manifest.root, name, part, options)
+    for name, others in apart_from.items():
         scan, failures = scan_images(manifest.root, others["path"].tolist(), options.scan)
         if failures and options.strict:
             raise MedclsError(

@@ -128,7 +128,7 @@ def known_images(scan: pd.DataFrame, known: pd.DataFrame) -> tuple[np.ndarray, n
     of_known = set(known["content"]) - {""}
     content = scan["content"].to_numpy(object)
     same = np.isin(content, list(of_known))
-    both = pd.concat([scan, known])[["content", "contrast", "phash", "dhash", "detail", "texture"]]
+    both = pd.concat([scan, known])
     pairs = near_pairs(both.set_index(pd.Index(np.arange(len(both)).astype(str), name="path")))
     contents = both["content"].to_numpy(object)
     first, second = (contents[pairs[side].to_numpy().astype(int)] for side in ("first", "second"))
