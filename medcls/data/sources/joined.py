@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from medcls.data.manifest import Manifest, exclude, groups_from_paths, named_exclusions
+from medcls.data.sources import phantoms
 from medcls.data.sources.assembly import assemble
 from medcls.data.sources.folders import list_images
 from medcls.data.sources.options import SourceOptions, takes_options
@@ -28,7 +29,7 @@ Part = Mapping[str, Any]
 def from_several(
     root: str | Path | None,
     *,
-    sets: Mapping[str, Part],
+    sets: Mapping[str, Part] | None,
     apart_from: Mapping[str, Part] | None = None,
     most_per_class: int | None = None,
     groups: str | Path | None = None,
@@ -94,7 +95,14 @@ def from_several(
             notes.append(f"left out {counted(int((~kept).sum()), 'image')} (data.most_per_class={most_per_class})")
         rows = rows[kept].reset_index(drop=True)
     # Those that do not exist any more were excluded above.
-    manifest = assemble(root, rows, dataclasses.replace(options, exclude_paths=(), exclude_file=None), notes=notes)
+    synthetic = any(phantoms.holds_phantoms(root / str(name)) for name in sets)
+    manifest = assemble(
+        root,
+        rows,
+        dataclasses.replace(options, exclude_paths=(), exclude_file=None),
+        watermarks=(phantoms.PHANTOM_WATERMARK,) if synthetic else (),
+        notes=notes,
+    )
     return _kept_apart(manifest, others, options)
 
 
