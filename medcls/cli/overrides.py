@@ -28,6 +28,7 @@ TEXT = frozenset(
         "data.exclude_file",
         "data.locked_test",
         "model.weights",
+        "teacher",
         "positive_class",
         "operating_point",
         "report.purpose",

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from medcls.report.pages.parts import Thumbnail
-from medcls.runs.records import Audit, Configuration, Environment, InitialWeights, Probe
+from medcls.runs.records import Audit, Configuration, Environment, InitialWeights, Probe, TeacherRun
 from medcls.runs.registry import Readings
 
 
@@ -69,6 +69,8 @@ class Sources:
         Plots of the training.
     probe : Probe or None
         Of a linear probe.
+    teacher : TeacherRun or None
+        Of a run that was taught by another.
     readings : Readings or None
         How often these test images have been evaluated.
     training_duplicates : int or None
@@ -96,6 +98,7 @@ class Sources:
     best_epoch: int | None = None
     drawn: tuple[Drawn, ...] = ()
     probe: Probe | None = None
+    teacher: TeacherRun | None = None
     readings: Readings | None = None
     training_duplicates: int | None = None
     thumbnail: Callable[[str], Thumbnail] | None = None
