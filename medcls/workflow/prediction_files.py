@@ -65,7 +65,7 @@ class PredictionFile:
         self.counts: Counter[str] = Counter()
         self._pending: list[str] = []
         self._written_at = time.monotonic()
-        state: dict[str, Any] = self._read_state()
+        state = self._read_state()
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file = self._part.open("r+b" if self._part.exists() else "w+b")
         try:
@@ -141,7 +141,7 @@ class PredictionFile:
     def _read_state(self) -> dict[str, Any] | None:
         """What an earlier command left; None if it left nothing that can be continued."""
         try:
-            state = json.loads(self._state.read_text(encoding="utf-8"))
+            state: dict[str, Any] = json.loads(self._state.read_text(encoding="utf-8"))
             former, size, kinds = state["settings"], self._part.stat().st_size, (state["done"], state["bytes"])
             counts_fit = all(isinstance(number, int) for number in (*kinds, *state["counts"].values()))
         except FileNotFoundError:
