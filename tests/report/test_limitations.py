@@ -20,9 +20,8 @@ from made_study import (
 
 from medcls.evaluation.calibration import calibration_test
 from medcls.evaluation.decision_rules import fit_decision_rules, not_fitted
-from medcls.evaluation.estimates import Estimate
 from medcls.evaluation.predictions import FITTED_TWICE, TOOK_PART, Predictions
-from medcls.evaluation.shift import Difference, differences
+from medcls.evaluation.shift import differences
 from medcls.evaluation.thresholds import chosen_beforehand
 from medcls.report.limitations import OFF, Limitation, limitations
 from medcls.report.phrases import operating_point, plain_words
@@ -193,14 +192,6 @@ def test_a_shift_of_four_classes():
     said = the_one(found(headline, classes=FOUR), "shift", "Test")
     assert re.search(r"sensitivity for class [abcd] 0\.", said.text)
     assert f"{headline.metrics.values['accuracy']:.3f}" in said.text
-
-
-def test_another_share_of_cases_alone_is_a_lesser_shift():
-    test = assessment(predictions(seed=1, prevalence=0.37), prevalence=0.37)
-    fitted = assessment(predictions("calibration", seed=1, prevalence=0.3))
-    listed = [one for one in differences(test, fitted) if not one.is_of_classifier]
-    (only,) = listed
-    assert only.name.endswith(" ill")
 
 
 def test_without_val_the_classes_are_held_against_training():
@@ -425,13 +416,6 @@ def test_label_sets_of_which_none_or_one_is_an_answer(single, said):
         the_one(found(dataclasses.replace(one, sets=counts)), "label_sets_undecided").title
         == f"{said} exactly one label"
     )
-
-
-def test_figures_in_sentences_have_the_minus_of_the_tables():
-    below = Estimate(-0.611, -0.7, 0.1)
-    assert str(below) == "\N{MINUS SIGN}0.611 (\N{MINUS SIGN}0.700 to 0.100)"
-    assert Difference("slope", below, below, is_of_classifier=False).brief().count("\N{MINUS SIGN}") == 2
-    assert below.negated() == Estimate(0.611, -0.1, 0.7)
 
 
 def by_sex(moved):
