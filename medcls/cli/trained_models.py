@@ -13,7 +13,7 @@ from medcls.cli.building import build, build_network, plain
 from medcls.cli.importing import import_large
 from medcls.cli.stored_configuration import read_run_configuration
 from medcls.cli.trained_runs import find_run
-from medcls.errors import MedclsError
+from medcls.errors import MedclsError, typed
 from medcls.runs import records
 from medcls.runs.records import Environment
 
@@ -179,20 +179,22 @@ def _load_run(place: Path, views: int, device: str | None, precision: str, trust
 def known_images(places: Sequence[Path]) -> dict[bytes, str]:
     """The split of each image of the runs' manifests, by content hash; where runs differ, train before val and others.
 
-    Empty for exports and checkpoint files, which have no manifest.
+    Images of runs that they began with, or learned from, are in the splits of those runs. Empty for exports and
+    checkpoint files, which have no manifest.
     """
     from medcls.data.manifest import SCORED_SPLITS, read_rows
+    from medcls.workflow.seen_images import SeenImages
 
     order = {name: number for number, name in enumerate(SCORED_SPLITS)}
     splits: dict[bytes, str] = {}
     for place in places:
         if not (place / "manifest.csv").is_file():
             continue
-        rows = read_rows(place / "manifest.csv")
-        for content, split in zip(rows["content"], rows["split"], strict=True):
-            if content and split in order:
-                key = bytes.fromhex(content)
-                splits[key] = min(splits.get(key, split), split, key=order.__getitem__)
+        for rows in (read_rows(place / "manifest.csv"), SeenImages.read(place).table):
+            for content, split in zip(rows["content"], rows["split"], strict=True):
+                if content and split in order:
+                    key = bytes.fromhex(content)
+                    splits[key] = min(splits.get(key, split), split, key=order.__getitem__)
     return splits
 
 
@@ -217,11 +219,13 @@ def load_checkpoint(place: Path, *, trust: bool = False) -> tuple[Loaded, ModelD
         if rules is not None and rules.ood is None:  # of an earlier version
             rules = dataclasses.replace(rules, ood=_ood_limit_of(place, loaded))
     if rules is None:
+        of_val = "" if (place / "predictions" / "test.csv").is_file() else " split=val"  # leaves test unread
+        fit = "" if place.is_file() else f" To fit them: python -m medcls.evaluate {typed('run', str(place))}{of_val}"
         log.warning(
-            "%s has no decision rules: its training did not end. Probabilities are not calibrated, and there is no "
-            "operating point. To fit them: python -m medcls.evaluate run=%s split=val",
+            "%s has no decision rules, since its training did not end or an earlier version wrote it: probabilities "
+            "are not calibrated, and there is no operating point.%s",
             place,
-            place,
+            fit,
             extra={"rule": "no_decision_rules"},
         )
 
