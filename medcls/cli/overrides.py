@@ -35,6 +35,8 @@ TEXT = frozenset(
         "val",
         "images",
         "output",
+        "class_name",
+        "layer",
         "resume",
         "hydra.run.dir",
     }

@@ -70,6 +70,7 @@ class RunFolder:
         self.report = path / "report.html"
         self.audit_page = path / "audit.html"
         self.comparison_page = path / "comparison.md"
+        self.heat_maps = path / "heat_maps"
 
     def claim(self) -> None:
         """Lock the folder for this process, until `close` or the end of the process.
@@ -104,7 +105,7 @@ class RunFolder:
         self._claim = None
 
     def refuse_if_taken(self, *, by_training: bool = False) -> None:
-        """Refuse a folder that already has a run, an evaluation, a comparison or an audit.
+        """Refuse a folder that already has a run, an evaluation, a comparison, an audit or heat maps.
 
         Parameters
         ----------
@@ -133,6 +134,8 @@ class RunFolder:
             raise MedclsError(f"{self.path} already has an audit. Give another hydra.run.dir.", kind="folder_taken")
         if self.comparison_page.exists():
             raise MedclsError(f"{self.path} already has a comparison. Give another hydra.run.dir.", kind="folder_taken")
+        if self.heat_maps.exists():
+            raise MedclsError(f"{self.path} already has heat maps. Give another hydra.run.dir.", kind="folder_taken")
 
     def was_left_in_its_first_epoch(self) -> bool:
         """Whether the folder has a training that never finished an epoch, and nothing else."""

@@ -14,13 +14,14 @@ from made_sets import SMOKE, class_folders, noise
 from test_networks import CASES
 from test_pairwise import FACTORS, TINY
 
-from medcls import audit, cache, compare, evaluate, predict, probe, train
+from medcls import audit, cache, compare, evaluate, explain, predict, probe, train
 
 MAINS: dict[str, Callable[[], None]] = {
     "audit": audit.main,
     "cache": cache.main,
     "compare": compare.main,
     "evaluate": evaluate.main,
+    "explain": explain.main,
     "predict": predict.main,
     "probe": probe.main,
     "train": train.main,
@@ -228,6 +229,8 @@ def test_a_command_runs(home, tmp_path, monkeypatch, capsys, text):
         assert (out / "comparison.md").is_file()
     elif module == "audit":
         assert (out / "audit.html").is_file()
+    elif module == "explain":
+        assert list(out.glob("heat_maps/**/*.png")) and (out / "heat_maps.csv").is_file()
     elif module == "predict":
         assert len(list(out.glob("predictions.*"))) == 1 or any(one.startswith("output=") for one in arguments)
     elif module != "cache":
