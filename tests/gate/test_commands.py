@@ -14,7 +14,7 @@ from made_sets import SMOKE, class_folders, noise
 from test_networks import CASES
 from test_pairwise import FACTORS, TINY
 
-from medcls import audit, cache, compare, evaluate, export, monitor, predict, probe, train
+from medcls import audit, cache, compare, evaluate, explain, export, monitor, predict, probe, train
 
 MAINS: dict[str, Callable[[], None]] = {
     "audit": audit.main,
@@ -22,6 +22,7 @@ MAINS: dict[str, Callable[[], None]] = {
     "compare": compare.main,
     "evaluate": evaluate.main,
     "monitor": monitor.main,
+    "explain": explain.main,
     "predict": predict.main,
     "export": export.main,
     "probe": probe.main,
@@ -252,6 +253,8 @@ def test_a_command_runs(home, tmp_path, monkeypatch, capsys, text):
         assert (out / "monitor.html").is_file()
     elif module == "audit":
         assert (out / "audit.html").is_file()
+    elif module == "explain":
+        assert list(out.glob("heat_maps/**/*.png")) and (out / "heat_maps.csv").is_file()
     elif module == "predict":
         assert len(list(out.glob("predictions.*"))) == 1 or any(one.startswith("output=") for one in arguments)
     elif module != "cache":
