@@ -12,7 +12,7 @@ import medcls
 
 PACKAGE = Path(medcls.__file__).parent
 DOCS = Path(__file__).parents[1] / "docs"
-COMMANDS = {"train", "audit", "cache", "compare", "evaluate", "export", "probe"}
+COMMANDS = {"train", "audit", "cache", "compare", "evaluate", "export", "predict", "probe"}
 SOURCES = sorted(path for path in PACKAGE.rglob("*.py") if "configurations" not in path.parts)
 
 # What each room may import of the others; whatever lies beside the commands at the top is shared by all.

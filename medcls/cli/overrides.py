@@ -34,6 +34,7 @@ TEXT = frozenset(
         "predictions",
         "val",
         "images",
+        "output",
         "resume",
         "hydra.run.dir",
     }

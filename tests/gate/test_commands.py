@@ -14,7 +14,7 @@ from made_sets import SMOKE, class_folders, noise
 from test_networks import CASES
 from test_pairwise import FACTORS, TINY
 
-from medcls import audit, cache, compare, evaluate, export, probe, train
+from medcls import audit, cache, compare, evaluate, export, predict, probe, train
 
 MAINS: dict[str, Callable[[], None]] = {
     "audit": audit.main,
@@ -22,6 +22,7 @@ MAINS: dict[str, Callable[[], None]] = {
     "compare": compare.main,
     "evaluate": evaluate.main,
     "export": export.main,
+    "predict": predict.main,
     "probe": probe.main,
     "train": train.main,
 }
@@ -228,6 +229,8 @@ def test_a_command_runs(home, tmp_path, monkeypatch, capsys, text):
         assert (out / "comparison.md").is_file()
     elif module == "audit":
         assert (out / "audit.html").is_file()
+    elif module == "predict":
+        assert len(list(out.glob("predictions.*"))) == 1 or any(one.startswith("output=") for one in arguments)
     elif module != "cache":
         own = home / "runs" / "NAME" / "report.html"
         assert (out / "report.html").is_file() or own.stat().st_mtime > (home / "theirs.csv").stat().st_mtime
