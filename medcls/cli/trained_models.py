@@ -119,7 +119,7 @@ def _load_onnx(file: Path, views: int) -> Model:
     Raises
     ------
     MedclsError
-        There is no such file, or it is not an export of medcls; onnxruntime is not installed.
+        There is no such file, it is not an export of medcls, or onnxruntime is not installed.
     """
     if views > 1:
         raise MedclsError(f"views={views} needs a run folder, and {file} is an export.", kind="needs_a_run")
