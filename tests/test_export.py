@@ -1,5 +1,6 @@
 """The export command: one file that predicts what the run does, or none."""
 
+import base64
 import hashlib
 import json
 import re
@@ -286,3 +287,6 @@ def test_a_bundle_of_patients_hides_them(tmp_path):
     run_main(export.main, f"run={tmp_path}/run", "format=bundle", f"hydra.run.dir={tmp_path}/out")
     for file in (tmp_path / "out" / "bundle").iterdir():
         assert b"Meier" not in file.read_bytes(), file.name
+    page = (tmp_path / "out" / "bundle" / "report.html").read_text(encoding="utf-8")
+    plots = [base64.b64decode(text) for text in re.findall(r"data:image/svg\+xml;base64,([\w+/=]+)", page)]
+    assert len(plots) > 3 and not any(b"Meier" in plot for plot in plots)
