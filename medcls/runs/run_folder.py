@@ -20,7 +20,7 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 # Default parents of the folders that commands make.
-PARENTS = ("runs", "audits", "evaluations", "comparisons", "explanations", "monitoring")
+PARENTS = ("runs", "audits", "evaluations", "comparisons", "explanations", "monitoring", "exports")
 
 # Names of unfinished files, see `writing.whole` and checkpoints.
 UNFINISHED = re.compile(r"\..+\.\d+(\.\w+)?|(best|last)\.ckpt\.tmp")

@@ -55,6 +55,8 @@ NOT_RUN = {
     "python -m medcls.predict": "is named; its forms stand in docs/predict.md",
     "python -m medcls.audit ...": "stands for an audit of whatever images; docs/audit.md has a whole one",
     "python -m benchmarks.leakage DATA --root ...": "a benchmark of hours, on images that are not here",
+    "python -m medcls.export run=runs/NAME format=bundle": "is run by tests/test_export.py, which reads the bundle",
+    "python -m medcls.predict run=model.onnx images=FOLDER": "is run by tests/test_export.py, with an export",
     "model.weights=default": "fetches published weights; tests/models/test_weights.py reads such files",
     "compile=true": "needs a C++ compiler, and takes minutes",
 }
@@ -255,6 +257,8 @@ def test_a_command_runs(home, tmp_path, monkeypatch, capsys, text):
         assert (out / "audit.html").is_file()
     elif module == "explain":
         assert list(out.glob("heat_maps/**/*.png")) and (out / "heat_maps.csv").is_file()
+    elif module == "export":
+        assert (out / "export.json").is_file()
     elif module == "predict":
         assert len(list(out.glob("predictions.*"))) == 1 or any(one.startswith("output=") for one in arguments)
     elif module != "cache":
