@@ -44,6 +44,9 @@ class Page:
     def __str__(self) -> str:
         return str(self.path)
 
+    def __repr__(self) -> str:
+        return f"Page({str(self.path)!r})"
+
     def open(self) -> None:
         """Open the page in the browser of this machine.
 

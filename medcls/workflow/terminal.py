@@ -132,4 +132,7 @@ def _number(value: float) -> str:
 
 def show_line(text: str) -> None:
     """Print one line without wrapping and markup."""
+    if IN_NOTEBOOK:  # above the bar that is being drawn
+        tqdm.write(text, file=sys.stdout)
+        return
     console.print(text, markup=False, highlight=False, soft_wrap=True)
