@@ -15,7 +15,7 @@ from medcls.runs.records import AuditFinding
 from medcls.statistics.metric_table import BY_IDENTIFIER, MACRO, opening
 from medcls.wording import counted
 
-# Legible on white and on black.
+# From the most severe on; legible on white and on black.
 COLOURS = {"error": "#d0342c", "warning": "#b7791f", "information": "#3b82c4", "good": "#2f8f4e"}
 
 HEIGHT = 640
@@ -76,8 +76,11 @@ def metrics_card(title: str, split: Mapping[str, Any] | None, watermarks: Sequen
 
 
 def audit_card(title: str, findings: Sequence[AuditFinding], watermarks: Sequence[str]) -> str:
-    """Return the card of an audit: its findings; those that found nothing are counted."""
-    shown = [finding for finding in findings if finding.level != "good"]
+    """Return the card of an audit: its findings, errors first; checks that found nothing are counted."""
+    levels = list(COLOURS)
+    shown = sorted(
+        (finding for finding in findings if finding.level != "good"), key=lambda one: levels.index(one.level)
+    )
     good = len(findings) - len(shown)
     return _rendered(
         title=title,
