@@ -77,6 +77,7 @@ def evaluate_run(cfg: DictConfig, folder: RunFolder) -> None:
     from medcls.inference.load import add_decision_rules
     from medcls.runs.registry import read_test
     from medcls.workflow import evaluating, result_files, run_sources
+    from medcls.workflow.heat_maps import heat_maps_of
 
     settings.read_report_settings(cfg)  # wrong settings are reported before anything is loaded
     arithmetic = Arithmetic(cfg.precision, cfg.compile)
@@ -103,7 +104,8 @@ def evaluate_run(cfg: DictConfig, folder: RunFolder) -> None:
         reference = [trained.predictions_of(trained.reference_split)]
     named = (name, command_line("evaluate"))
     sources = run_sources.sources_of_run(trained.folder, trained.loaded, options.page, named, images)
-    sources = dataclasses.replace(sources, watermarks=watermarks, training_duplicates=duplicates)
+    heat_map = heat_maps_of(trained.loaded, images, options.page)
+    sources = dataclasses.replace(sources, watermarks=watermarks, training_duplicates=duplicates, heat_map=heat_map)
     if cfg.views > 1:
         reference = []  # stored probabilities are of one view
     elif arithmetic.is_exact and not external and not refit and not trained.has_result_of_another_split(cfg.split):

@@ -12,7 +12,7 @@ import medcls
 
 PACKAGE = Path(medcls.__file__).parent
 DOCS = Path(__file__).parents[1] / "docs"
-COMMANDS = {"train", "audit", "cache", "compare", "evaluate", "probe"}
+COMMANDS = {"audit", "cache", "compare", "evaluate", "export", "monitor", "predict", "probe", "serve", "train"}
 SOURCES = sorted(path for path in PACKAGE.rglob("*.py") if "configurations" not in path.parts)
 
 # What each room may import of the others; whatever lies beside the commands at the top is shared by all.
@@ -28,6 +28,7 @@ MAY_IMPORT = {
     "report": {"evaluation", "statistics", "plots", "runs"},
     "auditing": {"data", "statistics", "report", "runs"},
     "inference": {"data", "models", "learning", "evaluation"},
+    "serving": {"data", "inference", "report"},
 }
 MAY_IMPORT["workflow"] = set(MAY_IMPORT)
 MAY_IMPORT["cli"] = set(MAY_IMPORT)
@@ -42,7 +43,7 @@ SHARED = {
 # What `import medcls` offers, and the list of commands. Nothing imports these but one another.
 FROM_PYTHON = {"__init__", "__main__", "api"}
 
-WITHOUT_TORCH = ("statistics", "probing", "evaluation", "plots", "report")
+WITHOUT_TORCH = ("statistics", "probing", "evaluation", "plots", "report", "serving")
 KNOW_HYDRA = ("cli",)
 
 

@@ -28,6 +28,7 @@ TEXT = frozenset(
         "data.exclude_file",
         "data.locked_test",
         "model.weights",
+        "teacher",
         "positive_class",
         "operating_point",
         "report.purpose",
@@ -35,6 +36,7 @@ TEXT = frozenset(
         "predictions",
         "val",
         "images",
+        "output",
         "resume",
         "hydra.run.dir",
     }

@@ -16,6 +16,7 @@ MAY_CHANGE_ON_RESUME = (
     "trainer.max_epochs",
     "data.root",
     "data.csv",
+    "teacher",
     "data.workers",
     "keep_memory",
     "compile",
@@ -74,7 +75,7 @@ def resumed_configuration(cfg: DictConfig, overrides: Sequence[str]) -> DictConf
     former_root = str(own.data.root)
     for key in changed & set(MAY_CHANGE_ON_RESUME):
         OmegaConf.update(own, key, OmegaConf.select(cfg, key))
-    for key in changed & {"data.root", "data.csv"}:
+    for key in changed & {"data.root", "data.csv", "teacher"}:
         OmegaConf.update(own, key, str(Path(str(OmegaConf.select(own, key))).expanduser().absolute()))
     # The saved configuration is resolved: data.source.root is a copy of data.root.
     OmegaConf.update(own, "data.source.root", own.data.root)

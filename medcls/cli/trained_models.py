@@ -8,7 +8,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from medcls.cli.building import build_network
+from medcls import cpu
+from medcls.cli.building import build, build_network, plain
+from medcls.cli.importing import import_large
 from medcls.cli.stored_configuration import read_run_configuration
 from medcls.cli.trained_runs import find_run
 from medcls.errors import MedclsError
@@ -17,50 +19,155 @@ from medcls.runs.records import Environment
 
 if TYPE_CHECKING:
     # Heavy imports are made where they are used: an exported model needs no torch.
+    from collections.abc import Sequence
     from os import PathLike
 
     import torch
 
     from medcls.evaluation.decision_rules import DecisionRules
     from medcls.evaluation.out_of_distribution import OodLimit
+    from medcls.inference.ensemble import Ensemble
     from medcls.inference.load import Loaded
     from medcls.inference.model import Model, ModelDescription
 
 log = logging.getLogger(__name__)
 
+# Threads that decode beside a GPU.
+MOST_WORKERS = 16
 
-def load(source: str | PathLike[str], *, device: str | None = None, trust: bool = False) -> Model:
-    """Load a trained model, ready to predict.
+
+def load(
+    source: str | PathLike[str] | Sequence[str | PathLike[str]],
+    *,
+    views: int = 1,
+    device: str | None = None,
+    precision: str = "exact",
+    trust: bool = False,
+) -> Model | Ensemble:
+    """Load a trained model, ready to predict; of several runs, their mean.
 
     Parameters
     ----------
-    source : str or Path
+    source : str or Path, or a list of these
         A run folder; a checkpoint of medcls (`.ckpt`), which holds all that a prediction needs; or a model that
-        `medcls.export` wrote (`.onnx`), for which torch is not loaded.
+        `medcls.export` wrote (`.onnx`), for which torch is not loaded. Of a list the probabilities are averaged.
+    views : int
+        Test-time augmentation: average the probabilities of the image itself and `views - 1` versions of it by the
+        augmentation of its training. Needs run folders.
     device : str, optional
         As torch names it: `cpu`, `cuda:1`. By default the first GPU if there is one. Not for an `.onnx` file.
+    precision : str
+        `exact`, or `bf16`: faster, with other last digits. Not for an `.onnx` file.
     trust : bool
         Allow targets that medcls does not ship. They run code: only for a run whose origin you trust.
 
     Returns
     -------
-    Model
+    Model or Ensemble
+        With several runs or views an ensemble. It has an operating point, a calibration and label sets only if it is of
+        run folders that all set the same images aside for it (`data.calibration_fraction`) and has one view.
 
     Raises
     ------
     MedclsError
-        There is no such run or file, or it is damaged.
+        There is no such run or file, or it is damaged; runs of different classes.
     """
-    place = Path(source).expanduser()
-    if place.suffix.lower() == ".onnx":
-        return load_onnx(place)
-    loaded, description = load_checkpoint(place, trust=trust)
+    if isinstance(source, list | tuple):
+        places = [Path(one).expanduser() for one in source]
+    else:
+        places = [Path(source).expanduser()]  # type: ignore[arg-type]
+    if not places:
+        raise MedclsError("No run is given: name run folders.", kind="not_a_run")
+    if len({place.resolve() for place in places}) < len(places):
+        raise MedclsError(f"{', '.join(map(str, places))}: give each run once.", kind="run_given_twice")
+    if isinstance(views, bool) or not isinstance(views, int) or views < 1:
+        raise MedclsError(f"views is {views!r}: give a whole number, at least 1.", kind="bad_value")
+    members: list[Model] = []
+    for place in places:
+        if _is_onnx(place):
+            members.append(_load_onnx(place, views))
+        else:
+            members.extend(_load_run(place, views, device, precision, trust))
+    if len(members) == 1:
+        return members[0]
 
+    from medcls.inference.ensemble import Ensemble
+
+    name = members[0].name if len(places) == 1 else f"mean of {len(places)} models"
+    if views > 1:
+        name += f", {views} views of each image"
+    rules = _rules_of_ensemble(places, members, trust) if views == 1 else None
+    if rules is None:
+        log.warning(
+            "%s: probabilities are not calibrated, and there is no operating point: %s",
+            name,
+            "those of the run are of one view"
+            if views > 1
+            else "the runs have no calibration split in common to fit them on (data.calibration_fraction)",
+            extra={"rule": "no_decision_rules"},
+        )
+    return Ensemble(members, name, rules)
+
+
+def _is_onnx(place: Path) -> bool:
+    return place.suffix.lower() == ".onnx"
+
+
+def _load_onnx(file: Path, views: int) -> Model:
+    """A model that `medcls.export` wrote; torch is not imported.
+
+    Raises
+    ------
+    MedclsError
+        There is no such file, or it is not an export of medcls.
+    """
+    if views > 1:
+        raise MedclsError(f"views={views} needs a run folder, and {file} is an export.", kind="needs_a_run")
+    raise MedclsError(f"{file} is an ONNX file: this version of medcls reads run folders only.", kind="not_a_run")
+
+
+def _load_run(place: Path, views: int, device: str | None, precision: str, trust: bool) -> list[Model]:
+    """A model for each view."""
+    import_large("lightning")
+
+    from medcls.inference.arithmetic import Arithmetic
     from medcls.inference.model import Model
     from medcls.inference.network_scores import NetworkScores
 
-    scores = NetworkScores(loaded.network, loaded.preprocessing, choose_device(device))
-    return Model(description, scores, batch_size=scores.batch_size)
+    loaded, description = load_checkpoint(place, trust=trust)
+    scores = NetworkScores(loaded.network, loaded.preprocessing, choose_device(device), Arithmetic(precision))
+    if views == 1:
+        return [Model(description, scores, batch_size=scores.batch_size)]
+    if place.is_file():
+        raise MedclsError(
+            f"views={views} needs a run folder, which has the augmentation of its training, and {place} is a "
+            "checkpoint.",
+            kind="needs_a_run",
+        )
+    augmentation = build(read_run_configuration(place, trust=trust).data.augmentation)
+    return [
+        Model(description, scores.view(augmentation, number), batch_size=scores.batch_size) for number in range(views)
+    ]
+
+
+def known_images(places: Sequence[Path]) -> dict[bytes, str]:
+    """The split of each image of the runs' manifests, by content hash; where runs differ, train before val and others.
+
+    Empty for exports and checkpoint files, which have no manifest.
+    """
+    from medcls.data.manifest import SCORED_SPLITS, read_rows
+
+    order = {name: number for number, name in enumerate(SCORED_SPLITS)}
+    splits: dict[bytes, str] = {}
+    for place in places:
+        if not (place / "manifest.csv").is_file():
+            continue
+        rows = read_rows(place / "manifest.csv")
+        for content, split in zip(rows["content"], rows["split"], strict=True):
+            if content and split in order:
+                key = bytes.fromhex(content)
+                splits[key] = min(splits.get(key, split), split, key=order.__getitem__)
+    return splits
 
 
 def load_checkpoint(place: Path, *, trust: bool = False) -> tuple[Loaded, ModelDescription]:
@@ -105,15 +212,33 @@ def load_checkpoint(place: Path, *, trust: bool = False) -> tuple[Loaded, ModelD
     )
 
 
-def load_onnx(file: Path) -> Model:
-    """Load a model that `medcls.export` wrote, without torch.
+def choose_workers(runs: Sequence[str], device: str | None, keep_memory: bool) -> int:
+    """Choose how many threads predict, and leave one thread of the network to each on a CPU.
 
+    A batch in each thread keeps all cores busy, whatever part of the work is decoding; threads within an operation
+    would wait for one another.
+    """
+    if all(_is_onnx(Path(run)) for run in runs):
+        return cpu.available_cores()
+
+    import torch
+
+    from medcls import hardware
+
+    machine = hardware.choose(keep_memory=keep_memory)
+    for line in machine.reasons:
+        log.debug(line)
+    if choose_device(device).type != "cpu":
+        return min(MOST_WORKERS, machine.threads)
+    torch.set_num_threads(1)
+    return machine.threads
     Raises
     ------
     MedclsError
-        There is no such file, or it is not an export of medcls.
-    """
-    raise MedclsError(f"{file} is an ONNX file: this version of medcls reads run folders only.", kind="not_a_run")
+        There is no such file, or it is not an export of medcls; onnxruntime is not installed.
+    from medcls.inference import onnx_file
+
+    return onnx_file.load(file)
 
 
 def choose_device(name: str | None) -> torch.device:
@@ -184,3 +309,32 @@ def _ood_limit_of(place: Path, loaded: Loaded) -> OodLimit | None:
         extra={"rule": "no_ood_reference"},
     )
     return None
+
+
+def _rules_of_ensemble(places: Sequence[Path], members: Sequence[Model], trust: bool) -> DecisionRules | None:
+    """Decision rules fitted on the mean of the members' stored predictions of their common calibration split.
+
+    None where a member has none: each network was trained or selected on images that others held out.
+    """
+    from medcls.evaluation.decision_rules import fit_decision_rules
+    from medcls.evaluation.ensembles import ENSEMBLE, mean_of
+    from medcls.evaluation.predictions import read_csv
+    from medcls.workflow.report_settings import FitSettings
+
+    tables = []
+    for place, member in zip(places, members, strict=True):
+        path = place / "predictions" / "calibration.csv"
+        if not path.is_file():
+            return None
+        table = read_csv(path, member.positive)
+        if table.checkpoint != member.checkpoint:
+            return None
+        tables.append(table)
+    if len({frozenset(table.rows["path"]) for table in tables}) > 1:
+        return None
+    settings = plain(read_run_configuration(places[0], trust=trust))
+    how = FitSettings.read(settings)
+    return fit_decision_rules(
+        mean_of(tables, ENSEMBLE), how.operating_point, calibrate=how.calibrate, coverage=how.coverage,
+        seed=settings["seed"],
+    )  # fmt: skip

@@ -172,7 +172,12 @@ def fit_temperature(val: Predictions) -> Calibration:
 
 def scores_of(table: Predictions) -> Floats:
     """Return the logits `(n, K)`; without them, the logarithms of the probabilities."""
-    return table.logits() if table.has_logits else np.log(np.maximum(table.probabilities(), _EDGE))
+    return table.logits() if table.has_logits else log_scores(table.probabilities())
+
+
+def log_scores(probabilities: Floats) -> Floats:
+    """Return the logarithms of probabilities, which differ from logits by a constant a row."""
+    return np.log(np.maximum(probabilities, _EDGE))
 
 
 def reliability_table(table: Predictions, bins: int = 10) -> pd.DataFrame:

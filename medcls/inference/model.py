@@ -263,6 +263,17 @@ class Model:
         preprocessing = self.preprocessing
         return images.resize(decoded.pixels, preprocessing.size, preprocessing.resize, preprocessing.interpolation)
 
+    def decode_and_resize(self, image: ImageLike) -> tuple[Decoded, Pixels]:
+        """Both steps of `read`, and the decoded image, which has its content hash.
+
+        Raises
+        ------
+        UnreadableImage
+            As `decode`.
+        """
+        decoded = self.decode(image)
+        return decoded, self.resize(decoded)
+
     def read(self, image: ImageLike) -> Pixels:
         """Decode and resize an image: `(H, W, C)`, uint8 or uint16.
 

@@ -1,5 +1,6 @@
 """The logits of decoded images by a network in torch."""
 
+import contextlib
 import threading
 from collections.abc import Callable
 
@@ -80,4 +81,6 @@ class NetworkScores:
             if self._in_parts is None:
                 network = ready(self._network, images, self._arithmetic)
                 self._in_parts = InParts(network, self.batch_size, same_size=self._arithmetic.compile)
+        # On a CPU several threads may compute at the same time; a GPU has memory for one batch.
+        with self._lock if self.device.type != "cpu" else contextlib.nullcontext():
             return self._in_parts(images).cpu().numpy()

@@ -133,7 +133,9 @@ def _decode(data: bytes, decoding: Decoding) -> Decoded:
         if stored_format == "TIFF":
             notes += _checked_tiff(image)
             image.tile = _in_native_order(image)
-        layout = _layout(image)  # before the pixels are read, as reading the EXIF block of a PNG does
+        layout = _layout(image)  # before the pixels are read
+        if stored_format == "PNG":  # with its EXIF block, errors of its pixels would be taken for that block's
+            image.load()
         orientation, broken = _orientation(image)
         deep = _deep(image, layout, data, decoding.frame)
         stored, more = _eight_bits(image, layout) if deep is None else (deep.values, deep.notes)
