@@ -12,7 +12,11 @@ import medcls
 
 PACKAGE = Path(medcls.__file__).parent
 DOCS = Path(__file__).parents[1] / "docs"
-COMMANDS = {"audit", "cache", "compare", "evaluate", "export", "monitor", "predict", "probe", "serve", "train"}
+# fmt: off
+COMMANDS = {
+    "audit", "cache", "compare", "evaluate", "explain", "export", "monitor", "predict", "probe", "serve", "train",
+}
+# fmt: on
 SOURCES = sorted(path for path in PACKAGE.rglob("*.py") if "configurations" not in path.parts)
 
 # What each room may import of the others; whatever lies beside the commands at the top is shared by all.

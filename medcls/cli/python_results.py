@@ -21,6 +21,7 @@ from medcls.runs.records import Configuration
 from medcls.runs.run_folder import read_json
 
 if TYPE_CHECKING:
+    from medcls.inference.ensemble import Ensemble
     from medcls.inference.model import Model
 
 PLOTS = ("roc", "confusion", "reliability")
@@ -160,7 +161,7 @@ class Run:
         """
         return _predictions(self.path, split)
 
-    def load(self, *, device: str | None = None, trust: bool = False) -> Model:
+    def load(self, *, device: str | None = None, trust: bool = False) -> Model | Ensemble:
         """Load the trained model, ready to predict; see `medcls.load`."""
         return load(self.path, device=device, trust=trust)
 
