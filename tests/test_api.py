@@ -306,3 +306,14 @@ def test_python_m_medcls_lists_every_command():
     assert re.findall(r"^  (\w+)  +\w", printed, re.MULTILINE) == sorted(names)
     ended = subprocess.run([sys.executable, "-m", "medcls", "train"], capture_output=True, text=True, check=False)
     assert ended.returncode == 2 and "python -m medcls.train" in ended.stderr
+
+
+@pytest.mark.slow
+def test_a_probe_is_a_run(finished, tmp_path):
+    settings = {name: value for name, value in SETTINGS.items() if name.startswith(("model.", "data."))}
+    images = finished.parent / "images"
+    run = medcls.probe(
+        images, positive_class="得病", run_dir=tmp_path / "probe", model="timm", resamples=100, **settings
+    )
+    assert isinstance(run, medcls.Run) and set(run.metrics["split"]) == {"out_of_fold"} and len(run.predictions()) == 60
+    assert "AUROC" in read(run._repr_html_()).text
