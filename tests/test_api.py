@@ -229,9 +229,10 @@ def test_what_is_wrong_is_an_exception_and_leaves_nothing_behind(finished, tmp_p
     assert medcls.audit(images, positive_class="得病").path.parent == tmp_path / "audits"
 
 
-def test_ctrl_c_ends_a_training_and_stays_ctrl_c(finished, tmp_path, monkeypatch):
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_a_training_and_is_handled_as_before(finished, tmp_path, monkeypatch, sent):
     def interrupted(*_: object) -> None:
-        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), sent)
         signal.pause()
 
     monkeypatch.setattr(Classifier, "training_step", interrupted)
