@@ -1,7 +1,9 @@
 """medcls from Python: what the commands do, with results as objects, and nothing left behind in the process."""
 
 import asyncio
+import contextlib
 import inspect
+import io
 import json
 import logging
 import os
@@ -190,8 +192,10 @@ def test_an_evaluation_of_the_test_split_is_in_the_run_folder_and_others_are_not
     assert again.path == run.path and set(again.metrics["split"]) == {"test", "val"}
 
 
-def test_an_audit_is_a_table_of_findings(finished, tmp_path):
-    found = medcls.audit(finished.parent / "images", positive_class="得病", run_dir=tmp_path / "audit")
+def test_an_audit_is_a_table_of_findings(finished, tmp_path, capsys):
+    with contextlib.redirect_stdout(io.StringIO()) as redirected:
+        found = medcls.audit(finished.parent / "images", positive_class="得病", run_dir=tmp_path / "audit")
+    assert redirected.getvalue() and not "".join(capsys.readouterr())
     stored = json.loads((tmp_path / "audit" / "audit.json").read_text(encoding="utf-8"))
     assert found.findings["check"].tolist() == [finding["check"] for finding in stored["findings"]]
     assert found.errors == stored["levels"]["error"]
