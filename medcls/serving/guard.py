@@ -31,6 +31,7 @@ PAGE_PATHS = (
     "/gradio_api/upload_progress", "/gradio_api/queue/join", "/gradio_api/queue/data", "/gradio_api/cancel",
     "/gradio_api/reset", "/gradio_api/login_check",
 )  # fmt: skip
+FILES = f"{PAGE}/gradio_api/file="
 PAGE_FOLDERS = ("/assets/", "/static/", "/gradio_api/file=", "/gradio_api/heartbeat/", "/pwa_icon")
 
 MOST_EVENT_BYTES = 10**6
@@ -95,6 +96,9 @@ class Access:
             raise RefusedRequest("This server asks for a password.", "no_password", 401)
         if not _is_known(path):
             raise RefusedRequest("There is nothing at this address.", "not_found", 404)
+        # Gradio would fetch what looks like an address, and look it up at a public name server.
+        if path.startswith(FILES) and not self.is_upload(path.removeprefix(FILES)):
+            raise RefusedRequest("This is not an uploaded file.", "not_uploaded", 403)
 
     def is_upload(self, path: str) -> bool:
         """Whether a path is of a file in the folder of uploads, links followed."""
