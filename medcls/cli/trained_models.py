@@ -119,11 +119,14 @@ def _load_onnx(file: Path, views: int) -> Model:
     Raises
     ------
     MedclsError
-        There is no such file, or it is not an export of medcls.
+        There is no such file, it is not an export of medcls, or onnxruntime is not installed.
     """
     if views > 1:
         raise MedclsError(f"views={views} needs a run folder, and {file} is an export.", kind="needs_a_run")
-    raise MedclsError(f"{file} is an ONNX file: this version of medcls reads run folders only.", kind="not_a_run")
+
+    from medcls.inference import onnx_file
+
+    return onnx_file.load(file)
 
 
 def _load_run(place: Path, views: int, device: str | None, precision: str, trust: bool) -> list[Model]:

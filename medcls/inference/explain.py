@@ -117,13 +117,11 @@ def explain(
     """
     if method not in METHODS:
         raise MedclsError(f"method is {method!r}: choose {' or '.join(METHODS)}.", kind="bad_value")
+    if not 0 <= class_index < network.num_classes:
+        raise MedclsError(f"class {class_index}: the network has {network.num_classes} classes.", kind="unknown_class")
     # Outside the caller's inference mode, in which nothing has gradients.
     with torch.inference_mode(False):
         images = _input(network, preprocessing, pixels)
-        with torch.no_grad():
-            classes = network(images).shape[1]
-        if not 0 <= class_index < classes:
-            raise MedclsError(f"class {class_index}: the network has {classes} classes.", kind="unknown_class")
         if method == "occlusion":
             values, fields = _occlusion(network, images, class_index, window)
             return _heat_map(values, method, fields)
