@@ -1,6 +1,8 @@
 """The settings of a server are checked before anything large is loaded."""
 
+import re
 import sys
+from pathlib import Path
 
 import pytest
 from hydra import compose, initialize_config_dir
@@ -44,6 +46,14 @@ def test_the_password_comes_from_the_environment(monkeypatch):
 def test_wrong_settings_are_refused(override, kind, name):
     with refused(kind, name):
         serving.read_settings(composed("run=RUN", override))
+
+
+def test_every_setting_of_the_page_of_documentation_is_one(monkeypatch):
+    page = Path(__file__).parents[2] / "docs" / "serve.md"
+    typed = re.findall(r"^\| `([a-z_.]+=[^`]*)` \|", page.read_text(encoding="utf-8"), re.MULTILINE)
+    assert len(typed) >= 10
+    for setting in typed:
+        serving.read_settings(composed("run=RUN", setting))
 
 
 @pytest.mark.parametrize("package", ["fastapi", "uvicorn", "prometheus_client"])

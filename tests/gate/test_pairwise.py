@@ -216,6 +216,7 @@ def test_every_file_of_conf_and_experiments_is_run_somewhere_in_this_gate():
         *(f"conf/model/{name}" for name in OFFERED),
         # Where a command begins: test_commands.py runs each.
         *(f"conf/{name}" for name in ("train", "evaluate", "predict", "compare", "audit", "cache", "probe", "export")),
+        "conf/serve",
         # What a training judges with, and an evaluation of a run.
         "conf/evaluation/default", "conf/evaluation/stored",
     }  # fmt: skip
