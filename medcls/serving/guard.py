@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 PAGE = "/page"
 """Where the page is mounted."""
 
-OWN_PATHS = ("/", "/predict", "/openapi.json", "/health", "/metrics")
+OWN_PATHS = ("/", "/predict", "/openapi.json", "/health", "/metrics", "/favicon.ico")
 
 # What Gradio's page needs. Its other routes (proxies, recordings, monitoring, code) answer 404.
 PAGE_PATHS = (

@@ -9,6 +9,7 @@ from hydra import compose, initialize_config_dir
 from refusals import logged, refused
 
 from medcls.cli import serving, shipped
+from medcls.errors import MedclsError
 from medcls.serving.limits import Limits
 
 
@@ -83,6 +84,17 @@ def test_a_run_is_loaded_with_its_heat_maps(finished):
     assert serving.load_model(composed(f"run={finished}", "heat_maps=false"))[1] is None
     reference = serving.reference_of(str(finished), model)
     assert len(reference.scores) == len(reference.ood) > 0
+
+
+@pytest.mark.parametrize("error", [MedclsError("It has no map.", "no_map"), RuntimeError("of a library")])
+def test_a_network_that_cannot_be_explained_is_served_without_heat_maps(finished, monkeypatch, caplog, error):
+    def fail(*_):
+        raise error
+
+    monkeypatch.setattr("medcls.inference.explain.explain", fail)
+    model, explain = serving.load_model(composed(f"run={finished}"))
+    assert model is not None and explain is None
+    assert logged(caplog, "no_heat_maps")
 
 
 def test_without_predictions_of_val_there_is_no_drift_and_a_warning(finished, tmp_path, caplog):
