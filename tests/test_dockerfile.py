@@ -4,7 +4,11 @@ import fnmatch
 import json
 import re
 import shlex
+import shutil
+import subprocess
+import sys
 import tomllib
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -53,6 +57,21 @@ def test_what_it_copies_exists_and_reaches_the_builder():
     }
     assert needed <= set(copied)
     assert not any(fnmatch.fnmatch(name, "*data*") or fnmatch.fnmatch(name, "*runs*") for name in copied)
+
+
+@pytest.mark.slow
+def test_the_wheel_is_built_from_what_it_copies(tmp_path):
+    for text in of("COPY"):
+        *sources, target = shlex.split(text)
+        for source in sources:
+            copy = shutil.copytree if (ROOT / source).is_dir() else shutil.copy
+            copy(ROOT / source, tmp_path / (source if target == "./" else target))
+    command = [sys.executable, "-m", "build", "--wheel", "--outdir", str(tmp_path / "out"), str(tmp_path)]
+    subprocess.run(command, check=True, capture_output=True)
+    (wheel,) = (tmp_path / "out").glob("medcls-*.whl")
+    names = zipfile.ZipFile(wheel).namelist()
+    assert "medcls/configurations/conf/serve.yaml" in names
+    assert "medcls/serving/templates/results.html.jinja" in names
 
 
 def test_it_installs_the_tested_versions_with_extras_that_exist():
