@@ -1,9 +1,12 @@
 """Every command of README.md and docs/ runs to its end, with made images in the place of the reader's."""
 
+import asyncio
 import shutil
+import socket
 from collections.abc import Callable
 from pathlib import Path
 
+import httpx
 import numpy as np
 import pandas as pd
 import pytest
@@ -11,10 +14,32 @@ import torch
 from commands import MEDCLS, blocks, inline, lines_of, parts_of, settings
 from entry_points import run_main
 from made_sets import SMOKE, class_folders, noise
+from starlette.types import ASGIApp
 from test_networks import CASES
 from test_pairwise import FACTORS, TINY
 
-from medcls import audit, cache, compare, evaluate, explain, export, monitor, predict, probe, train
+from medcls import audit, cache, compare, evaluate, explain, export, monitor, predict, probe, serve, train
+from medcls.serving.page import NO_TELEMETRY
+from medcls.serving.server import address
+
+
+def serve_once() -> None:
+    """Serve as typed, but instead of waiting for clients ask once."""
+
+    def ask(app: ASGIApp, opened: socket.socket) -> None:
+        async def talk() -> None:
+            async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url=address(opened)) as client:
+                assert (await client.get("/health")).status_code == 200
+                assert (await client.get("/page/")).status_code == 200
+
+        asyncio.run(talk())
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("MEDCLS_MOST_PIXELS", "GRADIO_TEMP_DIR", *NO_TELEMETRY):
+            patch.setenv(name, "1")  # and set back at the end
+        patch.setattr("medcls.serving.server.serve", ask)
+        serve.main()
+
 
 MAINS: dict[str, Callable[[], None]] = {
     "audit": audit.main,
@@ -26,6 +51,7 @@ MAINS: dict[str, Callable[[], None]] = {
     "predict": predict.main,
     "export": export.main,
     "probe": probe.main,
+    "serve": serve_once,
     "train": train.main,
 }
 
@@ -214,6 +240,7 @@ def smoke(module: str, arguments: list[str]) -> list[str]:
         "evaluate": ["resamples=100"],
         "compare": ["resamples=100"],
         "monitor": ["resamples=100"],
+        "serve": ["port=0"],
         "probe": ["resamples=100", "repeats=1", "data.image_size=32", "data.workers=0", "model=mobilenetv3_small"],
     }.get(module, [])
     if any(argument.startswith("resume=") for argument in arguments):
@@ -260,6 +287,8 @@ def test_a_command_runs(home, tmp_path, monkeypatch, capsys, text):
         assert list(out.glob("heat_maps/**/*.png")) and (out / "heat_maps.csv").is_file()
     elif module == "export":
         assert (out / "export.json").is_file()
+    elif module == "serve":
+        assert "http://127.0.0.1:" in capsys.readouterr().out
     elif module == "predict":
         assert len(list(out.glob("predictions.*"))) == 1 or any(one.startswith("output=") for one in arguments)
     elif module != "cache":

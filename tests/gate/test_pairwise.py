@@ -221,6 +221,7 @@ def test_every_file_of_conf_and_experiments_is_run_somewhere_in_this_gate():
                 "train", "evaluate", "predict", "compare", "audit", "cache", "probe", "explain", "export", "monitor",
             )
         ),
+        "conf/serve",
         # What a training judges with, and an evaluation of a run.
         "conf/evaluation/default", "conf/evaluation/stored",
     }  # fmt: skip
