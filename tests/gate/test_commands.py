@@ -49,6 +49,8 @@ NOT_RUN = {
     "report.metrics=[mine.metrics.JACCARD]": "is run by tests/test_extending.py too",
     "python -m medcls.evaluate": "is named; its forms stand in docs/evaluation.md",
     "python -m medcls.audit ...": "stands for an audit of whatever images; docs/audit.md has a whole one",
+    "python -m medcls.train experiments=pretrain_breast_cancer data.root=/path/to/sets": "is run by "
+    "test_experiments.py, on sets made for it",
     "python -m benchmarks.leakage DATA --root ...": "a benchmark of hours, on images that are not here",
     "model.weights=default": "fetches published weights; tests/models/test_weights.py reads such files",
     "compile=true": "needs a C++ compiler, and takes minutes",
@@ -128,7 +130,8 @@ def together(texts: list[str]) -> list[list[str]]:
 
 
 OF_EVALUATIONS = [text for text in RUN_SET if text.lstrip("'").startswith(TOLD)]
-ALONE = [text for text in RUN_SET if text in BESIDE or text.startswith(("-m", "resume=", "experiments="))]
+# What a teacher has learned from depends on the splits, which other settings change.
+ALONE = [text for text in RUN_SET if text in BESIDE or text.startswith(("-m", "resume=", "experiments=", "teacher="))]
 OF_TRAININGS = [text for text in RUN_SET if text not in OF_EVALUATIONS and text not in ALONE]
 
 
