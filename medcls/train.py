@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import shlex
-import sys
 from functools import partial
 from pathlib import Path
 
@@ -14,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from medcls.cli import building, data_source, entry_point, resume, stored_configuration, termination
 from medcls.cli.importing import import_large
+from medcls.cli.invocation import command_line
 from medcls.runs.run_folder import RunFolder
 from medcls.runs.stored import refuse_links_out, refuse_ways_out
 
@@ -138,7 +137,7 @@ def train(cfg: DictConfig, run: RunFolder) -> float | None:
         best = load(run.best, partial(building.build_own_network, own=cfg.model.network))
         phases = building.plain(cfg.schedule.phases)
         training_plots.plot_training(run, phases, epochs, best.epoch, cfg.monitor, manifest.watermark)
-        title = f"{cfg.data.name}, {cfg.model.name}", f"python -m medcls.train {shlex.join(sys.argv[1:])}"
+        title = f"{cfg.data.name}, {cfg.model.name}", command_line("train")
         device = trainer.strategy.root_device
         scoring.score(run, best, data, device, options, split_by if cfg.evaluate_test else None, title)
     if training_ended:

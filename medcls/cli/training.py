@@ -269,7 +269,7 @@ def make_trainer(
     """Lightning's trainer with medcls's callbacks, and `further_callbacks` last."""
     from lightning.pytorch.callbacks import EarlyStopping, EMAWeightAveraging, LearningRateMonitor, RichProgressBar
 
-    from medcls.learning.callbacks import ExactBatchNorm, SeedEachEpoch
+    from medcls.learning.callbacks import ExactBatchNorm, NotebookProgressBar, SeedEachEpoch
     from medcls.learning.checkpoints import AtomicCheckpointIO, checkpoints
     from medcls.learning.features import FrozenFeatures
     from medcls.workflow import terminal
@@ -289,7 +289,8 @@ def make_trainer(
         )
     callbacks += [LearningRateMonitor(), *further_callbacks]
     if cfg.trainer.get("enable_progress_bar") is not False:
-        callbacks.append(RichProgressBar(console_kwargs=terminal.width()))
+        bar = NotebookProgressBar() if terminal.IN_NOTEBOOK else RichProgressBar(console_kwargs=terminal.width())
+        callbacks.append(bar)
     trainer: lightning.Trainer = build(
         cfg.trainer,
         callbacks=callbacks,

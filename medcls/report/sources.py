@@ -77,6 +77,8 @@ class Sources:
         Number of images of an external set that are also in the run.
     thumbnail : callable, or None
         From a path of the predictions to a thumbnail.
+    heat_map : callable, or None
+        From a path and the name of a class to the image under the network's heat map for that class.
     """
 
     name: str
@@ -100,6 +102,7 @@ class Sources:
     readings: Readings | None = None
     training_duplicates: int | None = None
     thumbnail: Callable[[str], Thumbnail] | None = None
+    heat_map: Callable[[str, str], Thumbnail] | None = None
 
     def setting(self, name: str) -> Any:  # noqa: ANN401 - settings have any type
         """Return a setting of the run by its dotted name; None if it is unknown."""

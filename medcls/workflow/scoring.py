@@ -22,6 +22,7 @@ from medcls.models.weights import Account
 from medcls.runs.registry import record_reading, remember_test
 from medcls.runs.run_folder import RunFolder
 from medcls.workflow import evaluating, printed_results, result_files, run_sources
+from medcls.workflow.heat_maps import heat_maps_of
 from medcls.workflow.report_settings import ReportSettings
 from medcls.workflow.seen_images import SeenImages
 
@@ -71,7 +72,8 @@ def score(
     result_files.write_results(run, results, fitted, manifest.watermarks)
     printed_results.show(results, readings)
     sources = run_sources.sources_of_run(run, best, options.page, named, manifest.root)
-    result_files.write_report(run, results, dataclasses.replace(sources, readings=readings), options)
+    heat_map = heat_maps_of(best, manifest.root, options.page)
+    result_files.write_report(run, results, dataclasses.replace(sources, readings=readings, heat_map=heat_map), options)
     log.info("report: %s", run.report)
     log.info("run folder: %s", run.path)
 
