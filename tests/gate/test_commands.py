@@ -82,6 +82,8 @@ INSTEAD = {
     "data.folds=5 data.fold=0,1,2,3,4": "data.folds=2 data.fold=0,1",
     # Whatever is trained by the network of the smoke settings needs weights of it.
     "model.weights=runs/NAME": "model.weights=runs/B",
+    # A teacher has the classes of its student, and the same test images.
+    "teacher=runs/NAME": "teacher=runs/TEACHER",
     # Goes on with a run, and writes into it.
     "resume=runs/NAME": "resume=runs/STOPPED trainer.max_epochs=2",
 }
@@ -168,6 +170,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
         another = ["data=breast_cancer", "optimizer=sgd"]
         run_main(train.main, *smoke("train", another), "hydra.run.dir=runs/B")
         shutil.copytree("runs/B", "runs/sweep-20260101-120000/1")
+        own = ["data.root=my/images", "positive_class=malignant", "evaluate_test=false"]
+        run_main(train.main, *smoke("train", own), "hydra.run.dir=runs/TEACHER")
         theirs = pd.read_csv("runs/B/predictions/test.csv")[["path", "label", "prob_malignant", "prob_other"]]
         theirs.to_csv("theirs.csv", index=False)
         weeks(Path("weeks"), Path("other/site"))
