@@ -107,13 +107,7 @@ def choose(workers: int | None = None, keep_memory: bool = True, *, jobs: int = 
 
 
 def check_compiler() -> None:
-    """Check that torch can compile a network on this machine.
-
-    Raises
-    ------
-    MedclsError
-        There is no C++ compiler.
-    """
+    """Check that torch can compile a network on this machine."""
     if "CXX" not in os.environ and not any(map(shutil.which, COMPILERS)):
         raise MedclsError(
             f"compile=true needs a C++ compiler, and none was found ({', '.join(COMPILERS)}): install one, or leave "

@@ -22,10 +22,6 @@ def main() -> None:
 def run(cfg: DictConfig) -> None:
     """Serve until the process is interrupted, with the configuration `cfg` (see `conf/serve.yaml`).
 
-    Parameters
-    ----------
-    cfg : DictConfig
-
     Raises
     ------
     MedclsError

@@ -61,13 +61,7 @@ def misfits(
 
 
 def check_fits(target: Callable[..., Any], settings: Mapping[str, Any], name: str, given: Collection[str] = ()) -> None:
-    """Refuse settings that do not fit a signature; see `misfits`.
-
-    Raises
-    ------
-    MedclsError
-        One sentence for each problem.
-    """
+    """Refuse settings that do not fit a signature; see `misfits`."""
     if problems := misfits(target, settings, name, given):
         raise MedclsError("\n".join(problems), kind="bad_value")
 

@@ -83,7 +83,6 @@ def page(manifest: Manifest, findings: Sequence[Finding], settings: PageSettings
         Split if it can be.
     findings : sequence of Finding
         In order within each level.
-    settings : PageSettings
     """
     paths = settings.paths
     names = Names({}) if paths else _numbered(manifest, settings.elsewhere)

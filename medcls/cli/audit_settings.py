@@ -19,13 +19,7 @@ if TYPE_CHECKING:
 
 
 def check_settings(cfg: DictConfig) -> None:
-    """Check the settings before any image is read.
-
-    Raises
-    ------
-    MedclsError
-        A value is not allowed; names the setting and its allowed values.
-    """
+    """Check the settings before any image is read."""
     from medcls.preprocessing import RESIZE_POLICIES
 
     if cfg.audit.fix not in (None, "exclude"):

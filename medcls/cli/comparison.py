@@ -41,13 +41,7 @@ def question(cfg: DictConfig, classes: Sequence[str]) -> Question:
 
 
 def check_settings(cfg: DictConfig) -> None:
-    """Check the settings before anything is read.
-
-    Raises
-    ------
-    MedclsError
-        A value is not allowed; names the setting and its allowed values.
-    """
+    """Check the settings before anything is read."""
     for name, least in (("resamples", 100), ("seed", 0)):
         if isinstance(cfg[name], bool) or not isinstance(cfg[name], int) or cfg[name] < least:
             raise MedclsError(f"{name} is {cfg[name]!r}: give a whole number, at least {least}.", kind="bad_value")

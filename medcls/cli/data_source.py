@@ -56,7 +56,6 @@ def read_source(cfg: DictConfig, *, strict: bool, judged_by: MatchClasses | None
 
     Parameters
     ----------
-    cfg : DictConfig
     strict, judged_by
         See `medcls.data.sources.options.SourceOptions`.
 

@@ -156,13 +156,7 @@ def rules_for_table(
 
 
 def check_disjoint(val: Predictions, table: Predictions) -> None:
-    """Check that no image is both fitted on and evaluated.
-
-    Raises
-    ------
-    MedclsError
-        Some are; names the first.
-    """
+    """Check that no image is both fitted on and evaluated."""
     from medcls.wording import counted, enumerated
 
     if shared := sorted(set(val.rows["path"]) & set(table.rows["path"])):

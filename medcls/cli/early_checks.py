@@ -34,11 +34,6 @@ def check_settings(
         As `conf/train.yaml` describes it.
     split : mapping
         As `data_source.split_settings` gives it.
-
-    Raises
-    ------
-    MedclsError
-        Names the setting.
     """
     SplitSettings(**split)
     data = cfg.data

@@ -66,13 +66,7 @@ def names_external_images() -> bool:
 
 
 def refuse_ignored_settings(evaluated: str) -> None:
-    """Refuse settings that were typed and would have no effect.
-
-    Raises
-    ------
-    MedclsError
-        There are such settings; names them.
-    """
+    """Refuse settings that were typed and would have no effect."""
     what = "images of another site" if evaluated == "run" and names_external_images() else evaluated
     ignored = {name: why for name, why in IGNORED[what].items() if name in typed_groups()}
     if ignored:
@@ -99,13 +93,7 @@ def check_has_threshold(classes: Sequence[str], positive: str | None, refit: Seq
 
 
 def check_split(split: str, trained: TrainedRun) -> None:
-    """Refuse a split that the run does not have.
-
-    Raises
-    ------
-    MedclsError
-        Lists the splits that can be evaluated.
-    """
+    """Refuse a split that the run does not have."""
     possible = [name for name in ("test", "held_out", "val", "calibration", "train") if name in trained.splits]
     if split not in possible and possible == ["train"]:
         raise MedclsError(

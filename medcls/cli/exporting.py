@@ -37,13 +37,7 @@ OF_FORMATS = {
 
 
 def check_settings(cfg: DictConfig) -> None:
-    """Refuse settings with a wrong value, or without effect on this format.
-
-    Raises
-    ------
-    MedclsError
-        Names the setting.
-    """
+    """Refuse settings with a wrong value, or without effect on this format."""
     form = str(cfg.format)
     if form not in FORMATS:
         raise MedclsError(
@@ -74,13 +68,7 @@ def check_settings(cfg: DictConfig) -> None:
 
 
 def checkpoint_of(trained: TrainedRun, *, trust: bool) -> Checkpoint:
-    """The best checkpoint of a run, scored by torch on the CPU.
-
-    Raises
-    ------
-    MedclsError
-        As `load_checkpoint`.
-    """
+    """The best checkpoint of a run, scored by torch on the CPU."""
     import torch
 
     from medcls.cli.trained_models import load_checkpoint

@@ -81,13 +81,7 @@ def read_external_images(cfg: DictConfig, trained: TrainedRun) -> tuple[Manifest
 
 
 def refuse_other_preprocessing(cfg: DictConfig, trained: TrainedRun) -> None:
-    """Refuse typed settings of the preprocessing that differ from the run's.
-
-    Raises
-    ------
-    MedclsError
-        One differs; names it and the run's value.
-    """
+    """Refuse typed settings of the preprocessing that differ from the run's."""
     typed = [key.removeprefix("data.") for key in typed_keys() if key.startswith("data.")]
     own = trained.loaded.preprocessing.to_plain()
     own["image_size"] = own["size"]

@@ -23,13 +23,7 @@ PERIODS = ("file", "day", "week", "month")
 
 
 def check_settings(cfg: DictConfig) -> None:
-    """Check the settings before anything is read.
-
-    Raises
-    ------
-    MedclsError
-        A value is missing or not allowed.
-    """
+    """Check the settings before anything is read."""
     for name, what in (("run", "a run folder"), ("predictions", "the predictions of new images")):
         if plain(cfg[name]) is None:
             raise MedclsError(
@@ -59,11 +53,6 @@ def read(cfg: DictConfig, progress: Callable[[int, int], None]) -> tuple[Run, Wa
     watched : Watched
     notes : list of str
         What was left out.
-
-    Raises
-    ------
-    MedclsError
-        See `workflow.new_predictions`.
     """
     from medcls.evaluation.monitoring import Watched
     from medcls.workflow import new_predictions

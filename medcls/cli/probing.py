@@ -67,13 +67,7 @@ class Probed:
 
 
 def check_settings(cfg: DictConfig) -> None:
-    """Refuse settings that are wrong for any images, or have no effect.
-
-    Raises
-    ------
-    MedclsError
-        Names the setting.
-    """
+    """Refuse settings that are wrong for any images, or have no effect."""
     from medcls.data.splits.split import SplitSettings
     from medcls.probing.cross_validation import FEWEST_FOLDS
 

@@ -29,12 +29,7 @@ PLOTS = ("roc", "confusion", "reliability")
 
 @dataclasses.dataclass(frozen=True)
 class Page:
-    """A page of results on disk: a report, or the page of an audit.
-
-    Parameters
-    ----------
-    path : Path
-    """
+    """A page of results on disk: a report, or the page of an audit."""
 
     path: Path
 

@@ -32,17 +32,7 @@ log = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """What is known before the model is loaded.
-
-    Parameters
-    ----------
-    run : str
-    host : str
-    port : int
-    password : str or None
-    page : bool
-    limits : Limits
-    """
+    """What is known before the model is loaded."""
 
     run: str
     host: str

@@ -18,13 +18,7 @@ FORMER_DEFAULTS = {"exact_batch_norm": False, "positive_class": None}
 
 
 def check_trust(cfg: DictConfig) -> bool:
-    """Whether a run folder may name targets that medcls does not ship, as typed.
-
-    Raises
-    ------
-    MedclsError
-        `trust` is neither true nor false.
-    """
+    """Whether a run folder may name targets that medcls does not ship, as typed."""
     trust = cfg.get("trust", False)
     if not isinstance(trust, bool):
         raise MedclsError(f"trust is {trust!r}: give true or false.", kind="bad_value")

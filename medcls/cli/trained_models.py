@@ -199,13 +199,7 @@ def known_images(places: Sequence[Path]) -> dict[bytes, str]:
 
 
 def load_checkpoint(place: Path, *, trust: bool = False) -> tuple[Loaded, ModelDescription]:
-    """Load a run folder's best checkpoint, or a checkpoint file, and describe it.
-
-    Raises
-    ------
-    MedclsError
-        As `load`.
-    """
+    """Load a run folder's best checkpoint, or a checkpoint file, and describe it."""
     if place.is_file():
         loaded, name = _read(place, trust), place.stem
         rules = _rules_of(loaded)

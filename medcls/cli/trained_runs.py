@@ -40,15 +40,12 @@ class TrainedRun:
 
     Parameters
     ----------
-    folder : RunFolder
     config : DictConfig
         The run's configuration, resolved.
-    loaded : Loaded
     splits : frozenset of str
         The splits that have images.
     images : Path
         Their folder now.
-    machine : Hardware
     """
 
     folder: RunFolder
@@ -289,13 +286,7 @@ def open_folds(cfg: DictConfig) -> list[TrainedRun]:
 
 
 def check_differ_only_in_fold(members: Sequence[TrainedRun]) -> None:
-    """Refuse folds that were trained with different settings: they cannot be averaged.
-
-    Raises
-    ------
-    MedclsError
-        They differ; names the settings of each.
-    """
+    """Refuse folds that were trained with different settings: they cannot be averaged."""
     configurations = [Configuration(plain(member.config)).without_fold() for member in members]
     if any(differing := differences(configurations)):
         listed = "\n".join(f"  {member.folder.path}: {text}" for member, text in zip(members, differing, strict=True))

@@ -69,7 +69,6 @@ class Assessment:
     ----------
     table : Predictions
         With calibrated probabilities, if there is a calibration.
-    decision_rules : DecisionRules
     metrics : Metrics
         At the operating point.
     at_half : Metrics or None
@@ -80,7 +79,6 @@ class Assessment:
         As `calibration.calibration_estimates`.
     reliability, reliability_before : DataFrame
         As `calibration.reliability_table`.
-    curve, curve_before : CalibrationCurve
     decisions : DataFrame or None
         The decision curve of a binary task.
     benefit : Series or None

@@ -186,7 +186,6 @@ def reliability_table(table: Predictions, bins: int = 10) -> pd.DataFrame:
 
     Parameters
     ----------
-    table : Predictions
     bins : int
         Rows with the same probability share a bin, so there may be fewer bins.
 
@@ -460,7 +459,6 @@ def calibration_estimates(table: Predictions, resamples: int = 2000, seed: int =
 
     Parameters
     ----------
-    table : Predictions
     resamples, seed : int
         Of the bootstrap. The same seed gives the same table.
 

@@ -88,7 +88,6 @@ class ModelComparison:
         Of plots of these images.
     cautions : tuple of str
         Warnings about models trained on near duplicates of these images.
-    question : Question
     estimates : DataFrame
         `name, metric, estimate, n` and more of each classifier or run.
     pairs : DataFrame
@@ -230,13 +229,7 @@ def measuring(metrics: Sequence[str], what: str) -> list[Metric]:
 
 
 def check_metric(metric: str, classes: Sequence[str]) -> None:
-    """Check that classifiers of these classes can be compared by a metric.
-
-    Raises
-    ------
-    MedclsError
-        There is no such metric, or not with so many classes.
-    """
+    """Check that classifiers of these classes can be compared by a metric."""
     if metric not in COMPARED:
         raise MedclsError(
             f"Classifiers cannot be compared by {metric!r}, but by {', '.join(COMPARED)}."
@@ -251,13 +244,7 @@ def check_metric(metric: str, classes: Sequence[str]) -> None:
 
 
 def check_paired(first: Predictions, second: Predictions, names: tuple[str, str]) -> None:
-    """Check that two tables have the same images, labels, groups and classes.
-
-    Raises
-    ------
-    MedclsError
-        They differ in any of these.
-    """
+    """Check that two tables have the same images, labels, groups and classes."""
     if (set(first.classes), first.positive) != (set(second.classes), second.positive):
         raise MedclsError(
             f"{names[0]} has the classes {', '.join(first.classes)} (positive: {first.positive}), {names[1]} has "
@@ -317,7 +304,6 @@ class Evidence:
         Number of p-values that were corrected together.
     rows : str
         What was counted, in words; empty for the column `rows`.
-    interval : str
     scope : str
         What a result applies to, and what not.
     undefined : str

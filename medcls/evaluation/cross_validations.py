@@ -46,7 +46,6 @@ class Fold:
 
     Parameters
     ----------
-    seed : int
     number : int or None
         Of the fold; None if each seed holds out other images.
     table : Predictions
@@ -85,7 +84,6 @@ class CrossValidation:
     ----------
     name, place, settings
         As of `model_comparison.ComparedModel`.
-    folds : tuple of Fold
     """
 
     name: str
@@ -233,13 +231,7 @@ def _cautions(models: Sequence[CrossValidation]) -> tuple[str, ...]:
 
 
 def check_same_folds(models: Sequence[CrossValidation]) -> None:
-    """Check that all have the same folds of the same images, and that the folds hold out different ones.
-
-    Raises
-    ------
-    MedclsError
-        Names what is missing or differs.
-    """
+    """Check that all have the same folds of the same images, and that the folds hold out different ones."""
     first = models[0]
     for model in models:
         counts = Counter(fold.key for fold in model.folds)

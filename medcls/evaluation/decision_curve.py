@@ -123,13 +123,7 @@ def say_benefit(row: pd.Series) -> str:
 
 
 def acting_from(value: Any) -> float:  # noqa: ANN401 - a setting
-    """Check the threshold probability of a net benefit.
-
-    Raises
-    ------
-    MedclsError
-        There is none, or it is not a number from 0 to below 1.
-    """
+    """Check the threshold probability of a net benefit."""
     if value is None:
         raise MedclsError(
             "A net benefit needs the probability from which a person would act: set it, as threshold_probability=0.1, "

@@ -128,11 +128,6 @@ def fit_decision_rules(
     DecisionRules
         Neither temperature nor threshold is fitted if the scores, before or after the temperature, are nearly the same
         for every image; a warning says so.
-
-    Raises
-    ------
-    MedclsError
-        As `fit_calibration`, `fit_operating_point` and `fit_conformal_sets`.
     """
     calibration = fit_calibration(val, calibrate)
     if (uninformative := _uninformative(val, calibration)) is not None:

@@ -36,14 +36,6 @@ class Estimate:
         """Return the estimate with the opposite sign."""
         return Estimate(-self.value, -self.high, -self.low)
 
-    def below(self, other: "Estimate") -> bool:
-        """Whether its interval lies below the other's; False if either is unknown."""
-        return self.high < other.low
-
-    def apart(self, other: "Estimate") -> bool:
-        """Whether the two intervals do not overlap; False if either is unknown."""
-        return self.below(other) or other.below(self)
-
 
 def estimate(assessment: Assessment, metric: str, of_class: str | None = None) -> Estimate:
     """Return a metric of a class; without one of the positive class, the mean over classes, or all rows."""

@@ -18,8 +18,6 @@ def add_metrics(
 
     Parameters
     ----------
-    assessment : Assessment
-    metrics : sequence of Metric
     resamples, seed, ordered
         As in `assess`.
     """

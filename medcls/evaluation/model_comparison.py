@@ -49,7 +49,6 @@ class ComparedModel:
         In tables and sentences.
     place : str
         The run folder, or the file.
-    table : Predictions
     point : OperatingPoint or None
         None with more than two classes.
     settings : str
@@ -73,7 +72,6 @@ def compare_models(models: Sequence[ComparedModel], question: Question) -> Model
     ----------
     models : sequence of ComparedModel
         Two or more, of the same images.
-    question : Question
 
     Raises
     ------
@@ -124,13 +122,7 @@ def _describe(model: ComparedModel) -> dict[str, Any]:
 
 
 def check_same_images(models: Sequence[ComparedModel]) -> None:
-    """Check that all have predictions of the same images and split.
-
-    Raises
-    ------
-    MedclsError
-        Names those that can be compared with each other.
-    """
+    """Check that all have predictions of the same images and split."""
     sets: dict[frozenset[str], list[str]] = {}
     for model in models:
         sets.setdefault(frozenset(model.table.rows["path"]), []).append(model.name)
@@ -174,7 +166,6 @@ def standing(pairs: pd.DataFrame, estimates: pd.DataFrame, metric: str) -> str:
     ----------
     pairs, estimates : DataFrame
         As of `ModelComparison`.
-    metric : str
     """
     word, of_metric = WORDS[metric], pairs[pairs["metric"] == metric]
     rows = of_metric["rows"].iloc[0]

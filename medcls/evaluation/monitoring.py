@@ -53,7 +53,6 @@ class Watched:
     new : DataFrame
         A row an image: text `path`, `period`, `label` and `group` (both empty where unknown); float `prob_<class>`,
         calibrated as the reference; float `ood`, absent where unknown.
-    rules : Rules
     rates_from : Predictions or None
         What sensitivity and specificity are compared with: test if there is one, since val chose the threshold. Needed
         with labels.
@@ -145,8 +144,6 @@ class Monitoring:
 
     Parameters
     ----------
-    distributions : tuple of DistributionDrift
-    shares : tuple of ShareDrift
     periods : DataFrame
         A row for each period and share: `period`, `name`, `is_rate`, `n` (independent images), `share`, its limits
         `low` and `high`, control limits `lower` and `upper`, their `centre`, and `outside` (beyond the control limits).
@@ -239,7 +236,6 @@ def monitor(watched: Watched, resamples: int = 2000, seed: int = 0) -> Monitorin
 
     Parameters
     ----------
-    watched : Watched
     resamples, seed : int
         Of the bootstrap.
 

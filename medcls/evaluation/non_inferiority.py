@@ -19,13 +19,7 @@ Verdict = Literal["not_inferior", "inferior", "not_shown", "no_interval"]
 
 
 def check_margin(margin: Any) -> float | None:  # noqa: ANN401 - a setting
-    """Check a margin; None stays None.
-
-    Raises
-    ------
-    MedclsError
-        It is not a number above 0 and below 1.
-    """
+    """Check a margin; None stays None."""
     if margin is None:
         return None
     if isinstance(margin, bool) or not isinstance(margin, int | float) or not 0 < margin < 1:

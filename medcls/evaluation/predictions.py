@@ -255,13 +255,7 @@ class Predictions:
         return dataclasses.replace(self, classes=tuple(classes))
 
     def check_against(self, paths: Sequence[str]) -> None:
-        """Check the table against the manifest's paths of the same split: each exactly once.
-
-        Raises
-        ------
-        MedclsError
-            Images without a prediction, or predictions of images that are not in the split.
-        """
+        """Check the table against the manifest's paths of the same split: each exactly once."""
         predicted, expected = set(self.rows["path"]), set(paths)
         for names, kind, fault in (
             (sorted(expected - predicted), "missing_predictions", "have no prediction"),
@@ -459,11 +453,6 @@ def check_scores_agree(table: Predictions) -> None:
 
     A calibration is a slope shared by all classes and an intercept for each, so the differences of log probabilities
     are linear in those of logits. Tables of other tools, without a column `ood`, are not checked.
-
-    Raises
-    ------
-    MedclsError
-        Names the row with the largest deviation.
     """
     if not table.has_logits or "ood" not in table.rows or not len(table):
         return
@@ -509,13 +498,7 @@ def _split_names(splits: pd.Series, path: Path) -> pd.Series:
 
 
 def check_one_checkpoint(*tables: Predictions) -> str:
-    """Return the one checkpoint behind all tables of a report.
-
-    Raises
-    ------
-    MedclsError
-        They come from different checkpoints.
-    """
+    """Return the one checkpoint behind all tables of a report."""
     checkpoints = {table.checkpoint for table in tables}
     if len(checkpoints) > 1:
         listed = ", ".join(f"{table.split or 'unnamed split'}: {table.checkpoint or '(none)'}" for table in tables)
@@ -566,13 +549,7 @@ def check_may_fit(table: Predictions, what: str) -> tuple[str, ...]:
 
 
 def check_fitted_with(table: Predictions, checkpoint: str, what: str) -> None:
-    """Refuse to apply what was fitted with another checkpoint than the table's.
-
-    Raises
-    ------
-    MedclsError
-        Both checkpoints are known, and differ.
-    """
+    """Refuse to apply what was fitted with another checkpoint than the table's."""
     if checkpoint and table.checkpoint and checkpoint != table.checkpoint:
         raise MedclsError(
             f"The {what} was fitted with checkpoint {checkpoint}, and these predictions come from {table.checkpoint}. "
@@ -590,7 +567,6 @@ def aggregate(table: Predictions, how: Literal["mean", "max", "median"], by: str
 
     Parameters
     ----------
-    table : Predictions
     how : {"mean", "max", "median"}
         How the probabilities are aggregated.
     by : str

@@ -24,11 +24,6 @@ def fit_calibration(val: Predictions, method: str) -> Calibration | None:
     method : {"temperature", "logistic", "none"}
         A divisor of all logits, which changes no ranking; a divisor and an intercept for each class but the first
         (`fit_logistic`); or the network's own probabilities.
-
-    Raises
-    ------
-    MedclsError
-        As `calibration.fit_temperature`.
     """
     fits = {"temperature": fit_temperature, "logistic": fit_logistic}
     return None if method == "none" else fits[method](val)
@@ -45,11 +40,6 @@ def fit_logistic(val: Predictions) -> Calibration:
 
     If some slope and intercepts predict every row correctly, no slope is best, and without rows of a class no intercept
     is: the slope then stays 1, or the intercepts 0, and a warning says so.
-
-    Raises
-    ------
-    MedclsError
-        As `calibration.fit_temperature`.
     """
     tempered = fit_temperature(val)
     scores, labels, rows = scores_of(val), val.labels(), val.split or "this table"

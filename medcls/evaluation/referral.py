@@ -183,7 +183,6 @@ def rejection_curve(table: Predictions, threshold: float | None = None) -> pd.Da
 
     Parameters
     ----------
-    table : Predictions
     threshold : float, optional
         Of the operating point; 0.5 without one. Only for a binary task.
 

@@ -21,7 +21,6 @@ class CasesNeeded:
 
     Parameters
     ----------
-    of_class : str
     sensitivity, half_width : float
         The estimate, and half of its interval.
     asked : float
@@ -76,13 +75,7 @@ class CasesNeeded:
 
 
 def check_half_width(value: Any) -> float:  # noqa: ANN401 - a setting
-    """Check the requested half width.
-
-    Raises
-    ------
-    MedclsError
-        It is not a number above 0 and below 0.5.
-    """
+    """Check the requested half width."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 0.5:
         raise MedclsError(
             f"precision_of_sensitivity is {value!r}: give the half width of its 95% interval, above 0 and below 0.5, "

@@ -125,8 +125,6 @@ class Gap:
 
     Parameters
     ----------
-    column, metric : str
-    best, worst : Subgroup
     ranked : int
         Number of ranked groups.
     low, high : float
@@ -188,7 +186,6 @@ class Subgroups:
 
     Parameters
     ----------
-    column : str
     split : Split
         All rows.
     overall : Metrics

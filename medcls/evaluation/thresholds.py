@@ -119,7 +119,6 @@ class OperatingPoint:
         As written, or `not fitted` for 0.5.
     threshold : float
         From 0 to 1, both included.
-    positive_class : str
     split, checkpoint : str
         What it was fitted on.
     n, groups, positives : int

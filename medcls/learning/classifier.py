@@ -117,11 +117,6 @@ class Classifier(lightning.LightningModule):
         better : mapping of str to str
             For each metric for which higher is not better: `lower`, or `neither` if it does not depend on the
             predictions. For losses, lower is better.
-
-        Raises
-        ------
-        MedclsError
-            Lists the names to choose from, or shows the mode of the metric.
         """
         names = self.metric_names()
         if monitor not in names:
@@ -325,13 +320,7 @@ class Classifier(lightning.LightningModule):
         checkpoint["medcls"] = self._description
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Check the classes of a checkpoint, and let its scheduler follow this run's length.
-
-        Raises
-        ------
-        MedclsError
-            The classes differ, in name or order.
-        """
+        """Check the classes of a checkpoint, and let its scheduler follow this run's length."""
         saved = checkpoint.get("medcls", {}).get("classes")
         if saved is not None and tuple(saved) != self.classes:
             raise MedclsError(

@@ -28,7 +28,6 @@ class Description:
     manifest, run : str
         The fingerprint of the manifest and the identity of the training (`workflow.resuming.identity`); empty in
         checkpoints of earlier versions.
-    watermarks : tuple of str
     """
 
     network: Mapping[str, Any]

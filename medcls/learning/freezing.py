@@ -58,7 +58,6 @@ def names_matching(network: nn.Module, pattern: str, head: str) -> set[str]:
 
     Parameters
     ----------
-    network : nn.Module
     pattern : str
         A glob on dotted names (`blocks.3.*`), where `*` crosses dots; or a reserved word: `head`;
         `backbone`, which is everything else; `backbone[:0.5]`, the first half of the backbone's

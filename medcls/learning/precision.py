@@ -24,11 +24,6 @@ def check_half_precision(precision: str, optimizer: Callable[..., Any]) -> None:
         has the range of 32 bits.
     optimizer : Callable
         An optimizer class of torch, or a partial of one.
-
-    Raises
-    ------
-    MedclsError
-        The optimizer's `eps` is too small.
     """
     if precision != "16-true":
         return

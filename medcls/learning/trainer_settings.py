@@ -49,11 +49,6 @@ def check_trainer(settings: Mapping[str, Any]) -> None:
     ----------
     settings : mapping
         Plain values of the arguments of `lightning.Trainer`.
-
-    Raises
-    ------
-    MedclsError
-        Names the setting, the reason, and what to do.
     """
     for name, (allowed, reason, instead) in ALLOWED.items():
         value = settings.get(name)

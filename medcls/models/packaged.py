@@ -54,13 +54,7 @@ class PackagedWeights:
         return path
 
     def check(self, sha256: str) -> None:
-        """Check the hash of the file.
-
-        Raises
-        ------
-        MedclsError
-            It differs from the one that medcls knows.
-        """
+        """Check the hash of the file."""
         if sha256 != self.sha256:
             raise MedclsError(
                 f"{self.file} of the package {self.package} is not the file that medcls knows: its SHA-256 is "

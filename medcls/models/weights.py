@@ -274,11 +274,6 @@ def check_frozen(account: Account, frozen: Iterable[str], *, allow_random: bool 
     -------
     Account
         With `frozen_at_random` set.
-
-    Raises
-    ------
-    MedclsError
-        Names some of the tensors, and the settings to change.
     """
     loaded = set(account.loaded)
     unloaded = [name for name in frozen if name not in loaded]
@@ -335,7 +330,6 @@ def download(url: str, sha256: str, target: Path) -> Path:
 
     Parameters
     ----------
-    url
     sha256
         The first digits of the expected hash; empty if unknown.
     target

@@ -31,7 +31,6 @@ class PublishedWeights:
 
     Parameters
     ----------
-    url
     sha256
         The first digits of its hash; empty if the publisher states none.
     preprocessing

@@ -72,7 +72,6 @@ class PlottedScores:
 
     Parameters
     ----------
-    split : Split
     caption, watermark
         As in `plots.plot_confusion`.
     operating_point : MarkedThreshold, optional
@@ -117,7 +116,6 @@ def plot_roc(scores: PlottedScores, *, resamples: int = 1000, seed: int = 0) -> 
 
     Parameters
     ----------
-    scores : PlottedScores
     resamples, seed : int
         Of the band.
 

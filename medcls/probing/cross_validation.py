@@ -87,11 +87,6 @@ def cross_validate(
     Returns
     -------
     OutOfFold
-
-    Raises
-    ------
-    MedclsError
-        As `logistic.fit_path`.
     """
     repeats, n = folds.shape
     parts = [

@@ -136,7 +136,6 @@ def markdown(comparison: ModelComparison, origin: str, command: str) -> str:
 
     Parameters
     ----------
-    comparison : ModelComparison
     origin : str
         Version of medcls, and time.
     command : str

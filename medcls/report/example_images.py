@@ -39,7 +39,6 @@ def examples(
 
     Parameters
     ----------
-    assessment : Assessment
     sources : Sources
         Gives the thumbnails.
     names : Names

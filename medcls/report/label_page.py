@@ -18,7 +18,6 @@ def label_page(found: LabelErrors, sources: Sources, *, paths: bool) -> str:
 
     Parameters
     ----------
-    found : LabelErrors
     sources : Sources
         Gives the title, the watermarks, the time and the thumbnails.
     paths : bool

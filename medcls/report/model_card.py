@@ -65,7 +65,6 @@ def model_card(subject: Subject, body: str) -> str:
 
     Parameters
     ----------
-    subject : Subject
     body : str
         The card of the run (`report.report`), without paths.
     """

@@ -26,7 +26,6 @@ class PageContent:
         As it was typed.
     made : datetime
         With its time zone.
-    watermarks : tuple of str
     notes : tuple of str
         What the reader has to know about the tables: rows that were left out.
     plots : mapping of str to EmbeddedPlot

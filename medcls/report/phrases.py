@@ -110,7 +110,6 @@ def estimates_of(assessment: Assessment, of_class: str | None = None) -> dict[st
 
     Parameters
     ----------
-    assessment : Assessment
     of_class : str, optional
         With more than two classes: the class, against all others.
     """

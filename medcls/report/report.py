@@ -85,8 +85,6 @@ class Content:
         What is known about the run; what is None reads "not provided".
     plots : sequence of Drawn
         Shown even if `images` is false: leave out those that show images.
-    limitations : sequence of Limitation
-    checklists : sequence of Item
     patients : Assessment, optional
         The headline with one row for each patient or exam.
     folds : DataFrame, optional
@@ -108,7 +106,6 @@ def report(content: Content, *, images: bool = True, paths: bool = True) -> tupl
 
     Parameters
     ----------
-    content : Content
     images, paths : bool
         Whether to include images, and the names of files, folders and groups.
 

@@ -49,10 +49,8 @@ def metrics_card(title: str, split: Mapping[str, Any] | None, watermarks: Sequen
 
     Parameters
     ----------
-    title : str
     split : mapping or None
         The split in `metrics.json` that opens the report; None if nothing was evaluated.
-    watermarks : sequence of str
     plots : sequence of Path
         PNG files.
     """

@@ -56,8 +56,6 @@ def draw(
 
     Parameters
     ----------
-    assessment : Assessment
-    folder : Path
     watermark : str or None
         Written on every plot.
     seed : int

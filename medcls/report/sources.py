@@ -21,10 +21,8 @@ class Drawn:
     ----------
     name : str
         File name without suffix, such as `roc_test`.
-    title : str
     text : str
         What it shows, in a sentence or two.
-    svg : Path
     """
 
     name: str
@@ -49,10 +47,6 @@ class Sources:
         What the classifier is for, in the user's words.
     watermarks : tuple of str
         Shown on every page and plot made from these images (synthetic, pooled).
-    config : Configuration or None
-    audit : Audit or None
-    weights : InitialWeights or None
-    environment : Environment or None
     preprocessing : mapping or None
         As given by `Preprocessing.to_plain`.
     splits : DataFrame or None

@@ -107,7 +107,6 @@ class Environment:
     ----------
     packages : mapping of str to str
         Versions by package.
-    python, platform, device : str
     run : str
         The identity of the training (`workflow.resuming.identity`); empty in runs of earlier versions.
     """
@@ -125,8 +124,6 @@ class InitialWeights:
 
     Parameters
     ----------
-    source, file, sha256 : str or None
-    summary : str
     tensors, loaded : int
         Number of tensors, and of those loaded.
     reinitialised : mapping of str to list of str
@@ -167,7 +164,6 @@ class TeacherRun:
         The function that `distillation` names.
     settings : mapping
         Its settings.
-    images : int
     near_duplicates : int or None
         See `workflow.seen_images.Origin`.
     """
@@ -215,7 +211,6 @@ class Audit:
         Number of images, and of those that cannot be read.
     splits : tuple of mapping
         The rows of splits.csv.
-    findings : tuple of AuditFinding
     """
 
     root: str

@@ -112,11 +112,6 @@ class RunFolder:
         ----------
         by_training : bool
             A training may replace a preview, and a training that never finished an epoch.
-
-        Raises
-        ------
-        MedclsError
-            Names the folder, and how to resume that run.
         """
         if self.last.exists():
             raise MedclsError(
@@ -168,11 +163,6 @@ class RunFolder:
             The folder of images.
         setting : str
             The setting that names it.
-
-        Raises
-        ------
-        MedclsError
-            Names both folders.
         """
         if images is not None and self.path.resolve().is_relative_to(Path(images).resolve()):
             raise MedclsError(

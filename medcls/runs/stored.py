@@ -39,11 +39,6 @@ def refuse_references(node: object, where: str) -> None:
         Plain data.
     where : str
         Its file.
-
-    Raises
-    ------
-    MedclsError
-        Names the settings.
     """
     found = [place or "the top level" for place, text in texts(node) if REFERENCE in text]
     if found:
@@ -65,11 +60,6 @@ def check_targets(node: object, shipped: Mapping[str, Collection[str]], where: s
         Allowed targets by setting (`model.network`).
     where : str
         Its file.
-
-    Raises
-    ------
-    MedclsError
-        Names the targets, and the setting that trusts them.
     """
     foreign = [f"{target} ({place})" for place, target in targets(node) if target not in shipped.get(kind(place), ())]
     if foreign:
@@ -123,13 +113,7 @@ def texts(node: object, place: str = "") -> Iterator[tuple[str, str]]:
 
 
 def refuse_ways_out(loggers: Mapping[str, object]) -> None:
-    """Refuse settings of loggers that lead out of the run folder.
-
-    Raises
-    ------
-    MedclsError
-        Names the setting.
-    """
+    """Refuse settings of loggers that lead out of the run folder."""
     for place, text in texts(loggers, "logger"):
         parts = {part for path in (PurePosixPath(text), PureWindowsPath(text)) for part in path.parts}
         if ".." in parts or PurePosixPath(text).is_absolute() or PureWindowsPath(text).anchor:
@@ -140,13 +124,7 @@ def refuse_ways_out(loggers: Mapping[str, object]) -> None:
 
 
 def refuse_links_out(folder: Path, *, trust: bool) -> None:
-    """Refuse to write into a folder with links that lead out of it.
-
-    Raises
-    ------
-    MedclsError
-        Names the first link and its destination.
-    """
+    """Refuse to write into a folder with links that lead out of it."""
     if trust:
         return
     root = folder.resolve()

@@ -41,8 +41,6 @@ def mount_page(app: FastAPI, service: Service, uploads: Path, as_csv: Callable[[
 
     Parameters
     ----------
-    app : FastAPI
-    service : Service
     uploads : Path
         The private folder: uploaded files and tables go there.
     as_csv : callable

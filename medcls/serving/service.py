@@ -35,7 +35,6 @@ class Answer:
     ----------
     file : str
         Its name, for display.
-    prediction : Prediction or None
     error : MedclsError or None
         Why there is no prediction; for the client.
     image : ndarray or None

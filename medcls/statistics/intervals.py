@@ -73,7 +73,6 @@ def intervals(split: Split, resamples: int = 2000, seed: int = 0, metrics: Seque
 
     Parameters
     ----------
-    split : Split
     resamples, seed : int
         Of the bootstrap. The same seed gives the same intervals.
     metrics : sequence of Metric
@@ -108,7 +107,6 @@ def bootstrap_limits(
 
     Parameters
     ----------
-    estimate : float
     values : float64 array (resamples,)
         NaN where undefined.
     bounds : tuple of float

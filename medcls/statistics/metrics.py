@@ -141,7 +141,6 @@ def check_probabilities(probabilities: ArrayLike, num_classes: int, names: Seque
     Parameters
     ----------
     probabilities : float array (n, K)
-    num_classes : int
     names : sequence of str (n,), optional
         Names of the rows in an error, such as their images.
 

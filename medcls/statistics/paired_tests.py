@@ -65,7 +65,6 @@ class PairedTests:
     splits : sequence of Split
         One a classifier; labels, groups and classes of all are the same.
     pairs : sequence of (int, int)
-    draws : Draws
     """
 
     splits: Sequence[Split]
@@ -252,7 +251,6 @@ class PairedAreas:
 
     Parameters
     ----------
-    rows : PairedRows
     scores : float64 array (M, K, n)
         The probability of each class.
     cases : int64 array (K, n)

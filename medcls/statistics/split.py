@@ -26,7 +26,6 @@ class Split:
         Probabilities.
     groups : int64 array (n,)
         As of `group_numbers`.
-    classes : tuple of str
     positive : int or None
         Index of the positive class; None with more than two classes.
     threshold : float or None

@@ -74,10 +74,8 @@ def write_bundle(
     ----------
     checkpoint, sample, tolerance
         As in `exporting.export_file`.
-    reported : Reported
     folder : Path
         The bundle becomes `bundle/` in it, or `bundle.zip`.
-    zipped : bool
 
     Returns
     -------
@@ -131,7 +129,6 @@ def write_weights(checkpoint: Path, described: Mapping[str, Any], path: Path) ->
         `best.ckpt` of a run.
     described : mapping
         From `Model.described`.
-    path : Path
 
     Raises
     ------
@@ -153,13 +150,7 @@ def write_weights(checkpoint: Path, described: Mapping[str, Any], path: Path) ->
 
 
 def check_bundle(place: Path, checkpoint: str) -> None:
-    """Check each file of a bundle against its hash, that the models can be loaded, and the weights' own hash.
-
-    Raises
-    ------
-    MedclsError
-        A file is missing, or not as it was written.
-    """
+    """Check each file of a bundle against its hash, that the models can be loaded, and the weights' own hash."""
     from safetensors.torch import load_file
 
     lines = [line.split("  ", 1) for line in (place / HASHES).read_text(encoding="utf-8").splitlines()]
@@ -187,11 +178,6 @@ def check_names_nothing(texts: Mapping[str, str], tables: Sequence[Any], places:
         Rows of predictions, with paths and groups.
     places : collection of str
         Folders.
-
-    Raises
-    ------
-    MedclsError
-        One does; says which file, but not which name.
     """
     names = {place for place in places if len(place) > 1}
     for rows in tables:

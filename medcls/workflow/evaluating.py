@@ -67,13 +67,7 @@ class Results:
 
 
 def fit(table: Predictions, options: ReportSettings) -> Fitted:
-    """Fit calibration, threshold and label sets on rows that are not the result, and log their warnings.
-
-    Raises
-    ------
-    MedclsError
-        As in `fit_decision_rules`.
-    """
+    """Fit calibration, threshold and label sets on rows that are not the result, and log their warnings."""
     fitted = fit_quietly(table, options)
     for warning in fitted.images.warnings:
         log.warning(warning)
@@ -109,11 +103,6 @@ def evaluate(tables: Sequence[Predictions], fitted: Fitted, options: ReportSetti
     """Assess each table, the result last.
 
     Decision rules are not applied to rows out of fold, on which those of a probe are fitted.
-
-    Raises
-    ------
-    MedclsError
-        As in `assess`.
     """
     resamples, seed, ordered = options.resamples, options.seed, options.ordered is not None
 

@@ -85,8 +85,6 @@ def export_file(form: str, checkpoint: Checkpoint, sample: Sample, tolerance: fl
     ----------
     form : str
         `onnx` or `torch_export`.
-    checkpoint : Checkpoint
-    sample : Sample
     tolerance : float
         The largest difference of probabilities.
     path : Path
@@ -123,14 +121,12 @@ def export_int8(
 
     Parameters
     ----------
-    checkpoint : Checkpoint
     training : sequence of ndarray
         Training images `(H, W, C)`, by which the ranges of activations are calibrated.
     val : Manifest
         All of its images are predicted.
     most_lost : float
         How much lower the AUROC of val may be.
-    path : Path
 
     Returns
     -------

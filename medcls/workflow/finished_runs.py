@@ -123,11 +123,6 @@ def check_against_manifest(table: Predictions, path: Path, run: Path) -> None:
     """Refuse predictions of a run that do not have the images, labels and groups of its manifest.
 
     Folders without a manifest, and splits that are not in it (another site), are not checked.
-
-    Raises
-    ------
-    MedclsError
-        Counts the rows that are missing, too many or changed.
     """
     from medcls.data.manifest import read_rows
     from medcls.evaluation.folds import OUT_OF_FOLD

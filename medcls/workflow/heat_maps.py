@@ -25,10 +25,8 @@ def heat_maps_of(loaded: Loaded, folder: Path | None, page: PageSettings) -> Cal
 
     Parameters
     ----------
-    loaded : Loaded
     folder : Path or None
         Of the images.
-    page : PageSettings
 
     Returns
     -------

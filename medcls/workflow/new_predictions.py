@@ -47,10 +47,8 @@ class Run:
     ----------
     reference, rates_from : Predictions
         Val (out of fold for a probe), and test if there is one.
-    rules : Rules
     images : Path
         The folder of its images.
-    watermarks : tuple of str
     """
 
     reference: Predictions
@@ -241,13 +239,7 @@ def with_labels(rows: pd.DataFrame, labels: Path) -> tuple[pd.DataFrame, list[st
 
 
 def check_labels(rows: pd.DataFrame, classes: Sequence[str]) -> None:
-    """Refuse labels that are no classes of the run.
-
-    Raises
-    ------
-    MedclsError
-        Names the first one.
-    """
+    """Refuse labels that are no classes of the run."""
     unknown = rows[~rows["label"].isin(["", *classes])]
     if len(unknown):
         first = unknown.iloc[0]
@@ -294,7 +286,6 @@ def image_statistics(
         With `path`, absolute or relative to `images`.
     images : Path
         The folder of the new images.
-    reference : Predictions
     reference_images : Path
         The folder of its images.
     progress : callable, optional

@@ -184,13 +184,7 @@ class RowFormat:
 
 
 def check_format(kind: object) -> None:
-    """Refuse an unknown format.
-
-    Raises
-    ------
-    MedclsError
-        It is none of `FORMATS`.
-    """
+    """Refuse an unknown format."""
     if kind not in FORMATS:
         raise MedclsError(f"format is {kind!r}: choose {' or '.join(FORMATS)}.", kind="bad_value")
 

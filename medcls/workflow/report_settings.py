@@ -90,8 +90,6 @@ class ReportSettings:
 
     Parameters
     ----------
-    fitting : FitSettings
-    page : PageSettings
     bands : mapping of str to Bands or None
         Columns that define subgroups.
     prevalence : float, mapping, or None

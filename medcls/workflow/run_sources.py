@@ -32,7 +32,6 @@ def sources_of_run(
     ----------
     loaded : Loaded
         The best checkpoint.
-    page : PageSettings
     named : tuple of str
         Title of the report, and command line.
     images : Path or None

@@ -130,7 +130,6 @@ class Origin:
 
     Parameters
     ----------
-    run : Path
     name : str
         Its data and network.
     images : int
@@ -138,7 +137,6 @@ class Origin:
     near_duplicates : int or None
         Images of this training's val, calibration and test parts that are near duplicates of these; None if that could
         not be compared. None of these images is the same as one of these, or the training had stopped.
-    seen : SeenImages
     """
 
     run: Path
@@ -183,7 +181,6 @@ def compare_images(
         Which names it.
     near_as_same : bool
         Treat a near duplicate as the image itself, as `data.keep_near_copies_together` does; else they are counted.
-    judging : Judging
 
     Raises
     ------

@@ -37,7 +37,6 @@ def assemble(
     rows : DataFrame
         `path` (relative, unique), `label` and `given_split`; `group` if the source knows it; any further columns are
         kept. All text.
-    options : SourceOptions
     watermarks, notes
         Of the manifest, see `Manifest`; the notes of the source come first.
 

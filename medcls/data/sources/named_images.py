@@ -29,7 +29,6 @@ class Source:
         What stands before each name in the results.
     folder : str
         What stands before each name to open it.
-    names : list of str
     """
 
     shown: str
@@ -43,7 +42,6 @@ class NamedImages:
 
     Parameters
     ----------
-    sources : tuple of Source
     notes : tuple of str
         What was left out, for the log.
     """

@@ -13,7 +13,6 @@ class Cell:
 
     Parameters
     ----------
-    text : str
     share : float or None
         From 0 to 1: drawn as a bar below the text.
     note : str
@@ -80,7 +79,6 @@ def splits_sheet(table: pd.DataFrame, classes: Sequence[str], positive: str | No
     table : DataFrame
         One row for each split: `split`, `images`, `groups`, `without_group`, `independent`, `share` and `asked` (the
         last four not in older runs), and for each class `<class>: images` and `<class>: share`.
-    classes : sequence of str
     positive : str or None
         The positive class of a binary task.
     groups : bool
