@@ -5,7 +5,8 @@
     python -m benchmarks.studies --readme                     # write README's table of results too
 
 A row is measured by the commands that it shows, each run in a folder of its own below runs/studies/ROW; what is there
-already is not run again. What is read from these folders is kept in benchmarks/studies.json, from which the pages are
+already is not run again. Rows that another one needs (its initial weights, its teachers, what it is compared with) are
+measured before it. What is read from these folders is kept in benchmarks/studies.json, from which the pages are
 written. Rows are stated in benchmarks/study_rows.py; one whose settings or experiment have changed since is not
 measured.
 """
@@ -46,6 +47,7 @@ BEGINS, ENDS = "<!-- results: python -m benchmarks.studies --readme -->\n", "<!-
 
 METRICS = ("accuracy", "balanced_accuracy", "sensitivity", "specificity", "f1", "auroc")
 OUT_OF_FOLD = "out_of_fold"
+COMPARED = "compared"
 NOT_MEASURED = "not measured"
 
 Execute = Callable[[str, Sequence[str]], object]
@@ -64,7 +66,7 @@ def in_a_process(command: str, arguments: Sequence[str]) -> None:
 
 def runs_of(row: Row, out: Path) -> dict[str, list[str]]:
     """Give the folder of each run of a row, and the settings that make it."""
-    base = [f"experiments={row.experiment}", *row.settings]
+    base = [f"experiments={row.experiment}", *row.settings, *_learned_from(row, out)]
     if row.folds is not None:
         return {f"fold={k}": [*base, f"data.folds={row.folds}", f"data.fold={k}"] for k in range(row.folds)}
     first = out / row.name / f"seed={row.seeds[0]}" / "manifest.csv"
@@ -72,6 +74,23 @@ def runs_of(row: Row, out: Path) -> dict[str, list[str]]:
     return {
         f"seed={seed}": [*base, f"seed={seed}", *(locked if number else [])] for number, seed in enumerate(row.seeds)
     }
+
+
+def _learned_from(row: Row, out: Path) -> list[str]:
+    """The settings that name another row's runs."""
+    weights = [] if row.weights is None else [f"model.weights={out / row.weights / 'seed=0'}"]
+    # The teacher of each fold is the run of the same fold.
+    return weights + ([] if row.teacher is None else [f"teacher={out / row.teacher}"])
+
+
+def with_needed(rows: Iterable[Row], every: Sequence[Row]) -> list[Row]:
+    """The rows, each after those that it needs."""
+    by_name = {row.name: row for row in every}
+    found: dict[str, Row] = {}
+    for row in rows:
+        found |= {one.name: one for one in with_needed((by_name[name] for name in row.needed), every)}
+        found[row.name] = row
+    return list(found.values())
 
 
 def measure(row: Row, data: Path, out: Path, execute: Execute = in_a_process) -> None:
@@ -105,13 +124,22 @@ def measure(row: Row, data: Path, out: Path, execute: Execute = in_a_process) ->
         if (run / "checkpoints" / "last.ckpt").is_file():
             command = [f"resume={run}"]
         else:
-            command = [*settings, f"data.root={data / row.study}", "evaluate_test=true", f"hydra.run.dir={run}"]
+            command = [*settings, f"data.root={images_of(row, data)}", "evaluate_test=true", f"hydra.run.dir={run}"]
         _timed(place, name, lambda command=command: execute("train", command))
     folder = place / OUT_OF_FOLD
     if row.folds is not None and not (folder / "report.html").is_file():
         runs = ",".join(str(place / name) for name in runs_of(row, out))
         arguments = [f"runs=[{runs}]", f"hydra.run.dir={folder}"]
         _timed(place, OUT_OF_FOLD, lambda: execute("evaluate", arguments))
+    compared = place / COMPARED
+    if row.against is not None and not (compared / "comparison.json").is_file():
+        both = f"cross_validations=[{place},{out / row.against}]"
+        _timed(place, COMPARED, lambda: execute("compare", [both, f"hydra.run.dir={compared}"]))
+
+
+def images_of(row: Row, data: Path) -> Path:
+    """The folder of a row's images, in that of the image sets."""
+    return data if STUDIES[row.study].of_all_sets else data / row.study
 
 
 def _timed(place: Path, name: str, work: Callable[[], object]) -> None:
@@ -149,6 +177,8 @@ def gather(row: Row, out: Path) -> dict[str, Any] | None:
     needed = [*runs, *([] if row.folds is None else [place / OUT_OF_FOLD])]
     if not all((folder / "report.html").is_file() for folder in needed):
         return None
+    if row.against is not None and not (place / COMPARED / "comparison.json").is_file():
+        return None
     if row.folds is not None:
         found = _of_folds(place / OUT_OF_FOLD)
     elif len(runs) == 1:
@@ -156,16 +186,19 @@ def gather(row: Row, out: Path) -> dict[str, Any] | None:
     else:
         found = _of_seeds(runs)
     settings = json.loads((place / "settings.json").read_text(encoding="utf-8"))
+    if row.against is not None:
+        found["difference"] = _compared(place / COMPARED)
     return {**found, **_how(runs, place), "settings": settings, "runs": len(runs), "medcls": __version__}
 
 
 def stated(row: Row) -> list[str]:
-    """What a row is measured with: its settings, and a hash of its experiment's."""
+    """What a row is measured with: its settings, and a hash of its experiment's; the same of rows that it needs."""
     file = TOP / "experiments" / f"{row.experiment}.yaml"
     content = json.dumps(yaml.safe_load(file.read_text(encoding="utf-8")), sort_keys=True)
     digest = hashlib.sha256(content.encode()).hexdigest()[:12]
     repeats = f"data.folds={row.folds}" if row.folds is not None else f"seed={','.join(map(str, row.seeds))}"
-    return [f"experiments={row.experiment}", f"sha256:{digest}", *row.settings, repeats]
+    needed = [f"{name}: {' '.join(stated(one))}" for name in row.needed for one in ROWS if one.name == name]
+    return [f"experiments={row.experiment}", f"sha256:{digest}", *row.settings, repeats, *needed]
 
 
 def _read(folder: Path) -> dict[str, Any]:
@@ -206,6 +239,13 @@ def _of_folds(folder: Path) -> dict[str, Any]:
     each = [_chosen(table)["auroc"][0] for name, table in folds.groupby("fold") if name not in ("mean", "pooled")]
     pooled = _chosen(folds[folds["fold"] == "pooled"])
     return {**_of_split(_read(folder), OUT_OF_FOLD), "metrics": pooled, "each": each}
+
+
+def _compared(folder: Path) -> dict[str, Any]:
+    """The paired difference of the AUROC over the folds; low, high and p are None where undefined."""
+    pairs = json.loads((folder / "comparison.json").read_text(encoding="utf-8"))["comparisons"]
+    (pair,) = (one for one in pairs if one["metric"] == "auroc")
+    return {name: pair[name] for name in ("difference", "low", "high", "p", "method", "sentence")}
 
 
 def _of_seeds(runs: Sequence[Path], resamples: int = 2000) -> dict[str, Any]:
@@ -283,7 +323,8 @@ def collect(rows: Iterable[Row], out: Path, kept: Path) -> dict[str, Any]:
 
 def command_of(row: Row) -> str:
     """What a person types for it."""
-    settings = [f"experiments={row.experiment}", f"data.root=/path/to/{row.study}", *row.settings]
+    root = "/path/to/sets" if STUDIES[row.study].of_all_sets else f"/path/to/{row.study}"
+    settings = [f"experiments={row.experiment}", f"data.root={root}", *row.settings, *_learned_from(row, OUT)]
     if row.folds is not None:
         settings = ["-m", *settings, f"data.folds={row.folds}", f"data.fold={','.join(map(str, range(row.folds)))}"]
     return f"python -m medcls.train {shlex.join(settings)}"
@@ -325,6 +366,23 @@ def _how_cells(row: Row, one: Mapping[str, Any] | None) -> list[str]:
     return [row.setting, row.name, command, one["machine"], *times, one["images"]]
 
 
+def _differences(rows: Sequence[Row], known: Mapping[str, Any]) -> list[str]:
+    """A line for each row that is compared with another, over the same folds."""
+    settings = {row.name: row.setting for row in rows}
+    lines = []
+    for row in rows:
+        if row.against is None:
+            continue
+        found = f"AUROC of {row.setting}, against {settings[row.against]}, paired by fold: "
+        if (one := _measured(row, known)) is None:
+            lines.append(f"- {found}{NOT_MEASURED}.")
+            continue
+        pair = one["difference"]
+        limits = "" if pair["low"] is None else f" (95% interval {pair['low']:+.3f} to {pair['high']:+.3f})"
+        lines.append(f"- {found}{pair['difference']:+.3f}{limits}; {pair['method']}.")
+    return ["\n".join(lines)] if lines else []
+
+
 def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
@@ -353,7 +411,8 @@ def results(rows: Sequence[Row], known: Mapping[str, Any]) -> str:
         "Intervals are 95%. Folds: each image is judged by the network that had not seen it, at its fold's threshold. "
         "Seeds: the mean over runs on the same test images (the second and third run: `seed=1`, `seed=2`, and "
         "`data.locked_test=FIRST/manifest.csv`); the interval is of other test images, the range over runs shows what "
-        "another training brings. Baseline: the accuracy of always predicting the most frequent class. With "
+        "another training brings. A difference that is paired by fold has the corrected interval that `medcls.compare` "
+        "gives whole cross-validations. Baseline: the accuracy of always predicting the most frequent class. With "
         "more than two classes sensitivity, specificity, F1 and AUROC are means over classes. Minutes are those of all "
         "commands of a row (in brackets: of processor time), images per second the training images of all epochs by "
         "the time of the training commands, start and evaluation included.",
@@ -368,9 +427,12 @@ def results(rows: Sequence[Row], known: Mapping[str, Any]) -> str:
         how = [_how_cells(row, _measured(row, known)) for row in own]
         parts += [
             f"## {study.title}",
-            f"The tutorial's numbers. {study.meant}",
-            f"What the careful setting changes. {study.changes}{_difference(own, known)}",
+            study.meant if study.of_all_sets else f"The tutorial's numbers. {study.meant}",
+            study.changes
+            if study.of_all_sets
+            else f"What the careful setting changes. {study.changes}{_difference(own, known)}",
             _table(["setting", "runs", *names, "AUROC, lowest to highest run"], table),
+            *_differences(own, known),
             _table(["setting", "row", "command", "machine", "minutes (processor)", "images/s", "evaluated"], how),
         ]
     return "\n\n".join(parts) + "\n"
@@ -381,7 +443,7 @@ def readme_table(rows: Sequence[Row], known: Mapping[str, Any]) -> str:
     header = ["images", "setting", "AUROC", "sensitivity", "specificity", "accuracy (baseline)"]
     lines = []
     for row in rows:
-        if (one := _measured(row, known)) is not None:
+        if (one := _measured(row, known)) is not None and not STUDIES[row.study].of_all_sets:
             cells = [_cell(one["metrics"][metric]) for metric in ("auroc", "sensitivity", "specificity")]
             accuracy = f"{one['metrics']['accuracy'][0]:.3f} ({one['baseline']:.3f})"
             lines.append([STUDIES[row.study].title, f"{row.setting}, {_repeats(row)}", *cells, accuracy])
@@ -407,9 +469,8 @@ def main() -> None:
     parser.add_argument("--readme", action="store_true", help="write README's table too")
     given = parser.parse_args()
     out = given.out.absolute()
-    for row in ROWS:
-        if row.name in given.row:
-            measure(row, given.data.absolute(), out)
+    for row in with_needed((row for row in ROWS if row.name in given.row), ROWS):
+        measure(row, given.data.absolute(), out)
     known = collect(ROWS, out, KEPT)
     RESULTS.write_text(results(ROWS, known), encoding="utf-8")
     print(RESULTS)

@@ -17,12 +17,15 @@ class Study:
         What these numbers really were.
     changes : str
         What the careful experiment does otherwise.
+    of_all_sets : bool
+        Its images are those of several studies, to pretrain networks for others: no result for README's table.
     """
 
     title: str
     printed: Mapping[str, float]
     meant: str
     changes: str
+    of_all_sets: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,6 +48,12 @@ class Row:
         Of a cross-validation; every image is then judged out of fold.
     seeds : tuple of int
         Without folds, one run each, all on the test images of the first.
+    weights : str or None
+        The row whose run gives the initial weights.
+    teacher : str or None
+        The row whose folds teach those of this one.
+    against : str or None
+        The row from whose folds those of this one differ in weights or teacher alone: both are compared.
     """
 
     name: str
@@ -54,6 +63,14 @@ class Row:
     settings: tuple[str, ...] = ()
     folds: int | None = None
     seeds: tuple[int, ...] = (0, 1, 2)
+    weights: str | None = None
+    teacher: str | None = None
+    against: str | None = None
+
+    @property
+    def needed(self) -> tuple[str, ...]:
+        """The rows that are measured before this one."""
+        return tuple(name for name in (self.weights, self.teacher, self.against) if name is not None)
 
 
 STUDIES = {
@@ -97,7 +114,19 @@ STUDIES = {
         "predicted classes: it is the balanced accuracy.",
         changes="All seven diagnoses, everything trained, split by lesion, the threshold chosen on val.",
     ),
+    "joined": Study(
+        title="Pretraining on the other sets",
+        printed={},
+        meant="No tutorial pretrains on medical images.",
+        changes="One network learns the classes of several sets, none of them the target, whose images, duplicates and "
+        "near duplicates are left out. These numbers say how well it distinguishes the classes of its own sets; what "
+        "its weights are worth for the target is to be seen in the target's table.",
+        of_all_sets=True,
+    ),
 }
+
+# From scratch, pretrained and taught: the same epochs in each.
+BREAST_EPOCHS, BRAIN_EPOCHS = ("trainer.max_epochs=40",), ("trainer.max_epochs=60",)
 
 # EfficientNet-Lite0, whose ImageNet weights come as a package, in the place of a network whose weights do not.
 STAND_IN = ("model=efficientnet_lite0",)
@@ -106,6 +135,34 @@ ROWS = (
     Row("breast_cancer", "breast_cancer", "careful", "breast_cancer", folds=5),
     Row("breast_cancer_as_published", "breast_cancer", "as published", "breast_cancer_as_published", folds=5),
     Row("breast_cancer_scratch", "breast_cancer", "from scratch", "breast_cancer_scratch", seeds=(0,)),
+    Row(
+        "breast_cancer_scratch_folds",
+        "breast_cancer",
+        "from scratch, 40 epochs",
+        "breast_cancer_scratch",
+        BREAST_EPOCHS,
+        folds=5,
+    ),
+    Row(
+        "breast_cancer_pretrained",
+        "breast_cancer",
+        "pretrained on the other sets, 40 epochs",
+        "breast_cancer_scratch",
+        BREAST_EPOCHS,
+        folds=5,
+        weights="pretrain_breast_cancer",
+        against="breast_cancer_scratch_folds",
+    ),
+    Row(
+        "breast_cancer_distilled",
+        "breast_cancer",
+        "from scratch, taught by the careful networks, 40 epochs",
+        "breast_cancer_scratch",
+        BREAST_EPOCHS,
+        folds=5,
+        teacher="breast_cancer",
+        against="breast_cancer_scratch_folds",
+    ),
     Row("brain_tumor", "brain_tumor", "careful", "brain_tumor", folds=5),
     Row(
         "brain_tumor_as_published_lite0",
@@ -117,6 +174,34 @@ ROWS = (
     ),
     Row("brain_tumor_as_published", "brain_tumor", "as published", "brain_tumor_as_published", folds=5),
     Row("brain_tumor_scratch", "brain_tumor", "from scratch", "brain_tumor_scratch", seeds=(0,)),
+    Row(
+        "brain_tumor_scratch_folds",
+        "brain_tumor",
+        "from scratch, 60 epochs",
+        "brain_tumor_scratch",
+        BRAIN_EPOCHS,
+        folds=5,
+    ),
+    Row(
+        "brain_tumor_pretrained",
+        "brain_tumor",
+        "pretrained on the other sets, 60 epochs",
+        "brain_tumor_scratch",
+        BRAIN_EPOCHS,
+        folds=5,
+        weights="pretrain_brain_tumor",
+        against="brain_tumor_scratch_folds",
+    ),
+    Row(
+        "brain_tumor_distilled",
+        "brain_tumor",
+        "from scratch, taught by the careful networks, 60 epochs",
+        "brain_tumor_scratch",
+        BRAIN_EPOCHS,
+        folds=5,
+        teacher="brain_tumor",
+        against="brain_tumor_scratch_folds",
+    ),
     Row("chest_xray", "chest_xray", "careful", "chest_xray"),
     Row(
         "chest_xray_as_published_lite0",
@@ -151,4 +236,6 @@ ROWS = (
         (*STAND_IN, "data.image_size=224"),
     ),
     Row("skin_cancer_as_published", "skin_cancer", "as published: melanoma", "skin_cancer_as_published"),
+    Row("pretrain_breast_cancer", "joined", "for breast_cancer", "pretrain_breast_cancer", seeds=(0,)),
+    Row("pretrain_brain_tumor", "joined", "for brain_tumor", "pretrain_brain_tumor", seeds=(0,)),
 )

@@ -21,11 +21,12 @@ WIDTH, HEIGHT, GAP, RISE = 148, 64, 22, 46
 
 # Column and row of each room, and what it holds. Where arrows run, and that they run downwards, is the code's doing.
 ROOMS = {
-    COMMANDS: (2.2, 0, "train, evaluate, compare, audit, cache, probe"),
+    COMMANDS: (2.2, 0, "train, evaluate, predict, compare, audit, cache, probe, explain, export, serve, monitor"),
     "cli": (2.2, 1, "Hydra, building, exit codes"),
     "workflow": (2.2, 2, "the steps that commands share"),
     "auditing": (2.2, 3, "what is wrong with a data set"),
     "inference": (4.2, 3, "a checkpoint in, predictions out"),
+    "serving": (5.3, 2, "endpoint and page"),
     "report": (0.45, 4, "words, tables, pages"),
     "plots": (0.95, 5, "every plot, one style"),
     "evaluation": (2.0, 5, "what predictions say"),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import logging
 import os
-import shlex
 import sys
 from collections.abc import Sequence
 from datetime import datetime
@@ -19,6 +18,7 @@ from medcls.cli.audit_settings import check_settings, read_images, requested_dec
 from medcls.cli.building import plain
 from medcls.cli.data_source import make_paths_absolute, source_settings, split_settings
 from medcls.cli.entry_point import run_command
+from medcls.cli.invocation import command_line
 from medcls.errors import typed
 from medcls.runs.run_folder import RunFolder
 from medcls.signatures import named_functions
@@ -89,7 +89,7 @@ def audit(cfg: DictConfig, folder: RunFolder) -> int:
         findings,
         PageSettings(
             name=str(cfg.data.name),
-            command=f"python -m medcls.audit {shlex.join(sys.argv[1:])}",
+            command=command_line("audit"),
             made=datetime.now().astimezone(),
             decoding=decoding,
             pictures=cfg.audit.pictures,

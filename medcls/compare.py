@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import shlex
-import sys
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +15,7 @@ from medcls import __version__
 from medcls.cli.building import plain
 from medcls.cli.comparison import check_settings, named_paths, question, read_models
 from medcls.cli.entry_point import run_command
+from medcls.cli.invocation import command_line
 from medcls.runs.run_folder import RunFolder
 
 if TYPE_CHECKING:
@@ -101,7 +100,7 @@ def compare(cfg: DictConfig, folder: RunFolder) -> None:
 
     folder.begin("compare.log")
     made = datetime.now().astimezone()
-    command = f"python -m medcls.compare {shlex.join(sys.argv[1:])}"
+    command = command_line("compare")
     settings = {name: plain(cfg[name]) for name in SETTINGS}
     origin = {"medcls": __version__, "made": made.isoformat(timespec="seconds"), "settings": settings}
     folder.write_json("comparison.json", origin | result.to_plain())

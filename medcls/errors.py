@@ -25,6 +25,10 @@ class MedclsError(ValueError):
         super().__init__(message)
         self.kind = kind
 
+    def _render_traceback_(self) -> list[str]:
+        """What IPython prints instead of the stack trace, as the commands do."""
+        return [f"MedclsError: {self}", *getattr(self, "__notes__", ())]
+
 
 def nearest(word: str, known: Iterable[str], most: int = 3) -> str:
     """Suggest the known names closest to a mistyped one, as the end of an error message.

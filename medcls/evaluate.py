@@ -11,6 +11,7 @@ from omegaconf import DictConfig
 from medcls.cli import evaluation_settings as settings
 from medcls.cli.entry_point import run_command
 from medcls.cli.importing import import_large
+from medcls.cli.invocation import command_line
 from medcls.cli.tables_and_folds import evaluate_folds, evaluate_table
 from medcls.cli.trained_runs import find_run, open_run
 from medcls.errors import MedclsError
@@ -23,8 +24,11 @@ def main() -> None:
     run_command(run, "evaluate")
 
 
-def run(cfg: DictConfig) -> None:
-    """Evaluate into the run's own folder or the one that Hydra chose; leave no folder behind if nothing was written."""
+def run(cfg: DictConfig) -> Path:
+    """Evaluate into the run's own folder or the one that Hydra chose; leave no folder behind if nothing was written.
+
+    Returns the folder with the results.
+    """
     from medcls.workflow import terminal
 
     folder = RunFolder(Path(HydraConfig.get().runtime.output_dir))
@@ -50,9 +54,10 @@ def run(cfg: DictConfig) -> None:
         terminal.start_log(cfg.verbose)
         import_large("lightning")
         commands[named[0]](cfg, folder)
+        return folder.path
     except BaseException as error:
         if folder.written:  # complete files, which may have taken long to compute
-            error.add_note(folder.what_is_there(settings.command(), error))
+            error.add_note(folder.what_is_there(command_line("evaluate"), error))
         else:
             folder.discard()
         raise
@@ -72,6 +77,7 @@ def evaluate_run(cfg: DictConfig, folder: RunFolder) -> None:
     from medcls.inference.load import add_decision_rules
     from medcls.runs.registry import read_test
     from medcls.workflow import evaluating, result_files, run_sources
+    from medcls.workflow.heat_maps import heat_maps_of
 
     settings.read_report_settings(cfg)  # wrong settings are reported before anything is loaded
     arithmetic = Arithmetic(cfg.precision, cfg.compile)
@@ -96,9 +102,10 @@ def evaluate_run(cfg: DictConfig, folder: RunFolder) -> None:
     rehearse(trained, manifest, split, reference, options, refit=refit, views=cfg.views)
     if not external and split != "val":
         reference = [trained.predictions_of(trained.reference_split)]
-    named = (name, settings.command())
+    named = (name, command_line("evaluate"))
     sources = run_sources.sources_of_run(trained.folder, trained.loaded, options.page, named, images)
-    sources = dataclasses.replace(sources, watermarks=watermarks, training_duplicates=duplicates)
+    heat_map = heat_maps_of(trained.loaded, images, options.page)
+    sources = dataclasses.replace(sources, watermarks=watermarks, training_duplicates=duplicates, heat_map=heat_map)
     if cfg.views > 1:
         reference = []  # stored probabilities are of one view
     elif arithmetic.is_exact and not external and not refit and not trained.has_result_of_another_split(cfg.split):

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import shlex
-import sys
 from functools import partial
 from pathlib import Path
 
@@ -13,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from medcls.cli import building, data_source, entry_point
 from medcls.cli.importing import import_large
+from medcls.cli.invocation import command_line
 from medcls.runs.run_folder import RunFolder
 
 # Not __name__, which is __main__ when the file runs as a module.
@@ -113,7 +112,7 @@ def probe(cfg: DictConfig, run: RunFolder) -> None:
     run.write_json("environment.json", hardware.environment() | {"choices": list(machine.reasons), "run": name})
     probing.write_checkpoint(run, probed.network, found.layer, settings.described(probed, manifest, name))
     best = load(run.best, partial(building.build_own_network, own=cfg.model.network))
-    named = f"{cfg.data.name}, linear probe of {cfg.model.name}", f"python -m medcls.probe {shlex.join(sys.argv[1:])}"
+    named = f"{cfg.data.name}, linear probe of {cfg.model.name}", command_line("probe")
     probing.score(run, best, manifest, features, found, options, split_by, named)
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import shlex
-import sys
 from functools import partial
 from pathlib import Path
 
@@ -14,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from medcls.cli import building, data_source, entry_point, resume, stored_configuration, termination
 from medcls.cli.importing import import_large
+from medcls.cli.invocation import command_line
 from medcls.runs.run_folder import RunFolder
 from medcls.runs.stored import refuse_links_out, refuse_ways_out
 
@@ -55,7 +54,7 @@ def train(cfg: DictConfig, run: RunFolder) -> float | None:
 
     from medcls import hardware
     from medcls.auditing.quick import audit_quickly
-    from medcls.cli import training
+    from medcls.cli import distilling, training
     from medcls.cli.early_checks import check_settings
     from medcls.inference.load import load
     from medcls.learning.checkpoints import best_score
@@ -103,14 +102,14 @@ def train(cfg: DictConfig, run: RunFolder) -> float | None:
         log.info("plots of the data: %s", run.figures)
         return None
 
-    steps = training.log_learning_rates(cfg, data)
     name = resuming.own_identity(run) if cfg.resume else resuming.identity(building.plain(cfg), manifest)
     metrics = partial(logged_metrics, classes=manifest.classes, positive=manifest.positive)
     classifier, freezing, account = training.make_classifier(cfg, manifest, preprocessing, metrics, name)
-    training.choose_batch_norm(cfg, classifier, steps)
+    training.choose_batch_norm(cfg, classifier, training.log_learning_rates(cfg, data))
+    teaching, teacher = ([], None) if training_ended else distilling.open_teacher(cfg, data, machine)
     summary = summarise(classifier.network, (preprocessing.channels, *preprocessing.size))
     plots = training_plots.WritePlots({} if cfg.resume else training_plots.plot_data(data), run.figures)
-    trainer = training.make_trainer(cfg, run, data, freezing, machine, [plots])
+    trainer = training.make_trainer(cfg, run, data, freezing, machine, [plots, *teaching])
 
     # From here on the run folder is written.
     config = OmegaConf.to_yaml(cfg, resolve=True)
@@ -121,7 +120,7 @@ def train(cfg: DictConfig, run: RunFolder) -> float | None:
         if run.was_left_in_its_first_epoch():
             resuming.start_over(run, config)
         run.begin()
-        scoring.write_origin(run, manifest, findings, account, summary)
+        scoring.write_origin(run, manifest, findings, account, summary, teacher)
     run.write_text("config.yaml", config)
     run.write_json("environment.json", hardware.environment() | {"choices": list(machine.reasons), "run": name})
     if finished:  # only its images were moved
@@ -138,7 +137,7 @@ def train(cfg: DictConfig, run: RunFolder) -> float | None:
         best = load(run.best, partial(building.build_own_network, own=cfg.model.network))
         phases = building.plain(cfg.schedule.phases)
         training_plots.plot_training(run, phases, epochs, best.epoch, cfg.monitor, manifest.watermark)
-        title = f"{cfg.data.name}, {cfg.model.name}", f"python -m medcls.train {shlex.join(sys.argv[1:])}"
+        title = f"{cfg.data.name}, {cfg.model.name}", command_line("train")
         device = trainer.strategy.root_device
         scoring.score(run, best, data, device, options, split_by if cfg.evaluate_test else None, title)
     if training_ended:

@@ -13,12 +13,17 @@ from made_sets import SMOKE, class_folders
 
 from benchmarks import studies
 from benchmarks.study_rows import ROWS, STUDIES, Row
-from medcls import evaluate, train
+from medcls import compare, evaluate, train
 
 TINY = ("model=timm", "model.name=test_efficientnet", "model.weights=null", "data.image_size=32", *SMOKE)
 FOLDS = Row("breast_cancer", "breast_cancer", "careful", "breast_cancer_scratch", TINY, folds=2)
 SEEDS = Row("tiny_as_published", "breast_cancer", "as published", "breast_cancer_scratch", TINY, seeds=(0, 1))
-MAINS = {"train": train.main, "evaluate": evaluate.main}
+# Taught by the folds of the first row, and compared with them.
+TAUGHT = Row(
+    "breast_cancer_taught", "breast_cancer", "taught", "breast_cancer_scratch", TINY, folds=2, teacher=FOLDS.name,
+    against=FOLDS.name,
+)  # fmt: skip
+MAINS = {"train": train.main, "evaluate": evaluate.main, "compare": compare.main}
 
 
 class Killed(Exception):
@@ -26,7 +31,7 @@ class Killed(Exception):
 
 
 def here(command: str, arguments: list[str]) -> None:
-    few = ["resamples=100"] if command == "evaluate" else []
+    few = [] if command == "train" else ["resamples=100"]
     run_main(MAINS[command], *arguments, *few)
 
 
@@ -99,6 +104,50 @@ def test_out_of_fold_numbers_are_those_of_the_cross_validation(measured):
     images = sum((pd.read_csv(place / f"fold={k}" / "manifest.csv")["split"] == "train").sum() for k in (0, 1))
     training = times["fold=0"]["seconds"] + times["fold=1"]["seconds"]
     assert found["images_per_second"] == pytest.approx(images / training)
+
+
+def test_a_row_is_taught_and_compared_fold_by_fold(measured, tmp_path):
+    out = measured[0] / "out"
+    studies.measure(TAUGHT, measured[0] / "data", out, here)
+    found = studies.gather(TAUGHT, out)
+    scores = []
+    for fold in (0, 1):
+        taught, own = (out / name / f"fold={fold}" for name in (TAUGHT.name, FOLDS.name))
+        record = json.loads((taught / "teacher.json").read_text(encoding="utf-8"))
+        assert record["run"] == str(own) and record["near_duplicates"] == 0
+        metrics = [json.loads((run / "metrics.json").read_text(encoding="utf-8"))["test"] for run in (taught, own)]
+        scores.append([one["values"]["auroc"] for one in metrics])
+    expected = float(np.mean([taught - own for taught, own in scores]))
+    assert found["difference"]["difference"] == pytest.approx(expected)
+    page = studies.results([FOLDS, TAUGHT], studies.collect((FOLDS, TAUGHT), out, tmp_path / "kept.json"))
+    line = next(line for line in page.splitlines() if line.startswith("- AUROC of taught"))
+    assert f"{expected:+.3f}" in line and studies.NOT_MEASURED not in line
+    assert studies.NOT_MEASURED in next(
+        line for line in studies.results([FOLDS, TAUGHT], {}).splitlines() if line.startswith("- AUROC of taught")
+    )
+
+
+def test_what_a_row_needs_is_measured_before_it():
+    by_name = {row.name: row for row in ROWS}
+    for name, weights, teacher in (
+        ("breast_cancer_pretrained", "pretrain_breast_cancer", None),
+        ("brain_tumor_distilled", None, "brain_tumor"),
+    ):
+        row = by_name[name]
+        order = [one.name for one in studies.with_needed([row, row], ROWS)]
+        assert order == [*row.needed, name] and {weights, teacher} - {None} < set(order)
+        settings = studies.runs_of(row, Path("out"))["fold=3"]
+        assert (f"model.weights=out/{weights}/seed=0" in settings) == (weights is not None)
+        assert (f"teacher=out/{teacher}" in settings) == (teacher is not None)
+    for row in ROWS:
+        assert set(row.needed) <= set(by_name)
+        if row.against is not None:
+            other = by_name[row.against]
+            assert (row.experiment, row.settings, row.folds) == (other.experiment, other.settings, other.folds)
+        if row.teacher is not None:
+            assert by_name[row.teacher].folds == row.folds
+        # No teacher and no weights from a row of the same images but by its folds.
+        assert row.weights is None or studies.STUDIES[by_name[row.weights].study].of_all_sets
 
 
 def test_seeds_share_their_test_images_and_give_their_mean(measured):

@@ -30,7 +30,7 @@ def test_the_run_folder_holds_what_the_design_names(finished):
     names = {path.relative_to(finished).as_posix() for path in finished.rglob("*") if path.is_file()}
     expected = {
         "config.yaml", "manifest.csv", "weights.json", "environment.json", "metrics.json", "model.txt", "train.log",
-        "splits.csv", "audit.json", "policies.json", "report.html", "report.md",
+        "splits.csv", "audit.json", "policies.json", "report.html", "report.md", "seen_images.npz",
         "checkpoints/best.ckpt", "checkpoints/last.ckpt", "predictions/val.csv", "predictions/test.csv",
         *(
             f"figures/{figure}.{ending}"

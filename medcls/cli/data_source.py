@@ -27,6 +27,8 @@ def make_paths_absolute(cfg: DictConfig) -> None:
     for key in ("root", "exclude_file", "locked_test", "groups"):
         if cfg.data[key] is not None:
             cfg.data[key] = str(Path(str(cfg.data[key])).expanduser().absolute())
+    if cfg.get("teacher") is not None:
+        cfg.teacher = str(Path(str(cfg.teacher)).expanduser().absolute())
     _check_root(cfg)
     # A table that is not here is searched for below data.root by the source, and so is a list of tables.
     csv = cfg.data.get("csv")

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from medcls.cli.building import build, plain
+from medcls.cli.distilling import check_teacher
 from medcls.data.module import Loading
 from medcls.data.splits.split import SplitSettings
 from medcls.errors import MedclsError
@@ -56,6 +57,7 @@ def check_settings(
     if "class_weights" in loss and not isinstance(plain(loss.class_weights), str):
         loss.class_weights = None  # checked later, when the number of classes is known
     build(loss, class_counts=(1, 1))
+    check_teacher(cfg)
     FreezeSchedule(plain(cfg.schedule.phases), head="head")
     if cfg.model.weights not in (None, "default") and not cfg.resume:
         find_weights(cfg.model.weights)

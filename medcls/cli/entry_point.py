@@ -6,7 +6,7 @@ import contextlib
 import os
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import hydra
@@ -71,8 +71,7 @@ def run_command(task: Callable[[DictConfig], Any], config_name: str) -> None:
     with sigterm_interrupts():
         try:
             register_experiments()
-            sys.argv[1:] = check_groups(quote_for_hydra(multirun_first(sys.argv[1:])), config_name)
-            resume_in_same_folder(sys.argv)
+            sys.argv[1:] = prepared_arguments(sys.argv[1:], config_name)
             with _hydra_raises():
                 hydra.main(version_base="1.3", config_path=str(configurations() / "conf"), config_name=config_name)(
                     guarded
@@ -93,14 +92,32 @@ def run_command(task: Callable[[DictConfig], Any], config_name: str) -> None:
             raise
 
 
-def _exit_code_and_message(error: BaseException) -> tuple[int, str]:
-    """Exit code and message; for a programming error, print the stack trace and return no message."""
+def prepared_arguments(arguments: Sequence[str], config_name: str) -> list[str]:
+    """Prepare arguments for Hydra: quoted, checked, and with the folder of a run that is resumed.
+
+    Raises
+    ------
+    MedclsError
+        Values that Hydra would misread, a removed group, a run that cannot be resumed.
+    """
+    prepared = check_groups(quote_for_hydra(multirun_first(arguments)), config_name)
+    resume_in_same_folder(prepared)
+    return prepared
+
+
+def settings_error(error: HydraException | OmegaConfBaseException) -> str | None:
+    """The message of an error in the settings; None for a programming error."""
     if isinstance(error, HydraException):
         # OmegaConf's reason, where there is one, follows Hydra's message.
         reason = f"\n{error.__cause__}" if isinstance(error.__cause__, OmegaConfBaseException) else ""
-        return USER_ERROR, f"{error}{reason}"
-    if isinstance(error, OmegaConfBaseException) and _is_user_error(error):
-        return USER_ERROR, str(error)
+        return f"{error}{reason}"
+    return str(error) if _is_user_error(error) else None
+
+
+def _exit_code_and_message(error: BaseException) -> tuple[int, str]:
+    """Exit code and message; for a programming error, print the stack trace and return no message."""
+    if isinstance(error, HydraException | OmegaConfBaseException) and (message := settings_error(error)) is not None:
+        return USER_ERROR, message
     known = exit_code_and_message(error)
     if known is not None:
         return known

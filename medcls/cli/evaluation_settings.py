@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -50,11 +48,6 @@ IGNORED = {
         "data": _TABLE,
     },
 }
-
-
-def command() -> str:
-    """The command as typed."""
-    return f"python -m medcls.evaluate {shlex.join(sys.argv[1:])}"
 
 
 def typed_keys() -> list[str]:

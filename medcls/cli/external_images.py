@@ -34,6 +34,7 @@ def read_external_images(cfg: DictConfig, trained: TrainedRun) -> tuple[Manifest
     from medcls.data.sources.other_sites import leave_out_again, match_classes
     from medcls.data.splits.split import with_kept_together
     from medcls.wording import enumerated
+    from medcls.workflow.seen_images import SeenImages
 
     classes, own = trained.loaded.classes, trained.config.data
     refuse_other_preprocessing(cfg, trained)
@@ -67,8 +68,7 @@ def read_external_images(cfg: DictConfig, trained: TrainedRun) -> tuple[Manifest
     if missing := [name for name in classes if name not in set(rows["label"])]:
         extra = {"rule": "missing_class"}
         log.warning("no image of %s here: metrics that need one are undefined", enumerated(missing), extra=extra)
-    seen = known[known["split"].isin(("train", "val", "calibration"))]
-    duplicates = int(rows["content"].isin(set(seen["content"]) - {""}).sum())
+    duplicates = int(rows["content"].isin(SeenImages.read(trained.folder.path).contents).sum())
     if duplicates:
         log.warning(
             "%d of these images are also among those that the run was trained or selected on",

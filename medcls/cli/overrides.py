@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import ChoiceSweep
@@ -11,7 +12,7 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
 from medcls.cli.shipped import configurations
-from medcls.errors import MedclsError, hydra_override, typed
+from medcls.errors import MedclsError, hydra_override, is_key, typed
 
 # Settings whose value is always text (a path, a pattern, a name) or null.
 TEXT = frozenset(
@@ -27,6 +28,7 @@ TEXT = frozenset(
         "data.exclude_file",
         "data.locked_test",
         "model.weights",
+        "teacher",
         "positive_class",
         "operating_point",
         "report.purpose",
@@ -34,6 +36,7 @@ TEXT = frozenset(
         "predictions",
         "val",
         "images",
+        "output",
         "resume",
         "hydra.run.dir",
     }
@@ -65,6 +68,42 @@ def quote_for_hydra(arguments: Sequence[str]) -> list[str]:
         argument if argument.startswith("-") or "=" not in argument else _readable_override(argument, multirun)
         for argument in arguments
     ]
+
+
+def override_of(key: str, value: object) -> str:
+    """`key=value` in Hydra's grammar, of a value given in Python: text stays text, whatever is in it.
+
+    Raises
+    ------
+    MedclsError
+        A value, or a key of a mapping, that cannot be typed on a command line.
+    """
+    return f"{key}={_in_grammar(key, value)}"
+
+
+def _in_grammar(key: str, value: object) -> str:
+    if hasattr(value, "item") and getattr(value, "ndim", None) == 0:  # a scalar of NumPy or torch
+        value = value.item()
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, int | float):
+        return repr(value)
+    if isinstance(value, str | os.PathLike):
+        return hydra_override(key, os.fspath(value)).removeprefix(f"{key}=")
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(_in_grammar(key, one) for one in value)}]"
+    if isinstance(value, Mapping):
+        if unwritable := [name for name in value if not is_key(str(name))]:
+            raise MedclsError(
+                f"{key}: Hydra only accepts plain words and whole numbers as keys, and one is {unwritable[0]!r}.",
+                kind="bad_value",
+            )
+        return f"{{{', '.join(f'{name}: {_in_grammar(key, one)}' for name, one in value.items())}}}"
+    raise MedclsError(
+        f"{key} is {value!r}, of {type(value).__name__}: give text, a number, a boolean, None, a path, or a list "
+        "or dict of these.",
+        kind="bad_value",
+    )
 
 
 def _readable_override(argument: str, multirun: bool) -> str:

@@ -19,7 +19,6 @@ from medcls.cli.shipped import configurations
 from medcls.cli.stored_configuration import read_run_configuration
 from medcls.cli.training import choose_preprocessing, log_splits
 from medcls.errors import MedclsError, nearest
-from medcls.wording import counted
 
 if TYPE_CHECKING:
     # Heavy imports are made where they are used, so that a typo is reported before torch is loaded.
@@ -257,7 +256,7 @@ def _build(cfg: DictConfig, preprocessing: Preprocessing, manifest: Manifest) ->
     from medcls.models.weights import load_weights
     from medcls.models.zoo import replace_head
 
-    _refuse_own_images(cfg.model.weights, manifest)
+    learned_from = _learned_from(cfg, manifest)
     network = build(cfg.model.network, num_classes=len(manifest.classes))
     head = plain(cfg.model.head)
     replaced = None if head is None else replace_head(network, len(manifest.classes), **head)
@@ -265,7 +264,7 @@ def _build(cfg: DictConfig, preprocessing: Preprocessing, manifest: Manifest) ->
         network, cfg.model.weights, head=replaced, classes=manifest.classes, preprocessing=preprocessing
     )
     log.info("%s: %s", cfg.model.name, account)
-    return network, account
+    return network, dataclasses.replace(account, learned_from=learned_from)
 
 
 def _convert_scaling(source: Preprocessing, target: Preprocessing) -> tuple[list[float], list[float]]:
@@ -279,31 +278,21 @@ def _convert_scaling(source: Preprocessing, target: Preprocessing) -> tuple[list
     return factors, [new - old * factor for old, new, factor in zip(*intercepts, factors, strict=True)]
 
 
-def _refuse_own_images(weights: str | None, manifest: Manifest) -> None:
-    """Refuse a network that was trained on these images: its features depend on the held-out labels.
+def _learned_from(cfg: DictConfig, manifest: Manifest) -> tuple[dict[str, Any], ...]:
+    """The run whose weights are loaded; a network that learned from these images is refused.
 
-    Raises
-    ------
-    MedclsError
-        It was; says on how many.
+    Its features would depend on the held-out labels.
     """
-    from medcls.data.manifest import read_rows
-    from medcls.models.weights import find_weights
+    from medcls.workflow.seen_images import OF_A_PROBE, compare_images, run_of
 
-    if weights in (None, "default"):
-        return
-    record = find_weights(weights).parent.parent / "manifest.csv"
-    if not record.is_file():
-        return
-    rows = read_rows(record)
-    learned = set(rows.loc[rows["split"].isin(("train", "val", "calibration")), "content"]) - {""}
-    if shared := int(manifest.rows["content"].isin(learned).sum()):
-        raise MedclsError(
-            f"{weights} was trained on {counted(shared, 'image')} of these {len(manifest)}, so out-of-fold metrics "
-            "would be those of training images. Use a network that was trained on other images, or evaluate the run on "
-            f"its own test split: python -m medcls.evaluate run={record.parent}",
-            kind="trained_on_these_images",
-        )
+    weights = cfg.model.weights
+    run = None if weights in (None, "default") else run_of(weights)
+    if run is None:
+        return ()
+    near_as_same = bool(cfg.data.keep_near_copies_together)
+    return (
+        compare_images(manifest, run, "model.weights", near_as_same=near_as_same, judging=OF_A_PROBE).to_plain(),
+    )  # fmt: skip
 
 
 def random_tensors(account: Account, network: nn.Module) -> list[str]:

@@ -16,6 +16,7 @@ MAY_CHANGE_ON_RESUME = (
     "trainer.max_epochs",
     "data.root",
     "data.csv",
+    "teacher",
     "data.workers",
     "keep_memory",
     "compile",
@@ -25,9 +26,9 @@ MAY_CHANGE_ON_RESUME = (
 )
 
 
-def resume_in_same_folder(argv: list[str]) -> None:
+def resume_in_same_folder(arguments: list[str]) -> None:
     """Make Hydra use the folder of the run that `resume=RUN` names; refuse settings that may not change."""
-    overrides = OverridesParser.create().parse_overrides([a for a in argv[1:] if "=" in a and not a.startswith("-")])
+    overrides = OverridesParser.create().parse_overrides([a for a in arguments if "=" in a and not a.startswith("-")])
     typed_values = {override.key_or_group: override.value() for override in overrides}
     if typed_values.get("resume") is None:
         return
@@ -46,7 +47,7 @@ def resume_in_same_folder(argv: list[str]) -> None:
             "checkpoints/last.ckpt).",
             kind="nothing_to_resume",
         )
-    if any(argument in ("-m", "--multirun") for argument in argv):
+    if any(argument in ("-m", "--multirun") for argument in arguments):
         raise MedclsError("resume continues one run: leave out -m.", kind="resume_of_a_sweep")
     refused = [key for key in typed_values if key != "resume" and key not in MAY_CHANGE_ON_RESUME]
     if refused:
@@ -57,7 +58,7 @@ def resume_in_same_folder(argv: list[str]) -> None:
             kind="not_changed_on_resume",
         )
     escaped = str(folder).replace("'", "\\'")
-    argv.append(f"hydra.run.dir='{escaped}'")
+    arguments.append(f"hydra.run.dir='{escaped}'")
 
 
 def resumed_configuration(cfg: DictConfig, overrides: Sequence[str]) -> DictConfig:
@@ -74,7 +75,7 @@ def resumed_configuration(cfg: DictConfig, overrides: Sequence[str]) -> DictConf
     former_root = str(own.data.root)
     for key in changed & set(MAY_CHANGE_ON_RESUME):
         OmegaConf.update(own, key, OmegaConf.select(cfg, key))
-    for key in changed & {"data.root", "data.csv"}:
+    for key in changed & {"data.root", "data.csv", "teacher"}:
         OmegaConf.update(own, key, str(Path(str(OmegaConf.select(own, key))).expanduser().absolute()))
     # The saved configuration is resolved: data.source.root is a copy of data.root.
     OmegaConf.update(own, "data.source.root", own.data.root)

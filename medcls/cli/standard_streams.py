@@ -2,8 +2,10 @@
 
 import codecs
 import contextlib
+import io
 import os
 import sys
+from collections.abc import Iterator
 
 # Similar ASCII characters for signs; letters of other alphabets are escaped as Python does (`\\u6b63`).
 ASCII_SIGNS = str.maketrans(
@@ -27,6 +29,23 @@ def prepare() -> None:
         elif hasattr(stream, "reconfigure"):
             with contextlib.suppress(OSError, ValueError):  # closed by the caller
                 stream.reconfigure(errors=ERROR_HANDLER)
+
+
+@contextlib.contextmanager
+def replacing_what_cannot_be_encoded() -> Iterator[None]:
+    """Let the streams of a program that is not medcls's replace what they cannot encode, until the end of the block."""
+    codecs.register_error(ERROR_HANDLER, _to_ascii)
+    # Those of a notebook can print everything, and have no `reconfigure`.
+    before = [(stream, stream.errors) for stream in (sys.stdout, sys.stderr) if isinstance(stream, io.TextIOWrapper)]
+    for stream, _ in before:
+        with contextlib.suppress(OSError, ValueError):  # closed by the caller
+            stream.reconfigure(errors=ERROR_HANDLER)
+    try:
+        yield
+    finally:
+        for stream, errors in before:
+            with contextlib.suppress(OSError, ValueError):
+                stream.reconfigure(errors=errors)
 
 
 def _to_ascii(error: UnicodeError) -> tuple[str, int]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from omegaconf import DictConfig
 
 from medcls.cli import evaluation_settings as settings
+from medcls.cli.invocation import command_line
 from medcls.cli.trained_runs import open_folds
 from medcls.errors import MedclsError
 from medcls.runs.run_folder import RunFolder
@@ -42,7 +43,7 @@ def evaluate_table(cfg: DictConfig, folder: RunFolder) -> None:
     sources = Sources(
         name=f"Predictions in {path.name}" if options.page.paths else "Predictions",
         made=datetime.now().astimezone(),
-        command=settings.command(),
+        command=command_line("evaluate"),
         purpose=options.page.purpose,
         watermarks=tuple(watermarks),
         readings=readings,
@@ -87,7 +88,7 @@ def evaluate_folds(cfg: DictConfig, folder: RunFolder) -> None:
     first = members[0]
     paths = ", ".join(str(member.folder.path) for member in members)
     readings = read_test(result, paths, "evaluate", root=first.images, settings=first.split_by)
-    title = (f"{first.name}: {len(members)} folds", settings.command())
+    title = (f"{first.name}: {len(members)} folds", command_line("evaluate"))
     sources = run_sources.sources_of_run(first.folder, first.loaded, options.page, title, first.images)
     folders = {int(member.config.data.fold): member.folder for member in members}
     sources = dataclasses.replace(sources, readings=readings, audit=run_sources.audit_of_folds(folders))

@@ -213,7 +213,9 @@ def make_classifier(
         )
     # A resumed run takes every tensor from its checkpoint; its initial weights are recorded in weights.json.
     source = None if cfg.resume else cfg.model.weights
+    learned_from = _learned_from(cfg, manifest, source)
     account = load_weights(network, source, head=new_head, classes=classes, preprocessing=preprocessing)
+    account = dataclasses.replace(account, learned_from=learned_from)
     if not cfg.resume:
         log.warning("weights: %s", account)
         reached = range(freezing.phase_at(cfg.trainer.max_epochs - 1) + 1)
@@ -245,6 +247,17 @@ def make_classifier(
     return classifier, freezing, account
 
 
+def _learned_from(cfg: DictConfig, manifest: Manifest, source: str | None) -> tuple[dict[str, Any], ...]:
+    """The run whose weights are loaded, once its images were compared with those of this run; empty without one."""
+    from medcls.workflow.seen_images import compare_images, run_of
+
+    run = None if source in (None, "default") else run_of(source)
+    if run is None:
+        return ()
+    near_as_same = bool(cfg.data.keep_near_copies_together)
+    return (compare_images(manifest, run, "model.weights", near_as_same=near_as_same).to_plain(),)
+
+
 def make_trainer(
     cfg: DictConfig,
     run: RunFolder,
@@ -256,7 +269,7 @@ def make_trainer(
     """Lightning's trainer with medcls's callbacks, and `further_callbacks` last."""
     from lightning.pytorch.callbacks import EarlyStopping, EMAWeightAveraging, LearningRateMonitor, RichProgressBar
 
-    from medcls.learning.callbacks import ExactBatchNorm, SeedEachEpoch
+    from medcls.learning.callbacks import ExactBatchNorm, NotebookProgressBar, SeedEachEpoch
     from medcls.learning.checkpoints import AtomicCheckpointIO, checkpoints
     from medcls.learning.features import FrozenFeatures
     from medcls.workflow import terminal
@@ -276,7 +289,8 @@ def make_trainer(
         )
     callbacks += [LearningRateMonitor(), *further_callbacks]
     if cfg.trainer.get("enable_progress_bar") is not False:
-        callbacks.append(RichProgressBar(console_kwargs=terminal.width()))
+        bar = NotebookProgressBar() if terminal.IN_NOTEBOOK else RichProgressBar(console_kwargs=terminal.width())
+        callbacks.append(bar)
     trainer: lightning.Trainer = build(
         cfg.trainer,
         callbacks=callbacks,

@@ -448,6 +448,14 @@ class ImageDataModule(lightning.LightningDataModule):
         loader = self._loader(split, "in_order", batch_size=batch_size, device=device)
         return Prepared(loader, partial(self.prepare, epoch=view or None), device)
 
+    def training_in_epoch(self, epoch: int, device: torch.device, batch_size: int | None = None) -> Prepared:
+        """The training rows in manifest order, each once, as an epoch of training gives them to a network."""
+        rows = self.manifest.indices("train")
+        self._store.cache(rows)
+        self._store.keep(rows, self._loading.memory_for_images)
+        loader = self._loader("train", "in_order", batch_size=batch_size, device=device)
+        return Prepared(loader, partial(self.prepare, epoch=self._augmented_as(epoch)), device)
+
     def without_images(self, without: bool) -> bool:
         """Leave the images out of training and validation batches, or include them again; return whether they are out.
 
@@ -491,8 +499,11 @@ class ImageDataModule(lightning.LightningDataModule):
         trainer = self.trainer
         if trainer is None or not trainer.training:
             return self.prepare(batch, None)
-        epoch = trainer.current_epoch
-        return self.prepare(batch, epoch if self.views is None else epoch % self.views or None)
+        return self.prepare(batch, self._augmented_as(trainer.current_epoch))
+
+    def _augmented_as(self, epoch: int) -> int | None:
+        """Which epoch's draws augment the images of an epoch; None for the images themselves."""
+        return epoch if self.views is None else epoch % self.views or None
 
     def _augmented(self, images: torch.Tensor, rows: torch.Tensor, epoch: int) -> torch.Tensor:
         if self.augmentation is None:

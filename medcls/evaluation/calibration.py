@@ -1,7 +1,7 @@
 """Calibration: temperature scaling, reliability, calibration metrics, and shifts to another prevalence."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -101,10 +101,14 @@ class Calibration:
             The table is of another checkpoint.
         """
         check_fitted_with(table, self.checkpoint, self.name)
-        scores = scores_of(table) / self.temperature
+        return table.with_probabilities(self.probabilities(scores_of(table), table.classes))
+
+    def probabilities(self, logits: Floats, classes: Sequence[str]) -> Floats:
+        """Return calibrated probabilities of logits `(n, K)`, in the order of `classes`."""
+        scores = logits / self.temperature
         if self.intercepts:
-            scores = scores + [self.intercepts[name] for name in table.classes]
-        return table.with_probabilities(probabilities_of(scores))
+            scores = scores + [self.intercepts[name] for name in classes]
+        return probabilities_of(scores)
 
     def to_plain(self) -> dict[str, Any]:
         """For the checkpoint: numbers, strings and a list."""
@@ -168,7 +172,12 @@ def fit_temperature(val: Predictions) -> Calibration:
 
 def scores_of(table: Predictions) -> Floats:
     """Return the logits `(n, K)`; without them, the logarithms of the probabilities."""
-    return table.logits() if table.has_logits else np.log(np.maximum(table.probabilities(), _EDGE))
+    return table.logits() if table.has_logits else log_scores(table.probabilities())
+
+
+def log_scores(probabilities: Floats) -> Floats:
+    """Return the logarithms of probabilities, which differ from logits by a constant a row."""
+    return np.log(np.maximum(probabilities, _EDGE))
 
 
 def reliability_table(table: Predictions, bins: int = 10) -> pd.DataFrame:

@@ -1,16 +1,19 @@
 """The decision rules fitted on val for the best checkpoint, in order: calibration, threshold, label sets."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from medcls.evaluation.calibration import HOTTEST, Calibration
+from medcls.evaluation.out_of_distribution import OodLimit, fit_ood_limit
 from medcls.evaluation.predictions import Predictions
 from medcls.evaluation.recalibration import fit_calibration, fit_logistic
 from medcls.evaluation.referral import ConformalSets, fit_conformal_sets
 from medcls.evaluation.spread import too_alike
 from medcls.evaluation.thresholds import OperatingPoint, chosen_beforehand, fit_operating_point
 from medcls.evaluation.thresholds import not_fitted as threshold_not_fitted
+from medcls.statistics.arrays import Floats, Integers
+from medcls.statistics.metrics import predicted_classes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,6 +35,9 @@ class DecisionRules:
         The logistic recalibration from which probabilities are shifted to another prevalence, whatever `calibration`
         is: a temperature alone does not calibrate them in the large. None if nothing was fitted, and in files of
         earlier versions.
+    ood : OodLimit or None
+        Which images are flagged as unlike those of the fitted rows. None without their energy, and in files of earlier
+        versions.
     """
 
     calibration: Calibration | None
@@ -39,6 +45,7 @@ class DecisionRules:
     conformal: ConformalSets | None
     stands_for: dict[str, float]
     prior: Calibration | None = None
+    ood: OodLimit | None = None
 
     @property
     def threshold(self) -> float | None:
@@ -77,7 +84,7 @@ class DecisionRules:
     @classmethod
     def from_plain(cls, plain: Mapping[str, Any]) -> "DecisionRules":
         """Reverse `to_plain`."""
-        stored = {name: plain.get(name) if name == "prior" else plain[name] for name in _PARTS}
+        stored = {name: plain.get(name) if name in _ADDED_LATER else plain[name] for name in _PARTS}
         parts = {name: None if stored[name] is None else kind.from_plain(stored[name]) for name, kind in _PARTS.items()}
         return cls(**parts, stands_for=plain["stands_for"])
 
@@ -87,7 +94,10 @@ _PARTS: dict[str, Any] = {
     "operating_point": OperatingPoint,
     "conformal": ConformalSets,
     "prior": Calibration,
+    "ood": OodLimit,
 }
+
+_ADDED_LATER = ("prior", "ood")
 
 
 def fit_decision_rules(
@@ -139,7 +149,7 @@ def fit_decision_rules(
         point = fit_operating_point(calibrated, operating_point, seed=seed)
     shares = {name: float((val.rows["label"] == name).mean()) for name in val.classes}
     prior = calibration if calibration is not None and calibration.intercepts else fit_logistic(val)
-    return DecisionRules(calibration, point, sets, shares, prior)
+    return DecisionRules(calibration, point, sets, shares, prior, fit_ood_limit(val, seed=seed))
 
 
 def _uninformative(val: Predictions, calibration: Calibration | None) -> tuple[str, ...] | None:
@@ -157,6 +167,19 @@ def _uninformative(val: Predictions, calibration: Calibration | None) -> tuple[s
             f"the scores are unrelated to the labels of {val.split or 'this table'}, or reversed."
         )
     return None if reason is None else (f"{reason} No temperature and no operating point are fitted on such scores.",)
+
+
+def decided_classes(
+    rules: DecisionRules | None, probabilities: Floats, classes: Sequence[str], positive: str | None
+) -> Integers | None:
+    """Return the class decided on for each row of calibrated probabilities `(n, K)`, as an index.
+
+    In a binary task by the operating point, None without one; with more classes the most probable one.
+    """
+    point = None if rules is None else rules.operating_point
+    if positive is not None and point is None:
+        return None
+    return predicted_classes(probabilities, classes, positive, None if point is None else point.threshold)
 
 
 def not_fitted(table: Predictions) -> DecisionRules:

@@ -126,11 +126,7 @@ def fit_conformal_sets(val: Predictions, coverage: float = 0.9, *, seed: int = 0
             f"The coverage of the label sets is {coverage}: give a share between 0 and 1, as 0.9.", kind="bad_value"
         )
     warnings = check_may_fit(val, "a conformal rule")
-    of_label = val.probabilities()[np.arange(len(val)), val.labels()]
-    groups = group_numbers(val.clusters, len(val))
-    if any_repeated(groups):
-        mixed = np.random.default_rng(seed).permutation(len(val))
-        of_label = of_label[mixed[np.unique(groups[mixed], return_index=True)[1]]]
+    of_label = val.probabilities()[np.arange(len(val)), val.labels()][one_row_a_group(val, seed)]
     n = len(of_label)
     # Fractions, because 0.55 * 100 is a little more than 55 in floating point.
     rank = math.ceil(Fraction(repr(float(coverage))) * (n + 1))
@@ -143,6 +139,16 @@ def fit_conformal_sets(val: Predictions, coverage: float = 0.9, *, seed: int = 0
     else:  # the rank-th smallest score is the rank-th largest probability
         least = float(np.sort(of_label)[n - rank])
     return ConformalSets(float(coverage), least, val.split, val.checkpoint, n, warnings)
+
+
+def one_row_a_group(table: Predictions, seed: int) -> Integers:
+    """Draw one row of each cluster of dependent rows; all rows if they are independent."""
+    groups = group_numbers(table.clusters, len(table))
+    if not any_repeated(groups):
+        return np.arange(len(table))
+    mixed = np.random.default_rng(seed).permutation(len(table))
+    drawn: Integers = mixed[np.unique(groups[mixed], return_index=True)[1]]
+    return drawn
 
 
 def _fewest_rows(coverage: float) -> int:

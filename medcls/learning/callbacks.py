@@ -1,10 +1,12 @@
-"""Callbacks of a training: seed each epoch, compute exact batch-norm statistics."""
+"""Callbacks of a training: seed each epoch, compute exact batch-norm statistics, show progress in a notebook."""
 
 from collections.abc import Iterable
 
 import lightning
 import numpy as np
 import torch
+from lightning.pytorch.callbacks import TQDMProgressBar
+from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -102,3 +104,11 @@ class ExactBatchNorm(lightning.Callback):
             for norm, momentum in zip(self._training, momenta, strict=True):
                 norm.momentum = momentum
                 norm.eval()
+
+
+class NotebookProgressBar(TQDMProgressBar):
+    """Lightning's bar for notebooks, without the second bar of each validation, which would leave an empty line."""
+
+    def init_validation_tqdm(self) -> Tqdm:
+        """Return a bar that shows nothing."""
+        return Tqdm(disable=True)

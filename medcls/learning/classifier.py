@@ -23,6 +23,9 @@ Batch = tuple[Tensor, Tensor, Tensor]
 Metrics = Callable[[np.ndarray, np.ndarray], dict[str, float]]
 """`(labels (n,), probabilities (n, K)) -> {name: value}`, on a whole split."""
 
+LossWithTeacher = Callable[[Loss, Tensor, Tensor, Tensor], Tensor]
+"""`(loss of the labels, logits (B, K), labels (B,), teacher's logits (B, K)) -> scalar`."""
+
 
 class Classifier(lightning.LightningModule):
     """A classification network in training.
@@ -83,6 +86,8 @@ class Classifier(lightning.LightningModule):
         # The inputs of the head, indexed by `positions[row]`, while only the head trains; and the module before the
         # head, a dropout or an identity (`medcls.learning.features`).
         self.features: tuple[Tensor, Tensor, nn.Module] | None = None
+        # A teacher's logits `(rows, K)`, by manifest row, and how they join the loss (`medcls.learning.distillation`).
+        self.taught: tuple[Tensor, LossWithTeacher] | None = None
         self._groups()  # raises here, before the data is decoded, if a pattern matches nothing
 
         # Metrics do not check for NaN, which would wait for the GPU; `on_after_backward` does. A MeanMetric without
@@ -221,7 +226,11 @@ class Classifier(lightning.LightningModule):
         """The loss of a batch."""
         images, labels, rows = batch
         logits = self._logits(images, rows)
-        loss = self.loss(logits, labels)
+        if self.taught is None:
+            loss = self.loss(logits, labels)
+        else:
+            of_teacher, with_teacher = self.taught
+            loss = with_teacher(self.loss, logits, labels, of_teacher[rows])
         finite, arrived = torch.isfinite(loss.detach()), None
         if finite.is_cuda:
             finite = finite.to("cpu", non_blocking=True)

@@ -81,6 +81,13 @@ class Loss:
         weights = self._class_weights(logits.shape[1], logits.device)
         return self.per_image(logits.float(), labels, weights).sum() / self.total_weight(labels)
 
+    def mean(self, values: Tensor, labels: Tensor) -> Tensor:
+        """Mean of one value an image `(B,)`, weighted by class as the loss is; a scalar."""
+        if self.weights is None:
+            return values.mean()
+        weights = self._class_weights(len(self.weights), labels.device)[labels]
+        return (weights * values).sum() / self.total_weight(labels)
+
     def _class_weights(self, classes: int, device: torch.device) -> Tensor:
         """One weight per class, copied to a GPU without waiting for it."""
         if self.weights is None:

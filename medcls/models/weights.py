@@ -67,6 +67,8 @@ class Account:
         The licence of published weights, if their publisher states one.
     frozen_at_random
         Tensors that were not loaded and are frozen because `freeze_random_weights` allows it.
+    learned_from
+        Plain data about each run whose weights these are, and the images that it was trained on.
     """
 
     source: str | None
@@ -80,6 +82,7 @@ class Account:
     origin: str | None = None
     licence: str | None = None
     frozen_at_random: tuple[str, ...] = ()
+    learned_from: tuple[Mapping[str, Any], ...] = ()
 
     def __str__(self) -> str:
         """For example `310/312 tensors loaded, last layer re-initialised (2)`."""
@@ -115,6 +118,7 @@ class Account:
             "left_over": [],
             "frozen_at_random": list(self.frozen_at_random),
             "notes": list(self.notes),
+            "learned_from": [dict(run) for run in self.learned_from],
         }
 
 
@@ -250,6 +254,7 @@ def joined(accounts: Sequence[Account], network: nn.Module) -> Account:
         notes=tuple(note for part in accounts for note in part.notes),
         origin=text_of([part.origin for part in accounts]),
         licence=text_of([part.licence for part in accounts]),
+        learned_from=tuple(run for part in accounts for run in part.learned_from),
     )
 
 

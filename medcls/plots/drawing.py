@@ -171,11 +171,21 @@ def save(figure: Figure, path: Path) -> tuple[Path, Path]:
     stem = path.with_suffix("") if path.suffix.lower() in (".png", ".svg") else path
     png, svg = stem.with_name(f"{stem.name}.png"), stem.with_name(f"{stem.name}.svg")
     with matplotlib.rc_context(_FILE_STYLE), _laid_out(figure) as area:
-        with atomic_write(png) as temporary:
-            figure.savefig(temporary, format="png", bbox_inches=area, pil_kwargs={"compress_level": PNG_COMPRESSION})
+        _write_png(figure, png, area)
         with atomic_write(svg) as temporary:
             figure.savefig(temporary, format="svg", metadata={"Date": None}, bbox_inches=area)
     return png, svg
+
+
+def save_png(figure: Figure, path: Path) -> None:
+    """Write a plot as PNG alone, atomically: one of images is much larger as SVG."""
+    with matplotlib.rc_context(_FILE_STYLE), _laid_out(figure) as area:
+        _write_png(figure, path, area)
+
+
+def _write_png(figure: Figure, path: Path, area: BboxBase) -> None:
+    with atomic_write(path) as temporary:
+        figure.savefig(temporary, format="png", bbox_inches=area, pil_kwargs={"compress_level": PNG_COMPRESSION})
 
 
 @contextlib.contextmanager

@@ -47,6 +47,8 @@ def _paths(sources: Sources) -> set[str]:
     texts = [] if sources.config is None else [text for text in sources.config.flat().values() if isinstance(text, str)]
     if weights is not None:
         texts += [text for text in (weights.source, weights.file, weights.summary) if text is not None]
+        texts += [str(origin["run"]) for origin in weights.learned_from]
+    texts += [] if sources.teacher is None else [sources.teacher.run]
     paths = {text for text in [*texts, "" if audit is None else audit.root] if re.search(r"[/\\]", text)}
     for finding in () if audit is None else audit.findings:
         paths |= {*finding.images, *finding.exclude}

@@ -18,7 +18,7 @@ from medcls.evaluation.predictions import TOOK_PART
 from medcls.evaluation.shift import differences
 from medcls.evaluation.subgroups import MISSING, Subgroups
 from medcls.report.limitations import LEAK, Limitation, limitations
-from medcls.report.phrases import key_metrics
+from medcls.report.phrases import key_metrics, learned_from
 from medcls.report.sources import Sources
 from medcls.runs.records import AuditFinding
 from medcls.statistics.metric_table import METRICS, NAMES
@@ -253,7 +253,11 @@ def initialisation(study: Study) -> str | None:
         seed = study.setting("seed")
         return f"At random: all {weights.tensors:,} tensors{'' if seed is None else f' (seed {seed})'}.{frozen}"
     published = set(weights.source.split(", ")) == {"default"}
-    origin = "the weights published for this network" if published else "a file of weights"
+    origin = (
+        "the weights published for this network" if published else "a file of weights (trained on unrecorded images)"
+    )
+    runs = [learned_from(run["name"], run["images"], run["near_duplicates"]) for run in weights.learned_from]
+    origin = "; and from ".join(runs) or origin
     details = [weights.origin, f"licence {weights.licence}" if weights.licence else None]
     origin += f" ({', '.join(filter(None, details))})" if any(details) else ""
     checked = f", SHA-256 {weights.sha256}" if weights.sha256 else ""
@@ -269,6 +273,11 @@ def training(study: Study) -> str | None:
     if study.sources.probe is not None:
         return f"{study.sources.probe.statements['method']} No weight of the network is trained. Augmentation: none."
     average = study.setting("ema")
+    teacher = study.sources.teacher
+    taught = "" if teacher is None else (
+        f" On the training images it was also taught ({_target(study.setting('distillation'))}) by "
+        f"{learned_from(teacher.name, teacher.images, teacher.near_duplicates)}."
+    )  # fmt: skip
     parts = [
         f"Loss {_target(study.setting('loss'))}",
         f"optimizer {_target(study.setting('optimizer'))}",
@@ -281,7 +290,7 @@ def training(study: Study) -> str | None:
     ]
     active = {k: v for k, v in (study.setting("data.augmentation") or {}).items() if k != "_target_" and v}
     augmentation = ", ".join(f"{name.replace('_', ' ')} {value:g}" for name, value in active.items()) or "none"
-    return f"{', '.join(parts)}. Augmentation: {augmentation}.{_phases(study)}"
+    return f"{', '.join(parts)}. Augmentation: {augmentation}.{_phases(study)}{taught}"
 
 
 def selection(study: Study) -> str | None:

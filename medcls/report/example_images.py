@@ -18,11 +18,15 @@ SHOWN = 8
 
 @dataclasses.dataclass(frozen=True)
 class Example:
-    """An image with its true class, its predicted class and a probability in the caption."""
+    """An image with its true class, its predicted class and a probability in the caption.
+
+    `heat_map` is that of the predicted class; None if heat maps are not provided, or not for this image.
+    """
 
     name: str
     thumbnail: Thumbnail
     caption: str
+    heat_map: Thumbnail | None = None
 
 
 def examples(
@@ -57,15 +61,18 @@ def examples(
         confidence = np.abs(probabilities[:, index] - threshold)
     paths, decimals = table.rows["path"], of_probabilities(probabilities[np.arange(len(of_class)), of_class])
 
-    def example(row: int) -> Example:
+    def example(row: int, *, explained: bool = False) -> Example:
         path, k = str(paths.iloc[row]), int(of_class[row])
         truth, prediction = isolated(table.classes[labels[row]]), isolated(table.classes[predicted[row]])
         probability = formatted(None, float(probabilities[row, k]), decimals)
         thumbnail = Thumbnail() if sources.thumbnail is None or not images else sources.thumbnail(path)
         caption = f"{truth}, predicted {prediction}: probability of {isolated(table.classes[k])} {probability}"
-        return Example(names.of(path), thumbnail, caption)
+        heat_map = None
+        if explained and sources.heat_map is not None and images:
+            heat_map = sources.heat_map(path, table.classes[predicted[row]])
+        return Example(names.of(path), thumbnail, caption, heat_map)
 
     wrong = np.flatnonzero(predicted != labels)
     errors = wrong[np.argsort(-confidence[wrong], kind="stable")][:most]
     uncertain = np.argsort(confidence, kind="stable")[:most]
-    return [example(int(row)) for row in errors], [example(int(row)) for row in uncertain]
+    return [example(int(row), explained=True) for row in errors], [example(int(row)) for row in uncertain]

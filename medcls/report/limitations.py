@@ -104,6 +104,7 @@ def limitations(
         *_unknown_origin(sources),
         *_watermarks(sources),
         *_frozen_at_random(sources),
+        *_learned_from_near_duplicates(sources),
         *_overfitting(sources),
         *_audit(sources),
         *_shift(headline, others, sources),
@@ -206,6 +207,31 @@ def _frozen_at_random(sources: Sources) -> list[Limitation]:
         "(freeze_random_weights=true). Load weights, or do not freeze them."
     )
     return [Limitation("frozen_at_random", title, text, "serious")]
+
+
+def _learned_from_near_duplicates(sources: Sources) -> list[Limitation]:
+    """The run behind the weights, or the teacher, learned from near duplicates, or may have."""
+    weights, teacher = sources.weights, sources.teacher
+    behind = [("initial weights", run["near_duplicates"]) for run in (() if weights is None else weights.learned_from)]
+    behind += [] if teacher is None else [("teacher", teacher.near_duplicates)]
+    found = []
+    for what, near in behind:
+        if near is None:
+            title = f"Whether near duplicates of these images were used to train the {what} is unknown"
+            text = (
+                "An earlier version of medcls trained that run, and kept no perceptual hashes. None of the test images "
+                "themselves was used. Train that run again to have near duplicates compared."
+            )
+            found.append(Limitation("near_duplicates_unknown", title, text, "mind"))
+        elif near:
+            title = f"{counted(near, 'val or test image')} {'has' if near == 1 else 'have'} a near duplicate among the "
+            text = (
+                "The metrics are too good if it was remembered. data.keep_near_copies_together=true keeps near "
+                "duplicates in one split, and refuses a run that has learned from those of val or test images."
+            )
+            title += f"images that the {what} learned from"
+            found.append(Limitation("learned_from_near_duplicates", title, text, "serious"))
+    return found
 
 
 def _training_duplicates(headline: Assessment, sources: Sources) -> list[Limitation]:

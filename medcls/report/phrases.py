@@ -339,3 +339,24 @@ def _of_100(share: float) -> str:
     if rounded == 100 and share < 1:
         return "more than 99"
     return str(rounded)
+
+
+def learned_from(name: str, images: int, near_duplicates: int | None) -> str:
+    """Describe what another run, whose weights or outputs a training used, had learned from.
+
+    Parameters
+    ----------
+    name : str
+        Its data and network.
+    images, near_duplicates
+        See `runs.records.TeacherRun`.
+    """
+    which = f" ({name})" if name else ""
+    near = {
+        None: ". Whether near duplicates of them were is not known",
+        0: "; nor was a near duplicate of one",
+    }.get(near_duplicates, f"; near duplicates of {near_duplicates} were")
+    return (
+        f"a run{which} that was trained or selected on {counted(images, 'image')}: no test image of this run was among "
+        f"these, and no val image among those it was trained on{near}"
+    )

@@ -1,9 +1,7 @@
 """The report: one HTML file, and a model card in Markdown, made from tables without a model or images."""
 
-import base64
 import dataclasses
 import math
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,14 +14,16 @@ from medcls.evaluation.calibration import COLDEST, HOTTEST
 from medcls.evaluation.decision_curve import say_benefit
 from medcls.evaluation.estimates import split_name
 from medcls.evaluation.predictions import TOOK_PART, check_one_checkpoint
+from medcls.plots.heat_maps import colour_scale
 from medcls.report import metric_tables as tables
 from medcls.report import run_sections
 from medcls.report.anonymous import anonymous_names
 from medcls.report.checklists import Item
-from medcls.report.example_images import examples
+from medcls.report.example_images import Example, examples
 from medcls.report.limitations import Limitation
 from medcls.report.pages.layout import day_and_time, environment, markdown_environment
 from medcls.report.pages.names import Names
+from medcls.report.pages.plots import embedded
 from medcls.report.phrases import (
     Notice,
     estimates_of,
@@ -39,9 +39,6 @@ from medcls.report.phrases import (
 )
 from medcls.report.sources import Drawn, Sources
 from medcls.wording import at_start, counted
-
-WIDE = 1.6
-"""A plot with at least this ratio of width to height gets the full width of the page."""
 
 SECTIONS = (
     ("plots", "Plots"),
@@ -71,23 +68,6 @@ class Key:
     estimate: str
     interval: str
     note: str
-
-
-@dataclasses.dataclass(frozen=True)
-class EmbeddedPlot:
-    """A plot as a data URL, with its size in pixels (0 if the file has none)."""
-
-    name: str
-    title: str
-    text: str
-    source: str
-    width: int
-    height: int
-
-    @property
-    def wide(self) -> bool:
-        """Whether it gets the full width of the page."""
-        return self.width > WIDE * self.height
 
 
 @dataclasses.dataclass(frozen=True)
@@ -173,10 +153,14 @@ def report(content: Content, *, images: bool = True, paths: bool = True) -> tupl
         "calibrated_by": _calibration(headline),
         "other_splits": tables.splits_metrics_sheet([headline, *others]) if others else None,
         "captions": [one.table.caption() for one in (headline, *others)],
-        "plots": [_embed(drawn, names) for drawn in content.plots],
+        "plots": [
+            embedded(drawn.svg, drawn.name, names.within(drawn.title), names.within(drawn.text))
+            for drawn in content.plots
+        ],
         "errors": errors,
         "uncertain": uncertain,
         "no_images": _why_no_images(sources, images),
+        **_heat_maps(errors),
         "limitations": limitations,
         **_of_folds(content.folds, headline),
         **_of_run(content, names, paths=paths),
@@ -342,12 +326,15 @@ def _calibration(assessment: Assessment) -> str:
     )
 
 
-def _embed(drawn: Drawn, names: Names) -> EmbeddedPlot:
-    content = drawn.svg.read_bytes()
-    box = re.search(rb'viewBox="[\d.]+ [\d.]+ ([\d.]+) ([\d.]+)"', content[:2000])
-    width, height = (round(float(side)) for side in box.groups()) if box else (0, 0)
-    source = "data:image/svg+xml;base64," + base64.b64encode(content).decode()
-    return EmbeddedPlot(drawn.name, names.within(drawn.title), names.within(drawn.text), source, width, height)
+def _heat_maps(errors: Sequence[Example]) -> dict[str, Any]:
+    """Template values about the heat maps of the errors."""
+    shown = [one.heat_map for one in errors if one.heat_map is not None]
+    if not shown:
+        return {"heat_maps": False, "no_heat_maps": "Heat maps: not provided."}
+    if all(one.source is None for one in shown):  # the same reason for each, if the network has none
+        return {"heat_maps": False, "no_heat_maps": f"Heat maps: not provided. {shown[0].reason}"}
+    colours = (f"rgb({', '.join(map(str, colour))})" for colour in colour_scale(16, 1)[0].tolist())
+    return {"heat_maps": True, "colour_scale": ", ".join(colours)}
 
 
 def _why_no_images(sources: Sources, images: bool) -> str:

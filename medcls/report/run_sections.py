@@ -8,6 +8,7 @@ from medcls.evaluation.assessment import Assessment
 from medcls.report.checklists import Item
 from medcls.report.pages.names import Names
 from medcls.report.pages.parts import Cell, Sheet, numeric_sheet, splits_sheet
+from medcls.report.phrases import learned_from
 from medcls.report.sources import Sources
 
 _LEVELS = ("error", "warning", "information", "good")
@@ -85,9 +86,12 @@ def training(sources: Sources, paths: bool) -> list[tuple[str, str | None]]:
         initial = weights.summary if paths else f"{weights.loaded} of {weights.tensors} tensors were loaded"
         if not paths and weights.licence:
             initial += f" (licence {weights.licence})"
+        for origin in weights.learned_from:
+            initial += f"; of {learned_from(origin['name'], origin['images'], origin['near_duplicates'])}"
     rows = [
         ("Network", None if network is None else "; ".join(" ".join(line.split()) for line in network)),
         ("Initial weights", initial),
+        *_teacher(sources, paths),
         ("Epochs", epochs) if sources.probe is None else ("Fitted", sources.probe.statements["method"]),
     ]
     if (limited := sources.images_per_epoch()) is not None:
@@ -100,6 +104,18 @@ def training(sources: Sources, paths: bool) -> list[tuple[str, str | None]]:
         ("Device", f"{environment.device}, {environment.platform}"),
         ("Software", f"Python {environment.python}, {packages}"),
     ]
+
+
+def _teacher(sources: Sources, paths: bool) -> list[tuple[str, str | None]]:
+    """The run that taught this one, and how; empty without one."""
+    teacher = sources.teacher
+    if teacher is None:
+        return []
+    where = f"{teacher.run}, " if paths else ""
+    settings = ", ".join(f"{name} {value}" for name, value in teacher.settings.items())
+    origin = learned_from(teacher.name, teacher.images, teacher.near_duplicates)
+    loss = f"{teacher.loss.rpartition('.')[2]} ({settings})"
+    return [("Teacher", f"{where}weights {teacher.checkpoint}, on the training images alone, by {loss}: {origin}")]
 
 
 def probe_table(sources: Sources) -> Sheet | None:

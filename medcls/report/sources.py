@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from medcls.report.pages.parts import Thumbnail
-from medcls.runs.records import Audit, Configuration, Environment, InitialWeights, Probe
+from medcls.runs.records import Audit, Configuration, Environment, InitialWeights, Probe, TeacherRun
 from medcls.runs.registry import Readings
 
 
@@ -69,12 +69,16 @@ class Sources:
         Plots of the training.
     probe : Probe or None
         Of a linear probe.
+    teacher : TeacherRun or None
+        Of a run that was taught by another.
     readings : Readings or None
         How often these test images have been evaluated.
     training_duplicates : int or None
         Number of images of an external set that are also in the run.
     thumbnail : callable, or None
         From a path of the predictions to a thumbnail.
+    heat_map : callable, or None
+        From a path and the name of a class to the image under the network's heat map for that class.
     """
 
     name: str
@@ -94,9 +98,11 @@ class Sources:
     best_epoch: int | None = None
     drawn: tuple[Drawn, ...] = ()
     probe: Probe | None = None
+    teacher: TeacherRun | None = None
     readings: Readings | None = None
     training_duplicates: int | None = None
     thumbnail: Callable[[str], Thumbnail] | None = None
+    heat_map: Callable[[str, str], Thumbnail] | None = None
 
     def setting(self, name: str) -> Any:  # noqa: ANN401 - settings have any type
         """Return a setting of the run by its dotted name; None if it is unknown."""

@@ -135,6 +135,9 @@ class InitialWeights:
         Of published weights; None in runs of earlier versions.
     frozen_at_random : sequence of str
         Tensors that were frozen with random weights.
+    learned_from : sequence of mapping
+        Of each run whose weights these are: `run`, `name`, `images` and `near_duplicates`; see
+        `workflow.seen_images.Origin`.
     """
 
     source: str | None
@@ -147,6 +150,35 @@ class InitialWeights:
     origin: str | None = None
     licence: str | None = None
     frozen_at_random: Sequence[str] = ()
+    learned_from: Sequence[Mapping[str, Any]] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class TeacherRun:
+    """The run that taught this one, teacher.json.
+
+    Parameters
+    ----------
+    run, name : str
+        Its folder; its data and network.
+    checkpoint : str
+        Hash of its weights.
+    loss : str
+        The function that `distillation` names.
+    settings : mapping
+        Its settings.
+    images : int
+    near_duplicates : int or None
+        See `workflow.seen_images.Origin`.
+    """
+
+    run: str
+    name: str
+    checkpoint: str
+    loss: str
+    settings: Mapping[str, Any]
+    images: int
+    near_duplicates: int | None
 
 
 @dataclasses.dataclass(frozen=True)

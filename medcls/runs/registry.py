@@ -154,24 +154,51 @@ def record_reading(table: Scored, run: str, purpose: str = "evaluate") -> Readin
     split = table.split.strip().casefold()
     if split not in COUNTED or not len(table):
         return None
-    key, checkpoint = _key(table), table.checkpoint or _scores(table)
+    checkpoint = table.checkpoint or _scores(table)
     now = datetime.datetime.now(datetime.UTC)
     # Names sort by time; the rest makes them unique within a microsecond.
-    path = user_folders.state_folder() / "test_readings" / key / f"{now:%Y%m%dT%H%M%S%f}-{uuid.uuid4().hex[:8]}.json"
+    path = _readings_folder(table) / f"{now:%Y%m%dT%H%M%S%f}-{uuid.uuid4().hex[:8]}.json"
     time = now.isoformat(timespec="seconds")
     about = {"run": run, "purpose": purpose, "split": split, "n": len(table)}
     written = _write(path, {"time": time, "checkpoint": checkpoint} | about, "reading_not_recorded")
     others = [reading for other, reading in _read(path.parent, _reading) if other != path]
-    readings = [*others, (time, checkpoint)]
+    return _counted(table, [*others, (time, checkpoint)], written=written)
+
+
+def past_readings(table: Scored) -> Readings | None:
+    """Count how often images were evaluated, for a report that is only written again: nothing is recorded.
+
+    Parameters
+    ----------
+    table : Scored
+        As in `record_reading`.
+
+    Returns
+    -------
+    Readings or None
+        None also if no evaluation is recorded, for example because it was on another machine.
+    """
+    if table.split.strip().casefold() not in COUNTED or not len(table):
+        return None
+    readings = [reading for _, reading in _read(_readings_folder(table), _reading)]
+    return _counted(table, readings) if readings else None
+
+
+def _counted(table: Scored, readings: Sequence[tuple[str, str]], *, written: bool = True) -> Readings:
+    """Count evaluations, each a time and a checkpoint."""
     return Readings(
-        key=key,
-        split=split,
+        key=_key(table),
+        split=table.split.strip().casefold(),
         n=len(table),
         total=len(readings),
         checkpoints=len({name for _, name in readings}),
         first=min(readings)[0][:10],
         written=written,
     )
+
+
+def _readings_folder(table: Scored) -> Path:
+    return user_folders.state_folder() / "test_readings" / _key(table)
 
 
 def read_test(

@@ -20,7 +20,7 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 # Default parents of the folders that commands make.
-PARENTS = ("runs", "audits", "evaluations", "comparisons")
+PARENTS = ("runs", "audits", "evaluations", "comparisons", "explanations", "monitoring")
 
 # Names of unfinished files, see `writing.whole` and checkpoints.
 UNFINISHED = re.compile(r"\..+\.\d+(\.\w+)?|(best|last)\.ckpt\.tmp")
@@ -70,6 +70,7 @@ class RunFolder:
         self.report = path / "report.html"
         self.audit_page = path / "audit.html"
         self.comparison_page = path / "comparison.md"
+        self.monitoring_page = path / "monitor.html"
 
     def claim(self) -> None:
         """Lock the folder for this process, until `close` or the end of the process.
@@ -104,7 +105,7 @@ class RunFolder:
         self._claim = None
 
     def refuse_if_taken(self, *, by_training: bool = False) -> None:
-        """Refuse a folder that already has a run, an evaluation, a comparison or an audit.
+        """Refuse a folder that already has a run, an evaluation, a comparison, an audit or a monitoring.
 
         Parameters
         ----------
@@ -121,6 +122,8 @@ class RunFolder:
                 f"{self.path} already has a run. Resume it by resume={self.path}, or give another hydra.run.dir.",
                 kind="folder_taken",
             )
+        if self.monitoring_page.exists():
+            raise MedclsError(f"{self.path} already has a monitoring. Give another hydra.run.dir.", kind="folder_taken")
         if (self.config.exists() or self.checkpoints.exists() or self.figures.exists()) and not (
             by_training and self.was_left_in_its_first_epoch()
         ):
@@ -153,8 +156,15 @@ class RunFolder:
         """Whether the folder has an evaluation without a report, and nothing else."""
         return (self.path / "evaluate.log").exists() and not self.config.exists() and not self.report.exists()
 
-    def refuse_within(self, images: str | None) -> None:
+    def refuse_within(self, images: str | None, setting: str = "data.root") -> None:
         """Refuse a run folder within the folder of images, where its plots would be taken for images.
+
+        Parameters
+        ----------
+        images : str or None
+            The folder of images.
+        setting : str
+            The setting that names it.
 
         Raises
         ------
@@ -163,7 +173,7 @@ class RunFolder:
         """
         if images is not None and self.path.resolve().is_relative_to(Path(images).resolve()):
             raise MedclsError(
-                f"The run folder {self.path} is within the folder of images (data.root={images}), where its plots "
+                f"The run folder {self.path} is within the folder of images ({setting}={images}), where its plots "
                 "would be taken for images. Start from another folder, or set hydra.run.dir to one outside.",
                 kind="run_folder_among_images",
             )

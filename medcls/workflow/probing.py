@@ -24,6 +24,7 @@ from medcls.runs.registry import record_reading, remember_test
 from medcls.runs.run_folder import RunFolder
 from medcls.statistics.metrics import classification_metrics
 from medcls.workflow import evaluating, printed_results, result_files, run_sources, terminal
+from medcls.workflow.heat_maps import heat_maps_of
 from medcls.workflow.report_settings import ReportSettings
 
 log = logging.getLogger(__name__)
@@ -150,7 +151,9 @@ def score(
     for line in {} if sources.probe is None else sources.probe.statements.values():
         log.info("%s", line, extra={"rule": "probe"})
     result_files.write_label_errors(run, out_of_fold, sources, options.page)
-    result_files.write_report(run, results, dataclasses.replace(sources, readings=readings), options)
+    # The checkpoint was fitted on the rows that are out of fold: its maps of them explain other predictions.
+    heat_map = heat_maps_of(best, manifest.root, options.page) if len(test) else None
+    result_files.write_report(run, results, dataclasses.replace(sources, readings=readings, heat_map=heat_map), options)
     log.info("report: %s", run.report)
     log.info("run folder: %s", run.path)
 

@@ -38,6 +38,27 @@ class FitSettings:
     coverage: float
     aggregate: Aggregate | None
 
+    @classmethod
+    def read(cls, settings: Mapping[str, Any]) -> "FitSettings":
+        """Read these settings of `conf/evaluation/default.yaml`.
+
+        Raises
+        ------
+        MedclsError
+            A value that makes no sense.
+        """
+        coverage, aggregate = settings["coverage"], settings["aggregate"]
+        if isinstance(coverage, bool) or not isinstance(coverage, int | float) or not 0 < coverage < 1:
+            raise MedclsError(f"coverage is {coverage!r}: give a number above 0 and below 1, as 0.9.", kind="bad_value")
+        if aggregate not in (None, "mean", "max", "median"):
+            raise MedclsError(f"aggregate is {aggregate!r}: choose mean, max or median, or null.", kind="bad_value")
+        return cls(
+            operating_point=parse_criterion(str(settings["operating_point"])).text,
+            calibrate=_calibrate(settings["calibrate"]),
+            coverage=float(coverage),
+            aggregate=aggregate,
+        )
+
 
 @dataclasses.dataclass(frozen=True)
 class PageSettings:
@@ -111,7 +132,7 @@ class ReportSettings:
         if isinstance(resamples, bool) or not isinstance(resamples, int) or resamples < 100:
             raise MedclsError(f"resamples is {resamples!r}: give a whole number, at least 100.", kind="bad_value")
         return cls(
-            fitting=_fitting(settings),
+            fitting=FitSettings.read(settings),
             page=_page(settings["report"]),
             bands=read_bands(settings["subgroups"] or {}),
             prevalence=_prevalence(settings["prevalence"]),
@@ -121,20 +142,6 @@ class ReportSettings:
             resamples=resamples,
             seed=seed,
         )
-
-
-def _fitting(settings: Mapping[str, Any]) -> FitSettings:
-    coverage, aggregate = settings["coverage"], settings["aggregate"]
-    if isinstance(coverage, bool) or not isinstance(coverage, int | float) or not 0 < coverage < 1:
-        raise MedclsError(f"coverage is {coverage!r}: give a number above 0 and below 1, as 0.9.", kind="bad_value")
-    if aggregate not in (None, "mean", "max", "median"):
-        raise MedclsError(f"aggregate is {aggregate!r}: choose mean, max or median, or null.", kind="bad_value")
-    return FitSettings(
-        operating_point=parse_criterion(str(settings["operating_point"])).text,
-        calibrate=_calibrate(settings["calibrate"]),
-        coverage=float(coverage),
-        aggregate=aggregate,
-    )
 
 
 def _page(settings: Any) -> PageSettings:  # noqa: ANN401 - what a person typed

@@ -17,7 +17,7 @@ from medcls.report.limitations import LEAK
 from medcls.report.pages.parts import Thumbnail
 from medcls.report.sources import Drawn, Sources
 from medcls.runs import records
-from medcls.runs.records import Audit, Configuration, Environment, InitialWeights, Probe
+from medcls.runs.records import Audit, Configuration, Environment, InitialWeights, Probe, TeacherRun
 from medcls.runs.run_folder import RunFolder
 from medcls.workflow import training_plots
 from medcls.workflow.report_settings import PageSettings
@@ -73,6 +73,7 @@ def sources_of_run(
         phases=None if phases is None else tuple(training_plots.phases(phases, epochs)),
         drawn=_training_plots(run),
         probe=records.read(run.path / "probe.json", Probe),
+        teacher=records.read(run.path / "teacher.json", TeacherRun),
         best_epoch=loaded.epoch,
         thumbnail=None
         if images is None or not page.images

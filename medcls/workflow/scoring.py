@@ -3,6 +3,7 @@
 import dataclasses
 import logging
 from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -21,7 +22,9 @@ from medcls.models.weights import Account
 from medcls.runs.registry import record_reading, remember_test
 from medcls.runs.run_folder import RunFolder
 from medcls.workflow import evaluating, printed_results, result_files, run_sources
+from medcls.workflow.heat_maps import heat_maps_of
 from medcls.workflow.report_settings import ReportSettings
+from medcls.workflow.seen_images import SeenImages
 
 log = logging.getLogger(__name__)
 
@@ -69,20 +72,30 @@ def score(
     result_files.write_results(run, results, fitted, manifest.watermarks)
     printed_results.show(results, readings)
     sources = run_sources.sources_of_run(run, best, options.page, named, manifest.root)
-    result_files.write_report(run, results, dataclasses.replace(sources, readings=readings), options)
+    heat_map = heat_maps_of(best, manifest.root, options.page)
+    result_files.write_report(run, results, dataclasses.replace(sources, readings=readings, heat_map=heat_map), options)
     log.info("report: %s", run.report)
     log.info("run folder: %s", run.path)
 
 
 def write_origin(
-    run: RunFolder, manifest: Manifest, findings: Sequence[Finding], account: Account, summary: str
+    run: RunFolder,
+    manifest: Manifest,
+    findings: Sequence[Finding],
+    account: Account,
+    summary: str,
+    teacher: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write what a training starts from: images and splits, audit, initial weights, network."""
+    """Write what a training starts from: images and splits, audit, initial weights, network, teacher."""
     run.write_text("manifest.csv", manifest.to_csv())
     run.write_text("splits.csv", escaped(split_table(manifest)).to_csv(index=False))
     run.write_json("audit.json", record(manifest, findings))
     run.write_json("weights.json", account.to_plain())
     run.write_text("model.txt", summary)
+    if teacher is not None:
+        run.write_json("teacher.json", teacher)
+    behind = [*account.learned_from, *([] if teacher is None else [teacher])]
+    SeenImages.of(manifest).joined_with(SeenImages.read(Path(origin["run"])) for origin in behind).write(run.path)
 
 
 def result_split(splits: Collection[str], *, evaluate_test: bool) -> str:

@@ -2,9 +2,11 @@
 
 import logging
 import math
+import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pandas as pd
 from rich.console import Console
@@ -12,10 +14,15 @@ from rich.logging import RichHandler
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from tqdm import tqdm
 
 from medcls.errors import MedclsError
 
-console = Console()
+IN_NOTEBOOK = Console().is_jupyter
+"""Whether this process is the kernel of a notebook. rich's bars need ipywidgets there, tqdm's do not."""
+
+# In a notebook, lines are printed as into a file: as HTML each would be an output of its own.
+console = Console(force_jupyter=False, force_terminal=False) if IN_NOTEBOOK else Console()
 
 UNWRAPPED = 10_000
 """Width of redirected output, so that nothing is wrapped."""
@@ -74,6 +81,8 @@ def start_log(verbose: bool = False) -> None:
     logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)
     # Internal to Lightning.
     warnings.filterwarnings("ignore", message=r"`isinstance\(treespec, LeafSpec\)` is deprecated")
+    # Of a library that imports tqdm's bars for notebooks and draws none.
+    warnings.filterwarnings("ignore", message="IProgress not found")
     logging.captureWarnings(True)
     warned = logging.getLogger("py.warnings")
     warned.handlers = log.handlers
@@ -83,11 +92,20 @@ def start_log(verbose: bool = False) -> None:
 @contextmanager
 def progress(what: str) -> Iterator[Callable[[int, int], None]]:
     """Yield a progress bar as a callable with the arguments `done` and `total`."""
+    if IN_NOTEBOOK:
+        with tqdm(desc=what, leave=False, file=sys.stdout) as notebook_bar:
+            yield lambda done, total: _advance(notebook_bar, done, total)
+        return
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     # Redirected, a bar would leave an empty line.
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task(what, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def _advance(bar: "tqdm[Any]", done: int, total: int) -> None:
+    bar.total = total
+    bar.update(done - bar.n)
 
 
 def width() -> dict[str, int]:

@@ -5,6 +5,7 @@ import os
 import pickle
 import shutil
 from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import pydicom
@@ -413,8 +414,6 @@ def test_images_that_do_not_fit_on_the_device_go_there_batch_by_batch(manifest):
 
 
 def test_beside_a_gpu_that_does_not_hold_the_images_processes_bring_them(manifest):
-    from types import SimpleNamespace
-
     data = module(manifest, workers=2, memory_for_images=10**9)
     data.setup("fit")
     assert data.train_dataloader().num_workers == 0
@@ -436,3 +435,23 @@ def test_batches_can_leave_their_images_out_and_bring_them_again(manifest):
     assert all(batch[0].numel() for batch in data.unaugmented_training())
     data.without_images(False)
     assert all(batch[0].numel() for batch in data.train_dataloader())
+
+
+@pytest.mark.parametrize("views", [None, 2])
+def test_an_epoch_for_a_teacher_has_the_pixels_of_training(manifest, views):
+    """Consistent teaching: the same view of an image, also where a teacher takes another size."""
+    data = module(manifest, augmentation=Augmentation(left_right=0.5, rotation_degrees=10), views=views)
+    for number in range(4):
+        data.trainer = SimpleNamespace(
+            training=True, current_epoch=number, global_rank=0, world_size=1,
+            strategy=SimpleNamespace(root_device=torch.device("cpu")),
+        )  # fmt: skip
+        loader = data.train_dataloader()
+        loader.batch_sampler.sampler.set_epoch(number)
+        batches = [data.on_after_batch_transfer(batch, 0) for batch in loader]
+        images, _, rows = (torch.cat(part) for part in zip(*batches, strict=True))
+        data.trainer = None
+        taught = list(data.training_in_epoch(number, torch.device("cpu")))
+        again, _, in_order = (torch.cat(part) for part in zip(*taught, strict=True))
+        assert in_order.tolist() == manifest.indices("train").tolist()
+        assert torch.equal(again, images[rows.argsort()])

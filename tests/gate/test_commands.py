@@ -14,13 +14,16 @@ from made_sets import SMOKE, class_folders, noise
 from test_networks import CASES
 from test_pairwise import FACTORS, TINY
 
-from medcls import audit, cache, compare, evaluate, probe, train
+from medcls import audit, cache, compare, evaluate, export, monitor, predict, probe, train
 
 MAINS: dict[str, Callable[[], None]] = {
     "audit": audit.main,
     "cache": cache.main,
     "compare": compare.main,
     "evaluate": evaluate.main,
+    "monitor": monitor.main,
+    "predict": predict.main,
+    "export": export.main,
     "probe": probe.main,
     "train": train.main,
 }
@@ -164,6 +167,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
         shutil.copytree("runs/B", "runs/sweep-20260101-120000/1")
         theirs = pd.read_csv("runs/B/predictions/test.csv")[["path", "label", "prob_malignant", "prob_other"]]
         theirs.to_csv("theirs.csv", index=False)
+        weeks(Path("weeks"), Path("other/site"))
     return home
 
 
@@ -181,12 +185,25 @@ def tables(folder: Path) -> None:
     table[["image_id", "label", "age", "sex"]].to_csv("people.csv", index=False)
 
 
+def weeks(folder: Path, images: Path) -> None:
+    """New predictions of the run, a table a week, and the labels of some."""
+    val = pd.read_csv("runs/NAME/predictions/val.csv")
+    paths = sorted(path.relative_to(images).as_posix() for path in images.rglob("*.png"))
+    folder.mkdir()
+    for number in range(2):
+        week = val.head(len(paths) // 2).drop(columns="label")
+        week["path"] = paths[number::2][: len(week)]
+        week.assign(date=f"2026-11-{9 + 7 * number:02d}").to_csv(folder / f"week{number}.csv", index=False)
+    pd.DataFrame({"path": paths, "label": val["label"].iloc[0]}).to_csv("labels.csv", index=False)
+
+
 def smoke(module: str, arguments: list[str]) -> list[str]:
     """The arguments, and what makes them quick where they do not say it themselves."""
     quick = {
         "train": [*SMOKE, "data.image_size=32", "model=timm"],
         "evaluate": ["resamples=100"],
         "compare": ["resamples=100"],
+        "monitor": ["resamples=100"],
         "probe": ["resamples=100", "repeats=1", "data.image_size=32", "data.workers=0", "model=mobilenetv3_small"],
     }.get(module, [])
     if any(argument.startswith("resume=") for argument in arguments):
@@ -225,8 +242,12 @@ def test_a_command_runs(home, tmp_path, monkeypatch, capsys, text):
         assert "data/augmentation" in capsys.readouterr().out
     elif module == "compare":
         assert (out / "comparison.md").is_file()
+    elif module == "monitor":
+        assert (out / "monitor.html").is_file()
     elif module == "audit":
         assert (out / "audit.html").is_file()
+    elif module == "predict":
+        assert len(list(out.glob("predictions.*"))) == 1 or any(one.startswith("output=") for one in arguments)
     elif module != "cache":
         own = home / "runs" / "NAME" / "report.html"
         assert (out / "report.html").is_file() or own.stat().st_mtime > (home / "theirs.csv").stat().st_mtime

@@ -59,7 +59,7 @@ TINY = "test_efficientnet"
 # An experiment has its own network once.
 WITH_ITS_NETWORK = first_of(ROWS, lambda row: row.get("experiments"))
 # The figures of a report hang on how many classes there are: two or more.
-SEVERAL = {"brain_tumor_mri"}
+SEVERAL = {"brain_tumor_mri", "joined"}
 
 
 def made_folder(root: Path) -> list[str]:
@@ -115,6 +115,16 @@ def made_skin(root: Path) -> list[str]:
     return []
 
 
+def made_sets(root: Path) -> list[str]:
+    kinds = ("glioma_tumor", "meningioma_tumor", "no_tumor", "pituitary_tumor")
+    class_folders(root / "brain_tumor_mri", {f"Training/{kind}": 7 for kind in kinds}, seed=1)
+    class_folders(root / "breast_cancer", {"benign": 7, "malignant": 7, "normal": 7}, seed=2)
+    class_folders(root / "brain_tumor", {"no": 4, "yes": 4}, seed=3)
+    made_chest(root / "chest_xray")
+    made_skin(root / "skin_cancer")
+    return ["data.sets={brain_tumor_mri:{},breast_cancer:{}}", "data.test_fraction=0.2", "data.val_fraction=0.2"]
+
+
 # Images of noise in the shape of each set; a new file of conf/data needs a line here.
 MADE: dict[str, Callable[[Path], list[str]]] = {
     "folder": made_folder,
@@ -124,6 +134,7 @@ MADE: dict[str, Callable[[Path], list[str]]] = {
     "brain_tumor_mri": made_brain_mri,
     "chest_xray": made_chest,
     "skin_cancer": made_skin,
+    "joined": made_sets,
 }
 
 # One logit is for two classes.
@@ -209,7 +220,7 @@ def test_every_file_of_conf_and_experiments_is_run_somewhere_in_this_gate():
         *(f"conf/data/{name}" for name in [*DATA, *map(data_of, CROSSED)]),
         *(f"conf/model/{name}" for name in OFFERED),
         # Where a command begins: test_commands.py runs each.
-        *(f"conf/{name}" for name in ("train", "evaluate", "compare", "audit", "cache", "probe")),
+        *(f"conf/{name}" for name in ("train", "evaluate", "predict", "compare", "audit", "cache", "probe", "export")),
         # What a training judges with, and an evaluation of a run.
         "conf/evaluation/default", "conf/evaluation/stored",
     }  # fmt: skip

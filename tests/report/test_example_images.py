@@ -38,6 +38,42 @@ def test_a_picture_that_cannot_be_shown_says_why(headline, sources):
     assert "damaged" in read(page_and_card(headline, sources=broken)[0]).text
 
 
+def asked_for(page_sources, headline, **settings):
+    """The page, and for which images and classes it asked for heat maps."""
+    asked = []
+
+    def heat_map(path, name):
+        asked.append((path, name))
+        return Thumbnail("data:image/jpeg;base64,AA==", 9, 9, text="LOWER-LEFT")
+
+    page, _ = page_and_card(headline, sources=dataclasses.replace(page_sources, heat_map=heat_map), **settings)
+    return page, asked
+
+
+def test_the_heat_map_of_an_error_is_that_of_the_predicted_class(headline, sources):
+    errors, _ = examples(headline, BARE, Names({}), images=True)
+    page, asked = asked_for(sources, headline)
+    predicted = [re.search(r"predicted \W?(\w+)", one.caption).group(1) for one in errors]
+    assert asked == list(zip([one.name for one in errors], predicted, strict=True))
+    described = [values["alt"] for tag, values in read(page).tags if tag == "img" and "LOWER-LEFT" in values["alt"]]
+    assert len(described) == len(errors)
+    assert "linear-gradient" in page
+
+
+@pytest.mark.parametrize("settings", [{"images": False}, {"paths": False}], ids=str)
+def test_heat_maps_are_hidden_with_the_images_and_not_with_the_names(headline, sources, settings):
+    page, asked = asked_for(sources, headline, **settings)
+    assert bool(asked) is ("LOWER-LEFT" in page) is settings.get("images", True)
+    assert "secret_" not in page or settings.get("paths", True)
+
+
+def test_without_a_network_or_its_heat_map_the_section_says_so(headline, sources):
+    none = read(page_and_card(headline, sources=dataclasses.replace(sources, heat_map=None))[0]).text
+    assert "Heat maps: not provided." in none
+    why = dataclasses.replace(sources, heat_map=lambda path, name: Thumbnail(reason="NO-MAP"))
+    assert read(page_and_card(headline, sources=why)[0]).text.count("NO-MAP") == 1
+
+
 @pytest.mark.wording
 def test_no_error_is_said_to_be_none(decision_rules):
     table = predictions()

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFilter
 
 # What a reader would not type: one epoch, few resamples, a batch that few images fill more than once.
 SMOKE = ("trainer.max_epochs=1", "data.batch_size=8", "data.workers=0", "resamples=100")
@@ -26,3 +26,14 @@ def class_folders(root: Path, counts: Mapping[str, int], name: str = "{number:03
         for number in range(count):
             noise(root / key / name.format(number=number), 1_000_000 * seed + next(made), level)
     return root
+
+
+def scene(seed: int, side: int = 256) -> Image.Image:
+    """Blobs and lines, unlike any other seed's."""
+    draw = np.random.default_rng(seed)
+    image = Image.new("L", (side, side), 60)
+    pen = ImageDraw.Draw(image)
+    for _ in range(25):
+        x, y, a, b = draw.integers(0, side, 4)
+        pen.ellipse((x, y, x + a // 3, y + b // 3), fill=int(draw.integers(20, 220)))
+    return image.filter(ImageFilter.GaussianBlur(2)).convert("RGB")

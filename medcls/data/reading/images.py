@@ -24,6 +24,7 @@ from importlib import metadata
 from pathlib import Path, PurePath
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from medcls.data.reading import dicom, raster
@@ -40,7 +41,7 @@ EXTENSIONS = {
 
 SAME_FORMAT = {"MPO": "JPEG", "DIB": "BMP"}
 
-DECODING_VERSION = 3
+DECODING_VERSION = 4
 """Raise this when decoding or `image_statistics.py` gives other values for the same file."""
 
 DECODERS = ("pillow", "pydicom", "python-gdcm", "pylibjpeg-openjpeg", "imagehash")
@@ -153,6 +154,51 @@ def _resized(image: Image.Image, size: tuple[int, int], policy: str, resample: I
     padded = Image.new(image.mode, (width, height))
     padded.paste(inner, ((width - inner.width) // 2, (height - inner.height) // 2))
     return padded
+
+
+def resize_back(
+    values: NDArray[np.float32], size: tuple[int, int], original: tuple[int, int], policy: str
+) -> NDArray[np.float32]:
+    """Bring a map of a resized image back onto the original one.
+
+    Parameters
+    ----------
+    values : ndarray
+        float32 `(H, W)`, one value for each pixel of the resized image.
+    size : tuple of int
+        Height and width of the result, with the original's aspect ratio.
+    original : tuple of int
+        Height and width of the original image.
+    policy : str
+        That of `resize`.
+
+    Returns
+    -------
+    ndarray
+        float32 `size`. NaN where `crop` cut the image off; what lies on the black margins of `letterbox` is lost.
+    """
+    height, width = values.shape
+    if policy == "squash":
+        return _stretched(values, size)
+    ratios = width / original[1], height / original[0]
+    if policy == "letterbox":
+        scale = min(ratios)
+        inner_width, inner_height = (max(1, round(side * scale)) for side in (original[1], original[0]))
+        left, top = (width - inner_width) // 2, (height - inner_height) // 2
+        return _stretched(values[top : top + inner_height, left : left + inner_width], size)
+    scale = max(ratios)
+    rows, columns = (
+        max(1, round(side * share / scale / total))
+        for side, share, total in ((size[0], height, original[0]), (size[1], width, original[1]))
+    )
+    back = np.full(size, np.nan, np.float32)
+    top, left = (size[0] - rows) // 2, (size[1] - columns) // 2
+    back[top : top + rows, left : left + columns] = _stretched(values, (rows, columns))
+    return back
+
+
+def _stretched(values: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
+    return np.asarray(Image.fromarray(values).resize((size[1], size[0]), Image.Resampling.BILINEAR))
 
 
 def is_image_name(path: PurePath) -> bool:

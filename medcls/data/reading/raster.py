@@ -133,7 +133,9 @@ def _decode(data: bytes, decoding: Decoding) -> Decoded:
         if stored_format == "TIFF":
             notes += _checked_tiff(image)
             image.tile = _in_native_order(image)
-        layout = _layout(image)  # before the pixels are read, as reading the EXIF block of a PNG does
+        layout = _layout(image)  # before the pixels are read
+        if stored_format == "PNG":  # with its EXIF block, errors of its pixels would be taken for that block's
+            image.load()
         orientation, broken = _orientation(image)
         deep = _deep(image, layout, data, decoding.frame)
         stored, more = _eight_bits(image, layout) if deep is None else (deep.values, deep.notes)
@@ -142,16 +144,81 @@ def _decode(data: bytes, decoding: Decoding) -> Decoded:
         notes.append(f"turned by its EXIF orientation {orientation}")
         if stored_format != "TIFF":  # which Pillow turns while loading
             stored = np.ascontiguousarray(TURNS[orientation](stored))
+    pixels, bits, windowed = _in_pixels(stored, deep, decoding)
+    if deep is None and stored_mode == "1":
+        bits = 1
+    return Decoded(pixels, stored, stored_format, stored_mode, bits, frames, (*notes, *windowed))
+
+
+def _in_pixels(stored: np.ndarray, deep: Deep | None, decoding: Decoding) -> tuple[np.ndarray, int, tuple[str, ...]]:
+    """Pixels of stored values, upright already; bits of a stored value; notes."""
     if deep is None:
-        bits, pixels = 1 if stored_mode == "1" else 8, windows.in_bits(stored, decoding.bits)
-    else:
-        bits, window = deep.bits, windows.choose(stored, decoding.window, full=deep.full)
-        notes.append(window.note(bits, decoding.bits))
-        pixels = windows.spread(stored, window.black, window.white, decoding.bits)
-        if deep.white_is_zero and window.black < window.white:
-            pixels = (2**decoding.bits - 1) - pixels
-    pixels = windows.in_channels(pixels, decoding)
-    return Decoded(pixels, stored, stored_format, stored_mode, bits, frames, tuple(notes))
+        return windows.in_channels(windows.in_bits(stored, decoding.bits), decoding), 8, ()
+    window = windows.choose(stored, decoding.window, full=deep.full)
+    pixels = windows.spread(stored, window.black, window.white, decoding.bits)
+    if deep.white_is_zero and window.black < window.white:
+        pixels = (2**decoding.bits - 1) - pixels
+    return windows.in_channels(pixels, decoding), deep.bits, (window.note(deep.bits, decoding.bits),)
+
+
+def from_pillow(image: Image.Image, decoding: Decoding) -> Decoded:
+    """Convert a Pillow image by the rules of `medcls.data.reading.images`.
+
+    One whose file was opened and not read yet is decoded from that file, so that its 16-bit colour is read in full.
+    Any other is taken as it stands, its current frame; Pillow has reduced 16-bit colour to 8 bits by then.
+
+    Raises
+    ------
+    UnreadableImage
+        As `decode`.
+    """
+    file = getattr(image, "fp", None)
+    if file is not None and getattr(image, "tile", None):
+        position = file.tell()
+        file.seek(0)
+        data = file.read()
+        file.seek(position)
+        return decode(data, decoding)
+    check_size(image.width, image.height)
+    layout = Layout("", "", 0, 255)
+    image.load()
+    orientation, broken = _orientation(image)
+    deep = _deep(image, layout, b"", 0)
+    stored, more = _eight_bits(image, layout) if deep is None else (deep.values, deep.notes)
+    if orientation in TURNS:
+        broken = [*broken, f"turned by its EXIF orientation {orientation}"]
+        stored = np.ascontiguousarray(TURNS[orientation](stored))
+    pixels, bits, windowed = _in_pixels(stored, deep, decoding)
+    return Decoded(pixels, stored, image.format or "", image.mode, bits, 1, (*broken, *more, *windowed))
+
+
+def from_array(values: np.ndarray, decoding: Decoding) -> Decoded:
+    """Convert an array, upright, by the rules of `medcls.data.reading.images`.
+
+    Parameters
+    ----------
+    values : numpy.ndarray
+        uint8 or uint16, `(H, W)`, `(H, W, 1)` grey or `(H, W, 3)` red, green, blue. Of uint16 a window is shown, as of
+        a file with 16 bits.
+
+    Raises
+    ------
+    UnreadableImage
+        Another shape or type; too many pixels.
+    """
+    if values.ndim == 2:
+        values = values[..., None]
+    if values.ndim != 3 or values.shape[2] not in (1, 3) or values.dtype not in (np.uint8, np.uint16):
+        raise UnreadableImage(
+            f"an array of {values.dtype} and shape {values.shape}: give uint8 or uint16, (H, W) grey or (H, W, 3) red, "
+            "green, blue",
+            kind="unsupported_image",
+        )
+    check_size(values.shape[1], values.shape[0])
+    stored = np.ascontiguousarray(values)
+    deep = Deep(stored, 16, (0, 65535)) if stored.dtype == np.uint16 else None
+    pixels, bits, windowed = _in_pixels(stored, deep, decoding)
+    return Decoded(pixels, stored, "", "array", bits, 1, windowed)
 
 
 def _checked_tiff(image: Image.Image) -> tuple[str, ...]:

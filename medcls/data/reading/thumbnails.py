@@ -4,7 +4,10 @@ import base64
 import dataclasses
 import io
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from medcls.data.reading import images
@@ -21,9 +24,20 @@ def thumbnail(path: Path, decoding: Decoding, longest: int = 160) -> tuple[str, 
     width, height : int
         Pixels; the longer side at most `longest`.
     """
-    pixels = images.read(path, dataclasses.replace(decoding, channels=3, bits=8)).pixels
+    pixels = shrunk(images.read(path, dataclasses.replace(decoding, channels=3, bits=8)).pixels, longest)
+    return encoded(pixels), pixels.shape[1], pixels.shape[0]
+
+
+def shrunk(pixels: NDArray[np.unsignedinteger[Any]], longest: int) -> NDArray[np.uint8]:
+    """Shrink an image, uint8 or uint16 `(H, W, C)`, so that its longer side has at most `longest` pixels; in 8 bits."""
     scale = min(1.0, longest / max(pixels.shape[:2]))
     height, width = (max(1, round(side * scale)) for side in pixels.shape[:2])
+    small = images.resize(pixels, (height, width), "squash", "lanczos")
+    return small if small.dtype == np.uint8 else np.rint(small / 257).astype(np.uint8)
+
+
+def encoded(pixels: NDArray[np.uint8]) -> str:
+    """A JPEG of an image `(H, W, 3)` as a `data:` URL."""
     buffer = io.BytesIO()
-    Image.fromarray(images.resize(pixels, (height, width), "squash", "lanczos")).save(buffer, "JPEG", quality=85)
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode(), width, height
+    Image.fromarray(pixels).save(buffer, "JPEG", quality=85)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()

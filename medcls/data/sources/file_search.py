@@ -13,7 +13,7 @@ import pandas as pd
 
 from medcls.data.manifest import audit_lists_all, relative_paths
 from medcls.data.reading import images
-from medcls.data.sources.listing import files_below, is_hidden
+from medcls.data.sources.file_names import files_below, is_hidden
 from medcls.errors import MedclsError
 from medcls.wording import enumerated, listed, printable
 

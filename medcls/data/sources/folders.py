@@ -15,8 +15,9 @@ from medcls.data.manifest import SPLIT_SPELLINGS, Manifest, as_list, group_by_sp
 from medcls.data.reading import images
 from medcls.data.sources import phantoms
 from medcls.data.sources.assembly import assemble
+from medcls.data.sources.file_names import entries, files_below, is_hidden, subfolders
 from medcls.data.sources.grouping import read_groups
-from medcls.data.sources.listing import ClassFolders, entries, files_below, is_hidden, subfolders
+from medcls.data.sources.listing import ClassFolders
 from medcls.data.sources.masks import refuse_classes_of_masks
 from medcls.data.sources.options import SourceOptions, takes_options
 from medcls.errors import MedclsError

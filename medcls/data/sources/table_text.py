@@ -23,7 +23,7 @@ NO_TEXT = {
 }
 
 
-def read_table(path: Path, setting: str = "data.csv") -> tuple[pd.DataFrame, list[str]]:
+def read_table(path: Path, setting: str = "data.csv", *, fewest_columns: int = 2) -> tuple[pd.DataFrame, list[str]]:
     """Read a table: every cell as text without surrounding blanks, indexed by the line on which each row ends.
 
     pandas' own reader shifts or drops cells of rows that are too long or too short; here these are errors.
@@ -32,6 +32,8 @@ def read_table(path: Path, setting: str = "data.csv") -> tuple[pd.DataFrame, lis
     ----------
     setting : str
         The setting that named the file, for messages.
+    fewest_columns : int
+        A table with fewer is taken for one with another separator.
 
     Returns
     -------
@@ -41,7 +43,7 @@ def read_table(path: Path, setting: str = "data.csv") -> tuple[pd.DataFrame, lis
     Raises
     ------
     MedclsError
-        Not text in UTF-8 (or UTF-16 with a byte-order mark), a single column, no rows, repeated column names, or a row
+        Not text in UTF-8 (or UTF-16 with a byte-order mark), too few columns, no rows, repeated column names, or a row
         of another length than the header.
     """
     text = read_text(path, setting)
@@ -63,7 +65,7 @@ def read_table(path: Path, setting: str = "data.csv") -> tuple[pd.DataFrame, lis
             f"{path}, line {max(1, reader.line_num)}, cannot be read as a table: {error}. Is there an unclosed quote?",
             kind="unreadable_table",
         ) from error
-    if len(header) < 2:
+    if len(header) < fewest_columns or not any(header):
         raise MedclsError(
             f"The {'second' if stated else 'first'} line of {path} has {len(header)} column(s): "
             f"{shown(header) or 'it is empty'}. It must name the columns, separated by "

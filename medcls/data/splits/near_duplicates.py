@@ -112,6 +112,38 @@ def near_duplicate_sets(rows: pd.DataFrame, scan: pd.DataFrame) -> np.ndarray:
     return connected_components(graph, directed=False)[1].astype(np.int64)
 
 
+def known_images(scan: pd.DataFrame, known: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    """Find the images that are among other, known ones.
+
+    Parameters
+    ----------
+    scan, known : DataFrame
+        As `near_pairs` takes them, with any index.
+
+    Returns
+    -------
+    same, near : ndarray
+        bool `(len(scan),)`: the same content as a known image, and a near duplicate of one but not the same.
+    """
+    of_known = set(known["content"]) - {""}
+    content = scan["content"].to_numpy(object)
+    same = np.isin(content, list(of_known))
+    both = pd.concat([scan, known])
+    pairs = near_pairs(both.set_index(pd.Index(np.arange(len(both)).astype(str), name="path")))
+    contents = both["content"].to_numpy(object)
+    first, second = (contents[pairs[side].to_numpy().astype(int)] for side in ("first", "second"))
+    # Of images with equal hashes only the first was compared with others: its near duplicates are those of all.
+    equal = (pairs[["phash_distance", "dhash_distance", "detail_distance"]] == 0).all(axis=1).to_numpy()
+    leader = dict(zip(second[equal], first[equal], strict=True))
+    led = np.array([leader.get(one, one) for one in contents], dtype=object)
+    reached = set(led[len(scan) :])
+    first, second = (np.array([leader.get(one, one) for one in side], dtype=object) for side in (first, second))
+    beside = {a for a, b in zip(first, second, strict=True) if b in reached}
+    beside |= {b for a, b in zip(first, second, strict=True) if a in reached}
+    near = np.array([one in beside or one in reached for one in led[: len(scan)]], dtype=bool) & ~same
+    return same, near
+
+
 def _near(phash: np.ndarray, dhash: np.ndarray, detail: np.ndarray) -> np.ndarray:
     """All pairs `i < j` within the three thresholds, int64 `(pairs, 2)`."""
     found = [np.empty((0, 2), dtype=np.int64)]

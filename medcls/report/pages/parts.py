@@ -51,12 +51,16 @@ class Sheet:
 
 @dataclasses.dataclass(frozen=True)
 class Thumbnail:
-    """A small image as a data URL with its size in pixels, or the reason why there is none."""
+    """A small image as a data URL with its size in pixels, or the reason why there is none.
+
+    `text` describes what it shows; an image without it is described by its name alone.
+    """
 
     source: str | None = None
     width: int = 0
     height: int = 0
     reason: str = ""
+    text: str = ""
 
 
 Row = Sequence[Cell | str]

@@ -320,6 +320,10 @@ CORPUS: dict[str, Hostile] = {
     "bad pixels.png": Hostile(
         patched(GOOD, **{f"at_{GOOD.index(b'IDAT') + 20}": bytes(30)}), refusal=("damaged_image",)
     ),
+    # Pillow meets the pixels while it looks for an EXIF block.
+    "bad pixels, good checksum.png": Hostile(
+        png(8, 2, rows(RGB), ((b"IDAT", b"not zlib at all"),)), refusal=("damaged_image", "Pillow")
+    ),
     "more after it.png": Hostile(GOOD + b"<script>" * 50, RGB),
     "more before it.png": Hostile(b"\n\n" + GOOD, refusal=("not_an_image",)),
     "new lines.png": Hostile(GOOD.replace(b"\r\n", b"\n"), refusal=("damaged_image",)),

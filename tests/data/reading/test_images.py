@@ -16,7 +16,7 @@ from refusals import check, noted, refused
 
 from medcls.data.reading import images, raster
 from medcls.data.reading.decoded import UnreadableImage, content_hash
-from medcls.data.reading.images import decode, is_image_name, is_junk, read, resize
+from medcls.data.reading.images import decode, is_image_name, is_junk, read, resize, resize_back
 from medcls.preprocessing import Decoding
 
 RED, GREEN, BLUE = (200, 30, 10), (20, 180, 40), (15, 25, 220)
@@ -678,6 +678,22 @@ def test_resizing_16_bits_is_resizing_8_with_finer_steps(policy: str, interpolat
     fine = resize(white, (40, 40), policy, interpolation) / 257
     coarse = resize((white // 257).astype(np.uint8), (40, 40), policy, interpolation)
     assert np.abs(fine - coarse).max() < 60, "what overshoots must not wrap round"
+
+
+@pytest.mark.parametrize("original", [(60, 120), (120, 60), (97, 101)])
+@pytest.mark.parametrize("policy", ["squash", "letterbox", "crop"])
+def test_a_map_comes_back_to_where_it_was_in_the_original(policy: str, original: tuple[int, int]) -> None:
+    rows, columns = np.mgrid[: original[0], : original[1]]
+    for row, column in ((0.4, 0.55), (0.6, 0.3)):  # within the part that a crop keeps
+        spot = (rows - row * original[0]) ** 2 + (columns - column * original[1]) ** 2
+        image = np.where(spot < 49, 255, 0).astype(np.uint8)[..., None]
+        received = resize(image, (80, 80), policy, "bilinear")[..., 0].astype(np.float32)
+        back = resize_back(received, (original[0] // 2, original[1] // 2), original, policy)
+        assert back.shape == (original[0] // 2, original[1] // 2) and back.dtype == np.float32
+        found = np.argwhere(np.nan_to_num(back) > 127).mean(axis=0) * 2
+        assert np.abs(found - (row * original[0], column * original[1])).max() <= 3
+    seen = np.isfinite(back).mean()
+    assert seen == 1 if policy != "crop" else abs(seen - min(original) / max(original)) < 0.03
 
 
 def test_shrinking_averages_rather_than_picks() -> None:

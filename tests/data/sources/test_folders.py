@@ -16,7 +16,7 @@ from refusals import noted, refused, rules
 from torchvision.datasets import ImageFolder
 
 from medcls.data.manifest import COLUMNS, typed
-from medcls.data.sources import listing, phantoms
+from medcls.data.sources import file_names, phantoms
 from medcls.data.sources.folders import PHANTOMS_MADE, from_folders, list_images
 from medcls.data.sources.listing import ClassFolders
 
@@ -119,10 +119,12 @@ def test_p11_p12_class_names_come_from_the_manifest_alone(folder, names):
 
 def test_p05_order_does_not_depend_on_the_file_system(folder, monkeypatch):
     root = folder({"a": 4, "b": 4, "b c": 4})  # "b c/" sorts before "b/"
-    real = listing.entries
+    real = file_names.entries
     fingerprints = []
     for step in (1, -1):
-        monkeypatch.setattr(listing, "entries", lambda at, s=step: sorted(real(at), key=lambda entry: entry.name)[::s])
+        monkeypatch.setattr(
+            file_names, "entries", lambda at, s=step: sorted(real(at), key=lambda entry: entry.name)[::s]
+        )
         manifest = from_folders(root)
         assert manifest.rows["path"].tolist() == [f"{label}/00{n}.png" for label in ("a", "b c", "b") for n in range(4)]
         assert manifest.rows["label"].tolist() == ["a"] * 4 + ["b c"] * 4 + ["b"] * 4
@@ -134,10 +136,10 @@ def test_p05_of_two_ways_to_a_folder_the_same_is_taken_everywhere(folder, pictur
     root = folder({"a": 2, "b": 2})
     picture(root / "a" / "m" / "x.png", 900)
     (root / "a" / "z").symlink_to(root / "a" / "m")
-    real = listing.entries
+    real = file_names.entries
     for backwards in (False, True):
         order = {"key": lambda entry: entry.name, "reverse": backwards}
-        monkeypatch.setattr(listing, "entries", lambda at, order=order: sorted(real(at), **order))
+        monkeypatch.setattr(file_names, "entries", lambda at, order=order: sorted(real(at), **order))
         assert "a/m/x.png" in set(list_images(root)[0]["path"])
 
 

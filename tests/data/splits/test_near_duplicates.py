@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from PIL import Image, ImageDraw, ImageEnhance, ImageFilter
+from made_sets import scene
+from PIL import Image, ImageDraw, ImageEnhance
 from refusals import refused
 
 from benchmarks.duplicates import scan_like_real
@@ -15,6 +16,7 @@ from medcls.data.splits.near_duplicates import (
     DETAIL_DISTANCE,
     DHASH_DISTANCE,
     PHASH_DISTANCE,
+    known_images,
     near_duplicate_sets,
     near_pairs,
 )
@@ -41,17 +43,6 @@ def scan_of(**columns: list[object]) -> pd.DataFrame:
     rest = {"content": [f"c{k}" for k in range(n)], "contrast": 0.2, "dhash": 0, "detail": "0" * 64}
     scan = pd.DataFrame(rest | columns, index=[f"{k}.png" for k in range(n)])
     return scan.astype({"phash": "uint64", "dhash": "uint64"})
-
-
-def scene(seed: int, side: int = 256) -> Image.Image:
-    """Blobs and lines, unlike any other seed's."""
-    draw = np.random.default_rng(seed)
-    image = Image.new("L", (side, side), 60)
-    pen = ImageDraw.Draw(image)
-    for _ in range(25):
-        x, y, a, b = draw.integers(0, side, 4)
-        pen.ellipse((x, y, x + a // 3, y + b // 3), fill=int(draw.integers(20, 220)))
-    return image.filter(ImageFilter.GaussianBlur(2)).convert("RGB")
 
 
 @pytest.mark.parametrize("seed", [0, 1])
@@ -199,3 +190,23 @@ def test_chests_of_different_children_are_no_near_copies(real_data: Path):
     paths = sorted(p.relative_to(root).as_posix() for p in root.glob("t*/NORMAL/*.jpeg"))[:600]
     scan, _ = scan_images(root, paths)
     assert near_pairs(scan).empty
+
+
+def test_p01_images_among_others_are_those_of_a_comparison_of_all_pairs():
+    """Equal contents, equal hashes and near ones, on either side; a chain by way of a third image is none."""
+    scan, _ = scan_like_real(600, 3)
+    draw = np.random.default_rng(0)
+    scan = scan.sample(frac=1, random_state=0)
+    # Some contents and some hashes occur twice.
+    again = scan.iloc[:20].set_index("again " + scan.index[:20])
+    hashes = scan.iloc[20:40].assign(content=[f"other {k}" for k in range(20)])
+    scan = pd.concat([scan, again, hashes.set_index("hashes " + hashes.index)])
+    is_known = draw.random(len(scan)) < 0.5
+    judged, known = scan[~is_known], scan[is_known]
+    same, near = known_images(judged, known)
+    assert same.tolist() == judged["content"].isin(known["content"]).tolist() and same.any()
+    pairs = by_brute_force(scan)
+    pairs |= {(b, a) for a, b in pairs}
+    beside = {a for a, b in pairs if is_known[scan.index.get_loc(b)]}
+    expected = [path in beside and not equal for path, equal in zip(judged.index, same, strict=True)]
+    assert near.tolist() == expected and any(expected)
