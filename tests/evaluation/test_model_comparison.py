@@ -15,7 +15,7 @@ QUESTION = Question(("auroc", "accuracy"), resamples=50)
 def model(name, signal, noise=0, **changes):
     """The same images for each; a greater signal ranks them better."""
     good, other = predictions(n=200, seed=1, signal=signal), predictions(n=200, seed=1)
-    rows = good.rows.assign(label=other.rows["label"], checkpoint=f"hash of {name}")
+    rows = good.rows.assign(label=other.rows["label"], checkpoint=f"c0ffee-{name}")
     table = dataclasses.replace(good, rows=rows)
     point = OperatingPoint("youden", 0.4, "ill", "val", n=90)
     return ComparedModel(name, f"runs/{name}", table, point, **changes)
@@ -27,7 +27,7 @@ def test_two_are_compared_in_the_order_given():
     assert [row.verdict for row in found.pairs.itertuples()] == ["worse", "worse"] and len(found.conclusions) == 2
     plain = found.to_plain()
     json.dumps(plain, allow_nan=False)
-    assert [one["checkpoint"] for one in plain["classifiers"]] == ["hash of weak", "hash of strong"]
+    assert [one["checkpoint"] for one in plain["classifiers"]] == ["c0ffee-weak", "c0ffee-strong"]
     assert {row["metric"] for row in plain["classifiers"][0]["figures"]} == {"auroc", "accuracy"}
     assert plain["split"] == "test" and "freedom" not in plain["comparisons"][0]
 

@@ -25,7 +25,6 @@ WITHOUT = {
     "workflow/explaining.py": "the command explain",
     "workflow/exporting.py": "the command export",
     "workflow/predicting.py": "the command predict",
-    "workflow/prediction_files.py": "the command predict",
 }
 MODULES = [
     path.relative_to(TOP / "medcls")

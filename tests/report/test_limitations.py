@@ -210,7 +210,7 @@ def test_an_auroc_that_falls_is_a_shift_and_one_that_rises_is_none():
 def test_a_shift_of_four_classes():
     headline = assessment(predictions(classes=FOUR, seed=1, moved=3.0), prevalence=None)
     said = the_one(found(headline, classes=FOUR), "shift", "Test")
-    assert re.search(r"sensitivity for class [abcd] 0\.", said.text)
+    assert re.search(r"sensitivity .* [abcd] 0\.", said.text)
     assert f"{headline.metrics.values['accuracy']:.3f}" in said.text
 
 
@@ -410,7 +410,7 @@ def test_probabilities_of_four_classes_that_miss_in_several_ranges():
 def test_label_sets_that_break_their_promise():
     said = the_one(found(assessment(predictions(seed=1, moved=3.0))), "label_sets_miss", "90%")
     assert said.level == "serious"
-    assert " of 300 for class ill" in said.text
+    assert re.search(r"300 .* ill", said.text)
 
 
 def test_label_sets_that_forget_a_rare_class():
