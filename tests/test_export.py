@@ -72,6 +72,7 @@ def predicts_as_evaluated(model: Path, run: Path, split: str = "test") -> None:
     assert [one.ood for one in found] == pytest.approx(table["ood"].tolist(), abs=1e-4)
 
 
+@pytest.mark.wording
 def test_an_export_predicts_what_evaluate_wrote(finished, exported):
     record = record_of(exported)
     model = exported / "model.onnx"
@@ -227,6 +228,7 @@ def test_the_weights_of_a_bundle_rebuild_the_network(finished, bundled):
         assert network.eval()(torch.zeros(1, 3, 32, 32)).shape == (1, 2)
 
 
+@pytest.mark.wording
 def test_the_card_of_a_bundle_is_read_by_hugging_face(finished, bundled):
     from huggingface_hub import ModelCard
 

@@ -130,7 +130,7 @@ def explain_file(model: Model, network: ClassLogits, image: NamedFile, asked: As
         f"{PurePath(image.file).name}, predicted {isolated(predicted)}: probability of {isolated(name)} "
         f"{probability:.3f}\n{at_start(description)}. {_detail(found)}"
     )
-    figure = heat_maps.plot_heat_map(
+    plot = heat_maps.plot_heat_map(
         small,
         values,
         f"{TITLES[found.method]} for {isolated(name)}",
@@ -138,7 +138,7 @@ def explain_file(model: Model, network: ClassLogits, image: NamedFile, asked: As
         caption,
         " · ".join(model.watermarks) or None,
     )
-    drawing.save_png(figure, folder / image.drawn)
+    drawing.save_png(plot, folder / image.drawn)
     rows, columns = found.fields
     return row | {
         "heat_map": image.drawn,

@@ -48,6 +48,7 @@ def test_at_most_a_tenth_of_pages_raise_a_false_alarm(n, m):
     assert np.mean([bool(one.changes) for one in found]) <= 0.1
 
 
+@pytest.mark.wording
 def test_a_shift_is_found_and_the_rates_come_first():
     found = monitor(watched(np.random.default_rng(1), n=600, shift=1.5), resamples=100)
     moved = {one.name for one in (*found.distributions, *found.shares) if one.has_moved}
@@ -59,6 +60,7 @@ def test_a_shift_is_found_and_the_rates_come_first():
     assert found.rates_from == "test" and found.labelled == 600
 
 
+@pytest.mark.wording
 def test_shares_are_counted_by_hand():
     one = watched(np.random.default_rng(2))
     found = {share.name: share.here for share in monitor(one, resamples=50).shares}
@@ -93,6 +95,7 @@ def test_images_of_a_patient_count_once():
         assert few.here.n <= 10 and few.here.high - few.here.low > many.here.high - many.here.low
 
 
+@pytest.mark.wording
 def test_more_than_two_classes():
     random = np.random.default_rng(5)
     names = ("a", "b", "c")

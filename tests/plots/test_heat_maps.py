@@ -64,6 +64,7 @@ def test_nothing_is_described_as_nothing():
     assert described(values) == described(np.zeros((4, 4), np.float32))
 
 
+@pytest.mark.wording
 @pytest.mark.usefixtures("drawn_figures")
 def test_the_plot_has_the_image_the_heat_map_and_its_scale():
     image = np.full((90, 140, 3), 90, np.uint8)
