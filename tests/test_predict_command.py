@@ -148,7 +148,7 @@ def test_a_stopped_command_is_continued_and_gives_the_same_file(
     run_main(predict.main, *arguments, exit_code=130)
     part, state = tmp_path / "out.csv.part", tmp_path / "out.csv.part.json"
     done = json.loads(state.read_text(encoding="utf-8"))["done"]
-    assert 8 <= done <= 24 and not out.exists()
+    assert 0 < done < len(expected) and not out.exists()
     # Half a chunk that a killed process left is not taken for rows.
     with part.open("ab") as file:
         file.write(b"images/half,malig")
