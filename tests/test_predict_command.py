@@ -268,3 +268,18 @@ def test_memory_does_not_grow_with_the_number_of_images(finished, tmp_path):
         peaks.append(int(done.stderr.split()[-1]))
         assert sum(1 for _ in (tmp_path / f"{count}.csv").open(encoding="utf-8")) == count + 1
     assert peaks[1] - peaks[0] < 25
+
+
+def test_an_export_is_predicted_with_without_torch(tmp_path):
+    """All that the command does around the model; `tests/inference/test_onnx_file.py` has the model itself."""
+    code = (
+        "import sys; from pathlib import Path; import medcls.predict\n"
+        "from medcls.cli.trained_models import choose_work, known_images\n"
+        "from medcls.data.sources.named_images import named_images\n"
+        "from medcls.inference.stream import predict_files\n"
+        "from medcls.workflow import predicting, prediction_files, terminal\n"
+        "assert choose_work(['model.onnx'], None, True).threads and known_images([Path('model.onnx')]) == {}\n"
+        "print([m for m in ('torch', 'lightning', 'torchvision') if m in sys.modules])"
+    )
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path)
+    assert answer.stdout.strip() == "[]"
