@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from entry_points import run_main
+from entry_points import FAST, run_main
 from refusals import logged, refused_command, rules
 
-from medcls import predict
+from medcls import predict, train
 from medcls.evaluation.ensembles import mean_of
 from medcls.evaluation.predictions import read_csv
 from medcls.inference import stream
@@ -224,10 +224,6 @@ def test_several_runs_are_averaged(finished, images, tmp_path, another_run, capl
 @pytest.fixture(scope="module")
 def another_run(tmp_path_factory, finished) -> Path:
     """A run of the same images with another seed and size."""
-    from entry_points import FAST
-
-    from medcls import train
-
     folder = tmp_path_factory.mktemp("another") / "run"
     run_main(
         train.main, *FAST, f"data.root={finished.parent}/images",
@@ -243,6 +239,20 @@ def test_views_are_averaged_and_do_not_depend_on_the_images_beside(finished, ima
     assert float(table.loc[alone.index[0], "prob_得病"]) == pytest.approx(float(alone["prob_得病"].iloc[0]), abs=1e-6)
     assert (table["prob_得病"].astype(float) - plain["prob_得病"].astype(float)).abs().max() > 1e-4
     assert set(table["decision"]) == {""}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("setting", ["data.resize=letterbox", "data.resize=crop", "data.bits=16"])
+def test_it_prepares_images_as_the_training_did(finished, images, tmp_path, setting):
+    run = tmp_path / "run"
+    run_main(
+        train.main, "model=timm", "model.name=test_efficientnet", *FAST[1:], f"data.root={images}",
+        "positive_class='得病'", "trainer.max_epochs=1", "resamples=100", setting, f"hydra.run.dir={run}",
+    )  # fmt: skip
+    table = predicted(tmp_path / "out.csv", run, images).set_index("path")
+    evaluated = pd.read_csv(run / "predictions" / "test.csv")
+    own = table.loc[[str(images / path) for path in evaluated["path"]]]
+    assert np.allclose(own["prob_得病"].astype(float), evaluated["prob_得病"], atol=1e-5)
 
 
 @pytest.mark.slow
