@@ -57,6 +57,7 @@ bench: .venv/installed-dev  ## Measure the core: step, training, frozen phase, p
 	$(BIN)/python -m benchmarks.training
 	$(BIN)/python -m benchmarks.frozen
 	$(BIN)/python -m benchmarks.inference
+	$(BIN)/python -m benchmarks.predict
 	$(BIN)/python -m benchmarks.start_up
 
 bench-all: bench  ## And the rest: peers, memory, growth, decoding, shared cores, the cache, listing, near copies

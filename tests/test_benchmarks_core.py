@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks import frozen, inference, seeds, step, training
+from benchmarks import frozen, inference, predict, seeds, step, training
 
 # What rows are called.
 WHOLE, ITS_OWN_PROCESS = "end to end", "channels_last, memory kept, in a process of its own"
@@ -94,3 +94,11 @@ def test_two_checkouts_with_the_same_seeds(folder, tmp_path, monkeypatch, capsys
     rows = json.loads((tmp_path / "seeds.json").read_text(encoding="utf-8"))["rows"]
     difference = next(row for row in rows if row["what"] == "this less other, mean of seeds")
     assert difference["AUROC"] == 0.0  # the same code, seed and images
+
+
+@pytest.mark.slow
+def test_predict_and_a_plain_loop_in_turn(measured):
+    rows = measured(predict, "--most", "40", "--turns", "1")
+    assert set(rows) == {*predict.WAYS, *(f"{way}, processor time" for way in predict.WAYS)}
+    speeds = [rows[way]["figure"] for way in predict.WAYS]
+    assert rows["medcls.predict"]["ratio"] == pytest.approx(speeds[1] / speeds[0])

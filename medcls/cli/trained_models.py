@@ -182,14 +182,16 @@ def known_images(places: Sequence[Path]) -> dict[bytes, str]:
     Images of runs that they began with, or learned from, are in the splits of those runs. Empty for exports and
     checkpoint files, which have no manifest.
     """
+    places = [place for place in places if (place / "manifest.csv").is_file()]
+    if not places:
+        return {}
+
     from medcls.data.manifest import SCORED_SPLITS, read_rows
     from medcls.workflow.seen_images import SeenImages
 
     order = {name: number for number, name in enumerate(SCORED_SPLITS)}
     splits: dict[bytes, str] = {}
     for place in places:
-        if not (place / "manifest.csv").is_file():
-            continue
         for rows in (read_rows(place / "manifest.csv"), SeenImages.read(place).table):
             for content, split in zip(rows["content"], rows["split"], strict=True):
                 if content and split in order:

@@ -64,7 +64,9 @@ class NetworkScores:
 
         def logits(pixels: Pixels) -> NDArray[np.float32]:
             images = self._on_device(pixels)
-            return self._logits(change(images, changes.select(torch.zeros(len(images), dtype=torch.int64))))
+            return self._logits(
+                change(images, changes.select(torch.zeros(len(images), dtype=torch.int64, device=self.device)))
+            )
 
         return logits
 

@@ -11,6 +11,7 @@ import torch
 from entry_points import run_main
 from made_sets import SMOKE, class_folders
 
+import medcls
 from medcls import compare, evaluate, explain, train
 from medcls.models.packaged import from_efficientnet_pytorch
 
@@ -80,6 +81,9 @@ def test_a_network_trains_to_its_report_and_the_other_commands_take_it(images, r
     report = (run / "report.html").read_text(encoding="utf-8")
     assert "test_epoch" not in report and (name or model).split("_")[0] in report
     assert f"{size} x {size}" in (run / "report.md").read_text(encoding="utf-8")
+
+    predicted = medcls.load(run).predict([images / path for path in table["path"]])  # the last table, of test
+    assert np.allclose([one.probabilities["ill"] for one in predicted], table["prob_ill"], atol=1e-5)
 
     if model in ALIKE:
         return
