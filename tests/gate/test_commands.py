@@ -77,6 +77,7 @@ NOT_RUN = {
     "report.plots=[mine.plots.sorted_probabilities] "
     "report.metrics=[mine.metrics.JACCARD]": "is run by tests/test_extending.py too",
     "python -m medcls.evaluate": "is named; its forms stand in docs/evaluation.md",
+    "python -m medcls.predict": "is named; its forms stand in docs/predict.md",
     "python -m medcls.audit ...": "stands for an audit of whatever images; docs/audit.md has a whole one",
     "python -m benchmarks.leakage DATA --root ...": "a benchmark of hours, on images that are not here",
     "model.weights=default": "fetches published weights; tests/models/test_weights.py reads such files",
@@ -100,6 +101,10 @@ INSTEAD = {
     "cross_validations=runs/sweep-...": "cross_validations=runs/folds_of_two",
     "runs/sweep-...": "runs/folds",
     "run=RUN": "run=runs/NAME",
+    "images=scan.png": "images=my/images/benign/p0_0.png",
+    "scans/**/*.png": "my/images/**/*.png",
+    # Of the same classes.
+    "run=[runs/A,runs/B]": "run=[runs/NAME,runs/A]",
     # A small network, one seed and two folds are a sweep too.
     "model=mobilenetv3,mobilenetv2": "model=mobilenetv3_small,mobilenetv2",
     "seed=0,1,2": "seed=0",
@@ -193,6 +198,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
         shutil.copytree("runs/B", "runs/sweep-20260101-120000/1")
         theirs = pd.read_csv("runs/B/predictions/test.csv")[["path", "label", "prob_malignant", "prob_other"]]
         theirs.to_csv("theirs.csv", index=False)
+        Path("list.csv").write_text("path\nmy/images/benign/p0_0.png\nmy/images/malignant/p0_1.png\n")
         weeks(Path("weeks"), Path("other/site"))
     return home
 
