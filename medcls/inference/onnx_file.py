@@ -133,6 +133,7 @@ def _session(data: bytes, path: Path) -> "onnxruntime.InferenceSession":
         ) from error
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = available_cores()
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # other programs share the cores
     options.log_severity_level = 4  # what goes wrong is raised too
     try:
         # From bytes: weights in other files, which an export of medcls never has, are then not looked for.
@@ -167,8 +168,11 @@ def _check_input(session: "onnxruntime.InferenceSession", description: ModelDesc
 
 
 def _check_rules(model: Model) -> None:
-    if not all(isinstance(name, str) for name in model.classes):
-        raise MedclsError("a class has no name", kind="damaged_onnx")
+    classes, positive = model.classes, model.positive
+    if len({name for name in classes if isinstance(name, str)}) < max(2, len(classes)):
+        raise MedclsError("it does not name two classes or more, each once", kind="damaged_onnx")
+    if (positive is not None) is not (len(classes) == 2) or positive not in (None, *classes):
+        raise MedclsError("its positive class is not one of two classes", kind="damaged_onnx")
     with np.errstate(all="ignore"):
         (prediction,) = model.judge(np.zeros((1, len(model.classes)), np.float32))
     if not np.isfinite([*prediction.probabilities.values()]).all():

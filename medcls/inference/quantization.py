@@ -15,15 +15,14 @@ from medcls.inference.onnx_file import INPUT
 
 BATCH = 16
 
-QUANTIZED = ("Conv", "Gemm", "MatMul")
-"""Operators whose inputs get 8 bits: nearly all of the arithmetic. Others, normalisation first of all, stay exact."""
-
 
 def write_int8(exact: Path, described: Mapping[str, Any], training: Sequence[Pixels], path: Path) -> None:
     """Quantize an ONNX file that `export.write_onnx` wrote.
 
     Activations have 8 bits, with ranges from training images; weights 7, each output channel with a scale of its own:
-    with 8, processors without VNNI instructions would overflow (onnxruntime's documentation of `reduce_range`).
+    with 8, processors without VNNI instructions would overflow (onnxruntime's documentation of `reduce_range`). All
+    operators that onnxruntime can quantize are: a convolution alone would be quantized before its activation, whose
+    range is narrower. (With EfficientNet-Lite0 on BUSI the AUROC of val was 0.866 instead of 0.956; exactly, 0.961.)
 
     Parameters
     ----------
@@ -58,7 +57,6 @@ def write_int8(exact: Path, described: Mapping[str, Any], training: Sequence[Pix
                 path,
                 Training(),
                 quant_format=QuantFormat.QDQ,
-                op_types_to_quantize=list(QUANTIZED),
                 per_channel=True,
                 reduce_range=True,
                 activation_type=QuantType.QUInt8,

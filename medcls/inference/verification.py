@@ -58,8 +58,13 @@ def agreement(reference: Model, exported: Model, pixels: Sequence[Pixels]) -> Ag
     pixels : sequence of ndarray
         `(H, W, C)`, one or more.
     """
-    expected = _logits(reference, pixels, alone=0)
-    found = _logits(exported, pixels, alone=1)
+    return agreement_of(reference, exported, _logits(reference, pixels, alone=0), _logits(exported, pixels, alone=1))
+
+
+def agreement_of(
+    reference: Model, exported: Model, expected: NDArray[np.float32], found: NDArray[np.float32]
+) -> Agreement:
+    """Compare two models by the logits `(n, K)` of each on the same images."""
     first, second = reference.judge(expected), exported.judge(found)
     probabilities = np.array([[*one.probabilities.values()] for one in first])
     others = np.array([[*one.probabilities.values()] for one in second])
@@ -67,7 +72,7 @@ def agreement(reference: Model, exported: Model, pixels: Sequence[Pixels]) -> Ag
     same = np.array([a.decision == b.decision and a.name == b.name for a, b in zip(first, second, strict=True)])
     close = _distance_to_another_decision(reference, probabilities) <= differences
     return Agreement(
-        images=len(pixels),
+        images=len(expected),
         largest_logit=float(np.abs(expected).max()),
         logit_difference=float(np.abs(expected - found).max()),
         probability_difference=float(differences.max()),

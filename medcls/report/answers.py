@@ -254,7 +254,9 @@ def initialisation(study: Study) -> str | None:
         return f"At random: all {weights.tensors:,} tensors{'' if seed is None else f' (seed {seed})'}.{frozen}"
     published = set(weights.source.split(", ")) == {"default"}
     origin = (
-        "the weights published for this network" if published else "a file of weights (trained on unrecorded images)"
+        "the weights published for this network"
+        if published
+        else "a file of weights, whose training images are not recorded"
     )
     runs = [learned_from(run["name"], run["images"], run["near_duplicates"]) for run in weights.learned_from]
     origin = "; and from ".join(runs) or origin

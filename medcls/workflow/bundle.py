@@ -35,6 +35,8 @@ CARD, WEIGHTS, REPORT, HASHES = "README.md", "model.safetensors", "report.html",
 
 NAME = "bundle"
 
+_PLACES = ("data.root", "data.csv", "data.exclude_file", "data.locked_test", "model.weights")
+
 _LONG_NAME = 4  # letters: a shorter name of a patient may be any word or number of a report
 
 
@@ -94,7 +96,7 @@ def write_bundle(
         model = place / exporting.FILES["onnx"]
         record = exporting.export_file("onnx", checkpoint, sample, tolerance, model) | {"format": "bundle"}
         write_weights(reported.checkpoint, checkpoint.model.described(), place / WEIGHTS)
-        subject, page, card = _report(checkpoint.loaded, reported, Path(temporary) / "report")
+        subject, page, card, plots = _report(checkpoint.loaded, reported, Path(temporary) / "report")
         texts = {
             REPORT: page,
             CARD: model_card(subject, card),
@@ -102,7 +104,7 @@ def write_bundle(
             "environment.json": _json(_environment(reported.sources)),
             "export.json": _json(record),
         }
-        check_names_nothing(texts, [table.rows for table in reported.tables], _places(reported.sources))
+        check_names_nothing(texts | plots, [table.rows for table in reported.tables], _places(reported.sources))
         for name, text in texts.items():
             (place / name).write_text(text, encoding="utf-8")
         (place / HASHES).write_text(_sums(place), encoding="utf-8")
@@ -202,7 +204,7 @@ def check_names_nothing(texts: Mapping[str, str], tables: Sequence[Any], places:
     ends = ".,;:()[]"
     for file, text in texts.items():
         found = {word.strip(ends) for word in words.findall(text)}
-        if found & names or any(place in text for place in places if len(place) > 1):
+        if found & names or any(re.search(rf"{re.escape(place)}(?![\w-])", text) for place in places if len(place) > 1):
             raise MedclsError(
                 f"{file} of the bundle would name an image, a patient or a folder of this run, so the bundle was not "
                 "written. Look for such a name in report.purpose, data.name and the names of classes and subgroups.",
@@ -210,8 +212,8 @@ def check_names_nothing(texts: Mapping[str, str], tables: Sequence[Any], places:
             )
 
 
-def _report(loaded: Loaded, reported: Reported, folder: Path) -> tuple[Subject, str, str]:
-    """Make the report again, without images and paths: what is it of, the page, the card."""
+def _report(loaded: Loaded, reported: Reported, folder: Path) -> tuple[Subject, str, str, dict[str, str]]:
+    """Make the report again, without images and paths: what it is of, the page, the card, and plots by name."""
     if loaded.decision_rules is None:
         raise MedclsError(
             "The run has no decision rules, because its training did not end: evaluate it first, by "
@@ -226,7 +228,9 @@ def _report(loaded: Loaded, reported: Reported, folder: Path) -> tuple[Subject, 
         result_files.write_report(run, results, sources, reported.options)
         page, card = (run.path / name for name in (REPORT, "report.md"))
         subject = Subject(results.headline, sources, reported.licence)
-        return subject, page.read_text(encoding="utf-8"), card.read_text(encoding="utf-8")
+        drawn = [*run.figures.glob("*.svg"), *(one.svg for one in sources.drawn)]
+        plots = {path.name: path.read_text(encoding="utf-8") for path in drawn}
+        return subject, page.read_text(encoding="utf-8"), card.read_text(encoding="utf-8"), plots
     finally:
         run.close()
 
@@ -247,9 +251,10 @@ def _environment(sources: Sources) -> dict[str, Any]:
 
 def _places(sources: Sources) -> set[str]:
     """Folders that the run's records name."""
-    texts = [] if sources.config is None else [str(value) for value in sources.config.flat().values()]
-    found = {text for text in texts if text.startswith("/") or re.match(r"[A-Za-z]:[\\/]", text)}
-    return found | ({sources.audit.root} if sources.audit is not None else set()) | {str(Path.home())} - {"/"}
+    settings = {} if sources.config is None else sources.config.flat()
+    texts = [str(value) for name, value in settings.items() if name in _PLACES or str(value).startswith("/")]
+    texts += [str(Path.home()), *([] if sources.audit is None else [sources.audit.root])]
+    return {text for text in texts if re.search(r"[^/\\][/\\]|[/\\][^/\\]", text)}
 
 
 def _json(content: Mapping[str, Any]) -> str:

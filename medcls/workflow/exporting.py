@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from medcls.data.manifest import Manifest
 from medcls.errors import MedclsError
@@ -18,7 +19,7 @@ from medcls.evaluation.predictions import Predictions, from_logits
 from medcls.inference import export, onnx_file
 from medcls.inference.load import Loaded
 from medcls.inference.model import Model, Pixels
-from medcls.inference.verification import Agreement, agreement, milliseconds
+from medcls.inference.verification import Agreement, agreement, agreement_of, milliseconds
 from medcls.wording import counted
 from medcls.workflow import terminal
 from medcls.writing import atomic_write
@@ -108,7 +109,7 @@ def export_file(form: str, checkpoint: Checkpoint, sample: Sample, tolerance: fl
         with terminal.progress(f"verifying {path.name}"):
             found = agreement(checkpoint.model, exported, sample.pixels)
             _check(found, sample, tolerance, form)
-            latency = _latency(checkpoint, exported, sample)
+            latency = _latency(checkpoint, exported, sample.pixels)
     log.info("%s: %s", path.name, _sentence(found, sample), extra={"rule": "export_verified"})
     verified = {"images_are": sample.source, "tolerance": tolerance, **dataclasses.asdict(found)}
     return _record(form, checkpoint, path) | {"verified": verified, "latency": latency}
@@ -151,11 +152,10 @@ def export_int8(
             write_int8(exact, described, training, temporary)
             exported = onnx_file.load(temporary)
         with terminal.progress("comparing val") as progress:
-            pixels = [checkpoint.model.read(val.root / name) for name in val.rows["path"]]
-            tables = [_predictions(model, pixels, val, progress) for model in (checkpoint.model, exported)]
-        loss = _auroc_loss(*tables)
-        sample = Sample("val images of the run", tuple(pixels))
-        found = agreement(checkpoint.model, exported, sample.pixels)
+            models = (checkpoint.model, exported)
+            logits = _logits_of(models, val, progress)
+        loss = _auroc_loss(*(_predictions(model, one, val) for model, one in zip(models, logits, strict=True)))
+        found = agreement_of(*models, *logits)
         if not loss["loss"] <= most_lost:
             raise MedclsError(
                 f"With 8 bits the AUROC of val is {loss['int8']:.4f} instead of {loss['exact']:.4f}, a loss of "
@@ -164,14 +164,14 @@ def export_int8(
                 "images (calibration_images).",
                 kind="export_differs",
             )
-        latency = _latency(checkpoint, exported, sample)
+        latency = _latency(checkpoint, exported, training)
     log.info(
         "%s: the AUROC of val is %.4f, and %.4f exactly; %d of %s decided alike",
         path.name, loss["int8"], loss["exact"], found.same_decisions, counted(found.images, "image"),
         extra={"rule": "export_verified"},
     )  # fmt: skip
     gate = {"calibrated_on": f"{len(training)} training images", "auroc_of_val": loss, "auroc_tolerance": most_lost}
-    verified = {"images_are": sample.source, **dataclasses.asdict(found)}
+    verified = {"images_are": "val images of the run", **dataclasses.asdict(found)}
     return _record("onnx_int8", checkpoint, path) | {"int8": gate, "verified": verified, "latency": latency}
 
 
@@ -218,27 +218,34 @@ def _sentence(found: Agreement, sample: Sample) -> str:
     )
 
 
-def _latency(checkpoint: Checkpoint, exported: Model, sample: Sample) -> dict[str, Any]:
+def _latency(checkpoint: Checkpoint, exported: Model, pixels: Sequence[Pixels]) -> dict[str, Any]:
     """The time of eager torch and of the export, in milliseconds a batch."""
     from medcls import cpu
 
     rows = []
     for size in BATCHES:
-        batch = np.stack([sample.pixels[number % len(sample.pixels)] for number in range(size)])
+        batch = np.stack([pixels[number % len(pixels)] for number in range(size)])
         eager, other = milliseconds([checkpoint.eager, exported.score], batch)
         rows.append({"images": size, "eager_ms": round(eager, 3), "exported_ms": round(other, 3)})
     return {"cores": cpu.available_cores(), "median_of_batches": rows}
 
 
-def _predictions(
-    model: Model, pixels: Sequence[Pixels], val: Manifest, progress: Callable[[int, int], None]
-) -> Predictions:
-    logits = []
-    for first in range(0, len(pixels), model.batch_size):
-        logits.append(model.score(np.stack(pixels[first : first + model.batch_size])))
-        progress(min(first + model.batch_size, len(pixels)), len(pixels))
-    rows = np.arange(len(pixels))
-    return from_logits(val.rows, rows, np.concatenate(logits), model.classes, model.positive, model.checkpoint)
+def _logits_of(
+    models: tuple[Model, Model], val: Manifest, progress: Callable[[int, int], None]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """The logits of two models on all images of val, of which only a batch is in memory."""
+    paths, size = [val.root / name for name in val.rows["path"]], models[0].batch_size
+    found: tuple[list[NDArray[np.float32]], list[NDArray[np.float32]]] = ([], [])
+    for first in range(0, len(paths), size):
+        pixels = np.stack([models[0].read(path) for path in paths[first : first + size]])
+        for model, logits in zip(models, found, strict=True):
+            logits.append(model.score(pixels))
+        progress(min(first + size, len(paths)), len(paths))
+    return np.concatenate(found[0]), np.concatenate(found[1])
+
+
+def _predictions(model: Model, logits: NDArray[np.float32], val: Manifest) -> Predictions:
+    return from_logits(val.rows, np.arange(len(logits)), logits, model.classes, model.positive, model.checkpoint)
 
 
 def _auroc_loss(exact: Predictions, int8: Predictions) -> dict[str, Any]:

@@ -27,6 +27,9 @@ console = Console(force_jupyter=False, force_terminal=False) if IN_NOTEBOOK else
 UNWRAPPED = 10_000
 """Width of redirected output, so that nothing is wrapped."""
 
+WIDEST_IN_NOTEBOOK = 110
+"""Width of a table in a notebook, whose pages break longer lines."""
+
 
 class TerminalLog(RichHandler):
     """The log on the terminal. Errors of the output are ignored.
@@ -123,7 +126,7 @@ def show_table(rows: pd.DataFrame, title: str) -> None:
         table.add_column(escape(str(column)), justify="right" if right else "left", overflow="fold")
     for row in rows.itertuples(index=False):
         table.add_row(*(_number(cell) if isinstance(cell, float) else escape(str(cell)) for cell in row))
-    console.print(table)
+    console.print(table, width=WIDEST_IN_NOTEBOOK if IN_NOTEBOOK else None)
 
 
 def _number(value: float) -> str:
@@ -132,4 +135,7 @@ def _number(value: float) -> str:
 
 def show_line(text: str) -> None:
     """Print one line without wrapping and markup."""
+    if IN_NOTEBOOK:  # above the bar that is being drawn
+        tqdm.write(text, file=sys.stdout)
+        return
     console.print(text, markup=False, highlight=False, soft_wrap=True)

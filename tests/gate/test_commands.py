@@ -18,7 +18,7 @@ from starlette.types import ASGIApp
 from test_networks import CASES
 from test_pairwise import FACTORS, TINY
 
-from medcls import audit, cache, compare, evaluate, export, monitor, predict, probe, serve, train
+from medcls import audit, cache, compare, evaluate, explain, export, monitor, predict, probe, serve, train
 from medcls.serving.page import NO_TELEMETRY
 from medcls.serving.server import address
 
@@ -47,6 +47,7 @@ MAINS: dict[str, Callable[[], None]] = {
     "compare": compare.main,
     "evaluate": evaluate.main,
     "monitor": monitor.main,
+    "explain": explain.main,
     "predict": predict.main,
     "export": export.main,
     "probe": probe.main,
@@ -76,10 +77,15 @@ NOT_RUN = {
     "python -m medcls.evaluate run=runs/own trust=true report.rules=[mine.rules.one_hospital] "
     "report.plots=[mine.plots.sorted_probabilities] "
     "report.metrics=[mine.metrics.JACCARD]": "is run by tests/test_extending.py too",
+    "python -m medcls": "lists the commands; tests/test_api.py runs it",
     "python -m medcls.evaluate": "is named; its forms stand in docs/evaluation.md",
     "python -m medcls.predict": "is named; its forms stand in docs/predict.md",
     "python -m medcls.audit ...": "stands for an audit of whatever images; docs/audit.md has a whole one",
+    "python -m medcls.train experiments=pretrain_breast_cancer data.root=/path/to/sets": "is run by "
+    "test_experiments.py, on sets made for it",
     "python -m benchmarks.leakage DATA --root ...": "a benchmark of hours, on images that are not here",
+    "python -m medcls.export run=runs/NAME format=bundle": "is run by tests/test_export.py, which reads the bundle",
+    "python -m medcls.predict run=model.onnx images=FOLDER": "is run by tests/test_export.py, with an export",
     "model.weights=default": "fetches published weights; tests/models/test_weights.py reads such files",
     "compile=true": "needs a C++ compiler, and takes minutes",
 }
@@ -111,6 +117,8 @@ INSTEAD = {
     "data.folds=5 data.fold=0,1,2,3,4": "data.folds=2 data.fold=0,1",
     # Whatever is trained by the network of the smoke settings needs weights of it.
     "model.weights=runs/NAME": "model.weights=runs/B",
+    # A teacher has the classes of its student, and the same test images.
+    "teacher=runs/NAME": "teacher=runs/TEACHER",
     # Goes on with a run, and writes into it.
     "resume=runs/NAME": "resume=runs/STOPPED trainer.max_epochs=2",
 }
@@ -162,7 +170,8 @@ def together(texts: list[str]) -> list[list[str]]:
 
 
 OF_EVALUATIONS = [text for text in RUN_SET if text.lstrip("'").startswith(TOLD)]
-ALONE = [text for text in RUN_SET if text in BESIDE or text.startswith(("-m", "resume=", "experiments="))]
+# What a teacher has learned from depends on the splits, which other settings change.
+ALONE = [text for text in RUN_SET if text in BESIDE or text.startswith(("-m", "resume=", "experiments=", "teacher="))]
 OF_TRAININGS = [text for text in RUN_SET if text not in OF_EVALUATIONS and text not in ALONE]
 
 
@@ -196,6 +205,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
         another = ["data=breast_cancer", "optimizer=sgd"]
         run_main(train.main, *smoke("train", another), "hydra.run.dir=runs/B")
         shutil.copytree("runs/B", "runs/sweep-20260101-120000/1")
+        own = ["data.root=my/images", "positive_class=malignant", "evaluate_test=false"]
+        run_main(train.main, *smoke("train", own), "hydra.run.dir=runs/TEACHER")
         theirs = pd.read_csv("runs/B/predictions/test.csv")[["path", "label", "prob_malignant", "prob_other"]]
         theirs.to_csv("theirs.csv", index=False)
         Path("list.csv").write_text("path\nmy/images/benign/p0_0.png\nmy/images/malignant/p0_1.png\n")
@@ -279,6 +290,10 @@ def test_a_command_runs(home, tmp_path, monkeypatch, capsys, text):
         assert (out / "monitor.html").is_file()
     elif module == "audit":
         assert (out / "audit.html").is_file()
+    elif module == "explain":
+        assert list(out.glob("heat_maps/**/*.png")) and (out / "heat_maps.csv").is_file()
+    elif module == "export":
+        assert (out / "export.json").is_file()
     elif module == "serve":
         assert "http://127.0.0.1:" in capsys.readouterr().out
     elif module == "predict":

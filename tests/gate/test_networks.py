@@ -11,7 +11,7 @@ import torch
 from entry_points import run_main
 from made_sets import SMOKE, class_folders
 
-from medcls import compare, evaluate, train
+from medcls import compare, evaluate, explain, train
 from medcls.models.packaged import from_efficientnet_pytorch
 
 OFFERED = sorted(path.stem for path in (Path(__file__).parents[2] / "conf" / "model").glob("*.yaml"))
@@ -79,6 +79,10 @@ def test_a_network_trains_to_its_report_and_the_other_commands_take_it(images, r
     run_main(evaluate.main, f"run={run}", "resamples=100")
     assert (run / "report.html").is_file()
     assert {split: (run / "predictions" / f"{split}.csv").read_bytes() for split in before} == before
+
+    run_main(explain.main, f"run={run}", f"images={images}/ill/000.png", f"hydra.run.dir={tmp_path}/explained")
+    (heat_map,) = pd.read_csv(tmp_path / "explained" / "heat_maps.csv").to_dict("records")
+    assert heat_map["rows"] >= 2 and heat_map["columns"] >= 2 and heat_map["layers"] in (run / "model.txt").read_text()
 
     if model == "mobilenetv3_small":  # no figure of a comparison hangs on the network
         figures()

@@ -215,7 +215,12 @@ def test_every_file_of_conf_and_experiments_is_run_somewhere_in_this_gate():
         *(f"conf/data/{name}" for name in [*DATA, *map(data_of, CROSSED)]),
         *(f"conf/model/{name}" for name in OFFERED),
         # Where a command begins: test_commands.py runs each.
-        *(f"conf/{name}" for name in ("train", "evaluate", "predict", "compare", "audit", "cache", "probe", "export")),
+        *(
+            f"conf/{name}"
+            for name in (
+                "train", "evaluate", "predict", "compare", "audit", "cache", "probe", "explain", "export", "monitor",
+            )
+        ),
         "conf/serve",
         # What a training judges with, and an evaluation of a run.
         "conf/evaluation/default", "conf/evaluation/stored",

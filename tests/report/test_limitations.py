@@ -27,7 +27,7 @@ from medcls.report.limitations import Limitation, limitations
 from medcls.report.phrases import operating_point, plain_words
 from medcls.report.report import notices
 from medcls.report.sources import Sources
-from medcls.runs.records import InitialWeights
+from medcls.runs.records import InitialWeights, TeacherRun
 from medcls.runs.registry import Readings
 
 ALWAYS = "one_training"
@@ -111,6 +111,26 @@ def test_p25_what_was_frozen_at_random_is_told():
     said = the_one(found(of=sources(weights=weights)), "frozen_at_random", "2 of 312")
     assert said.level == "serious" and "freeze_random_weights=true" in said.text
     assert rules(found(of=sources(weights=none))) == [ALWAYS]
+
+
+def test_p02_near_duplicates_that_a_run_behind_learned_from_are_told():
+    none = InitialWeights("runs/A", "best.ckpt", "abc", {}, "312/312", tensors=312, loaded=312)
+    taught = TeacherRun("runs/B", "data, network", "c0ffee", "a.loss", {}, images=900, near_duplicates=0)
+    for near, rule, level in (
+        (0, None, None),
+        (3, "learned_from_near_duplicates", "serious"),
+        (None, "near_duplicates_unknown", "mind"),
+    ):
+        behind = {"run": "runs/A", "name": "data, network", "images": 900, "near_duplicates": near}
+        for of in (
+            sources(weights=dataclasses.replace(none, learned_from=[behind])),
+            sources(teacher=dataclasses.replace(taught, near_duplicates=near)),
+        ):
+            listed = found(of=of)
+            if rule is None:
+                assert rules(listed) == [ALWAYS]
+            else:
+                assert the_one(listed, rule, *([] if near is None else ["3"])).level == level
 
 
 def test_images_of_training_in_an_external_set():
