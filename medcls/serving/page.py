@@ -125,7 +125,8 @@ def _page(service: Service, uploads: Path, as_csv: Callable[[Sequence[Row]], str
         table = _write_table(as_csv(rows_of(answers)), uploads) if answers else None
         return results_html(answers, model, message), gr.DownloadButton(value=table, interactive=table is not None)
 
-    with gr.Blocks(title=f"medcls: {model.name}", analytics_enabled=False) as page:
+    page: gr.Blocks = gr.Blocks(title=f"medcls: {model.name}", analytics_enabled=False)
+    with page:
         gr.HTML(
             header.render(
                 title=model.name,

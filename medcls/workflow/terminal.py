@@ -17,6 +17,7 @@ from rich.table import Table
 from tqdm import tqdm
 
 from medcls.errors import MedclsError
+from medcls.statistics.digits import rounded
 
 IN_NOTEBOOK = Console().is_jupyter
 """Whether this process is the kernel of a notebook. rich's bars need ipywidgets there, tqdm's do not."""
@@ -130,7 +131,7 @@ def show_table(rows: pd.DataFrame, title: str) -> None:
 
 
 def _number(value: float) -> str:
-    return "undefined" if math.isnan(value) else f"{value:.3f}"
+    return "undefined" if math.isnan(value) else rounded(value)
 
 
 def show_line(text: str) -> None:

@@ -111,8 +111,8 @@ INSTEAD = {
     "scans/**/*.png": "my/images/**/*.png",
     # Of the same classes.
     "run=[runs/A,runs/B]": "run=[runs/NAME,runs/A]",
-    # A small network, one seed and two folds are a sweep too.
-    "model=mobilenetv3,mobilenetv2": "model=mobilenetv3_small,mobilenetv2",
+    # Two tiny networks, one seed and two folds are a sweep too.
+    "model=mobilenetv3,mobilenetv2": f"model=timm model.name={TINY},test_resnet",
     "seed=0,1,2": "seed=0",
     "data.folds=5 data.fold=0,1,2,3,4": "data.folds=2 data.fold=0,1",
     # Whatever is trained by the network of the smoke settings needs weights of it.

@@ -238,7 +238,7 @@ def test_claim_is_answered_from_its_source(number, said):
         ("12g", "softmax"),
         ("12g", "temperature"),
         ("13", "loss cross_entropy"),
-        ("15", "probability of ill"),
+        ("15", "probability of class ill"),
         ("15", "threshold"),
         ("18e", "Published at https://example.org/set (CC BY 4.0)."),
         ("18f", "medcls 0.1.0"),
