@@ -1,13 +1,17 @@
 """The settings of a server are checked before anything large is loaded."""
 
+import json
 import re
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from entry_points import run_main
 from hydra import compose, initialize_config_dir
 from refusals import logged, refused
 
+from medcls import export
 from medcls.cli import serving, shipped
 from medcls.errors import MedclsError
 from medcls.serving.limits import Limits
@@ -95,6 +99,27 @@ def test_a_network_that_cannot_be_explained_is_served_without_heat_maps(finished
     model, explain = serving.load_model(composed(f"run={finished}"))
     assert model is not None and explain is None
     assert logged(caplog, "no_heat_maps")
+
+
+@pytest.mark.slow
+def test_an_export_is_served_without_torch_and_answers_as_its_run(finished, tmp_path):
+    run_main(export.main, f"run={finished}", "format=onnx", f"hydra.run.dir={tmp_path}")
+    image = finished.parent / "images" / "得病" / "00.png"
+    code = (
+        "import json, sys\n"
+        "from hydra import compose, initialize_config_dir\n"
+        "from medcls.cli import serving, shipped\n"
+        "with initialize_config_dir(str(shipped.configurations() / 'conf'), version_base='1.3'):\n"
+        "    cfg = compose('serve', [f'run={sys.argv[1]}'])\n"
+        "serving.read_settings(cfg)\n"
+        "model, explain = serving.load_model(cfg)\n"
+        "assert explain is None and 'torch' not in sys.modules\n"
+        "print(json.dumps(model.predict(sys.argv[2]).probabilities))"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "model.onnx"), str(image)]
+    answer = subprocess.run(command, check=True, capture_output=True, text=True)
+    model, _ = serving.load_model(composed(f"run={finished}", "heat_maps=false"))
+    assert json.loads(answer.stdout) == pytest.approx(model.predict(image).probabilities, abs=1e-5)
 
 
 def test_without_predictions_of_val_there_is_no_drift_and_a_warning(finished, tmp_path, caplog):

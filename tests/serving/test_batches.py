@@ -26,7 +26,7 @@ class Held(MeanColour):
 
     def __call__(self, pixels):
         self.entered.set()
-        assert self.released.wait(10)
+        assert self.released.wait(60)
         return self.change(pixels, super().__call__(pixels))
 
 
@@ -35,7 +35,7 @@ def held():
     score = Held()
     batches = Batches(served_model(score))
     first = batches.predict(image(1))
-    assert score.entered.wait(10)
+    assert score.entered.wait(60)
     yield score, batches, first
     score.released.set()
     batches.close()
@@ -45,8 +45,8 @@ def test_what_waits_while_the_network_runs_is_one_batch_of_at_most_its_size(held
     score, batches, first = held
     futures = [batches.predict(image(red, 255 - red)) for red in range(10, 30)]
     score.released.set()
-    predictions = [future.result(10) for future in futures]
-    assert first.result(10) == served_model().predict(image(1))
+    predictions = [future.result(60) for future in futures]
+    assert first.result(60) == served_model().predict(image(1))
     assert score.batches == [1, 8, 8, 4]
     assert predictions == served_model().predict([image(red, 255 - red) for red in range(10, 30)])
 
@@ -56,7 +56,7 @@ def test_a_request_that_gave_up_costs_no_network(held):
     futures = [batches.predict(image(red)) for red in range(6)]
     assert all(future.cancel() for future in futures[:4])
     score.released.set()
-    assert [future.result(10).logits[1] for future in futures[4:]] == pytest.approx([1 + 3 * k / 255 for k in (4, 5)])
+    assert [future.result(60).logits[1] for future in futures[4:]] == pytest.approx([1 + 3 * k / 255 for k in (4, 5)])
     assert score.batches == [1, 2]
 
 
@@ -65,10 +65,10 @@ def test_an_image_that_fails_takes_no_other_along(held):
     score.change = lambda pixels, logits: np.where(pixels[:, 0, 0, :1] == 13, np.nan, logits)
     futures = {red: batches.predict(image(red)) for red in (12, 13, 14)}
     score.released.set()
-    assert futures[12].result(10).logits[1] == pytest.approx(1 + 36 / 255)
-    assert futures[14].result(10).logits[1] == pytest.approx(1 + 42 / 255)
+    assert futures[12].result(60).logits[1] == pytest.approx(1 + 36 / 255)
+    assert futures[14].result(60).logits[1] == pytest.approx(1 + 42 / 255)
     with pytest.raises(MedclsError) as raised:
-        futures[13].result(10)
+        futures[13].result(60)
     assert raised.value.kind == "not_finite"
 
 
@@ -77,6 +77,6 @@ def test_a_fault_reaches_those_that_wait_and_the_thread_lives_on(held):
     score.change = lambda pixels, logits: 1 / 0
     score.released.set()
     with pytest.raises(ZeroDivisionError):
-        batches.predict(image(1)).result(10)
+        batches.predict(image(1)).result(60)
     score.change = lambda pixels, logits: logits
-    assert batches.predict(image(2)).result(10) == served_model().predict(image(2))
+    assert batches.predict(image(2)).result(60) == served_model().predict(image(2))

@@ -212,5 +212,5 @@ def test_p57_an_image_unlike_the_others_is_named_so_and_an_unsure_answer_too():
 
 
 def test_a_row_keeps_the_kind_of_an_error():
-    (row,) = rows_of([Answer("a.png", error=MedclsError("It is too large.", "file_too_large"))])
-    assert (row.path, row.error.kind, row.error.reason) == ("a.png", "file_too_large", "It is too large")
+    (row,) = rows_of([Answer("a.png", error=MedclsError("Larger, than 5 MiB.", "file_too_large"))])
+    assert (row.path, row.error.kind, row.error.reason) == ("a.png", "file_too_large", "Larger, than 5 MiB")
