@@ -20,8 +20,7 @@ from medcls.runs.run_folder import RunFolder
 
 if TYPE_CHECKING:
     # Heavy imports are made where they are used, so that a typo is reported before anything is loaded.
-    from medcls.evaluation.cross_validations import Repeated
-    from medcls.evaluation.model_comparison import ModelComparison
+    from medcls.evaluation.comparing import ModelComparison
 
 # Not __name__, which is __main__ when the file runs as a module.
 log = logging.getLogger("medcls.compare")
@@ -83,7 +82,6 @@ def compare(cfg: DictConfig, folder: RunFolder) -> None:
 
     terminal.start_log()
     positive = None if cfg.positive_class is None else str(cfg.positive_class)
-    result: ModelComparison | Repeated
     if cfg.cross_validations is None:
         models = read_models(finished_runs.find_runs(paths, cfg.split), cfg.split, positive)
         result = compare_models(models, question(cfg, models[0].table.classes))
@@ -111,7 +109,7 @@ def compare(cfg: DictConfig, folder: RunFolder) -> None:
     log.info("the page: %s", page)
 
 
-def show(result: ModelComparison | Repeated) -> None:
+def show(result: ModelComparison) -> None:
     """Print the metrics, their differences and the conclusions."""
     from medcls.report.comparison_text import shown_note, tables
     from medcls.workflow import terminal

@@ -116,6 +116,8 @@ def evaluate_run(cfg: DictConfig, folder: RunFolder) -> None:
     if folder.path != trained.folder.path or trained.stored(split) is None:
         # Kept if anything below fails. Calibrated predictions of a run stay until its metrics are replaced too.
         folder.write_predictions(result.name, result)
+    else:
+        folder.written.setdefault(f"predictions/{split}.csv")  # by the training: complete, whatever fails below
     fitted = rules_for(trained, options, refit=refit, views=cfg.views, result=result)
     if not arithmetic.is_exact:
         show_effect_of_arithmetic(trained, manifest, result, fitted, arithmetic, cfg.views)

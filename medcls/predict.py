@@ -6,7 +6,6 @@ import hashlib
 import itertools
 import json
 import logging
-import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,7 +42,7 @@ def run(cfg: DictConfig) -> None:
     """
     runs, named = texts(cfg, "run", "a run folder"), texts(cfg, "images", "a folder, a file or a pattern")
 
-    from medcls.cli.trained_models import choose_workers, known_images, load
+    from medcls.cli.trained_models import choose_work, known_images, load
     from medcls.data.sources.named_images import named_images
     from medcls.inference.stream import predict_files
     from medcls.workflow import predicting, terminal
@@ -56,7 +55,7 @@ def run(cfg: DictConfig) -> None:
     images = named_images(named)  # before anything large is loaded
     for note in images.notes:
         log.warning(note, extra={"rule": "images_left_out"})
-    workers = choose_workers(runs, cfg.device, cfg.keep_memory)
+    work = choose_work(runs, cfg.device, cfg.keep_memory)
     model = load(runs, views=cfg.views, device=cfg.device, precision=cfg.precision, trust=check_trust(cfg))
     predicting.log_model(model)
     form = row_format(cfg.format, model.classes, model.checkpoint, model.watermarks)
@@ -64,11 +63,10 @@ def run(cfg: DictConfig) -> None:
         if file.done:
             log.info("continuing after %d of %d images", file.done, len(images), extra={"rule": "continued"})
         remaining = itertools.islice(images, file.done, None)
-        # Few images are shared out among the workers.
-        batch_size = min(model.batch_size, max(1, math.ceil((len(images) - file.done) / workers)))
+        batch_size = work.batch_size(model.batch_size, len(images) - file.done)
         splits = known_images([Path(name).expanduser() for name in runs])
         with terminal.progress("predicting") as progress:
-            for rows in predict_files(model, remaining, workers, splits, batch_size):
+            for rows in predict_files(model, remaining, work.threads, splits, batch_size):
                 file.append(rows)
                 progress(file.done, len(images))
         file.finish()

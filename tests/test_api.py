@@ -1,7 +1,9 @@
 """medcls from Python: what the commands do, with results as objects, and nothing left behind in the process."""
 
 import asyncio
+import contextlib
 import inspect
+import io
 import json
 import logging
 import os
@@ -190,8 +192,10 @@ def test_an_evaluation_of_the_test_split_is_in_the_run_folder_and_others_are_not
     assert again.path == run.path and set(again.metrics["split"]) == {"test", "val"}
 
 
-def test_an_audit_is_a_table_of_findings(finished, tmp_path):
-    found = medcls.audit(finished.parent / "images", positive_class="得病", run_dir=tmp_path / "audit")
+def test_an_audit_is_a_table_of_findings(finished, tmp_path, capsys):
+    with contextlib.redirect_stdout(io.StringIO()) as redirected:
+        found = medcls.audit(finished.parent / "images", positive_class="得病", run_dir=tmp_path / "audit")
+    assert redirected.getvalue() and not "".join(capsys.readouterr())
     stored = json.loads((tmp_path / "audit" / "audit.json").read_text(encoding="utf-8"))
     assert found.findings["check"].tolist() == [finding["check"] for finding in stored["findings"]]
     assert found.errors == stored["levels"]["error"]
@@ -229,9 +233,10 @@ def test_what_is_wrong_is_an_exception_and_leaves_nothing_behind(finished, tmp_p
     assert medcls.audit(images, positive_class="得病").path.parent == tmp_path / "audits"
 
 
-def test_ctrl_c_ends_a_training_and_stays_ctrl_c(finished, tmp_path, monkeypatch):
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_a_training_and_is_handled_as_before(finished, tmp_path, monkeypatch, sent):
     def interrupted(*_: object) -> None:
-        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), sent)
         signal.pause()
 
     monkeypatch.setattr(Classifier, "training_step", interrupted)
@@ -286,9 +291,9 @@ def test_a_page_is_opened_in_the_browser(run, tmp_path, monkeypatch):
 
 
 def test_ipython_prints_an_error_without_its_stack_trace():
-    error = medcls.MedclsError("No images are named.", kind="no_images_named")
-    error.add_note("Complete in runs/a.")
-    assert error._render_traceback_() == ["MedclsError: No images are named.", "Complete in runs/a."]
+    error = medcls.MedclsError("message", kind="bad_value")
+    error.add_note("note")
+    assert error._render_traceback_() == ["MedclsError: message", "note"]
 
 
 @pytest.mark.parametrize("command", ["train", "probe", "evaluate", "audit"])
@@ -306,3 +311,14 @@ def test_python_m_medcls_lists_every_command():
     assert re.findall(r"^  (\w+)  +\w", printed, re.MULTILINE) == sorted(names)
     ended = subprocess.run([sys.executable, "-m", "medcls", "train"], capture_output=True, text=True, check=False)
     assert ended.returncode == 2 and "python -m medcls.train" in ended.stderr
+
+
+@pytest.mark.slow
+def test_a_probe_is_a_run(finished, tmp_path):
+    settings = {name: value for name, value in SETTINGS.items() if name.startswith(("model.", "data."))}
+    images = finished.parent / "images"
+    run = medcls.probe(
+        images, positive_class="得病", run_dir=tmp_path / "probe", model="timm", resamples=100, **settings
+    )
+    assert isinstance(run, medcls.Run) and set(run.metrics["split"]) == {"out_of_fold"} and len(run.predictions()) == 60
+    assert "AUROC" in read(run._repr_html_()).text

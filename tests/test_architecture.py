@@ -32,7 +32,7 @@ MAY_IMPORT = {
     "report": {"evaluation", "statistics", "plots", "runs"},
     "auditing": {"data", "statistics", "report", "runs"},
     "inference": {"data", "models", "learning", "evaluation"},
-    "serving": {"data", "inference", "report"},
+    "serving": {"data", "inference", "plots", "report"},
 }
 MAY_IMPORT["workflow"] = set(MAY_IMPORT)
 MAY_IMPORT["cli"] = set(MAY_IMPORT)

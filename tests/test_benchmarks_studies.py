@@ -106,6 +106,7 @@ def test_out_of_fold_numbers_are_those_of_the_cross_validation(measured):
     assert found["images_per_second"] == pytest.approx(images / training)
 
 
+@pytest.mark.slow
 def test_a_row_is_taught_and_compared_fold_by_fold(measured, tmp_path):
     out = measured[0] / "out"
     studies.measure(TAUGHT, measured[0] / "data", out, here)

@@ -232,7 +232,7 @@ def test_each_run_has_its_own_operating_point(command, tmp_path):
         cases = rows[rows["label"] == "malignant"]
         assert told[name] == pytest.approx((cases["prob_malignant"] >= at).mean())
     for threshold, text in (("0.400", command.out), ("0.600", command.page())):
-        assert noted(text.splitlines(), f"hash{1 + (threshold == '0.600')}", threshold, "youden", "val", "90")
+        assert noted(text.splitlines(), f"hash{1 + (threshold == '0.600')}", threshold, "Youden", "val", "90")
     assert not noted(command.record()["notes"], "0.5")
 
 

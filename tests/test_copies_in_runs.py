@@ -107,7 +107,9 @@ def near_duplicate_pairs(tmp_path_factory: pytest.TempPathFactory, _own_places: 
         save(base / "images" / label / f"{number:03d}.png", texture(number))
         save(base / "images" / label / f"{number:03d}_again.png", 0.95 * texture(number) + 8)
     settings = (f"data.root={base}/images", "data.keep_near_copies_together=true", "evaluate_test=true")
-    run_main(train.main, *ONE_EPOCH, *settings, f"hydra.run.dir={base}/run")
+    # Of a network whose metrics after an epoch are neither 0 nor 1: those have no bootstrap.
+    network = ("model=mobilenetv3_small", "model.name=mobilenetv3_small")
+    run_main(train.main, *ONE_EPOCH, *network, *settings, f"hydra.run.dir={base}/run")
     return base / "run"
 
 
@@ -127,9 +129,8 @@ def test_near_duplicates_kept_together_are_resampled_together_and_counted_once(n
     for metric in ("accuracy", "sensitivity", "auroc"):
         method = the_interval(judged, metric)["method"]
         assert BOOTSTRAP_OVER in method and "groups" in method
-    report = (near_duplicate_pairs / "report.md").read_text(encoding="utf-8")
     assert noted(opening(near_duplicate_pairs / "report.md").splitlines(), "32 images", "16")
-    assert "8 of ill" in report  # fewer than 30 cases
+    assert noted([found(near_duplicate_pairs)["small_test"]["title"]], "8", "ill")
     # The same from the run, from its table, and, by rows, from a table that knows nothing of it.
     run_main(evaluate.main, f"run={near_duplicate_pairs}", f"hydra.run.dir={tmp_path}/again", "operating_point=youden")
     run_main(evaluate.main, f"predictions={near_duplicate_pairs}/predictions/test.csv", "positive_class=ill",

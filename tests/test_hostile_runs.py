@@ -155,7 +155,7 @@ def test_p60_a_hostile_run_folder_is_refused_by_the_commands(run, marker, capsys
 
 
 @pytest.mark.slow
-def test_p60_a_pickle_is_no_checkpoint(run, marker, capsys):
+def test_p60_a_pickle_is_no_checkpoint(run, marker, folder, capsys):
     class Harm:
         def __reduce__(self) -> tuple[Callable[..., object], tuple[str]]:
             import os
@@ -166,7 +166,7 @@ def test_p60_a_pickle_is_no_checkpoint(run, marker, capsys):
         path = run / "checkpoints" / name
         content = torch.load(path, weights_only=True)
         torch.save(content | {"harm": Harm()}, path)
-    root = ["data.root=x", "positive_class=a"]
+    root = [f"data.root={folder({'a': 12, 'b': 12})}", "positive_class=a"]
     for main, argument, name, more in (
         (evaluate.main, "run", "best.ckpt", []),
         (train.main, "resume", "last.ckpt", []),

@@ -46,7 +46,7 @@ def test_an_interrupted_training_prints_how_to_resume_and_is_not_evaluated(folde
     root = folder({"a": 30, "b": 30})
     run = tmp_path / "run"
     process = started(
-        "train", *FAST[:3], "data.workers=1", f"data.root={root}", "positive_class=a", "trainer.max_epochs=5000",
+        "train", *FAST[:4], "data.workers=1", f"data.root={root}", "positive_class=a", "trainer.max_epochs=5000",
         f"hydra.run.dir={run}",
     )  # fmt: skip
     code, said = interrupted(process, (run / "checkpoints" / "last.ckpt").exists, how)

@@ -230,7 +230,7 @@ def another_run(tmp_path_factory, finished) -> Path:
 
     folder = tmp_path_factory.mktemp("another") / "run"
     run_main(
-        train.main, "model=timm", "model.name=test_efficientnet", *FAST[1:], f"data.root={finished.parent}/images",
+        train.main, *FAST, f"data.root={finished.parent}/images",
         "positive_class='得病'", "trainer.max_epochs=1", "data.image_size=40", "seed=1", f"hydra.run.dir={folder}",
     )  # fmt: skip
     return folder

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from entry_points import FAST, run_main
+from entry_points import FAST, TINY, run_main
 from made_sets import class_folders, noise
 from scipy.special import softmax
 
@@ -17,7 +17,7 @@ from medcls.data.manifest import read_rows
 from medcls.data.sources.folders import from_folders
 
 PROBE = (
-    "model=mobilenetv3_small",
+    *TINY,
     "data.image_size=32",
     "data.workers=0",
     "resamples=100",
@@ -51,7 +51,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def run_probe(name: str, base: Path, *more: str, exit_code: int = 0) -> None:
     several = any(setting.startswith("models=") for setting in more)
-    usual = [setting for setting in PROBE if not (several and setting.startswith("model="))]
+    usual = [setting for setting in PROBE if not (several and setting in TINY)]
     run_main(probe.main, *usual, f"data.root={base}/{name}", "positive_class=ill", *more, exit_code=exit_code)
 
 
@@ -278,7 +278,7 @@ WRONG: dict[str, tuple[str, ...]] = {
 @pytest.mark.parametrize("settings", WRONG.values(), ids=WRONG)
 def test_wrong_settings_end_with_a_sentence_and_leave_nothing(made, tmp_path, capsys, settings):
     given = {each.split("=")[0].replace("models", "model") for each in settings}
-    kept = [one for one in PROBE if one.split("=")[0] not in given]
+    kept = [one for one in PROBE if one.split("=")[0] not in given and not ("model" in given and one in TINY)]
     out = tmp_path / "run"
     run_main(
         probe.main, *kept, f"data.root={made}/one", "positive_class=ill", *settings, f"hydra.run.dir={out}", exit_code=2

@@ -228,8 +228,9 @@ def test_per_image_standardisation_is_the_same_in_training_and_evaluation(folder
     loaded = load(run / "checkpoints" / "best.ckpt", lambda described: instantiate(dict(described)))
     assert loaded.preprocessing.standardise
     table = pd.read_csv(run / "predictions" / "test.csv")
+    how = loaded.preprocessing.interpolation
     for row in table.to_dict("records"):
-        grey = resize(read(root / row["path"], loaded.preprocessing.decoding).pixels, (32, 32), "squash", "bilinear")
+        grey = resize(read(root / row["path"], loaded.preprocessing.decoding).pixels, (32, 32), "squash", how)
         pixels = torch.from_numpy(grey[..., 0] / 255.0)
         pixels = ((pixels - pixels.mean()) / pixels.std(correction=0)).float()
         with torch.no_grad():

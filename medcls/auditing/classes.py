@@ -112,8 +112,8 @@ def small_test(manifest: Manifest, divided: Manifest | None, half_width: float =
     worst = candidates.iloc[int(candidates["independent cases"].argmin())]
     few = table.loc[table["independent cases"] < FEW, "class"]
     width = (
-        f"with {counted(worst['independent cases'], 'case')} of {worst['class']}, the interval of a sensitivity of "
-        f"{ASSUMED:.2f} is {worst['low']:.2f} to {worst['high']:.2f}"
+        f"with {counted(worst['independent cases'], 'case')} of class {worst['class']}, the interval of a sensitivity "
+        f"of {ASSUMED:.2f} is {worst['low']:.2f} to {worst['high']:.2f}"
     )
     needed = math.ceil(rows_for(ASSUMED, half_width))
     if worst["independent cases"] < needed:

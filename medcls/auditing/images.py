@@ -183,7 +183,8 @@ def _measured(scan: pd.DataFrame) -> pd.DataFrame:
 def _robust_z(values: np.ndarray, floor: float) -> np.ndarray:
     """Distance from the median in median absolute deviations, scaled to standard deviations of normal values."""
     distance = values - np.median(values)
-    return distance / max(1.4826 * float(np.median(np.abs(distance))), floor)
+    z: np.ndarray = distance / max(1.4826 * float(np.median(np.abs(distance))), floor)
+    return z
 
 
 def _range(values: pd.Series) -> str:

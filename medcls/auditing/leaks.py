@@ -7,7 +7,6 @@ import pandas as pd
 
 from medcls.auditing.findings import MOST_SHOWN, Finding, Level, Pair
 from medcls.data.manifest import Manifest
-from medcls.wording import enumerated
 
 RESULTS = ("test", "held_out")
 """Splits whose metrics are the result."""
@@ -37,7 +36,7 @@ def leaks(divided: Manifest | None, near: pd.DataFrame) -> list[Finding]:
     if found:
         return found
     there = [name for name in (*RESULTS, *CHOOSERS) if (divided.rows["split"] == name).any()]
-    title = f"No image of {enumerated(there)} has a near duplicate in training"
+    title = f"No image of {' or '.join(there)} has a near duplicate in training"
     text = "Nor does one have a duplicate there, or an image of its group. Counted in this run's splits."
     return [Finding("leaks", "good", title, text, {f"{name}_images": len(divided.indices(name)) for name in there})]
 

@@ -17,7 +17,7 @@ from medcls.data.reading.thumbnails import thumbnail
 from medcls.data.splits.split import split_table
 from medcls.preprocessing import Decoding
 from medcls.report.pages.layout import day_and_time, environment
-from medcls.report.pages.names import Names
+from medcls.report.pages.names import Names, numbered
 from medcls.report.pages.parts import Cell, Sheet, Thumbnail, splits_sheet
 
 ROWS_SHOWN = 50
@@ -86,7 +86,7 @@ def page(manifest: Manifest, findings: Sequence[Finding], settings: PageSettings
     settings : PageSettings
     """
     paths = settings.paths
-    names = Names({}) if paths else anonymous_names(manifest, settings.elsewhere)
+    names = Names({}) if paths else _numbered(manifest, settings.elsewhere)
     entries = _entries(manifest.root, findings, names, settings.decoding if settings.pictures else None)
     return (
         environment(Path(__file__).parent)
@@ -117,23 +117,21 @@ def verdict(findings: Sequence[Finding]) -> str:
     return " and ".join(words) if words else "no error and no warning"
 
 
-def anonymous_names(manifest: Manifest, elsewhere: Sequence[str]) -> Names:
-    """Number images, groups and folders instead of naming them: row n of the manifest is "image n".
+def _numbered(manifest: Manifest, elsewhere: Sequence[str]) -> Names:
+    """Number images, groups and folders instead of naming them.
 
     `elsewhere` has files and folders outside the manifest's root.
     """
-    groups = sorted(set(manifest.rows["group"]) - {""})
-    instead = {group: f"group {n}" for n, group in enumerate(groups, start=1)}
     unreadable = [failure.path for failure in manifest.unreadable if failure.path is not None]
     files = {path: f"unreadable file {n}" for n, path in enumerate(unreadable, start=1)}
-    files |= {manifest.root / path: f"image {n}" for n, path in enumerate(manifest.rows["path"], start=1)}
+    instead = numbered(manifest.rows)
+    files |= {manifest.root / path: instead[path] for path in manifest.rows["path"]}
     for path, number in files.items():
         instead[str(path)] = number
         if path.is_relative_to(manifest.root):
             instead[path.relative_to(manifest.root).as_posix()] = number
     instead |= {place: f"folder {n}" for n, place in enumerate(elsewhere, start=1)}
-    instead[str(manifest.root)] = "the folder"
-    return Names(instead)
+    return Names(instead | {str(manifest.root): "the folder"})
 
 
 def overview(manifest: Manifest) -> Sheet:

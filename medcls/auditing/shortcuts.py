@@ -306,7 +306,9 @@ class Question:
         )
         won = (above * (np.cumsum(below, axis=0) - below / 2)).sum(axis=0)
         pairs = above.sum(axis=0) * below.sum(axis=0)
-        return np.divide(won, pairs, out=np.full(len(pairs), np.nan), where=pairs > 0)
+        areas = np.full(len(pairs), np.nan)
+        np.divide(won, pairs, out=areas, where=pairs > 0)
+        return areas
 
 
 def _finding(check: str, sources: Sequence[Source], answers: Mapping[str, Answer], words: Words, how: str) -> Finding:

@@ -37,6 +37,8 @@ TEXT = frozenset(
         "val",
         "images",
         "output",
+        "class_name",
+        "layer",
         "resume",
         "hydra.run.dir",
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -168,7 +168,7 @@ def _model_of(name: str, cfg: DictConfig) -> DictConfig:
     typed = [override.input_line or "" for override in _typed() if override.key_or_group.startswith("model.")]
     loader = GlobalHydra.instance().config_loader()
     composed = loader.load_configuration("probe", overrides=[f"model={name}", *typed], run_mode=RunMode.RUN)
-    model = OmegaConf.create(plain(composed.model))
+    model: DictConfig = OmegaConf.create(plain(composed.model))
     model.weights = _weights(model)
     return model
 
@@ -320,20 +320,3 @@ def with_watermark_of_random(manifest: Manifest, probed: Probed) -> Manifest:
     )  # fmt: skip
     watermark = "RANDOM FEATURES: the network's weights were never trained"
     return dataclasses.replace(manifest, watermarks=(*manifest.watermarks, watermark))
-
-
-def described(probed: Probed, manifest: Manifest, run: str) -> Mapping[str, Any]:
-    """The description that is stored in the checkpoint with the weights."""
-    from medcls import __version__
-
-    return {
-        "medcls": __version__,
-        "network": plain(probed.settings.network) | {"num_classes": len(manifest.classes)},
-        "head": plain(probed.settings.head),
-        "classes": list(manifest.classes),
-        "positive": manifest.positive,
-        "preprocessing": probed.preprocessing.to_plain(),
-        "manifest": manifest.fingerprint(),
-        "run": run,
-        "stamps": list(manifest.watermarks),
-    }

@@ -38,7 +38,7 @@ Result = TypeVar("Result")
 _ONE_AT_A_TIME = threading.RLock()
 
 _LOGGERS = ("medcls", "py.warnings", "lightning.pytorch.utilities.rank_zero")
-_VARIABLES = ("GOMP_SPINCOUNT", "PL_GLOBAL_SEED", "PL_SEED_WORKERS")
+_VARIABLES = ("CUBLAS_WORKSPACE_CONFIG", "GOMP_SPINCOUNT", "PL_GLOBAL_SEED", "PL_SEED_WORKERS")
 
 
 def run_from_python(
@@ -142,7 +142,7 @@ def _process_restored() -> Iterator[None]:
         _log_restored(),
         _signals_restored(),
         _random_numbers_restored(),
-        _threads_restored(),
+        _torch_restored(),
     ):
         try:
             yield
@@ -216,18 +216,16 @@ def _torch_state() -> tuple[Any, list[Any]]:
 
 
 @contextlib.contextmanager
-def _threads_restored() -> Iterator[None]:
-    """Restore torch's number of threads, and whether it warns of operations that are not deterministic."""
-    if "torch" not in sys.modules:
-        yield
-        return
-    import torch
-
-    threads = torch.get_num_threads()
-    deterministic = torch.are_deterministic_algorithms_enabled()
-    warns = torch.is_deterministic_algorithms_warn_only_enabled()
+def _torch_restored() -> Iterator[None]:
+    """Restore torch's number of threads, and whether it insists on deterministic operations."""
+    threads, deterministic, warns = None, False, False
+    if (torch := sys.modules.get("torch")) is not None:
+        threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+        warns = torch.is_deterministic_algorithms_warn_only_enabled()
     try:
         yield
     finally:
-        torch.set_num_threads(threads)
-        torch.use_deterministic_algorithms(deterministic, warn_only=warns)
+        if (torch := sys.modules.get("torch")) is not None:
+            torch.use_deterministic_algorithms(deterministic, warn_only=warns)
+            if threads is not None:
+                torch.set_num_threads(threads)

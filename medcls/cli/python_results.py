@@ -7,7 +7,7 @@ import os
 import webbrowser
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pandas as pd
 
@@ -21,7 +21,6 @@ from medcls.runs.records import Configuration
 from medcls.runs.run_folder import read_json
 
 if TYPE_CHECKING:
-    from medcls.inference.ensemble import Ensemble
     from medcls.inference.model import Model
 
 PLOTS = ("roc", "confusion", "reliability")
@@ -44,6 +43,9 @@ class Page:
 
     def __str__(self) -> str:
         return str(self.path)
+
+    def __repr__(self) -> str:
+        return f"Page({str(self.path)!r})"
 
     def open(self) -> None:
         """Open the page in the browser of this machine.
@@ -158,9 +160,9 @@ class Run:
         """
         return _predictions(self.path, split)
 
-    def load(self, *, device: str | None = None, trust: bool = False) -> Model | Ensemble:
-        """Load the trained model, ready to predict; see `medcls.load`."""
-        return load(self.path, device=device, trust=trust)
+    def load(self, *, device: str | None = None, trust: bool = False) -> Model:
+        """Load the trained model, ready to predict; see `medcls.load`, which also makes an ensemble of several runs."""
+        return cast("Model", load(self.path, device=device, trust=trust))
 
     def _repr_html_(self) -> str:
         config = _configuration(self.path)

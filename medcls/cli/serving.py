@@ -110,8 +110,9 @@ def load_model(cfg: DictConfig) -> tuple[Model, Explain | None]:
     dtype = np.uint8 if preprocessing.bits == 8 else np.uint16
     try:
         heat_map(np.zeros((*preprocessing.size, preprocessing.channels), dtype), 0)
-    except MedclsError as error:
-        log.warning("there will be no heat maps: %s", error, extra={"rule": "no_heat_maps"})
+    except Exception as error:  # noqa: BLE001 - whatever a network of any library raises
+        reason = str(error) if isinstance(error, MedclsError) else f"Grad-CAM failed ({type(error).__name__})."
+        log.warning("there will be no heat maps: %s", reason, extra={"rule": "no_heat_maps"})
         return model, None
     return model, heat_map
 

@@ -48,18 +48,18 @@ def read_run_configuration(folder: Path, *, trust: bool) -> DictConfig:
     """
     path = folder / "config.yaml"
     try:
-        own = OmegaConf.load(path)
+        loaded = OmegaConf.load(path)
     except (OSError, UnicodeDecodeError, yaml.YAMLError, OmegaConfBaseException) as error:
         raise MedclsError(
             f"{path} cannot be read as a configuration ({error}).", kind="damaged_configuration"
         ) from error
-    if not isinstance(own, DictConfig):
+    if not isinstance(loaded, DictConfig):
         raise MedclsError(f"{path} is not a configuration.", kind="damaged_configuration")
-    described = stored.renamed(OmegaConf.to_container(own, resolve=False))
+    described = stored.renamed(OmegaConf.to_container(loaded, resolve=False))
     stored.refuse_references(described, str(path))
     if not trust:
         stored.check_targets(described, shipped_targets(), str(path))
-    own = OmegaConf.create(described)
+    own: DictConfig = OmegaConf.create(described)
     _add_missing_settings(own)
     return own
 

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from medcls import __version__
 from medcls.cli.building import build, plain
 from medcls.cli.data_source import read_source
 from medcls.errors import MedclsError
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
     from medcls.data.module import ImageDataModule
     from medcls.hardware import Hardware
     from medcls.learning.classifier import Classifier
+    from medcls.learning.description import Description
     from medcls.learning.freezing import FreezeSchedule
     from medcls.learning.losses import Loss
     from medcls.models.weights import Account
@@ -54,13 +54,14 @@ def read_images(cfg: DictConfig, settings: Mapping[str, Any]) -> tuple[Manifest,
     """Read and split the images: the manifest before and after the split. Logs notes and a table of the splits."""
     from medcls.data.sources.saved import as_begun
     from medcls.data.splits.split import SplitSettings, split
+    from medcls.learning.description import Description
     from medcls.models.weights import read_state
 
     all_images = read_source(cfg, strict=True)
     if cfg.resume:
         # Keep the order of the network's outputs: earlier versions sorted numeric class names as text.
-        _, described = read_state(Path(cfg.resume).expanduser() / "checkpoints" / "last.ckpt")
-        all_images = all_images.in_class_order(described["classes"])
+        last = Path(cfg.resume).expanduser() / "checkpoints" / "last.ckpt"
+        all_images = all_images.in_class_order(Description.from_plain(read_state(last)[1], last).classes)
     manifest = split(all_images, SplitSettings(**settings))
     if cfg.resume:
         manifest = as_begun(manifest, Path(cfg.resume).expanduser() / "manifest.csv")
@@ -229,22 +230,30 @@ def make_classifier(
         metrics,
         positive=None if positive is None else classes.index(positive),
         head=freezing.head,
-        description={
-            "medcls": __version__,
-            "network": plain(cfg.model.network) | {"num_classes": outputs},
-            "head": plain(cfg.model.head),
-            "classes": list(classes),
-            "positive": positive,
-            "preprocessing": preprocessing.to_plain(),
-            "manifest": manifest.fingerprint(),
-            "run": run,
-            "stamps": list(manifest.watermarks),
-        },
+        description=describe(cfg.model, outputs, preprocessing, manifest, run).to_plain(),
     )
     classifier.check_monitor(cfg.monitor, cfg.monitor_mode, BETTER)
     if cfg.get("compile", False):  # runs of earlier versions lack it
         classifier.compile_network()
     return classifier, freezing, account
+
+
+def describe(
+    model: DictConfig, outputs: int, preprocessing: Preprocessing, manifest: Manifest, run: str
+) -> Description:
+    """Return what is stored in the checkpoints with the weights."""
+    from medcls.learning.description import Description
+
+    return Description(
+        network=plain(model.network) | {"num_classes": outputs},
+        head=plain(model.head),
+        classes=tuple(manifest.classes),
+        positive=manifest.positive,
+        preprocessing=preprocessing.to_plain(),
+        manifest=manifest.fingerprint(),
+        run=run,
+        watermarks=tuple(manifest.watermarks),
+    )
 
 
 def _learned_from(cfg: DictConfig, manifest: Manifest, source: str | None) -> tuple[dict[str, Any], ...]:

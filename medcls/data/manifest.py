@@ -144,6 +144,8 @@ def read_rows(path: Path) -> pd.DataFrame:
         rows = unescaped(pd.read_csv(path, dtype=str, keep_default_na=False))
     except (OSError, ValueError) as error:
         raise MedclsError(f"{path} cannot be read as a manifest ({error}).", kind="unreadable_table") from error
+    if "stamp" not in rows:  # of an earlier version
+        rows["stamp"] = ""
     missing = [column for column in COLUMNS if column not in rows.columns]
     if missing:
         raise MedclsError(f"{path} is not a manifest: it has no column {', '.join(missing)}.", kind="missing_column")

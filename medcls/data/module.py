@@ -71,7 +71,8 @@ class ImageStore:
     def read(self, row: int) -> np.ndarray:
         """The image of one manifest row, uint8 or uint16 `(H, W, C)`."""
         if self._in_memory is not None and self._memory_index[row] >= 0:
-            return self._in_memory[self._memory_index[row]]
+            image: np.ndarray = self._in_memory[self._memory_index[row]]
+            return image
         if self._in_cache is not None and self._cache_index[row] >= 0:
             try:
                 return self._in_cache[self._cache_index[row]]

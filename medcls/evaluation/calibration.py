@@ -21,6 +21,7 @@ from medcls.statistics import causes
 from medcls.statistics.analytic import BOOTSTRAP_OVER, Interval, undefined, wilson_limits
 from medcls.statistics.arrays import Floats, Integers
 from medcls.statistics.calibration_curve import CalibrationCurve, calibration_curve
+from medcls.statistics.digits import rounded
 from medcls.statistics.intervals import bootstrap_limits
 from medcls.statistics.resampling import bootstrap, group_numbers, ratio
 from medcls.statistics.split import Split
@@ -86,7 +87,7 @@ class Calibration:
     def label(self) -> str:
         """Return it with its values: `temperature 1.210`, `logistic recalibration (slope 0.826, intercept -0.310)`."""
         if not self.intercepts:
-            return f"temperature {self.temperature:.3f}"
+            return f"temperature {rounded(self.temperature)}"
         first, *others = self.intercepts.items()
         shown = [f"intercept of {name} {value - first[1]:.3f}" for name, value in others]
         shown = [f"intercept {others[0][1] - first[1]:.3f}"] if len(others) == 1 else shown
@@ -424,6 +425,23 @@ def calibration_test(table: Predictions) -> CalibrationTest:
     return CalibrationTest(statistic, p, method, df, count - 1)
 
 
+def mean_test(table: Predictions, share: float) -> float:
+    """Return the p-value of calibration in the large, the score test of a shift of all log odds (Cox 1958).
+
+    With more than two classes, of the class that is furthest off, corrected for their number (Bonferroni). Sums over
+    groups take the place of rows, if they vary more. `share` as of `CalibrationTest.allowing_for`; NaN without rows.
+    """
+    split, most = table.to_split(), 0.0
+    if not len(table):
+        return float("nan")
+    for k in split.rated_classes:
+        residual = (split.labels == k) - split.scores[:, k]
+        by_row = (split.scores[:, k] * (1 - split.scores[:, k])).sum()
+        by_group = (np.bincount(split.groups, weights=residual) ** 2).sum() if split.is_grouped else 0.0
+        most = max(most, float(residual.sum() ** 2 / max(by_row, by_group, np.finfo(np.float64).tiny)))
+    return min(1.0, float(chi2.sf(most / (1 + share), 1)) * len(split.rated_classes))
+
+
 def calibration_estimates(table: Predictions, resamples: int = 2000, seed: int = 0) -> pd.DataFrame:
     """Calibration slope, intercept and calibration in the large with 95% intervals; distances and a test without any.
 
@@ -488,7 +506,7 @@ def _without_interval(table: Predictions, groups: Integers) -> dict[str, Interva
     curve, test, nan = curve_of(table), calibration_test(table), float("nan")
     found = {}
     for metric, value, perfect in zip(DISTANCES, (curve.ici, curve.e50, curve.e90), curve.perfect, strict=True):
-        note = curve.reason or f"a perfectly calibrated model would have about {perfect:.3f} on such rows"
+        note = curve.reason or f"a perfectly calibrated model would have about {rounded(perfect)} on such rows"
         found[metric] = undefined(note) if curve.reason else Interval(value, nan, nan, "none", 0, note)
     error = calibration_error(*scores_and_events(table), groups)
     if np.isnan(error):
@@ -621,4 +639,5 @@ def _shares(classes: tuple[str, ...], given: Mapping[str, float], what: str) -> 
         raise MedclsError(
             f"The {what} prevalence is {listed}: give shares from 0 to 1 that sum to one.", kind="bad_value"
         )
-    return shares / shares.sum()
+    normalised: NDArray[np.float64] = shares / shares.sum()
+    return normalised

@@ -12,6 +12,7 @@ from medcls.errors import MedclsError, nearest
 from medcls.evaluation.decision_curve import acting_from, benefit_of_rows
 from medcls.evaluation.predictions import TOOK_PART, Predictions
 from medcls.statistics.analytic import holm
+from medcls.statistics.digits import rounded
 from medcls.statistics.metric_table import BY_IDENTIFIER, LOWER_IS_BETTER, METRICS, NAMES, Metric, both_decisions
 from medcls.statistics.paired_tests import Draws, PairedTests
 from medcls.wording import enumerated
@@ -20,6 +21,9 @@ NET_BENEFIT = "net_benefit"  # not in the table of metrics: it needs a stated pr
 COMPARED = (*(metric.identifier for metric in METRICS if metric.compared), NET_BENEFIT)
 WORDS = NAMES | {NET_BENEFIT: "net benefit"}
 ALPHA = 0.05
+
+# With more classifiers only the pairs with the first are shown; all are tested, corrected for, and in the CSV.
+SHOWN_IN_FULL = 10
 
 # So many permutations for each comparison that Holm's correction of the smallest possible p-value leaves 0.01.
 _PERMUTATIONS_EACH = 100
@@ -66,6 +70,80 @@ class Question:
                 f"question first. There are {len(names)}: {enumerated(names)}.",
                 kind="not_two_runs",
             )
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelComparison:
+    """A comparison of trained classifiers, or of whole cross-validations.
+
+    Parameters
+    ----------
+    kind : {"classifiers", "cross_validations"}
+    described : tuple of mapping
+        `name`, `place`, `settings` and more of each model, for comparison.json; more than two classifiers from the best
+        to the worst by the first metric.
+    caption, split : str
+        Of the images.
+    watermarks : tuple of str
+        Of plots of these images.
+    cautions : tuple of str
+        Warnings about models trained on near duplicates of these images.
+    question : Question
+    estimates : DataFrame
+        `name, metric, estimate, n` and more of each classifier or run.
+    pairs : DataFrame
+        As of `compare_all`, or of `compare_cross_validations`.
+    margins : DataFrame or None
+        As of `non_inferiority.against_margin`, if there is a margin.
+    conclusions : tuple of str
+        One sentence or more a metric.
+    notes : tuple of str
+        Caveats.
+    """
+
+    kind: Literal["classifiers", "cross_validations"]
+    described: tuple[Mapping[str, Any], ...]
+    caption: str
+    split: str
+    watermarks: tuple[str, ...]
+    cautions: tuple[str, ...]
+    question: Question
+    estimates: pd.DataFrame
+    pairs: pd.DataFrame
+    margins: pd.DataFrame | None
+    conclusions: tuple[str, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the models."""
+        return tuple(str(model["name"]) for model in self.described)
+
+    @property
+    def shown(self) -> pd.DataFrame:
+        """The pairs that the page shows."""
+        return self.pairs if len(self.names) <= SHOWN_IN_FULL else self.pairs[self.pairs["a"] == self.names[0]]
+
+    def to_plain(self) -> dict[str, Any]:
+        """For comparison.json."""
+        by_name = {str(name): table.drop(columns="name") for name, table in self.estimates.groupby("name")}
+        # The degrees of freedom of a normal interval are infinite, which JSON has no number for.
+        pairs = self.pairs.drop(columns="freedom") if self.kind == "classifiers" else self.pairs
+        return {
+            "images": self.caption,
+            "stamps": list(self.watermarks),
+            "split": self.split,
+            "metrics": list(self.question.metrics),
+            self.kind: [
+                {**model, "figures": by_name[name].to_dict("records")}
+                for name, model in zip(self.names, self.described, strict=True)
+            ],
+            "comparisons": pairs.to_dict("records"),
+            "against_margin": None if self.margins is None else self.margins.to_dict("records"),
+            "cautions": list(self.cautions),
+            "conclusions": list(self.conclusions),
+            "notes": list(self.notes),
+        }
 
 
 def compare_all(
@@ -277,7 +355,7 @@ def verdict(row: Mapping[Any, Any]) -> Verdict:
 
 def p_text(p: float, comparisons: int) -> str:
     """Format a corrected p-value."""
-    text = "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
+    text = "p < 0.001" if p < 0.001 else f"p = {rounded(p)}"
     return text + (f" after Holm's correction for {comparisons} comparisons" if comparisons > 1 else "")
 
 
@@ -291,7 +369,7 @@ def conclusion(row: Mapping[Any, Any], evidence: Evidence) -> str:
         constant = ", or one of the two predicts the same class for every image" if needs_both else ""
         return f"On these {rows} the {word} of {a} and {b} cannot be compared: {evidence.undefined}{constant}."
     name = f"{word} (lower is better)" if lower else word
-    values = f"{name} {row['first']:.3f} against {row['second']:.3f}"
+    values = f"{name} {rounded(row['first'])} against {rounded(row['second'])}"
     if np.isnan([low, high, p]).any():
         return (
             f"These {rows} cannot tell {a} and {b} apart: {values}, and the difference has no interval, because "
@@ -310,7 +388,7 @@ def conclusion(row: Mapping[Any, Any], evidence: Evidence) -> str:
         rest = f"the interval excludes 0 in favour of {better}, but the test is not significant"
     else:
         gain, loss = (-low, high) if lower else (high, -low)
-        rest = f"{a} may be better by up to {gain:.3f} or worse by up to {loss:.3f}"
+        rest = f"{a} may be better by up to {rounded(gain)} or worse by up to {rounded(loss)}"
     return (
         f"These {rows} cannot tell {a} and {b} apart: {values}. They do not show that the two are equal: {rest}."
         f"{caveat}"

@@ -18,6 +18,7 @@ from medcls.errors import MedclsError
 from medcls.evaluation.comparing import (
     NET_BENEFIT,
     Evidence,
+    ModelComparison,
     Question,
     caution,
     check_paired,
@@ -93,78 +94,6 @@ class CrossValidation:
     settings: str = ""
 
 
-@dataclasses.dataclass(frozen=True)
-class Repeated:
-    """The result of `compare_cross_validations`.
-
-    Parameters
-    ----------
-    models : tuple of CrossValidation
-    question : Question
-    estimates : DataFrame
-        `name, metric, seed, fold, estimate, n` of each run; the fold is text, empty if there is none.
-    pairs : DataFrame
-        `metric, a, b, first, second` (means over the folds), `difference, low, high, p, p_holm, freedom, method`,
-        `sd` (of the folds' differences), `correlation` (of the differences, assumed by the test), `verdict` and
-        `sentence`.
-    margins : DataFrame or None
-        As of `non_inferiority.against_margin`.
-    conclusions, notes : tuple of str
-        Conclusions and caveats.
-    """
-
-    models: tuple[CrossValidation, ...]
-    question: Question
-    estimates: pd.DataFrame
-    pairs: pd.DataFrame
-    margins: pd.DataFrame | None
-    conclusions: tuple[str, ...]
-    notes: tuple[str, ...]
-
-    @property
-    def caption(self) -> str:
-        """Numbers of runs, seeds and images."""
-        folds = self.models[0].folds
-        seeds = len({fold.seed for fold in folds})
-        images = len({path for fold in folds for path in fold.table.rows["path"]})
-        return f"{counted(len(folds), 'run')} of {counted(seeds, 'seed')} each, {counted(images, 'held-out image')}"
-
-    @property
-    def watermarks(self) -> tuple[str, ...]:
-        """Of plots of these images."""
-        return watermarks(self.models[0].folds[0].table)
-
-    @property
-    def cautions(self) -> tuple[str, ...]:
-        """Warnings about the first run of each model trained on near duplicates of its held-out images."""
-        first = ((model, next((fold for fold in model.folds if fold.leak), None)) for model in self.models)
-        return tuple(caution(f"{model.name}, {fold.name}", fold.leak) for model, fold in first if fold is not None)
-
-    def to_plain(self) -> dict[str, Any]:
-        """For comparison.json."""
-        by_name = {str(name): table.drop(columns="name") for name, table in self.estimates.groupby("name")}
-        return {
-            "images": self.caption,
-            "stamps": list(self.watermarks),
-            "metrics": list(self.question.metrics),
-            "cross_validations": [
-                {
-                    "name": model.name,
-                    "place": model.place,
-                    "settings": model.settings,
-                    "checkpoints": {fold.name: fold.table.checkpoint for fold in model.folds},
-                    "figures": by_name[model.name].to_dict("records"),
-                }
-                for model in self.models
-            ],
-            "comparisons": self.pairs.to_dict("records"),
-            "against_margin": None if self.margins is None else self.margins.to_dict("records"),
-            "cautions": list(self.cautions),
-            "conclusions": list(self.conclusions),
-            "notes": list(self.notes),
-        }
-
-
 def corrected_t(differences: Floats, ratio: float) -> tuple[tuple[float, float], float]:
     """Return the 95% interval of a mean difference over folds, and its two-sided p-value.
 
@@ -193,7 +122,7 @@ def corrected_t(differences: Floats, ratio: float) -> tuple[tuple[float, float],
     return (mean - half, mean + half), float(2 * student.sf(abs(mean) / error, count - 1))
 
 
-def compare_cross_validations(models: Sequence[CrossValidation], question: Question) -> Repeated:
+def compare_cross_validations(models: Sequence[CrossValidation], question: Question) -> ModelComparison:
     """Compare each pair of cross-validations, paired by fold and seed.
 
     Parameters
@@ -269,7 +198,38 @@ def compare_cross_validations(models: Sequence[CrossValidation], question: Quest
     pairs = concluded(pairs, evidence)
     margins = None if question.margin is None else against_margin(pairs, question.margin)
     conclusions = (*pairs["sentence"], *(() if margins is None else margins["sentence"]))
-    return Repeated(tuple(models), question, estimates, pairs, margins, conclusions, tuple(_notes(models, ratio)))
+    return ModelComparison(
+        kind="cross_validations",
+        described=tuple(_describe(model) for model in models),
+        caption=_caption(models[0].folds),
+        split=models[0].folds[0].table.split,
+        watermarks=watermarks(models[0].folds[0].table),
+        cautions=_cautions(models),
+        question=question,
+        estimates=estimates,
+        pairs=pairs,
+        margins=margins,
+        conclusions=conclusions,
+        notes=tuple(_notes(models, ratio)),
+    )
+
+
+def _describe(model: CrossValidation) -> dict[str, Any]:
+    checkpoints = {fold.name: fold.table.checkpoint for fold in model.folds}
+    return {"name": model.name, "place": model.place, "settings": model.settings, "checkpoints": checkpoints}
+
+
+def _caption(folds: Sequence[Fold]) -> str:
+    """Numbers of runs, seeds and images."""
+    seeds = len({fold.seed for fold in folds})
+    images = len({path for fold in folds for path in fold.table.rows["path"]})
+    return f"{counted(len(folds), 'run')} of {counted(seeds, 'seed')} each, {counted(images, 'held-out image')}"
+
+
+def _cautions(models: Sequence[CrossValidation]) -> tuple[str, ...]:
+    """Warn about the first run of each model trained on near duplicates of its held-out images."""
+    first = ((model, next((fold for fold in model.folds if fold.leak), None)) for model in models)
+    return tuple(caution(f"{model.name}, {fold.name}", fold.leak) for model, fold in first if fold is not None)
 
 
 def check_same_folds(models: Sequence[CrossValidation]) -> None:

@@ -12,6 +12,7 @@ from medcls.errors import MedclsError
 from medcls.evaluation.predictions import Predictions
 from medcls.statistics.analytic import LEVEL, Z, wilson_limits
 from medcls.statistics.arrays import Floats, Integers
+from medcls.statistics.digits import rounded
 
 DEFAULT_THRESHOLDS = tuple(step / 100 for step in range(1, 100))
 
@@ -109,8 +110,8 @@ def say_benefit(row: pd.Series) -> str:
     """
     benefit = (
         f"Acting from a probability of {row['threshold']:.3g} on, the operating point, has a net benefit of "
-        f"{row['model']:.3f} (95% interval {row['low']:.3f} to {row['high']:.3f}), and {row['over_all']:+.3f} "
-        f"({row['over_all_low']:+.3f} to {row['over_all_high']:+.3f}) over treating everybody. "
+        f"{rounded(row['model'])} (95% interval {rounded(row['low'])} to {rounded(row['high'])}), and "
+        f"{row['over_all']:+.3f} ({row['over_all_low']:+.3f} to {row['over_all_high']:+.3f}) over treating everybody. "
     ).replace("-", "\N{MINUS SIGN}")
     worse = [who for high, who in ((row["high"], "nobody"), (row["over_all_high"], "everybody")) if high < 0]
     if worse:

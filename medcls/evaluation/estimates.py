@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from medcls.evaluation.assessment import Assessment
+from medcls.statistics.digits import rounded
 from medcls.statistics.metric_table import MACRO, NAMES
 
 _SPLITS = {
@@ -28,8 +29,8 @@ class Estimate:
     def __str__(self) -> str:
         if math.isnan(self.value):
             return "undefined"
-        limits = "" if math.isnan(self.low) else f" ({self.low:.3f} to {self.high:.3f})"
-        return f"{self.value:.3f}{limits}".replace("-", "\N{MINUS SIGN}")
+        limits = "" if math.isnan(self.low) else f" ({rounded(self.low)} to {rounded(self.high)})"
+        return f"{rounded(self.value)}{limits}".replace("-", "\N{MINUS SIGN}")
 
     def negated(self) -> "Estimate":
         """Return the estimate with the opposite sign."""

@@ -9,6 +9,7 @@ from medcls.errors import MedclsError
 from medcls.evaluation.folds import OUT_OF_FOLD
 from medcls.evaluation.predictions import Predictions
 from medcls.statistics.arrays import Floats, Integers
+from medcls.statistics.digits import rounded
 from medcls.statistics.intervals import intervals
 from medcls.statistics.metric_table import BY_IDENTIFIER, MACRO
 
@@ -103,9 +104,10 @@ def _no_better_than_chance(table: Predictions) -> str:
     area = intervals(table.to_split(), metrics=[auroc])[auroc.identifier, table.positive or MACRO]
     if area.low > 0.5:
         return ""
-    shown = f"is undefined ({area.note})" if np.isnan(area.estimate) else f"of {area.estimate:.3f} is not above chance"
-    limits = "" if np.isnan(area.low) else f" (95% interval {area.low:.3f} to {area.high:.3f})"
-    return f"the AUROC {shown}{limits}"
+    if np.isnan(area.estimate):
+        return f"the AUROC is undefined ({area.note})"
+    limits = "" if np.isnan(area.low) else f" (95% interval {rounded(area.low)} to {rounded(area.high)})"
+    return f"the AUROC of {rounded(area.estimate)} is not above chance{limits}"
 
 
 def confident_joint(labels: Integers, probabilities: Floats) -> Floats:

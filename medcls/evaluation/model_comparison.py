@@ -12,7 +12,9 @@ from medcls.errors import MedclsError
 from medcls.evaluation.comparing import (
     ALPHA,
     NET_BENEFIT,
+    SHOWN_IN_FULL,
     WORDS,
+    ModelComparison,
     Question,
     caution,
     compare_all,
@@ -25,13 +27,11 @@ from medcls.evaluation.non_inferiority import against_margin
 from medcls.evaluation.predictions import KEPT_TOGETHER, TOOK_PART, Predictions
 from medcls.evaluation.thresholds import OperatingPoint
 from medcls.statistics.analytic import WILSON, Interval, undefined
+from medcls.statistics.digits import rounded
 from medcls.statistics.intervals import intervals
 from medcls.statistics.metric_table import LOWER_IS_BETTER, class_of
 from medcls.statistics.metrics import FEW_CASES
 from medcls.wording import counted, enumerated
-
-# With more classifiers only the pairs with the first are shown; all are tested, corrected for, and in the CSV.
-SHOWN_IN_FULL = 10
 
 CHOSE_THE_BEST = (
     "The same images choose the best one and give its metrics, which favours it: confirm it on other images."
@@ -66,89 +66,6 @@ class ComparedModel:
     leak: str = ""
 
 
-@dataclasses.dataclass(frozen=True)
-class ModelComparison:
-    """The result of `compare_models`.
-
-    Parameters
-    ----------
-    models : tuple of ComparedModel
-        As given; more than two from the best to the worst by the first metric.
-    question : Question
-    estimates : DataFrame
-        `name, metric, estimate, low, high, method, n, note` of each classifier.
-    pairs : DataFrame
-        As of `compare_all`.
-    margins : DataFrame or None
-        As of `non_inferiority.against_margin`, if there is a margin.
-    conclusions : tuple of str
-        One sentence or more a metric.
-    notes : tuple of str
-        Caveats about the images and thresholds.
-    """
-
-    models: tuple[ComparedModel, ...]
-    question: Question
-    estimates: pd.DataFrame
-    pairs: pd.DataFrame
-    margins: pd.DataFrame | None
-    conclusions: tuple[str, ...]
-    notes: tuple[str, ...]
-
-    @property
-    def metrics(self) -> tuple[str, ...]:
-        """The metrics of the question."""
-        return self.question.metrics
-
-    @property
-    def caption(self) -> str:
-        """Of the images."""
-        return self.models[0].table.caption()
-
-    @property
-    def watermarks(self) -> tuple[str, ...]:
-        """Of plots of these images."""
-        return watermarks(self.models[0].table)
-
-    @property
-    def cautions(self) -> tuple[str, ...]:
-        """Warnings about classifiers trained on near duplicates of these images."""
-        return tuple(caution(model.name, model.leak) for model in self.models if model.leak)
-
-    @property
-    def shown(self) -> pd.DataFrame:
-        """The pairs that the page shows."""
-        if len(self.models) <= SHOWN_IN_FULL:
-            return self.pairs
-        return self.pairs[self.pairs["a"] == self.models[0].name]
-
-    def to_plain(self) -> dict[str, Any]:
-        """For comparison.json."""
-        by_name = {str(name): table.drop(columns="name") for name, table in self.estimates.groupby("name")}
-        return {
-            "images": self.caption,
-            "stamps": list(self.watermarks),
-            "split": self.models[0].table.split,
-            "metrics": list(self.metrics),
-            "classifiers": [
-                {
-                    "name": model.name,
-                    "place": model.place,
-                    "checkpoint": model.table.checkpoint,
-                    "operating_point": None if model.point is None else model.point.to_plain(),
-                    "settings": model.settings,
-                    "figures": by_name[model.name].to_dict("records"),
-                }
-                for model in self.models
-            ],
-            "comparisons": self.pairs.drop(columns="freedom").to_dict("records"),
-            "against_margin": None if self.margins is None else self.margins.to_dict("records"),
-            "cautions": list(self.cautions),
-            "conclusions": list(self.conclusions),
-            "notes": list(self.notes),
-        }
-
-
 def compare_models(models: Sequence[ComparedModel], question: Question) -> ModelComparison:
     """Compare each pair of classifiers.
 
@@ -180,7 +97,30 @@ def compare_models(models: Sequence[ComparedModel], question: Question) -> Model
         conclusions = (*pairs["sentence"], *(() if margins is None else margins["sentence"]))
     else:
         conclusions = tuple(standing(pairs, estimates, metric) for metric in metrics)
-    return ModelComparison(tuple(models), question, estimates, pairs, margins, conclusions, _notes(models, question))
+    return ModelComparison(
+        kind="classifiers",
+        described=tuple(_describe(model) for model in models),
+        caption=models[0].table.caption(),
+        split=models[0].table.split,
+        watermarks=watermarks(models[0].table),
+        cautions=tuple(caution(model.name, model.leak) for model in models if model.leak),
+        question=question,
+        estimates=estimates,
+        pairs=pairs,
+        margins=margins,
+        conclusions=conclusions,
+        notes=_notes(models, question),
+    )
+
+
+def _describe(model: ComparedModel) -> dict[str, Any]:
+    return {
+        "name": model.name,
+        "place": model.place,
+        "checkpoint": model.table.checkpoint,
+        "operating_point": None if model.point is None else model.point.to_plain(),
+        "settings": model.settings,
+    }
 
 
 def check_same_images(models: Sequence[ComparedModel]) -> None:
@@ -248,8 +188,9 @@ def standing(pairs: pd.DataFrame, estimates: pd.DataFrame, metric: str) -> str:
     others = of_best["a"].where(of_best["a"] != best, of_best["b"])
     worse, level = (enumerated(others[which].tolist(), SHOWN_IN_FULL) for which in (clear, ~clear))
     sentence = (
-        f"On these {rows} {best} has the {'lowest' if lower else 'highest'} {word} of {len(ranked)}, {value:.3f} (95% "
-        f"interval {low:.3f} to {high:.3f}). With p corrected for {pairs['p'].notna().sum()} comparisons (Holm) "
+        f"On these {rows} {best} has the {'lowest' if lower else 'highest'} {word} of {len(ranked)}, "
+        f"{rounded(value)} (95% interval {rounded(low)} to {rounded(high)}). With p corrected for "
+        f"{pairs['p'].notna().sum()} comparisons (Holm) "
     )
     if clear.all():
         return f"{sentence}it is better than {worse}, all others."

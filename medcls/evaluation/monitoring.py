@@ -298,7 +298,8 @@ def _probabilities(rows: pd.DataFrame, classes: Sequence[str]) -> Floats:
 def _predicted(probabilities: Floats, reference: Predictions, rules: Rules) -> NDArray[np.int64]:
     """The predicted class of each row, by the operating point in a binary task."""
     if reference.positive is None or rules.threshold is None:
-        return probabilities.argmax(axis=1)
+        most_probable: Integers = probabilities.argmax(axis=1)
+        return most_probable
     positive = reference.classes.index(reference.positive)
     return np.where(probabilities[:, positive] >= rules.threshold, positive, 1 - positive)
 

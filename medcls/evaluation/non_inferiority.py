@@ -9,6 +9,7 @@ from scipy.stats import t as student
 from medcls.errors import MedclsError
 from medcls.evaluation.comparing import WORDS, p_text
 from medcls.statistics.analytic import LEVEL, holm
+from medcls.statistics.digits import rounded
 from medcls.statistics.metric_table import LOWER_IS_BETTER
 
 ALPHA_ONE_SIDED = (1 - LEVEL) / 2
@@ -86,7 +87,7 @@ def _sentence(row: dict[Any, Any], count: int) -> str:
         return f"{test}: it is unknown whether {first} is inferior to {second}, because there is no interval."
     chance = f"one-sided {p_text(row['p_holm'], count)}"
     if row["verdict"] == "not_inferior":
-        size = f"worse by at most {-worst:.3f}" if worst < 0 else f"better by at least {worst:.3f}"
+        size = f"worse by at most {rounded(-worst)}" if worst < 0 else f"better by at least {rounded(worst)}"
         return (
             f"{test}: {first} is not inferior to {second}. By the 95% interval of the difference it is {size} "
             f"({chance}). This holds if the margin was chosen before the results were known."
@@ -94,10 +95,10 @@ def _sentence(row: dict[Any, Any], count: int) -> str:
     if row["verdict"] == "inferior":
         return (
             f"{test}: {first} is inferior to {second}: by the 95% interval of the difference it is worse by at least "
-            f"{-row['best']:.3f}."
+            f"{rounded(-row['best'])}."
         )
     reason = (
-        f"by the 95% interval of the difference it may be worse by up to {-worst:.3f}"
+        f"by the 95% interval of the difference it may be worse by up to {rounded(-worst)}"
         if worst <= -margin
         else "its own interval excludes the margin, but the corrected test is not significant"
     )

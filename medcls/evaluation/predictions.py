@@ -303,12 +303,14 @@ def energy(logits: ArrayLike) -> NDArray[np.float64]:
     `E(x) = -log(sum_k exp(logit_k))`, equation 4 at temperature 1 in Liu et al. 2020, "Energy-based
     Out-of-distribution Detection".
     """
-    return -logsumexp(np.asarray(logits, np.float64), axis=1)
+    energies: NDArray[np.float64] = -logsumexp(np.asarray(logits, np.float64), axis=1)
+    return energies
 
 
 def probabilities_of(logits: ArrayLike) -> NDArray[np.float64]:
     """Softmax of logits `(n, K)` in float64, never exactly 0, so that it is never taken for hard labels."""
-    return np.maximum(softmax(np.asarray(logits, np.float64), axis=1), np.finfo(np.float64).tiny)
+    probabilities: NDArray[np.float64] = softmax(np.asarray(logits, np.float64), axis=1)
+    return probabilities.clip(min=np.finfo(np.float64).tiny)
 
 
 def uncalibrated(table: Predictions) -> Predictions:

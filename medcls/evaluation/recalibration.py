@@ -95,7 +95,8 @@ def intercepts(scores: Floats, labels: Integers) -> Floats:
     shares = np.bincount(labels, minlength=classes) / len(labels)
 
     def surplus(free: Floats) -> Floats:
-        return _probabilities(scores, free).mean(axis=0)[1:] - shares[1:]
+        excess: Floats = _probabilities(scores, free).mean(axis=0)[1:] - shares[1:]
+        return excess
 
     def loss(free: Floats) -> float:
         return _loss(scores + np.append(0.0, free), labels)
@@ -129,7 +130,8 @@ def _slope(scores: Floats, labels: Integers, start: float) -> float:
 
 
 def _probabilities(scores: Floats, free: Floats) -> Floats:
-    return np.exp(log_softmax(scores + np.append(0.0, free), axis=1))
+    probabilities: Floats = np.exp(log_softmax(scores + np.append(0.0, free), axis=1))
+    return probabilities
 
 
 def _loss(scores: Floats, labels: Integers) -> float:

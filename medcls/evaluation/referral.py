@@ -227,4 +227,5 @@ def rejection_curve(table: Predictions, threshold: float | None = None) -> pd.Da
 
 
 def _share(above: pd.Series, below: pd.Series) -> Floats:
-    return above.to_numpy(np.float64) / below.where(below > 0).to_numpy(np.float64)
+    shares: Floats = above.to_numpy(np.float64) / below.where(below > 0).to_numpy(np.float64)
+    return shares

@@ -9,6 +9,7 @@ import pandas as pd
 
 from medcls.errors import MedclsError
 from medcls.statistics.analytic import rows_for
+from medcls.statistics.digits import rounded
 
 HALF_WIDTH = 0.05
 """The default, as in `conf/evaluation/default.yaml`."""
@@ -56,14 +57,14 @@ class CasesNeeded:
     def sentence(self) -> str:
         """Return it in words, with the name of the setting."""
         known = (
-            f"The sensitivity for {self.of_class}, {self.sensitivity:.3f} of {self.images:,} images, is known to "
-            f"\N{PLUS-MINUS SIGN}{self.half_width:.3f}"
+            f"The sensitivity for class {self.of_class}, {rounded(self.sensitivity)} of {self.images:,} images, is "
+            f"known to \N{PLUS-MINUS SIGN}{rounded(self.half_width)}"
         )
         if not self.more:
             return f"{known}, within the \N{PLUS-MINUS SIGN}{self.asked:g} of precision_of_sensitivity."
         sentence = (
             f"{known}. To know it to \N{PLUS-MINUS SIGN}{self.asked:g} (precision_of_sensitivity) takes about "
-            f"{self.needed:,} images of {self.of_class}, {self.more:,} more, if it stays about the same; with "
+            f"{self.needed:,} images of class {self.of_class}, {self.more:,} more, if it stays about the same; with "
             f"{self.share:.0%} of all images as here, that is {math.ceil(self.more / self.share):,} more in all."
         )
         if self.independent < 0.95 * self.images:

@@ -27,7 +27,7 @@ class Difference:
     Parameters
     ----------
     name : str
-        As in a sentence: `AUROC`, `share of PNEUMONIA`.
+        As in a sentence: `AUROC`, `share of class PNEUMONIA`.
     here, there : Estimate
         In the split in question, and in the one it is compared with.
     is_of_classifier : bool
@@ -84,7 +84,9 @@ def prevalence_differences(here: dict[str, Estimate], there: dict[str, Estimate]
 
 def _shares_apart(here: dict[str, Estimate], there: dict[str, Estimate]) -> list[Difference]:
     names = list(here)[-1:] if len(here) == 2 else list(here)
-    return [Difference(f"share of {named(name)}", here[name], there[name], is_of_classifier=False) for name in names]
+    return [
+        Difference(f"share of class {named(name)}", here[name], there[name], is_of_classifier=False) for name in names
+    ]
 
 
 def _beyond_chance(compared: Sequence[Difference], pairs: int = 1) -> list[Difference]:
@@ -151,5 +153,5 @@ def in_the_large(assessment: Assessment) -> InTheLarge:
 def _rates(table: Predictions) -> list[tuple[str, str, str]]:
     """Name, metric and class of the rates to compare."""
     if table.positive is None:
-        return [(f"sensitivity for {named(name)}", "sensitivity", name) for name in table.classes]
+        return [(f"sensitivity for class {named(name)}", "sensitivity", name) for name in table.classes]
     return [(metric, metric, table.positive) for metric in ("sensitivity", "specificity")]

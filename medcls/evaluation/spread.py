@@ -35,6 +35,6 @@ def too_alike(table: Predictions) -> str | None:
     of_class = table.probabilities()[:, table.classes.index(name)]
     return (
         f"Nearly the same prediction for every image of {table.split or 'this table'}: the log odds of a class have a "
-        f"standard deviation of {deviation:.2g}, and the probability of {name} lies between {of_class.min():.6g} and "
-        f"{of_class.max():.6g}."
+        f"standard deviation of {deviation:.2g}, and the probability of class {name} lies between "
+        f"{of_class.min():.6g} and {of_class.max():.6g}."
     )

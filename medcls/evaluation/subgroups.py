@@ -19,6 +19,7 @@ from medcls.errors import MedclsError, nearest
 from medcls.evaluation.predictions import PROB, Predictions
 from medcls.statistics.analytic import LEVEL, Interval, Z, holm, undefined
 from medcls.statistics.arrays import Floats
+from medcls.statistics.digits import rounded
 from medcls.statistics.hard_labels import are_hard_labels
 from medcls.statistics.intervals import Intervals, intervals
 from medcls.statistics.metric_table import BY_IDENTIFIER, LOWER_IS_BETTER, MACRO, OF_THE_IMAGES, opening
@@ -63,7 +64,9 @@ def quantiles(count: int) -> Bands:
 
     def edges(values: Floats) -> Floats:
         inner = np.unique(np.quantile(values, np.arange(1, count) / count, method="inverted_cdf"))
-        return inner[inner > values.min()]  # below an edge at the smallest value there would be an empty band
+        # Below an edge at the smallest value there would be an empty band.
+        above: Floats = inner[inner > values.min()]
+        return above
 
     return edges
 
@@ -163,7 +166,7 @@ class Gap:
             return "Whether chance explains it is unknown."
         pairs = counted(self.ranked * (self.ranked - 1) // 2, "pair")
         among = f"corrected for {pairs} of groups and the {counted(self.gaps, 'gap')} of this report"
-        p = "< 0.001" if self.p_holm < 0.001 else f"= {self.p_holm:.3f}"
+        p = "< 0.001" if self.p_holm < 0.001 else f"= {rounded(self.p_holm)}"
         if self.beyond_chance:
             return f"Chance does not explain it (p {p}, {among})."
         return f"Chance alone may explain it (p {p}, {among})."
@@ -258,12 +261,12 @@ class Subgroups:
                 f"{'independent cases' if self.is_grouped else 'images'} that a comparison needs."
             )
         best, worst = (
-            f"{group.metrics.values[metric]:.3f} in {group.name} ({self.counts(group)})"
+            f"{rounded(group.metrics.values[metric])} in {group.name} ({self.counts(group)})"
             for group in (gap.best, gap.worst)
         )
-        between = "" if math.isnan(gap.low) else f" (95% interval {gap.low:.3f} to {gap.high:.3f})"
+        between = "" if math.isnan(gap.low) else f" (95% interval {rounded(gap.low)} to {rounded(gap.high)})"
         return (
-            f"{metric} by {self.column}: best {best}, worst {worst}, a gap of {gap.difference:.3f}{between} among "
+            f"{metric} by {self.column}: best {best}, worst {worst}, a gap of {rounded(gap.difference)}{between} among "
             f"{gap.ranked} ranked groups. {gap.verdict()}"
         ).replace(" -", " \N{MINUS SIGN}")
 

@@ -79,7 +79,7 @@ class Criterion:
 
     def class_name(self, positive: str) -> str:
         """Name the class of a target: the positive one for a sensitivity, all others for a specificity."""
-        return positive if self.kind == "sensitivity" else f"any class but {positive}"
+        return f"class {positive}" if self.kind == "sensitivity" else f"any class but {positive}"
 
     def allowed_errors(self, n: int) -> int:
         """How many of `n` independent cases of its class the threshold of a target may misclassify."""
@@ -163,6 +163,11 @@ class OperatingPoint:
         return digits.probability(self.threshold, self.decimals)
 
     @property
+    def criterion_shown(self) -> str:
+        """The criterion as text."""
+        return {"youden": "Youden's J", "f1": "F1"}.get(self.criterion, self.criterion)
+
+    @property
     def target(self) -> Criterion | None:
         """The criterion if it is a target for sensitivity or specificity."""
         criterion = parse_criterion(self.criterion) if self.is_fitted else None
@@ -182,7 +187,7 @@ class OperatingPoint:
         goal = f"new images meet a {target.kind} of {target.value:g}"
         reached, asked = f"{100 * self.confidence:.3g}%", f"{100 * (target.confidence or 0):.3g}%"
         extreme = {0.0: "every image", 1.0: "no image"}.get(self.threshold)
-        note = f" At a threshold of {self.shown}, {extreme} is predicted as {named(self.positive_class)}."
+        note = f" At a threshold of {self.shown}, {extreme} is predicted as class {named(self.positive_class)}."
         note = note if extreme else ""
         if not self.is_unsure:
             return f"It was chosen so that {goal} with {reached} confidence.{note}"
@@ -211,7 +216,7 @@ class OperatingPoint:
             return f"{self.shown} (fixed beforehand)"
         limits = "" if self.low is None or self.high is None else f", 95% interval {self._range(self.low, self.high)}"
         where = f"{self.split or 'an unnamed split'}, n = {self.n}"
-        return f"{self.shown} ({self.criterion}, fitted on {where}{limits})"
+        return f"{self.shown} ({self.criterion_shown}, fitted on {where}{limits})"
 
     def _range(self, low: float, high: float) -> str:
         return " to ".join(digits.probability(end, self.decimals) for end in (low, high))
@@ -463,7 +468,8 @@ def _reverse_cumsum(counts: Floats) -> Floats:
 
 
 def _last(occurs: NDArray[np.bool_]) -> Integers:
-    return (occurs.shape[1] - 1 - np.argmax(occurs[:, ::-1], axis=1)).astype(np.int64)
+    last: Integers = (occurs.shape[1] - 1 - np.argmax(occurs[:, ::-1], axis=1)).astype(np.int64)
+    return last
 
 
 def _merit(criterion: Criterion, tp: Floats, fp: Floats) -> Floats:
@@ -490,4 +496,5 @@ def _first_best(*merits: Floats, allowed: NDArray[np.bool_]) -> Integers:
     for merit in merits:
         merit = np.where(left, merit, -np.inf)
         left = left & (merit == merit.max(axis=1, keepdims=True))
-    return left.argmax(axis=1).astype(np.int64)
+    first: Integers = left.argmax(axis=1).astype(np.int64)
+    return first

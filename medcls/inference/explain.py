@@ -190,7 +190,8 @@ class _Grid:
         if self.kind == "last":
             return output.permute(0, 3, 1, 2)
         patches = output[:, self.prefix :]
-        return patches.transpose(1, 2).unflatten(2, (self.height, self.width))
+        grid: Tensor = patches.transpose(1, 2).unflatten(2, (self.height, self.width))
+        return grid
 
     def from_map(self, map_: Tensor, output: Tensor) -> Tensor:
         """The output with another map."""

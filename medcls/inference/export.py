@@ -45,7 +45,8 @@ class PixelsToLogits(nn.Module):
         images = pixels.permute(0, 3, 1, 2)
         if images.dtype != torch.uint8:
             images = images.float().div(65535)
-        return self.network(normalise(images, self.preprocessing))
+        logits: Tensor = self.network(normalise(images, self.preprocessing))
+        return logits
 
 
 def write_onnx(loaded: Loaded, described: Mapping[str, Any], path: Path) -> None:

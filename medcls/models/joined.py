@@ -58,4 +58,5 @@ class JoinedNetworks(nn.Module):
             part(images * self.factors[number] + self.offsets[number])  # type: ignore[index]
             for number, part in enumerate(self.parts)
         ]
-        return self.head(torch.cat(features, dim=1))
+        logits: torch.Tensor = self.head(torch.cat(features, dim=1))
+        return logits

@@ -91,7 +91,7 @@ class GreyConv2d(nn.Conv2d):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(B, 1, H, W) to (B, out_channels, H', W')."""
         constant = self._conv_forward(torch.ones_like(x[:1]), self.offset, None)
-        return super().forward(x) + constant
+        return torch.add(super().forward(x), constant)
 
 
 class ConvNormAct(nn.Sequential):
@@ -170,7 +170,7 @@ class InvertedResidual(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(B, C, H, W) to (B, out, H / stride, W / stride), rounded up."""
-        out = self.project(self.squeeze_excite(self.depthwise(self.expand(x))))
+        out: torch.Tensor = self.project(self.squeeze_excite(self.depthwise(self.expand(x))))
         return x + out if self.adds_input else out
 
 
@@ -256,7 +256,8 @@ class MobileNetV3(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(B, in_chans, H, W), any size, to logits (B, num_classes)."""
         x = self.last_conv(self.blocks(self.stem(x)))
-        return self.classifier(self.pool(x).flatten(1))
+        logits: torch.Tensor = self.classifier(self.pool(x).flatten(1))
+        return logits
 
 
 def mobilenetv3_large(

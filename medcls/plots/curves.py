@@ -32,6 +32,7 @@ from medcls.statistics.bands import (
     why_no_band,
 )
 from medcls.statistics.calibration_curve import CalibrationCurve
+from medcls.statistics.digits import rounded
 from medcls.statistics.hard_labels import check_scores
 from medcls.statistics.metric_table import auroc, average_precision, precision, prevalence, sensitivity, specificity
 from medcls.statistics.metrics import predicted_classes
@@ -130,13 +131,13 @@ def plot_roc(scores: PlottedScores, *, resamples: int = 1000, seed: int = 0) -> 
         for place, counts in _curves(scores, key):
             tp, fp = threshold_counts(counts)
             line = _curve(axes, fp / fp[-1], tp / tp[-1], place)
-            key.add(line, f"AUROC {auroc(counts)[0]:.3f}  {_class_label(draw, counts)}")
+            key.add(line, f"AUROC {rounded(auroc(counts)[0])}  {_class_label(draw, counts)}")
             if scores.split.binary:
                 _draw_band(axes, key, counts, sensitivity_band(counts, resamples, seed))
         if point is not None and not key.missing:
             reached = scores.at_operating_point(point)
             x, y = specificity(reached)[0], sensitivity(reached)[0]
-            _mark(axes, key, point, (1 - x, y), f"sensitivity {y:.2f}, specificity {x:.2f}")
+            _mark(axes, key, point, (1 - x, y), f"sensitivity {rounded(y, 2)}, specificity {rounded(x, 2)}")
         key.add(axes.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle=_CHANCE)[0], "chance")
         axes.set_xlabel("False positive rate (1 - specificity)")
         axes.set_ylabel("True positive rate (sensitivity)")
@@ -156,7 +157,7 @@ def plot_precision_recall(scores: PlottedScores, *, resamples: int = 1000, seed:
     with _threshold_plot(scores, "Precision and recall", "average precision") as (draw, figure, axes, key):
         for place, counts in _curves(scores, key):
             line = _curve(axes, *precision_steps(counts), place)
-            key.add(line, f"Average precision {average_precision(counts)[0]:.3f}  {_class_label(draw, counts)}")
+            key.add(line, f"Average precision {rounded(average_precision(counts)[0])}  {_class_label(draw, counts)}")
             share = float(prevalence(counts)[0])
             if scores.split.binary:
                 _draw_band(axes, key, counts, precision_band(counts, resamples, seed))
@@ -167,13 +168,13 @@ def plot_precision_recall(scores: PlottedScores, *, resamples: int = 1000, seed:
         if point is not None and not key.missing:
             reached = scores.at_operating_point(point)
             x, y = sensitivity(reached)[0], precision(reached)[0]
-            value = "no precision, as nothing is predicted positive" if np.isnan(y) else f"precision {y:.2f}"
-            _mark(axes, key, point, (x, y), f"sensitivity {x:.2f}, {value}")
+            value = "no precision, as nothing is predicted positive" if np.isnan(y) else f"precision {rounded(y, 2)}"
+            _mark(axes, key, point, (x, y), f"sensitivity {rounded(x, 2)}, {value}")
         if not scores.split.binary:
             baseline = Line2D([], [], color=GREY, linewidth=0.8, linestyle="--")
             key.add(baseline, "random predictions: the prevalence of the class of that colour")
         elif not key.missing:
-            key.add(baseline, f"random predictions: the prevalence, {share:.3f}")
+            key.add(baseline, f"random predictions: the prevalence, {rounded(share)}")
         axes.set_xlabel("Recall (sensitivity)")
         axes.set_ylabel("Precision (positive predictive value)")
     return figure
@@ -212,7 +213,7 @@ def plot_scores(scores: PlottedScores) -> Figure:
         if point is not None:
             key.add(line, f"predicted {draw.short(positive)} from here on: {point.label()}")
         rows[1].set_xlim(0, 1)
-        rows[1].set_xlabel(draw.fit(f"Predicted probability of {draw.short(positive, 30)}", 60))
+        rows[1].set_xlabel(draw.fit(f"Predicted probability of class {draw.short(positive, 30)}", 60))
         key.write(rows[1], draw)
         draw.finish(figure, scores.caption)
     return figure
@@ -278,7 +279,7 @@ def plot_reliability(
             bars.set_xlabel("Confidence (the largest probability)")
             axes.set_ylabel("Share predicted correctly")
         else:
-            bars.set_xlabel(draw.fit(f"Predicted probability of {draw.short(positive, 30)}", 60))
+            bars.set_xlabel(draw.fit(f"Predicted probability of class {draw.short(positive, 30)}", 60))
             axes.set_ylabel("Observed share")
         axes.set_title("Reliability: predicted and observed")
         key.write(bars, draw)
@@ -331,7 +332,7 @@ def plot_decision_curve(
             )
             axes.axvline(threshold, color=GREY, linewidth=0.8)
             mark = axes.plot(threshold, benefit, "D", color=COLOURS[1], markeredgecolor="white", zorder=4)[0]
-            limits = f"{benefit:.3f} ({least:.3f} to {most:.3f})"
+            limits = f"{rounded(benefit)} ({rounded(least)} to {rounded(most)})"
             key.add(mark, f"operating point: net benefit {limits} at {threshold:.3g}")
         elif threshold is not None:
             key.add(Patch(visible=False), f"The operating point, {threshold:.3g}, is beyond the ends of the curve.")
@@ -369,7 +370,7 @@ def plot_rejection(curve: pd.DataFrame, caption: str, watermark: str | None = No
                 continue
             values, colour = curve[column].to_numpy(np.float64), COLOURS[place]
             firm = int((curve[behind] >= FEW_BEHIND).sum())  # a count that only falls, so these are the first rows
-            start = f", {values[0]:.3f} without referral" if np.isfinite(values[:1]).any() else ": no such image"
+            start = f", {rounded(values[0])} without referral" if np.isfinite(values[:1]).any() else ": no such image"
             key.add(_line(axes, share[:firm], values[:firm], LINES[place], color=colour), f"{column}{start}")
             tail = slice(max(firm - 1, 0), None)  # from the last firm point, so that the two parts meet
             _line(axes, share[tail], values[tail], ":", color=colour, alpha=0.5, linewidth=1.2)
@@ -430,7 +431,7 @@ def plot_forest(rows: pd.DataFrame, metric: str, overall: float, caption: str, w
         key.add(axes.plot(estimate, where, "o", color=COLOURS[0])[0], "subgroup, with its 95% interval")
         if np.isfinite(overall):
             line = axes.axvline(overall, color=COLOURS[1], linewidth=1.2, linestyle="--", zorder=1)
-            key.add(line, f"all rows: {overall:.3f}")
+            key.add(line, f"all rows: {rounded(overall)}")
         drawn = np.concatenate([estimate, low, high, [overall]])
         drawn = drawn[np.isfinite(drawn)]
         if len(drawn):
@@ -514,7 +515,7 @@ def _class_label(draw: Drawing, counts: OneVsRest) -> str:
 
 
 def _title(axes: Axes, draw: Drawing, text: str, positive: str | None) -> None:
-    text += ", each class against the rest" if positive is None else f" of {draw.short(positive, 34)}"
+    text += " of each class" if positive is None else f" of class {draw.short(positive, 34)}"
     axes.set_title(draw.fit(text, 48))
 
 
@@ -570,7 +571,7 @@ def _draw_calibration(axes: Axes, key: _Key, curve: CalibrationCurve | None, lab
         return
     shade = axes.fill_between(curve.predicted, curve.low, curve.high, color=COLOURS[0], alpha=0.2, linewidth=0)
     line = axes.plot(curve.predicted, curve.observed, color=COLOURS[0], zorder=4)[0]
-    key.add(line, f"{label} (ICI {curve.ici:.3f}, E50 {curve.e50:.3f}, E90 {curve.e90:.3f})")
+    key.add(line, f"{label} (ICI {rounded(curve.ici)}, E50 {rounded(curve.e50)}, E90 {rounded(curve.e90)})")
     key.add(shade, "its 95% band, point by point")
 
 

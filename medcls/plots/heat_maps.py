@@ -118,7 +118,8 @@ def plot_heat_map(
 def _blended(grey: NDArray[np.floating], values: NDArray[np.floating]) -> NDArray[np.float64]:
     colours = matplotlib.colormaps[COLOUR_MAP](values)[..., :3] * 255
     opacity = (_MOST_OPAQUE * values)[..., None]
-    return grey[..., None] * (1 - opacity) + colours * opacity
+    blended: np.ndarray = grey[..., None] * (1 - opacity) + colours * opacity
+    return blended
 
 
 @functools.cache

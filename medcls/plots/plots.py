@@ -20,6 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from medcls.errors import MedclsError
 from medcls.plots.drawing import COLOURS, LINES, REPORT_WIDTH, new_figure, styled
+from medcls.statistics.digits import rounded
 
 PHASE_SHADES = ("#ffffff", "#ededed")
 TRAIN_COLOUR, VAL_COLOUR = COLOURS[0], COLOURS[1]
@@ -68,9 +69,10 @@ def plot_confusion(matrix: ArrayLike, classes: Sequence[str], caption: str, wate
             plot_confusion_matrix(
                 counts, show_absolute=True, show_normed=True, colorbar=False, figure=figure, axis=axes
             )
+            shares = counts / support[:, None]
         cell = min(11.0, 11.0 * (side - 1.0) / k)  # full size for cells of an inch or more
-        for text in axes.texts:
-            text.set_text(text.get_text().replace("(nan)", "(no case)"))
+        for text, count, share in zip(axes.texts, counts.ravel(), shares.ravel(), strict=True):
+            text.set_text(f"{count}\n({'no case' if np.isnan(share) else rounded(share, 2)})")
             text.set_fontsize(cell)
         axes.set_facecolor("#e4e4e4")  # behind a class without cases, which has no shares
         axes.images[0].set_clim(0, 1)  # so that shades of two plots are comparable

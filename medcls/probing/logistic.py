@@ -99,4 +99,5 @@ def fit(features: np.ndarray, labels: Integers, num_classes: int, strength: floa
 def log_losses(logits: Floats, labels: Integers) -> Floats:
     """The log loss of each row: minus the logarithm of its label's probability. `(..., n, K)` to `(..., n)`."""
     logs = log_softmax(logits, axis=-1)
-    return -logs[..., np.arange(len(labels)), labels]
+    losses: Floats = -logs[..., np.arange(len(labels)), labels]
+    return losses

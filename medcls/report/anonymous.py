@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from medcls.evaluation.assessment import Assessment
 from medcls.evaluation.predictions import KEPT_TOGETHER, Predictions
-from medcls.report.pages.names import Names
+from medcls.report.pages.names import Names, numbered
 from medcls.report.sources import Sources
 
 PATH = re.compile(r"""(?:~|[A-Za-z]:)?[/\\][^\s,;:'"()]+ | [^\s,;:'"()=]+\.[A-Za-z]\w{2,3}(?![\w.=])""", re.VERBOSE)
@@ -20,10 +20,7 @@ def anonymous_names(tables: Sequence[Predictions], sources: Sources) -> Names:
     """Name row n of the first table "image n", number the groups, and replace all paths of the run."""
     instead = dict.fromkeys(_paths(sources), "(a path)")
     for table in reversed(tables):
-        of = "" if table is tables[0] else f" of {table.split}"
-        groups = sorted(set(table.rows["group"]) - {""})
-        instead |= {group: f"group {n}{of}" for n, group in enumerate(groups, start=1)}
-        instead |= {str(path): f"image {n}{of}" for n, path in enumerate(table.rows["path"], start=1)}
+        instead |= numbered(table.rows, "" if table is tables[0] else f" of {table.split}")
     return Names(instead)
 
 

@@ -21,6 +21,7 @@ from medcls.report.limitations import LEAK, Limitation, limitations
 from medcls.report.phrases import key_metrics, learned_from
 from medcls.report.sources import Sources
 from medcls.runs.records import AuditFinding
+from medcls.statistics.digits import rounded
 from medcls.statistics.metric_table import METRICS, NAMES
 from medcls.wording import at_start, counted, enumerated, named
 
@@ -254,7 +255,9 @@ def initialisation(study: Study) -> str | None:
         return f"At random: all {weights.tensors:,} tensors{'' if seed is None else f' (seed {seed})'}.{frozen}"
     published = set(weights.source.split(", ")) == {"default"}
     origin = (
-        "the weights published for this network" if published else "a file of weights (trained on unrecorded images)"
+        "the weights published for this network"
+        if published
+        else "a file of weights, whose training images are not recorded"
     )
     runs = [learned_from(run["name"], run["images"], run["near_duplicates"]) for run in weights.learned_from]
     origin = "; and from ".join(runs) or origin
@@ -461,7 +464,7 @@ def _calibration(one: Assessment) -> str:
     slope, distance = "", pick(one.calibration, "ici", (one.table.positive or "",)).value
     if one.table.positive is not None:
         slope = f", calibration slope {pick(one.calibration, 'calibration_slope', (one.table.positive,))}"
-    return slope if math.isnan(distance) else f"{slope}, ICI {distance:.3f}"
+    return slope if math.isnan(distance) else f"{slope}, ICI {rounded(distance)}"
 
 
 def performance_by_subgroup(study: Study) -> str | None:
@@ -561,7 +564,7 @@ def updated_performance(study: Study) -> str | None:
         return None
     return (
         f"{at_start(calibration.label())}: log loss on {split_name(calibration.split)} "
-        f"{calibration.before:.3f} before, {calibration.after:.3f} after."
+        f"{rounded(calibration.before)} before, {rounded(calibration.after)} after."
     )
 
 
@@ -575,7 +578,7 @@ def calculation(study: Study) -> str | None:
         return "By medcls: the mean over the networks of the softmax of their logits."
     scaled = ""
     if calibration is not None:
-        temperature = f" divided by the temperature {calibration.temperature:.3f}"
+        temperature = f" divided by the temperature {rounded(calibration.temperature)}"
         scaled = f", after {calibration.label()}" if calibration.intercepts else temperature
     return f"By medcls, with the weights {table.checkpoint}: the softmax of the network's logits{scaled}."
 
@@ -602,7 +605,7 @@ def output(study: Study) -> str | None:
     if table.positive is None or point is None:
         return f"A probability for each of {len(table.classes)} classes; the most probable class is predicted."
     positive = named(table.positive)
-    return f"A probability of {positive}; {positive} is predicted from the threshold {point.label()} on."
+    return f"The probability of class {positive}, which is predicted from the threshold {point.label()} on."
 
 
 def training_and_evaluation(study: Study) -> str | None:

@@ -5,12 +5,11 @@ from collections.abc import Iterable, Sequence
 
 import pandas as pd
 
-from medcls.evaluation.comparing import WORDS, measuring
-from medcls.evaluation.cross_validations import Repeated
+from medcls.evaluation.comparing import WORDS, ModelComparison, measuring
 from medcls.evaluation.estimates import split_name
-from medcls.evaluation.model_comparison import ModelComparison
 from medcls.evaluation.thresholds import OperatingPoint
 from medcls.report.pages.layout import escape_markdown
+from medcls.statistics.digits import rounded
 from medcls.wording import at_start
 
 HOW_TO_READ = """\
@@ -27,9 +26,9 @@ operating point, on the images that it held out. Test and interval are the corre
 that is not significant does not show that there is none."""
 
 
-def tables(found: ModelComparison | Repeated) -> dict[str, pd.DataFrame]:
+def tables(found: ModelComparison) -> dict[str, pd.DataFrame]:
     """Return the tables of a comparison by their headings, in the order of the page."""
-    if isinstance(found, Repeated):
+    if found.kind == "cross_validations":
         shown = {"Cross-validations": repeated_table(found), "Metrics by run": folds_table(found)}
     else:
         shown = {"Classifiers": runs_table(found), "Metrics": metrics_table(found)}
@@ -39,23 +38,23 @@ def tables(found: ModelComparison | Repeated) -> dict[str, pd.DataFrame]:
     return shown
 
 
-def repeated_table(found: Repeated) -> pd.DataFrame:
+def repeated_table(found: ModelComparison) -> pd.DataFrame:
     """List the cross-validations, one row each."""
     rows = [
-        {"name": one.name, "settings": one.settings, "place": one.place, "runs": str(len(one.folds))}
-        for one in found.models
+        {"name": one["name"], "settings": one["settings"], "place": one["place"], "runs": str(len(one["checkpoints"]))}
+        for one in found.described
     ]
     return _without_empty(pd.DataFrame(rows))
 
 
-def folds_table(found: Repeated) -> pd.DataFrame:
+def folds_table(found: ModelComparison) -> pd.DataFrame:
     """List the metrics of all models, one row for each metric and run."""
     estimates = found.estimates
     rows = []
     for (metric, seed, fold), of in estimates.groupby(["metric", "seed", "fold"], sort=False):
         row = {"metric": WORDS[str(metric)], "seed": str(seed), "fold": str(fold)}
         values = dict(zip(of["name"], of["estimate"].tolist(), strict=True))
-        row |= {name: "undefined" if pd.isna(value) else f"{value:.3f}" for name, value in values.items()}
+        row |= {name: "undefined" if pd.isna(value) else rounded(value) for name, value in values.items()}
         rows.append(row | {"n": str(of["n"].iloc[0])})
     return _without_empty(pd.DataFrame(rows))
 
@@ -82,10 +81,10 @@ def margins_table(margins: pd.DataFrame) -> pd.DataFrame:
 def runs_table(comparison: ModelComparison) -> pd.DataFrame:
     """List the classifiers, one row each."""
     rows = []
-    for one in comparison.models:
-        row = {"classifier": one.name, "settings": one.settings, "place": one.place, "checkpoint": one.table.checkpoint}
-        if one.point is not None and measuring(comparison.metrics, "decisions"):
-            row["threshold"] = _origin(one.point)
+    for one in comparison.described:
+        row = {"classifier": one["name"], **{name: one[name] for name in ("settings", "place", "checkpoint")}}
+        if one["operating_point"] is not None and measuring(comparison.question.metrics, "decisions"):
+            row["threshold"] = _origin(OperatingPoint.from_plain(one["operating_point"]))
         rows.append(row)
     return _without_empty(pd.DataFrame(rows))
 
@@ -104,9 +103,9 @@ def metrics_table(comparison: ModelComparison) -> pd.DataFrame:
     return _without_empty(_metric_in_heading(pd.DataFrame(columns), comparison, "estimate (95% interval)", ""))
 
 
-def pairs_table(comparison: ModelComparison | Repeated) -> pd.DataFrame:
+def pairs_table(comparison: ModelComparison) -> pd.DataFrame:
     """List the comparisons that are shown, one row each."""
-    found = comparison.pairs if isinstance(comparison, Repeated) else comparison.shown
+    found = comparison.shown
     columns = {
         "metric": _words(found["metric"]),
         "first": found["a"],
@@ -122,29 +121,29 @@ def pairs_table(comparison: ModelComparison | Repeated) -> pd.DataFrame:
     return table if len(comparison.pairs) > 1 else table.drop(columns="p (Holm)", errors="ignore")
 
 
-def shown_note(comparison: ModelComparison | Repeated) -> str:
+def shown_note(comparison: ModelComparison) -> str:
     """Describe which pairs are not shown; empty if all are."""
-    if isinstance(comparison, Repeated) or len(comparison.shown) == len(comparison.pairs):
+    if len(comparison.shown) == len(comparison.pairs):
         return ""
     return (
-        f"This table has the comparisons with {comparison.models[0].name}, the first. All {len(comparison.pairs)}, for "
+        f"This table has the comparisons with {comparison.names[0]}, the first. All {len(comparison.pairs)}, for "
         "which p is corrected, are in comparison.csv."
     )
 
 
-def markdown(comparison: ModelComparison | Repeated, origin: str, command: str) -> str:
+def markdown(comparison: ModelComparison, origin: str, command: str) -> str:
     """Return the whole page.
 
     Parameters
     ----------
-    comparison : ModelComparison or Repeated
+    comparison : ModelComparison
     origin : str
         Version of medcls, and time.
     command : str
         The command line.
     """
-    names = [one.name for one in comparison.models]
-    repeated = isinstance(comparison, Repeated)
+    names = comparison.names
+    repeated = comparison.kind == "cross_validations"
     kind = "cross-validations" if repeated else "classifiers"
     title = f"{names[0]} and {names[1]}" if len(names) == 2 else f"{len(names)} {kind}"
     shown = tables(comparison)
@@ -177,16 +176,14 @@ def _origin(point: OperatingPoint) -> str:
     """Describe a threshold in a cell; its interval is in comparison.json."""
     if not point.n:
         return point.label()
-    return f"{point.shown} ({point.criterion} on {split_name(point.split)}, n = {point.n})"
+    return f"{point.shown} ({point.criterion_shown} on {split_name(point.split)}, n = {point.n})"
 
 
 def _words(metrics: Iterable[str]) -> list[str]:
     return [WORDS[metric] for metric in metrics]
 
 
-def _metric_in_heading(
-    table: pd.DataFrame, comparison: ModelComparison | Repeated, column: str, before: str
-) -> pd.DataFrame:
+def _metric_in_heading(table: pd.DataFrame, comparison: ModelComparison, column: str, before: str) -> pd.DataFrame:
     """Drop the column `metric` if there is only one, and name it in the heading."""
     if len(comparison.question.metrics) > 1:
         return table
@@ -203,7 +200,7 @@ def _with_intervals(found: pd.DataFrame, column: str, form: str) -> list[str]:
 
 
 def _p(value: float) -> str:
-    return "" if pd.isna(value) else "< 0.001" if value < 0.001 else f"{value:.3f}"
+    return "" if pd.isna(value) else "< 0.001" if value < 0.001 else rounded(value)
 
 
 def _without_empty(table: pd.DataFrame) -> pd.DataFrame:

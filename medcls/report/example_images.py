@@ -66,7 +66,7 @@ def examples(
         truth, prediction = isolated(table.classes[labels[row]]), isolated(table.classes[predicted[row]])
         probability = formatted(None, float(probabilities[row, k]), decimals)
         thumbnail = Thumbnail() if sources.thumbnail is None or not images else sources.thumbnail(path)
-        caption = f"{truth}, predicted {prediction}: probability of {isolated(table.classes[k])} {probability}"
+        caption = f"{truth}, predicted {prediction}: probability of class {isolated(table.classes[k])} {probability}"
         heat_map = None
         if explained and sources.heat_map is not None and images:
             heat_map = sources.heat_map(path, table.classes[predicted[row]])

@@ -7,6 +7,7 @@ from medcls.evaluation.label_errors import LabelErrors
 from medcls.report.pages.layout import day_and_time, environment
 from medcls.report.pages.parts import Sheet, Thumbnail, numeric_sheet
 from medcls.report.sources import Sources
+from medcls.statistics.digits import rounded
 
 SHOWN = 100
 """Number of images on the page; `label_errors.csv` has all."""
@@ -29,7 +30,7 @@ def label_page(found: LabelErrors, sources: Sources, *, paths: bool) -> str:
             "thumbnail": Thumbnail() if sources.thumbnail is None else sources.thumbnail(row["path"]),
             "label": row["label"],
             "suggested": row["suggested"],
-            "probability": f"{row['probability_of_suggested']:.3f}",
+            "probability": rounded(row["probability_of_suggested"]),
         }
         for number, row in enumerate(found.rows.head(SHOWN).to_dict("records"), start=1)
     ]
@@ -63,6 +64,8 @@ def label_list(found: LabelErrors) -> str:
     for row in found.rows.to_dict("records"):
         path = str(row["path"])
         if path.splitlines() == [path] and path.strip() and not path.startswith("# "):
-            reason = f"labelled {row['label']}, suggested {row['suggested']} ({row['probability_of_suggested']:.3f})"
+            reason = (
+                f"labelled {row['label']}, suggested {row['suggested']} ({rounded(row['probability_of_suggested'])})"
+            )
             lines += [f"# {' '.join(reason.split())}", path]
     return "".join(f"{line}\n" for line in lines)

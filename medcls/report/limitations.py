@@ -10,7 +10,7 @@ import pandas as pd
 from scipy.stats import binom
 
 from medcls.evaluation.assessment import Assessment
-from medcls.evaluation.calibration import calibration_test
+from medcls.evaluation.calibration import calibration_test, mean_test
 from medcls.evaluation.ensembles import ENSEMBLE
 from medcls.evaluation.estimates import Estimate, estimate, pick, split_name, stated
 from medcls.evaluation.folds import OUT_OF_FOLD
@@ -22,6 +22,7 @@ from medcls.plots.plots import overfitting_warning
 from medcls.report.phrases import key_metrics, worse_than_chance
 from medcls.report.sources import Sources
 from medcls.statistics.analytic import LEVEL, holm, wilson_limits
+from medcls.statistics.digits import percentage, rounded
 from medcls.statistics.metric_table import NAMES
 from medcls.statistics.metrics import FEW_CASES, UNFITTED_THRESHOLD
 from medcls.statistics.resampling import group_numbers
@@ -34,7 +35,7 @@ WIDE = 0.2
 """Width above which an interval does not tell a good classifier from a poor one."""
 
 OFF = 0.02
-"""Probabilities are reported as miscalibrated if the p-value of both tests (Holm) is below this.
+"""Probabilities are reported as miscalibrated if a p-value of slope, bins and mean (Holm) is below this.
 
 Not 5%: what was fitted on few rows is slightly off, and Wilson's limits of a bin miss more often than stated.
 """
@@ -335,8 +336,8 @@ def _accuracies(assessment: Assessment, before: Assessment) -> str:
         return f"{at_start(accuracy)}; {earlier}"
     at_half = assessment.at_half.values["accuracy"]
     return (
-        f"At the threshold {point.label()} {accuracy}, at a threshold of {UNFITTED_THRESHOLD} it is {at_half:.3f}; "
-        f"{earlier}"
+        f"At the threshold {point.label()} {accuracy}, at a threshold of {UNFITTED_THRESHOLD} it is "
+        f"{rounded(at_half)}; {earlier}"
     )
 
 
@@ -365,15 +366,15 @@ def _chance(headline: Assessment) -> list[Limitation]:
         return found
     if accuracy.value <= baseline:
         title = (
-            f"The accuracy, {accuracy.value:.3f}, is not above that of always predicting the most frequent class, "
-            f"{baseline:.3f}"
+            f"The accuracy, {rounded(accuracy.value)}, is not above that of always predicting the most frequent class, "
+            f"{rounded(baseline)}"
         )
         text = "Use AUROC, sensitivity and specificity instead, and choose the operating point by the cost of errors."
         found.append(Limitation("accuracy_below_baseline", title, text, "serious"))
     elif accuracy.low <= baseline:
         title = f"The accuracy, {accuracy}, is not shown to be above that of always predicting one class"
         text = (
-            f"Always predicting the most frequent class reaches {baseline:.3f}, which is within the interval. Use "
+            f"Always predicting the most frequent class reaches {rounded(baseline)}, which is within the interval. Use "
             "AUROC, sensitivity and specificity instead."
         )
         found.append(Limitation("accuracy_near_baseline", title, text, "mind"))
@@ -438,28 +439,30 @@ def _calibration(headline: Assessment) -> list[Limitation]:
     share = 0.0 if fitted is None else len(headline.table) / max(fitted.n, 1)
     of_line = calibration_test(headline.table).allowing_for(share)
     of_bins = float(binom.sf(missed - 1, bins, 1 - LEVEL))
-    off, uneven = holm(np.array([of_line, of_bins])) < OFF
+    # The test of the line shares its power between slope and intercept; a temperature leaves the mean as it is.
+    of_mean = mean_test(headline.table, share if fitted is not None and fitted.intercepts else 0.0)
+    off, uneven, shifted = holm(np.array([of_line, of_bins, of_mean])) < OFF
     # With more than two classes each has its own slope, and the bins are of all.
     slope = None if positive is None else pick(headline.calibration, "calibration_slope", (positive,))
-    if off and overall.is_off:
+    if (off and overall.is_off) or (shifted and positive is not None and abs(overall.surplus.value) > SLIGHT):
         direction = "high" if overall.surplus.value > 0 else "low"
         rule = "probabilities_off"
         title = (
-            f"Probabilities are too {direction} overall: {overall.predicted:.3f} on average, where the observed "
+            f"Probabilities are too {direction} overall: {rounded(overall.predicted)} on average, where the observed "
             f"frequency is {overall.observed}"
         )
     elif off and slope is not None and not slope.low <= 1 <= slope.high and abs(slope.value - 1) > TILT:
         rule, title = "calibration_slope", f"{_slope_words(slope, positive)}: calibration slope {slope}, ideal 1"
-    elif off and (of_a_class := _class_off(headline)):
+    elif (off or shifted) and (of_a_class := _class_off(headline)):
         rule, title = "class_probabilities_off", of_a_class
     elif uneven:
         rule = "uneven_probabilities"
         title = f"Probabilities differ from the observed frequencies in {missed} of {bins} bins"
     else:
         return []
-    predictions = "predictions are correct" if positive is None else f"images are {named(positive)}"
+    predictions = "predictions are correct" if positive is None else f"images are of class {named(positive)}"
     distance = pick(headline.calibration, "ici", (positive or "",))
-    mean = "" if math.isnan(distance.value) else f"; on average they are off by {distance.value:.3f} (ICI)"
+    mean = "" if math.isnan(distance.value) else f"; on average they are off by {rounded(distance.value)} (ICI)"
     # If the AUROC's interval includes 0.5, not even the ranking is shown to be meaningful.
     ranks = estimate(headline, "auroc").low > UNFITTED_THRESHOLD
     use = "Use the probabilities to rank images, not as risks." if ranks else "Do not use the probabilities as risks."
@@ -482,14 +485,14 @@ def _class_off(headline: Assessment) -> str | None:
         return None
     direction = "high" if predicted[name] > observed[name].value else "low"
     return (
-        f"Probabilities of {named(name)} are too {direction} overall: {predicted[name]:.3f} on average, where the "
-        f"observed frequency is {observed[name]}"
+        f"Probabilities of class {named(name)} are too {direction} overall: {rounded(predicted[name])} on average, "
+        f"where the observed frequency is {observed[name]}"
     )
 
 
 def _slope_words(slope: Estimate, positive: str | None) -> str:
     if slope.value <= 0:
-        return f"Images with higher probabilities are not more often {named(str(positive))}"
+        return f"Images with higher probabilities are not more often of class {named(str(positive))}"
     return f"Probabilities are too {'extreme' if slope.value < 1 else 'moderate'}"
 
 
@@ -506,28 +509,29 @@ def _sets(headline: Assessment) -> list[Limitation]:
         return []
     found = []
     share = sets.covered / sets.n
-    title = f"Label sets should contain the true label in {rule.coverage:.0%} of images, and do in"
+    title = f"Label sets should contain the true label in {percentage(rule.coverage)} of images, and do in"
     # The coverage varies with the images that the sets were fitted on as well as with those evaluated.
     error = math.sqrt(rule.coverage * (1 - rule.coverage) * (1 / _independent(headline) + 1 / max(rule.n, 1)))
     by_class = {name: (held / n, held, n) for name, (held, n) in sets.by_class.items() if n}
     worst = min(by_class, key=lambda name: by_class[name][0])
-    counts = f"By class: {', '.join(f'{held:,} of {n:,} {named(name)}' for name, (_, held, n) in by_class.items())}."
+    counts = ", ".join(f"{held:,} of {n:,} for class {named(name)}" for name, (_, held, n) in by_class.items())
     if share < rule.coverage - BEYOND_CHANCE * error:
         text = (
-            f"{counts} The coverage holds for images like those of {split_name(rule.split)}, and these differ. Do not "
-            "rely on it here: fit the sets on images from where the classifier is used."
+            f"By class: {counts}. The coverage holds for images like those of {split_name(rule.split)}, and these "
+            "differ. Do not rely on it here: fit the sets on images from where the classifier is used."
         )
-        found.append(Limitation("label_sets_miss", f"{title} {share:.1%}", text, "serious"))
+        found.append(Limitation("label_sets_miss", f"{title} {percentage(share, 1)}", text, "serious"))
     elif wilson_limits(by_class[worst][0], by_class[worst][2])[1] < rule.coverage - GAP:
-        title = f"{title} {by_class[worst][0]:.1%} of {named(worst)}"
-        text = f"{counts} The coverage holds over all classes together, not for each class."
+        title = f"{title} {percentage(by_class[worst][0], 1)} of those of class {named(worst)}"
+        text = f"By class: {counts}. The coverage holds over all classes together, not for each class."
         found.append(Limitation("label_sets_miss_a_class", title, text, "serious"))
     if sets.single < sets.n / 2:
         number, have = f"{sets.single:,}" if sets.single else "None", "has" if sets.single < 2 else "have"
         title = f"{number} of {counted(sets.n, 'label set')} {have} exactly one label"
         text = (
             f"The others have several labels ({sets.several:,}) or none ({sets.empty:,}), which both mean that the "
-            f"classifier is undecided. At a coverage of {rule.coverage:.0%} most images need to be read by a person."
+            f"classifier is undecided. At a coverage of {percentage(rule.coverage)} most images need to be read "
+            "by a person."
         )
         found.append(Limitation("label_sets_undecided", title, text, "mind"))
     return found
@@ -560,8 +564,8 @@ def _of_gap(column: Subgroups, gap: Gap) -> Limitation:
         for interval in [group.interval(gap.metric)]
     )
     title = (
-        f"By {column.column}, {NAMES[gap.metric]} is {best.value:.3f} in {gap.best.name} and {worst.value:.3f} in "
-        f"{gap.worst.name}"
+        f"By {column.column}, {NAMES[gap.metric]} is {rounded(best.value)} in {gap.best.name} and "
+        f"{rounded(worst.value)} in {gap.worst.name}"
     )
     text = (
         f"{gap.best.name} ({column.counts(gap.best)}): {best}. {gap.worst.name} ({column.counts(gap.worst)}): {worst}. "
@@ -660,7 +664,7 @@ def _both_values(precision: float, npv: float) -> str:
 
 
 def _percentages(shares_by_class: Mapping[str, float]) -> str:
-    return ", ".join(f"{share:.1%} {named(name)}" for name, share in shares_by_class.items())
+    return ", ".join(f"{percentage(share, 1)} {named(name)}" for name, share in shares_by_class.items())
 
 
 def _groups(headline: Assessment) -> list[Limitation]:
@@ -672,7 +676,7 @@ def _groups(headline: Assessment) -> list[Limitation]:
     groups = len(np.unique(group_numbers(table.rows["group"].tolist(), n)))
     positive = ""
     if table.positive is not None:
-        positive = f", {table.cases_by_class()[table.positive]:,} of them {table.positive}"
+        positive = f", {table.cases_by_class()[table.positive]:,} of them of class {named(table.positive)}"
     return [
         *_patients(n, lone, groups, positive),
         *_duplicates(n, lone, groups, _independent(headline), positive),

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from medcls.evaluation.assessment import Assessment
-from medcls.evaluation.estimates import split_name
+from medcls.evaluation.estimates import Estimate, split_name
 from medcls.evaluation.folds import MEAN, POOLED
 from medcls.evaluation.predictive_values import predictive_values
 from medcls.evaluation.subgroups import Subgroup, Subgroups
@@ -24,7 +24,7 @@ from medcls.report.phrases import (
     meaning,
     threshold_shown,
 )
-from medcls.statistics.digits import of_probabilities
+from medcls.statistics.digits import of_probabilities, percentage, rounded
 from medcls.statistics.metric_table import BY_IDENTIFIER, MACRO, METRICS, majority_baseline
 from medcls.wording import at_start
 
@@ -41,7 +41,7 @@ def metrics_sheet(one: Assessment) -> Sheet:
         estimate, explained = found[metric], meaning(metric, one)
         name, method = Cell(explained.title, note=explained.text), Cell(estimate.method or "–", note=estimate.note)
         rows.append((name, Cell(estimate.estimate), Cell(estimate.interval or "–"), Cell(f"{estimate.n:,}"), method))
-    columns = ("Metric", "Estimate", "95% interval", "Images", "Method of the interval")
+    columns = ("Metric", "Estimate", "95% interval", "n", "Method of the interval")
     return Sheet(columns, (False, True, True, True, False), tuple(rows), headed=True)
 
 
@@ -67,7 +67,7 @@ def confusion_sheet(one: Assessment) -> Sheet:
     for name, counts in zip(one.table.classes, confusion.tolist(), strict=True):
         total = sum(counts)
         cells = [
-            Cell(f"{count:,} ({count / total:.0%})" if total else "0", count / total if total else None)
+            Cell(f"{count:,} ({percentage(count / total)})" if total else "0", count / total if total else None)
             for count in counts
         ]
         rows.append([name, *cells, f"{total:,}"])
@@ -135,7 +135,7 @@ def predictive_values_sheet(one: Assessment) -> Sheet | None:
             for name, of in (("precision", there.precision), ("npv", there.npv))
         ]
         rows.append([Cell(f"{100 * prevalence:.3g} in 100", note=note), *cells])
-    return numeric_sheet([f"Prevalence of {one.table.positive}", "PPV", "NPV"], rows)
+    return numeric_sheet([f"Prevalence of class {one.table.positive}", "PPV", "NPV"], rows)
 
 
 def _stated_sheet(one: Assessment, prevalence: Mapping[str, float]) -> Sheet:
@@ -150,9 +150,9 @@ def _stated_sheet(one: Assessment, prevalence: Mapping[str, float]) -> Sheet:
     rows: list[Row] = [
         [
             name,
-            f"{one.metrics.per_class[name]['prevalence']:.1%}",
+            percentage(one.metrics.per_class[name]["prevalence"], 1),
             formatted("precision", one.metrics.per_class[name]["precision"], decimals),
-            f"{prevalence[name]:.1%}",
+            percentage(prevalence[name], 1),
             formatted("precision", precision, decimals),
         ]
         for name, precision in zip(one.table.classes, there.tolist(), strict=True)
@@ -211,10 +211,10 @@ def reliability_sheet(reliability: pd.DataFrame) -> Sheet:
     decimals = of_probabilities(reliability[["lower", "upper"]].to_numpy(np.float64).ravel())
     rows: list[Row] = [
         [
-            f"{bin['lower']:.{decimals}f} to {bin['upper']:.{decimals}f}",
+            f"{rounded(bin['lower'], decimals)} to {rounded(bin['upper'], decimals)}",
             f"{bin['n']:,.0f}",
-            f"{bin['predicted']:.{decimals}f}",
-            f"{bin['observed']:.3f} ({bin['low']:.3f} to {bin['high']:.3f})",
+            rounded(bin["predicted"], decimals),
+            str(Estimate(bin["observed"], bin["low"], bin["high"])),
         ]
         for bin in reliability[reliability["n"] > 0].to_dict("records")
     ]
@@ -262,9 +262,10 @@ def sets_sheet(one: Assessment) -> Sheet | None:
         *((f"Sets with the true label, {name}", "", held, n) for name, (held, n) in counts.by_class.items()),
     ]
     rows: list[Row] = [
-        [Cell(name, note=note), f"{held:,} of {n:,}", f"{held / n:.1%}" if n else "–"] for name, note, held, n in shares
+        [Cell(name, note=note), f"{held:,} of {n:,}", percentage(held / n, 1) if n else "–"]
+        for name, note, held, n in shares
     ]
-    return numeric_sheet(["", "Images", "Share"], rows)
+    return numeric_sheet(["", "Number", "Share"], rows)
 
 
 def rejection_sheet(one: Assessment) -> Sheet:
@@ -273,7 +274,10 @@ def rejection_sheet(one: Assessment) -> Sheet:
     metrics = ["accuracy", *(["sensitivity", "specificity"] if "sensitivity" in curve else [])]
     lines = dict.fromkeys(int(curve["share"].searchsorted(share + 1e-12, side="right")) - 1 for share in REFERRED)
     rows: list[Row] = [
-        [f"{line['referred']:,.0f} ({line['share']:.0%})", *(formatted(name, line[name], decimals) for name in metrics)]
+        [
+            f"{line['referred']:,.0f} ({percentage(line['share'])})",
+            *(formatted(name, line[name], decimals) for name in metrics),
+        ]
         for line in curve.iloc[list(lines)].to_dict("records")
     ]
     titles = [f"{BY_IDENTIFIER[name].title} of the remaining" for name in metrics]

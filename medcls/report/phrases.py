@@ -10,6 +10,7 @@ from medcls.evaluation.assessment import Assessment
 from medcls.evaluation.estimates import split_name
 from medcls.evaluation.thresholds import NOT_FITTED
 from medcls.statistics.analytic import Z
+from medcls.statistics.digits import percentage, rounded
 from medcls.statistics.metric_table import BY_IDENTIFIER, MACRO, Metric, opening, show_share
 from medcls.statistics.metrics import UNFITTED_THRESHOLD
 from medcls.statistics.resampling import group_numbers
@@ -147,7 +148,7 @@ def meaning(metric: str, assessment: Assessment) -> Meaning:
     """Return the name and the explanation of a metric in this task."""
     entry = assessment.metric(metric)
     if assessment.table.positive is not None:
-        return Meaning(entry.title, entry.explanation.format(of=isolated(assessment.table.positive)))
+        return Meaning(entry.title, entry.explanation.format(of=f"class {isolated(assessment.table.positive)}"))
     title = f"{entry.title}, mean over classes" if metric in assessment.metrics.weighted else entry.title
     return Meaning(title, entry.explanation.format(of="the class"))
 
@@ -158,11 +159,11 @@ def operating_point(assessment: Assessment) -> str:
     if positive is None:
         return "The most probable class is predicted; with more than two classes there is no threshold."
     label = f"{assessment.metrics.threshold:g} ({NOT_FITTED})" if point is None else point.label()
-    sentence = f"An image is predicted as {isolated(positive)} if its probability is at least {label}."
+    sentence = f"Class {isolated(positive)} is predicted if its probability is at least {label}."
     if point is not None and point.promise:
         return f"{sentence} {point.promise}"
-    if assessment.metrics.threshold_fitted:
-        return sentence
+    if point is not None and assessment.metrics.threshold_fitted:
+        return f"{sentence} The images of val also chose the checkpoint." if point.split == "val" else sentence
     if point is not None and point.warnings:  # a criterion was set, and the scores do not allow it
         return " ".join((sentence, *point.warnings))
     return f"{sentence} This is the default; a threshold can be fitted on other images than these."
@@ -221,7 +222,7 @@ def worse_than_chance(assessment: Assessment) -> Notice | None:
     if (UNFITTED_THRESHOLD - area.value) * Z < BEYOND_CHANCE * (area.high - area.value):
         return None
     positive = assessment.table.positive
-    images = "Images of each class" if positive is None else f"{isolated(positive)} images"
+    images = "Images of each class" if positive is None else f"Images of class {isolated(positive)}"
     text = (
         f"{images} get lower scores than the others, which even an untrained classifier would not do. The labels, or "
         "the columns of the probabilities, are probably swapped: check the scores of a few images first."
@@ -263,20 +264,20 @@ def _of_binary(assessment: Assessment, estimates: dict[str, MetricEstimate]) -> 
     else:
         sentences.append(
             f"Of 100 {name} images like these, {_are(sensitivity.value)} detected{_interval(sensitivity)} and "
-            f"{_are(1 - sensitivity.value, about=False)} missed."
+            f"{_rest_are(sensitivity.value)} missed."
         )
     if math.isnan(specificity.value):
         sentences.append(f"How many of the other images are correctly recognised is unknown: {specificity.note}.")
     else:
         sentences.append(
-            f"Of 100 images that are not {name}, {_are(specificity.value)} recognised as such"
-            f"{_interval(specificity)} and {_are(1 - specificity.value, about=False)} wrongly predicted as {name}."
+            f"Of 100 other images, {_are(specificity.value)} recognised as such"
+            f"{_interval(specificity)} and {_rest_are(specificity.value)} wrongly predicted as {name}."
         )
     if not math.isnan(ppv.value):
         sentences.append(
-            f"A prediction of {name} is correct {_about(ppv.value)} times in 100{_interval(ppv)} if "
-            f"{assessment.metrics.values['prevalence']:.0%} of the images are {name}, as here; where {name} is rarer, "
-            "it is correct less often."
+            f"A prediction of class {name} is correct {_about(ppv.value)} times in 100{_interval(ppv)} if "
+            f"{percentage(assessment.metrics.values['prevalence'])} of the images are of that class, as here; where it "
+            "is rarer, the prediction is correct less often."
         )
     return sentences
 
@@ -296,8 +297,8 @@ def _of_classes(assessment: Assessment, estimates: dict[str, MetricEstimate]) ->
     if len(rates) > 1:
         best, worst = max(rates, key=lambda name: rates[name]), min(rates, key=lambda name: rates[name])
         sentences.append(
-            f"{isolated(best)} is detected most often, {_of_100(rates[best])} times in 100, and {isolated(worst)} "
-            f"least often, {_of_100(rates[worst])} times in 100."
+            f"Class {isolated(best)} is detected most often, {_of_100(rates[best])} times in 100, and class "
+            f"{isolated(worst)} least often, {_of_100(rates[worst])} times in 100."
         )
     return sentences
 
@@ -312,7 +313,7 @@ def _of_accuracy(assessment: Assessment, estimates: dict[str, MetricEstimate]) -
         # In a binary task the accuracy is then the sensitivity or the specificity.
         return [] if assessment.table.positive is not None else [f"{sentence}."]
     largest = isolated(assessment.table.classes[int(np.argmax(assessment.metrics.confusion.sum(axis=1)))])
-    return [f"{sentence}; always predicting {largest} would be correct for {_of_100(baseline)}."]
+    return [f"{sentence}; always predicting class {largest} would be correct for {_of_100(baseline)}."]
 
 
 def _interval(estimate: MetricEstimate) -> str:
@@ -326,19 +327,26 @@ def _about(share: float) -> str:
     return f"about {number}" if number.isdigit() else number
 
 
-def _are(share: float, *, about: bool = True) -> str:
-    number = _about(share) if about else _of_100(share)
+def _are(share: float) -> str:
+    return _with_verb(_about(share))
+
+
+def _rest_are(share: float) -> str:
+    """Describe the others of 100, so that both counts sum to 100."""
+    count = _of_100(share)
+    return _with_verb(str(100 - int(count)) if count.isdigit() else _of_100(1 - share))
+
+
+def _with_verb(number: str) -> str:
     return f"{number} {'is' if number.endswith(' 1') or number == '1' else 'are'}"
 
 
 def _of_100(share: float) -> str:
     """Return a count out of 100; only exactly none and all are rounded to 0 and 100."""
-    rounded = round(100 * share)
-    if rounded == 0 and share > 0:
+    count = rounded(100 * share, 0)
+    if count == "0" and share > 0:
         return "fewer than 1"
-    if rounded == 100 and share < 1:
-        return "more than 99"
-    return str(rounded)
+    return "more than 99" if count == "100" and share < 1 else count
 
 
 def learned_from(name: str, images: int, near_duplicates: int | None) -> str:

@@ -38,6 +38,7 @@ from medcls.report.phrases import (
     worse_than_chance,
 )
 from medcls.report.sources import Drawn, Sources
+from medcls.statistics.digits import rounded
 from medcls.wording import at_start, counted
 
 SECTIONS = (
@@ -140,7 +141,7 @@ def report(content: Content, *, images: bool = True, paths: bool = True) -> tupl
         "name": names.within(sources.name),
         "purpose": names.within(sources.purpose or _purpose(headline)),
         "generated": sources.purpose is None,
-        "evaluated_on": f"Evaluated on {'' if headline.table.split else 'an '}{headline.table.caption()}.",
+        "evaluated_on": _evaluated_on(headline),
         "notices": notices(headline),
         "positive": headline.table.positive,
         "keys": keys(headline),
@@ -289,7 +290,7 @@ def _patients(images: Assessment, patients: Assessment) -> str:
     if not mixed or positive is None:
         return sentence
     have = "has images of both classes and counts" if mixed == 1 else "have images of both classes and count"
-    return f"{sentence} {mixed:,} of them {have} as {isolated(positive)}."
+    return f"{sentence} {mixed:,} of them {have} as class {isolated(positive)}."
 
 
 def _threshold(assessment: Assessment) -> str:
@@ -303,20 +304,29 @@ def _purpose(assessment: Assessment) -> str:
     if assessment.table.positive is not None:
         positive = isolated(assessment.table.positive)
         (other,) = (name for name in classes if name != positive)
-        return f"To distinguish {positive} from {other} images."
+        return f"To distinguish images of class {positive} from images of class {other}."
     return f"To distinguish images of the classes {', '.join(classes[:-1])} and {classes[-1]}."
+
+
+def _evaluated_on(assessment: Assessment) -> str:
+    """Describe the images of the metrics."""
+    table = assessment.table
+    sentence = f"Evaluated on {split_name(table.split)}{table.caption().removeprefix(table.split or 'unnamed split')}."
+    if (table.rows["group"] == "").all():
+        return sentence
+    return f"{sentence} A group is all images of one patient, lesion or exam."
 
 
 def _calibration(assessment: Assessment) -> str:
     fitted = assessment.decision_rules.calibration
     if fitted is None:
         return "No calibration was fitted."
-    how = f"All logits are divided by the temperature {fitted.temperature:.3f}"
+    how = f"All logits are divided by the temperature {rounded(fitted.temperature)}"
     if fitted.intercepts:
         how = at_start(fitted.label())
     sentence = (
-        f"{how}, fitted on {split_name(fitted.split)} (n = {fitted.n:,}): log loss {fitted.before:.3f} "
-        f"before and {fitted.after:.3f} after."
+        f"{how}, fitted on {split_name(fitted.split)} (n = {fitted.n:,}): log loss {rounded(fitted.before)} "
+        f"before and {rounded(fitted.after)} after."
     )
     if not fitted.is_at_its_bound:
         return sentence

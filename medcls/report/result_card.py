@@ -1,10 +1,13 @@
 """The results of a run, an evaluation or an audit in a few lines of HTML, as a notebook shows them."""
 
 import base64
+import io
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from PIL import Image
 
 from medcls.report.pages.layout import environment
 from medcls.report.phrases import MetricEstimate, digits
@@ -12,8 +15,11 @@ from medcls.runs.records import AuditFinding
 from medcls.statistics.metric_table import BY_IDENTIFIER, MACRO, opening
 from medcls.wording import counted
 
-# Legible on white and on black.
+# From the most severe on; legible on white and on black.
 COLOURS = {"error": "#d0342c", "warning": "#b7791f", "information": "#3b82c4", "good": "#2f8f4e"}
+
+HEIGHT = 640
+"""Of a plot, in pixels: twice that of the page, for screens with two pixels in one."""
 
 
 def key_metrics(split: Mapping[str, Any]) -> list[tuple[str, MetricEstimate]]:
@@ -70,8 +76,11 @@ def metrics_card(title: str, split: Mapping[str, Any] | None, watermarks: Sequen
 
 
 def audit_card(title: str, findings: Sequence[AuditFinding], watermarks: Sequence[str]) -> str:
-    """Return the card of an audit: its findings; those that found nothing are counted."""
-    shown = [finding for finding in findings if finding.level != "good"]
+    """Return the card of an audit: its findings, errors first; checks that found nothing are counted."""
+    levels = list(COLOURS)
+    shown = sorted(
+        (finding for finding in findings if finding.level != "good"), key=lambda one: levels.index(one.level)
+    )
     good = len(findings) - len(shown)
     return _rendered(
         title=title,
@@ -89,4 +98,11 @@ def _rendered(**values: Any) -> str:  # noqa: ANN401 - values of a template
 
 
 def _embedded(path: Path) -> str:
-    return f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode('ascii')}"
+    """Return a plot as a data URL, made small: a notebook stores all that it shows."""
+    with Image.open(path) as image:
+        shown = image.convert("RGB").resize(
+            (round(image.width * HEIGHT / image.height), HEIGHT), Image.Resampling.LANCZOS
+        )
+    file = io.BytesIO()
+    shown.quantize(64, dither=Image.Dither.NONE).save(file, "PNG", optimize=True)
+    return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode('ascii')}"

@@ -10,6 +10,7 @@ from medcls.report.pages.names import Names
 from medcls.report.pages.parts import Cell, Sheet, numeric_sheet, splits_sheet
 from medcls.report.phrases import learned_from
 from medcls.report.sources import Sources
+from medcls.statistics.digits import rounded
 
 _LEVELS = ("error", "warning", "information", "good")
 
@@ -125,7 +126,7 @@ def probe_table(sources: Sources) -> Sheet | None:
     found = sources.probe.difference
 
     def shown(name: str) -> str:
-        return "undefined" if found[name] is None else f"{found[name]:.3f}"
+        return "undefined" if found[name] is None else rounded(found[name])
 
     limits = "" if found["low"] is None else f"{found['low']:+.3f} to {found['high']:+.3f}"
     rows = [

@@ -299,7 +299,8 @@ def read(path: Path, kind: type[Record]) -> Record | None:
     required = _KEYS.get(kind) or [name for name, default in fields.items() if default is dataclasses.MISSING]
     try:
         if kind in _KEYS:
-            return kind.from_plain(plain)  # type: ignore[attr-defined]
+            record: Record = kind.from_plain(plain)  # type: ignore[attr-defined]
+            return record
         return kind(**{name: plain[name] for name in fields if name in plain})
     except (KeyError, TypeError, AttributeError) as error:
         raise MedclsError(

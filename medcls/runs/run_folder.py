@@ -71,6 +71,7 @@ class RunFolder:
         self.audit_page = path / "audit.html"
         self.comparison_page = path / "comparison.md"
         self.monitoring_page = path / "monitor.html"
+        self.heat_maps = path / "heat_maps"
 
     def claim(self) -> None:
         """Lock the folder for this process, until `close` or the end of the process.
@@ -105,7 +106,7 @@ class RunFolder:
         self._claim = None
 
     def refuse_if_taken(self, *, by_training: bool = False) -> None:
-        """Refuse a folder that already has a run, an evaluation, a comparison, an audit or a monitoring.
+        """Refuse a folder that already has a run, an evaluation, a comparison, an audit, heat maps or a monitoring.
 
         Parameters
         ----------
@@ -136,6 +137,8 @@ class RunFolder:
             raise MedclsError(f"{self.path} already has an audit. Give another hydra.run.dir.", kind="folder_taken")
         if self.comparison_page.exists():
             raise MedclsError(f"{self.path} already has a comparison. Give another hydra.run.dir.", kind="folder_taken")
+        if self.heat_maps.exists():
+            raise MedclsError(f"{self.path} already has heat maps. Give another hydra.run.dir.", kind="folder_taken")
 
     def was_left_in_its_first_epoch(self) -> bool:
         """Whether the folder has a training that never finished an epoch, and nothing else."""

@@ -2,9 +2,11 @@
 
 import asyncio
 import base64
+import contextlib
 import dataclasses
 import json
 import logging
+import os
 import secrets
 import time
 from pathlib import Path
@@ -22,7 +24,7 @@ log = logging.getLogger(__name__)
 PAGE = "/page"
 """Where the page is mounted."""
 
-OWN_PATHS = ("/", "/predict", "/openapi.json", "/health", "/metrics")
+OWN_PATHS = ("/", "/predict", "/openapi.json", "/health", "/metrics", "/favicon.ico")
 
 # What Gradio's page needs. Its other routes (proxies, recordings, monitoring, code) answer 404.
 PAGE_PATHS = (
@@ -31,10 +33,14 @@ PAGE_PATHS = (
     "/gradio_api/upload_progress", "/gradio_api/queue/join", "/gradio_api/queue/data", "/gradio_api/cancel",
     "/gradio_api/reset", "/gradio_api/login_check",
 )  # fmt: skip
+FILES = f"{PAGE}/gradio_api/file="
 PAGE_FOLDERS = ("/assets/", "/static/", "/gradio_api/file=", "/gradio_api/heartbeat/", "/pwa_icon")
 
 MOST_EVENT_BYTES = 10**6
 """Of an event of the page, which has the paths of uploaded files, not their content."""
+
+KEPT = 10
+"""How many full requests the page's uploads may take on the disk."""
 
 # The browser itself refuses to load anything from elsewhere.
 HEADERS = {
@@ -79,8 +85,8 @@ class Access:
     def __post_init__(self) -> None:
         object.__setattr__(self, "uploads", self.uploads.resolve())
 
-    def check(self, path: str, headers: Headers) -> None:
-        """Refuse a request to an unknown host or path, or without the password.
+    def check(self, method: str, path: str, headers: Headers) -> None:
+        """Refuse a request to an unknown host or path, without the password, or made by another site's page.
 
         Raises
         ------
@@ -93,8 +99,14 @@ class Access:
         # Without a password, so that a container's health can be checked.
         if path != "/health" and self.password is not None and not self._has_password(headers):
             raise RefusedRequest("This server asks for a password.", "no_password", 401)
+        # Browsers say so themselves; other programs send no such header.
+        if method not in ("GET", "HEAD") and headers.get("sec-fetch-site", "none") not in ("same-origin", "none"):
+            raise RefusedRequest("Pages of other sites may not send anything here.", "other_site", 403)
         if not _is_known(path):
             raise RefusedRequest("There is nothing at this address.", "not_found", 404)
+        # Gradio would fetch what looks like an address, and look it up at a public name server.
+        if path.startswith(FILES) and not self.is_upload(path.removeprefix(FILES)):
+            raise RefusedRequest("This is not an uploaded file.", "not_uploaded", 403)
 
     def is_upload(self, path: str) -> bool:
         """Whether a path is of a file in the folder of uploads, links followed."""
@@ -102,6 +114,15 @@ class Access:
             return "://" not in path and self.uploads in Path(path).resolve().parents
         except (OSError, ValueError, RuntimeError):  # too long a name, a null byte, a link to itself
             return False
+
+    def is_full(self, limits: Limits) -> bool:
+        """Whether `KEPT` full requests lie in the folder of uploads: they stay for an hour."""
+        kept = 0
+        for folder, _, names in os.walk(self.uploads):
+            for name in names:
+                with contextlib.suppress(OSError):  # it is removed meanwhile
+                    kept += os.lstat(os.path.join(folder, name)).st_size
+        return kept > KEPT * limits.request_bytes
 
     def _has_password(self, headers: Headers) -> bool:
         scheme, _, encoded = headers.get("authorization", "").partition(" ")
@@ -140,10 +161,13 @@ class Guard:
         exchange = _Exchange(scope["path"], receive, send, self._limits)
         start = time.monotonic()
         try:
-            self._access.check(scope["path"], Headers(scope=scope))
+            self._access.check(scope["method"], scope["path"], Headers(scope=scope))
             exchange.check_length(Headers(scope=scope))
             if scope["path"] == f"{PAGE}/gradio_api/queue/join":
                 await self._check_event(exchange)
+            if scope["path"] == f"{PAGE}/gradio_api/upload" and self._access.is_full(self._limits):
+                text = "The server keeps as many uploads as it may: try again later, or send them to /predict."
+                raise RefusedRequest(text, "server_full", 429)
             await self._app(scope, exchange.receive, exchange.send)
             if exchange.refusal is not None:
                 raise exchange.refusal

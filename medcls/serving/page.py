@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import base64
 import contextlib
-import io
 import os
 import secrets
 import time
@@ -12,17 +10,16 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
 from fastapi import FastAPI
-from fastapi.responses import RedirectResponse
+from fastapi.responses import RedirectResponse, Response
 from jinja2 import Environment
-from numpy.typing import NDArray
-from PIL import Image
 
 from medcls.data.reading.decoded import UnreadableImage
+from medcls.data.reading.thumbnails import encoded
 from medcls.errors import MedclsError
 from medcls.inference.model import Model
 from medcls.inference.stream import Row
+from medcls.plots.heat_maps import colour_scale
 from medcls.report.pages.layout import environment
 from medcls.serving.endpoint import NOTICE
 from medcls.serving.guard import PAGE
@@ -63,6 +60,10 @@ def mount_page(app: FastAPI, service: Service, uploads: Path, as_csv: Callable[[
     async def to_page() -> RedirectResponse:
         return RedirectResponse(f"{PAGE}/")
 
+    @app.get("/favicon.ico", include_in_schema=False)
+    async def no_icon() -> Response:
+        return Response(status_code=204)
+
     gradio.mount_gradio_app(
         app,
         _page(service, uploads, as_csv),
@@ -77,7 +78,6 @@ def mount_page(app: FastAPI, service: Service, uploads: Path, as_csv: Callable[[
         pwa=False,
         mcp_server=False,
         theme=_theme(),
-        head='<link rel="icon" href="data:,">',
         css=(TEMPLATES / "page.css").read_text(encoding="utf-8"),
     )
 
@@ -90,7 +90,7 @@ def results_html(answers: Sequence[Answer], model: Model, problem: str = "") -> 
         how = f", {point.criterion} on {point.split}" if point.is_fitted and point.split else ""
         rule = f"at the operating point (probability of {point.positive_class} at least {point.shown}{how})"
     template = _templates().get_template("results.html.jinja")
-    return template.render(answers=answers, problem=problem, rule=rule)
+    return template.render(answers=answers, problem=problem, rule=rule, scale=colour_scale())
 
 
 def rows_of(answers: Sequence[Answer]) -> list[Row]:
@@ -125,7 +125,8 @@ def _page(service: Service, uploads: Path, as_csv: Callable[[Sequence[Row]], str
         table = _write_table(as_csv(rows_of(answers)), uploads) if answers else None
         return results_html(answers, model, message), gr.DownloadButton(value=table, interactive=table is not None)
 
-    with gr.Blocks(title=f"medcls: {model.name}", analytics_enabled=False) as page:
+    page: gr.Blocks = gr.Blocks(title=f"medcls: {model.name}", analytics_enabled=False)
+    with page:
         gr.HTML(
             header.render(
                 title=model.name,
@@ -188,15 +189,8 @@ def _import_gradio(uploads: Path) -> None:
 
 def _templates() -> Environment:
     made = environment(TEMPLATES)
-    made.filters["data_url"] = _data_url
+    made.filters["data_url"] = encoded
     return made
-
-
-def _data_url(pixels: NDArray[np.uint8]) -> str:
-    """An image for a page, within the page: no file of it is left."""
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "JPEG", quality=88)
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
 def _write_table(table: str, uploads: Path) -> str:

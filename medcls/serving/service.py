@@ -11,16 +11,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medcls.cpu import available_cores
+from medcls.data.reading import images, thumbnails
 from medcls.data.reading.decoded import UnreadableImage
 from medcls.errors import MedclsError
 from medcls.inference.model import Model, Pixels, Prediction
-from medcls.serving import overlays
+from medcls.plots import heat_maps
 from medcls.serving.batches import Batches
 from medcls.serving.limits import Limits, RefusedRequest, display_name
 from medcls.serving.measurements import Measurements
 
 Explain = Callable[[Pixels, int], NDArray[np.float32]]
 """From an image that `Model.read` returned and the index of a class to a heat map `(H, W)`, from 0 to 1."""
+
+LONGEST_SIDE = 448
+"""Pixels of an image on the page."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,19 +38,36 @@ class Answer:
     prediction : Prediction or None
     error : MedclsError or None
         Why there is no prediction; for the client.
-    image, heat_map : ndarray or None
-        The image as it was read, and the network's input under a heat map for `explained`: uint8 `(H, W, 3)`, where
-        they were asked for; the heat map also None where the model has none, or no part speaks for the class.
-    explained : str or None
-        The class of the heat map; None where none was made.
+    image : ndarray or None
+        The image as it was read, made smaller: uint8 `(H, W, 3)`; None where it was not asked for.
+    explained : Explained or None
+        None where no heat map was asked for, or the model has none.
     """
 
     file: str
     prediction: Prediction | None = None
     error: MedclsError | None = None
     image: NDArray[np.uint8] | None = None
-    heat_map: NDArray[np.uint8] | None = None
-    explained: str | None = None
+    explained: "Explained | None" = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Explained:
+    """A heat map for the class that was decided for.
+
+    Parameters
+    ----------
+    name : str
+        The class.
+    heat_map : ndarray
+        Over `Answer.image`, of its shape.
+    text : str
+        Where it is high, in words.
+    """
+
+    name: str
+    heat_map: NDArray[np.uint8]
+    text: str
 
 
 class Service:
@@ -124,29 +145,39 @@ class Service:
     async def _answer(self, name: str | None, file: BinaryIO, shown: bool) -> Answer:
         start, named = time.monotonic(), display_name(name)
         loop = asyncio.get_running_loop()
+        explained = None
         try:
-            pixels, image = await loop.run_in_executor(self._readers, self._read, file, shown)
+            pixels, image, size = await loop.run_in_executor(self._readers, self._read, file, shown)
             prediction = await asyncio.wrap_future(self._batches.predict(pixels))
-            explained, heat_map = None, None
-            if shown and self._explain is not None:
-                explained = prediction.decision or prediction.name
-                index = self.model.classes.index(explained)
-                heat_map = await loop.run_in_executor(self._readers, _overlay, self._explain, pixels, index)
+            if image is not None and self._explain is not None:
+                decided = prediction.decision or prediction.name
+                explained = await loop.run_in_executor(self._readers, self._explained, decided, pixels, image, size)
         except MedclsError as error:
             self.measurements.failed(error.kind)
             return Answer(named, error=self._for_client(error))
         self.measurements.predicted(prediction, time.monotonic() - start)
-        return Answer(named, prediction, image=image, heat_map=heat_map, explained=explained)
+        return Answer(named, prediction, image=image, explained=explained)
 
-    def _read(self, file: BinaryIO, shown: bool) -> tuple[Pixels, NDArray[np.uint8] | None]:
-        """The network's input and, where asked for, a small image to show."""
+    def _read(self, file: BinaryIO, shown: bool) -> tuple[Pixels, NDArray[np.uint8] | None, tuple[int, int]]:
+        """The network's input; where asked for, a small image to show; and the height and width of the original."""
         most = self.limits.file_bytes
         data = file.read(most + 1)
         if len(data) > most:
             most_shown = f"{self.limits.file_mib:g} MiB"
             raise MedclsError(f"The file is larger than {most_shown}, the most of this server.", kind="file_too_large")
-        decoded = self.model.decode(data)
-        return self.model.resize(decoded), overlays.shown(decoded.pixels) if shown else None
+        decoded, pixels = self.model.decode_and_resize(data)
+        height, width, channels = decoded.pixels.shape
+        small = thumbnails.shrunk(decoded.pixels, LONGEST_SIDE) if shown else None
+        if small is not None and channels == 1:
+            small = np.repeat(small, 3, axis=2)
+        return pixels, small, (height, width)
+
+    def _explained(self, name: str, pixels: Pixels, image: NDArray[np.uint8], size: tuple[int, int]) -> Explained:
+        if self._explain is None:
+            raise RuntimeError("asked for a heat map of a model without")
+        values = self._explain(pixels, self.model.classes.index(name))
+        values = images.resize_back(values, image.shape[:2], size, self.model.preprocessing.resize)
+        return Explained(name, heat_maps.overlay(image, values), heat_maps.described(values))
 
     def _for_client(self, error: MedclsError) -> MedclsError:
         """The error without what only the person at the server can use."""
@@ -156,8 +187,3 @@ class Service:
         if isinstance(error, UnreadableImage):
             return MedclsError(f"The file cannot be read as an image: {error.reason}.", error.kind)
         return error
-
-
-def _overlay(explain: Explain, pixels: Pixels, index: int) -> NDArray[np.uint8] | None:
-    heat_map = explain(pixels, index)
-    return overlays.overlay(pixels, heat_map) if heat_map.any() else None

@@ -107,7 +107,8 @@ def _predicted_groups(counts: OneVsRest) -> Integers:
 
 def _sensitivity_at(tp: Floats, fp: Floats) -> Floats:
     """Sensitivity at each false positive rate of the grid, a `_Reading`."""
-    return np.interp(GRID, fp / fp[-1], tp / tp[-1])
+    sensitivities: Floats = np.interp(GRID, fp / fp[-1], tp / tp[-1])
+    return sensitivities
 
 
 def _precision_at(tp: Floats, fp: Floats) -> Floats:
@@ -119,7 +120,8 @@ def _precision_at(tp: Floats, fp: Floats) -> Floats:
 def _first_at(tp: Floats) -> Integers:
     """The first threshold that reaches each sensitivity of the grid; for 0 the first with a true positive."""
     needed = np.maximum(GRID * tp[-1] - 1e-9, 1e-9)  # 0.3 of 10 cases is a little more than 3 in floating point
-    return np.searchsorted(tp, needed, side="left").astype(np.int64)
+    first: Integers = np.searchsorted(tp, needed, side="left").astype(np.int64)
+    return first
 
 
 def _band(

@@ -154,7 +154,8 @@ def _sandwich(columns: Floats, fitted: Floats, events: Integers, groups: Integer
     scores = columns * (events - fitted)[:, None]
     numbers, count = np.unique(groups, return_inverse=True)[1], len(np.unique(groups))
     sums = np.column_stack([np.bincount(numbers, weights=column, minlength=count) for column in scores.T])
-    return bread @ (sums.T @ sums) @ bread * (count / (count - 1))
+    covariance: Floats = bread @ (sums.T @ sums) @ bread * (count / (count - 1))
+    return covariance
 
 
 def _of_a_perfect_model(columns: Floats, predicted: Floats, variance: Floats) -> tuple[float, float, float]:

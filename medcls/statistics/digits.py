@@ -1,4 +1,6 @@
-"""How many decimals a probability is shown with: three, or more where three would not tell images apart."""
+"""How numbers are rounded, and how many decimals a probability is shown with: three, or more to tell images apart."""
+
+from decimal import ROUND_HALF_UP, Decimal
 
 import numpy as np
 
@@ -9,11 +11,25 @@ CHANGED_DECISIONS = 0.01
 """The share of decisions that rounding a threshold may change."""
 
 
+def rounded(value: float, decimals: int = LEAST) -> str:
+    """Format a number; a half is rounded away from zero, as on paper: 0.8125 is 0.813 (Python rounds it to 0.812)."""
+    return _quantized(Decimal(repr(float(value))), decimals)
+
+
+def percentage(share: float, decimals: int = 0) -> str:
+    """Format a share as `12.5%`, rounded as in `rounded`."""
+    return f"{_quantized(Decimal(repr(float(share))).scaleb(2), decimals)}%"
+
+
+def _quantized(value: Decimal, decimals: int) -> str:
+    return f"{value.quantize(Decimal(1).scaleb(-decimals), ROUND_HALF_UP) if value.is_finite() else value:f}"
+
+
 def of_threshold(threshold: float, scores: Floats) -> int:
     """Return the number of decimals with which a threshold decides (nearly) all of these scores `(n,)` the same."""
     is_positive = scores >= threshold
     for decimals in range(LEAST, MOST):
-        if ((scores >= round(threshold, decimals)) != is_positive).mean() <= CHANGED_DECISIONS:
+        if ((scores >= float(rounded(threshold, decimals))) != is_positive).mean() <= CHANGED_DECISIONS:
             return decimals
     return MOST
 
@@ -28,4 +44,4 @@ def probability(value: float, decimals: int = LEAST) -> str:
     """Format a probability; it is not rounded to 0 or 1 unless it is that."""
     while decimals < MOST and 0 < value < 1 and round(value, decimals) in (0.0, 1.0):
         decimals += 1
-    return f"{value:.{decimals}f}"
+    return rounded(value, decimals)

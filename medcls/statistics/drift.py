@@ -165,4 +165,5 @@ def _resampled(counts: Floats, resamples: int, random: np.random.Generator) -> F
 def _stability(counts: Floats, counts_there: Floats) -> Floats:
     """Population stability index of counts `(..., bins)`; half a row is added to each bin, for those that are empty."""
     here, there = ((each + 0.5) / (each + 0.5).sum(axis=-1, keepdims=True) for each in (counts, counts_there))
-    return ((here - there) * np.log(here / there)).sum(axis=-1)
+    index: Floats = ((here - there) * np.log(here / there)).sum(axis=-1)
+    return index

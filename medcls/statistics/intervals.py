@@ -167,12 +167,14 @@ class _PointEstimate:
     @property
     def is_case(self) -> NDArray[np.bool_]:
         """Which rows are of the class."""
-        return self.split.labels == self.k
+        is_case: NDArray[np.bool_] = self.split.labels == self.k
+        return is_case
 
     @property
     def is_positive(self) -> NDArray[np.bool_]:
         """Which rows are predicted as the class."""
-        return self.split.predicted == self.k
+        is_positive: NDArray[np.bool_] = self.split.predicted == self.k
+        return is_positive
 
     @property
     def once(self) -> str:

@@ -16,6 +16,7 @@ import numpy as np
 
 from medcls.statistics import causes
 from medcls.statistics.arrays import Floats
+from medcls.statistics.digits import rounded
 from medcls.statistics.resampling import ratio
 from medcls.statistics.split import AllClasses, OneVsRest, Split
 
@@ -109,7 +110,7 @@ class Metric:
 
     def show(self, value: float, decimals: int) -> str:
         """Format a defined value."""
-        return f"{value:.3g}" if self.shown_with == "three digits" else show_share(value, decimals)
+        return f"{value:#.3g}".rstrip(".") if self.shown_with == "three digits" else show_share(value, decimals)
 
     def why_undefined(self, counts: Counts) -> str:
         """Return the reason, from rows counted once; empty text if it is defined."""
@@ -126,12 +127,12 @@ class Metric:
 
 def show_share(value: float, decimals: int) -> str:
     """Format a value that mostly lies between 0 and 1; it is not rounded to 0 or 1 unless it is that."""
-    least = 10.0**-decimals
-    if 0 < value < least / 2:
+    least, shown = 10.0**-decimals, rounded(value, decimals)
+    if value > 0 and float(shown) == 0:
         return f"<{least:.{decimals}f}"
-    if 1 - least / 2 <= value < 1:
+    if value < 1 and float(shown) == 1:
         return f">{1 - least:.{decimals}f}"
-    return f"{value:.{decimals}f}".replace("-", "\N{MINUS SIGN}")
+    return shown.replace("-", "\N{MINUS SIGN}")
 
 
 # ------------------------------------------------------------------ what metrics need
@@ -248,7 +249,8 @@ def majority_baseline(counts: AllClasses) -> Floats:
 
 def balanced_accuracy(counts: AllClasses) -> Floats:
     """Mean sensitivity over classes, two or more."""
-    return ratio(np.diagonal(counts.matrix, axis1=1, axis2=2), counts.support).mean(axis=1)
+    mean: Floats = ratio(np.diagonal(counts.matrix, axis1=1, axis2=2), counts.support).mean(axis=1)
+    return mean
 
 
 def mcc(counts: Counts) -> Floats:
@@ -360,7 +362,7 @@ METRICS = (
     Metric(
         "auroc",
         "AUROC",
-        "How often an image of {of} gets a higher score than one that is not: 0.5 is chance, 1 is perfect.",
+        "How often an image of {of} gets a higher score than another image: 0.5 is chance, 1 is perfect.",
         measures="ranking",
         scopes=("class", "mean"),
         function=auroc,
@@ -372,8 +374,8 @@ METRICS = (
     ),
     Metric(
         "auroc_up_to_fpr_0.1",
-        "AUROC up to a false-positive rate of 0.1",
-        "The part of the ROC curve with a false-positive rate of at most 0.1, rescaled: 0.5 is chance, 1 is perfect.",
+        "standardised AUROC up to a false-positive rate of 0.1",
+        "Area under that part of the ROC curve, standardised (McClish): 0.5 is chance, 1 is perfect.",
         measures="ranking",
         scopes=("class", "mean"),
         function=functools.partial(auroc_up_to, 0.1),
@@ -394,7 +396,7 @@ METRICS = (
     Metric(
         "sensitivity",
         "sensitivity",
-        "Of the images of {of}, the share that is predicted as {of} (recall).",
+        "Of the images of {of}, the share that is predicted as such (recall).",
         measures="decisions",
         scopes=("class", "mean"),
         function=sensitivity,
@@ -422,7 +424,7 @@ METRICS = (
     Metric(
         "precision",
         "PPV",
-        "Of the images predicted as {of}, the share that is {of} (precision).",
+        "Of the images predicted as {of}, the share that belongs to it (precision).",
         measures="decisions",
         scopes=("class", "mean"),
         function=precision,
@@ -434,7 +436,7 @@ METRICS = (
     Metric(
         "npv",
         "NPV",
-        "Of the images not predicted as {of}, the share that is not {of}.",
+        "Of the images not predicted as {of}, the share that does not belong to it.",
         measures="decisions",
         scopes=("class", "mean"),
         function=npv,

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 from medcls.errors import MedclsError, nearest
 from medcls.statistics import causes
 from medcls.statistics.arrays import Floats, Integers
+from medcls.statistics.digits import rounded
 from medcls.statistics.hard_labels import check_scores
 from medcls.statistics.metric_table import METRICS, Counts, Metric, split_scope
 from medcls.statistics.resampling import group_numbers
@@ -81,8 +82,8 @@ class Metrics:
         if self.of_one_class or not accuracy <= baseline:  # NaN on an empty split
             return None
         return (
-            f"The accuracy, {accuracy:.3f}, does not beat {baseline:.3f}, the accuracy of always predicting the most "
-            f"frequent class of these {self.values['n']:.0f} images."
+            f"The accuracy, {rounded(accuracy)}, does not beat {rounded(baseline)}, the accuracy of always predicting "
+            f"the most frequent class of these {self.values['n']:.0f} images."
         )
 
     def few_cases_note(self, classes: Sequence[str]) -> str | None:
@@ -255,7 +256,8 @@ def predicted_classes(
                 f"A threshold ({threshold}) belongs to a binary task; there are {len(classes)} classes.",
                 kind="not_binary",
             )
-        return probabilities.argmax(axis=1).astype(np.int64)
+        most_probable: Integers = probabilities.argmax(axis=1).astype(np.int64)
+        return most_probable
     if threshold is None:  # 0.0 is a threshold too
         threshold = UNFITTED_THRESHOLD
     if isinstance(threshold, bool) or not 0.0 <= threshold <= 1.0:

@@ -75,9 +75,10 @@ class PairedTests:
     def counted_rows(self, metric: Metric | None) -> NDArray[np.bool_]:
         """Return the rows that a metric counts: the cases, the others, or (also for None) all."""
         split = self.splits[0]
-        is_case = split.labels == (split.positive or 0)
-        rows = "" if metric is None else metric.rows
-        return {"cases": is_case, "others": ~is_case}.get(rows, np.ones(len(is_case), bool))
+        is_case: NDArray[np.bool_] = split.labels == (split.positive or 0)
+        if metric is None or metric.rows not in ("cases", "others"):
+            return np.ones(len(split.labels), bool)
+        return is_case if metric.rows == "cases" else ~is_case
 
     def compare(self, metric: Metric) -> tuple[list[float], list[Difference]]:
         """Return the metric of each classifier, and the difference of each pair.
@@ -267,12 +268,14 @@ class PairedAreas:
         counts = self.cases.sum(axis=1)
         if not ((counts > 0) & (counts < self.rows.n)).all():
             return [np.nan] * len(self.scores)
-        return np.mean([delong(case, self.scores[:, k])[0] for k, case in enumerate(self.cases)], axis=0).tolist()
+        areas = np.array([delong(case, self.scores[:, k])[0] for k, case in enumerate(self.cases)])
+        return [float(area) for area in areas.mean(axis=0)]
 
     def resampled(self, weights: Floats) -> Floats:
         """Return the AUROC of each classifier under weights `(r, n)`: `(r, M)`."""
         of_models = [[ranking.count(weights).areas() for ranking in rankings] for rankings in self._rankings]
-        return np.mean(of_models, axis=1).T
+        areas: Floats = np.mean(of_models, axis=1).T
+        return areas
 
     @functools.cached_property
     def _rankings(self) -> list[list[Ranking]]:
@@ -364,4 +367,4 @@ def _permutation_ps(contributions: Floats, draws: Draws) -> list[float]:
     for start in range(0, draws.permutations, at_once):
         signs = 2.0 * draw.integers(0, 2, (min(at_once, draws.permutations - start), groups), np.int8) - 1
         as_extreme += (np.abs(signs @ contributions.T) >= observed).sum(axis=0)
-    return (as_extreme / (1 + draws.permutations)).tolist()
+    return [float(count) for count in as_extreme / (1 + draws.permutations)]

@@ -262,11 +262,14 @@ def _places(ascending: Floats, values: Floats, side: Literal["left", "right"]) -
 
 def ratio(above: Floats, below: Floats) -> Floats:
     """Divide; NaN where the denominator is 0."""
-    return np.divide(above, below, out=np.full(np.shape(above), np.nan), where=below > 0)
+    quotient = np.full(np.shape(above), np.nan)
+    np.divide(above, below, out=quotient, where=below > 0)
+    return quotient
 
 
 def weighted_confusion(weights: Floats, labels: Integers, predicted: Integers, num_classes: int) -> Floats:
     """Confusion matrix for each row of weights: `(resamples, K, K)`, rows are the true classes."""
     n = len(labels)
     cells = csr_array((np.ones(n), (labels * num_classes + predicted, np.arange(n))), shape=(num_classes**2, n))
-    return (cells @ weights.T).T.reshape(len(weights), num_classes, num_classes)
+    matrices: Floats = (cells @ weights.T).T.reshape(len(weights), num_classes, num_classes)
+    return matrices

@@ -76,10 +76,10 @@ class Split:
     @functools.cached_property
     def squared_errors(self) -> Floats:
         """Squared distance of each row's probabilities from the truth, `(n,)`; see `metric_table.brier`."""
-        if self.positive is not None:
-            return (self.scores[:, self.positive] - (self.labels == self.positive)) ** 2
         # sum_k (p_k - y_k)^2 = sum_k p_k^2 - 2 p_true + 1, but the latter loses the digits of a small distance.
-        return ((self.scores - np.eye(len(self.classes))[self.labels]) ** 2).sum(axis=1)
+        squares: Floats = (self.scores - np.eye(len(self.classes))[self.labels]) ** 2
+        summed: Floats = squares.sum(axis=1)
+        return summed if self.positive is None else squares[:, self.positive]
 
     @functools.cached_property
     def log_losses(self) -> Floats:
@@ -101,7 +101,8 @@ class AllClasses:
     @functools.cached_property
     def n(self) -> Floats:
         """Sum of the weights, `(r,)`."""
-        return self.weights.sum(axis=1)
+        total: Floats = self.weights.sum(axis=1)
+        return total
 
     @functools.cached_property
     def matrix(self) -> Floats:
@@ -111,7 +112,8 @@ class AllClasses:
     @functools.cached_property
     def support(self) -> Floats:
         """Of each class, `(r, K)`."""
-        return self.matrix.sum(axis=2)
+        support: Floats = self.matrix.sum(axis=2)
+        return support
 
     @functools.cached_property
     def shares(self) -> Floats:
@@ -158,7 +160,8 @@ class OneVsRest:
     @property
     def is_case(self) -> NDArray[np.bool_]:
         """Which rows are of the class, `(n,)`."""
-        return self.split.labels == self.k
+        is_case: NDArray[np.bool_] = self.split.labels == self.k
+        return is_case
 
     @property
     def scores(self) -> Floats:
@@ -193,12 +196,14 @@ class OneVsRest:
     @functools.cached_property
     def cases(self) -> Floats:
         """Rows of the class, `(r,)`."""
-        return self.all_classes.matrix[:, self.k].sum(axis=1)
+        cases: Floats = self.all_classes.matrix[:, self.k].sum(axis=1)
+        return cases
 
     @functools.cached_property
     def positives(self) -> Floats:
         """Rows predicted as the class, `(r,)`."""
-        return self.all_classes.matrix[:, :, self.k].sum(axis=1)
+        positives: Floats = self.all_classes.matrix[:, :, self.k].sum(axis=1)
+        return positives
 
     @property
     def others(self) -> Floats:

@@ -21,6 +21,7 @@ from medcls.inference.load import ClassLogits
 from medcls.inference.model import Model
 from medcls.plots import drawing, heat_maps
 from medcls.report.phrases import isolated
+from medcls.wording import at_start
 
 log = logging.getLogger(__name__)
 
@@ -125,11 +126,14 @@ def explain_file(model: Model, network: ClassLogits, image: NamedFile, asked: As
     small = shrunk(decoded.pixels, LONGEST)
     values = images.resize_back(found.values, small.shape[:2], decoded.pixels.shape[:2], model.preprocessing.resize)
     description, probability = heat_maps.described(values), prediction.probabilities[name]
-    caption = f"{PurePath(image.file).name}, predicted {isolated(predicted)}: {description}.\n{_detail(found)}"
+    caption = (
+        f"{PurePath(image.file).name}, predicted {isolated(predicted)}: probability of {isolated(name)} "
+        f"{probability:.3f}\n{at_start(description)}. {_detail(found)}"
+    )
     figure = heat_maps.plot_heat_map(
         small,
         values,
-        f"{TITLES[found.method]} for {isolated(name)}, probability {probability:.3f}",
+        f"{TITLES[found.method]} for {isolated(name)}",
         "share of the maximum",
         caption,
         " · ".join(model.watermarks) or None,

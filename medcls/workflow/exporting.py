@@ -74,7 +74,8 @@ class Checkpoint:
 
         with torch.inference_mode():
             module = export.PixelsToLogits(self.loaded.network, self.loaded.preprocessing)
-            return module(torch.from_numpy(pixels)).numpy()
+            outputs: np.ndarray = module(torch.from_numpy(pixels)).numpy()
+            return outputs
 
 
 def export_file(form: str, checkpoint: Checkpoint, sample: Sample, tolerance: float, path: Path) -> dict[str, Any]:
@@ -186,7 +187,8 @@ def _load_program(path: Path) -> Model:
 
     def score(pixels: Pixels) -> np.ndarray:
         with torch.inference_mode():
-            return module(torch.from_numpy(pixels)).numpy()
+            outputs: np.ndarray = module(torch.from_numpy(pixels)).numpy()
+            return outputs
 
     return Model.from_described(json.loads(extra[export.PROGRAM_DESCRIPTION]), score)
 

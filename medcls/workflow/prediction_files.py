@@ -141,7 +141,7 @@ class PredictionFile:
     def _read_state(self) -> dict[str, Any] | None:
         """What an earlier command left; None if it left nothing that can be continued."""
         try:
-            state = json.loads(self._state.read_text(encoding="utf-8"))
+            state: dict[str, Any] = json.loads(self._state.read_text(encoding="utf-8"))
             former, size, kinds = state["settings"], self._part.stat().st_size, (state["done"], state["bytes"])
             counts_fit = all(isinstance(number, int) for number in (*kinds, *state["counts"].values()))
         except FileNotFoundError:

@@ -7,10 +7,12 @@ import pandas as pd
 
 from medcls.evaluation.assessment import Assessment
 from medcls.evaluation.decision_rules import DecisionRules
+from medcls.evaluation.estimates import Estimate
 from medcls.evaluation.predictions import Predictions
 from medcls.evaluation.spread import too_alike
 from medcls.report.phrases import missed_target, worse_than_chance
 from medcls.runs.registry import Readings
+from medcls.statistics.digits import rounded
 from medcls.statistics.metric_table import MACRO, METRICS
 from medcls.statistics.metrics import classification_metrics, predicted_classes
 from medcls.wording import counted
@@ -33,7 +35,7 @@ def show(results: Results, readings: Readings | None, name: str = "Best checkpoi
     columns = {one.table.name: [_with_interval(one, metric) for metric in metrics] for one in results.splits}
     terminal.show_table(pd.DataFrame({"metric": metrics, **columns}), f"{name}, with 95% intervals")
     if (point := headline.decision_rules.operating_point) is not None:
-        log.info("operating point: probability of %s of at least %s", point.positive_class, point.label())
+        log.info("operating point: class %s if its probability is at least %s", point.positive_class, point.label())
         if point.promise:
             log.info("%s", point.promise)
     for one in results.splits:
@@ -104,6 +106,6 @@ def _with_interval(assessment: Assessment, metric: str) -> str:
     of_split = rows[rows["class"].isin((assessment.table.positive or MACRO, ""))]
     if np.isnan(value):
         return "undefined"
-    if of_split.empty or of_split["low"].isna().all():
-        return f"{value:.3f}"
-    return f"{value:.3f} ({of_split['low'].iloc[0]:.3f} to {of_split['high'].iloc[0]:.3f})"
+    if of_split.empty:
+        return rounded(value)
+    return str(Estimate(value, of_split["low"].iloc[0], of_split["high"].iloc[0]))

@@ -22,6 +22,7 @@ from medcls.probing.cross_validation import OutOfFold, cross_validate, forest_ou
 from medcls.probing.logistic import STRENGTHS, LinearLayer, fit
 from medcls.runs.registry import record_reading, remember_test
 from medcls.runs.run_folder import RunFolder
+from medcls.statistics.digits import rounded
 from medcls.statistics.metrics import classification_metrics
 from medcls.workflow import evaluating, printed_results, result_files, run_sources, terminal
 from medcls.workflow.heat_maps import heat_maps_of
@@ -174,7 +175,7 @@ def what_images_add(difference: Mapping[str, Any], shortcuts: Sequence[str]) -> 
         "undecided": "The images are not shown to predict the label better than shortcuts",
         "undefined": "Images and shortcuts cannot be compared",
     }[difference["verdict"]]
-    values = f"AUROC {difference['first']:.3f} against {difference['second']:.3f}"
+    values = f"AUROC {rounded(difference['first'])} against {rounded(difference['second'])}"
     if difference["low"] == difference["low"]:
         limits = f"95% interval {difference['low']:+.3f} to {difference['high']:+.3f}"
         values += f", difference {difference['difference']:+.3f} ({limits}, {p_text(difference['p'], 1)})"
@@ -199,7 +200,10 @@ def _record(probe: Probe, out_of_fold: Predictions, shortcuts: Predictions, opti
     chosen = sorted({float(strength) for strength in found.strengths.ravel()})
     how = f"Cross-validated in {folds} folds"
     if repeats > 1:
-        how += f", repeated {repeats} times: AUROC {min(areas):.3f} to {max(areas):.3f} by repeat, mean logits below"
+        how += (
+            f", repeated {repeats} times: AUROC {rounded(min(areas))} to {rounded(max(areas))} by repeat, mean logits "
+            "below"
+        )
     return {
         "folds": folds,
         "repeats": repeats,

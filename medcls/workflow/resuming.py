@@ -12,6 +12,7 @@ from medcls.data.manifest import KEPT_TOGETHER, SOURCE_LABEL, Manifest, read_row
 from medcls.errors import MedclsError, typed
 from medcls.inference.load import check_is_of, weights_hash
 from medcls.learning.checkpoints import AtomicCheckpointIO
+from medcls.learning.description import Description
 from medcls.models.weights import read_state
 from medcls.runs import records
 from medcls.runs.records import Environment, StoredMetrics
@@ -174,9 +175,8 @@ def check_same_run(run: RunFolder, manifest: Manifest, name: str) -> None:
     """
     _check_images(run, manifest)
     for checkpoint in (run.last, run.best):
-        _, described = read_state(checkpoint)
-        stored = (str(described.get("manifest", "")), str(described.get("run", "")))
-        check_is_of(checkpoint, stored, manifest.fingerprint(), name)
+        described = Description.from_plain(read_state(checkpoint)[1], checkpoint)
+        check_is_of(checkpoint, (described.manifest, described.run), manifest.fingerprint(), name)
 
 
 def _check_images(run: RunFolder, manifest: Manifest) -> None:

@@ -17,6 +17,7 @@ from rich.table import Table
 from tqdm import tqdm
 
 from medcls.errors import MedclsError
+from medcls.statistics.digits import rounded
 
 IN_NOTEBOOK = Console().is_jupyter
 """Whether this process is the kernel of a notebook. rich's bars need ipywidgets there, tqdm's do not."""
@@ -26,6 +27,9 @@ console = Console(force_jupyter=False, force_terminal=False) if IN_NOTEBOOK else
 
 UNWRAPPED = 10_000
 """Width of redirected output, so that nothing is wrapped."""
+
+WIDEST_IN_NOTEBOOK = 110
+"""Width of a table in a notebook, whose pages break longer lines."""
 
 
 class TerminalLog(RichHandler):
@@ -123,13 +127,16 @@ def show_table(rows: pd.DataFrame, title: str) -> None:
         table.add_column(escape(str(column)), justify="right" if right else "left", overflow="fold")
     for row in rows.itertuples(index=False):
         table.add_row(*(_number(cell) if isinstance(cell, float) else escape(str(cell)) for cell in row))
-    console.print(table)
+    console.print(table, width=WIDEST_IN_NOTEBOOK if IN_NOTEBOOK else None)
 
 
 def _number(value: float) -> str:
-    return "undefined" if math.isnan(value) else f"{value:.3f}"
+    return "undefined" if math.isnan(value) else rounded(value)
 
 
 def show_line(text: str) -> None:
     """Print one line without wrapping and markup."""
+    if IN_NOTEBOOK:  # above the bar that is being drawn
+        tqdm.write(text, file=sys.stdout)
+        return
     console.print(text, markup=False, highlight=False, soft_wrap=True)

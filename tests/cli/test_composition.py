@@ -5,7 +5,9 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
+import numpy as np
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra._internal.utils import get_args_parser
@@ -277,3 +279,28 @@ def test_a_group_that_is_none_by_default_may_be_null():
     typed = ["experiments=null", "model=mobilenetv2", "~data.name", "resume=null"]
     assert overrides.check_groups(typed, "train") == typed[1:]
     assert overrides.check_groups(["data=null"], "compare") == ["data=null"]  # which has no such group
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        None, True, False, 0, -3, 1e-05, 0.1, float("inf"), "", "5", "null", "true", "efficientnet_lite0", "a,b", "[a]",
+        r"patient\d+", "${a", "it's", "sensitivity>=0.95", "two\nlines", *ODD, [1, "a b", None], [], {},
+        {"malignant": ["mel", "b c"], "other": [], 3: None}, [["a"], {"b": "1"}],
+    ],
+)  # fmt: skip
+def test_a_value_given_in_python_is_read_as_it_is(value):
+    assert read_as(overrides.override_of("data.value", value)) == value
+
+
+def test_numpy_paths_and_tuples_are_given_as_what_they_stand_for():
+    given = {"seed": np.int64(3), "lr": np.float32(0.5), "on": np.bool_(True), "root": Path("/a b"), "size": (3, 4)}
+    read = {key: read_as(overrides.override_of(key, value)) for key, value in given.items()}
+    assert read == {"seed": 3, "lr": 0.5, "on": True, "root": "/a b", "size": [3, 4]}
+    assert read_as(overrides.override_of("runs", [Path("/a,b"), Path("c")])) == ["/a,b", "c"]
+
+
+@pytest.mark.parametrize("value", [object(), {1, 2}, b"bytes", {"a b=": 1}, np.zeros(2), [print]])
+def test_a_value_that_cannot_be_typed_is_refused(value):
+    with refused("bad_value", "data.value"):
+        overrides.override_of("data.value", value)

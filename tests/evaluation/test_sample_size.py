@@ -41,8 +41,8 @@ def test_how_many_more_is_said_with_its_setting():
     found = needed(72, 80, 120)
     assert found.needed == math.ceil(rows_for(0.9, 0.05)) == 141 and found.more == 61
     assert found.sentence() == (
-        "The sensitivity for ill, 0.900 of 80 images, is known to \N{PLUS-MINUS SIGN}0.067. To know it to "
-        "\N{PLUS-MINUS SIGN}0.05 (precision_of_sensitivity) takes about 141 images of ill, 61 more, if it stays "
+        "The sensitivity for class ill, 0.900 of 80 images, is known to \N{PLUS-MINUS SIGN}0.067. To know it to "
+        "\N{PLUS-MINUS SIGN}0.05 (precision_of_sensitivity) takes about 141 images of class ill, 61 more, if it stays "
         "about the same; with 40% of all images as here, that is 153 more in all."
     )
     # With so many, the interval is as narrow as was asked.

@@ -101,7 +101,9 @@ def test_p44_an_operating_point_is_not_fitted_on_test(split, policy):
 def test_p44_it_says_where_it_comes_from():
     point = fit_operating_point(table(*random_rows(60), split="val"), "youden")
     assert (point.split, point.checkpoint, point.n, point.positives) == ("val", "abc", 60, 20)
-    assert all(said in point.label() for said in ("youden", "val", "n = 60", f"{point.low:.3f} to {point.high:.3f}"))
+    assert all(
+        said in point.label() for said in ("Youden's J", "val", "n = 60", f"{point.low:.3f} to {point.high:.3f}")
+    )
     assert FITTED_TWICE["val"] in point.warnings[0]
 
 

@@ -39,6 +39,17 @@ def covering(factors: Mapping[str, Sequence[str]], seed: int = 0) -> list[Row]:
     return rows
 
 
+def each_value(rows: Sequence[Row]) -> list[Row]:
+    """Few of these rows, chosen greedily, in which each value of each factor occurs."""
+    missing = {value for row in rows for value in row.items()}
+    chosen = []
+    while missing:
+        best = max(rows, key=lambda row: len(missing & row.items()))
+        chosen.append(best)
+        missing -= best.items()
+    return chosen
+
+
 def _row(factors: Mapping[str, Sequence[str]], start: Row, missing: set[Pair], draw: random.Random) -> Row:
     row = dict(start)
     for factor in draw.sample(sorted(set(factors) - set(row)), len(factors) - len(row)):

@@ -1,9 +1,12 @@
 """Every command of README.md and docs/ runs to its end, with made images in the place of the reader's."""
 
+import asyncio
 import shutil
+import socket
 from collections.abc import Callable
 from pathlib import Path
 
+import httpx
 import numpy as np
 import pandas as pd
 import pytest
@@ -11,10 +14,32 @@ import torch
 from commands import MEDCLS, blocks, inline, lines_of, parts_of, settings
 from entry_points import run_main
 from made_sets import SMOKE, class_folders, noise
+from starlette.types import ASGIApp
 from test_networks import CASES
 from test_pairwise import FACTORS, TINY
 
-from medcls import audit, cache, compare, evaluate, export, monitor, predict, probe, train
+from medcls import audit, cache, compare, evaluate, explain, export, monitor, predict, probe, serve, train
+from medcls.serving.page import NO_TELEMETRY
+from medcls.serving.server import address
+
+
+def serve_once() -> None:
+    """Serve as typed, but instead of waiting for clients ask once."""
+
+    def ask(app: ASGIApp, opened: socket.socket) -> None:
+        async def talk() -> None:
+            async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url=address(opened)) as client:
+                assert (await client.get("/health")).status_code == 200
+                assert (await client.get("/page/")).status_code == 200
+
+        asyncio.run(talk())
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("MEDCLS_MOST_PIXELS", "GRADIO_TEMP_DIR", *NO_TELEMETRY):
+            patch.setenv(name, "1")  # and set back at the end
+        patch.setattr("medcls.serving.server.serve", ask)
+        serve.main()
+
 
 MAINS: dict[str, Callable[[], None]] = {
     "audit": audit.main,
@@ -22,9 +47,11 @@ MAINS: dict[str, Callable[[], None]] = {
     "compare": compare.main,
     "evaluate": evaluate.main,
     "monitor": monitor.main,
+    "explain": explain.main,
     "predict": predict.main,
     "export": export.main,
     "probe": probe.main,
+    "serve": serve_once,
     "train": train.main,
 }
 
@@ -50,8 +77,12 @@ NOT_RUN = {
     "python -m medcls.evaluate run=runs/own trust=true report.rules=[mine.rules.one_hospital] "
     "report.plots=[mine.plots.sorted_probabilities] "
     "report.metrics=[mine.metrics.JACCARD]": "is run by tests/test_extending.py too",
+    "python -m medcls": "lists the commands; tests/test_api.py runs it",
     "python -m medcls.evaluate": "is named; its forms stand in docs/evaluation.md",
+    "python -m medcls.predict": "is named; its forms stand in docs/predict.md",
     "python -m medcls.audit ...": "stands for an audit of whatever images; docs/audit.md has a whole one",
+    "python -m medcls.train experiments=pretrain_breast_cancer data.root=/path/to/sets": "is run by "
+    "test_experiments.py, on sets made for it",
     "python -m benchmarks.leakage DATA --root ...": "a benchmark of hours, on images that are not here",
     "python -m medcls.export run=runs/NAME format=bundle": "is run by tests/test_export.py, which reads the bundle",
     "python -m medcls.predict run=model.onnx images=FOLDER": "is run by tests/test_export.py, with an export",
@@ -76,12 +107,18 @@ INSTEAD = {
     "cross_validations=runs/sweep-...": "cross_validations=runs/folds_of_two",
     "runs/sweep-...": "runs/folds",
     "run=RUN": "run=runs/NAME",
-    # A small network, one seed and two folds are a sweep too.
-    "model=mobilenetv3,mobilenetv2": "model=mobilenetv3_small,mobilenetv2",
+    "images=scan.png": "images=my/images/benign/p0_0.png",
+    "scans/**/*.png": "my/images/**/*.png",
+    # Of the same classes.
+    "run=[runs/A,runs/B]": "run=[runs/NAME,runs/A]",
+    # Two tiny networks, one seed and two folds are a sweep too.
+    "model=mobilenetv3,mobilenetv2": f"model=timm model.name={TINY},test_resnet",
     "seed=0,1,2": "seed=0",
     "data.folds=5 data.fold=0,1,2,3,4": "data.folds=2 data.fold=0,1",
     # Whatever is trained by the network of the smoke settings needs weights of it.
     "model.weights=runs/NAME": "model.weights=runs/B",
+    # A teacher has the classes of its student, and the same test images.
+    "teacher=runs/NAME": "teacher=runs/TEACHER",
     # Goes on with a run, and writes into it.
     "resume=runs/NAME": "resume=runs/STOPPED trainer.max_epochs=2",
 }
@@ -133,7 +170,8 @@ def together(texts: list[str]) -> list[list[str]]:
 
 
 OF_EVALUATIONS = [text for text in RUN_SET if text.lstrip("'").startswith(TOLD)]
-ALONE = [text for text in RUN_SET if text in BESIDE or text.startswith(("-m", "resume=", "experiments="))]
+# What a teacher has learned from depends on the splits, which other settings change.
+ALONE = [text for text in RUN_SET if text in BESIDE or text.startswith(("-m", "resume=", "experiments=", "teacher="))]
 OF_TRAININGS = [text for text in RUN_SET if text not in OF_EVALUATIONS and text not in ALONE]
 
 
@@ -167,8 +205,11 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
         another = ["data=breast_cancer", "optimizer=sgd"]
         run_main(train.main, *smoke("train", another), "hydra.run.dir=runs/B")
         shutil.copytree("runs/B", "runs/sweep-20260101-120000/1")
+        own = ["data.root=my/images", "positive_class=malignant", "evaluate_test=false"]
+        run_main(train.main, *smoke("train", own), "hydra.run.dir=runs/TEACHER")
         theirs = pd.read_csv("runs/B/predictions/test.csv")[["path", "label", "prob_malignant", "prob_other"]]
         theirs.to_csv("theirs.csv", index=False)
+        Path("list.csv").write_text("path\nmy/images/benign/p0_0.png\nmy/images/malignant/p0_1.png\n")
         weeks(Path("weeks"), Path("other/site"))
     return home
 
@@ -206,6 +247,7 @@ def smoke(module: str, arguments: list[str]) -> list[str]:
         "evaluate": ["resamples=100"],
         "compare": ["resamples=100"],
         "monitor": ["resamples=100"],
+        "serve": ["port=0"],
         "probe": ["resamples=100", "repeats=1", "data.image_size=32", "data.workers=0", "model=mobilenetv3_small"],
     }.get(module, [])
     if any(argument.startswith("resume=") for argument in arguments):
@@ -248,8 +290,12 @@ def test_a_command_runs(home, tmp_path, monkeypatch, capsys, text):
         assert (out / "monitor.html").is_file()
     elif module == "audit":
         assert (out / "audit.html").is_file()
+    elif module == "explain":
+        assert list(out.glob("heat_maps/**/*.png")) and (out / "heat_maps.csv").is_file()
     elif module == "export":
         assert (out / "export.json").is_file()
+    elif module == "serve":
+        assert "http://127.0.0.1:" in capsys.readouterr().out
     elif module == "predict":
         assert len(list(out.glob("predictions.*"))) == 1 or any(one.startswith("output=") for one in arguments)
     elif module != "cache":

@@ -62,7 +62,7 @@ def assets_of(page: Path) -> Iterator[str]:
 
 @needs_mkdocs
 def test_every_page_is_built(site):
-    pages = {path.stem for path in (TOP / "docs").glob("*.md")}
+    pages = {path.stem for suffix in ("md", "ipynb") for path in (TOP / "docs").glob(f"*.{suffix}")}
     assert pages <= {path.stem for path in site.glob("*.html")} and len(pages) > 10
 
 

@@ -34,8 +34,17 @@ def test_the_workflow_tests_every_python_that_the_package_names():
     named = [line.split(" :: ")[-1] for line in project["classifiers"] if re.search(r"Python :: 3\.\d+$", line)]
     assert job["strategy"]["matrix"]["python"] == named
     assert project["requires-python"] == f">={named[0]}"
-    assert "make PYTHON=python test" in [step.get("run") for step in job["steps"]]
+    steps = [step.get("run") for step in job["steps"]]
+    assert {"make PYTHON=python test", "make PYTHON=python test-slow"} <= set(steps)
     assert "$(PYTHON) -m venv .venv" in MAKEFILE
+
+
+def test_continuous_integration_runs_every_test():
+    """The gate has rows, networks and commands that only slow tests run."""
+    script = (TOP / ".ci" / "run").read_text(encoding="utf-8")
+    assert re.findall(r"\bmake ([a-z-]+)$", script, re.MULTILINE) == ["test", "test-slow"]
+    chosen = [re.search(r"-m '?([a-z ]+?)'? \$\(AT_ONCE\)", recipe(target)[0]) for target in ("test-fast", "test-slow")]
+    assert [found and found.group(1) for found in chosen] == ["not slow", "slow"]
 
 
 def test_contributing_names_what_is_there():

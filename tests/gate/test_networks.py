@@ -11,7 +11,7 @@ import torch
 from entry_points import run_main
 from made_sets import SMOKE, class_folders
 
-from medcls import compare, evaluate, train
+from medcls import compare, evaluate, explain, train
 from medcls.models.packaged import from_efficientnet_pytorch
 
 OFFERED = sorted(path.stem for path in (Path(__file__).parents[2] / "conf" / "model").glob("*.yaml"))
@@ -29,6 +29,8 @@ SMALLEST = {"inception_v3": 75, "inception_resnet_v2": 75}
 ALIKE = {"efficientnet_lite1": "efficientnet_lite0", "efficientnet_lite2": "efficientnet_lite0"}
 
 CASES = [(model, name) for model in OFFERED for name in NAMED.get(model, [None])]
+# Some twenty seconds each.
+SLOW = {"inception_v3", "inception_resnet_v2"}
 
 # Without moments beside the weights a checkpoint of 55 million of them is a third as large.
 PLAIN_SGD = ("optimizer=sgd", "optimizer.momentum=0", "optimizer.nesterov=false")
@@ -52,7 +54,13 @@ def rival(images: Path) -> Path:
     return images.parent / "rival"
 
 
-@pytest.mark.parametrize(("model", "name"), CASES, ids=[name or model for model, name in CASES])
+cases = [
+    pytest.param(model, name, marks=pytest.mark.slow if model in SLOW else (), id=name or model)
+    for model, name in CASES
+]
+
+
+@pytest.mark.parametrize(("model", "name"), cases)
 def test_a_network_trains_to_its_report_and_the_other_commands_take_it(images, rival, figures, tmp_path, model, name):
     run = tmp_path / "run"
     which = [f"model={model}", *([] if name is None else [f"model.name={name}"])]
@@ -80,6 +88,10 @@ def test_a_network_trains_to_its_report_and_the_other_commands_take_it(images, r
     assert (run / "report.html").is_file()
     assert {split: (run / "predictions" / f"{split}.csv").read_bytes() for split in before} == before
 
+    run_main(explain.main, f"run={run}", f"images={images}/ill/000.png", f"hydra.run.dir={tmp_path}/explained")
+    (heat_map,) = pd.read_csv(tmp_path / "explained" / "heat_maps.csv").to_dict("records")
+    assert heat_map["rows"] >= 2 and heat_map["columns"] >= 2 and heat_map["layers"] in (run / "model.txt").read_text()
+
     if model == "mobilenetv3_small":  # no figure of a comparison hangs on the network
         figures()
     run_main(compare.main, f"runs=[{run},{rival}]", "resamples=100", f"hydra.run.dir={tmp_path}/compared")
@@ -93,7 +105,7 @@ def test_a_network_trains_to_its_report_and_the_other_commands_take_it(images, r
 
 def test_no_file_of_conf_model_is_left_out():
     assert OFFERED
-    assert {model for model, _ in CASES} == set(OFFERED) >= {*ALIKE, *ALIKE.values()}
+    assert {model for model, _ in CASES} == set(OFFERED) >= {*ALIKE, *ALIKE.values(), *SLOW}
 
 
 @pytest.mark.skipif(not INSTALLED, reason="the extra `imagenet` is not installed")

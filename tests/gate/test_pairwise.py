@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import torch
 import yaml
-from covering import covering, pairs_in, pairs_of
+from covering import covering, each_value, pairs_in, pairs_of
 from entry_points import run_main
 from made_sets import SMOKE, class_folders, noise
 
@@ -40,7 +40,10 @@ FACTORS = {
     "data/augmentation": names(CONF / "data" / "augmentation"),
     **{group: names(CONF / group) for group in ("loss", "optimizer", "scheduler", "schedule", "logger", "trainer")},
 }
-ROWS = [*covering(FACTORS, seed=65), *({"data": name} for name in DATA)]
+CROSSES = covering(FACTORS, seed=65)
+# Each value of each group in few rows; the other rows, in which every value meets every other, are slow tests.
+FEW = [*each_value(CROSSES), *({"data": name} for name in DATA)]
+ROWS = [*FEW, *(row for row in CROSSES if row not in FEW)]
 
 
 def first_of(rows: list[dict[str, str]], named: Callable[[dict[str, str]], str | None]) -> list[dict[str, str]]:
@@ -173,9 +176,10 @@ def classes_of(row: Mapping[str, str]) -> str:
 
 
 DRAWN = first_of(ROWS, classes_of)
+cases = [pytest.param(row, marks=() if row in FEW else pytest.mark.slow, id="-".join(row.values())) for row in ROWS]
 
 
-@pytest.mark.parametrize("row", ROWS, ids=lambda row: "-".join(row.values()))
+@pytest.mark.parametrize("row", cases)
 def test_a_row_trains_to_its_report(place, figures, tmp_path, row):
     if row in DRAWN:
         figures()
@@ -200,10 +204,11 @@ def test_a_row_trains_to_its_report(place, figures, tmp_path, row):
         assert file.exists() or logger not in (name, "default")
 
 
-def test_every_pair_of_values_is_run():
+def test_every_pair_of_values_is_run_and_every_value_in_the_fast_tests():
     assert pairs_of(FACTORS) <= set().union(*map(pairs_in, ROWS))
-    # What no pair shows: a factor of one value.
-    assert all({row[name] for row in ROWS if name in row} == set(values) for name, values in FACTORS.items())
+    assert all({row[name] for row in FEW if name in row} == set(values) for name, values in FACTORS.items())
+    assert {*map(classes_of, FEW)} == {*map(classes_of, ROWS)}
+    assert len(FEW) < len(ROWS) / 2
 
 
 def test_every_file_of_conf_and_experiments_is_run_somewhere_in_this_gate():
@@ -215,7 +220,13 @@ def test_every_file_of_conf_and_experiments_is_run_somewhere_in_this_gate():
         *(f"conf/data/{name}" for name in [*DATA, *map(data_of, CROSSED)]),
         *(f"conf/model/{name}" for name in OFFERED),
         # Where a command begins: test_commands.py runs each.
-        *(f"conf/{name}" for name in ("train", "evaluate", "predict", "compare", "audit", "cache", "probe", "export")),
+        *(
+            f"conf/{name}"
+            for name in (
+                "train", "evaluate", "predict", "compare", "audit", "cache", "probe", "explain", "export", "monitor",
+            )
+        ),
+        "conf/serve",
         # What a training judges with, and an evaluation of a run.
         "conf/evaluation/default", "conf/evaluation/stored",
     }  # fmt: skip

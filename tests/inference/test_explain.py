@@ -99,6 +99,70 @@ def test_the_last_map_that_the_logits_depend_on_is_found(name):
         assert (heat_map.values.min(), heat_map.values.max()) == (0, 1)
 
 
+# Networks in whose last map each field still depends most on its own part of the image, also with random weights.
+RIGHT_WAY_UP = [
+    ("timm", "test_vit", 160),
+    ("timm", "test_mambaout", 160),
+    ("timm", "test_convnext", 160),
+    *(
+        pytest.param(library, name, size, marks=pytest.mark.slow)
+        for library, name, size in (
+            ("torchvision", "resnet18", (160, 256)),
+            ("torchvision", "convnext_tiny", 224),
+            ("torchvision", "densenet121", 224),
+            ("torchvision", "efficientnet_b0", 224),
+            ("torchvision", "mobilenet_v2", 224),
+            ("torchvision", "inception_v3", 299),
+            ("torchvision", "vit_b_32", 224),
+            ("torchvision", "swin_t", 224),
+            ("timm", "tf_efficientnet_lite0", 224),
+            ("timm", "inception_resnet_v2", 299),
+            ("timm", "vit_tiny_patch16_224", 224),
+            ("timm", "deit_tiny_distilled_patch16_224", 224),
+            ("timm", "swin_tiny_patch4_window7_224", 224),
+            ("timm", "eva02_tiny_patch14_224", 224),
+            ("timm", "cait_xxs24_224", 224),
+            ("timm", "xcit_nano_12_p16_224", 224),
+            ("timm", "pit_ti_224", 224),
+            ("timm", "hiera_tiny_224", 224),
+            ("timm", "mobilevit_xxs", 256),
+            ("timm", "maxvit_rmlp_pico_rw_256", 256),
+            ("timm", "coatnet_nano_rw_224", 224),
+            ("timm", "focalnet_tiny_srf", 224),
+            ("timm", "davit_tiny", 224),
+        )
+    ),
+]
+
+
+@pytest.mark.parametrize(("library", "name", "size"), RIGHT_WAY_UP)
+def test_a_map_is_the_right_way_up(library, name, size):
+    """What changes in the image changes the map at the same place."""
+    torch.manual_seed(0)
+    network = wrapped({"torchvision": torchvision_network, "timm": timm_network}[library](name, 2))
+    start_small(network.network, 2)
+    high, wide = (size, size) if isinstance(size, int) else size
+    plain = torch.zeros(1, 3, high, wide)
+    with_spot = plain.clone()
+    spot = with_spot[:, :, high * 5 // 8 : high * 7 // 8, wide // 8 : wide * 3 // 8]
+    spot.copy_(2 * torch.randn(spot.shape))
+    (layer,) = last_maps(network, with_spot)
+    maps = []
+    for images in (plain, with_spot):
+        outputs: list[torch.Tensor] = []
+        handle = network.network.get_submodule(layer).register_forward_hook(
+            lambda *seen, kept=outputs: kept.append(seen[2])
+        )
+        with torch.no_grad():
+            network(images)
+        handle.remove()
+        grid = explaining._grid(outputs[0], images, explaining._prefix_tokens(network.network))
+        maps.append(grid.to_map(outputs[0]))
+    change = (maps[1] - maps[0]).abs().sum(dim=1)[0]
+    row, column = np.unravel_index(int(change.argmax()), change.shape)
+    assert abs((row + 0.5) / change.shape[0] - 0.75) < 0.25 and abs((column + 0.5) / change.shape[1] - 0.25) < 0.25
+
+
 def test_grad_cam_is_the_papers_formula(trained):
     image = spots(2, seed=5)[0][1]
     heat_map = explain(trained, PLAIN, image, 1)

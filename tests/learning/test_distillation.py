@@ -120,7 +120,7 @@ def test_rows_that_are_not_trained_on_have_no_teacher(tmp_path: Path):
         tiny_run.run(tmp_path, more=taught(FewRows(), None))
 
 
-@pytest.mark.parametrize("views", [2, None])
+@pytest.mark.parametrize("views", [2, pytest.param(None, marks=pytest.mark.slow)])
 def test_a_resumed_student_is_bit_identical(tmp_path: Path, views: int | None):
     compare(tmp_path, more=taught(Made(), views), scheduler="cosine")
 

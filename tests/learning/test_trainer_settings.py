@@ -131,7 +131,7 @@ def test_what_works_works_to_the_report(folder, tmp_path, settings):
     root = folder({"a": 24, "b": 24})
     given = [f"++trainer.{name}={value}" for name, value in ({"max_epochs": 1} | settings).items()]
     run_main(
-        train.main, *FAST[:2], "data.batch_size=4", "data.workers=0", f"data.root={root}", "positive_class=a",
+        train.main, *FAST[:3], "data.batch_size=4", "data.workers=0", f"data.root={root}", "positive_class=a",
         "resamples=100", *given, f"hydra.run.dir={tmp_path}/run",
     )  # fmt: skip
     assert (tmp_path / "run" / "report.html").exists()

@@ -100,7 +100,7 @@ def test_each_can_have_images_standardised_by_themselves(file, caplog):
 def test_one_grey_channel_trains_to_the_report(name, folder, tmp_path):
     named = [f"model.name={NEED_A_NAME[name]}"] if name in NEED_A_NAME else []
     run_main(
-        train.main, *FAST, f"model={name}", *named, "model.network.in_chans=1", "data.image_size=80",
+        train.main, *FAST[2:], f"model={name}", *named, "model.network.in_chans=1", "data.image_size=80",
         f"data.root={folder({'a': 20, 'b': 20})}", "positive_class=a", "trainer.max_epochs=1",
         f"hydra.run.dir={tmp_path}/run",
     )  # fmt: skip

@@ -31,10 +31,10 @@ IMAGENET = Preprocessing(96, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 GREY = Preprocessing(96, (0.3,), (0.2,))
 
 
-@pytest.fixture
-def large_file(tmp_path):
-    """A file with the names and shapes of torchvision's published weights."""
-    path = tmp_path / "large.pth"
+@pytest.fixture(scope="module")
+def large_file(tmp_path_factory):
+    """A file with the names and shapes of torchvision's published weights; nobody writes into it."""
+    path = tmp_path_factory.mktemp("weights") / "large.pth"
     torch.save(torchvision.models.mobilenet_v3_large(weights=None).state_dict(), path)
     return path
 
@@ -177,15 +177,15 @@ def test_torchvisions_oldest_files_are_renamed_as_it_renames_them(tmp_path, name
 # What is refused
 
 
-def test_p25_the_tutorials_loading_is_refused(large_file):
+def test_p25_the_tutorials_loading_is_refused(tmp_path, large_file):
     """`strict=False` onto a network of other names loaded 0 of 308 tensors without a word."""
     tutorial = mobilenetv3_large(2, variant="tutorial")
     with refused("weights_of_another_network", str(large_file)):
         load_weights(tutorial, large_file)
     renamed = {f"x.{name}": t for name, t in torch.load(large_file, weights_only=True).items()}
-    torch.save(renamed, large_file)
+    torch.save(renamed, tmp_path / "renamed.pth")
     with refused("weights_of_another_network", " 0 ", " 312 "):
-        load_weights(mobilenetv3_large(2), large_file)
+        load_weights(mobilenetv3_large(2), tmp_path / "renamed.pth")
 
 
 def test_p25_a_refusal_changes_nothing(large_file):
@@ -197,7 +197,7 @@ def test_p25_a_refusal_changes_nothing(large_file):
 
 
 @pytest.mark.parametrize("mistake", ["missing", "extra", "shape"])
-def test_p25_a_single_wrong_tensor_is_named(large_file, mistake):
+def test_p25_a_single_wrong_tensor_is_named(tmp_path, large_file, mistake):
     state = torch.load(large_file, weights_only=True)
     name = "features.4.block.1.0.weight"
     if mistake == "extra":
@@ -206,10 +206,10 @@ def test_p25_a_single_wrong_tensor_is_named(large_file, mistake):
         del state[name]
     else:
         state[name] = state[name][:, :, 1:, 1:]
-    torch.save(state, large_file)
+    torch.save(state, tmp_path / "wrong.pth")
     names = {"missing": ("blocks.3.depthwise", "311"), "extra": ("surplus.weight", "312 of the 312")}
     with refused("weights_of_another_network", *names.get(mistake, ("blocks.3.depthwise.conv.weight", "4, 4", "5, 5"))):
-        load_weights(mobilenetv3_large(1000), large_file)
+        load_weights(mobilenetv3_large(1000), tmp_path / "wrong.pth")
 
 
 def test_p25_frozen_and_never_loaded_stops_the_run(large_file):

@@ -80,7 +80,7 @@ def test_the_same_result_again():
     np.testing.assert_array_equal(first.logits, second.logits)
 
 
-@pytest.mark.parametrize("how", ["logistic", "forest"])
+@pytest.mark.parametrize("how", ["logistic", pytest.param("forest", marks=pytest.mark.slow)])
 def test_random_labels_are_not_told_apart(how):
     """Of 8 sets without anything to find, the interval lies above 0.5 for three at most, and AUROC is near 0.5."""
     above, areas = 0, []

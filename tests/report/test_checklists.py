@@ -23,7 +23,7 @@ from medcls.evaluation.predictions import TOOK_PART, Predictions
 from medcls.report.checklists import claim_2024, tripod_ai
 from medcls.report.limitations import Limitation
 from medcls.report.run_sections import training
-from medcls.runs.records import InitialWeights
+from medcls.runs.records import InitialWeights, TeacherRun
 from medcls.runs.registry import Readings
 
 STANDARDS = [claim_2024, tripod_ai]
@@ -238,7 +238,7 @@ def test_claim_is_answered_from_its_source(number, said):
         ("12g", "softmax"),
         ("12g", "temperature"),
         ("13", "loss cross_entropy"),
-        ("15", "probability of ill"),
+        ("15", "probability of class ill"),
         ("15", "threshold"),
         ("18e", "Published at https://example.org/set (CC BY 4.0)."),
         ("18f", "medcls 0.1.0"),
@@ -332,6 +332,20 @@ def test_weights_of_every_origin():
     assert "2 of these were frozen" in kept
     packaged = dataclasses.replace(published, origin="a-package 0.1.0", licence="Apache-2.0")
     assert "(a-package 0.1.0, licence Apache-2.0)" in answers(claim_2024, of=sources(weights=packaged))["24"]
+
+
+@pytest.mark.wording
+def test_weights_and_teacher_of_another_run_and_what_it_had_seen():
+    behind = {"run": "/home/anna/runs/A", "name": "lungs, mobilenetv3", "images": 1234, "near_duplicates": 0}
+    weights = InitialWeights(
+        "runs/A", "best.ckpt", "abc", {}, "310/312", tensors=312, loaded=310, learned_from=[behind]
+    )
+    told = answers(claim_2024, of=sources(weights=weights))["24"]
+    assert "lungs, mobilenetv3" in told and "1,234 images" in told and "no test image" in told and "anna" not in told
+    teacher = TeacherRun("/home/anna/runs/A", "lungs, resnet", "c0ffee", "a.loss", {}, images=99, near_duplicates=2)
+    taught = answers(claim_2024, of=sources(teacher=teacher))["25"]
+    assert "lungs, resnet" in taught and "99 images" in taught and "near duplicates of 2" in taught
+    assert "lungs, resnet" not in answers(claim_2024, of=sources())["25"]
 
 
 def test_how_often_test_was_read_stands_beside_it():

@@ -22,7 +22,9 @@ def test_errors_are_the_surest_first_and_the_least_certain_lie_at_the_threshold(
     distance = (scores - threshold).abs()
     assert [one.name for one in errors] == list(distance[wrong].sort_values(ascending=False).index[:SHOWN])
     assert [one.name for one in unsure] == list(distance.sort_values().index[:SHOWN])
-    assert re.fullmatch(r"(benign, \w+ malignant|malignant, \w+ benign): .* of malignant [\d.]+", errors[0].caption)
+    assert re.fullmatch(
+        r"(benign, \w+ malignant|malignant, \w+ benign): .* of class malignant [\d.]+", errors[0].caption
+    )
 
 
 def test_with_several_classes_the_called_one_says_how_sure(several):

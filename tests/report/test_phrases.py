@@ -18,6 +18,7 @@ from medcls.evaluation.calibration import Calibration
 from medcls.evaluation.decision_rules import DecisionRules, not_fitted
 from medcls.evaluation.predictions import Predictions
 from medcls.evaluation.thresholds import OperatingPoint, fit_operating_point, parse_criterion
+from medcls.report import phrases
 from medcls.report.example_images import examples
 from medcls.report.pages.names import Names
 from medcls.report.phrases import (
@@ -31,6 +32,7 @@ from medcls.report.phrases import (
     worse_than_chance,
 )
 from medcls.report.report import metric_sections, notices
+from medcls.statistics.digits import rounded
 from medcls.statistics.metrics import classification_metrics
 from medcls.workflow import evaluating, printed_results, terminal
 from medcls.workflow.terminal import show_table
@@ -81,7 +83,7 @@ def test_a_confidence_that_cannot_be_had_stands_in_the_first_lines():
     one = judged_at("sensitivity>=0.95@90%", 0.0, fitted_on=30)
     unsure = unsure_target(one)
     assert unsure.rule == "unsure_target" and "sensitivity>=0.95@90%" in unsure.title
-    assert all(number in unsure.text for number in ("9 independent cases of ill", "37%", "45 independent cases"))
+    assert all(number in unsure.text for number in ("9 independent cases of class ill", "37%", "45 independent cases"))
     assert unsure in notices(one)
     assert unsure_target(judged_at("sensitivity>=0.95@90%", 0.0)) is None
     assert unsure_target(judged_at("sensitivity>=0.95", 0.0)) is None
@@ -187,12 +189,17 @@ def test_a_name_from_the_right_is_kept_apart():
     [
         ("auroc", 0.91049, "0.910"),
         ("auroc", 1.0, "1.000"),
+        ("sensitivity", 0.8125, "0.813"),  # 13 of 16
+        ("auroc", 0.0005, "0.001"),
+        ("auroc", 0.9995, ">0.999"),
         ("auroc", 0.99999, ">0.999"),
         ("brier", 1e-9, "<0.001"),
         ("auroc", 0.0, "0.000"),
         ("mcc", -0.25, "−0.250"),
         ("log_loss", 3.3, "3.300"),
         ("positive_likelihood_ratio", 32.26, "32.3"),
+        ("positive_likelihood_ratio", 5.5, "5.50"),
+        ("positive_likelihood_ratio", 100.0, "100"),
         ("auroc", float("nan"), "undefined"),
     ],
 )
@@ -204,14 +211,21 @@ def test_figures_are_rounded_without_lying(metric, value, text):
 def test_words_and_figures_say_the_same(headline, several):
     values = headline.metrics.values
     said = " ".join(plain_words(headline))
-    assert f"about {round(100 * values['sensitivity'])} are detected (95% interval" in said
-    assert f"about {round(100 * values['specificity'])} are recognised as such" in said
-    assert f"correct about {round(100 * values['precision'])} times in 100" in said
-    assert "50% of the images are malignant" in said
+    assert f"about {rounded(100 * values['sensitivity'], 0)} are detected (95% interval" in said
+    assert f"about {rounded(100 * values['specificity'], 0)} are recognised as such" in said
+    assert f"correct about {rounded(100 * values['precision'], 0)} times in 100" in said
+    assert "50% of the images are of that class" in said
     said = " ".join(plain_words(several))
-    assert f"about {round(100 * several.metrics.values['balanced_accuracy'])} of 100" in said
+    assert f"about {rounded(100 * several.metrics.values['balanced_accuracy'], 0)} of 100" in said
     best = max(several.metrics.per_class, key=lambda name: several.metrics.per_class[name]["sensitivity"])
-    assert f"{isolated(best)} is detected most often" in said
+    assert f"Class {isolated(best)} is detected most often" in said
+
+
+@pytest.mark.wording
+def test_of_100_images_as_many_are_found_as_are_not_missed():
+    """7 of 8 are 87.5 in 100: 88 are detected and 12 missed, not 13."""
+    assert (phrases._are(7 / 8), phrases._rest_are(7 / 8)) == ("about 88 are", "12 are")
+    assert (phrases._rest_are(0.9999), phrases._rest_are(1.0)) == ("fewer than 1 is", "0 are")
 
 
 @pytest.mark.wording
@@ -225,4 +239,4 @@ def test_class_names_that_are_numbers_are_quoted_in_sentences():
     numeric = Predictions(rows, ("0", "1"), "1")
     assert numeric.caption().startswith('test, n = 100 images (70 "0", 30 "1")')
     said = " ".join(plain_words(assess(numeric, not_fitted(numeric), resamples=50)))
-    assert '100 "1" images like these' in said and 'not "1"' in said and " 1 images" not in said
+    assert '100 "1" images like these' in said and 'class "1" is correct' in said and " 1 images" not in said

@@ -237,7 +237,9 @@ def test_patients_with_images_under_both_labels_are_counted_and_said():
     one = assess(mixed, not_fitted(mixed), resamples=50)
     units = assess(aggregate(mixed, "max"), not_fitted(mixed), resamples=50)
     text = read(metric_sections(one, units)).text
-    assert "20 patients or exams (10 other, 10 ill). 10 of them have images of both classes and count as ill" in text
+    assert (
+        "20 patients or exams (10 other, 10 ill). 10 of them have images of both classes and count as class ill" in text
+    )
     apart = Predictions(
         table.rows.assign(label=np.repeat(["ill", "other"], 20), group=groups), made_study.BINARY, "ill"
     )

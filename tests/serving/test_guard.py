@@ -124,6 +124,15 @@ def test_a_body_that_does_not_arrive_in_time_is_refused(server):
     assert (answer.status_code, answer.json()["kind"]) == (408, "request_too_slow")
 
 
+@pytest.mark.parametrize(
+    ("site", "status"), [("cross-site", 403), ("same-site", 403), ("same-origin", 200), ("none", 200)]
+)
+def test_a_page_of_another_site_sends_nothing(server, site, status):
+    sent = {"files": [("files", ("a.png", png()))], "headers": {"Sec-Fetch-Site": site}}
+    assert server.post(**sent).status_code == status
+    assert server.get("/health", headers={"Sec-Fetch-Site": site}).status_code == 200
+
+
 EVENT = "/page/gradio_api/queue/join"
 
 
@@ -161,6 +170,15 @@ def test_a_link_out_of_the_folder_is_not_an_upload(paged, tmp_path):
 )
 def test_an_event_that_is_no_event_is_refused(paged, body, status):
     assert paged.post(EVENT, content=body).status_code == status
+
+
+def test_uploads_do_not_fill_the_disk(paged, monkeypatch):
+    upload = "/page/gradio_api/upload"
+    (paged.guarded._access.uploads / "kept.png").write_bytes(bytes(3000))
+    assert paged.post(upload).status_code == 404  # no page is mounted here
+    monkeypatch.setattr(paged.guarded, "_limits", Limits(request_mib=0.0002))
+    answer = paged.post(upload)
+    assert (answer.status_code, answer.json()["kind"]) == (429, "server_full")
 
 
 def test_an_event_reaches_the_page_as_it_was_sent(paged):

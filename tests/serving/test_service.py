@@ -1,6 +1,7 @@
 """Uploaded files become answers, in their order, within the limits."""
 
 import asyncio
+import dataclasses
 import io
 
 import numpy as np
@@ -9,6 +10,8 @@ from asked_server import AskedServer, png
 from refusals import refused
 from served_model import MeanColour, served_model
 
+from medcls.inference.model import Model
+from medcls.preprocessing import Preprocessing
 from medcls.serving.limits import Limits
 
 
@@ -44,12 +47,24 @@ def test_each_file_has_its_answer_in_order(server):
 def test_images_and_heat_maps_are_made_only_where_asked_for(server):
     asked = server(explain=lambda pixels, index: np.full(pixels.shape[:2], index, np.float32))
     (plain,) = classify(asked, ("a.png", png(250)))
-    assert plain.image is None and plain.heat_map is None and plain.explained is None
-    certain, other = classify(asked, ("a.png", png(250)), ("b.png", png(0, 255)), shown=True)
-    assert certain.image.shape == certain.heat_map.shape == (16, 16, 3)
+    assert plain.image is None and plain.explained is None
+    certain, other = classify(asked, ("a.png", png(250, size=900)), ("b.png", png(0, 255)), shown=True)
+    assert certain.image.shape == certain.explained.heat_map.shape == (448, 448, 3)
     # For the class that was decided for. The second one's map is 0 everywhere.
-    assert (certain.explained, other.explained) == ("malignant", "benign")
-    assert other.heat_map is None and other.image is not None
+    assert (certain.explained.name, other.explained.name) == ("malignant", "benign")
+    assert certain.explained.text != other.explained.text
+    assert (certain.explained.heat_map != certain.image).any()
+
+
+def test_a_grey_model_shows_its_images_too(server):
+    grey = dataclasses.replace(served_model().description, preprocessing=Preprocessing(16, (0.5,), (0.5,), bits=16))
+    asked = server(
+        model=Model(grey, lambda pixels: np.zeros((len(pixels), 2), np.float32)),
+        explain=lambda pixels, index: np.zeros(pixels.shape[:2], np.float32),
+    )
+    (answer,) = classify(asked, ("a.png", png(128)), shown=True)
+    assert answer.image.shape == (16, 16, 3) and answer.image.dtype == np.uint8
+    assert answer.explained.heat_map.shape == (16, 16, 3)
 
 
 def test_a_file_is_read_no_further_than_its_limit(server):

@@ -37,9 +37,10 @@ class BlankFigures:
         Figure.get_tightbbox = self._instead(Figure.get_tightbbox, _one_inch)  # type: ignore[method-assign]
         # Before anything imports them by name.
         for module in (plots, curves):
-            for name, make in inspect.getmembers(module, inspect.isfunction):
-                if name.endswith("_figure"):
-                    setattr(module, name, self._instead(make, _empty_figure))
+            found = [one for one in inspect.getmembers(module, inspect.isfunction) if one[0].startswith("plot_")]
+            assert found, f"no function of {module.__name__} draws a plot"
+            for name, make in found:
+                setattr(module, name, self._instead(make, _empty_figure))
 
     def _instead(self, real: Callable[..., Any], blank: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(real)

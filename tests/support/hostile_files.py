@@ -71,7 +71,7 @@ def float_tiff() -> bytes:
 def hostile_files() -> dict[str, bytes]:
     """At least forty files, each by what is wrong with it. None of them is an image that can be read."""
     good, jpeg, tiff, gif = (encoded(kind) for kind in ("PNG", "JPEG", "TIFF", "GIF"))
-    webp, bmp, whole = encoded("WEBP"), encoded("BMP"), dicom()
+    webp, bmp, complete = encoded("WEBP"), encoded("BMP"), dicom()
     return {
         "nothing": b"",
         "one byte": b"\x00",
@@ -112,7 +112,7 @@ def hostile_files() -> dict[str, bytes]:
         "a BMP that claims 2^30 pixels a side": bmp[:18] + struct.pack("<ii", 2**30, 2**30) + bmp[26:],
         "a PNM without an end": b"P6 100000 100000 255\n",
         "a PNM of a negative size": b"P6 -5 5 255\n" + bytes(100),
-        "half a DICOM": whole[:200],
+        "half a DICOM": complete[:200],
         "a DICOM of 200 megapixels": dicom(10_000, 20_000),
         "a DICOM with too few pixels": dicom(512, 512),
         "a DICOM with no pixels": dicom(0, 0),

@@ -63,3 +63,22 @@ def test_redirected_a_progress_bar_leaves_nothing_behind(monkeypatch):
     assert terminal.width() == {"width": terminal.UNWRAPPED}
     monkeypatch.setattr(terminal, "console", Console(file=file, force_terminal=True))
     assert terminal.width() == {}
+
+
+def test_in_a_notebook_a_bar_is_text_and_wipes_itself_and_lines_stand_above_it(monkeypatch, capsys):
+    monkeypatch.setattr(terminal, "IN_NOTEBOOK", True)
+    with terminal.progress("reading images") as progress:
+        progress(1, 2)
+        terminal.show_line("a line")
+    # What is seen of a line is what was written over the rest.
+    seen = [line.rsplit("\r", 2)[-2:] for line in capsys.readouterr().out.split("\n")]
+    assert [part.strip() for part in seen[0]] == ["", "a line"] and "".join(seen[-1]).strip() == ""
+
+
+def test_in_a_notebook_tables_are_no_wider_than_the_page(monkeypatch):
+    monkeypatch.setattr(terminal, "IN_NOTEBOOK", True)
+    file = io.StringIO()
+    monkeypatch.setattr(terminal, "console", Console(file=file, width=terminal.UNWRAPPED))
+    terminal.show_table(pd.DataFrame({"level": ["good"], "finding": ["word " * 60]}), "Findings")
+    lines = file.getvalue().splitlines()
+    assert max(map(len, lines)) <= terminal.WIDEST_IN_NOTEBOOK and file.getvalue().count("word") == 60

@@ -138,7 +138,8 @@ def resize(pixels: np.ndarray, size: tuple[int, int], policy: str, interpolation
         np.asarray(_resized(Image.fromarray(channel.astype(np.float32)), size, policy, FILTERS[interpolation]))
         for channel in np.moveaxis(pixels, 2, 0)
     ]
-    return np.rint(np.stack(channels, axis=2)).clip(0, 65535).astype(np.uint16)
+    rounded: np.ndarray = np.rint(np.stack(channels, axis=2)).clip(0, 65535).astype(np.uint16)
+    return rounded
 
 
 def _resized(image: Image.Image, size: tuple[int, int], policy: str, resample: Image.Resampling) -> Image.Image:

@@ -274,7 +274,8 @@ def _field(random: np.random.Generator, rows: int, columns: int) -> np.ndarray:
     """Smooth noise of mean 0 and deviation 1 with this many bumps down and across, float32."""
     grid = random.standard_normal((rows, columns)).astype(np.float32)
     field = np.asarray(Image.fromarray(grid).resize((SIZE, SIZE), Image.Resampling.BICUBIC))
-    return (field - field.mean()) / field.std()
+    scaled: np.ndarray = (field - field.mean()) / field.std()
+    return scaled
 
 
 def _lines(field: np.ndarray, width: float) -> np.ndarray:
@@ -300,7 +301,8 @@ def _tissue(random: np.random.Generator, patient: Patient, down: np.ndarray) -> 
     columns = np.clip(np.arange(SIZE, dtype=np.float32)[None] + 6 * _field(random, 6, 4), 0, SIZE - 1)
 
     def bent(field: np.ndarray) -> np.ndarray:
-        return ndimage.map_coordinates(field, [rows, columns], order=1)
+        moved: np.ndarray = ndimage.map_coordinates(field, [rows, columns], order=1)
+        return moved
 
     below_fat = _step(depth - patient.fat_end, 2.5)
     below_gland = _step(depth - patient.gland_end, 2.5)
@@ -326,7 +328,8 @@ def _tissue(random: np.random.Generator, patient: Patient, down: np.ndarray) -> 
     dermis = _step(edge - down, 0.8)
     level = level * (1 - dermis) + (-3 + 1.0 * patches) * dermis
     level += 9 * np.exp(-((down / 1.8) ** 2)) + 7 * uneven * np.exp(-(((down - edge) / 1.5) ** 2))
-    return level.astype(np.float32)
+    tissue: np.ndarray = level.astype(np.float32)
+    return tissue
 
 
 def _outline(random: np.random.Generator, lesion: Lesion, angle: np.ndarray) -> np.ndarray:
@@ -343,7 +346,8 @@ def _outline(random: np.random.Generator, lesion: Lesion, angle: np.ndarray) -> 
         towards, width = random.uniform(-np.pi, np.pi), random.uniform(0.05, 0.16)
         away = np.abs((table - towards + np.pi) % (2 * np.pi) - np.pi)
         radius += lesion.spiculated**3 * random.uniform(0.0, 0.5) * np.exp(-((away / width) ** 1.4))
-    return np.interp(angle, table, radius, period=2 * np.pi).astype(np.float32)
+    outline: np.ndarray = np.interp(angle, table, radius, period=2 * np.pi).astype(np.float32)
+    return outline
 
 
 def _add_lesion(
@@ -382,7 +386,7 @@ def _add_lesion(
     strength = random.normal(8, 1.5) - (21 + random.normal(0, 2)) * lesion.shadowing
     if lesion.cyst:
         strength = max(strength, 8.0)
-    ragged = np.clip(1 + 0.35 * _field(random, 2, 24), 0, 2)
+    ragged: np.ndarray = np.clip(1 + 0.35 * _field(random, 2, 24), 0, 2)
     behind = reach * ragged * strength * (1 - inside if strength > 0 else 0.35 + 0.65 * (1 - inside))
     behind *= np.exp(-np.clip(down - y0 - half_height, 0, None) / (130 if strength > 0 else 260))
     # A smooth rounded edge bends the beam away: a thin shadow under each side.
@@ -411,7 +415,9 @@ def _shadow(random: np.random.Generator, down: np.ndarray, across: np.ndarray) -
     middle = random.uniform(0, SIZE) + 0.15 * random.normal() * (down - start)
     width = random.uniform(7, 32)
     ragged = np.clip(1 + 0.35 * _field(random, 2, 24), 0, 2)
-    return -random.uniform(4, 14) * ragged * np.exp(-(((across - middle) / width) ** 2)) * _step(down - start, 7.0)
+    band: np.ndarray = -random.uniform(4, 14) * ragged * np.exp(-(((across - middle) / width) ** 2))
+    shadow: np.ndarray = band * _step(down - start, 7.0)
+    return shadow
 
 
 def _speckle(random: np.random.Generator) -> np.ndarray:
@@ -432,7 +438,8 @@ def _speckle(random: np.random.Generator) -> np.ndarray:
         # The two correlate, so the middle is somewhat brighter, as a probe's focal zone is.
         mixed = near * np.sqrt(1 - depth) + far * np.sqrt(depth)
         power += mixed**2
-    return 10 * np.log10(power / power.mean() + 1e-3)
+    decibels: np.ndarray = 10 * np.log10(power / power.mean() + 1e-3)
+    return decibels
 
 
 def _set_gain(echo: np.ndarray, mean: float, deviation: float) -> np.ndarray:

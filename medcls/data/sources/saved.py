@@ -61,7 +61,8 @@ def reopen(
 
 def _changed(rows: pd.DataFrame, scan: pd.DataFrame) -> list[str]:
     """The paths of images whose content differs from the run's; both tables are in the same order."""
-    return rows.loc[scan["content"].to_numpy() != rows["content"].to_numpy(), "path"].tolist()
+    paths: list[str] = rows.loc[scan["content"].to_numpy() != rows["content"].to_numpy(), "path"].tolist()
+    return paths
 
 
 def as_begun(manifest: Manifest, saved: Path) -> Manifest:

@@ -143,7 +143,8 @@ def rescan(root: Path, scan: pd.DataFrame, paths: Sequence[str], options: ScanOp
     if options.remember:
         with ScanCache(root, options.frame, COLUMNS) as cache:
             cache.remove(list(wrong))
-    return pd.concat([scan.drop(index=wrong), fresh.loc[wrong]]).loc[scan.index]
+    mended: pd.DataFrame = pd.concat([scan.drop(index=wrong), fresh.loc[wrong]]).loc[scan.index]
+    return mended
 
 
 def remove_wrong_entry(root: Path, path: str, content: str, frame: int) -> bool:

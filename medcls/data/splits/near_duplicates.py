@@ -109,7 +109,8 @@ def near_duplicate_sets(rows: pd.DataFrame, scan: pd.DataFrame) -> np.ndarray:
     index, pairs = pd.Index(rows["path"]), pd.concat([near, same])
     ends = index.get_indexer(pd.Index(pairs["first"])), index.get_indexer(pd.Index(pairs["second"]))
     graph = coo_array((np.ones(len(pairs), dtype=bool), ends), shape=(len(index), len(index)))
-    return connected_components(graph, directed=False)[1].astype(np.int64)
+    numbers: np.ndarray = connected_components(graph, directed=False)[1].astype(np.int64)
+    return numbers
 
 
 def known_images(scan: pd.DataFrame, known: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:

@@ -245,7 +245,8 @@ def cluster_numbers(rows: pd.DataFrame, near: np.ndarray | None = None) -> np.nd
         size += int(numbers.max()) + 1
     image = np.tile(np.arange(n), len(ends))
     graph = coo_array((np.ones(len(image), dtype=bool), (image, np.concatenate(ends))), shape=(size, size))
-    return connected_components(graph, directed=False)[1][:n].astype(np.int64)
+    clusters: np.ndarray = connected_components(graph, directed=False)[1][:n].astype(np.int64)
+    return clusters
 
 
 def with_kept_together(manifest: Manifest, *, near_duplicates: bool) -> Manifest:

@@ -2,9 +2,17 @@
 
 from collections.abc import Mapping
 
+import pandas as pd
+
 from medcls.wording import printable
 
 SHORT = 3  # letters
+
+
+def numbered(rows: pd.DataFrame, of: str = "") -> dict[str, str]:
+    """Number groups and images: in a table with the columns `group` and `path`, the image of row 12 is "image 12"."""
+    instead = {group: f"group {n}{of}" for n, group in enumerate(sorted(set(rows["group"]) - {""}), start=1)}
+    return instead | {str(path): f"image {n}{of}" for n, path in enumerate(rows["path"], start=1)}
 
 
 class Names:

@@ -49,11 +49,17 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-@pytest.fixture
-def few(tmp_path: Path) -> Path:
-    root = tmp_path / "breast_cancer"
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small set, made once and copied for each test."""
+    root = tmp_path_factory.mktemp("few") / "breast_cancer"
     ensure_phantoms(root, images=12, seed=5)
     return root
+
+
+@pytest.fixture
+def few(tmp_path: Path, kept: Path) -> Path:
+    return shutil.copytree(kept, tmp_path / "breast_cancer")
 
 
 @pytest.mark.slow
