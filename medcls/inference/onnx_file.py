@@ -42,8 +42,7 @@ def load(path: Path) -> Model:
         onnxruntime is not installed; there is no such file; it is damaged, not an export of medcls, or changed since.
     """
     data = _read(path)
-    session = _session(data, path)
-    metadata = session.get_modelmeta().custom_metadata_map
+    session, metadata = _session(data, path)
     if DESCRIPTION not in metadata or GRAPH_HASH not in metadata:
         raise MedclsError(
             f"{path} is an ONNX file, but no export of medcls: it does not say which classes, preprocessing and "
@@ -124,7 +123,8 @@ def _read(path: Path) -> bytes:
         raise MedclsError(f"{path} cannot be read: {error.strerror or error}.", kind="unreadable_file") from error
 
 
-def _session(data: bytes, path: Path) -> "onnxruntime.InferenceSession":
+def _session(data: bytes, path: Path) -> tuple["onnxruntime.InferenceSession", dict[str, str]]:
+    """A session, and the metadata of its model."""
     try:
         import onnxruntime
     except ImportError as error:
@@ -137,7 +137,8 @@ def _session(data: bytes, path: Path) -> "onnxruntime.InferenceSession":
     options.log_severity_level = 4  # what goes wrong is raised too
     try:
         # From bytes: weights in other files, which an export of medcls never has, are then not looked for.
-        return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"], enable_fallback=0)
+        return session, session.get_modelmeta().custom_metadata_map
     except Exception as error:
         raise MedclsError(
             f"{path} is no ONNX file that onnxruntime can read: {_reason(error)}. Export the run again.",

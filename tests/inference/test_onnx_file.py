@@ -130,6 +130,12 @@ def with_one_bit_flipped(path: Path) -> None:
     path.write_bytes(data)
 
 
+def with_metadata_that_is_no_text(path: Path) -> None:
+    data = bytearray(made(path).read_bytes())
+    data[data.index(b"classes")] = 0xFF
+    path.write_bytes(data)
+
+
 def with_two_graphs(path: Path) -> None:
     more = onnx.ModelProto()
     more.graph.CopyFrom(graph_of(numpy_helper.from_array(WEIGHTS, "weights")).graph)
@@ -195,6 +201,7 @@ FITTED = {"split": "val", "checkpoint": "0123", "n": 9, "before": 1.0, "after": 
         (with_the_description_of_another, "damaged_onnx"),
         (with_one_bit_flipped, "damaged_onnx"),
         (with_two_graphs, "damaged_onnx"),
+        (with_metadata_that_is_no_text, "damaged_onnx"),
         (with_text("{"), "damaged_onnx"),
         (with_text("[]"), "damaged_onnx"),
         (with_text("[" * 100_000), "damaged_onnx"),
