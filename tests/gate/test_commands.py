@@ -99,6 +99,9 @@ RUN_ELSEWHERE = {
 
 # What stands in the reader's place, here: other values of what a command names, and what must stand beside it.
 INSTEAD = {
+    # Few images, and a network of few weights.
+    "medcls.explain run=RUN images=/my/images": "medcls.explain run=runs/B images=few",
+    "medcls.export run=runs/NAME": "medcls.export run=runs/B",
     ".venv/bin/python": "python",
     "/my/images": "my/images",
     "/other/site": "other/site",
@@ -193,6 +196,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
             )
         class_folders(Path("other/site"), {"benign": 6, "malignant": 6, "normal": 5}, seed=2)
         class_folders(Path("my/BUSI"), {"benign": 10, "malignant": 10, "normal": 8}, "{number}.png", seed=3)
+        class_folders(Path("few"), {"benign": 2, "malignant": 2}, seed=5)
         class_folders(Path("graded"), {"mild": 10, "moderate": 10, "severe": 10}, seed=4)
         ensure_phantoms(Path("data/breast_cancer"), images=60)
         tables(Path("images"))
