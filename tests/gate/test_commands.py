@@ -78,6 +78,7 @@ NOT_RUN = {
     "report.plots=[mine.plots.sorted_probabilities] "
     "report.metrics=[mine.metrics.JACCARD]": "is run by tests/test_extending.py too",
     "python -m medcls": "lists the commands; tests/test_api.py runs it",
+    "python -m medcls train": "is shown as what is refused",
     "python -m medcls.evaluate": "is named; its forms stand in docs/evaluation.md",
     "python -m medcls.predict": "is named; its forms stand in docs/predict.md",
     "python -m medcls.audit ...": "stands for an audit of whatever images; docs/audit.md has a whole one",
