@@ -78,6 +78,7 @@ NOT_RUN = {
     "report.plots=[mine.plots.sorted_probabilities] "
     "report.metrics=[mine.metrics.JACCARD]": "is run by tests/test_extending.py too",
     "python -m medcls": "lists the commands; tests/test_api.py runs it",
+    "python -m medcls train": "is shown as what is refused",
     "python -m medcls.evaluate": "is named; its forms stand in docs/evaluation.md",
     "python -m medcls.predict": "is named; its forms stand in docs/predict.md",
     "python -m medcls.audit ...": "stands for an audit of whatever images; docs/audit.md has a whole one",
@@ -99,6 +100,9 @@ RUN_ELSEWHERE = {
 
 # What stands in the reader's place, here: other values of what a command names, and what must stand beside it.
 INSTEAD = {
+    # Few images, and a network of few weights.
+    "medcls.explain run=RUN images=/my/images": "medcls.explain run=runs/B images=few",
+    "medcls.export run=runs/NAME": "medcls.export run=runs/B",
     ".venv/bin/python": "python",
     "/my/images": "my/images",
     "/other/site": "other/site",
@@ -193,6 +197,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
             )
         class_folders(Path("other/site"), {"benign": 6, "malignant": 6, "normal": 5}, seed=2)
         class_folders(Path("my/BUSI"), {"benign": 10, "malignant": 10, "normal": 8}, "{number}.png", seed=3)
+        class_folders(Path("few"), {"benign": 2, "malignant": 2}, seed=5)
         class_folders(Path("graded"), {"mild": 10, "moderate": 10, "severe": 10}, seed=4)
         ensure_phantoms(Path("data/breast_cancer"), images=60)
         tables(Path("images"))

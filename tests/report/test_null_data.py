@@ -31,7 +31,8 @@ TRUE = {
 CLAIMS = {
     "shift": {"shift", "shift_of_classes"},
     "calibration": {"probabilities_off", "calibration_slope", "class_probabilities_off", "uneven_probabilities"},
-    "label sets": {"label_sets_miss", "label_sets_miss_a_class"},
+    "label sets": {"label_sets_miss"},
+    "a class of label sets": {"label_sets_miss_a_class"},
     "gap": {"subgroup_gap"},
     "chance": {"no_better_than_chance"},
     "baseline": {"accuracy_below_baseline", "accuracy_near_baseline"},
@@ -98,12 +99,14 @@ def test_nothing_is_claimed_of_what_chance_made(classes, each):
     assert set(rest) <= {"several_images_of_a_group"}, rest
 
 
-@pytest.mark.slow  # an hour of reports
+@pytest.mark.slow  # a minute of reports each
 @pytest.mark.parametrize(
     ("n", "classes", "each"), [(200, BINARY, 1), (500, BINARY, 1), (600, BINARY, 3), (500, FOUR, 1)]
 )
 def test_no_rule_speaks_of_chance_in_more_than_one_report_in_twenty(n, classes, each):
-    runs = 200
+    runs = 100
     found, _ = count(range(runs), n=n, classes=classes, each=each)
     most = 0.05 + 1.64 * np.sqrt(0.05 * 0.95 / runs)
-    assert all(times / runs <= most for name, times in found.items() if name != "few groups"), found
+    # Sets that hold the label of 90% of all images hold that of 78% of the rarest of the four classes.
+    true = {"few groups", *(["a class of label sets"] if classes == FOUR else [])}
+    assert all(times / runs <= most for name, times in found.items() if name not in true), found
