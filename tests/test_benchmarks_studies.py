@@ -121,11 +121,12 @@ def test_a_row_is_taught_and_compared_fold_by_fold(measured, tmp_path):
     expected = float(np.mean([taught - own for taught, own in scores]))
     assert found["difference"]["difference"] == pytest.approx(expected)
     page = studies.results([FOLDS, TAUGHT], studies.collect((FOLDS, TAUGHT), out, tmp_path / "kept.json"))
-    line = next(line for line in page.splitlines() if line.startswith("- AUROC of taught"))
-    assert f"{expected:+.3f}" in line and studies.NOT_MEASURED not in line
-    assert studies.NOT_MEASURED in next(
-        line for line in studies.results([FOLDS, TAUGHT], {}).splitlines() if line.startswith("- AUROC of taught")
+    measured, unknown = (
+        next(line for line in text.splitlines() if line.startswith("- ") and TAUGHT.setting in line)
+        for text in (page, studies.results([FOLDS, TAUGHT], {}))
     )
+    assert f"{expected:+.3f}" in measured and studies.NOT_MEASURED not in measured
+    assert studies.NOT_MEASURED in unknown
 
 
 def test_what_a_row_needs_is_measured_before_it():

@@ -201,8 +201,8 @@ def cross_validations(named: Sequence[Path], positive: str | None) -> list[Cross
                 kind="no_such_folder",
             )
         alike: dict[str, list[Path]] = {}
-        # The evaluation of a cross-validation, which may lie beside its folds, has no configuration.
-        for place in [one for one in runs_in(folder) if (one / "config.yaml").is_file()]:
+        # The evaluation of a cross-validation may lie beside its folds.
+        for place in [one for one in runs_in(folder) if not (one / "folds.csv").is_file()]:
             alike.setdefault(_without_fold_and_seed(place), []).append(place)
         found += [(folder, places) for places in alike.values()]
     if len(found) < 2:

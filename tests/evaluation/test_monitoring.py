@@ -87,7 +87,7 @@ def test_without_labels_there_are_no_rates_and_the_verdict_does_not_claim_any():
 
 def test_images_of_a_patient_count_once():
     one = watched(np.random.default_rng(4), n=300, shift=1.0)
-    patients = one.new.assign(group=[f"p{row // 30}" for row in range(150)])
+    patients = one.new.assign(group=[f"p{row // 30}" for row in range(300)])
     found = monitor(Watched(one.reference, patients, RULES, one.rates_from), resamples=50)
     alone = monitor(Watched(one.reference, one.new, RULES, one.rates_from), resamples=50)
     assert found.independent == 10 and alone.independent == 300

@@ -1,6 +1,7 @@
 """Every command of README.md and docs/ runs to its end, with made images in the place of the reader's."""
 
 import asyncio
+import importlib
 import shutil
 import socket
 from collections.abc import Callable
@@ -37,7 +38,7 @@ def serve_once() -> None:
     with pytest.MonkeyPatch.context() as patch:
         for name in ("MEDCLS_MOST_PIXELS", "GRADIO_TEMP_DIR", *NO_TELEMETRY):
             patch.setenv(name, "1")  # and set back at the end
-        patch.setattr("medcls.serving.server.serve", ask)
+        patch.setattr(importlib.import_module("medcls.serving.server"), "serve", ask)
         serve.main()
 
 
