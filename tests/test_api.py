@@ -236,8 +236,8 @@ def test_what_is_wrong_is_an_exception_and_leaves_nothing_behind(finished, tmp_p
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_a_training_and_is_handled_as_before(finished, tmp_path, monkeypatch, sent):
     def interrupted(*_: object) -> None:
-        os.kill(os.getpid(), sent)
-        signal.pause()
+        # To this thread: one that another thread receives may come before or after it waits, which could then last.
+        signal.raise_signal(sent)
 
     monkeypatch.setattr(Classifier, "training_step", interrupted)
     before = of_the_process()
