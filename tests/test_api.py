@@ -240,12 +240,14 @@ def test_a_signal_ends_a_training_and_is_handled_as_before(finished, tmp_path, m
         signal.raise_signal(sent)
 
     monkeypatch.setattr(Classifier, "training_step", interrupted)
+    own = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's job in the background ignores it
     before = of_the_process()
     with pytest.raises(KeyboardInterrupt):
         medcls.train(
             finished.parent / "images", positive_class="得病", model="timm", run_dir=tmp_path / "run", **SETTINGS
         )
     assert of_the_process() == before
+    signal.signal(signal.SIGINT, own)
 
 
 def test_a_hydra_application_can_call_medcls(finished, tmp_path):
