@@ -9,7 +9,7 @@ import pytest
 from entry_points import run_main
 from refusals import refused_command
 
-from medcls import monitor
+from medcls import monitor, predict
 
 KEPT = Path(__file__).parent / "earlier_runs" / "2026-11-30" / "run"
 
@@ -49,6 +49,21 @@ def test_labels_bring_the_rates_of_a_run_against_test(here):
     assert set(rates) == {"sensitivity", "specificity"} and record["rates_from"] == "test"
     for share in rates.values():  # the same images
         assert share["here"]["value"] == pytest.approx(share["there"]["value"])
+
+
+def test_it_reads_what_predict_writes_and_images_that_cannot_be_read_are_counted(here):
+    images = shutil.copytree(KEPT.parent / "images", here / "images")
+    (images / "damaged.png").write_bytes(b"no image")
+    gone = Path(shutil.copy(next(images.rglob("patient*.png")), images / "gone.png"))
+    run_main(predict.main, "run=run", "images=images", "output=week.csv")
+    arguments = ["run=run", "predictions=week.csv", "images=images", "resamples=100", "hydra.run.dir=out"]
+    gone.unlink()  # between the prediction and the monitoring
+    run_main(monitor.main, *arguments)
+    record = json.loads((here / "out" / "monitor.json").read_text(encoding="utf-8"))
+    assert record["images"] == len(pd.read_csv(here / "week.csv")) - 1
+    compared = {one["name"]: one["n"] for one in record["distributions"]}
+    assert compared["brightness"] == record["images"] - 1 and max(compared.values()) == record["images"]
+    assert len(record["notes"]) == 2
 
 
 @pytest.mark.parametrize(

@@ -57,7 +57,7 @@ class Watched:
         What sensitivity and specificity are compared with: test if there is one, since val chose the threshold. Needed
         with labels.
     statistics : mapping of str to (array, array)
-        Statistics of images: of the new ones, and of those of the reference.
+        Statistics of images: of each new row, and of each row of the reference; NaN where an image could not be read.
     """
 
     reference: Predictions
@@ -249,11 +249,11 @@ def monitor(watched: Watched, resamples: int = 2000, seed: int = 0) -> Monitorin
         No new row, or labels without `rates_from`.
     """
     new, reference = watched.new, watched.reference
-    groups, of_reference = list(new["group"]), reference.clusters
-    compared = {
-        name: drift(here, there, groups, of_reference, resamples, seed)
-        for name, (here, there) in watched.distributions().items()
-    }
+    groups = list(new["group"])
+    compared = {}
+    for name, samples in watched.distributions().items():
+        (here, of_here), (there, of_there) = map(_known, samples, (groups, reference.clusters))
+        compared[name] = drift(here, there, of_here, of_there, resamples, seed)
     numbers = group_numbers(groups, len(new))
     questions = [question for question in _questions(watched) if question.here[0].any() and question.there[0].any()]
     pairs = [
@@ -285,6 +285,12 @@ def monitor(watched: Watched, resamples: int = 2000, seed: int = 0) -> Monitorin
         reference.split,
         watched.rates_from.split if labelled and watched.rates_from is not None else "",
     )
+
+
+def _known(values: Floats, groups: Sequence[str]) -> tuple[Floats, list[str]]:
+    """The values that are known, and the group of each."""
+    known = np.isfinite(values)
+    return values[known], [group for group, there in zip(groups, known, strict=True) if there]
 
 
 def _probabilities(rows: pd.DataFrame, classes: Sequence[str]) -> Floats:

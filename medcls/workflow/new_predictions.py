@@ -283,7 +283,8 @@ def image_statistics(
     Parameters
     ----------
     rows : DataFrame
-        With `path`, absolute or relative to `images`.
+        With `path`, relative to `images`, or as `medcls.predict` writes it: absolute, or relative to the folder that
+        the command is started in.
     images : Path
         The folder of the new images.
     reference_images : Path
@@ -304,7 +305,8 @@ def image_statistics(
         None of the images can be read.
     """
     scans, notes = [], []
-    for root, paths in ((images, rows["path"]), (reference_images, reference.rows["path"])):
+    below = next((root for root in (images, Path()) if any((root / path).is_file() for path in rows["path"])), images)
+    for root, paths in ((below, rows["path"]), (reference_images, reference.rows["path"])):
         scan, failures = scan_images(root, paths.tolist(), ScanOptions(progress=progress))
         if scan.empty:
             raise MedclsError(
@@ -315,7 +317,7 @@ def image_statistics(
             )
         if failures:
             notes.append(f"{counted(len(failures), 'image')} below {printable(root)} could not be read for statistics.")
-        scans.append(scan)
+        scans.append(scan.reindex(paths))  # NaN where it could not be read
     here, there = scans
     return {
         name: (here[column].to_numpy(np.float64), there[column].to_numpy(np.float64))
@@ -334,7 +336,7 @@ def draw(watched: Watched, found: Monitoring, folder: RunFolder, watermark: str 
     plots, values = {}, watched.distributions()
     caption = f"{counted(found.images, 'new image')}"
     for number, one in enumerate(found.distributions):
-        new, reference = values[one.name]
+        new, reference = (known[np.isfinite(known)] for known in values[one.name])
         drawn = plot_distribution(new, reference, at_start(one.name), found.reference, caption, watermark)
         _, svg = save(drawn, folder.figures / f"distribution_{number}")
         plots[one.name] = embedded(svg, f"distribution_{number}", at_start(one.name), at_start(f"{one}."))
