@@ -8,10 +8,8 @@ import os
 import sys
 from collections.abc import Sequence
 from datetime import datetime
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from medcls.cli.audit_settings import check_settings, read_images, requested_decoding, try_to_split
@@ -19,6 +17,7 @@ from medcls.cli.building import plain
 from medcls.cli.data_source import make_paths_absolute, source_settings, split_settings
 from medcls.cli.entry_point import run_command
 from medcls.cli.invocation import command_line
+from medcls.cli.output_folder import claimed_folder
 from medcls.errors import typed
 from medcls.runs.run_folder import RunFolder
 from medcls.signatures import named_functions
@@ -40,15 +39,10 @@ def main() -> None:
 
 def run(cfg: DictConfig) -> int:
     """Audit into the folder that Hydra chose; leave no folder behind if the audit fails."""
-    folder = RunFolder(Path(HydraConfig.get().runtime.output_dir))
-    try:
-        folder.claim()
-        folder.refuse_if_taken()
+    with claimed_folder() as folder:
         make_paths_absolute(cfg)
         folder.refuse_within(cfg.data.root)
         return audit(cfg, folder)
-    finally:
-        folder.close()
 
 
 def audit(cfg: DictConfig, folder: RunFolder) -> int:

@@ -8,7 +8,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from medcls import __version__
@@ -16,6 +15,7 @@ from medcls.cli.building import plain
 from medcls.cli.comparison import check_settings, named_paths, question, read_models
 from medcls.cli.entry_point import run_command
 from medcls.cli.invocation import command_line
+from medcls.cli.output_folder import claimed_folder
 from medcls.runs.run_folder import RunFolder
 
 if TYPE_CHECKING:
@@ -46,13 +46,8 @@ def main() -> None:
 
 def run(cfg: DictConfig) -> None:
     """Compare into the folder that Hydra chose; leave no folder behind if the comparison fails."""
-    folder = RunFolder(Path(HydraConfig.get().runtime.output_dir))
-    try:
-        folder.claim()
-        folder.refuse_if_taken()
+    with claimed_folder() as folder:
         compare(cfg, folder)
-    finally:
-        folder.close()
 
 
 def compare(cfg: DictConfig, folder: RunFolder) -> None:

@@ -6,18 +6,20 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from medcls.cli.building import plain
 from medcls.cli.entry_point import run_command
 from medcls.cli.importing import import_large
+from medcls.cli.output_folder import claimed_folder
 from medcls.cli.stored_configuration import check_trust
+from medcls.cli.typed_values import texts
 from medcls.errors import MedclsError
 from medcls.runs.run_folder import RunFolder
 
 # Not __name__, which is __main__ when the file runs as a module.
 log = logging.getLogger("medcls.explain")
+
+EXAMPLE = "python -m medcls.explain run=RUN images=FOLDER"
 
 
 def main() -> None:
@@ -27,17 +29,13 @@ def main() -> None:
 
 def run(cfg: DictConfig) -> None:
     """Explain into the folder that Hydra chose; leave no folder behind if nothing was drawn."""
-    folder = RunFolder(Path(HydraConfig.get().runtime.output_dir))
-    try:
-        folder.claim()
-        folder.refuse_if_taken()
-        explain(cfg, folder)
-    except BaseException:
-        if not folder.written:
-            folder.discard()
-        raise
-    finally:
-        folder.close()
+    with claimed_folder() as folder:
+        try:
+            explain(cfg, folder)
+        except BaseException:
+            if not folder.written:
+                folder.discard()
+            raise
 
 
 def explain(cfg: DictConfig, folder: RunFolder) -> None:
@@ -95,15 +93,11 @@ def check_settings(cfg: DictConfig) -> tuple[Path, list[str]]:
     MedclsError
         A setting is missing, has no effect, or names what has no network.
     """
-    named = plain(cfg.images)
-    named = named if isinstance(named, list) else [named]
-    for name, value in (("run", cfg.run), *(("images", one) for one in named or [None])):
-        if not isinstance(value, str | int) or not str(value):
-            raise MedclsError(
-                f"{name} is {value!r}: give it, as python -m medcls.explain run=RUN images=FOLDER.",
-                kind="missing_setting",
-            )
-    place = Path(str(cfg.run)).expanduser()
+    run, *others = texts(cfg, "run", "a run folder", EXAMPLE)
+    named = texts(cfg, "images", "a folder, a file or a pattern", EXAMPLE)
+    if others:
+        raise MedclsError(f"run is a list: give one run folder, as {EXAMPLE}.", kind="missing_setting")
+    place = Path(run).expanduser()
     if place.suffix.lower() == ".onnx":
         raise MedclsError(
             f"{place} is an export, which has no layers to look at: give the run folder that it was exported from.",
@@ -112,7 +106,7 @@ def check_settings(cfg: DictConfig) -> tuple[Path, list[str]]:
     idle = {"grad_cam": "window", "occlusion": "layer"}.get(str(cfg.method))
     if idle is not None and cfg[idle] is not None:
         raise MedclsError(f"{idle} has no effect with method={cfg.method}: leave it out.", kind="idle_setting")
-    return place, [str(one) for one in named]
+    return place, named
 
 
 if __name__ == "__main__":

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import logging
-import shlex
-import sys
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from medcls import __version__
 from medcls.cli import monitoring as settings
 from medcls.cli.building import plain
 from medcls.cli.entry_point import run_command
+from medcls.cli.invocation import command_line
+from medcls.cli.output_folder import claimed_folder
 from medcls.runs.run_folder import RunFolder
 
 if TYPE_CHECKING:
@@ -36,13 +35,8 @@ def main() -> None:
 
 def run(cfg: DictConfig) -> None:
     """Monitor into the folder that Hydra chose; leave no folder behind if it fails."""
-    folder = RunFolder(Path(HydraConfig.get().runtime.output_dir))
-    try:
-        folder.claim()
-        folder.refuse_if_taken()
+    with claimed_folder() as folder:
         monitor(cfg, folder)
-    finally:
-        folder.close()
 
 
 def monitor(cfg: DictConfig, folder: RunFolder) -> None:
@@ -82,7 +76,7 @@ def monitor(cfg: DictConfig, folder: RunFolder) -> None:
         plots = new_predictions.draw(watched, found, folder, " · ".join(own.watermarks) or None)
         content = PageContent(
             name=Path(str(cfg.run)).name,
-            command=f"python -m medcls.monitor {shlex.join(sys.argv[1:])}",
+            command=command_line("monitor"),
             made=made,
             watermarks=own.watermarks,
             notes=tuple(notes),

@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING, Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from medcls.cli.building import plain
 from medcls.cli.entry_point import run_command
 from medcls.cli.stored_configuration import check_trust
-from medcls.errors import MedclsError
+from medcls.cli.typed_values import texts
 
 if TYPE_CHECKING:
     from medcls.data.sources.named_images import NamedImages
@@ -24,6 +23,8 @@ if TYPE_CHECKING:
 
 # Not __name__, which is __main__ when the file runs as a module.
 log = logging.getLogger("medcls.predict")
+
+EXAMPLE = "python -m medcls.predict run=RUN images=FOLDER"
 
 
 def main() -> None:
@@ -40,7 +41,8 @@ def run(cfg: DictConfig) -> None:
         A setting is missing or wrong, or there is no such run or no image. An image that cannot be read is no error:
         its row has the reason.
     """
-    runs, named = texts(cfg, "run", "a run folder"), texts(cfg, "images", "a folder, a file or a pattern")
+    runs = texts(cfg, "run", "a run folder", EXAMPLE)
+    named = texts(cfg, "images", "a folder, a file or a pattern", EXAMPLE)
 
     from medcls.cli.trained_models import choose_work, known_images, load
     from medcls.data.sources.named_images import named_images
@@ -74,24 +76,6 @@ def run(cfg: DictConfig) -> None:
     flagged = None if limit is None or limit.limit is None else limit.flagged
     predicting.show_counts(file.counts, model.classes, flagged)
     log.info("predictions: %s", output)
-
-
-def texts(cfg: DictConfig, name: str, what: str) -> list[str]:
-    """The values of a setting that is one text or a list of texts.
-
-    Raises
-    ------
-    MedclsError
-        It is neither, or empty.
-    """
-    value = plain(cfg[name])
-    values = value if isinstance(value, list) else [value]
-    if not values or not all(isinstance(one, str | int) and str(one) for one in values):
-        raise MedclsError(
-            f"{name} is {value!r}: give {what}, as python -m medcls.predict run=RUN images=FOLDER.",
-            kind="missing_setting",
-        )
-    return [str(one) for one in values]
 
 
 def settings(cfg: DictConfig, model: Model | Ensemble, images: NamedImages) -> dict[str, Any]:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import logging
 from functools import partial
-from pathlib import Path
 
-from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from medcls.cli import building, data_source, entry_point
 from medcls.cli.importing import import_large
 from medcls.cli.invocation import command_line
+from medcls.cli.output_folder import claimed_folder
 from medcls.runs.run_folder import RunFolder
 
 # Not __name__, which is __main__ when the file runs as a module.
@@ -25,14 +24,9 @@ def main() -> None:
 
 def run(cfg: DictConfig) -> None:
     """Probe into the folder that Hydra chose; leave no folder behind if the probe did not start."""
-    folder = RunFolder(Path(HydraConfig.get().runtime.output_dir))
-    try:
-        folder.claim()
-        folder.refuse_if_taken()
+    with claimed_folder() as folder:
         data_source.make_paths_absolute(cfg)
         probe(cfg, folder)
-    finally:
-        folder.close()
 
 
 def probe(cfg: DictConfig, run: RunFolder) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from omegaconf import DictConfig
 
 from medcls.cli.building import plain
+from medcls.cli.typed_values import check_integers
 from medcls.errors import MedclsError, nearest
 
 if TYPE_CHECKING:
@@ -42,9 +43,7 @@ def question(cfg: DictConfig, classes: Sequence[str]) -> Question:
 
 def check_settings(cfg: DictConfig) -> None:
     """Check the settings before anything is read."""
-    for name, least in (("resamples", 100), ("seed", 0)):
-        if isinstance(cfg[name], bool) or not isinstance(cfg[name], int) or cfg[name] < least:
-            raise MedclsError(f"{name} is {cfg[name]!r}: give a whole number, at least {least}.", kind="bad_value")
+    check_integers(cfg, {"resamples": 100, "seed": 0})
     if not isinstance(cfg.split, str) or not re.fullmatch(r"\w+", cfg.split):
         raise MedclsError(f"split is {cfg.split!r}: give the name of a split, such as test or val.", kind="bad_value")
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from omegaconf import DictConfig
 
 from medcls.cli.building import plain
+from medcls.cli.typed_values import check_integers
 from medcls.errors import MedclsError, nearest
 from medcls.wording import enumerated
 
@@ -35,9 +36,7 @@ def check_settings(cfg: DictConfig) -> None:
             f"period is {cfg.period!r}: choose {enumerated(PERIODS)}.{nearest(str(cfg.period), PERIODS)}",
             kind="bad_value",
         )
-    for name, least in (("resamples", 100), ("seed", 0)):
-        if isinstance(cfg[name], bool) or not isinstance(cfg[name], int) or cfg[name] < least:
-            raise MedclsError(f"{name} is {cfg[name]!r}: give a whole number, at least {least}.", kind="bad_value")
+    check_integers(cfg, {"resamples": 100, "seed": 0})
     if cfg.reference_images is not None and cfg.images is None:
         raise MedclsError(
             "reference_images is given without images: both are needed to compare images.", kind="ignored_setting"

@@ -54,6 +54,11 @@ class DecisionRules:
         return None if point is None or not point.is_fitted else point.threshold
 
     @property
+    def ood_limit(self) -> float | None:
+        """The energy above which an image is flagged as out of distribution; None without a reference."""
+        return None if self.ood is None else self.ood.limit
+
+    @property
     def checkpoint(self) -> str:
         """The hash of the weights; empty where unknown, or nothing was fitted."""
         fitted = (self.calibration, self.operating_point, self.conformal)

@@ -74,8 +74,7 @@ class Ensemble:
     @property
     def ood_limit(self) -> float | None:
         """As `Model.ood_limit`."""
-        limit = None if self.decision_rules is None else self.decision_rules.ood
-        return None if limit is None else limit.limit
+        return None if self.decision_rules is None else self.decision_rules.ood_limit
 
     def decode_and_resize(self, image: ImageLike) -> tuple[Decoded, ReadImage]:
         """As `Model.decode_and_resize`; the image is decoded once for each way of decoding."""

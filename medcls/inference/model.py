@@ -205,8 +205,7 @@ class Model:
     @property
     def ood_limit(self) -> float | None:
         """The energy above which an image is flagged as out of distribution; None without a reference."""
-        limit = None if self.decision_rules is None else self.decision_rules.ood
-        return None if limit is None else limit.limit
+        return None if self.decision_rules is None else self.decision_rules.ood_limit
 
     @property
     def watermarks(self) -> tuple[str, ...]:
@@ -379,7 +378,7 @@ def predictions_by(
     classes, positive = description.classes, description.positive
     decided = decided_classes(rules, probabilities, classes, positive)
     least = None if rules is None or rules.conformal is None else rules.conformal.least
-    limit = None if rules is None or rules.ood is None else rules.ood.limit
+    limit = None if rules is None else rules.ood_limit
     most = probabilities.argmax(axis=1)
     return [
         Prediction(

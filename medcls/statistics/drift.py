@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.stats import betabinom, chi2, kstwobign
+from scipy.stats import betabinom, kstwobign
 
 from medcls.statistics.analytic import LEVEL
 from medcls.statistics.arrays import Floats
@@ -106,14 +106,6 @@ def drift(
         n,
         m,
     )
-
-
-def stability_by_chance(n: int, m: int, bins: int = BINS) -> float:
-    """Return what the population stability index of two equal distributions exceeds in 5% of cases.
-
-    In the measure of `Drift.stability`, from which the mean of chance is subtracted.
-    """
-    return float((1 / n + 1 / m) * (chi2.ppf(LEVEL, bins - 1) - (bins - 1)))
 
 
 def control_limits(n: int, events: int, trials: int, outside: float = THREE_SIGMA) -> tuple[float, float]:

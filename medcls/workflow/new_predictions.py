@@ -89,14 +89,13 @@ def read_run(place: Path) -> Run:
             f"medcls.evaluate run={printable(place)} first.",
             kind="damaged_decision_rules",
         ) from error
-    ood = rules.ood
     return Run(
         reference,
         rates_from,
         Rules(
             rules.threshold,
             None if rules.conformal is None else rules.conformal.least,
-            None if ood is None else ood.limit,
+            rules.ood_limit,
         ),
         Path(str(config.setting("data.root"))).expanduser(),
         tuple(metrics.get("stamps", ())),
@@ -172,15 +171,20 @@ def read_new(tables: Sequence[Path], reference: Predictions) -> tuple[pd.DataFra
     return rows, notes
 
 
-def _read_one(path: Path, reference: Predictions) -> pd.DataFrame:
-    """One table, all cells as text."""
+def _cells(path: Path) -> pd.DataFrame:
+    """A CSV file, all cells as text."""
     try:
-        table = unescaped(pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig", index_col=False))
+        return unescaped(pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig", index_col=False))
     except (OSError, ValueError) as error:
         raise MedclsError(
             f"{printable(path)} cannot be read as a table ({error}). It must be UTF-8 text with commas between cells.",
             kind="unreadable_table",
         ) from error
+
+
+def _read_one(path: Path, reference: Predictions) -> pd.DataFrame:
+    """One table of predictions, all cells as text."""
+    table = _cells(path)
     needed = ["path", *(PROB + name for name in reference.classes)]
     if missing := [name for name in needed if name not in table]:
         raise MedclsError(
@@ -209,12 +213,7 @@ def with_labels(rows: pd.DataFrame, labels: Path) -> tuple[pd.DataFrame, list[st
     MedclsError
         The table cannot be read; a path has two labels; no path is in the predictions.
     """
-    try:
-        table = unescaped(pd.read_csv(labels, dtype=str, keep_default_na=False, encoding="utf-8-sig", index_col=False))
-    except (OSError, ValueError) as error:
-        raise MedclsError(
-            f"{printable(labels)} cannot be read as a table ({error}).", kind="unreadable_table"
-        ) from error
+    table = _cells(labels)
     if missing := [name for name in ("path", "label") if name not in table]:
         raise MedclsError(
             f"{printable(labels)} has no column {enumerated(missing)}; it has {enumerated(list(map(str, table)))}.",
