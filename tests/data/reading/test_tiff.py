@@ -76,6 +76,7 @@ def test_a_fourth_channel_of_no_meaning_is_left_out_and_noted() -> None:
     assert len(got.notes) == 1 and noted(got.notes, "channel")
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning:PIL")
 def test_what_is_damaged_or_no_tiff_is_not_refused_for_its_kind_of_values() -> None:
     data = tiff(random_values(1, "float64"))
     assert "64-bit" in (tiff_tags.refusal(data, 0) or "")
