@@ -277,31 +277,6 @@ def test_a_run_stopped_in_its_first_epoch_is_started_over_by_the_same_command(
     refused_command("folder_taken", (f"resume={run}",), train.main, *command)
 
 
-@pytest.mark.parametrize("name", ["report.html", "metrics.json", "evaluate.log", "audit.html", "predictions"])
-def test_only_what_a_training_left_is_written_over(tmp_path, name):
-    folder = RunFolder(tmp_path)
-    for made in ("config.yaml", "figures", "manifest.csv"):
-        (tmp_path / made).mkdir()
-    folder.refuse_if_taken(by_training=True)
-    with refused("folder_taken", str(tmp_path), "hydra.run.dir"):
-        folder.refuse_if_taken()
-    (tmp_path / name).mkdir()
-    with refused("folder_taken", str(tmp_path), "hydra.run.dir"):
-        folder.refuse_if_taken(by_training=True)
-    folder.close()
-
-
-def test_unfinished_files_are_removed_only_from_a_locked_folder(tmp_path):
-    (tmp_path / ".config.12.yaml").touch()
-    folder = RunFolder(tmp_path)
-    folder.begin()
-    assert (tmp_path / ".config.12.yaml").exists()
-    folder.claim()
-    folder.remove_unfinished()
-    folder.close()
-    assert {path.name for path in tmp_path.iterdir()} == {"train.log"}
-
-
 @pytest.mark.slow
 def test_what_early_stopping_ended_is_not_trained_on_by_a_resume(folder, tmp_path, monkeypatch, caplog):
     root = folder({"a": 20, "b": 20})
@@ -369,19 +344,6 @@ def test_the_log_that_a_kill_left_does_not_stop_a_run_after_its_training(run, le
     if not left:  # what a run makes of it hangs on what was read alone
         run_main(train.main, f"resume={run}")
         assert (run / "report.html").exists()
-
-
-@pytest.mark.wording
-@pytest.mark.parametrize(
-    ("error", "how"),
-    [(KeyError("mean"), "Continue with:"), (MedclsError("No."), "After correcting this, continue with:")],
-)
-def test_a_mistake_of_the_users_is_to_be_mended_before_the_same_command_goes_on(tmp_path, error, how):
-    folder = RunFolder(tmp_path / "run")
-    folder.begin()
-    folder.write_text("metrics.json", "{}")
-    assert f" {how}\n  python again" in folder.what_is_there("python again", error)
-    folder.close()
 
 
 @pytest.mark.slow
