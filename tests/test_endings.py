@@ -18,7 +18,6 @@ from medcls.cli import termination
 from medcls.cli.entry_point import run_command
 from medcls.cli.resume import resumed_configuration
 from medcls.cli.shipped import configurations
-from medcls.cli.stored_configuration import read_run_configuration
 from medcls.data.sources.folders import from_folders
 from medcls.data.sources.saved import as_begun
 from medcls.data.splits.split import SplitSettings, split
@@ -28,7 +27,7 @@ from medcls.models.weights import read_state
 from medcls.runs import records
 from medcls.runs.records import Audit
 from medcls.runs.run_folder import RunFolder
-from medcls.workflow import report_settings, result_files
+from medcls.workflow import result_files
 from medcls.workflow import training_plots as pictures
 from medcls.workflow.resuming import is_scored
 
@@ -463,23 +462,6 @@ def test_a_seed_that_is_none_ends_its_own_run_of_a_sweep(folder, tmp_path, monke
     assert code == 2 and noted([failed], "1", "3") and noted([which], "1 (seed=-1)", "seed", "-1")
     assert {path.parent.parent.name for path in (tmp_path / "sweep").glob("*/figures/*")} == {"0", "2"}
     assert not (tmp_path / "sweep" / "1").exists()
-
-
-def test_a_run_of_an_earlier_version_is_read_with_the_settings_it_went_by(finished, tmp_path):
-    cfg = OmegaConf.load(finished / "config.yaml")
-    # As three earlier versions of medcls wrote it.
-    for name in ("report", "calibrate", "coverage", "prevalence", "resamples", "compile", "exact_batch_norm"):
-        del cfg[name]
-    for name in ("cache", "bits", "window", "frame", "views", "exclude_file", "masks", "download"):
-        del cfg.data[name]
-    del cfg.schedule["learning_rate_multipliers"]
-    OmegaConf.save(cfg, tmp_path / "config.yaml")
-    own = read_run_configuration(tmp_path, trust=False)
-    assert own.report.paths == "shown" and own.resamples == 2000 and own.data.cache is True
-    assert own.exact_batch_norm is False, "there was none"
-    assert own.data.frame == 0 and own.data.views is None and own.schedule.learning_rate_multipliers == {}
-    assert own.data.augmentation == cfg.data.augmentation and own.data.source == cfg.data.source
-    report_settings.ReportSettings.read(OmegaConf.to_container(own))
 
 
 def test_a_resumed_run_keeps_the_splits_that_it_began_with(folder, tmp_path):

@@ -209,10 +209,3 @@ def test_p60_a_resume_fetches_and_makes_no_images(run, tmp_path, monkeypatch):
     with refused("no_such_folder", f"{tmp_path}/nothing here", "data.root="):
         read_source(resumed_configuration(OmegaConf.create({"resume": str(run), "trust": False}), []), strict=True)
     assert not (tmp_path / "nothing here").exists()
-
-
-@pytest.mark.parametrize("text", ["a: [", "!!python/object/apply:os.mkdir [x]", "- 1", "a: ${", "\xff"])
-def test_a_file_that_is_no_configuration_is_an_error(tmp_path, text):
-    (tmp_path / "config.yaml").write_bytes(text.encode("latin-1"))
-    with refused("damaged_configuration", "config.yaml"):
-        read_run_configuration(tmp_path, trust=False)

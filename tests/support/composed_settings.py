@@ -8,6 +8,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from medcls.cli.experiments import register_experiments
+from medcls.cli.overrides import quote_for_hydra
 from medcls.cli.shipped import configurations
 
 
@@ -24,7 +25,7 @@ def typed_settings(command: str, *arguments: str, folder: object = None) -> Iter
     known = HydraConfig.instance()
     before = known.cfg
     with initialize_config_dir(str(configurations() / "conf"), version_base="1.3"):
-        composed = compose(command, list(arguments), return_hydra_config=True)
+        composed = compose(command, quote_for_hydra(arguments), return_hydra_config=True)
         with read_write(composed.hydra.runtime), open_dict(composed.hydra.runtime):
             composed.hydra.runtime.output_dir = str(folder)
         known.set_config(composed)
