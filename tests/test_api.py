@@ -28,7 +28,6 @@ from refusals import refused
 
 import medcls
 from medcls import api, train
-from medcls.cli import python_results
 from medcls.learning.classifier import Classifier
 from medcls.report import result_card
 
@@ -253,17 +252,6 @@ def test_a_training_from_a_thread(finished, tmp_path):
         images = finished.parent / "images"
         call = pool.submit(medcls.train, images, positive_class="得病", model="timm", run_dir=place, **settings)
         assert call.result().report.path.is_file()
-
-
-def test_a_page_is_opened_in_the_browser(run, tmp_path, monkeypatch):
-    opened = []
-    monkeypatch.setattr("webbrowser.open", lambda address: opened.append(address) or len(opened) == 1)
-    run.report.open()
-    assert opened == [run.report.path.as_uri()]
-    with refused("no_browser", str(run.report)):
-        run.report.open()
-    with refused("no_such_file", "page.html"):
-        python_results.Page(tmp_path / "page.html").open()
 
 
 def test_ipython_prints_an_error_without_its_stack_trace():
