@@ -126,6 +126,12 @@ def trackers(loggers: object) -> dict[str, str]:
     }
 
 
+def typed_trackers(loggers: object) -> str:
+    """Return the settings, as typed, that name the trackers of a run again; empty if it names none."""
+    parts = [(place.split(".")[1], typed(place, address)) for place, address in trackers(loggers).items()]
+    return "".join(f" logger={name} {setting}" for name, setting in parts)
+
+
 def refuse_trackers(loggers: object, where: str) -> None:
     """Refuse a tracker that a run folder names: whoever made the folder would receive the results.
 
@@ -138,8 +144,8 @@ def refuse_trackers(loggers: object, where: str) -> None:
     """
     for place, address in trackers(loggers).items():
         raise MedclsError(
-            f"{where} sends the run to {address} ({place}). If you know this address, type it again: logger=mlflow "
-            f"{typed(place, address)}. To continue without it, add logger=default.",
+            f"{where} sends the run to {address} ({place}). If you know this address, add"
+            f"{typed_trackers(loggers)}. To continue without it, add logger=default.",
             kind="tracker_of_run_folder",
         )
 

@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import filelock
 import torch
@@ -22,6 +22,7 @@ from medcls.runs.records import Configuration, Environment
 from medcls.runs.run_folder import read_json
 from medcls.workflow import tracking_content, tracking_store
 from medcls.workflow.tracking_store import ARTIFACTS, errors_before_training, errors_logged
+from medcls.workflow.training_plots import read_history
 from medcls.writing import atomic_write
 
 if TYPE_CHECKING:
@@ -169,6 +170,7 @@ class MlflowLogger(Logger):
         if self._run:
             self._logged = {}
             client.update_run(self._run, status="RUNNING")
+            self._add_earlier_epochs(client)
         else:
             known = client.get_experiment_by_name(self._experiment)
             experiment = (
@@ -205,6 +207,20 @@ class MlflowLogger(Logger):
             extra={"rule": "tracked_run_not_found"},
         )
         return ""
+
+    def _add_earlier_epochs(self, client: MlflowClient) -> None:
+        """Add epochs of the CSV log that MLflow does not have: it may not have answered then."""
+        history = read_history(self._folder / "logs")
+        if history.empty:
+            return
+        for number, row in history.drop(columns="step").groupby("epoch").last().iterrows():
+            epoch = int(cast(float, number))
+            missing = {
+                str(name): float(value)
+                for name, value in row.dropna().items()
+                if epoch not in {step for step, _ in self._known(client, tracking_content.name_for(str(name)))}
+            }
+            self._add(missing, epoch)
 
     def _log_settings(self, client: MlflowClient) -> None:
         """Log all settings. MLflow does not change a parameter: one that a resume changed becomes a tag."""
@@ -244,6 +260,8 @@ class MlflowLogger(Logger):
         while self._waiting:
             part = [metric for metric in self._waiting[:METRICS_AT_ONCE] if not self._is_logged(client, metric)]
             client.log_batch(self._run, metrics=part)
+            for metric in part if self._logged is not None else ():
+                self._known(client, metric.key).add((metric.step, metric.value))
             self._waiting = self._waiting[METRICS_AT_ONCE:]
         if self._failures:
             log.info("MLflow answers again, and has all metrics so far", extra={"rule": "tracker_is_back"})
@@ -251,12 +269,14 @@ class MlflowLogger(Logger):
 
     def _is_logged(self, client: MlflowClient, metric: Metric) -> bool:
         """Whether an earlier start logged this value: a resumed run repeats the epoch in which it was interrupted."""
-        if self._logged is None:
-            return False
-        if metric.key not in self._logged:
-            history = client.get_metric_history(self._run, metric.key)
-            self._logged[metric.key] = {(one.step, one.value) for one in history}
-        return (metric.step, metric.value) in self._logged[metric.key]
+        return self._logged is not None and (metric.step, metric.value) in self._known(client, metric.key)
+
+    def _known(self, client: MlflowClient, key: str) -> set[tuple[int, float]]:
+        """Return the epochs and values of a metric that earlier starts logged."""
+        logged = self._logged = {} if self._logged is None else self._logged
+        if key not in logged:
+            logged[key] = {(one.step, one.value) for one in client.get_metric_history(self._run, key)}
+        return logged[key]
 
 
 @contextlib.contextmanager

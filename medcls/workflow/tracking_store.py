@@ -25,13 +25,12 @@ STORE, ARTIFACTS = "mlflow.db", "mlartifacts"
 
 SCHEMES = ("http", "https", "sqlite", "postgresql", "mysql", "mssql")
 
+LONGEST_REASON = 200
+
 # Read by MLflow when it is imported, or at each request.
-_ALWAYS = {"MLFLOW_DISABLE_TELEMETRY": "true"}
+_ALWAYS = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true"}
 # By default MLflow repeats a request seven times and waits two minutes for each answer, while the training waits too.
 _UNLESS_SET = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
-VARIABLES = (*_ALWAYS, *_UNLESS_SET)
-"""Environment variables that medcls sets for MLflow."""
-
 _SQLITE = "sqlite:///"
 
 
@@ -107,9 +106,11 @@ def without_secrets(text: str) -> str:
 
 
 def reason(error: BaseException) -> str:
-    """Return the first line of an error, without secrets."""
+    """Return why a call of MLflow failed, without secrets: the first line of the innermost cause."""
+    while (cause := error.__cause__ or error.__context__) is not None:
+        error = cause
     lines = str(error).strip().splitlines()
-    return without_secrets(lines[0])[:300] if lines else type(error).__name__
+    return without_secrets(lines[0])[:LONGEST_REASON] if lines else type(error).__name__
 
 
 @contextlib.contextmanager

@@ -17,7 +17,9 @@ from refusals import refused, refused_command, rules
 import medcls
 from medcls import train
 from medcls.cli.resume import resumed_configuration
+from medcls.runs.run_folder import RunFolder
 from medcls.workflow import tracking, tracking_store
+from medcls.workflow.resuming import what_was_trained
 from medcls.workflow.tracking import MlflowLogger, tracked
 from medcls.workflow.training_plots import read_history
 
@@ -134,6 +136,26 @@ def test_a_tracker_that_failed_is_left_alone_for_a_while(runs, folder_of, monkey
     assert len(asked) == 2
 
 
+def test_a_resume_adds_the_epochs_that_mlflow_missed(runs, folder_of, monkeypatch):
+    folder = folder_of("missed")
+    history = read_history(folder / "logs").groupby("epoch").last()["val/auroc"]
+    first = begun(folder)
+    epoch(first, 0, **{"val/auroc": history[0]})
+    with monkeypatch.context() as patch:
+        patch.setattr(tracking_store, "make_client", fails)
+        epoch(first, 1, **{"val/auroc": history[1]})
+    # Killed, and resumed once MLflow answers.
+    epoch(begun(folder), 2, **{"val/auroc": history[2]})
+    assert curve(runs, first.version, "val/auroc") == list(enumerate(history))
+
+
+def test_the_command_that_resumes_names_the_tracker(finished, tmp_path):
+    run = Path(shutil.copytree(finished, tmp_path / "run"))
+    assert "tracking_uri" not in what_was_trained(RunFolder(run))
+    name_tracker(run, "http://a.example:5000")
+    assert " logger=mlflow \"logger.mlflow.tracking_uri='http://a.example:5000'\"" in what_was_trained(RunFolder(run))
+
+
 def test_a_repeated_epoch_is_logged_once(runs, folder_of):
     folder = folder_of("killed")
     first = begun(folder)
@@ -181,12 +203,16 @@ def test_a_server_that_is_not_there_is_an_error_before_any_image_is_read(tmp_pat
     assert not (tmp_path / "runs").exists()
 
 
+def name_tracker(run: Path, uri: str) -> None:
+    cfg = OmegaConf.load(run / "config.yaml")
+    cfg.logger.mlflow = {"_target_": "medcls.workflow.tracking.MlflowLogger", "tracking_uri": uri}
+    OmegaConf.save(cfg, run / "config.yaml")
+
+
 def test_the_tracker_of_a_run_folder_is_not_followed(finished, tmp_path):
     """Whoever sends a run folder would receive the report of whoever resumes it."""
     run = Path(shutil.copytree(finished, tmp_path / "run"))
-    cfg = OmegaConf.load(run / "config.yaml")
-    cfg.logger.mlflow = {"_target_": "medcls.workflow.tracking.MlflowLogger", "tracking_uri": NOBODY}
-    OmegaConf.save(cfg, run / "config.yaml")
+    name_tracker(run, NOBODY)
     asked = OmegaConf.create({"resume": str(run), "trust": False})
     with refused("tracker_of_run_folder", f"{run}/config.yaml", NOBODY, "logger.mlflow.tracking_uri"):
         resumed_configuration(asked, [])
