@@ -258,7 +258,8 @@ class MlflowLogger(Logger):
     def _send_all(self) -> None:
         client = self._client
         while self._waiting:
-            part = [metric for metric in self._waiting[:METRICS_AT_ONCE] if not self._is_logged(client, metric)]
+            new = [metric for metric in self._waiting[:METRICS_AT_ONCE] if not self._is_logged(client, metric)]
+            part = list({(metric.key, metric.step, metric.value): metric for metric in new}.values())
             client.log_batch(self._run, metrics=part)
             for metric in part if self._logged is not None else ():
                 self._known(client, metric.key).add((metric.step, metric.value))
