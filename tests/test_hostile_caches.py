@@ -112,7 +112,7 @@ def test_arrays_of_objects_in_the_record_of_seen_images_are_refused(finished, tm
 def test_a_pickle_is_no_model_and_no_weights_whatever_its_name(tmp_path, marker, name, form):
     harm = {"state_dict": {"network.a": torch.zeros(1)}, "medcls": {"network": Harm(marker)}, "epoch": 1}
     data = {
-        "pickle": lambda: pickle.dumps(Harm(marker)),
+        "pickle": lambda: pickle.dumps(Harm(marker), protocol=2),
         "archive": lambda: archived(Harm(marker)),
         "checkpoint": lambda: archived(harm),
     }

@@ -42,6 +42,8 @@ def check_harmless(page: str) -> str:
 def run(tmp_path, monkeypatch) -> Path:
     """A finished run with a hostile watermark, in the current folder."""
     run = Path(shutil.copytree(KEPT, tmp_path / "run"))
+    config = run / "config.yaml"
+    config.write_text(config.read_text(encoding="utf-8").replace("@HERE@", str(tmp_path)), encoding="utf-8")
     metrics = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
     (run / "metrics.json").write_text(json.dumps(metrics | {"stamps": [IMAGE]}), encoding="utf-8")
     monkeypatch.chdir(tmp_path)
