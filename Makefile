@@ -49,7 +49,7 @@ test-slow: .venv/installed-dev
 test-gate: .venv/installed-dev
 	$(BIN)/python -m pytest -q -m slow $(AT_ONCE) tests/gate/test_networks.py tests/gate/test_pairwise.py tests/gate/test_experiments.py
 
-# strict: a package that the database does not know is an error, not a line that nobody reads.
+# strict: a package that cannot be looked up is an error.
 audit-deps: .venv/audit/bin/pip-audit  ## Look up known vulnerabilities of the pinned packages (needs the network)
 	.venv/audit/bin/pip-audit --strict --no-deps --disable-pip --requirement constraints.txt
 
