@@ -5,10 +5,11 @@ from __future__ import annotations
 import dataclasses
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 
 from medcls.cli.building import build, plain
 from medcls.cli.data_source import read_source
@@ -48,6 +49,23 @@ def seed(value: int) -> None:
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 2**32:
         raise MedclsError(f"seed is {value!r}: give a whole number from 0 to {2**32 - 1}.", kind="bad_value")
     seed_everything(value, workers=True, verbose=False)
+
+
+def choose_hardware(cfg: DictConfig, *, jobs: int = 1) -> Hardware:
+    """Choose threads, workers and memory for this machine, and log why.
+
+    Parameters
+    ----------
+    jobs : int
+        Runs of a sweep that run at the same time.
+    """
+    from medcls import hardware
+
+    devices = cfg.trainer.devices if isinstance(cfg.trainer.devices, int) else 1  # refused later
+    machine = hardware.choose(cfg.data.workers, cfg.keep_memory, jobs=jobs, processes=max(1, devices))
+    for line in machine.reasons:
+        log.debug(line)
+    return machine
 
 
 def read_images(cfg: DictConfig, settings: Mapping[str, Any]) -> tuple[Manifest, Manifest]:
@@ -278,14 +296,14 @@ def make_trainer(
     """Lightning's trainer with medcls's callbacks, and `further_callbacks` last."""
     from lightning.pytorch.callbacks import EarlyStopping, EMAWeightAveraging, LearningRateMonitor, RichProgressBar
 
+    from medcls.learning import processes
     from medcls.learning.callbacks import ExactBatchNorm, NotebookProgressBar, SeedEachEpoch
     from medcls.learning.checkpoints import AtomicCheckpointIO, checkpoints
     from medcls.learning.features import FrozenFeatures
     from medcls.workflow import terminal
 
-    features = FrozenFeatures(
-        data.rows_of, data.views, data.without_images, len(data.manifest), machine.memory_for_images
-    )
+    rows_of = partial(data.rows_of, shared=True)
+    features = FrozenFeatures(rows_of, data.views, data.without_images, len(data.manifest), machine.memory_for_images)
     callbacks = [SeedEachEpoch(cfg.seed), freezing, features]
     if cfg.ema is not None:
         callbacks.append(EMAWeightAveraging(decay=cfg.ema))
@@ -300,12 +318,19 @@ def make_trainer(
     if cfg.trainer.get("enable_progress_bar") is not False:
         bar = NotebookProgressBar() if terminal.IN_NOTEBOOK else RichProgressBar(console_kwargs=terminal.width())
         callbacks.append(bar)
+    settings, plugins, together = cfg.trainer.copy(), [AtomicCheckpointIO()], {}
+    if processes.number_of_processes() > 1:
+        with open_dict(settings):
+            settings.pop("strategy", None)
+        together = {"strategy": processes.strategy(freezes=freezing.freezes)}
+        plugins += [processes.SyncBatchNorm()] if cfg.trainer.get("sync_batchnorm") else []
     trainer: lightning.Trainer = build(
-        cfg.trainer,
+        settings,
         callbacks=callbacks,
         logger=[build(logger, save_dir=str(run.path)) for logger in cfg.logger.values()],
-        plugins=[AtomicCheckpointIO()],
+        plugins=plugins,
         default_root_dir=str(run.path),
+        **together,
     )
     return trainer
 
