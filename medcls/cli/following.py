@@ -6,13 +6,16 @@ import contextlib
 import logging
 from collections.abc import Iterator
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from medcls.cli import launching
 from medcls.cli.importing import import_large
 from medcls.cli.launching import Place
+from medcls.errors import MedclsError
 from medcls.runs.run_folder import RunFolder
 
 if TYPE_CHECKING:
@@ -42,9 +45,27 @@ def start_or_follow(composed: DictConfig, cfg: DictConfig) -> float | None:
         Of the processes that were started: what the first returned.
     """
     if launching.starts_processes(cfg.trainer):
-        return launching.run_in_processes(composed, cfg.trainer.devices)
+        try:
+            return launching.run_in_processes(composed, cfg.trainer.devices)
+        except MedclsError as error:
+            if error.kind == "process_killed" and not getattr(error, "__notes__", ()):
+                _describe_what_is_left(error)
+            raise
     follow(launching.place(cfg.trainer))
     return None
+
+
+def _describe_what_is_left(error: MedclsError) -> None:
+    """Add a note on what is on disk, since the process that would have described it was killed."""
+    run = RunFolder(Path(HydraConfig.get().runtime.output_dir))
+    if not run.config.exists():
+        return
+    import_large("lightning")
+
+    from medcls.workflow.resuming import what_was_trained
+
+    with contextlib.suppress(MedclsError, OSError):  # must not replace the error
+        error.add_note(what_was_trained(run))
 
 
 @contextlib.contextmanager

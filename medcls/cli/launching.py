@@ -209,6 +209,8 @@ class _Process:
         environment = {name: value for name, value in os.environ.items() if not name.startswith("SLURM_NTASKS")}
         environment |= {
             CHANNEL: str(theirs.fileno()),
+            # Else DDP warns in each phase that freezes nothing: the search for unused parameters found none.
+            "TORCH_CPP_LOG_LEVEL": os.environ.get("TORCH_CPP_LOG_LEVEL", "ERROR"),
             "RANK": str(rank),
             "LOCAL_RANK": str(rank),
             "NODE_RANK": "0",

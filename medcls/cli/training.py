@@ -337,8 +337,16 @@ def make_trainer(
 
 def choose_batch_norm(cfg: DictConfig, classifier: Classifier, steps: int) -> None:
     """Set `exact_batch_norm` if it is null, so that a resumed run finds the choice in its configuration."""
-    from medcls.learning.callbacks import FEW_STEPS, statistics_lag
+    from medcls.learning.callbacks import FEW_STEPS, has_batch_norm, statistics_lag
+    from medcls.learning.processes import number_of_processes
 
+    processes = number_of_processes()
+    if processes > 1 and has_batch_norm(classifier.network) and not cfg.trainer.get("sync_batchnorm"):
+        log.info(
+            "batch norm: each of the %d processes normalises its own %d images of a step (on GPUs "
+            "trainer.sync_batchnorm=true normalises all %d together, as one process does)",
+            processes, cfg.data.batch_size // processes, cfg.data.batch_size, extra={"rule": "batch_norm_in_parts"},
+        )  # fmt: skip
     if cfg.exact_batch_norm is not None:
         return
     cfg.exact_batch_norm = statistics_lag(classifier.network, steps)

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any, TypeGuard
 
 import lightning
+import torch
 
 from medcls.errors import MedclsError
 from medcls.signatures import check_fits
@@ -72,6 +73,17 @@ def check_trainer(settings: Mapping[str, Any]) -> None:
     clip = settings.get("gradient_clip_val")
     if clip is not None and (isinstance(clip, bool) or not isinstance(clip, int | float) or clip < 0):
         raise MedclsError(f"trainer.gradient_clip_val is {clip!r}: give a number, at least 0.", kind="bad_value")
+    several = settings.get("devices", 1) * settings.get("num_nodes", 1) > 1
+    if (
+        several
+        and settings.get("sync_batchnorm")
+        and not (torch.cuda.is_available() and settings.get("accelerator", "auto") in ("auto", "gpu", "cuda"))
+    ):
+        raise MedclsError(
+            "trainer.sync_batchnorm=true needs GPUs: torch has no batch norm over several processes on a CPU. Leave it "
+            "out, or train in one process (trainer.devices=1).",
+            kind="needs_gpu",
+        )
     # Lightning does not check all of them: it reads `deterministic=maybe` as true.
     if settings.get("_target_", "lightning.Trainer") == "lightning.Trainer":
         own = {name: value for name, value in settings.items() if not name.startswith("_")}
