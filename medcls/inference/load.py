@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from medcls.errors import MedclsError
 from medcls.learning.checkpoints import AtomicCheckpointIO
 from medcls.learning.classifier import logits_of_classes
+from medcls.learning.description import Description
 from medcls.models.weights import read_state
 from medcls.models.zoo import replace_head
 from medcls.preprocessing import Preprocessing
@@ -99,42 +100,30 @@ def load(checkpoint: Path, build: Callable[[Mapping[str, Any]], nn.Module]) -> L
     """
     if not checkpoint.is_file():
         raise MedclsError(f"There is no checkpoint {checkpoint}.", kind="no_such_file")
-    state, described = read_state(checkpoint)
-    kinds = {"network": Mapping, "classes": list, "preprocessing": Mapping}
-    wrong = [name for name, kind in kinds.items() if not isinstance(described.get(name), kind)]
-    if wrong:
-        raise MedclsError(
-            f"{checkpoint} is not a checkpoint of medcls: it lacks {', '.join(wrong)}.",
-            kind="damaged_checkpoint",
-        )
-    classes, positive = tuple(described["classes"]), described.get("positive")
-    if positive is not None and positive not in classes:
-        raise MedclsError(
-            f"{checkpoint} has the positive class {positive!r}, which is not among its classes "
-            f"{', '.join(map(str, classes))}.",
-            kind="damaged_checkpoint",
-        )
-    network = build(described["network"])
-    if described.get("head"):
-        replace_head(network, described["network"]["num_classes"], **described["head"])
+    state, plain = read_state(checkpoint)
+    own = Description.from_plain(plain, checkpoint)
+    network = build(own.network)
+    if own.head:
+        replace_head(network, own.network["num_classes"], **own.head)
     try:
         network.load_state_dict(state)
     except RuntimeError as error:
         raise MedclsError(
             f"The weights of {checkpoint} do not fit its network: {error}", kind="damaged_checkpoint"
         ) from error
-    wrapped = ClassLogits(network, len(classes), None if positive is None else classes.index(positive))
+    positive = None if own.positive is None else own.classes.index(own.positive)
+    wrapped = ClassLogits(network, len(own.classes), positive)
     return Loaded(
         network=wrapped.to(memory_format=torch.channels_last).eval(),
-        classes=classes,
-        positive=positive,
-        preprocessing=Preprocessing.from_plain(described["preprocessing"]),
+        classes=own.classes,
+        positive=own.positive,
+        preprocessing=Preprocessing.from_plain(own.preprocessing),
         checkpoint=weights_hash(state),
-        decision_rules=described.get("policies"),
-        watermarks=tuple(described.get("stamps", ())),
-        manifest=str(described.get("manifest", "")),
-        run=str(described.get("run", "")),
-        epoch=described["epoch"],
+        decision_rules=plain.get("policies"),
+        watermarks=own.watermarks,
+        manifest=own.manifest,
+        run=own.run,
+        epoch=plain["epoch"],
     )
 
 

@@ -51,7 +51,7 @@ class Description:
         Raises
         ------
         MedclsError
-            It is not a checkpoint of medcls.
+            It is not a checkpoint of medcls, or its positive class is none of its classes.
         """
         kinds = {"network": Mapping, "classes": list, "preprocessing": Mapping}
         wrong = [name for name, kind in kinds.items() if not isinstance(plain.get(name), kind)]
@@ -59,11 +59,18 @@ class Description:
             raise MedclsError(
                 f"{checkpoint} is not a checkpoint of medcls: it lacks {', '.join(wrong)}.", kind="damaged_checkpoint"
             )
+        classes, positive = tuple(plain["classes"]), plain.get("positive")
+        if positive is not None and positive not in classes:
+            raise MedclsError(
+                f"{checkpoint} has the positive class {positive!r}, which is not among its classes "
+                f"{', '.join(map(str, classes))}.",
+                kind="damaged_checkpoint",
+            )
         return cls(
             plain["network"],
             plain.get("head"),
-            tuple(plain["classes"]),
-            plain.get("positive"),
+            classes,
+            positive,
             plain["preprocessing"],
             str(plain.get("manifest", "")),
             str(plain.get("run", "")),

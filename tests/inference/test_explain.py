@@ -2,6 +2,7 @@
 
 import functools
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -255,6 +256,17 @@ def test_the_network_stays_as_it_was_and_can_be_used_meanwhile(trained):
     assert all(torch.equal(tensor, before[name]) for name, tensor in trained.state_dict().items())
     assert all(parameter.requires_grad and parameter.grad is None for parameter in trained.parameters())
     assert not any(module._forward_hooks or module.training for module in trained.modules())
+
+
+def test_maps_of_several_images_at_once_are_those_of_one_after_another(trained):
+    images = [pixels_of(seed=seed) for seed in range(4)]
+    alone = [explain(trained, PLAIN, image, 1).values for image in images]
+    assert not np.allclose(alone[0], alone[1], atol=0.1)
+    with ThreadPoolExecutor(4) as threads:
+        together = threads.map(lambda number: explain(trained, PLAIN, images[number % 4], 1).values, range(80))
+    for number, values in enumerate(together):
+        assert np.array_equal(values, alone[number % 4]), number
+    assert not any(module._forward_hooks for module in trained.modules())
 
 
 def test_sixteen_bits_give_the_map_of_eight(trained):
