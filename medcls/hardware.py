@@ -72,10 +72,8 @@ def choose(workers: int | None = None, keep_memory: bool = True, *, jobs: int = 
     cuda = torch.cuda.is_available()
     reasons = [f"device: {torch.cuda.get_device_name() if cuda else 'CPU (no CUDA device found)'}"]
     sharing = jobs * processes
-    among = (
-        f"{sharing} processes of {jobs} runs at a time"
-        if jobs > 1 < processes
-        else (f"{jobs} runs at a time" if jobs > 1 else f"{processes} processes")
+    among = " of ".join(
+        part for part, number in ((f"{processes} processes", processes), (f"{jobs} runs at a time", jobs)) if number > 1
     )
     share = max(1, cores // sharing)
     if (asked := os.environ.get("OMP_NUM_THREADS", "")).isdigit() and int(asked) > 0:

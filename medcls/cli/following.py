@@ -98,7 +98,7 @@ def fit(
     run: RunFolder,
     name: str,
 ) -> None:
-    """Train, with the other processes if there are any, which then end.
+    """Train, with the other processes if there are any, which then end and leave their cores to this one.
 
     Parameters
     ----------
@@ -107,11 +107,15 @@ def fit(
     name : str
         Identity of the training.
     """
+    import torch
+
     from medcls.learning import processes
 
+    here, threads = cfg.trainer.devices if processes.number_of_processes() > 1 else 1, torch.get_num_threads()
     processes.give_to_others((cfg, run.path, data.manifest, data.preprocessing, name))
     trainer.fit(classifier, data, ckpt_path=str(run.last) if cfg.resume else None, weights_only=True)
     processes.part()
+    torch.set_num_threads(here * threads)
 
 
 def follow(place: Place) -> None:

@@ -217,6 +217,8 @@ class _Process:
             "WORLD_SIZE": str(processes),
             "MASTER_ADDR": "127.0.0.1",
             "MASTER_PORT": str(port),
+            # Only this machine can connect.
+            "GLOO_SOCKET_IFNAME": os.environ.get("GLOO_SOCKET_IFNAME", "lo0" if sys.platform == "darwin" else "lo"),
             "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
         }
         self._popen = subprocess.Popen(

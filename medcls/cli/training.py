@@ -300,6 +300,7 @@ def make_trainer(
     from medcls.learning.callbacks import ExactBatchNorm, NotebookProgressBar, SeedEachEpoch
     from medcls.learning.checkpoints import AtomicCheckpointIO, checkpoints
     from medcls.learning.features import FrozenFeatures
+    from medcls.learning.trainer_settings import FIND_UNUSED
     from medcls.workflow import terminal
 
     rows_of = partial(data.rows_of, shared=True)
@@ -318,11 +319,13 @@ def make_trainer(
     if cfg.trainer.get("enable_progress_bar") is not False:
         bar = NotebookProgressBar() if terminal.IN_NOTEBOOK else RichProgressBar(console_kwargs=terminal.width())
         callbacks.append(bar)
-    settings, plugins, together = cfg.trainer.copy(), [AtomicCheckpointIO()], {}
+    settings, together = cfg.trainer.copy(), {}
+    plugins: list[Any] = [AtomicCheckpointIO()]
+    with open_dict(settings):
+        settings.pop("strategy", None)
     if processes.number_of_processes() > 1:
-        with open_dict(settings):
-            settings.pop("strategy", None)
-        together = {"strategy": processes.strategy(freezes=freezing.freezes)}
+        find_unused = freezing.freezes or cfg.trainer.get("strategy") == FIND_UNUSED
+        together = {"strategy": processes.strategy(find_unused=find_unused)}
         plugins += [processes.SyncBatchNorm()] if cfg.trainer.get("sync_batchnorm") else []
     trainer: lightning.Trainer = build(
         settings,

@@ -417,18 +417,28 @@ class ImageDataModule(lightning.LightningDataModule):
         # The changes of one epoch to each manifest row, on a device.
         self._changes: tuple[int, torch.device, Changes] | None = None
 
+    def prepare_data(self) -> None:
+        """Fill the cache; Lightning lets the first process of each machine do this, while the others wait."""
+        self._store.cache(self._rows_of_a_fit())
+
     def setup(self, stage: str) -> None:
         """Before a fit, decode the images that training will read repeatedly, if they fit."""
         if stage != "fit":
             return
-        if self.trainer is not None and (processes := self.trainer.world_size) > 1:
-            share = Share(self.trainer.global_rank, processes, min(2, self._loading.batch_size // processes))
-            self._shared_images = ImageBatches(self._store, self._labels, share)
+        if self.trainer is not None:
+            self.share_among(self.trainer.global_rank, self.trainer.world_size)
         rows = self._rows_of_a_fit()
-        self._store.cache(rows)
+        if not self._store.holds(rows):
+            self._store.cache(rows)
         self._store.keep(rows, self._loading.memory_for_images)
         if self.trainer is not None and (device := self.trainer.strategy.root_device).type == "cuda":
             self.keep_on(device, memory=torch.cuda.mem_get_info(device)[0] // 2)
+
+    def share_among(self, rank: int, processes: int) -> None:
+        """Leave to this one of several processes its share of the batches of training and validation."""
+        if processes > 1:
+            share = Share(rank, processes, least=min(2, self._loading.batch_size // processes))
+            self._shared_images = ImageBatches(self._store, self._labels, share)
 
     def keep_on(self, device: torch.device, memory: int) -> None:
         """Put the images of training and validation on the device once, as they are stored, if they fit.
@@ -480,11 +490,14 @@ class ImageDataModule(lightning.LightningDataModule):
         return Prepared(loader, partial(self.prepare, epoch=view or None), device)
 
     def training_in_epoch(self, epoch: int, device: torch.device, batch_size: int | None = None) -> Prepared:
-        """The training rows in manifest order, each once, as an epoch of training gives them to a network."""
+        """The training rows in manifest order, each once, as an epoch of training gives them to a network.
+
+        Shared as the batches of training are.
+        """
         rows = self.manifest.indices("train")
         self._store.cache(rows)
         self._store.keep(rows, self._loading.memory_for_images)
-        loader = self._loader("train", "in_order", batch_size=batch_size, device=device)
+        loader = self._loader("train", "in_order", self._shared_images, batch_size=batch_size, device=device)
         return Prepared(loader, partial(self.prepare, epoch=self._augmented_as(epoch)), device)
 
     def without_images(self, without: bool) -> bool:

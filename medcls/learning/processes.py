@@ -8,12 +8,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
-from lightning.fabric.plugins.environments import (
-    ClusterEnvironment,
-    LightningEnvironment,
-    SLURMEnvironment,
-    TorchElasticEnvironment,
-)
+from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
+from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning.pytorch.plugins.layer_sync import TorchSyncBatchNorm
 from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor, distributed, nn
@@ -72,6 +70,12 @@ def number_of_processes() -> int:
     return distributed.get_world_size() if distributed.is_available() and distributed.is_initialized() else 1
 
 
+def rank_of_processes() -> tuple[int, int]:
+    """The number of this process, from 0, and that of all that are connected."""
+    processes = number_of_processes()
+    return (distributed.get_rank() if processes > 1 else 0), processes
+
+
 def give_to_others(content: object) -> None:
     """Send what the first process read to the others, which wait for it in `received`."""
     if number_of_processes() > 1:
@@ -124,15 +128,15 @@ def all_agree(yes: bool, device: torch.device) -> bool:
     return bool(answers)
 
 
-def strategy(*, freezes: bool) -> DDPStrategy:
+def strategy(*, find_unused: bool) -> DDPStrategy:
     """Lightning's strategy for processes that each have the network, and average their gradients.
 
     Parameters
     ----------
-    freezes : bool
-        Whether any phase freezes parameters: they have no gradient, and must be looked for in each step.
+    find_unused : bool
+        Whether parameters may have no gradient, as frozen ones, and must be looked for in each step.
     """
-    return DDPStrategy(find_unused_parameters=freezes)
+    return DDPStrategy(find_unused_parameters=find_unused)
 
 
 class SyncBatchNorm(TorchSyncBatchNorm):
@@ -143,9 +147,9 @@ class SyncBatchNorm(TorchSyncBatchNorm):
 
     def apply(self, model: nn.Module) -> nn.Module:
         """Convert all batch norms."""
-        from timm.layers import convert_sync_batchnorm  # takes long to import
+        from timm.layers.norm_act import convert_sync_batchnorm  # takes long to import
 
-        converted: nn.Module = convert_sync_batchnorm(model)
+        converted: nn.Module = convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
         return converted
 
     def revert(self, model: nn.Module) -> nn.Module:

@@ -12,11 +12,16 @@ from medcls.signatures import check_fits
 _EPOCHS = "a run counts in epochs, and validation after each epoch selects the checkpoint"
 _EVERY_IMAGE = "all validation images are needed after each epoch to select the checkpoint"
 _ONE_STRATEGY = "several processes each have the network and average their gradients (DDP), which is all that is needed"
+FIND_UNUSED = "ddp_find_unused_parameters_true"
 _QUICK = "For a quick try give trainer.max_epochs=1 and +trainer.limit_train_batches=5"
 
 # The only allowed values, why, and what to do instead. Null, Lightning's default, is always allowed.
 ALLOWED: dict[str, tuple[tuple[Any, ...], str, str]] = {
-    "strategy": (("auto",), _ONE_STRATEGY, "Give auto"),
+    "strategy": (
+        ("auto", FIND_UNUSED),
+        _ONE_STRATEGY,
+        f"Give auto, or {FIND_UNUSED} for a network with layers without use",
+    ),
     "max_steps": ((-1,), _EPOCHS, "Give trainer.max_epochs"),
     "fast_dev_run": ((False, 0), "it writes no checkpoint, which a run needs", _QUICK),
     "overfit_batches": ((0.0, 0), _EVERY_IMAGE, _QUICK),
