@@ -39,6 +39,9 @@ from medcls.errors import MedclsError
 CHANNEL = "MEDCLS_CHANNEL"
 """Environment variable with the file descriptor by which a process and the command that started it talk."""
 
+PROGRAM = ("-m", "medcls.train")
+"""What each process runs."""
+
 POLL_S = 0.1
 """How often the command looks whether its processes run."""
 
@@ -221,8 +224,8 @@ class _Process:
             "GLOO_SOCKET_IFNAME": os.environ.get("GLOO_SOCKET_IFNAME", "lo0" if sys.platform == "darwin" else "lo"),
             "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
         }
-        self._popen = subprocess.Popen(
-            [sys.executable, "-m", "medcls.train"],
+        self._popen = subprocess.Popen(  # noqa: S603 - this program
+            [sys.executable, *PROGRAM],
             env=environment,
             pass_fds=[theirs.fileno()],
             stdin=subprocess.DEVNULL,
