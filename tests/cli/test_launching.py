@@ -110,11 +110,11 @@ def test_the_first_error_is_raised_with_its_kind_and_what_is_left(run):
                 raise MedclsError("scan.png cannot be read.", kind="broken_image")
             time.sleep(0.5)
             error = RuntimeError("Connection closed by peer")
-            error.add_note("2 epochs can be resumed")
+            error.add_note("resume=runs/A")
             raise error
             """
         )
-    assert raised.value.__notes__ == ["2 epochs can be resumed"]
+    assert raised.value.__notes__ == ["resume=runs/A"]
 
 
 def test_an_error_of_all_processes_is_raised_once(run):
