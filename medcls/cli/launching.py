@@ -48,8 +48,8 @@ POLL_S = 0.1
 AFTER_AN_END_S = 10
 """How long the other processes may go on when one has ended, before they are killed."""
 
-AFTER_A_SIGNAL_S = 120
-"""The same when the training was interrupted, which may finish a step or the validation."""
+AFTER_A_SIGNAL_S = 600
+"""The same when the training was interrupted, which may finish a step or the validation; a second signal ends it."""
 
 LAST_LINES = 20
 """Lines of a process's output that are shown when it ended without a message."""
@@ -305,16 +305,17 @@ def run_in_processes(cfg: DictConfig, number: int) -> float | None:
         port = _free_port()
         for rank in range(number):
             processes.append(_Process(rank, number, port))
-            processes[-1].channel.send((tuple(arguments()), HydraConfig.instance().cfg, cfg))
+            with contextlib.suppress(OSError):  # it has ended already, which is noticed below
+                processes[-1].channel.send((tuple(arguments()), HydraConfig.instance().cfg, cfg))
         _wait(processes, lambda: processes[0].end is not None or any(_failed(one) for one in processes))
         if _failed(processes[0]) or any(_failed(one) for one in processes[1:]):
             _wait(processes, lambda: all(one.end is not None for one in processes), AFTER_AN_END_S)
     except KeyboardInterrupt as interrupt:
-        processes[0].interrupt()
-        with contextlib.suppress(KeyboardInterrupt):  # the second stops at once
-            _wait(processes, lambda: processes[0].end is not None, AFTER_A_SIGNAL_S)
-        if processes[0].end is not None:
-            for note in processes[0].end.notes:
+        for first in processes[:1]:
+            first.interrupt()
+            with contextlib.suppress(KeyboardInterrupt):  # the second stops at once
+                _wait(processes, lambda: first.end is not None, AFTER_A_SIGNAL_S)
+            for note in first.end.notes if first.end is not None else ():
                 interrupt.add_note(note)
         raise
     finally:
