@@ -311,11 +311,11 @@ def run_in_processes(cfg: DictConfig, number: int) -> float | None:
         if _failed(processes[0]) or any(_failed(one) for one in processes[1:]):
             _wait(processes, lambda: all(one.end is not None for one in processes), AFTER_AN_END_S)
     except KeyboardInterrupt as interrupt:
-        for first in processes[:1]:
-            first.interrupt()
+        if processes:
+            processes[0].interrupt()
             with contextlib.suppress(KeyboardInterrupt):  # the second stops at once
-                _wait(processes, lambda: first.end is not None, AFTER_A_SIGNAL_S)
-            for note in first.end.notes if first.end is not None else ():
+                _wait(processes, lambda: processes[0].end is not None, AFTER_A_SIGNAL_S)
+            for note in processes[0].end.notes if processes[0].end is not None else ():
                 interrupt.add_note(note)
         raise
     finally:
