@@ -10,7 +10,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from medcls.cli import building, data_source, entry_point, resume, stored_configuration, termination
+from medcls.cli import building, data_source, entry_point, following, resume, stored_configuration, termination
 from medcls.cli.importing import import_large
 from medcls.cli.invocation import command_line
 from medcls.runs.run_folder import RunFolder
@@ -30,16 +30,19 @@ def run(cfg: DictConfig) -> float | None:
     folder = RunFolder(Path(HydraConfig.get().runtime.output_dir))
     sweeping = HydraConfig.get().mode == RunMode.MULTIRUN
     try:
+        composed, cfg = cfg, resume.resumed_configuration(cfg, HydraConfig.get().overrides.task)
+        if not following.leads(cfg):
+            return following.start_or_follow(composed, cfg)
         folder.claim()
         if cfg.resume:
-            cfg = resume.resumed_configuration(cfg, HydraConfig.get().overrides.task)
             refuse_links_out(folder.path, trust=cfg.trust)
         else:
             folder.refuse_if_taken(by_training=True)
             # Fixed here, so that the saved configuration does not depend on how and where the command was started.
             cfg.evaluate_test = not sweeping if cfg.evaluate_test is None else cfg.evaluate_test
             data_source.make_paths_absolute(cfg)
-        return train(cfg, folder)
+        with following.connected(cfg):
+            return train(cfg, folder)
     finally:
         folder.close()
 
@@ -66,9 +69,7 @@ def train(cfg: DictConfig, run: RunFolder) -> float | None:
 
     run.refuse_within(cfg.data.root)
     terminal.start_log(cfg.get("verbose", False))
-    machine = hardware.choose(cfg.data.workers, cfg.keep_memory, jobs=entry_point.concurrent_jobs())
-    for line in machine.reasons:
-        log.debug(line)
+    machine = training.choose_hardware(cfg, jobs=entry_point.concurrent_jobs())
     training.seed(cfg.seed)
     check_trainer(building.plain(cfg.trainer))
 
@@ -127,7 +128,7 @@ def train(cfg: DictConfig, run: RunFolder) -> float | None:
         return None
     if not training_ended:
         with termination.add_note_on_failure(lambda _: resuming.what_was_trained(run)), termination.reraise_interrupt():
-            trainer.fit(classifier, datamodule=data, ckpt_path=str(run.last) if cfg.resume else None, weights_only=True)
+            following.fit(trainer, classifier, data, cfg, run, name)
     epochs = resuming.log_end(run, trainer, cfg.early_stopping, cfg.monitor)
 
     # Only the best checkpoint is evaluated; predictions and metrics record the hash of its weights.

@@ -52,6 +52,19 @@ def test_runs_at_the_same_time_share_cores_and_memory(machine):
     assert noted([said(beside, "threads:")], "2", "4")
 
 
+def test_processes_of_a_training_share_cores_and_memory(machine):
+    machine(8)
+    alone = hardware.choose(keep_memory=False)
+    for chosen in (
+        hardware.choose(keep_memory=False, processes=4),
+        hardware.choose(keep_memory=False, jobs=2, processes=2),
+    ):
+        assert chosen.threads == 2 == torch.get_num_threads()
+        assert chosen.workers == 1
+        assert chosen.memory_for_images == alone.memory_for_images // 4
+        assert noted([said(chosen, "threads:")], "2", "8")
+
+
 def test_more_runs_than_cores_leave_each_one_thread(machine):
     machine(2)
     assert hardware.choose(keep_memory=False, jobs=5).threads == 1

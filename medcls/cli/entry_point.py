@@ -18,7 +18,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 from medcls import cpu
-from medcls.cli import standard_streams
+from medcls.cli import launching, standard_streams
 from medcls.cli.experiments import register_experiments
 from medcls.cli.overrides import check_groups, check_no_password, multirun_first, quote_for_hydra
 from medcls.cli.resume import resume_in_same_folder
@@ -51,6 +51,9 @@ def run_command(task: Callable[[DictConfig], Any], config_name: str) -> None:
     """
     cpu.shorten_spinning()
     standard_streams.prepare()
+    if launching.is_started():
+        with sigterm_interrupts():
+            launching.take_part(task)
     jobs = 0
     failed: dict[str, tuple[int, str]] = {}
 

@@ -15,6 +15,9 @@ from medcls.runs.stored import refuse_trackers
 
 MAY_CHANGE_ON_RESUME = (
     "trainer.max_epochs",
+    "trainer.devices",
+    "trainer.num_nodes",
+    "trainer.sync_batchnorm",
     "data.root",
     "data.csv",
     "teacher",
@@ -64,7 +67,9 @@ def resume_in_same_folder(arguments: list[str]) -> None:
 
 
 def resumed_configuration(cfg: DictConfig, overrides: Sequence[str]) -> DictConfig:
-    """The configuration of a resumed run: its own, with the few overrides that are allowed."""
+    """The configuration of a resumed run: its own, with the few overrides that are allowed; of a new one, `cfg`."""
+    if not cfg.resume:
+        return cfg
     trust = check_trust(cfg)
     own = read_run_configuration(Path(str(cfg.resume)).expanduser(), trust=trust)
     if missing := [name for name in ("data", "model", "schedule", "trainer", "seed") if name not in own]:
