@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import os
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,6 +21,7 @@ import medcls
 from medcls.runs import records
 from medcls.runs.records import Configuration, Environment
 from medcls.runs.run_folder import read_json
+from medcls.runs.stored import trackers
 from medcls.workflow import tracking_content, tracking_store
 from medcls.workflow.tracking_store import ARTIFACTS, errors_before_training, errors_logged
 from medcls.workflow.training_plots import read_history
@@ -292,6 +294,33 @@ def tracked(loggers: Sequence[Logger]) -> Iterator[None]:
         raise
     for tracker in trackers:
         tracker.log_results()
+
+
+def log_evaluation(folder: Path, *, trust: bool) -> None:
+    """Log a later evaluation of a run to the MLflow run of its training; do nothing for a run without one.
+
+    Parameters
+    ----------
+    folder : Path
+        The run folder, with the new results.
+    trust : bool
+        Follow an address that only the run folder names.
+    """
+    config = Configuration.read(folder)
+    if config is None or not (folder / RECORD).is_file():
+        return
+    address = next(iter(trackers(config.setting("logger")).values()), None)
+    if address is not None and not trust and "MLFLOW_TRACKING_URI" not in os.environ:
+        log.warning(
+            "MLflow does not get this evaluation: only the run folder names its address, %s. If you know it, set "
+            "MLFLOW_TRACKING_URI to it",
+            address,
+            extra={"rule": "tracker_of_run_folder"},
+        )
+        return
+    with errors_logged("this evaluation"):
+        experiment = str(config.setting("logger.mlflow.experiment"))
+        MlflowLogger(str(folder), address if trust else None, experiment).log_results()
 
 
 def _identity(folder: Path) -> str:

@@ -15,12 +15,12 @@ from omegaconf import OmegaConf
 from refusals import refused, refused_command, rules
 
 import medcls
-from medcls import train
+from medcls import evaluate, train
 from medcls.cli.resume import resumed_configuration
 from medcls.runs.run_folder import RunFolder
 from medcls.workflow import tracking, tracking_store
 from medcls.workflow.resuming import what_was_trained
-from medcls.workflow.tracking import MlflowLogger, tracked
+from medcls.workflow.tracking import MlflowLogger, log_evaluation, tracked
 from medcls.workflow.training_plots import read_history
 
 # Nothing listens there.
@@ -60,12 +60,14 @@ def curve(runs: Path, run: str, metric: str) -> list[tuple[int, float]]:
     return [(one.step, one.value) for one in client_of(runs).get_metric_history(run, metric)]
 
 
-def test_a_training_and_its_resume_are_one_run(folder, tmp_path, monkeypatch):
+@pytest.mark.slow
+def test_a_training_its_resume_and_its_evaluation_are_one_run(folder, tmp_path, monkeypatch):
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     run, root = tmp_path / "runs" / "first", folder({"well": 20, "ill": 20})
     settings = (f"data.root={root}", "positive_class=ill", "logger=mlflow", f"hydra.run.dir={run}")
-    run_main(train.main, *FAST, *settings, "trainer.max_epochs=2")
+    run_main(train.main, *FAST, *settings, "trainer.max_epochs=2", "evaluate_test=false")
     run_main(train.main, f"resume={run}", "trainer.max_epochs=4")
+    run_main(evaluate.main, f"run={run}")
 
     client = client_of(run.parent)
     experiment = client.get_experiment_by_name("folder")
@@ -220,6 +222,20 @@ def test_the_tracker_of_a_run_folder_is_not_followed(finished, tmp_path):
     typed = OmegaConf.merge(asked, {"logger": {"csv": {"_target_": "lightning.pytorch.loggers.CSVLogger"}}})
     assert set(resumed_configuration(typed, ["logger=csv"]).logger) == {"csv"}
     assert resumed_configuration(OmegaConf.merge(asked, {"trust": True}), []).logger.mlflow.tracking_uri == NOBODY
+
+
+def test_an_evaluation_does_not_follow_the_tracker_of_a_run_folder(runs, folder_of, caplog, monkeypatch):
+    folder = folder_of("evaluated")
+    log_evaluation(folder, trust=False)  # of a run that was not tracked
+    begun(folder)
+    name_tracker(folder, NOBODY)
+    log_evaluation(folder, trust=False)
+    assert rules(caplog) == ["tracker_of_run_folder"]
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{runs}/mlflow.db")
+    log_evaluation(folder, trust=False)
+    logger = begun(folder)
+    assert "result/test/得病/auroc" in client_of(runs).get_run(logger.version).data.metrics
+    assert len(rules(caplog)) == 1
 
 
 OUTWARD = """
