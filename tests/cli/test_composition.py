@@ -80,6 +80,7 @@ GIVEN = {
     "lightning.Trainer": {"callbacks", "logger", "plugins", "default_root_dir"},
     "lightning.pytorch.loggers.CSVLogger": {"save_dir"},
     "lightning.pytorch.loggers.TensorBoardLogger": {"save_dir"},
+    "medcls.workflow.tracking.MlflowLogger": {"save_dir"},
 }
 GIVEN_BY_PREFIX = {
     "medcls.models.mobilenetv3.": {"num_classes"},
