@@ -9,7 +9,7 @@ export NO_MKDOCS_2_WARNING := 1
 # A test process a core; neighbouring tests stay together, for what they share, until one process runs out of them.
 AT_ONCE := --numprocesses auto --dist worksteal
 
-.PHONY: help train test test-all test-fast test-slow test-gate check docs results bench bench-all bench-gpu clean
+.PHONY: help train test test-all test-fast test-slow test-gate check audit-deps docs results bench bench-all bench-gpu clean
 .DEFAULT_GOAL := help
 
 help:  ## List what can be made
@@ -48,6 +48,14 @@ test-slow: .venv/installed-dev
 # The rows of the gate (networks, all pairs of settings, studies) that the fast tests leave out.
 test-gate: .venv/installed-dev
 	$(BIN)/python -m pytest -q -m slow $(AT_ONCE) tests/gate/test_networks.py tests/gate/test_pairwise.py tests/gate/test_experiments.py
+
+# strict: a package that cannot be looked up is an error.
+audit-deps: .venv/audit/bin/pip-audit  ## Look up known vulnerabilities of the pinned packages (needs the network)
+	.venv/audit/bin/pip-audit --strict --no-deps --disable-pip --requirement constraints.txt
+
+.venv/audit/bin/pip-audit:
+	$(PYTHON) -m venv .venv/audit
+	.venv/audit/bin/python -m pip install --quiet pip-audit
 
 docs: .venv/installed-dev  ## Build the pages of docs/ into site/; a broken link ends it
 	$(BIN)/mkdocs build --strict --quiet

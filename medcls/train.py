@@ -14,7 +14,7 @@ from medcls.cli import building, data_source, entry_point, following, resume, st
 from medcls.cli.importing import import_large
 from medcls.cli.invocation import command_line
 from medcls.runs.run_folder import RunFolder
-from medcls.runs.stored import refuse_links_out, refuse_ways_out
+from medcls.runs.stored import refuse_links_out
 
 # Not __name__, which is __main__ when the file runs as a module.
 log = logging.getLogger("medcls.train")
@@ -64,7 +64,7 @@ def train(cfg: DictConfig, run: RunFolder) -> float | None:
     from medcls.learning.trainer_settings import check_trainer
     from medcls.models.summary import summarise
     from medcls.statistics.metrics import logged_metrics
-    from medcls.workflow import evaluating, resuming, scoring, terminal, training_plots
+    from medcls.workflow import evaluating, resuming, scoring, terminal, tracking, training_plots
     from medcls.workflow.report_settings import ReportSettings
 
     run.refuse_within(cfg.data.root)
@@ -72,7 +72,6 @@ def train(cfg: DictConfig, run: RunFolder) -> float | None:
     machine = training.choose_hardware(cfg, jobs=entry_point.concurrent_jobs())
     training.seed(cfg.seed)
     check_trainer(building.plain(cfg.trainer))
-    refuse_ways_out(building.plain(cfg.logger))
 
     training_ended = finished = False
     if cfg.resume:
@@ -140,7 +139,8 @@ def train(cfg: DictConfig, run: RunFolder) -> float | None:
         training_plots.plot_training(run, phases, epochs, best.epoch, cfg.monitor, manifest.watermark)
         title = f"{cfg.data.name}, {cfg.model.name}", command_line("train")
         device = trainer.strategy.root_device
-        scoring.score(run, best, data, device, options, split_by if cfg.evaluate_test else None, title)
+        with tracking.tracked(trainer.loggers):
+            scoring.score(run, best, data, device, options, split_by if cfg.evaluate_test else None, title)
     if training_ended:
         return None
     return best_score(trainer)

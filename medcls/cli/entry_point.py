@@ -20,7 +20,7 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBase
 from medcls import cpu
 from medcls.cli import launching, standard_streams
 from medcls.cli.experiments import register_experiments
-from medcls.cli.overrides import check_groups, multirun_first, quote_for_hydra
+from medcls.cli.overrides import check_groups, check_no_password, multirun_first, quote_for_hydra
 from medcls.cli.resume import resume_in_same_folder
 from medcls.cli.shipped import configurations, shipped_settings
 from medcls.cli.termination import (
@@ -101,8 +101,9 @@ def prepared_arguments(arguments: Sequence[str], config_name: str) -> list[str]:
     Raises
     ------
     MedclsError
-        Values that Hydra would misread, a removed group, a run that cannot be resumed.
+        Values that Hydra would misread, a removed group, a password, a run that cannot be resumed.
     """
+    check_no_password(arguments)
     prepared = check_groups(quote_for_hydra(multirun_first(arguments)), config_name)
     resume_in_same_folder(prepared)
     return prepared

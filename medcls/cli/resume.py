@@ -11,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from medcls.cli.building import plain
 from medcls.cli.stored_configuration import check_trust, read_run_configuration
 from medcls.errors import MedclsError, typed
+from medcls.runs.stored import refuse_trackers
 
 MAY_CHANGE_ON_RESUME = (
     "trainer.max_epochs",
@@ -24,6 +25,7 @@ MAY_CHANGE_ON_RESUME = (
     "keep_memory",
     "compile",
     "evaluate_test",
+    "logger",
     "trust",
     "verbose",
 )
@@ -52,7 +54,7 @@ def resume_in_same_folder(arguments: list[str]) -> None:
         )
     if any(argument in ("-m", "--multirun") for argument in arguments):
         raise MedclsError("resume continues one run: leave out -m.", kind="resume_of_a_sweep")
-    refused = [key for key in typed_values if key != "resume" and key not in MAY_CHANGE_ON_RESUME]
+    refused = [key for key in typed_values if key != "resume" and _setting(key) not in MAY_CHANGE_ON_RESUME]
     if refused:
         raise MedclsError(
             f"resume={folder} keeps that run's settings, so {', '.join(refused)} cannot change. These can: "
@@ -76,10 +78,13 @@ def resumed_configuration(cfg: DictConfig, overrides: Sequence[str]) -> DictConf
             "file that the training wrote.",
             kind="damaged_configuration",
         )
-    changed = {override.key_or_group for override in OverridesParser.create().parse_overrides(list(overrides))}
+    parsed = OverridesParser.create().parse_overrides(list(overrides))
+    changed = {_setting(override.key_or_group) for override in parsed}
+    if "logger" not in changed and not trust:
+        refuse_trackers(plain(own.get("logger")), f"{cfg.resume}/config.yaml")
     former_root = str(own.data.root)
     for key in changed & set(MAY_CHANGE_ON_RESUME):
-        OmegaConf.update(own, key, OmegaConf.select(cfg, key))
+        OmegaConf.update(own, key, OmegaConf.select(cfg, key), merge=False)
     for key in changed & {"data.root", "data.csv", "teacher"}:
         OmegaConf.update(own, key, str(Path(str(OmegaConf.select(own, key))).expanduser().absolute()))
     # The saved configuration is resolved: data.source.root is a copy of data.root.
@@ -89,6 +94,11 @@ def resumed_configuration(cfg: DictConfig, overrides: Sequence[str]) -> DictConf
         OmegaConf.update(own, "data.source.csv", own.data.csv)
     own.resume, own.trust = str(cfg.resume), trust  # a run folder cannot set its own trust
     return own
+
+
+def _setting(key: str) -> str:
+    """The name under which `MAY_CHANGE_ON_RESUME` has a setting: loggers change as one."""
+    return "logger" if key.partition(".")[0] == "logger" else key
 
 
 def _moved(tables: str | list[str], former_root: str, root: str) -> str | list[str]:

@@ -97,6 +97,7 @@ NOT_RUN = {
     "python -m medcls.export run=runs/NAME format=bundle": "is run by tests/test_export.py, which reads the bundle",
     "python -m medcls.predict run=model.onnx images=FOLDER": "is run by tests/test_export.py, with an export",
     "model.weights=default": "fetches published weights; tests/models/test_weights.py reads such files",
+    "logger=mlflow logger.mlflow.tracking_uri=http://host:5000": "needs a server; tests/workflow/test_tracking.py logs",
     "compile=true": "needs a C++ compiler, and takes minutes",
 }
 

@@ -203,6 +203,7 @@ def test_a_row_trains_to_its_report(place, figures, tmp_path, row):
     written = {"csv": run / "logs" / "version_0" / "metrics.csv", "tensorboard": run / "tensorboard" / "version_0"}
     for name, file in written.items():
         assert file.exists() or logger not in (name, "default")
+    assert (run / "mlflow.json").exists() == (tmp_path / "mlflow.db").exists() == (logger == "mlflow")
 
 
 def test_every_pair_of_values_is_run_and_every_value_in_the_fast_tests():
