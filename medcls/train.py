@@ -7,10 +7,9 @@ from functools import partial
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from medcls.cli import building, data_source, entry_point, following, resume, stored_configuration, termination
+from medcls.cli import building, data_source, entry_point, following, resume, stored_configuration, sweeps, termination
 from medcls.cli.importing import import_large
 from medcls.cli.invocation import command_line
 from medcls.runs.run_folder import RunFolder
@@ -28,18 +27,21 @@ def main() -> None:
 def run(cfg: DictConfig) -> float | None:
     """Train in the folder that Hydra chose; leave no folder behind if the run did not start."""
     folder = RunFolder(Path(HydraConfig.get().runtime.output_dir))
-    sweeping = HydraConfig.get().mode == RunMode.MULTIRUN
+    overrides = HydraConfig.get().overrides.task
     try:
-        composed, cfg = cfg, resume.resumed_configuration(cfg, HydraConfig.get().overrides.task)
+        composed, cfg = cfg, resume.resumed_configuration(cfg, overrides)
         if not following.leads(cfg):
             return following.start_or_follow(composed, cfg)
         folder.claim()
+        if resume.is_begun_job(cfg, folder):
+            cfg.resume = str(folder.path)
+            cfg = resume.resumed_configuration(cfg, overrides)
         if cfg.resume:
             refuse_links_out(folder.path, trust=cfg.trust)
         else:
             folder.refuse_if_taken(by_training=True)
             # Fixed here, so that the saved configuration does not depend on how and where the command was started.
-            cfg.evaluate_test = not sweeping if cfg.evaluate_test is None else cfg.evaluate_test
+            cfg.evaluate_test = not sweeps.is_sweep() if cfg.evaluate_test is None else cfg.evaluate_test
             data_source.make_paths_absolute(cfg)
         with following.connected(cfg):
             return train(cfg, folder)
@@ -69,7 +71,7 @@ def train(cfg: DictConfig, run: RunFolder) -> float | None:
 
     run.refuse_within(cfg.data.root)
     terminal.start_log(cfg.get("verbose", False))
-    machine = training.choose_hardware(cfg, jobs=entry_point.concurrent_jobs())
+    machine = training.choose_hardware(cfg, jobs=sweeps.concurrent_jobs())
     training.seed(cfg.seed)
     check_trainer(building.plain(cfg.trainer))
 
@@ -80,7 +82,7 @@ def train(cfg: DictConfig, run: RunFolder) -> float | None:
         finished = training_ended and resuming.is_scored(run, evaluate_test=cfg.evaluate_test)
         if finished and own.data == cfg.data:
             resuming.log_finished(run)
-            return None
+            return best_score(run.last)
 
     # Errors of settings, then of images, are raised here, before the first epoch.
     options = ReportSettings.read(building.plain(cfg))
@@ -125,7 +127,7 @@ def train(cfg: DictConfig, run: RunFolder) -> float | None:
     run.write_json("environment.json", hardware.environment() | {"choices": list(machine.reasons), "run": name})
     if finished:  # only its images were moved
         resuming.log_finished(run)
-        return None
+        return best_score(run.last)
     if not training_ended:
         with termination.add_note_on_failure(lambda _: resuming.what_was_trained(run)), termination.reraise_interrupt():
             following.fit(trainer, classifier, data, cfg, run, name)
@@ -141,9 +143,7 @@ def train(cfg: DictConfig, run: RunFolder) -> float | None:
         device = trainer.strategy.root_device
         with tracking.tracked(trainer.loggers):
             scoring.score(run, best, data, device, options, split_by if cfg.evaluate_test else None, title)
-    if training_ended:
-        return None
-    return best_score(trainer)
+    return best_score(run.last)
 
 
 if __name__ == "__main__":
