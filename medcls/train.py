@@ -10,7 +10,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from medcls.cli import building, data_source, entry_point, resume, stored_configuration, termination
+from medcls.cli import building, data_source, entry_point, resume, slurm, stored_configuration, termination
 from medcls.cli.importing import import_large
 from medcls.cli.invocation import command_line
 from medcls.runs.run_folder import RunFolder
@@ -30,7 +30,7 @@ def run(cfg: DictConfig) -> float | None:
     folder = RunFolder(Path(HydraConfig.get().runtime.output_dir))
     sweeping = HydraConfig.get().mode == RunMode.MULTIRUN
     try:
-        folder.claim()
+        slurm.claim(folder, cfg)
         if cfg.resume:
             cfg = resume.resumed_configuration(cfg, HydraConfig.get().overrides.task)
             refuse_links_out(folder.path, trust=cfg.trust)
@@ -39,7 +39,8 @@ def run(cfg: DictConfig) -> float | None:
             # Fixed here, so that the saved configuration does not depend on how and where the command was started.
             cfg.evaluate_test = not sweeping if cfg.evaluate_test is None else cfg.evaluate_test
             data_source.make_paths_absolute(cfg)
-        return train(cfg, folder)
+        with slurm.requeue_if_preempted():
+            return train(cfg, folder)
     finally:
         folder.close()
 

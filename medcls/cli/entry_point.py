@@ -18,7 +18,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 from medcls import cpu
-from medcls.cli import standard_streams
+from medcls.cli import lack_of_memory, standard_streams
 from medcls.cli.experiments import register_experiments
 from medcls.cli.overrides import check_groups, multirun_first, quote_for_hydra
 from medcls.cli.resume import resume_in_same_folder
@@ -58,7 +58,8 @@ def run_command(task: Callable[[DictConfig], Any], config_name: str) -> None:
         nonlocal jobs
         jobs += 1
         try:
-            return task(cfg)
+            with lack_of_memory.explained(cfg):
+                return task(cfg)
         except BaseException as error:
             code, message = _exit_code_and_message(error)
             if HydraConfig.get().mode != RunMode.MULTIRUN or code not in (PROGRAM_ERROR, USER_ERROR):

@@ -21,6 +21,7 @@ MAY_CHANGE_ON_RESUME = (
     "keep_memory",
     "compile",
     "evaluate_test",
+    "checkpoint_minutes",
     "trust",
     "verbose",
 )

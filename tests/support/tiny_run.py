@@ -16,11 +16,13 @@ from lightning.pytorch.callbacks import EMAWeightAveraging
 from torch import distributed, nn
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from medcls.data.training_loader import NoLonelyBatch, TrainingLoader
 from medcls.learning import losses, schedulers
 from medcls.learning.callbacks import ExactBatchNorm, SeedEachEpoch
 from medcls.learning.checkpoints import AtomicCheckpointIO, checkpoints
 from medcls.learning.classifier import Classifier
 from medcls.learning.freezing import FreezeSchedule
+from medcls.learning.interruption import SaveWithinEpoch
 
 CLASSES = ("benign", "malignant")
 TRAIN_ROWS, VAL_ROWS, BATCH, SIZE = 22, 11, 4, 8
@@ -115,7 +117,14 @@ class TinyData(lightning.LightningDataModule):
         )
 
     def train_dataloader(self) -> DataLoader:
-        return self.loader(range(TRAIN_ROWS), shuffled=True, augmented=True)
+        batches = NoLonelyBatch(Keys(range(TRAIN_ROWS), True, self.seed), BATCH, drop_last=False)
+        return TrainingLoader(
+            Rows(self.seed, augmented=True),
+            batch_sampler=batches,
+            num_workers=self.workers,
+            persistent_workers=self.persistent,
+            generator=torch.Generator().manual_seed(self.seed),
+        )
 
     def val_dataloader(self) -> DataLoader:
         return self.loader(range(TRAIN_ROWS, TRAIN_ROWS + VAL_ROWS), shuffled=False, augmented=False)
@@ -205,6 +214,7 @@ def run(
     workers: int = 0,
     persistent: bool = False,
     more: tuple = (),
+    minutes: float | None = None,
     multipliers: dict | None = None,
     **settings: Any,
 ) -> Classifier:
@@ -212,11 +222,12 @@ def run(
     data = TinyData(workers=workers, persistent=persistent)
     module = classifier(scheduler=SCHEDULERS[scheduler], multipliers=multipliers)
     schedule = FreezeSchedule(phases, head="classifier")
+    last = folder / "checkpoints" / "last.ckpt"
     callbacks = [SeedEachEpoch(5), schedule, *more, *checkpoints(folder / "checkpoints", "val/loss", "min")]
+    callbacks += [SaveWithinEpoch(last, minutes)]
     callbacks += [ExactBatchNorm(data.unaugmented())] if exact else []
     callbacks += [EMAWeightAveraging(decay=0.9)] if ema else []
     callbacks += [stop] if stop else []
-    last = folder / "checkpoints" / "last.ckpt"
     trainer(folder, epochs, callbacks, **settings).fit(module, datamodule=data, ckpt_path=last if resume else None)
     return module
 
