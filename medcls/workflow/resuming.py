@@ -250,10 +250,20 @@ def _check_images(run: RunFolder, manifest: Manifest) -> None:
             f"The run has the classes {', '.join(old_classes)}; the data now has {', '.join(new_classes)}.",
             kind="classes_changed",
         )
-    both = before.merge(now, how="outer", indicator=True)
-    changed = sorted(set(both.loc[both["_merge"] != "both", "path"]))
+    # Where files differ, so may the splits of others.
+    was, now_is = (dict(zip(rows["path"], rows["content"].astype(str), strict=True)) for rows in (before, now))
+    found = {
+        "gone": sorted(was.keys() - now_is.keys()),
+        "new": sorted(now_is.keys() - was.keys()),
+        "of another content": sorted(path for path in was.keys() & now_is.keys() if was[path] != now_is[path]),
+    }
+    what = [f"{len(paths)} {how} (such as {paths[0]})" for how, paths in found.items() if paths]
+    if not what:
+        both = before.merge(now, how="outer", indicator=True)
+        changed = sorted(set(both.loc[both["_merge"] != "both", "path"]))
+        what = [f"{len(changed)} with another label, group or split (such as {changed[0]})"]
     raise MedclsError(
-        f"{len(changed)} image(s) differ from those at the start of the run, such as {changed[0]}: resuming would mix "
-        "two experiments. Restore the data, or start a new run.",
+        f"The images differ from those at the start of the run: {', '.join(what)}. Resuming would mix two experiments. "
+        "Restore the data, or start a new run.",
         kind="images_changed",
     )

@@ -18,7 +18,8 @@ KILLS = int(os.environ.get("MEDCLS_KILLS", "3"))
 
 FROZEN = (
     "schedule.phases=[{epochs: 2, freeze: [backbone]}, {epochs: null, freeze: []}]", "freeze_random_weights=true",
-    "scheduler=plateau", "scheduler.patience=0", "ema=0.9", "early_stopping=3", "trainer.max_epochs=6",
+    "scheduler=plateau", "scheduler.patience=0", "ema=0.9", "early_stopping=4", "trainer.max_epochs=10",
+    "data.batch_size=2",
 )  # fmt: skip
 CONFIGURATIONS = {
     "a frozen phase, plateau, averaged weights, early stopping": FROZEN,

@@ -11,6 +11,15 @@ from entry_points import FAST, run_main
 SETTINGS = (*FAST, "positive_class=a", "resamples=100")
 
 
+# Of a run with all that a resume restores.
+EPOCHS = ("trainer.max_epochs=3", "scheduler=plateau", "ema=0.9")
+
+
+def training(place: Path, images: Path, *more: str) -> tuple[str, ...]:
+    """The settings of a training in `place/run`."""
+    return (*SETTINGS, *EPOCHS, f"data.root={images}", f"hydra.run.dir={place}/run", *more)
+
+
 def start(
     main: Callable[[], None], arguments: tuple[str, ...], place: Path, prepare: Callable[[], None] = lambda: None
 ) -> int:
