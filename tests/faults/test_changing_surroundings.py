@@ -142,7 +142,7 @@ def test_a_folder_that_cannot_be_written_is_named_and_can_be_evaluated_elsewhere
         code, printed = run_command(*command, tmp_path)
         assert code == 2 and str(run) in printed and "Traceback" not in printed, printed
     elsewhere = tmp_path / "elsewhere"
-    code, printed = run_command(evaluate.main, (f"run={run}", f"hydra.run.dir={elsewhere}", "views=1"), tmp_path)
+    code, printed = run_command(evaluate.main, (f"run={run}", f"hydra.run.dir={elsewhere}", "views=2"), tmp_path)
     assert code == 0 and (elsewhere / "report.html").exists(), printed
 
 

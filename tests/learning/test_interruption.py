@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 import types
@@ -174,3 +176,23 @@ def test_in_another_thread_no_signal_is_held_back(tmp_path: Path) -> None:
     thread.start()
     thread.join()
     assert not errors
+
+
+@pytest.mark.slow
+def test_two_processes_stop_after_the_same_step_and_resume_with_their_own_random_numbers(tmp_path: Path) -> None:
+    def run(folder: str, kind: str) -> subprocess.CompletedProcess:
+        program = [sys.executable, tiny_run.__file__, str(tmp_path / folder), kind]
+        return subprocess.run(program, capture_output=True, text=True, timeout=300, check=False)
+
+    ended = run("through", "ddp whole")
+    assert ended.returncode == 0, ended.stderr
+    ended = run("stopped", "ddp stopped")
+    assert ended.returncode != 0 and "SIGINT" in ended.stderr, ended.stderr
+    within = torch.load(tmp_path / "stopped" / "checkpoints" / "last.ckpt", weights_only=True)["within_epoch"]
+    assert within["loader"] == {"epoch": 1, "batches": 2}
+    first, second = (state["cpu"] for state in within["generators"])
+    assert not torch.equal(first, second)
+    ended = run("stopped", "ddp resumed")
+    assert ended.returncode == 0, ended.stderr
+    for name in ("best", "last"):
+        assert differences(saved(tmp_path / "through", name), saved(tmp_path / "stopped", name)) == []

@@ -174,6 +174,17 @@ class StopAt(lightning.Callback):
             raise InterruptedError
 
 
+class SignalAt(lightning.Callback):
+    """Sends Ctrl-C to a process in the middle of an epoch."""
+
+    def __init__(self, epoch: int, batch: int, where: Callable[[lightning.Trainer], bool]) -> None:
+        self.at, self.where = (epoch, batch), where
+
+    def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
+        if (trainer.current_epoch, batch_idx) == self.at and self.where(trainer):
+            os.kill(os.getpid(), signal.SIGINT)
+
+
 class Count(lightning.Callback):
     """Puts the number of validated rows into the checkpoint."""
 
@@ -236,6 +247,11 @@ if __name__ == "__main__":
     target, kind = Path(sys.argv[1]), sys.argv[2]
     if kind == "killed":
         run(target, phases=THAW_AFTER_2, scheduler="cosine", ema=True, stop=StopAt(2, kill=True))
+    if kind in ("ddp whole", "ddp stopped", "ddp resumed"):
+        # Signals reach only the second process; nothing thaws, so that plain "ddp" will do.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        sender = (SignalAt(1, 1, lambda trainer: trainer.global_rank == 1),) if kind == "ddp stopped" else ()
+        run(target, epochs=3, ema=True, devices=2, strategy="ddp", more=sender, resume=kind == "ddp resumed")
     if kind == "ddp":
         run(
             target,
