@@ -7,10 +7,9 @@ from functools import partial
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from medcls.cli import building, data_source, entry_point, resume, stored_configuration, termination
+from medcls.cli import building, data_source, entry_point, resume, stored_configuration, sweeps, termination
 from medcls.cli.importing import import_large
 from medcls.cli.invocation import command_line
 from medcls.runs.run_folder import RunFolder
@@ -28,16 +27,16 @@ def main() -> None:
 def run(cfg: DictConfig) -> float | None:
     """Train in the folder that Hydra chose; leave no folder behind if the run did not start."""
     folder = RunFolder(Path(HydraConfig.get().runtime.output_dir))
-    sweeping = HydraConfig.get().mode == RunMode.MULTIRUN
     try:
         folder.claim()
+        resume.resume_job(cfg, folder)
         if cfg.resume:
             cfg = resume.resumed_configuration(cfg, HydraConfig.get().overrides.task)
             refuse_links_out(folder.path, trust=cfg.trust)
         else:
             folder.refuse_if_taken(by_training=True)
             # Fixed here, so that the saved configuration does not depend on how and where the command was started.
-            cfg.evaluate_test = not sweeping if cfg.evaluate_test is None else cfg.evaluate_test
+            cfg.evaluate_test = not sweeps.is_sweep() if cfg.evaluate_test is None else cfg.evaluate_test
             data_source.make_paths_absolute(cfg)
         return train(cfg, folder)
     finally:
@@ -66,7 +65,7 @@ def train(cfg: DictConfig, run: RunFolder) -> float | None:
 
     run.refuse_within(cfg.data.root)
     terminal.start_log(cfg.get("verbose", False))
-    machine = hardware.choose(cfg.data.workers, cfg.keep_memory, jobs=entry_point.concurrent_jobs())
+    machine = hardware.choose(cfg.data.workers, cfg.keep_memory, jobs=sweeps.concurrent_jobs())
     for line in machine.reasons:
         log.debug(line)
     training.seed(cfg.seed)
@@ -80,7 +79,7 @@ def train(cfg: DictConfig, run: RunFolder) -> float | None:
         finished = training_ended and resuming.is_scored(run, evaluate_test=cfg.evaluate_test)
         if finished and own.data == cfg.data:
             resuming.log_finished(run)
-            return None
+            return best_score(run.last)
 
     # Errors of settings, then of images, are raised here, before the first epoch.
     options = ReportSettings.read(building.plain(cfg))
@@ -125,7 +124,7 @@ def train(cfg: DictConfig, run: RunFolder) -> float | None:
     run.write_json("environment.json", hardware.environment() | {"choices": list(machine.reasons), "run": name})
     if finished:  # only its images were moved
         resuming.log_finished(run)
-        return None
+        return best_score(run.last)
     if not training_ended:
         with termination.add_note_on_failure(lambda _: resuming.what_was_trained(run)), termination.reraise_interrupt():
             trainer.fit(classifier, datamodule=data, ckpt_path=str(run.last) if cfg.resume else None, weights_only=True)
@@ -140,9 +139,7 @@ def train(cfg: DictConfig, run: RunFolder) -> float | None:
         title = f"{cfg.data.name}, {cfg.model.name}", command_line("train")
         device = trainer.strategy.root_device
         scoring.score(run, best, data, device, options, split_by if cfg.evaluate_test else None, title)
-    if training_ended:
-        return None
-    return best_score(trainer)
+    return best_score(run.last)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import torch
 from refusals import noted
 
 from medcls import cpu, hardware
-from medcls.cli import entry_point
+from medcls.cli import sweeps
 
 
 @pytest.fixture(autouse=True)
@@ -171,9 +171,9 @@ def test_the_commands_set_it_before_torch_is_loaded():
 def test_a_launcher_has_the_number_of_concurrent_runs(monkeypatch, launcher, jobs):
     from types import SimpleNamespace
 
-    config = SimpleNamespace(mode=entry_point.RunMode.MULTIRUN, launcher=launcher)
-    monkeypatch.setattr(entry_point.HydraConfig, "get", lambda: config)
+    config = SimpleNamespace(mode=sweeps.RunMode.MULTIRUN, launcher=launcher)
+    monkeypatch.setattr(sweeps.HydraConfig, "get", lambda: config)
     monkeypatch.setattr(cpu, "available_cores", lambda: 4)
-    assert entry_point.concurrent_jobs() == jobs
-    config.mode = entry_point.RunMode.RUN
-    assert entry_point.concurrent_jobs() == 1
+    assert sweeps.concurrent_jobs() == jobs
+    config.mode = sweeps.RunMode.RUN
+    assert sweeps.concurrent_jobs() == 1

@@ -8,9 +8,13 @@ from pathlib import Path
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
+from medcls.cli import sweeps
 from medcls.cli.building import plain
+from medcls.cli.data_source import make_paths_absolute
 from medcls.cli.stored_configuration import check_trust, read_run_configuration
 from medcls.errors import MedclsError, typed
+from medcls.runs.records import Configuration
+from medcls.runs.run_folder import RunFolder
 
 MAY_CHANGE_ON_RESUME = (
     "trainer.max_epochs",
@@ -24,6 +28,9 @@ MAY_CHANGE_ON_RESUME = (
     "trust",
     "verbose",
 )
+
+# Settings that are null until a run chooses their values, which its configuration records.
+CHOSEN_BY_THE_RUN = ("exact_batch_norm", "model.network.img_size")
 
 
 def resume_in_same_folder(arguments: list[str]) -> None:
@@ -59,6 +66,33 @@ def resume_in_same_folder(arguments: list[str]) -> None:
         )
     escaped = str(folder).replace("'", "\\'")
     arguments.append(f"hydra.run.dir='{escaped}'")
+
+
+def resume_job(cfg: DictConfig, folder: RunFolder) -> None:
+    """Set `resume` for a job of a sweep whose run was begun in its folder, by the same command or before a requeue.
+
+    Raises
+    ------
+    MedclsError
+        The folder has a run with other settings.
+    """
+    if not sweeps.is_sweep() or cfg.resume or not folder.last.is_file():
+        return
+    requested = cfg.copy()
+    make_paths_absolute(requested)
+    settings = Configuration(plain(requested)).flat()
+    own = Configuration(plain(read_run_configuration(folder.path, trust=check_trust(cfg)))).flat()
+    for key in [key for key in CHOSEN_BY_THE_RUN if settings.get(key) is None]:
+        settings.pop(key, None)
+    may_change = (*MAY_CHANGE_ON_RESUME, "resume", "data.source.root", "data.source.csv")
+    if differing := [key for key in settings if settings[key] != own.get(key) and key not in may_change]:
+        key = differing[0]
+        raise MedclsError(
+            f"{folder.path} has a run with other settings, such as {key}={own.get(key)} instead of {settings[key]}: "
+            "give the sweep another folder (hydra.sweep.dir).",
+            kind="folder_taken",
+        )
+    cfg.resume = str(folder.path)
 
 
 def resumed_configuration(cfg: DictConfig, overrides: Sequence[str]) -> DictConfig:
