@@ -1,11 +1,12 @@
-"""The sweeper of `hydra/sweeper=search`: Hydra takes plugins from this package only. The search is `medcls.cli.searching`.
+"""The sweeper of `hydra/sweeper=search`. Hydra takes plugins from this package; the search is `medcls.cli.searching`.
 
-Every command of Hydra imports this module, so the rest is imported when a search starts.
+Every command imports this module, so the rest is imported when a search starts.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 from hydra.core.plugins import Plugins
 from hydra.plugins.sweeper import Sweeper
@@ -30,18 +31,17 @@ class Search(Sweeper):
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Check the settings, and make the launcher."""
-        from medcls.cli.searching import SearchSettings, check_installed
+        from medcls.cli import searching
 
-        check_installed()
-        self.search = SearchSettings(*self._settings)
-        self.config, self.hydra_context = config, hydra_context
-        self.launcher = Plugins.instance().instantiate_launcher(
+        searching.check_installed()
+        settings = searching.SearchSettings(*self._settings)
+        launcher = Plugins.instance().instantiate_launcher(
             hydra_context=hydra_context, task_function=task_function, config=config
+        )
+        self._search: Callable[[Sequence[str]], None] = partial(
+            searching.search, settings, config, hydra_context.config_loader, launcher
         )
 
     def sweep(self, arguments: Sequence[str]) -> None:
         """Train the trials, and write the page."""
-        from medcls.cli.searching import search
-
-        assert self.config is not None and self.hydra_context is not None and self.launcher is not None  # noqa: S101
-        search(self.search, self.config, self.hydra_context.config_loader, self.launcher, arguments)
+        self._search(arguments)

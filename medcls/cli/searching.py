@@ -13,8 +13,7 @@ import io
 import logging
 import math
 import shlex
-import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -57,6 +56,9 @@ NOT_SEARCHED = (
 
 FIRST_FAILURES = 3
 """After so many failures without a complete trial the search ends: all trials would fail."""
+
+Batch = list[tuple[int, dict[str, object]]]
+"""Trials that are trained together: the number of each, which is that of its job and run folder, and its settings."""
 
 LONGEST_ATTRIBUTE = 1000
 """Characters of an attribute of a study: databases take 2,048, with what JSON adds."""
@@ -148,6 +150,7 @@ def search(
     monitor, mode = check_objective(loader.load_sweep_config(config, [*fixed, *first]))
 
     from medcls.workflow import terminal
+    from medcls.workflow.search_report import as_typed
 
     terminal.start_log()
     path = Path(str(config.hydra.sweep.dir)).absolute()
@@ -160,11 +163,18 @@ def search(
         check_same_search(study, {"monitor": monitor, "monitor_mode": mode} | _recorded(space, fixed))
         folder.begin("search.log")
         log.info(
-            "%s of %s, judged by %s, in %s. To go on after an interruption, type the same with hydra.sweep.dir=%s",
-            counted(settings.n_trials, "trial"), enumerated(list(space)), monitor, path, path,
-        )  # fmt: skip
-        retry_interrupted(study)
-        _train(settings, study, space, fixed, launcher, monitor)
+            "%s of %s, judged by %s, in %s",
+            counted(settings.n_trials, "trial"),
+            enumerated(list(space)),
+            monitor,
+            path,
+        )
+
+        def train(batch: Batch) -> Sequence[JobReturn]:
+            overrides = [[*fixed, *(f"{name}={as_typed(value)}" for name, value in own.items())] for _, own in batch]
+            return launcher.launch(overrides, initial_job_idx=batch[0][0])
+
+        _train(settings, study, space, train, monitor)
         _report(study, fixed, monitor, folder)
     finally:
         folder.close()
@@ -263,7 +273,7 @@ def open_study(address: str, name: str, mode: str) -> optuna.Study:
     from sqlalchemy.engine import make_url
     from sqlalchemy.exc import SQLAlchemyError
 
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    optuna.logging.set_verbosity(logging.WARNING)
     direction = {"max": "maximize", "min": "minimize"}[mode]
     try:
         return optuna.create_study(study_name=name, storage=address, direction=direction, load_if_exists=True)
@@ -288,8 +298,10 @@ def check_same_search(study: optuna.Study, settings: Mapping[str, str]) -> None:
     ------
     MedclsError
     """
+    from medcls.workflow.search_report import FAILURE
+
     cut = {name: text[:LONGEST_ATTRIBUTE] for name, text in settings.items()}
-    recorded = study.user_attrs
+    recorded = {name: text for name, text in study.user_attrs.items() if not name.startswith(FAILURE)}
     if not recorded and not study.get_trials(deepcopy=False):
         for name, text in cut.items():
             study.set_user_attr(name, text)
@@ -301,57 +313,69 @@ def check_same_search(study: optuna.Study, settings: Mapping[str, str]) -> None:
         )
 
 
-def retry_interrupted(study: optuna.Study) -> None:
-    """Queue the settings of trials that an earlier command did not end. Only one command may work on a study."""
-    import optuna
+def interrupted_trials(study: optuna.Study, names: Iterable[str]) -> list[tuple[int, dict[str, object]]]:
+    """Number and settings of the trials that an earlier command did not end. Only one command may work on a study."""
     from optuna.trial import TrialState
 
-    for trial in study.get_trials(states=[TrialState.RUNNING]):
-        log.warning("trial %d was interrupted: its settings are tried again", trial.number)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            study.enqueue_trial(trial.params)
-        study.tell(trial.number, state=TrialState.FAIL)
+    found = []
+    for trial in study.get_trials(states=(TrialState.RUNNING,)):
+        if set(trial.params) == set(names):
+            found.append((trial.number, trial.params))
+        else:  # it ended while its settings were chosen
+            study.tell(trial.number, state=TrialState.FAIL)
+    return found
 
 
 def _train(
     settings: SearchSettings,
     study: optuna.Study,
     space: Mapping[str, BaseDistribution],
-    fixed: Sequence[str],
-    launcher: Launcher,
+    train: Callable[[Batch], Sequence[JobReturn]],
     monitor: str,
 ) -> None:
-    """Train trials until there are enough in the study."""
+    """Train trials until there are enough in the study, those first that were interrupted.
+
+    Raises
+    ------
+    MedclsError
+        The first trials all failed.
+    """
+    failures: list[str] = []
+    interrupted = interrupted_trials(study, space)
+    while interrupted or (left := settings.n_trials - _finished(study)) > 0:
+        if interrupted:
+            batch = [interrupted.pop(0)]
+            log.info("trial %d was interrupted: it is trained again", batch[0][0])
+        else:
+            # By the number of trials, so that a study that goes on does not draw the same again.
+            drawn = int(np.random.SeedSequence([settings.seed, len(study.trials)]).generate_state(1)[0])
+            study.sampler = build(settings.sampler, seed=drawn)
+            asked = [study.ask(dict(space)) for _ in range(min(left, settings.n_jobs))]
+            batch = [(trial.number, trial.params) for trial in asked]
+        for (number, _), returned in zip(batch, train(batch), strict=True):
+            value, reason = outcome(returned, monitor)
+            if reason:
+                failures.append(f"trial {number}: {reason}")
+            _record(study, number, value, reason, monitor)
+        if _finished(study) == len(failures) >= FIRST_FAILURES:
+            raise MedclsError(f"The first trials all failed:\n{listed(failures)}", kind="every_trial_failed")
+
+
+def _record(study: optuna.Study, number: int, value: float | None, reason: str, monitor: str) -> None:
+    """Record how a trial ended."""
     from optuna.trial import TrialState
 
-    from medcls.workflow.search_report import FAILURE, as_typed
+    from medcls.workflow.search_report import FAILURE
 
-    failures: list[str] = []
-    any_complete = False
-    while (left := settings.n_trials - _finished(study)) > 0:
-        # By the number of trials, so that a study that goes on does not draw the same again.
-        drawn = int(np.random.SeedSequence([settings.seed, len(study.trials)]).generate_state(1)[0])
-        study.sampler = build(settings.sampler, seed=drawn)
-        trials = [study.ask(dict(space)) for _ in range(min(left, settings.n_jobs))]
-        overrides = [
-            [*fixed, *(f"{name}={as_typed(value)}" for name, value in trial.params.items())] for trial in trials
-        ]
-        returns = launcher.launch(overrides, initial_job_idx=trials[0].number)
-        for trial, returned in zip(trials, returns, strict=True):
-            value, reason = outcome(returned, monitor)
-            if value is None:
-                failures.append(f"trial {trial.number}: {reason}")
-                trial.set_user_attr(FAILURE, reason[:LONGEST_ATTRIBUTE])
-                study.tell(trial, state=TrialState.FAIL)
-                log.warning("trial %d failed: %s", trial.number, reason)
-                continue
-            any_complete = True
-            study.tell(trial, value)
-            best = study.best_trial
-            log.info("trial %d: %s %.4f; best %.4f (trial %d)", trial.number, monitor, value, best.value, best.number)
-        if not any_complete and len(failures) >= FIRST_FAILURES:
-            raise MedclsError(f"The first trials all failed:\n{listed(failures)}", kind="every_trial_failed")
+    if value is None:
+        # Of the study: attributes of a trial can be set by what has asked for it only.
+        study.set_user_attr(f"{FAILURE}{number}", reason[:LONGEST_ATTRIBUTE])
+        study.tell(number, state=TrialState.FAIL)
+        log.debug("trial %d failed: %s", number, reason)  # the terminal has it from the job
+        return
+    study.tell(number, value)
+    best = study.best_trial
+    log.info("trial %d: %s %.4f; best %.4f (trial %d)", number, monitor, value, best.value, best.number)
 
 
 def outcome(returned: JobReturn, monitor: str) -> tuple[float | None, str]:
@@ -400,8 +424,8 @@ def _finished(study: optuna.Study) -> int:
 
     from medcls.workflow.search_report import FAILURE
 
-    trials = study.get_trials(deepcopy=False)
-    return sum(trial.state == TrialState.COMPLETE or FAILURE in trial.user_attrs for trial in trials)
+    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    return len(complete) + sum(name.startswith(FAILURE) for name in study.user_attrs)
 
 
 def _first(distribution: BaseDistribution) -> str:

@@ -7,8 +7,8 @@ from scipy.stats import norm
 def excess_of_the_best(number: int, standard_error: float) -> float:
     """By how much the best of several estimates exceeds its true value, if all true values are equal.
 
-    The expected largest of independent normal deviates (Blom 1958, Statistical Estimates and Transformed Beta-Variables).
-    Estimates on the same images are positively correlated, which makes the excess smaller: this is its upper limit.
+    The expected largest of independent normal deviates, by Blom's formula (1958, Statistical Estimates and Transformed
+    Beta-Variables). Estimates on the same images are positively correlated, which makes it smaller: this is a limit.
 
     Parameters
     ----------

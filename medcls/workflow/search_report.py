@@ -27,8 +27,8 @@ FEWEST_FOR_IMPORTANCE = 10
 
 INTERVAL_WIDTH = 2 * 1.959964  # of 95%, in standard errors
 
-FAILURE = "medcls_failure"
-"""The attribute of a trial that says why it failed. Failed trials without it were interrupted."""
+FAILURE = "failure of trial "
+"""Attributes of a study whose names begin so say why a trial failed. One that has none was interrupted."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,7 +54,7 @@ def read_search(study: optuna.Study, monitor: str, folder: Path) -> Search:
         The sweep folder, with a run folder for each trial, named by its number.
     """
     trials = tuple(
-        _trial(one) for one in study.get_trials(deepcopy=False) if one.state != optuna.trial.TrialState.WAITING
+        _trial(one, str(study.user_attrs.get(f"{FAILURE}{one.number}", ""))) for one in study.get_trials(deepcopy=False)
     )
     maximise = study.direction == optuna.study.StudyDirection.MAXIMIZE
     found = Search(monitor, maximise, trials, _importance(study))
@@ -62,9 +62,8 @@ def read_search(study: optuna.Study, monitor: str, folder: Path) -> Search:
     return dataclasses.replace(found, standard_error=error)
 
 
-def _trial(one: optuna.trial.FrozenTrial) -> Trial:
+def _trial(one: optuna.trial.FrozenTrial, reason: str) -> Trial:
     complete = one.state == optuna.trial.TrialState.COMPLETE
-    reason = str(one.user_attrs.get(FAILURE, ""))
     return Trial(
         one.number,
         "complete" if complete else "failed" if reason else "interrupted",
