@@ -171,7 +171,7 @@ def search(
         )
 
         def train(batch: Batch) -> Sequence[JobReturn]:
-            overrides = [[*fixed, *(f"{name}={as_typed(value)}" for name, value in own.items())] for _, own in batch]
+            overrides = [[*fixed, *(f"{name}={as_typed(own[name])}" for name in space)] for _, own in batch]
             return launcher.launch(overrides, initial_job_idx=batch[0][0])
 
         _train(settings, study, space, train, monitor)

@@ -28,8 +28,6 @@ class Trial:
         What was searched, as typed: `{"optimizer.lr": "0.001"}`.
     reason : str
         Why it failed.
-    seconds : float or None
-        How long it took.
     """
 
     number: int
@@ -37,7 +35,6 @@ class Trial:
     value: float | None
     settings: Mapping[str, str]
     reason: str = ""
-    seconds: float | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,12 +117,12 @@ class Search:
         return sentence
 
     def table(self) -> pd.DataFrame:
-        """The trials, one row each: `trial`, `state`, `value`, each setting, `seconds` and `reason`."""
+        """The trials, one row each: `trial`, `state`, `value`, each setting, and `reason`."""
         return pd.DataFrame(
             [
                 {"trial": trial.number, "state": trial.state, "value": trial.value}
                 | {name: trial.settings.get(name, "") for name in self.names}
-                | {"seconds": trial.seconds, "reason": trial.reason}
+                | {"reason": trial.reason}
                 for trial in self.trials
             ]
         )

@@ -75,6 +75,6 @@ def plot_importance(shares: Mapping[str, float], caption: str, watermark: str | 
         axes.set_xlim(0, 1.08 * max(max(shares.values()), 0.1))
         axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
         axes.grid(visible=False, axis="y")
-        axes.set_xlabel("Share of the variation of the metric")
+        axes.set_xlabel("Importance")
         draw.finish(figure, caption)
     return figure

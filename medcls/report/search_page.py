@@ -97,20 +97,7 @@ def _trials_sheet(found: Search) -> Sheet:
     for trial in [*complete, *(trial for trial in found.trials if trial not in complete)]:
         state = "" if trial.state == "complete" else trial.state
         settings = [short_setting(trial.settings.get(name, "–")) for name in found.names]
-        rows.append([str(trial.number), state or _value(trial), *settings, _duration(trial.seconds)])
-    columns = ["Trial", found.monitor, *found.names, "Time"]
+        rows.append([str(trial.number), state or _value(trial), *settings])
+    columns = ["Trial", found.monitor, *found.names]
     cells = tuple(tuple(Cell(cell) if isinstance(cell, str) else cell for cell in row) for row in rows)
     return Sheet(tuple(columns), (False, *(True for _ in columns[1:])), cells, headed=True)
-
-
-def _duration(seconds: float | None) -> str:
-    if seconds is None:
-        return "–"
-    minutes = round(seconds / 60)
-    return (
-        f"{seconds:.0f} s"
-        if seconds < 90
-        else f"{minutes // 60} h {minutes % 60} min"
-        if minutes >= 60
-        else f"{minutes} min"
-    )

@@ -70,18 +70,18 @@ def _trial(one: optuna.trial.FrozenTrial, reason: str) -> Trial:
         one.value if complete else None,
         {name: as_typed(value) for name, value in one.params.items()},
         reason,
-        None if one.duration is None else one.duration.total_seconds(),
     )
 
 
 def _importance(study: optuna.Study) -> dict[str, float] | None:
-    """The importance of the settings by fANOVA (Hutter et al. 2014); None with too few trials, or if all are equal."""
+    """The importance of the settings; None with too few trials, or if all are equal."""
     complete = study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.COMPLETE,))
     if len(complete) < FEWEST_FOR_IMPORTANCE or len({one.value for one in complete}) < 2:
         return None
-    evaluator = optuna.importance.FanovaImportanceEvaluator(seed=0)
+    # Optuna's default, fANOVA, does not work with NumPy 2 in the version that Hydra's plugin needs.
+    evaluator = optuna.importance.MeanDecreaseImpurityImportanceEvaluator(seed=0)
     shares: dict[str, float] = optuna.importance.get_param_importances(study, evaluator=evaluator)
-    return dict(shares) if sum(shares.values()) > 0 and all(map(math.isfinite, shares.values())) else None
+    return {name: float(share) for name, share in shares.items()}
 
 
 def standard_error(run: Path, monitor: str) -> float | None:
@@ -143,10 +143,9 @@ def _draw(found: Search, folder: RunFolder, watermark: str | None) -> list[Embed
         plots.append(embedded(svg, "search_history", "History", text))
     if found.importance is not None:
         complete = counted(len(found.in_state("complete")), "complete trial")
-        _, svg = save(
-            plot_importance(found.importance, f"fANOVA, {complete}", watermark), folder.figures / "search_importance"
-        )
-        text = f"How much of the variation of {found.monitor} between trials each setting explains; {complete}."
+        drawn = plot_importance(found.importance, f"Mean decrease in impurity, {complete}", watermark)
+        _, svg = save(drawn, folder.figures / "search_importance")
+        text = f"Importance of each setting for {found.monitor}; {complete}."
         plots.append(embedded(svg, "search_importance", "Importance", text))
     return plots
 
@@ -158,6 +157,7 @@ def _importance_note(found: Search) -> str:
             f"there are {len(found.in_state('complete'))} complete."
         )
     return (
-        "Importance: the share of each setting in the variance of the metric within the ranges searched, estimated by "
-        "random forests (fANOVA, Hutter et al. 2014). With few trials it is rough."
+        "Importance: how much a random forest that predicts the metric from the settings gains by each (mean decrease "
+        "in impurity, in shares of 1). It holds within the ranges that were searched, and is rough with few trials; "
+        "settings that do not matter have some too."
     )
