@@ -5,9 +5,7 @@ import contextlib
 import inspect
 import io
 import json
-import logging
 import os
-import random
 import re
 import shlex
 import shutil
@@ -15,26 +13,21 @@ import signal
 import subprocess
 import sys
 import threading
-import warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pytest
-import torch
 import yaml
 from entry_points import run_main
 from html_pages import read
-from hydra import initialize, version
-from hydra.core.global_hydra import GlobalHydra
-from hydra.core.hydra_config import HydraConfig
+from hydra import initialize
 from omegaconf import OmegaConf
+from process_state import of_the_process
 from refusals import refused
 
 import medcls
 from medcls import api, train
-from medcls.cli import python_results
 from medcls.learning.classifier import Classifier
 from medcls.report import result_card
 
@@ -46,26 +39,6 @@ SETTINGS = {
     "trainer.max_epochs": 3,
 }
 EARLIER = Path(__file__).parent / "earlier_runs" / "2026-11-30" / "run"
-
-
-def of_the_process() -> dict[str, object]:
-    """What a call may not change in the process of its caller."""
-    loggers = {name: logging.getLogger(name) for name in ("medcls", "py.warnings")}
-    return {
-        "log": {name: (log.level, log.propagate, list(log.handlers)) for name, log in loggers.items()},
-        "warnings": (warnings.showwarning, list(warnings.filters)),
-        "signals": {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)},
-        "random": random.getstate(),
-        "numpy": np.random.get_state()[1].tolist(),  # noqa: NPY002
-        "torch": torch.get_rng_state().tolist(),
-        "threads": torch.get_num_threads(),
-        "deterministic": torch.are_deterministic_algorithms_enabled(),
-        "environment": {name: value for name, value in os.environ.items() if name != "PYTEST_CURRENT_TEST"},
-        "arguments": list(sys.argv),
-        "folder": Path.cwd(),
-        "hydra": (GlobalHydra.instance().hydra, HydraConfig.instance().cfg),
-        "hydra's version": version.getbase() if GlobalHydra.instance().hydra else None,
-    }
 
 
 @pytest.fixture(scope="module")
@@ -279,17 +252,6 @@ def test_a_training_from_a_thread(finished, tmp_path):
         images = finished.parent / "images"
         call = pool.submit(medcls.train, images, positive_class="得病", model="timm", run_dir=place, **settings)
         assert call.result().report.path.is_file()
-
-
-def test_a_page_is_opened_in_the_browser(run, tmp_path, monkeypatch):
-    opened = []
-    monkeypatch.setattr("webbrowser.open", lambda address: opened.append(address) or len(opened) == 1)
-    run.report.open()
-    assert opened == [run.report.path.as_uri()]
-    with refused("no_browser", str(run.report)):
-        run.report.open()
-    with refused("no_such_file", "page.html"):
-        python_results.Page(tmp_path / "page.html").open()
 
 
 def test_ipython_prints_an_error_without_its_stack_trace():

@@ -18,7 +18,6 @@ from medcls.cli import termination
 from medcls.cli.entry_point import run_command
 from medcls.cli.resume import resumed_configuration
 from medcls.cli.shipped import configurations
-from medcls.cli.stored_configuration import read_run_configuration
 from medcls.data.sources.folders import from_folders
 from medcls.data.sources.saved import as_begun
 from medcls.data.splits.split import SplitSettings, split
@@ -28,7 +27,7 @@ from medcls.models.weights import read_state
 from medcls.runs import records
 from medcls.runs.records import Audit
 from medcls.runs.run_folder import RunFolder
-from medcls.workflow import report_settings, result_files
+from medcls.workflow import result_files
 from medcls.workflow import training_plots as pictures
 from medcls.workflow.resuming import is_scored
 
@@ -277,31 +276,6 @@ def test_a_run_stopped_in_its_first_epoch_is_started_over_by_the_same_command(
     refused_command("folder_taken", (f"resume={run}",), train.main, *command)
 
 
-@pytest.mark.parametrize("name", ["report.html", "metrics.json", "evaluate.log", "audit.html", "predictions"])
-def test_only_what_a_training_left_is_written_over(tmp_path, name):
-    folder = RunFolder(tmp_path)
-    for made in ("config.yaml", "figures", "manifest.csv"):
-        (tmp_path / made).mkdir()
-    folder.refuse_if_taken(by_training=True)
-    with refused("folder_taken", str(tmp_path), "hydra.run.dir"):
-        folder.refuse_if_taken()
-    (tmp_path / name).mkdir()
-    with refused("folder_taken", str(tmp_path), "hydra.run.dir"):
-        folder.refuse_if_taken(by_training=True)
-    folder.close()
-
-
-def test_unfinished_files_are_removed_only_from_a_locked_folder(tmp_path):
-    (tmp_path / ".config.12.yaml").touch()
-    folder = RunFolder(tmp_path)
-    folder.begin()
-    assert (tmp_path / ".config.12.yaml").exists()
-    folder.claim()
-    folder.remove_unfinished()
-    folder.close()
-    assert {path.name for path in tmp_path.iterdir()} == {"train.log"}
-
-
 @pytest.mark.slow
 def test_what_early_stopping_ended_is_not_trained_on_by_a_resume(folder, tmp_path, monkeypatch, caplog):
     root = folder({"a": 20, "b": 20})
@@ -369,19 +343,6 @@ def test_the_log_that_a_kill_left_does_not_stop_a_run_after_its_training(run, le
     if not left:  # what a run makes of it hangs on what was read alone
         run_main(train.main, f"resume={run}")
         assert (run / "report.html").exists()
-
-
-@pytest.mark.wording
-@pytest.mark.parametrize(
-    ("error", "how"),
-    [(KeyError("mean"), "Continue with:"), (MedclsError("No."), "After correcting this, continue with:")],
-)
-def test_a_mistake_of_the_users_is_to_be_mended_before_the_same_command_goes_on(tmp_path, error, how):
-    folder = RunFolder(tmp_path / "run")
-    folder.begin()
-    folder.write_text("metrics.json", "{}")
-    assert f" {how}\n  python again" in folder.what_is_there("python again", error)
-    folder.close()
 
 
 @pytest.mark.slow
@@ -501,23 +462,6 @@ def test_a_seed_that_is_none_ends_its_own_run_of_a_sweep(folder, tmp_path, monke
     assert code == 2 and noted([failed], "1", "3") and noted([which], "1 (seed=-1)", "seed", "-1")
     assert {path.parent.parent.name for path in (tmp_path / "sweep").glob("*/figures/*")} == {"0", "2"}
     assert not (tmp_path / "sweep" / "1").exists()
-
-
-def test_a_run_of_an_earlier_version_is_read_with_the_settings_it_went_by(finished, tmp_path):
-    cfg = OmegaConf.load(finished / "config.yaml")
-    # As three earlier versions of medcls wrote it.
-    for name in ("report", "calibrate", "coverage", "prevalence", "resamples", "compile", "exact_batch_norm"):
-        del cfg[name]
-    for name in ("cache", "bits", "window", "frame", "views", "exclude_file", "masks", "download"):
-        del cfg.data[name]
-    del cfg.schedule["learning_rate_multipliers"]
-    OmegaConf.save(cfg, tmp_path / "config.yaml")
-    own = read_run_configuration(tmp_path, trust=False)
-    assert own.report.paths == "shown" and own.resamples == 2000 and own.data.cache is True
-    assert own.exact_batch_norm is False, "there was none"
-    assert own.data.frame == 0 and own.data.views is None and own.schedule.learning_rate_multipliers == {}
-    assert own.data.augmentation == cfg.data.augmentation and own.data.source == cfg.data.source
-    report_settings.ReportSettings.read(OmegaConf.to_container(own))
 
 
 def test_a_resumed_run_keeps_the_splits_that_it_began_with(folder, tmp_path):

@@ -145,14 +145,6 @@ def test_wrong_settings_are_refused_before_anything_is_loaded(finished, monkeypa
     assert not Path("exports").exists()
 
 
-def test_a_missing_package_names_the_extra(finished, monkeypatch):
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "onnxscript" else object())
-    from medcls.inference.export import check_installed
-
-    with refused("missing_extra", "onnxscript", "medcls[onnx]"):
-        check_installed("onnx", "onnxscript")
-
-
 @pytest.mark.slow
 def test_a_program_of_torch_predicts_what_the_run_does(finished):
     import torch

@@ -118,36 +118,6 @@ def test_flipped_labels_of_chest_xrays_are_among_the_first(real_data, tmp_path):
     assert np.isin(np.array(paths)[flipped], first).mean() > 0.85
 
 
-def test_groups_stay_in_one_fold(made):
-    from omegaconf import OmegaConf
-
-    from medcls.cli.probing import cut_folds
-    from medcls.data.sources.saved import reopen
-
-    run = made / "run_one"
-    manifest = reopen(run / "manifest.csv", made / "one", ("ill", "well"), "ill", ["train"])
-    folds = cut_folds(OmegaConf.load(run / "config.yaml"), manifest)
-    assert folds.shape == (2, 48)
-    groups = manifest.rows["group"].to_numpy()
-    assert len(set(groups)) == 12
-    for cut in folds:
-        assert len(set(zip(groups, cut, strict=True))) == 12
-
-
-def test_the_folds_are_those_of_trainings_with_the_same_seed(made):
-    from omegaconf import OmegaConf
-
-    from medcls.cli.probing import cut_folds
-    from medcls.data.splits.split import SplitSettings, set_test_apart, split
-
-    manifest = from_folders(made / "one", group_pattern=r"(p\d+)_", positive="ill")
-    cfg = OmegaConf.create({"data": {"folds": 3}, "repeats": 1, "seed": 4})
-    folds = cut_folds(cfg, set_test_apart(manifest))[0]
-    for fold in range(3):
-        rows = split(manifest, SplitSettings(folds=3, fold=fold, seed=4, val_fraction=0.3)).rows
-        assert ((rows["split"] == "test").to_numpy() == (folds == fold)).all()
-
-
 def test_a_given_test_split_is_judged_once_by_the_final_network(made):
     run = made / "run_two"
     rows = read_rows(run / "manifest.csv")

@@ -13,11 +13,10 @@ from pathlib import Path
 
 import httpx
 import pytest
-from refusals import refused, refused_command
+from refusals import refused_command
 
 import medcls
 from medcls import serve
-from medcls.serving.server import address, is_loopback, listen
 
 
 @pytest.fixture(scope="module")
@@ -91,8 +90,6 @@ def test_a_port_that_is_taken_is_named_before_anything_is_loaded(finished, monke
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         refused_command("port_not_free", (f"port={port}",), serve.main, f"run={finished}", f"port={port}")
-    with refused("port_not_free", "host=203.0.113.1"):
-        listen("203.0.113.1", 0)
 
 
 def test_a_run_that_is_none_is_refused_and_the_port_is_free_again(tmp_path, monkeypatch):
@@ -102,18 +99,3 @@ def test_a_run_that_is_none_is_refused_and_the_port_is_free_again(tmp_path, monk
     refused_command("not_a_run", (str(tmp_path),), serve.main, f"run={tmp_path}", f"port={port}")
     with socket.create_server(("127.0.0.1", port)):
         pass
-
-
-@pytest.mark.parametrize(
-    ("host", "loopback"),
-    [("127.0.0.1", True), ("127.8.8.8", True), ("::1", True), ("localhost", True), ("0.0.0.0", False), ("::", False),
-     ("10.0.0.1", False), ("example.org", False)],
-)  # fmt: skip
-def test_loopback_is_this_machine_alone(host, loopback):
-    assert is_loopback(host) is loopback
-
-
-def test_the_address_can_be_opened():
-    for host, shown in (("127.0.0.1", "127.0.0.1"), ("0.0.0.0", "localhost")):
-        with listen(host, 0) as opened:
-            assert address(opened) == f"http://{shown}:{opened.getsockname()[1]}/"

@@ -16,6 +16,9 @@ WRITTEN_BY_COMMANDS = (
     ("model.preprocessing", "medcls.preprocessing.Preprocessing"),
 )
 
+# First line of a file of a group whose settings are not within the group.
+AT_THE_TOP = "# @package _global_\n"
+
 
 def configurations() -> Path:
     """The folder that holds `conf/` and `experiments/`: within the package in a wheel, else the top of the checkout."""
@@ -47,8 +50,9 @@ def shipped_settings() -> frozenset[str]:
     settings = set()
     for path in conf.rglob("*.yaml"):
         group = ".".join(path.relative_to(conf).parent.parts)
-        settings |= {group, *_keys(OmegaConf.to_container(OmegaConf.load(path)), f"{group}." if group else "")}
-    return frozenset(settings)
+        at_the_top = not group or path.read_text(encoding="utf-8").startswith(AT_THE_TOP)
+        settings |= {group, *_keys(OmegaConf.to_container(OmegaConf.load(path)), "" if at_the_top else f"{group}.")}
+    return frozenset(settings - {""})
 
 
 def _keys(node: object, prefix: str) -> Iterator[str]:

@@ -232,7 +232,7 @@ class _RecordedLauncher(Launcher):
         subdir: Any = OmegaConf.to_container(self._config.hydra.sweep, resolve=False)
         numbered = str(subdir["subdir"]).replace("${hydra.job.num}", str(job.number))
         own = [f"++hydra.job.env_set.{NUMBER}='{job.number}'", hydra_override("hydra.sweep.subdir", numbered)]
-        if at_once > 1:
+        if at_once > 1 or "n_jobs" in self._config.hydra.launcher:
             own.append(f"++hydra.launcher.n_jobs={at_once}")
         return [*job.overrides, *own]
 

@@ -30,7 +30,7 @@ def frozen_features(
     Parameters
     ----------
     network : Module
-        From images to logits. It is not modified.
+        From images to logits. It is set to eval mode; nothing else of it changes.
     described : mapping
         Its configuration, with its `name`; part of the cache key.
     load : callable

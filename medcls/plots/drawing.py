@@ -90,7 +90,7 @@ class Drawing:
         return self.fit(self.short(text, width * lines), width)
 
     def key(self, axes: Axes, handles: Sequence[Artist | Container], entries: Sequence[str]) -> None:
-        """Write the key below the axes, and enlarge the figure by its height.
+        """Write the key below the label of the horizontal axis, and enlarge the figure by its height.
 
         The handles are explicit, because matplotlib leaves out labels with a leading underscore.
         """
@@ -98,7 +98,8 @@ class Drawing:
         figure = axes.get_figure(root=True)
         if figure is None or not fitted:
             return
-        below = axes.transAxes + ScaledTranslation(-0.55, -0.54, figure.dpi_scale_trans)
+        further_lines = axes.get_xlabel().count("\n") * axes.xaxis.label.get_fontsize() * 1.25 / 72
+        below = axes.transAxes + ScaledTranslation(-0.55, -0.54 - further_lines, figure.dpi_scale_trans)
         axes.legend(
             handles,
             fitted,
@@ -110,7 +111,7 @@ class Drawing:
             fontsize=10,
         )
         lines = sum(entry.count("\n") + 1 for entry in fitted)
-        figure.set_figheight(figure.get_figheight() + (lines * 12 + len(fitted) * 5) / 72)
+        figure.set_figheight(figure.get_figheight() + (lines * 12 + len(fitted) * 5) / 72 + further_lines)
 
     def finish(self, figure: Figure, caption: str) -> None:
         """Write the caption below, and the watermark across the top."""

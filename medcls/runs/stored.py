@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -129,9 +130,10 @@ def refuse_links_out(folder: Path, *, trust: bool) -> None:
         return
     root = folder.resolve()
     for path in sorted(folder.rglob("*")):
-        if path.is_symlink() and not path.resolve().is_relative_to(root):
+        # `Path.resolve` raises a RuntimeError of links that lead to each other.
+        if path.is_symlink() and not (target := Path(os.path.realpath(path))).is_relative_to(root):
             raise MedclsError(
-                f"{path} is a link to {path.resolve()}, outside the run folder, where files would be changed. Replace "
+                f"{path} is a link to {target}, outside the run folder, where files would be changed. Replace "
                 "it by the file or folder itself or, if you trust the origin of the run folder, add trust=true.",
                 kind="outside_the_run_folder",
             )

@@ -1,7 +1,7 @@
 """The settings of `conf/evaluation`: what is fitted, evaluated and reported."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from medcls.errors import MedclsError
@@ -45,8 +45,9 @@ class FitSettings:
         Raises
         ------
         MedclsError
-            A value that makes no sense.
+            A setting is missing, or has a value that makes no sense.
         """
+        _check_complete(settings, ("operating_point", "calibrate", "coverage", "aggregate"))
         coverage, aggregate = settings["coverage"], settings["aggregate"]
         if isinstance(coverage, bool) or not isinstance(coverage, int | float) or not 0 < coverage < 1:
             raise MedclsError(f"coverage is {coverage!r}: give a number above 0 and below 1, as 0.9.", kind="bad_value")
@@ -118,8 +119,9 @@ class ReportSettings:
         Raises
         ------
         MedclsError
-            A value that makes no sense: before anything is trained.
+            A setting is missing, or has a value that makes no sense: before anything is trained.
         """
+        _check_complete(settings, ("ordered", "resamples", "seed", "report", "subgroups", "prevalence"))
         ordered, resamples, seed = settings["ordered"], settings["resamples"], settings["seed"]
         if not isinstance(ordered, list | None):
             raise MedclsError(
@@ -142,11 +144,21 @@ class ReportSettings:
         )
 
 
+def _check_complete(settings: Mapping[str, Any], names: Sequence[str], group: str = "") -> None:
+    """Refuse settings that were removed: on the command line (`~calibrate`), or in a run folder's file."""
+    if missing := [f"{group}{name}" for name in names if name not in settings]:
+        raise MedclsError(
+            f"{', '.join(missing)}: removed, and needed. Give a value, or leave the default as it is.",
+            kind="missing_setting",
+        )
+
+
 def _page(settings: Any) -> PageSettings:  # noqa: ANN401 - what a person typed
     if not isinstance(settings, Mapping):
         raise MedclsError(
             f"report is {settings!r}: give its settings one by one, as report.images=false.", kind="bad_value"
         )
+    _check_complete(settings, ("purpose", "images", "paths"), "report.")
     if not isinstance(settings["images"], bool):
         raise MedclsError(f"report.images is {settings['images']!r}: give true or false.", kind="bad_value")
     if settings["paths"] not in ("shown", "hidden"):

@@ -7,10 +7,18 @@ Where two modules have one name, as `auditing/images.py` and `data/reading/image
 import pytest
 from commands import TOP
 
-ROOMS = ("auditing", "evaluation", "learning", "plots", "probing", "report", "statistics", "workflow")
+ROOMS = (
+    "auditing", "cli", "data", "evaluation", "inference", "learning", "models", "plots", "probing", "report", "runs",
+    "serving", "statistics", "workflow",
+)  # fmt: skip
 
 # Without one, and what tests them.
 WITHOUT = {
+    "cli/comparison.py": "tests/test_compare.py",
+    "cli/entry_point.py": "tests/test_endings.py, and test_composition.py",
+    "cli/resume.py": "tests/test_train_resume.py, tests/test_endings.py and test_composition.py",
+    "cli/termination.py": "tests/test_endings.py and tests/test_interruptions.py",
+    "cli/training.py": "tests/test_train.py and test_early_checks.py",
     "report/answers.py": "test_checklists.py, item by item",
     "report/sources.py": "a record without code",
     "report/model_card.py": "the command export",
@@ -41,6 +49,11 @@ def test_a_module_has_a_test_of_its_name(module):
         name for name in (f"test_{module.name}", f"test_{module.parts[0]}_{module.name}") if (folder / name).exists()
     ]
     assert bool(found) is (module.as_posix() not in WITHOUT), f"tests/{module.parent}/test_{module.name}"
+
+
+def test_every_room_is_held_to_it():
+    rooms = {path.parent.name for path in (TOP / "medcls").glob("*/__init__.py")}
+    assert rooms == set(ROOMS)
 
 
 def test_every_exception_is_a_module():

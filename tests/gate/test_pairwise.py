@@ -229,6 +229,8 @@ def test_every_file_of_conf_and_experiments_is_run_somewhere_in_this_gate():
             )
         ),
         "conf/serve",
+        # Launchers of sweeps: tests/cli/test_sweeps.py runs jobs by each.
+        *(f"conf/hydra/launcher/{name}" for name in ("joblib", "submitit_local", "submitit_slurm")),
         # What a training judges with, and an evaluation of a run.
         "conf/evaluation/default", "conf/evaluation/stored",
     }  # fmt: skip

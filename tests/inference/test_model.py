@@ -3,7 +3,6 @@
 import dataclasses
 import io
 import json
-import shutil
 import subprocess
 import sys
 
@@ -15,7 +14,6 @@ from PIL import Image
 from refusals import refused
 
 import medcls
-from medcls.evaluation.decision_rules import DecisionRules
 from medcls.evaluation.out_of_distribution import OodLimit
 from medcls.evaluation.predictions import probabilities_of
 from medcls.inference.model import Model, ModelDescription, Prediction
@@ -212,43 +210,6 @@ def test_images_above_the_limit_are_flagged(model):
     near, far = flagging.judge(np.array([[0.5, -0.5], [0.0, 0.0]]) + np.array([[0.0], [-0.4]]))
     assert (near.ood, near.out_of_distribution) == (pytest.approx(-np.log(np.exp(0.5) + np.exp(-0.5))), False)
     assert (far.ood, far.out_of_distribution) == (pytest.approx(0.4 - np.log(2)), True)
-
-
-def test_p60_a_checkpoint_that_holds_code_is_refused(finished, tmp_path):
-    import torch
-
-    copy = shutil.copytree(finished, tmp_path / "run")
-    checkpoint = torch.load(copy / "checkpoints" / "best.ckpt", weights_only=True)
-    torch.save(checkpoint | {"code": subprocess.Popen}, copy / "checkpoints" / "best.ckpt")
-    with refused("unsafe_file"):
-        medcls.load(copy)
-
-
-def test_the_checkpoint_alone_is_enough(finished, model, tmp_path):
-    file = shutil.copy(finished / "checkpoints" / "best.ckpt", tmp_path)
-    alone = medcls.load(file)
-    assert alone.decision_rules == model.decision_rules and alone.decision_rules.ood.n == 10
-    path = finished.parent / "images" / "得病" / "02.png"
-    assert alone.predict(path) == model.predict(path)
-
-
-def test_runs_of_earlier_versions_get_their_limit_from_the_predictions_of_val(finished, model, tmp_path):
-    import torch
-
-    copy = shutil.copytree(finished, tmp_path / "run")
-    best = copy / "checkpoints" / "best.ckpt"
-    checkpoint = torch.load(best, weights_only=True)
-    del checkpoint["medcls"]["policies"]["ood"]
-    torch.save(checkpoint, best)
-    assert medcls.load(copy).decision_rules.ood == model.decision_rules.ood
-    (copy / "predictions" / "val.csv").unlink()
-    assert medcls.load(copy).decision_rules.ood is None
-    assert isinstance(DecisionRules.from_plain(checkpoint["medcls"]["policies"]), DecisionRules)
-
-
-def test_no_run_is_refused(tmp_path):
-    with refused("not_a_run"):
-        medcls.load(tmp_path)
 
 
 def test_models_are_read_without_torch():

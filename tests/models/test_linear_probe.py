@@ -5,10 +5,9 @@ import torch
 from refusals import refused
 from torch import nn
 
-from medcls.models.joined import JoinedNetworks
 from medcls.models.linear_probe import features_of, set_last_layer
 from medcls.models.mobilenetv3 import mobilenetv3_small
-from medcls.models.zoo import last_layer, replace_head, timm_network, torchvision_network
+from medcls.models.zoo import replace_head, timm_network, torchvision_network
 
 NETWORKS = {
     "by hand": lambda: mobilenetv3_small(3),
@@ -42,19 +41,3 @@ def test_a_network_that_does_more_behind_its_last_layer_is_refused():
     network = torchvision_network("squeezenet1_1", 3).eval()
     with refused("unsupported_head"):
         features_of(network, torch.randn(2, 3, 64, 64))
-
-
-@torch.no_grad()
-def test_joined_networks_see_what_each_would_see_alone():
-    first, second = (build().eval() for build in (NETWORKS["by hand"], NETWORKS["timm"]))
-    images = torch.rand(2, 3, 64, 64)
-    scaled = [(images - 0.4) / 0.2, (images - 0.5) / 0.5]
-    alone = torch.cat([features_of(one, its)(its) for one, its in zip((first, second), scaled, strict=True)], dim=1)
-    factors, offsets = [[1.0] * 3, [0.4] * 3], [[0.0] * 3, [-0.2] * 3]
-    joined = JoinedNetworks([first, second], 2, factors, offsets).eval()
-    assert last_layer(joined) == "head"
-    assert torch.allclose(features_of(joined, scaled[0])(scaled[0]), alone, atol=1e-4)
-    # Nothing but weights is saved, and a network built anew takes them.
-    again = JoinedNetworks([build().eval() for build in (NETWORKS["by hand"], NETWORKS["timm"])], 2, factors, offsets)
-    again.load_state_dict(joined.state_dict())
-    assert torch.equal(again.eval()(scaled[0]), joined(scaled[0]))

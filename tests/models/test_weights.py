@@ -273,63 +273,9 @@ def prefixed(state, prefix):
     return {f"{prefix}{name}": tensor for name, tensor in state.items()}
 
 
-# How training scripts save: what stands around the state dict, and what the log names of it.
-SAVED = {
-    "DataParallel": (lambda s: prefixed(s, "module."), ["module."]),
-    "torch.compile": (lambda s: prefixed(s, "_orig_mod."), ["_orig_mod."]),
-    "both": (lambda s: prefixed(s, "module._orig_mod."), ["module._orig_mod."]),
-    "model": (lambda s: {"model": s, "epoch": 3}, ["model"]),
-    "model_state_dict": (lambda s: {"model_state_dict": s, "optimizer": {"state": {}}}, ["model_state_dict"]),
-    "Lightning": (lambda s: {"state_dict": prefixed(s, "model."), "epoch": 3}, ["state_dict", "model."]),
-    "timm, averaged": (
-        lambda s: {"state_dict": {n: t * 0 for n, t in s.items()}, "state_dict_ema": s},
-        ["state_dict_ema"],
-    ),
-    "AveragedModel": (lambda s: prefixed(s, "module.") | {"n_averaged": torch.tensor(9)}, ["module."]),
-    "within": (lambda s: {"model": {"state_dict": prefixed(s, "module.")}}, ["model.state_dict", "module."]),
-    "ema within": (lambda s: {"ema": {"module": s, "decay": 0.9}}, ["ema.module"]),
-}
-
-
-@pytest.mark.parametrize("how", SAVED)
-def test_wrappers_of_other_programs_are_removed_and_logged(tmp_path, caplog, how):
-    wrap, names = SAVED[how]
-    source, path = torchvision_network("shufflenet_v2_x0_5", 2), tmp_path / "saved.pth"
-    torch.save(wrap(source.state_dict()), path)
-    network = torchvision_network("shufflenet_v2_x0_5", 2)
-    account = load_weights(network, path)
-    assert len(account.loaded) == len(account.names)
-    expected = source.state_dict()
-    assert all(torch.equal(tensor, expected[name]) for name, tensor in network.state_dict().items())
-    assert all(noted([message], path.name, name) for message, name in zip(caplog.messages, names, strict=True))
-
-
 def test_a_prefix_is_taken_off_the_names_of_torchvisions_mobilenet_too(tmp_path, large_file):
     torch.save(prefixed(torch.load(large_file, weights_only=True), "module."), tmp_path / "x.pth")
     assert "310/312" in str(load_weights(mobilenetv3_large(2), tmp_path / "x.pth"))
-
-
-def test_a_prefix_hides_no_tensor_that_is_left_over(tmp_path):
-    state = torchvision_network("shufflenet_v2_x0_5", 2).state_dict()
-    torch.save({"state_dict": prefixed(state, "model.") | {"criterion.weight": torch.ones(2)}}, tmp_path / "x.ckpt")
-    with refused("weights_of_another_network", "x.ckpt", "criterion.weight"):
-        load_weights(torchvision_network("shufflenet_v2_x0_5", 2), tmp_path / "x.ckpt")
-
-
-@pytest.mark.parametrize(
-    ("content", "what"),
-    [
-        (b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 9\n", "git lfs pull"),
-        (b"\x89HDF\r\n\x1a\n" + bytes(99), "HDF5"),
-        (b"<!DOCTYPE html><html>", "web page"),
-        (b"", "0 bytes"),
-    ],
-)
-@pytest.mark.parametrize("name", ["w.pth", "w.safetensors", "w.h5"])
-def test_what_is_no_weights_is_named_for_what_it_is(tmp_path, content, what, name):
-    (tmp_path / name).write_bytes(content)
-    with refused("not_weights", name, what):
-        load_weights(mobilenetv3_small(2), tmp_path / name)
 
 
 def test_what_is_no_state_dict_is_named(tmp_path):

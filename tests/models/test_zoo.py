@@ -10,7 +10,6 @@ from refusals import refused
 from torch import nn
 
 from medcls.models.mobilenetv3 import GreyConv2d, mobilenetv3_large
-from medcls.models.summary import summarise
 from medcls.models.zoo import (
     head_name,
     last_layer,
@@ -229,40 +228,3 @@ def test_imports_stay_light():
         "medcls.models.zoo.torchvision_network('mobilenet_v2', 2); assert 'timm' not in sys.modules, 'timm'"
     )
     subprocess.run([sys.executable, "-c", program], check=True)
-
-
-# Summary
-
-
-def test_summary_counts_what_the_paper_counts():
-    text = summarise(mobilenetv3_large(1000), (3, 224, 224))
-    assert "216.6 M" in text
-    assert "5,483,032" in text
-    assert "960 x 7 x 7" in text
-    rows = [line.split() for line in text.splitlines() if line.startswith(("stem", "blocks", "last", "pool", "class"))]
-    assert sum(int(row[-2].replace(",", "")) for row in rows) == 5_483_032
-    assert sum(int(row[-1].replace(",", "")) for row in rows) == 216_589_760
-
-
-@pytest.mark.slow
-def test_summary_counts_attention():
-    assert "(17563.8 M)" in summarise(torchvision_network("vit_b_16", 1000), (3, 224, 224))
-
-
-def test_summary_leaves_the_network_as_it_was():
-    network = mobilenetv3_large(2, width=0.35).train()
-    network.blocks[0].eval()
-    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
-    modes = [module.training for module in network.modules()]
-    state = torch.get_rng_state()
-    summarise(network, (3, 64, 64))
-    assert [module.training for module in network.modules()] == modes
-    assert all(torch.equal(before[name], tensor) for name, tensor in network.state_dict().items())
-    assert torch.equal(torch.get_rng_state(), state)
-    assert not any(module._forward_hooks for module in network.modules())
-
-
-@pytest.mark.slow
-def test_summary_refuses_a_size_the_network_cannot_take():
-    with refused("unfit_input_size", "3 x 96 x 96", "data.image_size"):
-        summarise(torchvision_network("vit_b_16", 2), (3, 96, 96))

@@ -18,6 +18,9 @@ ADAM7 = tuple(
 )  # fmt: skip
 
 
+RED, GREEN, BLUE = (200, 30, 10), (20, 180, 40), (15, 25, 220)
+
+
 def saved(image: Image.Image, kind: str, **options: object) -> bytes:
     buffer = io.BytesIO()
     image.save(buffer, kind, **options)
@@ -136,3 +139,26 @@ def dicom_slice(values: np.ndarray, **elements: object) -> Dataset:
         setattr(dataset, name, value)
     dataset.PixelData = values.tobytes()
     return dataset
+
+
+def thirds(height: int = 48, width: int = 96) -> np.ndarray:
+    """Red, green and blue from left to right, each brighter below, so that no turn or flip leaves it equal."""
+    pixels = np.empty((height, width, 3), np.uint8)
+    for k, colour in enumerate((RED, GREEN, BLUE)):
+        pixels[:, k * width // 3 : (k + 1) * width // 3] = colour
+    pixels[: height // 2] //= 2
+    return pixels
+
+
+def random_values(channels: int, kind: str = "uint8") -> np.ndarray:
+    """Values `(H, W, C)` over the whole range of their type, or of 0 to 1."""
+    draws = np.random.default_rng([channels, len(kind)]).random((11, 13, channels))
+    if np.dtype(kind).kind not in "ui":
+        return draws.astype(kind)
+    info = np.iinfo(kind)
+    return (info.min + draws * (float(info.max) - info.min)).astype(kind)
+
+
+def noise(height: int = 40, width: int = 60) -> Image.Image:
+    """Colour noise, the same for one size."""
+    return Image.fromarray(np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8))

@@ -28,6 +28,14 @@ def class_folders(root: Path, counts: Mapping[str, int], name: str = "{number:03
     return root
 
 
+def named_files(root: Path, *names: str) -> Path:
+    """Write files, each with its name for content: enough where nothing is decoded."""
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(name)
+    return root
+
+
 def scene(seed: int, side: int = 256) -> Image.Image:
     """Blobs and lines, unlike any other seed's."""
     draw = np.random.default_rng(seed)

@@ -41,3 +41,12 @@ def test_runs_of_earlier_versions_lack_some_settings_and_write_others_differentl
 def test_a_value_that_makes_no_sense_is_refused_by_name(name, value):
     with refused("bad_value", str(value)):
         evaluation_settings(**{name: value})
+
+
+@pytest.mark.parametrize("name", ["calibrate", "coverage", "resamples", "seed", "report", "report.paths"])
+def test_a_setting_that_was_removed_is_named(name):
+    plain = plain_settings()
+    group, _, last = name.rpartition(".")
+    del (plain[group] if group else plain)[last]
+    with refused("missing_setting", name):
+        ReportSettings.read(plain)

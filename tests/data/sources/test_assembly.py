@@ -10,7 +10,6 @@ from PIL import Image
 from refusals import noted, refused
 
 from medcls.auditing.shortcuts import metadata
-from medcls.data.manifest import in_order
 from medcls.data.sources.folders import from_folders
 from medcls.data.sources.tables import from_csv
 from medcls.data.splits.split import split
@@ -100,21 +99,6 @@ def test_s10_a_tables_own_column_of_that_name_is_kept_under_another(folder):
     manifest = from_csv(table, root, positive="c", label_map={"c": ["a"], "b": ["b"]})
     assert manifest.rows["source_label"].tolist() == ["a", "a", "b", "b"]
     assert manifest.rows["csv_source_label"].eq("x").all()
-
-
-@pytest.mark.parametrize(
-    ("names", "order"),
-    [
-        ([str(number) for number in range(12)], [str(number) for number in range(12)]),
-        (["10", "9", "-1"], ["-1", "9", "10"]),
-        (["01", "1", "10", "2"], ["01", "1", "2", "10"]),
-        (["10", "9", "none"], ["10", "9", "none"]),
-        (["II", "I", "10"], ["10", "I", "II"]),
-        (["1e1", "9"], ["1e1", "9"]),
-    ],
-)
-def test_class_names_that_are_all_numbers_sort_as_numbers(names, order):
-    assert in_order([*names, *names]) == tuple(order)
 
 
 @pytest.mark.parametrize(

@@ -1,24 +1,17 @@
 """Folders to manifest: layouts, litter, masks, and everything a user can get wrong about a folder."""
 
 import inspect
-import itertools
 import logging
-import os
 import shlex
 import shutil
-from pathlib import Path
 
-import numpy as np
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from PIL import Image
 from refusals import noted, refused, rules
-from torchvision.datasets import ImageFolder
 
-from medcls.data.manifest import COLUMNS, typed
-from medcls.data.sources import file_names, phantoms
+from medcls.data.manifest import typed
+from medcls.data.sources import phantoms
 from medcls.data.sources.folders import PHANTOMS_MADE, from_folders, list_images
-from medcls.data.sources.listing import ClassFolders
 
 
 def test_one_folder_a_class(folder):
@@ -43,36 +36,6 @@ def test_split_folders_in_any_spelling(folder, names, splits):
     rows, _ = list_images(root)
     assert set(rows["given_split"]) == splits
     assert len(rows) == 4 * len(names)
-
-
-def test_litter_is_neither_class_nor_image(folder):
-    root = folder({"a": 2, "b": 2})
-    (root / "__MACOSX" / "a").mkdir(parents=True)
-    shutil.copy(root / "a" / "000.png", root / "__MACOSX" / "a" / "._000.png")
-    for name in (".DS_Store", "a/.DS_Store", "a/Thumbs.db", "b/._000.png"):
-        (root / name).write_bytes(b"litter")
-    rows, notes = list_images(root)
-    assert sorted(rows["path"]) == ["a/000.png", "a/001.png", "b/000.png", "b/001.png"]
-    assert notes == []
-
-
-def test_what_is_no_image_is_left_out_aloud(folder):
-    root = folder({"a": 2, "b": 2})
-    (root / "a" / "notes.txt").write_text("x")
-    shutil.copy(root / "a" / "000.png", root / "loose.png")
-    _, notes = list_images(root)
-    assert len(notes) == 2 and noted(notes, "1", ".txt 1", "notes.txt") and noted(notes, "1", "loose.png")
-
-
-def test_masks_beside_their_picture_are_left_out_aloud(folder, picture):
-    root = folder({"a": 2, "b": 2})
-    picture(root / "a" / "000_mask.png", 901)
-    picture(root / "a" / "000_mask_1.png", 902)
-    picture(root / "b" / "lonely_mask.png", 903)  # no picture of that name: it is a picture itself
-    rows, notes = list_images(root)
-    assert "a/000_mask.png" not in set(rows["path"])
-    assert "b/lonely_mask.png" in set(rows["path"])
-    assert noted(notes, "2", "a/000_mask.png")
 
 
 def test_label_map_merges_classes(folder):
@@ -115,91 +78,6 @@ def test_p11_p12_class_names_come_from_the_manifest_alone(folder, names):
     manifest = from_folders(root, positive=names[0])
     for index, path in zip(manifest.labels, manifest.rows["path"], strict=True):
         assert path.split("/")[0] == manifest.classes[index]
-
-
-def test_p05_order_does_not_depend_on_the_file_system(folder, monkeypatch):
-    root = folder({"a": 4, "b": 4, "b c": 4})  # "b c/" sorts before "b/"
-    real = file_names.entries
-    fingerprints = []
-    for step in (1, -1):
-        monkeypatch.setattr(
-            file_names, "entries", lambda at, s=step: sorted(real(at), key=lambda entry: entry.name)[::s]
-        )
-        manifest = from_folders(root)
-        assert manifest.rows["path"].tolist() == [f"{label}/00{n}.png" for label in ("a", "b c", "b") for n in range(4)]
-        assert manifest.rows["label"].tolist() == ["a"] * 4 + ["b c"] * 4 + ["b"] * 4
-        fingerprints.append(manifest.fingerprint())
-    assert fingerprints[0] == fingerprints[1]
-
-
-def test_p05_of_two_ways_to_a_folder_the_same_is_taken_everywhere(folder, picture, monkeypatch):
-    root = folder({"a": 2, "b": 2})
-    picture(root / "a" / "m" / "x.png", 900)
-    (root / "a" / "z").symlink_to(root / "a" / "m")
-    real = file_names.entries
-    for backwards in (False, True):
-        order = {"key": lambda entry: entry.name, "reverse": backwards}
-        monkeypatch.setattr(file_names, "entries", lambda at, order=order: sorted(real(at), **order))
-        assert "a/m/x.png" in set(list_images(root)[0]["path"])
-
-
-def test_a_folder_behind_a_link_is_listed_once_whichever_way_comes_first(folder, picture):
-    root = folder({"a": 2, "b": 2})
-    picture(root / "a" / "z" / "x.png", 900)
-    (root / "a" / "m").symlink_to(root / "a" / "z")
-    rows, notes = list_images(root)
-    assert [path for path in rows["path"] if path.endswith("x.png")] == ["a/m/x.png"]
-    assert noted(notes, "1", "a/z")
-
-
-def test_image_folder_itself_still_works_on_a_listing(folder):
-    root = folder({"train/a": 2, "train/b": 3})
-    listed = ClassFolders(root / "train")
-    same = ImageFolder(str(root / "train"))
-    assert list(listed.samples) == same.samples
-    assert [listed.samples[number] for number in range(-5, 5)] == same.samples * 2
-    assert listed.samples[1:4] == same.samples[1:4]
-    assert (listed.targets, listed.classes, len(listed)) == (same.targets, same.classes, 5)
-    assert listed[4][1] == 1 and listed[4][0].size == same[4][0].size
-    with pytest.raises(IndexError):
-        listed.samples[5]
-
-
-def test_a_folder_that_cannot_be_listed_stops_and_is_named(folder, monkeypatch):
-    root = folder({"a": 2, "b/deep": 2})
-    real = os.scandir
-
-    def forbidding(at):
-        if str(at).endswith("deep"):
-            raise PermissionError(13, "Permission denied", str(at))
-        return real(at)
-
-    monkeypatch.setattr(os, "scandir", forbidding)
-    with refused("unreadable_folder", "b/deep", "Permission denied"):
-        list_images(root)
-
-
-def test_hidden_folders_and_files_are_skipped_at_any_depth(folder, picture):
-    root = folder({"a": 2, "b": 2})
-    picture(root / "a" / ".ipynb_checkpoints" / "000-checkpoint.png", 900)
-    picture(root / "b" / "deep" / ".cache" / "deeper" / "x.png", 901)
-    rows, notes = list_images(root)
-    assert len(rows) == 4
-    assert notes == []
-    picture(root / "b" / ".half.png", 902)
-    (root / "b" / ".marker").write_text("x")
-    rows, notes = list_images(root)
-    assert len(rows) == 4
-    assert len(notes) == 1 and noted(notes, "1", "b/.half.png")
-
-
-def test_links_that_lead_back_list_no_image_twice(folder):
-    root = folder({"a": 2, "b": 2})
-    for name in ("one", "two", "three"):  # torchvision's own listing would not come back from these
-        (root / "a" / name).symlink_to(root / "a")
-    rows, notes = list_images(root)
-    assert sorted(rows["path"]) == ["a/000.png", "a/001.png", "b/000.png", "b/001.png"]
-    assert len(notes) == 1 and noted(notes, "3", "a/one")
 
 
 @pytest.mark.parametrize("made", ["a/x\udcff.png", "a/\udce9/x.png"], ids=["file", "folder"])
@@ -245,15 +123,6 @@ def test_phantoms_are_made_at_their_own_place_alone_and_announced(tmp_path, monk
     caplog.clear()
     from_folders("shipped", positive="malignant", label_map=merged, phantoms_at="shipped")
     assert rules(caplog) == []
-
-
-def test_rows_say_their_stamp_outside_the_fingerprint(folder):
-    manifest = from_folders(folder({"a": 2, "b": 2}), positive="a")
-    assert tuple(manifest.rows.columns) == COLUMNS
-    assert manifest.rows["stamp"].eq("").all()
-    assert manifest.to_csv().startswith("path,label,group,split,given_split,content,stamp\n")
-    other = manifest.with_rows(manifest.rows.assign(stamp="SYNTHETIC"))
-    assert other.fingerprint() == manifest.fingerprint()
 
 
 NAMES = [
@@ -303,12 +172,6 @@ def test_label_map_takes_numbers_and_lone_names_for_what_they_are(folder):
 def test_one_excluded_path_may_stand_without_a_list(folder):
     manifest = from_folders(folder({"a": 3, "b": 3}), positive="a", exclude_paths="a/000.png")
     assert len(manifest) == 5
-
-
-def test_p61_fingerprint_does_not_depend_on_where_the_folder_lies(folder, tmp_path):
-    root = folder({"a": 3, "b": 3})
-    moved = shutil.copytree(root, tmp_path / "elsewhere" / "数据 = [1]")
-    assert from_folders(root, positive="a").fingerprint() == from_folders(moved, positive="a").fingerprint()
 
 
 def test_p48_a_binary_task_names_its_positive_class(folder):
@@ -438,106 +301,6 @@ def test_chest_xray_groups_keep_their_prefix(real_data):
     by_group = manifest.rows.groupby("group")["given_split"].nunique()
     assert (by_group == 1).all()
     assert (manifest.rows["group"] != "").all()
-
-
-def mask(
-    path: Path, seed: int = 0, size: tuple[int, int] = (24, 20), *, empty: bool = False, **options: object
-) -> None:
-    """A white disc on black, somewhere; or black alone."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    y, x = np.ogrid[: size[0], : size[1]]
-    at = np.random.default_rng(seed).uniform(0.3, 0.7, 2) * size
-    disc = (y - at[0]) ** 2 + (x - at[1]) ** 2 < (0.2 * size[0]) ** 2
-    Image.fromarray((disc & (not empty)).astype(np.uint8) * 255).save(path, **options)
-
-
-@pytest.mark.parametrize(
-    ("image", "named"),
-    [
-        ("{label}/{n}.png", "{label}/{n}_segmentation.png"),
-        ("{label}/ISIC_{n}.jpg", "{label}/ISIC_{n}_seg.png"),
-        ("{label}/{n}.png", "{label}/{n}_GT.png"),
-        ("{label}/{n}.png", "{label}/{n}-mask.png"),
-        ("{label}/{n}.png", "{label}/mask_{n}.png"),
-        ("{label}/{label} ({n}).png", "{label}/{label} ({n})_lesion_2.png"),
-        ("{label}/{n}_orig.png", "{label}/{n}_outline.png"),
-        ("{label}/{n}_image.png", "{label}/{n}.png"),
-        ("{label}/{n}.png", "{label}/{n}m.png"),
-        ("{label}/00{n}.bmp", "{label}/00{n}.png"),  # S6: `Dataset 1`, `Dataset 2`
-        ("{label}/images/{n}.png", "{label}/masks/{n}.png"),
-        ("{label}/{n}.png", "{label}/segmented/{n}.png"),
-        ("{label}/images/{n}.png", "{label}/labels/{n}_label.png"),
-        ("train/{label}/p{n}.png", "train/{label}/p{n}_roi.png"),
-    ],
-)
-def test_masks_among_the_images_are_found_by_names_and_content_left_out_and_named(folder, picture, image, named):
-    root = folder({})
-    for label, n in itertools.product(("Dataset 1", "Dataset 2"), range(4)):
-        number = n if label == "Dataset 1" else 10 + n
-        picture(root / image.format(label=label, n=number), number)
-        mask(root / named.format(label=label, n=number), number, empty=n == 3)  # of an image without a lesion
-    if "train/" in image:
-        for label in ("Dataset 1", "Dataset 2"):
-            picture(root / "test" / label / "x.png", 90 + int(label[-1]))
-    manifest = from_folders(root, positive="Dataset 1")
-    assert len(manifest) == (10 if "train/" in image else 8)
-    one = named.format(label="Dataset 1", n=0)
-    assert not set(manifest.rows["path"]) & {one, named.format(label="Dataset 1", n=3)}
-    assert any(" 8 " in note and f"{one} of {image.format(label='Dataset 1', n=0)}" in note for note in manifest.notes)
-    assert [*manifest.scan.index] == manifest.rows["path"].tolist()
-
-
-def test_jpeg_masks_of_another_size_are_masks_and_grey_pictures_are_none(folder, picture):
-    root = folder({"a": 0, "b": 0})
-    for n in range(6):
-        label = "ab"[n % 2]
-        picture(root / label / f"{n}.png", n, (120, 100))
-        mask(root / label / f"{n}_x.jpg", n, (200, 200), quality=80)
-        picture(root / label / f"{n}_y.png", 100 + n, (120, 100))  # another view of the same
-    manifest = from_folders(root, positive="a")
-    assert len(manifest) == 12 and not any("_x" in path for path in manifest.rows["path"])
-    assert len(from_folders(root, positive="a", masks="keep")) == 18
-
-
-def test_a_lone_picture_of_two_values_is_no_mask(folder, picture):
-    root = folder({"a": 4, "b": 4})
-    for n in range(4):
-        picture(root / "a" / f"{n}_left.png", 50 + n)
-        picture(root / "a" / f"{n}_right.png", 60 + n)
-    mask(root / "a" / "1_right.png")  # named as the mask of 1_left would be, but its like are images
-    mask(root / "b" / "001_2.png", 1)  # the second of a patient
-    mask(root / "b" / "002_black.png", empty=True)  # spoilt
-    assert len(from_folders(root, positive="a")) == 18
-
-
-def test_classes_that_are_masks_are_asked_about(folder, picture):
-    root = folder({})
-    for label, n in itertools.product("ab", range(7)):
-        picture(root / "images" / label / f"{n}.png", n + (label == "b") * 10)
-        mask(root / "masks" / label / f"{n}.png", n + (label == "b") * 10)
-    with refused("masks_as_class", "'masks': 14", "masks/a/0.png, 7", "'images'", f"data.root={root / 'images'}  "):
-        from_folders(root)
-    assert from_folders(root / "images", positive="a").classes == ("a", "b")
-    assert from_folders(root, positive="images", masks="keep").classes == ("images", "masks")
-    with refused("bad_value", "data.masks", "'drop'"):
-        from_folders(root, masks="drop")
-    # Among several classes the line to type leaves the masks out.
-    for n in range(5):
-        mask(root / "images" / "segmented ones" / f"s{n}.png", n)
-    with refused("masks_as_class") as caught:
-        from_folders(root / "images")
-    (line,) = [line for line in str(caught.value).split("\n") if "leave_out_unmapped" in line]
-    asked = OverridesParser.create().parse_override(shlex.split(line)[0]).value()
-    kept = from_folders(root / "images", positive="a", label_map=asked, leave_out_unmapped=True, masks="keep")
-    assert kept.classes == ("a", "b") and len(kept) == 14
-
-
-def test_s6_what_a_label_map_leaves_out_may_be_masks(folder):
-    root = folder({"a": 3, "b": 3})
-    for n in range(3):
-        mask(root / "c" / f"{n}.png", n)
-    taken = from_folders(root, positive="a", label_map={"a": ["a"], "b": "b"}, leave_out_unmapped=True)
-    assert taken.classes == ("a", "b")
 
 
 def test_folders_without_images_beside_the_splits_are_passed_over_and_named(folder):

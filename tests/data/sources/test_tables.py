@@ -13,12 +13,12 @@ import pandas as pd
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from made_sets import named_files
 from refusals import noted, refused
 
 from medcls.cli.building import build
 from medcls.cli.shipped import configurations
 from medcls.data.sources import file_search, phantoms
-from medcls.data.sources.file_search import find_files
 from medcls.data.sources.folders import from_folders
 from medcls.data.sources.tables import Columns, from_csv, read_table, rows_from_csv
 from medcls.errors import MedclsError
@@ -47,21 +47,6 @@ def rows_of(root: Path, text: str | bytes = GOOD, **settings) -> tuple[pd.DataFr
     strict = settings.pop("strict", True)
     rows, notes = rows_from_csv(cells, root, Columns(**settings), strict=strict)
     return rows, [*unusual, *notes]
-
-
-def files(root: Path, *names: str) -> Path:
-    """Empty files, each with its name for content: enough where nothing is decoded."""
-    for name in names:
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).write_text(name)
-    return root
-
-
-def found(root: Path, *wanted: str) -> tuple[list[str | None], list[str]]:
-    paths = pd.Series(wanted, index=range(2, 2 + len(wanted)))
-    digits = paths.str.fullmatch(r"\d+(\.\w+)?")
-    places, notes = find_files(root, paths, digits)
-    return [places.get(path) for path in wanted], notes
 
 
 def test_a_table_becomes_a_manifest(root):
@@ -119,71 +104,11 @@ def test_columns_that_medcls_writes_itself_are_kept_under_another_name(root):
         )
 
 
-@pytest.mark.parametrize(
-    ("text", "note"),
-    [
-        (GOOD, None),
-        ("\ufeff" + GOOD, None),
-        (GOOD.replace("\n", "\r\n"), None),
-        (GOOD.replace(",", " , "), None),
-        (GOOD + "\n\n", None),
-        (GOOD.rstrip("\n"), None),
-        (GOOD.replace("a1.png", '"a1.png"'), None),
-        (GOOD.replace(",", ";"), "semicolons"),
-        (GOOD.replace(",", "\t"), "tabs"),
-        (GOOD.replace("\n", ",\n"), " 1 column"),
-        (GOOD.encode("utf-16"), None),
-    ],
-    ids=["plain", "BOM", "CRLF", "blanks", "empty lines", "no last newline", "quotes", ";", "tab", "index", "UTF-16"],
-)
-def test_tables_in_every_dress(root, text, note):
-    rows, notes = rows_of(root, text)
-    assert rows[["path", "label"]].to_numpy().tolist() == [[f"{x}.png", x[0]] for x in ("a1", "a2", "b1", "b2")]
-    assert list(rows.columns) == ["path", "label", "given_split"]
-    assert len(notes) == (note is not None)
-    assert note is None or (note in notes[0] and "table.csv" in notes[0])
-
-
-def test_quoted_cells_hold_separators_and_newlines_and_the_lines_are_those_of_the_file(root):
-    text = 'path,label,note\na1.png,a,"x, y\nz"\na2.png,a,\nb1.png,b,"say ""no"""\nb2.png,,\n'
-    cells, _ = read_table(table(root, text))
-    assert cells["note"].tolist() == ["x, y\nz", "", 'say "no"', ""]
-    with refused("empty_cell", "label: line 6."):
-        rows_of(root, text)
-
-
 def test_no_cell_is_read_as_a_number_or_as_missing(root):
     text = "path,label,code\na1.png,NA,007\na2.png,NA,1e3\nb1.png,null,NaN\nb2.png,null,1.0\n"
     rows, _ = rows_of(root, text)
     assert rows["label"].tolist() == ["NA", "NA", "null", "null"]
     assert rows["code"].tolist() == ["007", "1e3", "NaN", "1.0"]
-
-
-@pytest.mark.parametrize(
-    ("text", "kind", "names"),
-    [
-        ("", "unreadable_table", ("commas, semicolons, tabs",)),
-        ("path\na1.png\n", "unreadable_table", ("1 column", ": path.")),
-        ("path|label\na1.png|a\n", "unreadable_table", ("path|label", "commas, semicolons, tabs")),
-        ("path,label\n", "no_rows", ()),
-        (GOOD.replace("b1.png,b", "b1.png,b,c"), "ragged_rows", ("(path, label)", "line 4: 3")),
-        (GOOD.replace("b1.png,b", "b1.png"), "ragged_rows", ("line 4: 1",)),
-        (GOOD.replace("\n", ",x\n").replace("label,x", "label,label"), "column_twice", ("label",)),
-        (GOOD.replace("b1.png", '"b1.png'), "unreadable_table", ("line 5",)),
-        (GOOD.replace(",a", ",bösartig").encode("latin-1"), "not_utf8", ("data.csv", "line 2")),
-        (b"PK\x03\x04 and so on", "unreadable_table", ("data.csv",)),
-        (GOOD.replace("b1.png", "b1\0.png"), "unreadable_table", ("data.csv", "line 4")),
-        (GOOD.encode("utf-16")[2:], "unreadable_table", ("data.csv", "line 1")),
-        (GOOD + "\ufeff" + GOOD, "unreadable_table", ("line 6",)),
-        (GOOD.replace("b1.png", "x" * 200_000), "unreadable_table", ("line 4", "131072")),
-        ("x" * 200_000 + "," + GOOD, "unreadable_table", ("line 1", "131072")),
-        (GOOD.replace("a1.png", 'a1"x".png').replace("b2", '"b2'), "unreadable_table", ("line 5",)),
-        (GOOD.replace("b1.png,b", "b1.png\rx,b"), "ragged_rows", ("(path, label)", "line 4: 1")),
-    ],
-)
-def test_what_is_no_table_is_named(root, text, kind, names):
-    with refused(kind, "table.csv", *names):
-        rows_of(root, text)
 
 
 ODD_CELLS = [
@@ -264,44 +189,16 @@ def test_a_column_for_each_class_is_one_label(root, start):
     assert from_csv(table(root, ISIC), root, positive="ill", label_map=merged, **settings).classes == ("ill", "well")
 
 
-@pytest.mark.parametrize(
-    ("text", "columns", "kind", "names"),
-    [
-        (ISIC, "label", "unknown_column", ("'label'", '\n  "data.label_column=[MEL, NV, BCC]"')),
-        (ISIC, ["MEL", "NVV"], "unknown_column", ("'NVV'", "image, MEL, NV, BCC", "NV?")),
-        (ISIC, ["MEL", "NV"], "no_label", ("MEL, NV ", "line 5")),
-        (
-            ISIC.replace("a1.png,1.0,0.0", "a1.png,1.0,1.0"),
-            ["MEL", "NV", "BCC"],
-            "out_of_scope",
-            ("line 2", "MEL and NV", "multi-label"),
-        ),
-        (ISIC.replace("a2.png,0.0", "a2.png,0.3"), ["MEL", "NV", "BCC"], "bad_cell", ("MEL", "\n  line 3: '0.3'")),
-        (ISIC.replace("a2.png,0.0", "a2.png,"), ["MEL", "NV", "BCC"], "bad_cell", ("MEL", "\n  line 3: ''")),
-        (ISIC, ["MEL"], "bad_value", ("['MEL']",)),
-        (ISIC, 5, "unknown_column", ("'5'",)),
-    ],
-)
-def test_columns_that_are_no_class_each_are_named(root, text, columns, kind, names):
-    with refused(kind, "data.label_column", *names):
-        rows_of(root, text, path_template="{image}", label_column=columns)
+def test_a_label_column_that_is_not_there_is_named_with_those_of_the_classes(root):
+    with refused("unknown_column", "data.label_column", "'label'", '\n  "data.label_column=[MEL, NV, BCC]"'):
+        rows_of(root, ISIC, path_template="{image}", label_column="label")
+    with refused("unknown_column", "data.label_column", "'5'"):
+        rows_of(root, ISIC, path_template="{image}", label_column=5)
 
 
 def test_groups_come_from_one_column(root):
     with refused("bad_value", "data.group_column", "['path', 'label']"):
         rows_of(root, group_column=["path", "label"])
-
-
-@pytest.mark.parametrize("line", ["sep=;\n", '"sep=;"\r\n', "SEP=;\n"])
-def test_excels_line_of_the_separator_is_no_row(root, line):
-    text = line + "path;label;note\na1.png;a;x,y,z,v\na2.png;a;\nb1.png;b;\nb2.png;b;1\n"
-    rows, notes = rows_of(root, text)
-    assert rows["label"].tolist() == ["a", "a", "b", "b"]
-    assert noted(notes, "table.csv", "semicolons")
-    with refused("empty_cell", "line 4"):  # as an editor counts
-        rows_of(root, text.replace("a2.png;a;", "a2.png;;"))
-    pipes = text.replace(";", "|")
-    assert rows_of(root, pipes)[0]["label"].tolist() == ["a", "a", "b", "b"]
 
 
 def test_labels_that_are_whole_numbers_are_taken_for_them(root):
@@ -344,11 +241,6 @@ def test_a_label_that_reads_as_several_is_asked_about(root, label):
         positive = "a" if classes == 2 else None
         taken = from_csv(path, root, label_map=mapping, leave_out_unmapped=len(words) == 2, positive=positive)
         assert (len(taken), len(taken.classes)) == (classes + 1, classes)
-
-
-@pytest.mark.parametrize("ending", ["\n", "\r\n", "\r"])
-def test_lines_end_as_any_system_ends_them(root, ending):
-    assert rows_of(root, GOOD.replace("\n", ending))[0].equals(rows_of(root, GOOD)[0])
 
 
 @pytest.mark.parametrize(
@@ -483,9 +375,9 @@ def test_no_row_leads_out_of_the_root(root, path):
 
 
 def test_paths_within_the_root_may_be_written_in_any_way(root):
-    files(root, "deep/c1.png", "deep/c2.png")
+    named_files(root, "deep/c1.png", "deep/c2.png")
     os.symlink(root.parent / "elsewhere.png", root / "link.png")
-    files(root.parent, "elsewhere.png")
+    named_files(root.parent, "elsewhere.png")
     text = GOOD + f"{root}/deep/c1.png,a\ndeep\\c2.png,a\nlink.png,b\n"
     rows, notes = rows_of(root, text.replace("a1.png", "./a1.png"))
     assert set(rows["path"]) >= {"a1.png", "deep/c1.png", "deep/c2.png", "link.png"}
@@ -498,78 +390,10 @@ def test_an_empty_file_name_is_no_file(root):
 
 
 def test_a_template_takes_several_columns(root):
-    files(root, "p1/x.png", "p2/x.png")
+    named_files(root, "p1/x.png", "p2/x.png")
     text = "who,id,label\np1,x,a\np2,x,b\n"
     rows, _ = rows_of(root, text, path_template="{who}/{id}.png")
     assert rows["path"].tolist() == ["p1/x.png", "p2/x.png"]
-
-
-SPELLING, ENDING, SUB_FOLDER = file_search.SEARCHES
-
-
-@pytest.mark.parametrize(
-    ("there", "wanted", "taken", "way"),
-    [
-        ("x.JPG", "x.jpg", "x.JPG", SPELLING),
-        ("X.jpg", "x.jpg", "X.jpg", SPELLING),
-        ("x.jpg", "x", "x.jpg", SPELLING),
-        ("x.Jpeg", "X", "x.Jpeg", SPELLING),
-        ("x.png", "x.png.jpg", "x.png", SPELLING),
-        ("v1.2.png", "v1.2", "v1.2.png", SPELLING),
-        ("x.png", "x.jpg", "x.png", ENDING),
-        ("part_2/x.jpg", "x.jpg", "part_2/x.jpg", SUB_FOLDER),
-        ("part_2/X.JPG", "x.jpg", "part_2/X.JPG", SUB_FOLDER),
-        ("part_2/x.png", "x", "part_2/x.png", SUB_FOLDER),
-        ("set/p1/x.jpg", "p1/x.jpg", "set/p1/x.jpg", SUB_FOLDER),
-        ("0007.jpg", "7.jpg", "0007.jpg", file_search.BY_NUMBER),
-        ("part_2/0007.JPG", "7", "part_2/0007.JPG", file_search.BY_NUMBER),
-    ],
-)
-def test_a_file_that_is_not_where_its_row_says_is_found_and_said(tmp_path, there, wanted, taken, way):
-    files(tmp_path, there)
-    places, notes = found(tmp_path, wanted)
-    assert places == [taken]
-    assert len(notes) == 1 and noted(notes, "1", way.words, f"{taken} for {wanted}")
-
-
-@pytest.mark.parametrize(
-    ("there", "wanted"),
-    [
-        ("p2/1.png", "p1/1.png"),  # another patient's
-        ("masks/x.png", "x.jpg"),  # elsewhere and of another kind
-        ("x_mask.png", "x.png"),
-        ("x.txt", "x.jpg"),
-        ("a0007.jpg", "a7.jpg"),  # an id with letters has lost no zeros
-        ("17.jpg", "7.jpg"),
-        (".hidden/x.jpg", "x.jpg"),
-        ("__MACOSX/x.jpg", "x.jpg"),
-    ],
-)
-def test_another_picture_is_never_taken(tmp_path, there, wanted):
-    files(tmp_path, there)
-    assert found(tmp_path, wanted)[0] == [None]
-
-
-def test_zeros_are_lost_by_all_or_by_none(tmp_path):
-    files(tmp_path, "0007.jpg", "0008.jpg", "0009.jpg")
-    assert found(tmp_path, "7.jpg", "8.jpg", "0009.jpg")[0] == ["0007.jpg", "0008.jpg", "0009.jpg"]
-    assert found(tmp_path, "7.jpg", "x8.jpg")[0] == [None, None]
-
-
-def test_several_files_for_one_row_are_an_error_that_names_them(tmp_path):
-    files(tmp_path, "one/x.jpg", "two/x.jpg", "y.png", "y.gif", "007.jpg", "07.jpg")
-    for wanted, names in (("x.jpg", "one/x.jpg, two/x.jpg"), ("y", "y.gif, y.png"), ("7.jpg", "007.jpg, 07.jpg")):
-        with refused("ambiguous_file", f"line 2: {wanted} ", f" {names}\n", "data.path_template"):
-            found(tmp_path, wanted)
-
-
-def test_of_copies_the_first_is_taken_and_said(tmp_path):
-    files(tmp_path, "one/x.jpg")
-    shutil.copytree(tmp_path / "one", tmp_path / "two")
-    places, notes = found(tmp_path, "x.jpg")
-    assert places == ["one/x.jpg"]
-    assert len(notes) == 3 and noted(notes[1:2], "1", "one/x.jpg", "two/x.jpg")
-    assert noted(notes[2:], "1 image file", tmp_path.name)
 
 
 def test_rows_without_a_file_are_listed_with_what_was_tried(root):
@@ -598,14 +422,9 @@ def test_an_audit_lists_missing_files_with_the_unreadable_ones(root):
 
 
 def test_files_that_no_row_names_are_counted(root):
-    rows, notes = rows_of(files(root, "c1.png", "c2.png", "notes.txt"))
+    rows, notes = rows_of(named_files(root, "c1.png", "c2.png", "notes.txt"))
     assert len(rows) == 4
     assert len(notes) == 1 and noted(notes, "2", "images")
-
-
-def test_a_link_that_leads_back_up_ends(root):
-    os.symlink(root, root / "again")
-    assert file_search.images_below(root) == ["a1.png", "a2.png", "b1.png", "b2.png"]
 
 
 def test_the_order_of_the_rows_changes_nothing(root):
@@ -636,7 +455,7 @@ def test_skin_cancer_lists_as_it_lies(real_data):
     assert rows["group"].nunique() == 7_470
     assert (rows["group"].value_counts() > 1).sum() == 1_956
     assert (rows["age"] == "").sum() == 57
-    assert len(notes) == 1 and noted(notes, "10,015", SUB_FOLDER.words)
+    assert len(notes) == 1 and noted(notes, "10,015", file_search.SEARCHES[2].words)
 
 
 HAM = {
@@ -665,15 +484,6 @@ def test_the_shipped_skin_cancer_configuration_reads_every_layout(tmp_path, pict
     assert manifest.class_counts("") == (8, 6)
     assert manifest.rows["group"].nunique() == 7
     assert manifest.positive == "malignant"
-
-
-def test_ham10000_on_kaggle_has_every_folder_twice(tmp_path):
-    files(tmp_path, *(f"HAM10000_images_part_{1 + number % 2}/ISIC_{number}.jpg" for number in range(6)))
-    for part in (1, 2):
-        shutil.copytree(tmp_path / f"HAM10000_images_part_{part}", tmp_path / f"ham10000_images_part_{part}")
-    places, notes = found(tmp_path, *(f"ISIC_{number}.jpg" for number in range(6)))
-    assert places[:2] == ["HAM10000_images_part_1/ISIC_0.jpg", "HAM10000_images_part_2/ISIC_1.jpg"]
-    assert len(notes) == 3
 
 
 @pytest.mark.real

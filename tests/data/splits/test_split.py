@@ -1,15 +1,12 @@
 """Splits: stratified, grouped, disjoint, seeded; and what happens to copies."""
 
-from pathlib import Path
-
 import numpy as np
-import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from made_manifests import manifest_of
 from refusals import noted, refused
 
-from medcls.data.manifest import Manifest, check_one_label_per_image
 from medcls.data.splits.split import (
     SplitSettings,
     check_splits,
@@ -19,39 +16,6 @@ from medcls.data.splits.split import (
     with_kept_together,
 )
 from medcls.errors import MedclsError
-
-
-def manifest_of(labels, groups=None, contents=None, given_split=None, alike=None) -> Manifest:
-    """`alike` numbers the sets of images that look almost the same; without it there are no hashes."""
-    n = len(labels)
-    rows = pd.DataFrame(
-        {
-            "path": [f"{i:05d}.png" for i in range(n)],
-            "label": list(labels),
-            "group": list(groups) if groups is not None else "",
-            "split": "",
-            "given_split": list(given_split) if given_split is not None else "",
-            "content": list(contents) if contents is not None else [f"c{i}" for i in range(n)],
-            "stamp": "",
-        }
-    )
-    classes = tuple(sorted(set(labels)))
-    scan = pd.DataFrame() if alike is None else scan_of(rows, alike)
-    return Manifest(Path("root"), classes, rows, classes[0] if len(classes) == 2 else None, scan=scan)
-
-
-def scan_of(rows, alike) -> pd.DataFrame:
-    """Hashes that are one bit apart within a set, and far apart between sets."""
-    draw = np.random.default_rng(0)
-    words = {number: [int(word) for word in draw.integers(0, 2**62, 6)] for number in sorted(set(alike))}
-    scan = {
-        "content": rows["content"].to_numpy(),
-        "contrast": 0.2,
-        "phash": np.array([words[number][0] ^ 1 << k % 2 for k, number in enumerate(alike)], dtype=np.uint64),
-        "dhash": np.array([words[number][1] for number in alike], dtype=np.uint64),
-        "detail": ["".join(f"{word:016x}" for word in words[number][2:]) for number in alike],
-    }
-    return pd.DataFrame(scan, index=pd.Index(rows["path"], name="path"))
 
 
 def test_p04_stratified_by_default():
@@ -116,26 +80,6 @@ def test_p02_a_test_split_that_came_with_the_data_is_kept():
     assert "POOLED" in pooled.watermark
 
 
-def test_p02_training_copies_of_test_images_are_left_out_aloud():
-    contents = [f"c{i}" for i in range(100)]
-    contents[3], contents[4] = contents[90], contents[90]
-    manifest = manifest_of(["a", "b"] * 50, contents=contents, given_split=["train"] * 80 + ["test"] * 20)
-    result = split(manifest)
-    assert result.indices("left_out").tolist() == [3, 4]
-    assert len(result.indices("test")) == 20
-    assert noted(result.notes, "1", "20", "test", "2", "train", "data.copies=drop_from_train")
-    with refused("duplicates_across_splits", manifest.rows["path"][3], "data.copies=drop_from_train"):
-        split(manifest, SplitSettings(copies="error"))
-
-
-def test_validation_copies_of_test_images_are_left_out_too():
-    contents = [f"c{i}" for i in range(60)]
-    contents[30] = contents[50]
-    given_split = ["train"] * 20 + ["val"] * 20 + ["test"] * 20
-    result = split(manifest_of(["a", "b"] * 30, contents=contents, given_split=given_split))
-    assert result.indices("left_out").tolist() == [30]
-
-
 def test_p07_every_row_is_in_exactly_one_split():
     result = split(manifest_of(["a"] * 66 + ["b"] * 17), SplitSettings(train_fraction=0.5))
     assert sum(len(result.indices(name)) for name in ("train", "val", "test", "unused", "left_out")) == 83
@@ -187,25 +131,6 @@ def test_folds_free_a_val_split_that_came_without_test():
         assert noted(m.notes, "20 images", "data.folds")
 
 
-@pytest.mark.parametrize("fraction", [0.999, 0.9999999, 0.001, 1e-9])
-def test_fractions_near_the_ends_leave_something_on_both_sides(fraction):
-    for name in ("val", "train"):
-        result = split(
-            manifest_of(["a", "b"] * 400), SplitSettings(**{"test_fraction": 0.5, f"{name}_fraction": fraction})
-        )
-        other = "train" if name == "val" else "unused"
-        chosen, rest = len(result.indices(name)), len(result.indices(other))
-        assert chosen > 0 and rest > 0
-        assert (chosen > 10 * rest) == (fraction > 0.5)
-
-
-def test_any_seed_will_do():
-    manifest = manifest_of(["a", "b"] * 50)
-    for seed in (2**32 - 1, 2**32 - 2, 2**40, -1):
-        split(manifest, SplitSettings(seed=seed, train_fraction=0.5))
-        split(manifest, SplitSettings(seed=seed, folds=2, fold=0))
-
-
 def test_classes_may_be_called_as_the_table_calls_its_columns():
     names = ["split", "images", "groups", "images: share"]
     table = split_table(split(manifest_of([name for name in names for _ in range(20)])))
@@ -250,13 +175,6 @@ def test_classes_may_be_called_as_the_table_calls_its_columns():
 def test_settings_that_make_no_sense(wrong, kind, names):
     with refused(kind, *names):
         split(manifest_of(["a", "b"] * 50), SplitSettings(**wrong))
-
-
-def test_a_class_too_small_to_split_is_named():
-    with refused("too_few_images", "'b'", " 1 "):
-        split(manifest_of(["a"] * 50 + ["b"]))
-    with refused("too_few_images", "'b'", " 1 "):
-        split(manifest_of(["a"] * 50 + ["b"] * 5, contents=[f"c{i}" for i in range(50)] + ["same"] * 5))
 
 
 @settings(max_examples=30, deadline=None)
@@ -311,110 +229,6 @@ def test_near_copies_tie_groups_and_exact_copies_together():
     for seed in range(5):
         result = split(manifest, SplitSettings(seed=seed, keep_near_copies_together=True))
         assert result.rows["split"][:4].nunique() == 1
-
-
-def test_p01_near_copies_of_given_test_images_are_left_out_aloud():
-    alike = list(range(100))
-    alike[3], alike[4], alike[5] = alike[90], alike[90], alike[85]
-    manifest = manifest_of(["a", "b"] * 50, given_split=["train"] * 80 + ["test"] * 20, alike=alike)
-    assert len(split(manifest).indices("left_out")) == 0
-    result = split(manifest, SplitSettings(keep_near_copies_together=True))
-    assert result.indices("left_out").tolist() == [3, 4, 5]
-    assert result.indices("test").tolist() == list(range(80, 100))
-    assert noted(result.notes, "2", "20", "test", "3", "train", "data.keep_near_copies_together")
-
-
-def test_what_looks_like_a_copy_of_a_given_test_image_is_left_out_with_the_copy():
-    # 3 looks like 10, which has the pixels of test image 90: of two files with the same pixels only 10 is compared.
-    contents, alike = [f"c{k}" for k in range(100)], list(range(100))
-    contents[10] = contents[90]
-    alike[90], alike[3] = alike[10], alike[10]
-    manifest = manifest_of(["a", "b"] * 50, contents=contents, given_split=["train"] * 80 + ["test"] * 20, alike=alike)
-    assert split(manifest, SplitSettings(keep_near_copies_together=True)).indices("left_out").tolist() == [3, 10]
-
-
-def test_a_val_split_that_came_with_the_data_is_cut_anew_where_asked():
-    given_split = ["train"] * 150 + ["val"] * 10 + ["test"] * 40
-    groups = [f"p{k // 2}" for k in range(200)]
-    manifest = manifest_of(["a", "b"] * 100, groups, given_split=given_split)
-    kept, recut = split(manifest), split(manifest, SplitSettings(recut_val=True))
-    assert kept.indices("val").tolist() == list(range(150, 160))
-    assert noted(kept.notes, "30", "(a 5, b 5)", "data.recut_val=true")
-    assert len(recut.indices("val")) == pytest.approx(32, abs=2)
-    assert recut.indices("test").tolist() == list(range(160, 200))
-    assert noted(recut.notes, "10 images", "data.recut_val") and not noted(recut.notes, "30")
-    without = manifest_of(["a", "b"] * 50)
-    assert split(without, SplitSettings(recut_val=True)).rows.equals(split(without).rows)
-    assert not noted(split(without, SplitSettings(recut_val=True)).notes, "data.recut_val")
-
-
-def test_recut_val_of_data_without_a_test_split():
-    manifest = manifest_of(["a", "b"] * 50, given_split=["train"] * 90 + ["val"] * 10)
-    result = split(manifest, SplitSettings(recut_val=True))
-    assert [len(result.indices(name)) for name in ("train", "val", "test")] == pytest.approx([64, 16, 20], abs=2)
-
-
-@pytest.fixture
-def former(tmp_path):
-    """A run on 100 images, its manifest saved."""
-    manifest = split(manifest_of(["a", "b"] * 50), SplitSettings(seed=5))
-    path = tmp_path / "manifest.csv"
-    path.write_text(manifest.to_csv(), encoding="utf-8")
-    return manifest, path
-
-
-def test_p14_a_locked_test_stays_test_whatever_comes(former):
-    before, path = former
-    test = before.indices("test")
-    # Thirty images are new, one test image is gone, and all have other names.
-    contents = [f"c{k}" for k in range(100) if k != test[0]] + [f"new{k}" for k in range(30)]
-    labels = ["ab"[k % 2] for k in range(100) if k != test[0]] + ["a", "b"] * 15
-    for folds in ({}, {"folds": 3, "fold": 1}):
-        now = split(manifest_of(labels, contents=contents), SplitSettings(seed=9, locked_test=path, **folds))
-        rows = now.rows
-        assert set(rows.loc[rows["split"] == "test", "content"]) == {f"c{k}" for k in test[1:]}
-        assert set(rows["split"]) == {"train", "val", "test"} | ({"held_out"} if folds else set())
-    count = len(test)
-    assert noted(now.notes, f"{count - 1}", f"{count}", "data.locked_test")
-    assert noted(now.notes, "1", f"{count}", "locked")
-
-
-def test_p14_relatives_of_a_locked_test_are_never_trained_on(former):
-    before, path = former
-    first, second = before.indices("test")[:2]
-    outside = [k for k in range(100) if k not in set(before.indices("test"))][:3]
-    groups, alike = [""] * 100, list(range(100))
-    groups[first] = groups[outside[0]] = groups[outside[1]] = "patient"
-    alike[second] = alike[outside[2]]
-    manifest = manifest_of(["a", "b"] * 50, groups, alike=alike)
-    result = split(manifest, SplitSettings(locked_test=path))
-    assert result.indices("left_out").tolist() == outside[:2]
-    assert noted(result.notes, "2", "groups", "locked")
-    result = split(manifest, SplitSettings(locked_test=path, keep_near_copies_together=True))
-    assert result.indices("left_out").tolist() == outside
-    assert result.indices("test").tolist() == before.indices("test").tolist()
-
-
-def test_a_locked_test_joins_the_given_one(former):
-    before, path = former
-    locked = before.indices("test")[0]
-    contents = [f"other{k}" for k in range(100)]
-    contents[3], contents[4], contents[90] = f"c{locked}", "twin", "twin"
-    contents[5] = contents[91] = f"c{before.indices('test')[1]}"  # locked, and already test: its copy stays a copy
-    manifest = manifest_of(["a", "b"] * 50, contents=contents, given_split=["train"] * 80 + ["test"] * 20)
-    result = split(manifest, SplitSettings(locked_test=path))
-    assert result.indices("test").tolist() == [3, *range(80, 100)]
-    assert result.indices("left_out").tolist() == [4, 5]
-
-
-def test_locked_tests_that_cannot_be_followed(former, tmp_path):
-    before, path = former
-    with refused("no_common_images", " 20 ", f"data.locked_test={path}"):
-        split(manifest_of(["a", "b"] * 50, contents=[f"x{k}" for k in range(100)]), SplitSettings(locked_test=path))
-    untested = tmp_path / "untested.csv"
-    untested.write_text(before.to_csv().replace(",test,", ",val,"), encoding="utf-8")
-    with refused("empty_split", f"data.locked_test={untested}", "manifest.csv"):
-        split(before, SplitSettings(locked_test=untested))
 
 
 def test_p08_repeats_by_seed_hold_each_row_out_exactly_once():
@@ -528,13 +342,6 @@ def test_p01_copies_and_near_copies_do_not_stand_in_calibration_and_elsewhere():
         check_splits(result.with_rows(broken))
 
 
-def test_a_locked_test_is_not_calibrated_on(former):
-    before, path = former
-    cut = split(before, SplitSettings(seed=9, locked_test=path, calibration_fraction=0.3))
-    assert cut.indices("test").tolist() == before.indices("test").tolist()
-    assert len(cut.indices("calibration")) == pytest.approx(24, abs=2)
-
-
 def test_a_calibration_part_without_a_class_is_refused():
     manifest = split(manifest_of(["a", "b"] * 50), SplitSettings(calibration_fraction=0.2))
     rows = manifest.rows.copy()
@@ -577,33 +384,6 @@ def test_nothing_was_kept_together_where_nothing_is_shared():
     assert split_table(result)["independent"].tolist() == split_table(result)["groups"].tolist()
 
 
-GIANT = ["giant"] * 60 + [f"p{k}" for k in range(40)]
-
-
-@pytest.mark.parametrize("seed", range(20))
-def test_a_group_larger_than_a_share_is_trained_on(seed):
-    result = split(manifest_of(["a", "b"] * 50, GIANT), SplitSettings(seed=seed))
-    assert set(result.rows.loc[:59, "split"]) == {"train"}
-    table = split_table(result).set_index("split")
-    assert [table.loc[name, "images"] for name in ("test", "val")] == pytest.approx([8, 6], abs=2)
-    assert table["share"].sum() == pytest.approx(1)
-    assert table["asked"].tolist() == pytest.approx([0.64, 0.16, 0.2])
-    others = result.rows.loc[60:]
-    assert (others["split"] == "train").sum() == pytest.approx(26, abs=3)
-
-
-def test_near_copies_larger_than_a_share_are_trained_on():
-    alike = [0] * 60 + list(range(1, 41))
-    result = split(manifest_of(["a", "b"] * 50, alike=alike), SplitSettings(keep_near_copies_together=True))
-    assert set(result.rows.loc[:59, "split"]) == {"train"}
-
-
-def test_where_all_groups_are_larger_than_the_share_they_are_cut_like_any():
-    groups = [f"p{k // 25}" for k in range(100)]
-    result = split(manifest_of(["a", "b"] * 50, groups), SplitSettings(val_fraction=0.3))
-    assert split_table(result)["groups"].tolist() == [2, 1, 1]
-
-
 def test_shares_that_were_asked_for_stand_beside_those_that_came_out():
     came = split(manifest_of(["a", "b", "b"] * 80, PATIENTS, given_split=CAME))
     assert came.asked == {"train": 150 / 240}
@@ -615,24 +395,6 @@ def test_shares_that_were_asked_for_stand_beside_those_that_came_out():
     assert part == pytest.approx({"test": 0.2, "val": 0.16, "train": 0.32})
     # A table that nobody has cut knows of no share.
     assert "asked" not in split_table(manifest_of(["a", "b"]))
-
-
-def test_images_whose_pixels_nobody_knows_are_no_copies_of_each_other():
-    unknown = [""] * 100
-    assert len(split(manifest_of(["a", "b"] * 50, contents=unknown)).indices("train")) == 64
-    came = ["train"] * 60 + ["val"] * 20 + ["test"] * 20
-    result = split(manifest_of(["a", "b"] * 50, contents=unknown, given_split=came))
-    assert [len(result.indices(name)) for name in ("train", "val", "test", "left_out")] == [60, 20, 20, 0]
-    assert not noted(result.notes, "data.copies=drop_from_train")
-    check_one_label_per_image(result.root, result.rows)
-    # Those that are known are held against each other all the same.
-    contents = ["same", *[""] * 98, "same"]
-    result = split(manifest_of(["a", "b"] * 50, contents=contents, given_split=came))
-    assert result.indices("left_out").tolist() == [0]
-    broken = result.rows.copy()
-    broken.loc[0, "split"] = "train"
-    with refused("duplicates_across_splits", broken["path"][0], broken["path"][99]):
-        check_splits(result.with_rows(broken))
 
 
 def test_of_a_given_split_without_a_class_the_advice_can_be_followed():

@@ -1,4 +1,7 @@
-"""The graph of an export: any input that reading gives, in batches of any size."""
+"""The graph of an export: any input that reading gives, in batches of any size; what cannot be exported is refused."""
+
+import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -7,11 +10,11 @@ from refusals import refused
 from torch import Tensor, nn
 
 from medcls.inference import onnx_file
-from medcls.inference.export import write_onnx
+from medcls.inference.export import PROGRAM_DESCRIPTION, PixelsToLogits, check_installed, write_onnx, write_program
 from medcls.inference.load import ClassLogits, Loaded
 from medcls.inference.model import Model, ModelDescription
 from medcls.inference.network_scores import NetworkScores
-from medcls.inference.verification import Agreement, agreement
+from medcls.inference.verification import agreement
 from medcls.preprocessing import Preprocessing
 
 CLASSES = ("well", "ill")
@@ -78,11 +81,51 @@ def test_a_network_that_cannot_be_exported_is_reported_and_nothing_is_written(tm
     assert not list(tmp_path.iterdir())
 
 
-def test_an_agreement_counts_decisions_that_rounding_cannot_explain():
-    base = {"images": 10, "largest_logit": 3.0, "logit_difference": 1e-6, "probability_difference": 1e-7}
-    assert Agreement(**base, same_decisions=10, at_the_threshold=0).is_within(1e-5)
-    assert Agreement(**base, same_decisions=9, at_the_threshold=1).is_within(1e-5)
-    assert not Agreement(**base, same_decisions=9, at_the_threshold=0).is_within(1e-5)
-    assert not Agreement(**base | {"probability_difference": 2e-5}, same_decisions=10, at_the_threshold=0).is_within(
-        1e-5
-    )
+def test_a_missing_package_names_the_extra(tmp_path, monkeypatch):
+    check_installed("onnx", "onnxscript")
+    check_installed()
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "onnxscript" else object())
+    with refused("missing_extra", "onnxscript", "medcls[onnx]"):
+        check_installed("onnx", "onnxscript")
+    loaded, model = made(OneLogit(1), INPUTS[2])
+    with refused("missing_extra", "onnxscript"):
+        write_onnx(loaded, model.described(), tmp_path / "model.onnx")
+
+
+def test_a_network_too_large_for_one_file_is_refused_before_it_is_exported(tmp_path, monkeypatch):
+    monkeypatch.setattr("medcls.inference.export.LARGEST", 150)
+    loaded, model = made(OneLogit(1), INPUTS[2])  # 45 numbers of 4 bytes
+    with refused("too_large", "format=torch_export"):
+        write_onnx(loaded, model.described(), tmp_path / "model.onnx")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("preprocessing", INPUTS[:2])
+def test_pixels_become_the_logits_of_the_model(preprocessing):
+    loaded, model = made(OneLogit(preprocessing.channels), preprocessing)
+    dtype = np.uint8 if preprocessing.bits == 8 else np.uint16
+    shape = (3, *preprocessing.size, preprocessing.channels)
+    pixels = np.random.default_rng(0).integers(0, np.iinfo(dtype).max, shape).astype(dtype)
+    with torch.no_grad():
+        logits = PixelsToLogits(loaded.network, preprocessing)(torch.from_numpy(pixels))
+    assert logits.numpy() == pytest.approx(model.score(pixels), abs=1e-6)
+
+
+def test_a_program_of_torch_takes_any_batch_and_has_its_description(tmp_path):
+    loaded, model = made(OneLogit(3), INPUTS[1])
+    write_program(loaded, model.described(), tmp_path / "model.pt2")
+    extra = {PROGRAM_DESCRIPTION: ""}
+    program = torch.export.load(tmp_path / "model.pt2", extra_files=extra).module()
+    assert json.loads(extra[PROGRAM_DESCRIPTION]) == model.described()
+    pixels = np.random.default_rng(0).integers(0, 256, (5, *INPUTS[1].size, 3)).astype(np.uint8)
+    for count in (1, 5):
+        logits = program(torch.from_numpy(pixels[:count])).detach().numpy()
+        assert logits == pytest.approx(model.score(pixels[:count]), abs=1e-6)
+    assert str(Path(__file__).parent).encode() not in (tmp_path / "model.pt2").read_bytes()
+
+
+def test_a_program_that_cannot_be_made_or_written_is_reported(tmp_path):
+    loaded, model = made(OfTheBatch(1), INPUTS[2])
+    with refused("not_exportable", "format=torch_export"):
+        write_program(loaded, model.described(), tmp_path / "model.pt2")
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,143 @@
+"""A command's task is run from Python with checked settings, and the process is as before."""
+
+import logging
+import os
+import random
+import signal
+import threading
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+import torch
+from hydra import initialize
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import OmegaConf
+from omegaconf.errors import ConfigAttributeError
+from process_state import of_the_process
+from refusals import refused
+
+from medcls.cli.invocation import command_line
+from medcls.cli.python_calls import run_from_python
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_the_task_gets_the_settings_and_its_folder_is_made(here):
+    def task(cfg):
+        assert HydraConfig.get().runtime.output_dir == str(here / "out")
+        assert command_line("audit").endswith(f"data.root={here}/images seed=3 hydra.run.dir=out")
+        assert "hydra" not in cfg and OmegaConf.is_struct(cfg)
+        return cfg.seed, cfg.data.source.root
+
+    typed = (f"data.root={here}/images", "seed=3", "hydra.run.dir=out")
+    result, folder = run_from_python(task, "audit", typed)
+    assert result == (3, f"{here}/images") and folder == here / "out" and folder.is_dir()
+
+
+def change_everything(_cfg):
+    """Change all that a command changes in its process."""
+    random.seed(1)
+    np.random.seed(1)  # noqa: NPY002
+    torch.manual_seed(1)
+    torch.set_num_threads(torch.get_num_threads() + 1)
+    torch.use_deterministic_algorithms(True)
+    for name in ("medcls", "py.warnings"):
+        logger = logging.getLogger(name)
+        logger.setLevel(logging.CRITICAL)
+        logger.propagate = False
+        logger.addHandler(logging.NullHandler())
+    logging.captureWarnings(True)
+    warnings.simplefilter("error")
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.environ["PL_GLOBAL_SEED"] = "1"
+    os.environ.pop("CUBLAS_WORKSPACE_CONFIG", None)
+
+
+def test_the_process_is_as_before_whatever_the_task_changes(here, monkeypatch):
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    monkeypatch.delenv("PL_GLOBAL_SEED", raising=False)
+    before = of_the_process()
+    run_from_python(change_everything, "audit", ["hydra.run.dir=out"])
+    assert of_the_process() == before
+
+    def fail(cfg):
+        change_everything(cfg)
+        raise KeyError("mean")
+
+    with pytest.raises(KeyError, match="mean"):
+        run_from_python(fail, "audit", ["hydra.run.dir=out"])
+    assert of_the_process() == before
+
+
+@pytest.mark.parametrize(
+    ("typed", "kind", "names"),
+    [
+        ("seeed=3", "bad_setting", ("seeed",)),
+        ("data=fodler", "bad_setting", ("fodler",)),
+        ("data.root=/a,/b", None, ()),
+        ("seed=1,2", "several_values", ("seed=1,2",)),
+        ("data=null", "no_such_choice", ("data=null",)),
+        ("hydra.mode=MULTIRUN", "sweep_in_python", ("hydra.mode",)),
+        ("hydra.run.dir=file/out", "folder_not_made", ("file",)),
+    ],
+)
+def test_wrong_settings_are_errors_and_the_task_is_not_run(here, typed, kind, names):
+    (here / "file").touch()
+    before = of_the_process()
+    if kind is None:  # a path
+        assert run_from_python(lambda cfg: cfg.data.root, "audit", [typed, "hydra.run.dir=out"])[0] == "/a,/b"
+    else:
+        with refused(kind, *names):
+            run_from_python(lambda _: pytest.fail("run"), "audit", [typed])
+        assert [path.name for path in here.iterdir()] == ["file"]
+    assert of_the_process() == before
+
+
+def test_a_shipped_setting_that_was_removed_is_a_wrong_one_and_another_a_programming_error(here):
+    with refused("bad_setting", "seed"):
+        run_from_python(lambda cfg: cfg.seed, "audit", ["~seed", "hydra.run.dir=out"])
+    with pytest.raises(ConfigAttributeError):
+        run_from_python(lambda cfg: cfg.no_such_setting, "audit", ["hydra.run.dir=out"])
+
+
+def test_a_program_that_uses_hydra_itself_gets_its_own_back(here):
+    with initialize(config_path=None, version_base="1.2"):
+        before = of_the_process()
+        run_from_python(lambda _: None, "audit", ["hydra.run.dir=out"])
+        assert of_the_process() == before
+
+
+def test_calls_from_several_threads_run_one_after_another_and_within_one_another(here):
+    inside = []
+
+    def task(cfg):
+        inside.append(cfg.seed)
+        assert len(inside) == 1
+        assert threading.current_thread() is not threading.main_thread()
+        within, _ = run_from_python(lambda inner: inner.seed, "audit", ["seed=9", "hydra.run.dir=inner"])
+        inside.remove(cfg.seed)
+        return within, HydraConfig.get().runtime.output_dir
+
+    with ThreadPoolExecutor(3) as pool:
+        calls = [pool.submit(run_from_python, task, "audit", [f"seed={n}", f"hydra.run.dir={n}"]) for n in range(3)]
+        assert [call.result()[0] for call in calls] == [(9, str(here / str(n))) for n in range(3)]
+
+
+def test_sigterm_interrupts_unless_the_program_handles_it(here):
+    own = signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            run_from_python(lambda _: signal.raise_signal(signal.SIGTERM), "audit", ["hydra.run.dir=out"])
+        assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+        received = []
+        signal.signal(signal.SIGTERM, lambda *_: received.append(True))
+        run_from_python(lambda _: signal.raise_signal(signal.SIGTERM), "audit", ["hydra.run.dir=out"])
+        assert received == [True]
+    finally:
+        signal.signal(signal.SIGTERM, own)
