@@ -9,7 +9,7 @@ export NO_MKDOCS_2_WARNING := 1
 # A test process a core; neighbouring tests stay together, for what they share, until one process runs out of them.
 AT_ONCE := --numprocesses auto --dist worksteal
 
-.PHONY: help train test test-all test-fast test-slow test-faults test-gate check docs results bench bench-all bench-gpu clean
+.PHONY: help train test test-all test-fast test-slow test-faults test-gate check audit-deps docs results bench bench-all bench-gpu clean
 .DEFAULT_GOAL := help
 
 help:  ## List what can be made
@@ -53,6 +53,14 @@ test-faults: .venv/installed-dev  ## Kill, fill, cut and change what a run needs
 test-gate: .venv/installed-dev
 	$(BIN)/python -m pytest -q -m slow $(AT_ONCE) tests/gate/test_networks.py tests/gate/test_pairwise.py tests/gate/test_experiments.py
 
+# strict: a package that cannot be looked up is an error.
+audit-deps: .venv/audit/bin/pip-audit  ## Look up known vulnerabilities of the pinned packages (needs the network)
+	.venv/audit/bin/pip-audit --strict --no-deps --disable-pip --requirement constraints.txt
+
+.venv/audit/bin/pip-audit:
+	$(PYTHON) -m venv .venv/audit
+	.venv/audit/bin/python -m pip install --quiet pip-audit
+
 docs: .venv/installed-dev  ## Build the pages of docs/ into site/; a broken link ends it
 	$(BIN)/mkdocs build --strict --quiet
 	@echo site/index.html
@@ -68,13 +76,14 @@ bench: .venv/installed-dev  ## Measure the core: step, training, frozen phase, p
 	$(BIN)/python -m benchmarks.predict
 	$(BIN)/python -m benchmarks.start_up
 
-bench-all: bench  ## And the rest: peers, memory, growth, decoding, shared cores, the cache, listing, near copies
+bench-all: bench  ## And the rest: peers, memory, growth, decoding, shared cores, several processes, the cache, listing, near copies
 	$(BIN)/python -m benchmarks.inference --compile --out runs/bench/inference_compiled.json
 	$(BIN)/python -m benchmarks.peers
 	$(BIN)/python -m benchmarks.memory
 	$(BIN)/python -m benchmarks.growth
 	$(BIN)/python -m benchmarks.decoding
 	$(BIN)/python -m benchmarks.shared_cores
+	$(BIN)/python -m benchmarks.ddp
 	$(BIN)/python -m benchmarks.cache
 	$(BIN)/python -m benchmarks.listing
 	$(BIN)/python -m benchmarks.duplicates

@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 
 from medcls import __version__
 from medcls.cli.building import plain
-from medcls.cli.comparison import check_settings, named_paths, question, read_models
+from medcls.cli.comparison import check_settings, named_paths, question, read_models, read_sweep
 from medcls.cli.entry_point import run_command
 from medcls.cli.invocation import command_line
 from medcls.cli.output_folder import claimed_folder
@@ -29,6 +29,7 @@ log = logging.getLogger("medcls.compare")
 SETTINGS = (
     "runs",
     "cross_validations",
+    "sweep",
     "split",
     "metric",
     "threshold_probability",
@@ -66,6 +67,7 @@ def compare(cfg: DictConfig, folder: RunFolder) -> None:
         Wrong settings or tables, before anything is written.
     """
     check_settings(cfg)
+    jobs = [] if cfg.sweep is None else read_sweep(cfg)
     paths = named_paths(cfg)
 
     from medcls.csv_escaping import escaped
@@ -73,9 +75,11 @@ def compare(cfg: DictConfig, folder: RunFolder) -> None:
     from medcls.evaluation.model_comparison import compare_models
     from medcls.report.comparison_text import markdown
     from medcls.runs.registry import read_test
-    from medcls.workflow import finished_runs, terminal
+    from medcls.workflow import finished_runs, sweep_jobs, terminal
 
     terminal.start_log()
+    if jobs:
+        sweep_jobs.show(jobs)
     positive = None if cfg.positive_class is None else str(cfg.positive_class)
     if cfg.cross_validations is None:
         models = read_models(finished_runs.find_runs(paths, cfg.split), cfg.split, positive)

@@ -76,7 +76,7 @@ def evaluate_run(cfg: DictConfig, folder: RunFolder) -> None:
     from medcls.inference.arithmetic import Arithmetic
     from medcls.inference.load import add_decision_rules
     from medcls.runs.registry import read_test
-    from medcls.workflow import evaluating, result_files, run_sources
+    from medcls.workflow import evaluating, result_files, run_sources, tracking
     from medcls.workflow.heat_maps import heat_maps_of
 
     settings.read_report_settings(cfg)  # wrong settings are reported before anything is loaded
@@ -130,6 +130,8 @@ def evaluate_run(cfg: DictConfig, folder: RunFolder) -> None:
     result_files.deliver(
         folder, results, fitted, dataclasses.replace(sources, readings=readings), options, "Best checkpoint"
     )
+    if folder.path == trained.folder.path:
+        tracking.log_evaluation(folder.path, trust=cfg.trust)
 
 
 if __name__ == "__main__":

@@ -54,7 +54,7 @@ class Hardware:
     reasons: tuple[str, ...]
 
 
-def choose(workers: int | None = None, keep_memory: bool = True, *, jobs: int = 1) -> Hardware:
+def choose(workers: int | None = None, keep_memory: bool = True, *, jobs: int = 1, processes: int = 1) -> Hardware:
     """Choose for this machine, and apply the settings of the process.
 
     Parameters
@@ -65,17 +65,23 @@ def choose(workers: int | None = None, keep_memory: bool = True, *, jobs: int = 
         Tell the C library to keep freed memory instead of returning it after each step.
     jobs : int
         Runs of a sweep that run at the same time, and share cores and memory.
+    processes : int
+        Processes of this training on this machine, which share them too.
     """
     cores = available_cores()
     cuda = torch.cuda.is_available()
     reasons = [f"device: {torch.cuda.get_device_name() if cuda else 'CPU (no CUDA device found)'}"]
-    share = max(1, cores // jobs)
+    sharing = jobs * processes
+    among = " of ".join(
+        part for part, number in ((f"{processes} processes", processes), (f"{jobs} runs at a time", jobs)) if number > 1
+    )
+    share = max(1, cores // sharing)
     if (asked := os.environ.get("OMP_NUM_THREADS", "")).isdigit() and int(asked) > 0:
         threads = int(asked)
         reasons.append(f"threads: {threads}, as set by OMP_NUM_THREADS (there are {cores} core(s))")
-    elif jobs > 1:
+    elif sharing > 1:
         threads = share
-        reasons.append(f"threads: {threads}, {cores} core(s) shared by {jobs} runs at a time")
+        reasons.append(f"threads: {threads}, {cores} core(s) shared by {among}")
     else:
         threads = cores
         reasons.append(f"threads: {threads}, one for each core")
@@ -89,10 +95,10 @@ def choose(workers: int | None = None, keep_memory: bool = True, *, jobs: int = 
         )
     else:
         reasons.append(f"loader workers: at most {workers}, as set by data.workers")
-    memory = _memory() // 4 // jobs
+    memory = _memory() // 4 // sharing
     reasons.append(
         f"without the cache, images are kept in memory up to {memory / 2**30:.1f} GiB, a quarter of the machine's"
-        + (f" shared by {jobs} runs" if jobs > 1 else "")
+        + (f" shared by {among}" if sharing > 1 else "")
     )
     reasons.append("memory format: channels_last, the fastest for these convolutions")
     if keep_memory and _keep_freed_memory():

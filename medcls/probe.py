@@ -7,7 +7,7 @@ from functools import partial
 
 from omegaconf import DictConfig, OmegaConf
 
-from medcls.cli import building, data_source, entry_point
+from medcls.cli import building, data_source, entry_point, sweeps
 from medcls.cli.importing import import_large
 from medcls.cli.invocation import command_line
 from medcls.cli.output_folder import claimed_folder
@@ -49,7 +49,7 @@ def probe(cfg: DictConfig, run: RunFolder) -> None:
 
     run.refuse_within(cfg.data.root)
     terminal.start_log(cfg.verbose)
-    machine = hardware.choose(cfg.data.workers, cfg.keep_memory, jobs=entry_point.concurrent_jobs())
+    machine = hardware.choose(cfg.data.workers, cfg.keep_memory, jobs=sweeps.concurrent_jobs())
     training.seed(cfg.seed)
 
     # Errors of settings, then of images, are raised before the network runs.

@@ -7,14 +7,14 @@ from functools import partial
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from medcls.cli import building, data_source, entry_point, resume, slurm, stored_configuration, termination
+from medcls.cli import building, data_source, entry_point, following, resume, stored_configuration, sweeps, termination
 from medcls.cli.importing import import_large
 from medcls.cli.invocation import command_line
+from medcls.cli.slurm import requeued
 from medcls.runs.run_folder import RunFolder
-from medcls.runs.stored import refuse_links_out, refuse_ways_out
+from medcls.runs.stored import refuse_links_out
 
 # Not __name__, which is __main__ when the file runs as a module.
 log = logging.getLogger("medcls.train")
@@ -25,21 +25,26 @@ def main() -> None:
     entry_point.run_command(run, "train")
 
 
+@requeued
 def run(cfg: DictConfig) -> float | None:
     """Train in the folder that Hydra chose; leave no folder behind if the run did not start."""
     folder = RunFolder(Path(HydraConfig.get().runtime.output_dir))
-    sweeping = HydraConfig.get().mode == RunMode.MULTIRUN
     try:
-        slurm.claim(folder, cfg)
-        if cfg.resume:
+        composed, cfg = cfg, resume.resumed_configuration(cfg, HydraConfig.get().overrides.task)
+        if not following.leads(cfg):
+            return following.start_or_follow(composed, cfg)
+        folder.claim()
+        if resume.is_begun_job(cfg, folder):
+            cfg.resume = str(folder.path)
             cfg = resume.resumed_configuration(cfg, HydraConfig.get().overrides.task)
+        if cfg.resume:
             refuse_links_out(folder.path, trust=cfg.trust)
         else:
             folder.refuse_if_taken(by_training=True)
             # Fixed here, so that the saved configuration does not depend on how and where the command was started.
-            cfg.evaluate_test = not sweeping if cfg.evaluate_test is None else cfg.evaluate_test
+            cfg.evaluate_test = not sweeps.is_sweep() if cfg.evaluate_test is None else cfg.evaluate_test
             data_source.make_paths_absolute(cfg)
-        with slurm.requeue_if_preempted():
+        with following.connected(cfg):
             return train(cfg, folder)
     finally:
         folder.close()
@@ -62,17 +67,14 @@ def train(cfg: DictConfig, run: RunFolder) -> float | None:
     from medcls.learning.trainer_settings import check_trainer
     from medcls.models.summary import summarise
     from medcls.statistics.metrics import logged_metrics
-    from medcls.workflow import evaluating, resuming, scoring, terminal, training_plots
+    from medcls.workflow import evaluating, resuming, scoring, terminal, tracking, training_plots
     from medcls.workflow.report_settings import ReportSettings
 
     run.refuse_within(cfg.data.root)
     terminal.start_log(cfg.get("verbose", False))
-    machine = hardware.choose(cfg.data.workers, cfg.keep_memory, jobs=entry_point.concurrent_jobs())
-    for line in machine.reasons:
-        log.debug(line)
+    machine = training.choose_hardware(cfg, jobs=sweeps.concurrent_jobs())
     training.seed(cfg.seed)
     check_trainer(building.plain(cfg.trainer))
-    refuse_ways_out(building.plain(cfg.logger))
 
     training_ended = finished = False
     if cfg.resume:
@@ -81,7 +83,7 @@ def train(cfg: DictConfig, run: RunFolder) -> float | None:
         finished = training_ended and resuming.is_scored(run, evaluate_test=cfg.evaluate_test)
         if finished and own.data == cfg.data:
             resuming.log_finished(run)
-            return None
+            return best_score(run.last)
 
     # Errors of settings, then of images, are raised here, before the first epoch.
     options = ReportSettings.read(building.plain(cfg))
@@ -114,22 +116,21 @@ def train(cfg: DictConfig, run: RunFolder) -> float | None:
 
     # From here on the run folder is written.
     config = OmegaConf.to_yaml(cfg, resolve=True)
+    if not cfg.resume and run.was_left_in_its_first_epoch():
+        resuming.start_over(run, config)
+    run.begin()
     if cfg.resume:
-        run.begin()
         resuming.check_same_run(run, manifest, name)
     else:
-        if run.was_left_in_its_first_epoch():
-            resuming.start_over(run, config)
-        run.begin()
         scoring.write_origin(run, manifest, findings, account, summary, teacher)
     run.write_text("config.yaml", config)
     run.write_json("environment.json", hardware.environment() | {"choices": list(machine.reasons), "run": name})
     if finished:  # only its images were moved
         resuming.log_finished(run)
-        return None
+        return best_score(run.last)
     if not training_ended:
         with termination.add_note_on_failure(lambda _: resuming.what_was_trained(run)), termination.reraise_interrupt():
-            trainer.fit(classifier, datamodule=data, ckpt_path=str(run.last) if cfg.resume else None, weights_only=True)
+            following.fit(trainer, classifier, data, cfg, run, name)
     epochs = resuming.log_end(run, trainer, cfg.early_stopping, cfg.monitor)
 
     # Only the best checkpoint is evaluated; predictions and metrics record the hash of its weights.
@@ -140,10 +141,9 @@ def train(cfg: DictConfig, run: RunFolder) -> float | None:
         training_plots.plot_training(run, phases, epochs, best.epoch, cfg.monitor, manifest.watermark)
         title = f"{cfg.data.name}, {cfg.model.name}", command_line("train")
         device = trainer.strategy.root_device
-        scoring.score(run, best, data, device, options, split_by if cfg.evaluate_test else None, title)
-    if training_ended:
-        return None
-    return best_score(trainer)
+        with tracking.tracked(trainer.loggers):
+            scoring.score(run, best, data, device, options, split_by if cfg.evaluate_test else None, title)
+    return best_score(run.last)
 
 
 if __name__ == "__main__":

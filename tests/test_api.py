@@ -21,7 +21,6 @@ import pytest
 import yaml
 from entry_points import run_main
 from html_pages import read
-from hydra import initialize
 from omegaconf import OmegaConf
 from process_state import of_the_process
 from refusals import refused
@@ -221,13 +220,6 @@ def test_a_signal_ends_a_training_and_is_handled_as_before(finished, tmp_path, m
         )
     assert of_the_process() == before
     signal.signal(signal.SIGINT, own)
-
-
-def test_a_hydra_application_can_call_medcls(finished, tmp_path):
-    with initialize(config_path=None, version_base="1.2"):
-        before = of_the_process()
-        medcls.audit(finished.parent / "images", positive_class="得病", run_dir=tmp_path / "audit")
-        assert of_the_process() == before
 
 
 def test_calls_from_threads_run_one_after_another(finished, tmp_path):

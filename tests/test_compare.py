@@ -24,6 +24,7 @@ from medcls.evaluation.model_comparison import CHOSE_THE_BEST, NO_GROUPS
 from medcls.evaluation.predictions import TOOK_PART, read_csv
 from medcls.evaluation.thresholds import OperatingPoint
 from medcls.runs.records import Configuration
+from medcls.runs.sweep_folder import Job, SweepFolder
 from medcls.workflow.finished_runs import differences, names, runs_in
 
 WIDTH = 400
@@ -189,6 +190,50 @@ def test_a_sweep_is_listed_best_first_with_corrected_p_values(command, tmp_path,
     assert CHOSE_THE_BEST in command.out
     assert noted(logged(caplog, "unfinished_runs"), "9", "sweep")
     assert "model=4, seed=4" in command.page()
+
+
+def record_jobs(folder: Path, states: list[str]) -> SweepFolder:
+    """The record of a sweep over seeds whose runs are in `folder`."""
+    sweep = SweepFolder(folder)
+    for number, state in enumerate(states):
+        value = 0.5 + number / 10 if state == "done" else None
+        run = str(number) if state == "done" else ""
+        sweep.record(Job(number, ["data=csv", f"seed={number}"], state, "Not enough.", 0, "val/auroc", value, run))
+    return sweep
+
+
+def test_the_runs_of_a_sweep_that_are_done_are_compared_on_val(command, tmp_path, caplog):
+    for k in range(4):
+        make_run(tmp_path / "sweep" / str(k), table(0.4 * k + 0.2, k).assign(split="val"), seed=k)
+    record_jobs(tmp_path / "sweep", ["done", "done", "failed", "done", "missing"])
+    assert command("sweep=sweep", "hydra.run.dir=out") == 0
+    assert [one["name"] for one in command.record()["classifiers"]] == ["run 3", "run 1", "run 0"]
+    assert command.record()["settings"]["split"] == "val" and command.record()["settings"]["sweep"] == "sweep"
+    # What is left out is shown with its reason.
+    assert noted(command.out.splitlines(), "2", "seed=2", "failed", "Not enough.") and "0.800" in command.out
+    assert noted(logged(caplog, "jobs_left_out"), "1 job", "failed", "missing")
+    command.refuses("not_evaluated", ("test",), "sweep=sweep", "split=test")
+
+
+def test_a_sweep_over_folds_is_compared_as_cross_validations(command, tmp_path):
+    (tmp_path / "sweep").mkdir()
+    for number, (name, lift) in enumerate({"large": 2.5, "small": 0.5}.items()):
+        make_folds(tmp_path / name, lift, number, (0,), model={"name": name})
+        for run in sorted((tmp_path / name).iterdir()):
+            run.rename(tmp_path / "sweep" / str(len(list((tmp_path / "sweep").iterdir()))))
+    runs = len(list((tmp_path / "sweep").iterdir()))
+    record_jobs(tmp_path / "sweep", ["done"] * runs)
+    assert command("sweep=sweep", "hydra.run.dir=out") == 0
+    assert "Cross-validations" in command.out and command.record()["settings"]["split"] is None
+
+
+def test_what_is_no_sweep_or_has_nothing_done_is_refused(command, tmp_path):
+    make_run(tmp_path / "runs" / "0", table(1.0, 0))
+    command.refuses("no_sweep", ("sweep=runs", "runs="), "sweep=runs")
+    command.refuses("no_sweep", ("sweep=elsewhere",), "sweep=elsewhere")
+    command.refuses("conflicting_settings", ("runs=", "sweep="), "sweep=runs", "runs=runs")
+    record_jobs(tmp_path / "runs", ["failed", "missing"])
+    command.refuses("nothing_to_compare", ("jobs.csv",), "sweep=runs")
 
 
 @pytest.mark.slow

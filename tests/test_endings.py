@@ -304,7 +304,7 @@ def test_a_sweep_that_is_ended_from_outside_ends_with_that_code_and_begins_no_ot
         f"hydra.sweep.dir={tmp_path}/sweep",
     )  # fmt: skip
     assert ended_with == code and "Traceback" not in said and f"{tmp_path}/sweep/0 " in said
-    assert {path.name for path in (tmp_path / "sweep").iterdir() if path.is_dir()} == {"0"}
+    assert {path.name for path in (tmp_path / "sweep").iterdir() if path.is_dir()} == {".jobs", "0"}
 
 
 @pytest.mark.parametrize("left", ["", "{", "[]", "null"])

@@ -9,7 +9,7 @@ import torch
 from refusals import noted
 
 from medcls import cpu, hardware
-from medcls.cli import entry_point
+from medcls.cli import sweeps
 
 
 @pytest.fixture(autouse=True)
@@ -50,6 +50,19 @@ def test_runs_at_the_same_time_share_cores_and_memory(machine):
     assert beside.workers == 1
     assert beside.memory_for_images == alone.memory_for_images // 4
     assert noted([said(beside, "threads:")], "2", "4")
+
+
+def test_processes_of_a_training_share_cores_and_memory(machine):
+    machine(8)
+    alone = hardware.choose(keep_memory=False)
+    for chosen in (
+        hardware.choose(keep_memory=False, processes=4),
+        hardware.choose(keep_memory=False, jobs=2, processes=2),
+    ):
+        assert chosen.threads == 2 == torch.get_num_threads()
+        assert chosen.workers == 1
+        assert chosen.memory_for_images == alone.memory_for_images // 4
+        assert noted([said(chosen, "threads:")], "2", "8")
 
 
 def test_more_runs_than_cores_leave_each_one_thread(machine):
@@ -171,9 +184,9 @@ def test_the_commands_set_it_before_torch_is_loaded():
 def test_a_launcher_has_the_number_of_concurrent_runs(monkeypatch, launcher, jobs):
     from types import SimpleNamespace
 
-    config = SimpleNamespace(mode=entry_point.RunMode.MULTIRUN, launcher=launcher)
-    monkeypatch.setattr(entry_point.HydraConfig, "get", lambda: config)
+    config = SimpleNamespace(mode=sweeps.RunMode.MULTIRUN, launcher=launcher)
+    monkeypatch.setattr(sweeps.HydraConfig, "get", lambda: config)
     monkeypatch.setattr(cpu, "available_cores", lambda: 4)
-    assert entry_point.concurrent_jobs() == jobs
-    config.mode = entry_point.RunMode.RUN
-    assert entry_point.concurrent_jobs() == 1
+    assert sweeps.concurrent_jobs() == jobs
+    config.mode = sweeps.RunMode.RUN
+    assert sweeps.concurrent_jobs() == 1

@@ -12,6 +12,7 @@ from omegaconf import DictConfig
 from medcls.cli.building import plain
 from medcls.cli.typed_values import check_integers
 from medcls.errors import MedclsError, nearest
+from medcls.runs.sweep_folder import Job, SweepFolder
 
 if TYPE_CHECKING:
     # Heavy imports are made where they are used, so that a typo is reported before anything is loaded.
@@ -42,8 +43,16 @@ def question(cfg: DictConfig, classes: Sequence[str]) -> Question:
 
 
 def check_settings(cfg: DictConfig) -> None:
-    """Check the settings before anything is read."""
+    """Check the settings before anything is read; choose the split if none is named."""
     check_integers(cfg, {"resamples": 100, "seed": 0})
+    given = [name for name in ("runs", "cross_validations", "sweep") if cfg[name] is not None]
+    if len(given) > 1:
+        raise MedclsError(
+            f"{' and '.join(f'{name}=...' for name in given)} were given: compare one or the other.",
+            kind="conflicting_settings",
+        )
+    if cfg.split is None:
+        cfg.split = "test" if cfg.sweep is None else "val"
     if not isinstance(cfg.split, str) or not re.fullmatch(r"\w+", cfg.split):
         raise MedclsError(f"split is {cfg.split!r}: give the name of a split, such as test or val.", kind="bad_value")
 
@@ -56,15 +65,11 @@ def named_paths(cfg: DictConfig) -> list[Path]:
     MedclsError
         None is named, or one does not exist.
     """
-    if cfg.runs is not None and cfg.cross_validations is not None:
-        raise MedclsError(
-            "runs=... and cross_validations=... were both given: compare one or the other.", kind="conflicting_settings"
-        )
     named = plain(cfg.runs if cfg.cross_validations is None else cfg.cross_validations)
     named = [named] if isinstance(named, str) else named
     if not isinstance(named, list) or not named:
         raise MedclsError(
-            'Name what to compare, two runs or more: "runs=[runs/A,runs/B]", or a sweep: runs=runs/SWEEP.',
+            'Name what to compare, two runs or more: "runs=[runs/A,runs/B]", or a sweep: sweep=runs/SWEEP.',
             kind="nothing_to_compare",
         )
     paths = [Path(str(entry)).expanduser() for entry in named]
@@ -75,6 +80,36 @@ def named_paths(cfg: DictConfig) -> list[Path]:
                 f"There is no run folder or file {path}.{nearest(path.name, siblings)}", kind="no_such_file"
             )
     return paths
+
+
+def read_sweep(cfg: DictConfig) -> list[Job]:
+    """The jobs of the sweep that the command names. Sets `runs`, or `cross_validations` if the runs differ in fold.
+
+    Raises
+    ------
+    MedclsError
+        The folder has no record of a sweep, or no run that is done.
+    """
+    from medcls.runs.records import Configuration
+
+    folder = SweepFolder(Path(str(cfg.sweep)).expanduser())
+    jobs = folder.jobs()
+    if not jobs:
+        raise MedclsError(
+            f"sweep={cfg.sweep}: this folder has no record of jobs. Name the folder of a sweep (-m); the runs in any "
+            "other folder are compared by runs=FOLDER.",
+            kind="no_sweep",
+        )
+    done = [folder.path / job.run for job in jobs if job.state == "done" and folder.has_results(job)]
+    if not done:
+        raise MedclsError(f"No job of {cfg.sweep} is done. {folder.table} has the reasons.", kind="nothing_to_compare")
+    configurations = [Configuration.read(run) for run in done]
+    folds = {None if one is None else one.setting("data.fold") for one in configurations}
+    if len(folds) > 1:
+        cfg.cross_validations, cfg.split = str(folder.path), None  # each fold has its own held-out images
+    else:
+        cfg.runs = [str(run) for run in done]
+    return jobs
 
 
 def read_models(paths: Sequence[Path], split: str, positive: str | None) -> list[ComparedModel]:

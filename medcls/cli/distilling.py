@@ -139,8 +139,9 @@ def _refuse_another(resumed: Path, checkpoint: str, folder: Path) -> None:
 def _as_teacher_sees(cfg: DictConfig, manifest: Manifest, loaded: Loaded, machine: Hardware) -> ImageDataModule:
     """The same images with the same augmentation, in the teacher's size and scaling."""
     from medcls.data.module import ImageDataModule, Loading
+    from medcls.learning.processes import rank_of_processes
 
-    return ImageDataModule(
+    data = ImageDataModule(
         manifest,
         loaded.preprocessing,
         build(cfg.data.augmentation),
@@ -153,15 +154,23 @@ def _as_teacher_sees(cfg: DictConfig, manifest: Manifest, loaded: Loaded, machin
             views=cfg.data.views,
         ),
     )
+    data.share_among(*rank_of_processes())
+    return data
 
 
 def _outputs(
     loaded: Loaded, data: ImageDataModule, classes: tuple[str, ...], epoch: int, device: torch.device
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The teacher's logits of all training images in an epoch, classes in the order of this training."""
+    """The teacher's logits of all training images in an epoch, classes in the order of this training.
+
+    Several processes compute the logits of their shares and give them to one another.
+    """
+    import torch
+
     from medcls.inference.predict import Predictor, batch_size
+    from medcls.learning.processes import gathered
 
     # Of the same size on any machine: the last bits of logits depend on the batch.
     batches = data.training_in_epoch(epoch, device, batch_size(device, data.preprocessing.size))
-    logits, rows = Predictor(loaded.network, device)(batches)
+    logits, rows = (gathered(torch.from_numpy(part)).numpy() for part in Predictor(loaded.network, device)(batches))
     return logits[:, [loaded.classes.index(name) for name in classes]], rows

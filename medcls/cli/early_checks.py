@@ -17,6 +17,7 @@ from medcls.learning.schedulers import learning_rates
 from medcls.learning.trainer_settings import batches_an_epoch
 from medcls.models.weights import find_weights
 from medcls.preprocessing import Preprocessing
+from medcls.runs.stored import refuse_passwords, refuse_ways_out
 
 MANY_BATCHES = 10**9  # while their number is not known
 FEW_BATCHES = 10
@@ -48,6 +49,11 @@ def check_settings(
     check_half_precision(str(cfg.trainer.precision), build(cfg.optimizer))
     batches_an_epoch(MANY_BATCHES, cfg.trainer.get("limit_train_batches"))
     build(cfg.trainer, callbacks=[], logger=False, plugins=[], default_root_dir=".")
+    loggers = plain(cfg.logger)
+    refuse_passwords(loggers)
+    refuse_ways_out(loggers)
+    for logger in cfg.logger.values():
+        build(logger, save_dir=".")
     epochs = cfg.trainer.max_epochs
     learning_rates(build(cfg.optimizer), build(cfg.scheduler), steps=FEW_BATCHES * epochs, steps_per_epoch=FEW_BATCHES)
     loss = cfg.loss.copy()

@@ -10,17 +10,14 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import hydra
-from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
-from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 from medcls import cpu
-from medcls.cli import lack_of_memory, standard_streams
+from medcls.cli import lack_of_memory, launching, standard_streams, sweeps
 from medcls.cli.experiments import register_experiments
-from medcls.cli.overrides import check_groups, multirun_first, quote_for_hydra
+from medcls.cli.overrides import check_groups, check_no_password, multirun_first, quote_for_hydra
 from medcls.cli.resume import resume_in_same_folder
 from medcls.cli.shipped import configurations, shipped_settings
 from medcls.cli.termination import (
@@ -28,10 +25,8 @@ from medcls.cli.termination import (
     USER_ERROR,
     exit_code_and_message,
     exit_with,
-    print_error,
     sigterm_interrupts,
 )
-from medcls.wording import counted
 
 
 def run_command(task: Callable[[DictConfig], Any], config_name: str) -> None:
@@ -49,34 +44,41 @@ def run_command(task: Callable[[DictConfig], Any], config_name: str) -> None:
     config_name : str
         The file in `conf/` to start from.
     """
-    cpu.shorten_spinning()
-    standard_streams.prepare()
+    _prepare_process()
+    if launching.is_started():
+        with sigterm_interrupts():
+            launching.take_part(task)
     jobs = 0
-    failed: dict[str, tuple[int, str]] = {}
+    starter = os.getpid()
 
     def guarded(cfg: DictConfig) -> Any:  # noqa: ANN401 - Hydra passes the task's result on to a sweeper
         nonlocal jobs
         jobs += 1
+        if os.getpid() != starter:  # a launcher's
+            _prepare_process()
+            sys.argv[1:] = arguments
+        explained = lack_of_memory.explained(cfg)(task)
+        if sweeps.is_sweep():
+            return sweeps.run_job(explained, cfg, _exit_code_and_message)
         try:
-            with lack_of_memory.explained(cfg):
-                return task(cfg)
+            return explained(cfg)
         except BaseException as error:
-            code, message = _exit_code_and_message(error)
-            if HydraConfig.get().mode != RunMode.MULTIRUN or code not in (PROGRAM_ERROR, USER_ERROR):
-                exit_with(code, message)
-            name = f"job {HydraConfig.get().job.num} ({_swept_settings()})"
-            failed[name] = (code, message or f"{type(error).__name__}: {error}")
-            print_error(f"{name} failed. {message}")
-            raise  # Hydra runs the remaining jobs, then raises this
+            exit_with(*_exit_code_and_message(error))
+            raise
 
+    sweep = sweeps.Sweep()
     with sigterm_interrupts():
         try:
             register_experiments()
-            sys.argv[1:] = prepared_arguments(sys.argv[1:], config_name)
-            with _hydra_raises():
+            sweeps.prefer_shipped_launchers()
+            sys.argv[1:] = arguments = prepared_arguments(sys.argv[1:], config_name)
+            with _hydra_raises(), sweeps.recorded(sweep):
                 hydra.main(version_base="1.3", config_path=str(configurations() / "conf"), config_name=config_name)(
                     guarded
                 )()
+            if (failures := sweep.failures()) is not None:
+                exit_with(*failures)
+            sweep.show_end()
         except SystemExit as error:
             if exit_code_and_message(error) is None:  # printed already
                 raise
@@ -85,12 +87,16 @@ def run_command(task: Callable[[DictConfig], Any], config_name: str) -> None:
             if isinstance(error, OSError) and error.filename is not None and not jobs:  # Hydra makes the folder
                 reason = f"The folder {error.filename} cannot be made: {error.strerror}"
                 exit_with(USER_ERROR, f"{reason}. Give hydra.run.dir a path where a folder can be made.")
-            if failed and isinstance(error, Exception):
-                lines = [f"  {name}: {message.splitlines()[0]}" for name, (_, message) in failed.items()]
-                code = min(code for code, _ in failed.values())  # a programming error is the more serious one
-                exit_with(code, "\n".join([f"{len(failed)} of {counted(jobs, 'job')} failed:", *lines]))
+            if isinstance(error, Exception) and (failures := sweep.failures()) is not None:
+                exit_with(*failures)
             exit_with(*_exit_code_and_message(error))
             raise
+
+
+def _prepare_process() -> None:
+    """Prepare the process of a command, or of a job, before torch is imported."""
+    cpu.shorten_spinning()
+    standard_streams.prepare()
 
 
 def prepared_arguments(arguments: Sequence[str], config_name: str) -> list[str]:
@@ -99,8 +105,9 @@ def prepared_arguments(arguments: Sequence[str], config_name: str) -> list[str]:
     Raises
     ------
     MedclsError
-        Values that Hydra would misread, a removed group, a run that cannot be resumed.
+        Values that Hydra would misread, a removed group, a password, a run that cannot be resumed.
     """
+    check_no_password(arguments)
     prepared = check_groups(quote_for_hydra(multirun_first(arguments)), config_name)
     resume_in_same_folder(prepared)
     return prepared
@@ -130,14 +137,6 @@ def _exit_code_and_message(error: BaseException) -> tuple[int, str]:
     return PROGRAM_ERROR, ""
 
 
-def _swept_settings() -> str:
-    """The settings of a job that the sweep varies, as typed; all of its overrides where the sweeper chose them."""
-    overrides = OverridesParser.create().parse_overrides([a for a in sys.argv[1:] if "=" in a and a[:1] != "-"])
-    swept = {override.key_or_group for override in overrides if override.is_sweep_override()}
-    own = list(HydraConfig.get().overrides.task)
-    return ", ".join([text for text in own if text.partition("=")[0].lstrip("+~") in swept] or own)
-
-
 def _is_user_error(error: OmegaConfBaseException) -> bool:
     """Whether the settings are at fault, rather than code that asks for a setting that does not exist."""
     if not isinstance(error, ConfigKeyError | ConfigAttributeError):
@@ -158,12 +157,3 @@ def _hydra_raises() -> Iterator[None]:
             del os.environ["HYDRA_FULL_ERROR"]
         else:
             os.environ["HYDRA_FULL_ERROR"] = before
-
-
-def concurrent_jobs() -> int:
-    """How many runs of this sweep run at the same time on this machine: `n_jobs` of its launcher, else 1."""
-    config = HydraConfig.get()
-    if config.mode != RunMode.MULTIRUN:
-        return 1
-    jobs = config.launcher.get("n_jobs") or 1
-    return int(jobs) if jobs > 0 else max(1, cpu.available_cores() + 1 + int(jobs))  # -1: one for each core

@@ -13,9 +13,14 @@ _FROM_PYTHON: ContextVar[tuple[str, ...] | None] = ContextVar("arguments", defau
 
 def command_line(command: str) -> str:
     """The line that repeats this run at a shell: `python -m medcls.train data.root=...`."""
+    return f"python -m medcls.{command} {shlex.join(arguments())}".rstrip()
+
+
+def arguments() -> Sequence[str]:
+    """The arguments that repeat this run."""
     given = _FROM_PYTHON.get()
     # Not all arguments come from here: the processes of a parallel sweep inherit sys.argv alone.
-    return f"python -m medcls.{command} {shlex.join(sys.argv[1:] if given is None else given)}".rstrip()
+    return sys.argv[1:] if given is None else given
 
 
 @contextmanager

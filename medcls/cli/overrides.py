@@ -13,6 +13,7 @@ from omegaconf import OmegaConf
 
 from medcls.cli.shipped import configurations
 from medcls.errors import MedclsError, hydra_override, is_key, typed
+from medcls.runs.stored import refuse_passwords
 
 # Settings whose value is always text (a path, a pattern, a name) or null.
 TEXT = frozenset(
@@ -39,6 +40,7 @@ TEXT = frozenset(
         "output",
         "class_name",
         "layer",
+        "logger.mlflow.tracking_uri",
         "resume",
         "hydra.run.dir",
     }
@@ -51,6 +53,20 @@ LISTS_OF_TEXT = frozenset({"runs"})
 def multirun_first(arguments: Sequence[str]) -> list[str]:
     """Put `-m` before the settings: Hydra does not recognize settings after it if others stand before it."""
     return sorted(arguments, key=lambda argument: argument not in ("-m", "--multirun"))
+
+
+def check_no_password(arguments: Sequence[str]) -> None:
+    """Refuse a password in a setting of a logger, before a sweep writes its arguments into its folder.
+
+    Raises
+    ------
+    MedclsError
+        There is one.
+    """
+    for argument in arguments:
+        key, _, value = argument.partition("=")
+        if key.lstrip("+~").partition(".")[0] == "logger":
+            refuse_passwords({key.lstrip("+~").removeprefix("logger.") or "logger": value})
 
 
 def quote_for_hydra(arguments: Sequence[str]) -> list[str]:

@@ -8,12 +8,20 @@ from pathlib import Path
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
+from medcls.cli import sweeps
 from medcls.cli.building import plain
+from medcls.cli.data_source import make_paths_absolute
 from medcls.cli.stored_configuration import check_trust, read_run_configuration
 from medcls.errors import MedclsError, typed
+from medcls.runs.records import Configuration
+from medcls.runs.run_folder import RunFolder
+from medcls.runs.stored import refuse_trackers
 
 MAY_CHANGE_ON_RESUME = (
     "trainer.max_epochs",
+    "trainer.devices",
+    "trainer.num_nodes",
+    "trainer.sync_batchnorm",
     "data.root",
     "data.csv",
     "teacher",
@@ -22,9 +30,13 @@ MAY_CHANGE_ON_RESUME = (
     "compile",
     "evaluate_test",
     "checkpoint_minutes",
+    "logger",
     "trust",
     "verbose",
 )
+
+# Settings that are null until a run chooses their values, which its configuration records.
+CHOSEN_BY_THE_RUN = ("exact_batch_norm", "model.network.img_size")
 
 
 def resume_in_same_folder(arguments: list[str]) -> None:
@@ -50,7 +62,7 @@ def resume_in_same_folder(arguments: list[str]) -> None:
         )
     if any(argument in ("-m", "--multirun") for argument in arguments):
         raise MedclsError("resume continues one run: leave out -m.", kind="resume_of_a_sweep")
-    refused = [key for key in typed_values if key != "resume" and key not in MAY_CHANGE_ON_RESUME]
+    refused = [key for key in typed_values if key != "resume" and _setting(key) not in MAY_CHANGE_ON_RESUME]
     if refused:
         raise MedclsError(
             f"resume={folder} keeps that run's settings, so {', '.join(refused)} cannot change. These can: "
@@ -62,8 +74,37 @@ def resume_in_same_folder(arguments: list[str]) -> None:
     arguments.append(f"hydra.run.dir='{escaped}'")
 
 
+def is_begun_job(cfg: DictConfig, folder: RunFolder) -> bool:
+    """Whether this is a job of a sweep whose run was begun in its folder, by the same command or before a requeue.
+
+    Raises
+    ------
+    MedclsError
+        The folder has a run with other settings.
+    """
+    if not sweeps.is_sweep() or cfg.resume or not folder.last.is_file():
+        return False
+    requested = cfg.copy()
+    make_paths_absolute(requested)
+    settings = Configuration(plain(requested)).flat()
+    own = Configuration(plain(read_run_configuration(folder.path, trust=check_trust(cfg)))).flat()
+    for key in [key for key in CHOSEN_BY_THE_RUN if settings.get(key) is None]:
+        settings.pop(key, None)
+    may_change = (*MAY_CHANGE_ON_RESUME, "resume", "data.source.root", "data.source.csv")
+    if differing := [key for key in settings if settings[key] != own.get(key) and key not in may_change]:
+        key = differing[0]
+        raise MedclsError(
+            f"{folder.path} has a run with other settings, such as {key}={own.get(key)} instead of {settings[key]}: "
+            "give the sweep another folder (hydra.sweep.dir).",
+            kind="folder_taken",
+        )
+    return True
+
+
 def resumed_configuration(cfg: DictConfig, overrides: Sequence[str]) -> DictConfig:
-    """The configuration of a resumed run: its own, with the few overrides that are allowed."""
+    """The configuration of a resumed run: its own, with the few overrides that are allowed; of a new one, `cfg`."""
+    if not cfg.resume:
+        return cfg
     trust = check_trust(cfg)
     own = read_run_configuration(Path(str(cfg.resume)).expanduser(), trust=trust)
     if missing := [name for name in ("data", "model", "schedule", "trainer", "seed") if name not in own]:
@@ -72,10 +113,13 @@ def resumed_configuration(cfg: DictConfig, overrides: Sequence[str]) -> DictConf
             "file that the training wrote.",
             kind="damaged_configuration",
         )
-    changed = {override.key_or_group for override in OverridesParser.create().parse_overrides(list(overrides))}
+    parsed = OverridesParser.create().parse_overrides(list(overrides))
+    changed = {_setting(override.key_or_group) for override in parsed}
+    if "logger" not in changed and not trust:
+        refuse_trackers(plain(own.get("logger")), f"{cfg.resume}/config.yaml")
     former_root = str(own.data.root)
     for key in changed & set(MAY_CHANGE_ON_RESUME):
-        OmegaConf.update(own, key, OmegaConf.select(cfg, key))
+        OmegaConf.update(own, key, OmegaConf.select(cfg, key), merge=False)
     for key in changed & {"data.root", "data.csv", "teacher"}:
         OmegaConf.update(own, key, str(Path(str(OmegaConf.select(own, key))).expanduser().absolute()))
     # The saved configuration is resolved: data.source.root is a copy of data.root.
@@ -85,6 +129,11 @@ def resumed_configuration(cfg: DictConfig, overrides: Sequence[str]) -> DictConf
         OmegaConf.update(own, "data.source.csv", own.data.csv)
     own.resume, own.trust = str(cfg.resume), trust  # a run folder cannot set its own trust
     return own
+
+
+def _setting(key: str) -> str:
+    """The name under which `MAY_CHANGE_ON_RESUME` has a setting: loggers change as one."""
+    return "logger" if key.partition(".")[0] == "logger" else key
 
 
 def _moved(tables: str | list[str], former_root: str, root: str) -> str | list[str]:

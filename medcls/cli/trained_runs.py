@@ -14,8 +14,8 @@ from omegaconf import DictConfig
 
 from medcls.cli.building import build, build_network, plain
 from medcls.cli.data_source import source_settings, split_settings
-from medcls.cli.entry_point import concurrent_jobs
 from medcls.cli.stored_configuration import check_trust, read_run_configuration
+from medcls.cli.sweeps import concurrent_jobs
 from medcls.errors import MedclsError
 from medcls.runs import records
 from medcls.runs.records import Configuration, Environment

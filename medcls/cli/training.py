@@ -5,10 +5,11 @@ from __future__ import annotations
 import dataclasses
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 
 from medcls.cli.building import build, plain
 from medcls.cli.data_source import read_source
@@ -48,6 +49,23 @@ def seed(value: int) -> None:
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 2**32:
         raise MedclsError(f"seed is {value!r}: give a whole number from 0 to {2**32 - 1}.", kind="bad_value")
     seed_everything(value, workers=True, verbose=False)
+
+
+def choose_hardware(cfg: DictConfig, *, jobs: int = 1) -> Hardware:
+    """Choose threads, workers and memory for this machine, and log why.
+
+    Parameters
+    ----------
+    jobs : int
+        Runs of a sweep that run at the same time.
+    """
+    from medcls import hardware
+
+    devices = cfg.trainer.devices if isinstance(cfg.trainer.devices, int) else 1  # refused later
+    machine = hardware.choose(cfg.data.workers, cfg.keep_memory, jobs=jobs, processes=max(1, devices))
+    for line in machine.reasons:
+        log.debug(line)
+    return machine
 
 
 def read_images(cfg: DictConfig, settings: Mapping[str, Any]) -> tuple[Manifest, Manifest]:
@@ -278,15 +296,16 @@ def make_trainer(
     """Lightning's trainer with medcls's callbacks, and `further_callbacks` last."""
     from lightning.pytorch.callbacks import EarlyStopping, EMAWeightAveraging, LearningRateMonitor, RichProgressBar
 
+    from medcls.learning import processes
     from medcls.learning.callbacks import ExactBatchNorm, NotebookProgressBar, SeedEachEpoch
     from medcls.learning.checkpoints import AtomicCheckpointIO, checkpoints
     from medcls.learning.features import FrozenFeatures
     from medcls.learning.interruption import SaveWithinEpoch
+    from medcls.learning.trainer_settings import FIND_UNUSED
     from medcls.workflow import terminal
 
-    features = FrozenFeatures(
-        data.rows_of, data.views, data.without_images, len(data.manifest), machine.memory_for_images
-    )
+    rows_of = partial(data.rows_of, shared=True)
+    features = FrozenFeatures(rows_of, data.views, data.without_images, len(data.manifest), machine.memory_for_images)
     callbacks = [SeedEachEpoch(cfg.seed), freezing, features]
     if cfg.ema is not None:
         callbacks.append(EMAWeightAveraging(decay=cfg.ema))
@@ -301,20 +320,37 @@ def make_trainer(
     if cfg.trainer.get("enable_progress_bar") is not False:
         bar = NotebookProgressBar() if terminal.IN_NOTEBOOK else RichProgressBar(console_kwargs=terminal.width())
         callbacks.append(bar)
+    settings, together = cfg.trainer.copy(), {}
+    plugins: list[Any] = [AtomicCheckpointIO()]
+    with open_dict(settings):
+        settings.pop("strategy", None)
+    if processes.number_of_processes() > 1:
+        find_unused = freezing.freezes or cfg.trainer.get("strategy") == FIND_UNUSED
+        together = {"strategy": processes.strategy(find_unused=find_unused)}
+        plugins += [processes.SyncBatchNorm()] if cfg.trainer.get("sync_batchnorm") else []
     trainer: lightning.Trainer = build(
-        cfg.trainer,
+        settings,
         callbacks=callbacks,
         logger=[build(logger, save_dir=str(run.path)) for logger in cfg.logger.values()],
-        plugins=[AtomicCheckpointIO()],
+        plugins=plugins,
         default_root_dir=str(run.path),
+        **together,
     )
     return trainer
 
 
 def choose_batch_norm(cfg: DictConfig, classifier: Classifier, steps: int) -> None:
     """Set `exact_batch_norm` if it is null, so that a resumed run finds the choice in its configuration."""
-    from medcls.learning.callbacks import FEW_STEPS, statistics_lag
+    from medcls.learning.callbacks import FEW_STEPS, has_batch_norm, statistics_lag
+    from medcls.learning.processes import number_of_processes
 
+    processes = number_of_processes()
+    if processes > 1 and has_batch_norm(classifier.network) and not cfg.trainer.get("sync_batchnorm"):
+        log.info(
+            "batch norm: each of the %d processes normalises its own %d images of a step (on GPUs "
+            "trainer.sync_batchnorm=true normalises all %d together, as one process does)",
+            processes, cfg.data.batch_size // processes, cfg.data.batch_size, extra={"rule": "batch_norm_in_parts"},
+        )  # fmt: skip
     if cfg.exact_batch_norm is not None:
         return
     cfg.exact_batch_norm = statistics_lag(classifier.network, steps)

@@ -76,7 +76,7 @@ class FeatureCache:
             user_folders.private(self.path.parent)
             with filelock.FileLock(f"{self.path}.lock", mode=0o600):
                 kept, slots = self.find(names)
-                known = np.load(self.path)["names"] if len(kept) else names[:0]
+                known = np.load(self.path, allow_pickle=False)["names"] if len(kept) else names[:0]
                 _, first = np.unique(names, return_index=True)
                 new = np.sort(first[slots[first] < 0])
                 both = np.concatenate([kept, features[new]]) if len(kept) else features[new]

@@ -184,16 +184,42 @@ def image_names(manifest: Manifest) -> np.ndarray:
     return names
 
 
-class ImageBatches(Dataset[Batch]):
-    """A data set of whole batches, by the manifest rows in them; images as they are stored."""
+@dataclasses.dataclass(frozen=True)
+class Share:
+    """Which images of a batch are those of one of several training processes: every `processes`-th from its own on.
 
-    def __init__(self, store: ImageStore, labels: np.ndarray) -> None:
+    Parameters
+    ----------
+    rank : int
+        Number of the process, from 0.
+    processes : int
+        Of the training.
+    least : int
+        Images that a process needs: batch norm cannot train on one value a channel. A last batch with fewer for each
+        process is given to all of them, which leaves the mean of their gradients as it is.
+    """
+
+    rank: int = 0
+    processes: int = 1
+    least: int = 1
+
+    def of(self, rows: list[int]) -> list[int]:
+        """The rows of this process."""
+        return rows if len(rows) < self.least * self.processes else rows[self.rank :: self.processes]
+
+
+class ImageBatches(Dataset[Batch]):
+    """A data set of complete batches, by the manifest rows in them; images as they are stored."""
+
+    def __init__(self, store: ImageStore, labels: np.ndarray, share: Share = Share()) -> None:
         self._store = store
         self._labels = labels
+        self._share = share
         self.without_images = False
 
     def __getitems__(self, rows: list[int]) -> Batch:
-        """One batch; torch's loader calls this method."""
+        """One batch, or the share of this process in it; torch's loader calls this method."""
+        rows = self._share.of(rows)
         if self.without_images:
             return torch.empty(len(rows), 0), torch.from_numpy(self._labels[rows]), torch.tensor(rows)
         # (B, H, W, C) in memory, as (B, C, H, W) the channels-last format, in which networks run fastest.
@@ -215,9 +241,6 @@ class EpochSampler(Sampler[int]):
         class equally likely.
     labels : ndarray
         Class index of each manifest row.
-    rank, world_size : int
-        Which of several training processes this is: it gets every `world_size`-th row. A few rows are repeated at the
-        end, so that all processes have as many.
     """
 
     def __init__(
@@ -226,11 +249,8 @@ class EpochSampler(Sampler[int]):
         order: Literal["in_order", "shuffle", "balanced"],
         labels: np.ndarray,
         seed: int,
-        rank: int = 0,
-        world_size: int = 1,
     ) -> None:
         self._rows, self._order, self._seed, self.epoch = rows, order, seed, 0
-        self._rank, self._world_size = rank, world_size
         classes, inverse, counts = np.unique(labels[rows], return_inverse=True, return_counts=True)
         self._weights = 1 / (len(classes) * counts[inverse])
 
@@ -239,7 +259,7 @@ class EpochSampler(Sampler[int]):
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return math.ceil(len(self._rows) / self._world_size)
+        return len(self._rows)
 
     def __iter__(self) -> Iterator[int]:
         draw = stream("order", self._seed, self.epoch)
@@ -248,7 +268,6 @@ class EpochSampler(Sampler[int]):
             rows = draw.permutation(rows)
         elif self._order == "balanced":
             rows = draw.choice(rows, size=len(rows), p=self._weights)
-        rows = np.resize(rows, len(self) * self._world_size)[self._rank :: self._world_size]
         return iter(rows.tolist())
 
 
@@ -361,6 +380,8 @@ class ImageDataModule(lightning.LightningDataModule):
         self._labels = manifest.labels
         self._store = ImageStore(manifest, preprocessing, loading.cache)
         self._images = ImageBatches(self._store, self._labels)
+        # The same, of which each of several processes has its share.
+        self._shared_images = self._images
         if augmentation is not None:
             augmentation.check_size(preprocessing.size)
         # Images on the device and the position of each manifest row's; and whether batches have images at all.
@@ -369,15 +390,28 @@ class ImageDataModule(lightning.LightningDataModule):
         # The changes of one epoch to each manifest row, on a device.
         self._changes: tuple[int, torch.device, Changes] | None = None
 
+    def prepare_data(self) -> None:
+        """Fill the cache; Lightning lets the first process of each machine do this, while the others wait."""
+        self._store.cache(self._rows_of_a_fit())
+
     def setup(self, stage: str) -> None:
         """Before a fit, decode the images that training will read repeatedly, if they fit."""
         if stage != "fit":
             return
+        if self.trainer is not None:
+            self.share_among(self.trainer.global_rank, self.trainer.world_size)
         rows = self._rows_of_a_fit()
-        self._store.cache(rows)
+        if not self._store.holds(rows):
+            self._store.cache(rows)
         self._store.keep(rows, self._loading.memory_for_images)
         if self.trainer is not None and (device := self.trainer.strategy.root_device).type == "cuda":
             self.keep_on(device, memory=torch.cuda.mem_get_info(device)[0] // 2)
+
+    def share_among(self, rank: int, processes: int) -> None:
+        """Leave to this one of several processes its share of the batches of training and validation."""
+        if processes > 1:
+            share = Share(rank, processes, least=min(2, self._loading.batch_size // processes))
+            self._shared_images = ImageBatches(self._store, self._labels, share)
 
     def keep_on(self, device: torch.device, memory: int) -> None:
         """Put the images of training and validation on the device once, as they are stored, if they fit.
@@ -395,7 +429,7 @@ class ImageDataModule(lightning.LightningDataModule):
         places = torch.full((len(self.manifest),), -1, device=device)
         places[torch.from_numpy(rows).to(device)] = torch.arange(len(rows), device=device)
         self._on_device = (kept, places)
-        self._images.without_images = True
+        self._leave_images_out(True)
         log.debug("images: %d of uint8 stay on %s (%.0f MiB), and batches bring their numbers", len(rows), device,
                  size / 2**20)  # fmt: skip
 
@@ -404,11 +438,11 @@ class ImageDataModule(lightning.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Training batches, shuffled each epoch; augmented when they are on the device."""
-        return self._loader("train", self._loading.sampler)
+        return self._loader("train", self._loading.sampler, self._shared_images)
 
     def val_dataloader(self) -> DataLoader[Any]:
         """Validation rows in manifest order, each once."""
-        return self._loader("val", "in_order")
+        return self._loader("val", "in_order", self._shared_images)
 
     def rows_of(
         self,
@@ -416,18 +450,27 @@ class ImageDataModule(lightning.LightningDataModule):
         view: int = 0,
         device: torch.device = torch.device("cpu"),  # noqa: B008 - a constant
         batch_size: int | None = None,
+        *,
+        shared: bool = False,
     ) -> Prepared:
-        """A split's rows in manifest order, each once, normalised on a device; augmented for views other than 0."""
+        """A split's rows in manifest order, each once, normalised on a device; augmented for views other than 0.
+
+        `shared` among the processes of a training: each gets its share, and those of all have each row at least once.
+        """
         self._store.cache(self.manifest.indices(split))
-        loader = self._loader(split, "in_order", batch_size=batch_size, device=device)
+        images = self._shared_images if shared else None
+        loader = self._loader(split, "in_order", images, batch_size=batch_size, device=device)
         return Prepared(loader, partial(self.prepare, epoch=view or None), device)
 
     def training_in_epoch(self, epoch: int, device: torch.device, batch_size: int | None = None) -> Prepared:
-        """The training rows in manifest order, each once, as an epoch of training gives them to a network."""
+        """The training rows in manifest order, each once, as an epoch of training gives them to a network.
+
+        Shared as the batches of training are.
+        """
         rows = self.manifest.indices("train")
         self._store.cache(rows)
         self._store.keep(rows, self._loading.memory_for_images)
-        loader = self._loader("train", "in_order", batch_size=batch_size, device=device)
+        loader = self._loader("train", "in_order", self._shared_images, batch_size=batch_size, device=device)
         return Prepared(loader, partial(self.prepare, epoch=self._augmented_as(epoch)), device)
 
     def without_images(self, without: bool) -> bool:
@@ -437,8 +480,12 @@ class ImageDataModule(lightning.LightningDataModule):
         """
         here = all(self._loads_here(split, self._training_device()) for split in ("train", "val"))
         self._with_images = not (without and here)
-        self._images.without_images = not self._with_images or self._on_device is not None
+        self._leave_images_out(not self._with_images or self._on_device is not None)
         return not self._with_images
+
+    def _leave_images_out(self, without: bool) -> None:
+        for batches in (self._images, self._shared_images):
+            batches.without_images = without
 
     def unaugmented_training(self) -> DataLoader[Any]:
         """Training batches in a fixed shuffled order, not augmented, for exact batch-norm statistics.
@@ -516,8 +563,7 @@ class ImageDataModule(lightning.LightningDataModule):
         if images is None:
             # Images of other splits are never on the device, nor left out.
             images = self._images if split in ("train", "val") else ImageBatches(self._store, self._labels)
-        rank, world_size = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
-        sampler = EpochSampler(rows, order, self._labels, self._loading.seed, rank, world_size)
+        sampler = EpochSampler(rows, order, self._labels, self._loading.seed)
         here = self._loads_here(split, self._training_device() if device is None else device)
         workers = 0 if here else self._loading.workers
         in_order = order == "in_order"

@@ -40,9 +40,12 @@ class SeedEachEpoch(lightning.Callback):
 
 def statistics_lag(network: nn.Module, steps: int) -> bool:
     """Whether running batch-norm statistics lag behind the weights in a training of so many steps."""
-    return steps < FEW_STEPS and any(
-        isinstance(module, _BatchNorm) and module.track_running_stats for module in network.modules()
-    )
+    return steps < FEW_STEPS and has_batch_norm(network)
+
+
+def has_batch_norm(network: nn.Module) -> bool:
+    """Whether any layer is a batch norm with running statistics."""
+    return any(isinstance(module, _BatchNorm) and module.track_running_stats for module in network.modules())
 
 
 class ExactBatchNorm(lightning.Callback):

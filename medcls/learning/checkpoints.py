@@ -5,10 +5,9 @@ import os
 import pickle
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import torch
-from lightning import Trainer
 from lightning.fabric.plugins import CheckpointIO
 from lightning.pytorch.callbacks import ModelCheckpoint
 
@@ -66,11 +65,6 @@ def checkpoints(folder: Path, monitor: str, mode: Literal["min", "max"]) -> list
         folder, "last", save_top_k=1, every_n_epochs=1, save_on_train_epoch_end=True, enable_version_counter=False
     )
     return [best, last]
-
-
-def best_score(trainer: Trainer) -> float:
-    """The monitored metric of the best checkpoint of a finished training."""
-    return float(cast(torch.Tensor, cast(ModelCheckpoint, trainer.checkpoint_callback).best_model_score))
 
 
 class AtomicCheckpointIO(CheckpointIO):
@@ -146,3 +140,10 @@ class AtomicCheckpointIO(CheckpointIO):
     def remove_checkpoint(self, path: str | Path) -> None:
         """Remove a checkpoint, if it exists."""
         Path(path).unlink(missing_ok=True)
+
+
+def best_score(last: Path) -> float | None:
+    """The best value of the monitored metric so far, by a run's `last.ckpt`; None within the first epoch."""
+    callbacks = AtomicCheckpointIO().load_checkpoint(last)["callbacks"]
+    scores = [state.get("best_model_score") for state in callbacks.values() if isinstance(state, dict)]
+    return next((float(score) for score in scores if score is not None), None)

@@ -15,6 +15,7 @@ from torchmetrics import CatMetric, MeanMetric, Metric, SumMetric
 from medcls.errors import MedclsError, nearest
 from medcls.learning.freezing import names_matching
 from medcls.learning.losses import Loss
+from medcls.learning.processes import over_processes
 from medcls.learning.schedulers import Optimization, build_optimizer, drop_length
 
 Batch = tuple[Tensor, Tensor, Tensor]
@@ -226,17 +227,18 @@ class Classifier(lightning.LightningModule):
         else:
             of_teacher, with_teacher = self.taught
             loss = with_teacher(self.loss, logits, labels, of_teacher[rows])
-        finite, arrived = torch.isfinite(loss.detach()), None
+        weight = self.loss.total_weight(labels)
+        of_all, part = over_processes(loss.detach(), weight)
+        finite, arrived = torch.isfinite(of_all), None
         if finite.is_cuda:
             finite = finite.to("cpu", non_blocking=True)
             arrived = torch.cuda.Event()
             arrived.record()
-        self._unchecked = (loss.detach(), finite, arrived)
-        weight = self.loss.total_weight(labels)
+        self._unchecked = (of_all, finite, arrived)
         self._train_loss.update(loss.detach() * weight)
         self._train_weight.update(weight)
         self._train_accuracy.update((logits.detach().argmax(1) == labels).float())
-        return loss
+        return loss if part is None else loss * part
 
     def on_after_backward(self) -> None:
         """Stop if the loss is NaN or infinite, before it reaches the weights or a checkpoint.
@@ -278,7 +280,7 @@ class Classifier(lightning.LightningModule):
             metric.reset()
         if self.trainer.sanity_checking:
             return
-        # A distributed sampler repeats rows so that all processes have the same number.
+        # Processes may share a row, where there are fewer in a batch than processes.
         first = np.unique(rows.long().cpu().numpy(), return_index=True)[1]
         kept = torch.as_tensor(first, device=logits.device)
         logits, labels = logits[kept], labels[kept].long()
@@ -299,9 +301,7 @@ class Classifier(lightning.LightningModule):
         return self(images).float().cpu(), rows.cpu()
 
     def _stop_unless(self, finite: bool, loss: Tensor, when: str) -> None:
-        """Stop if the loss is NaN or infinite."""
-        if self.trainer.world_size > 1:
-            finite = self.trainer.strategy.reduce_boolean_decision(finite)  # all processes stop together
+        """Stop if the loss is NaN or infinite; it is that of all processes, which stop together."""
         if finite:
             return
         rates = ", ".join(f"{group['lr']:.3g}" for group in self.trainer.optimizers[0].param_groups)

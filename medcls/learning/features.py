@@ -11,6 +11,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from medcls.learning.classifier import Batch, Classifier
 from medcls.learning.freezing import FreezeSchedule
+from medcls.learning.processes import all_agree, gathered
 
 log = logging.getLogger(__name__)
 
@@ -29,8 +30,8 @@ class FrozenFeatures(lightning.Callback):
     Parameters
     ----------
     rows_of : callable
-        From a split (`train` or `val`), a view and a device to batches `(images, labels, rows)` with each row once.
-        Validation rows are only requested in view 0.
+        From a split (`train` or `val`), a view and a device to batches `(images, labels, rows)` with each row once; of
+        several processes each gets its share. Validation rows are only requested in view 0.
     views : int or None
         Number of fixed views of the training images, used in turn by the epoch; None if each epoch augments
         differently.
@@ -93,14 +94,18 @@ class FrozenFeatures(lightning.Callback):
             )
             return False
         device = trainer.strategy.root_device
-        training = self._run(trainer, module, self._rows_of("train", view, device))
-        if training is not None and self._of_validation is None:
-            self._of_validation = self._run(trainer, module, self._rows_of("val", 0, device))
-        if training is None or self._of_validation is None:
+        training, validation = self._run(trainer, module, self._rows_of("train", view, device)), self._of_validation
+        if training is not None and validation is None:
+            validation = self._run(trainer, module, self._rows_of("val", 0, device))
+        if not all_agree(training is not None and validation is not None, device) or not (training and validation):
             return False
+        training = (gathered(training[0]), gathered(training[1]))
+        if self._of_validation is None:
+            self._of_validation = (gathered(validation[0]), gathered(validation[1]))
         of_training, of_validation = training[0].nbytes, self._of_validation[0].nbytes
         # Features of validation follow those of each training view, and are kept separately for further views.
-        if self._too_large((self._views or 1) * (of_training + of_validation) + of_validation):
+        too_large = self._too_large((self._views or 1) * (of_training + of_validation) + of_validation)
+        if not all_agree(not too_large, device):
             return False
         if not self._without_images(True):
             log.debug(

@@ -160,6 +160,11 @@ class FreezeSchedule(lightning.Callback):
         """Dotted names of the parameters and buffers frozen in a phase; see `names_matching`."""
         return {name for pattern in self.phases[phase].freeze for name in names_matching(network, pattern, self.head)}
 
+    @property
+    def freezes(self) -> bool:
+        """Whether any phase freezes anything."""
+        return any(phase.freeze for phase in self.phases)
+
     def unreached(self, max_epochs: int) -> list[int]:
         """Indices of the phases that a run of so many epochs does not reach (P26)."""
         return [index for index, start in enumerate(self.starts()) if start >= max_epochs]

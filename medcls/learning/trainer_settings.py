@@ -4,20 +4,24 @@ from collections.abc import Mapping
 from typing import Any, TypeGuard
 
 import lightning
+import torch
 
 from medcls.errors import MedclsError
 from medcls.signatures import check_fits
 
 _EPOCHS = "a run counts in epochs, and validation after each epoch selects the checkpoint"
 _EVERY_IMAGE = "all validation images are needed after each epoch to select the checkpoint"
-_ONE_DEVICE = "medcls trains on one device so far"
+_ONE_STRATEGY = "several processes each have the network and average their gradients (DDP), which is all that is needed"
+FIND_UNUSED = "ddp_find_unused_parameters_true"
 _QUICK = "For a quick try give trainer.max_epochs=1 and +trainer.limit_train_batches=5"
 
 # The only allowed values, why, and what to do instead. Null, Lightning's default, is always allowed.
 ALLOWED: dict[str, tuple[tuple[Any, ...], str, str]] = {
-    "devices": ((1,), _ONE_DEVICE, "Give 1; CUDA_VISIBLE_DEVICES selects the GPU"),
-    "num_nodes": ((1,), _ONE_DEVICE, "Give 1"),
-    "strategy": (("auto",), _ONE_DEVICE, "Give auto"),
+    "strategy": (
+        ("auto", FIND_UNUSED),
+        _ONE_STRATEGY,
+        f"Give auto, or {FIND_UNUSED} for a network with layers without use",
+    ),
     "max_steps": ((-1,), _EPOCHS, "Give trainer.max_epochs"),
     "fast_dev_run": ((False, 0), "it writes no checkpoint, which a run needs", _QUICK),
     "overfit_batches": ((0.0, 0), _EVERY_IMAGE, _QUICK),
@@ -34,12 +38,18 @@ ALLOWED: dict[str, tuple[tuple[Any, ...], str, str]] = {
 # Whole numbers and their smallest allowed value.
 SMALLEST = {
     "accumulate_grad_batches": 1,
+    "devices": 1,
+    "num_nodes": 1,
     "log_every_n_steps": 1,
     "min_epochs": 0,
     "min_steps": 0,
     "num_sanity_val_steps": -1,
     "reload_dataloaders_every_n_epochs": 0,
 }
+
+
+# Those that Lightning does not take null for, or takes for all devices of the machine.
+NOT_NULL = ("accumulate_grad_batches", "devices", "num_nodes")
 
 
 def check_trainer(settings: Mapping[str, Any]) -> None:
@@ -60,7 +70,7 @@ def check_trainer(settings: Mapping[str, Any]) -> None:
         raise MedclsError(f"trainer.max_epochs is {epochs!r}: give a number of epochs, at least 1.", kind="bad_value")
     for name, smallest in SMALLEST.items():
         value = settings.get(name)
-        null = value is None and (name not in settings or name != "accumulate_grad_batches")
+        null = value is None and (name not in settings or name not in NOT_NULL)
         if not null and (not _is_int(value) or value < smallest):
             raise MedclsError(
                 f"trainer.{name} is {value!r}: give a whole number, at least {smallest}.", kind="bad_value"
@@ -68,6 +78,17 @@ def check_trainer(settings: Mapping[str, Any]) -> None:
     clip = settings.get("gradient_clip_val")
     if clip is not None and (isinstance(clip, bool) or not isinstance(clip, int | float) or clip < 0):
         raise MedclsError(f"trainer.gradient_clip_val is {clip!r}: give a number, at least 0.", kind="bad_value")
+    several = settings.get("devices", 1) * settings.get("num_nodes", 1) > 1
+    if (
+        several
+        and settings.get("sync_batchnorm")
+        and not (torch.cuda.is_available() and settings.get("accelerator", "auto") in ("auto", "gpu", "cuda"))
+    ):
+        raise MedclsError(
+            "trainer.sync_batchnorm=true needs GPUs: torch has no batch norm over several processes on a CPU. Leave it "
+            "out, or train in one process (trainer.devices=1).",
+            kind="needs_gpu",
+        )
     # Lightning does not check all of them: it reads `deterministic=maybe` as true.
     if settings.get("_target_", "lightning.Trainer") == "lightning.Trainer":
         own = {name: value for name, value in settings.items() if not name.startswith("_")}

@@ -98,7 +98,7 @@ class Drawing:
         figure = axes.get_figure(root=True)
         if figure is None or not fitted:
             return
-        further_lines = axes.get_xlabel().count("\n") * axes.xaxis.label.get_fontsize() * 1.25 / 72
+        further_lines = axes.get_xlabel().count("\n") * float(axes.xaxis.label.get_fontsize()) * 1.25 / 72
         below = axes.transAxes + ScaledTranslation(-0.55, -0.54 - further_lines, figure.dpi_scale_trans)
         axes.legend(
             handles,

@@ -287,7 +287,8 @@ class LogFile(logging.FileHandler):
         """Stop writing, and log this once elsewhere."""
         self._ended = True
         log = logging.getLogger("medcls")
-        log.removeHandler(self)
+        # Another list: without an item of the one that is iterated over, the next handler would miss this record.
+        log.handlers = [handler for handler in log.handlers if handler is not self]
         log.warning("%s cannot be written any more (%s) and ends here", self.baseFilename, sys.exc_info()[1])
 
     def close(self) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
-from medcls.errors import MedclsError
+from medcls.errors import MedclsError, typed
 
 REFERENCE = "${"
 """Start of a reference, which OmegaConf resolves to another value or to the result of a function."""
@@ -113,14 +113,70 @@ def texts(node: object, place: str = "") -> Iterator[tuple[str, str]]:
             yield from texts(value, _below(place, number))
 
 
+TRACKER = "tracking_uri"
+"""The setting of a logger that names the server or database to which it sends a run."""
+
+
+def trackers(loggers: object) -> dict[str, str]:
+    """Return the servers and databases that loggers name, by setting."""
+    nodes = loggers.items() if isinstance(loggers, Mapping) else ()
+    return {
+        f"logger.{name}.{TRACKER}": str(node[TRACKER])
+        for name, node in nodes
+        if isinstance(node, Mapping) and node.get(TRACKER) is not None
+    }
+
+
+def typed_trackers(loggers: object) -> str:
+    """Return the settings, as typed, that name the trackers of a run again; empty if it names none."""
+    parts = [(place.split(".")[1], typed(place, address)) for place, address in trackers(loggers).items()]
+    return "".join(f" logger={name} {setting}" for name, setting in parts)
+
+
+def refuse_trackers(loggers: object, where: str) -> None:
+    """Refuse a tracker that a run folder names: whoever made the folder would receive the results.
+
+    Parameters
+    ----------
+    loggers : object
+        Plain data: the loggers of a stored configuration.
+    where : str
+        Its file.
+    """
+    for place, address in trackers(loggers).items():
+        raise MedclsError(
+            f"{where} sends the run to {address} ({place}). If you know this address, add"
+            f"{typed_trackers(loggers)}. To continue without it, add logger=default.",
+            kind="tracker_of_run_folder",
+        )
+
+
 def refuse_ways_out(loggers: Mapping[str, object]) -> None:
-    """Refuse settings of loggers that lead out of the run folder."""
+    """Refuse settings of loggers that lead out of the run folder; the address of a tracker is not in it anyway."""
     for place, text in texts(loggers, "logger"):
+        if place.endswith(f".{TRACKER}"):
+            continue
         parts = {part for path in (PurePosixPath(text), PureWindowsPath(text)) for part in path.parts}
         if ".." in parts or PurePosixPath(text).is_absolute() or PureWindowsPath(text).anchor:
             raise MedclsError(
                 f"{place} is {text!r}, which leads out of the run folder: give a plain name.",
                 kind="outside_the_run_folder",
+            )
+
+
+PASSWORD = re.compile(r"://[^/\s@]*:[^/\s@]+@|[?&]\w*(password|passwd|pwd|token|secret)\w*=", re.IGNORECASE)
+"""Matches a password in the address of a server or a database."""
+
+
+def refuse_passwords(loggers: Mapping[str, object]) -> None:
+    """Refuse settings of loggers that have a password: they are written into config.yaml and the report."""
+    for place, text in texts(loggers, "logger"):
+        if PASSWORD.search(text):
+            raise MedclsError(
+                f"{place} has a password, which config.yaml and the report would show. Leave it out, and set the "
+                "environment variables MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD for a server; or set "
+                "MLFLOW_TRACKING_URI to the complete address, and leave the setting out.",
+                kind="password_in_setting",
             )
 
 

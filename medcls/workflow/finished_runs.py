@@ -208,7 +208,8 @@ def cross_validations(named: Sequence[Path], positive: str | None) -> list[Cross
     if len(found) < 2:
         raise MedclsError(
             f"{', '.join(map(str, named))}: the runs differ in fold and seed only, so this is one cross-validation: "
-            'give two, as "cross_validations=[runs/sweepA,runs/sweepB]".',
+            'give two, as "cross_validations=[runs/sweepA,runs/sweepB]". Its folds are evaluated together by '
+            f"python -m medcls.evaluate {typed('runs', str(named[0]))}",
             kind="too_few_runs",
         )
     missing = [(place, split) for _, places in found for place in places for split in [held_out_split(place)]]

@@ -17,8 +17,9 @@ from medcls.learning.checkpoints import AtomicCheckpointIO
 from medcls.learning.description import Description
 from medcls.models.weights import read_state
 from medcls.runs import records
-from medcls.runs.records import Environment, StoredMetrics
+from medcls.runs.records import Configuration, Environment, StoredMetrics
 from medcls.runs.run_folder import RunFolder
+from medcls.runs.stored import typed_trackers
 from medcls.wording import counted
 from medcls.workflow.scoring import result_split
 
@@ -158,9 +159,11 @@ def what_was_trained(run: RunFolder) -> str:
             f"{run.path} can be removed, or reused as hydra.run.dir."
         )
     best = f", and the best checkpoint so far is {run.best}" if run.best.is_file() else ""
+    config = Configuration.read(run.path)
+    trackers = "" if config is None else typed_trackers(config.setting("logger"))
     return (
         f"{_in_words(progress_of(run))} of the training can be resumed{best}. "
-        f"Resume with:\n  python -m medcls.train {typed('resume', str(run.path))}"
+        f"Resume with:\n  python -m medcls.train {typed('resume', str(run.path))}{trackers}"
     )
 
 

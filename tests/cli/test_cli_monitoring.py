@@ -57,7 +57,6 @@ def test_the_periods_are_files_or_dates(here):
     for period, names in (
         ("file", {"new"}),
         ("day", {"2026-03-01", "2026-03-02", "2026-03-03"}),
-        ("month", {"2026-03"}),
     ):
         with typed_settings("monitor", *NAMED, f"period={period}") as cfg:
             run, watched, notes = read(cfg, nothing)

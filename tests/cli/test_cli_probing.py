@@ -23,11 +23,8 @@ TINY = ("model=timm", "model.name=test_efficientnet", "data.image_size=32", "dat
     ("typed", "kind", "names"),
     [
         (("data.val_fraction=0.1", "data.fold=1"), "idle_setting", ("data.val_fraction, data.fold",)),
-        (("data.train_fraction=0.5",), "idle_setting", ("data.train_fraction",)),
         (("data/augmentation=xray",), "idle_setting", ("data.augmentation",)),
-        (("data.augmentation.left_right=0",), "idle_setting", ("data.augmentation",)),
         (("data.folds=2",), "bad_value", ("data.folds", "2")),
-        (("data.folds=true",), "bad_value", ("data.folds", "True")),
         (("repeats=0",), "bad_value", ("repeats",)),
         (("data.copies=keep",), "bad_value", ("data.copies",)),
     ],

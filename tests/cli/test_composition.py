@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 
+import composed_settings
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra._internal.utils import get_args_parser
@@ -79,6 +80,7 @@ GIVEN = {
     "lightning.Trainer": {"callbacks", "logger", "plugins", "default_root_dir"},
     "lightning.pytorch.loggers.CSVLogger": {"save_dir"},
     "lightning.pytorch.loggers.TensorBoardLogger": {"save_dir"},
+    "medcls.workflow.tracking.MlflowLogger": {"save_dir"},
 }
 GIVEN_BY_PREFIX = {
     "medcls.models.mobilenetv3.": {"num_classes"},
@@ -154,3 +156,13 @@ def test_help_names_the_command_and_lists_our_groups_and_no_others(monkeypatch, 
         "data", "data/augmentation", "evaluation", "experiments", "logger", "loss", "model", "optimizer", "schedule",
         "scheduler", "trainer",
     }  # fmt: skip
+
+
+def test_settings_that_tests_compose_are_those_that_hydra_composes():
+    typed = ["data=csv", "data.root=/x", "~data.name", "+data.extra=1", "model.weights=null", "hydra.run.dir=/out"]
+    with initialize_config_dir(str(shipped.configurations() / "conf"), version_base="1.3"):
+        expected = compose("train", typed, return_hydra_config=True)
+    found = composed_settings.composed("train", *typed)
+    for cfg in (expected, found):
+        cfg.hydra = {"run": cfg.hydra.run, "task": cfg.hydra.overrides.task}
+    assert found == expected

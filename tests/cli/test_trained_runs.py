@@ -42,8 +42,9 @@ def test_an_opened_run_knows_its_splits_and_what_it_was_fitted_on(opened, finish
 
 
 def test_a_report_on_another_split_is_not_replaced(opened, copy):
-    with typed_settings("evaluate", f"run={copy}") as cfg:
+    with typed_settings("evaluate", f"run={copy}", f"images={copy}/elsewhere") as cfg:
         run = open_run(str(copy), cfg)
+    assert run.images == copy / "elsewhere", "they were moved"
     assert [run.has_result_of_another_split(name) for name in ("test", "val", "train")] == [False, True, True]
     (copy / "predictions" / "test.csv").unlink()
     assert [run.has_result_of_another_split(name) for name in ("test", "val", "train")] == [False, False, True]
@@ -59,11 +60,6 @@ def test_stored_predictions_are_those_of_this_checkpoint(copy):
     assert run.stored("val") is None
     with refused("missing_predictions", "out_of_fold"):
         run.predictions_of("out_of_fold")
-
-
-def test_the_images_may_be_elsewhere(finished, tmp_path):
-    with typed_settings("evaluate", f"run='{finished}'", f"images={tmp_path}") as cfg:
-        assert open_run(str(finished), cfg).images == tmp_path
 
 
 def test_a_configuration_of_something_else_is_no_run(copy):

@@ -18,7 +18,7 @@ from refusals import refused
 from torch.utils.data import DataLoader
 
 from medcls.data import module as module_under_test
-from medcls.data.module import EpochSampler, FlatTexts, ImageDataModule, Loading, NoLonelyBatch
+from medcls.data.module import EpochSampler, FlatTexts, ImageDataModule, Loading, NoLonelyBatch, Share
 from medcls.data.reading import images
 from medcls.data.sources.folders import from_folders
 from medcls.data.splits.split import split
@@ -99,12 +99,34 @@ def test_balanced_sampler_draws_classes_equally():
     assert 0.45 < np.mean(drawn) < 0.55
 
 
-def test_processes_share_an_epoch_between_them():
-    labels = np.zeros(11, dtype=int)
-    parts = [EpochSampler(np.arange(11), "shuffle", labels, 0, rank, 3) for rank in range(3)]
-    rows = [list(part) for part in parts]
-    assert [len(part) for part in parts] == [len(part) for part in rows] == [4, 4, 4]
-    assert {row for part in rows for row in part} == set(range(11))
+@pytest.mark.parametrize("images", [6, 7, 8, 20])
+def test_processes_share_a_batch_between_them(images):
+    rows = list(range(images))
+    parts = [Share(rank, processes=3, least=2).of(rows) for rank in range(3)]
+    assert sorted(row for part in parts for row in part) == rows
+    assert min(map(len, parts)) >= 2
+
+
+@pytest.mark.parametrize("images", [2, 5])
+def test_a_batch_that_is_too_small_for_all_processes_is_given_to_each(images):
+    rows = list(range(images))
+    assert [Share(rank, processes=3, least=2).of(rows) for rank in range(3)] == [rows] * 3
+
+
+@pytest.mark.parametrize(("batch_size", "smallest"), [(8, 2), (4, 1)])
+def test_processes_share_training_and_validation_alone(manifest, batch_size, smallest):
+    parts = [module(manifest, batch_size=batch_size) for _ in range(4)]
+    for rank, data in enumerate(parts):
+        data.share_among(rank, 4)
+    loaders = [data.train_dataloader() for data in parts]
+    assert {len(loader) for loader in loaders} == {len(module(manifest, batch_size=batch_size).train_dataloader())}
+    batches = [[rows.tolist() for _, _, rows in loader] for loader in loaders]
+    assert min(len(batch) for part in batches for batch in part) >= smallest
+    assert {row for part in batches for batch in part for row in batch} == set(manifest.indices("train"))
+    validated = [row for data in parts for _, _, rows in data.val_dataloader() for row in rows.tolist()]
+    assert set(validated) == set(manifest.indices("val"))
+    for name in ("train", "val", "test"):
+        assert torch.cat([rows for _, _, rows in parts[1].rows_of(name)]).tolist() == manifest.indices(name).tolist()
 
 
 @pytest.mark.parametrize(("items", "sizes"), [(9, [5, 4]), (11, [5, 6]), (6, [6]), (1, [1]), (10, [5, 5])])

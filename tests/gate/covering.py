@@ -39,6 +39,16 @@ def covering(factors: Mapping[str, Sequence[str]], seed: int = 0) -> list[Row]:
     return rows
 
 
+def seldom(rows: Sequence[Row], costly: str, value: str, instead: str) -> list[Row]:
+    """The same rows with a costly value only where a pair of values would not be met without it."""
+    changed = [dict(row) for row in rows]
+    for number, row in enumerate(changed):
+        others = set().union(*(pairs_in(other) for other in changed if other is not row))
+        if row[costly] == value and pairs_in(row) - others <= pairs_in({**row, costly: instead}):
+            changed[number] = {**row, costly: instead}
+    return changed
+
+
 def each_value(rows: Sequence[Row]) -> list[Row]:
     """Few of these rows, chosen greedily, in which each value of each factor occurs."""
     missing = {value for row in rows for value in row.items()}

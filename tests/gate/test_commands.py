@@ -85,10 +85,19 @@ NOT_RUN = {
     "python -m medcls.audit ...": "stands for an audit of whatever images; docs/audit.md has a whole one",
     "python -m medcls.train experiments=pretrain_breast_cancer data.root=/path/to/sets": "is run by "
     "test_experiments.py, on sets made for it",
+    "python -m medcls.train trainer=ddp data.root=/my/images positive_class=malignant": "is run by tests/test_ddp.py, "
+    "with few images",
+    "torchrun --nnodes=2 --nproc-per-node=4 --rdzv-backend=c10d --rdzv-endpoint=HOST:29500 "
+    "-m medcls.train trainer=ddp trainer.devices=4 trainer.num_nodes=2 data.root=/my/images "
+    "positive_class=malignant": "needs two machines; tests/test_ddp.py runs torchrun on one",
+    "srun --kill-on-bad-exit=1 python -m medcls.train trainer=ddp trainer.devices=4 trainer.num_nodes=2 "
+    "data.root=/my/images positive_class=malignant": "needs a cluster",
+    "python -m benchmarks.ddp": "a benchmark; tests/test_benchmarks_ddp.py runs it",
     "python -m benchmarks.leakage DATA --root ...": "a benchmark of hours, on images that are not here",
     "python -m medcls.export run=runs/NAME format=bundle": "is run by tests/test_export.py, which reads the bundle",
     "python -m medcls.predict run=model.onnx images=FOLDER": "is run by tests/test_export.py, with an export",
     "model.weights=default": "fetches published weights; tests/models/test_weights.py reads such files",
+    "logger=mlflow logger.mlflow.tracking_uri=http://host:5000": "needs a server; tests/workflow/test_tracking.py logs",
     "compile=true": "needs a C++ compiler, and takes minutes",
 }
 

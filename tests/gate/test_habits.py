@@ -50,6 +50,19 @@ def test_continuous_integration_runs_the_whole_gate():
     assert [found and found.group(1) for found in chosen] == ["not slow", "slow"]
 
 
+def test_vulnerabilities_are_looked_up_by_a_workflow_of_their_own_and_strictly():
+    workflow = yaml.safe_load((TOP / ".github" / "workflows" / "audit.yml").read_text(encoding="utf-8"))
+    (job,) = workflow["jobs"].values()
+    assert "make PYTHON=python audit-deps" in [step.get("run") for step in job["steps"]]
+    # YAML reads the key `on` as true.
+    assert set(workflow[True]) == {"schedule", "push", "workflow_dispatch"}
+    (command,) = recipe("audit-deps")
+    # Without --strict, pip-audit skips a package that it cannot look up, and succeeds.
+    assert {"--strict", "--requirement", "constraints.txt"} <= set(command.split())
+    # It needs the network.
+    assert not any("audit" in line for line in recipe("check"))
+
+
 def test_contributing_names_what_is_there():
     for target in re.findall(r"`?make ([a-z-]+)", CONTRIBUTING):
         recipe(target)

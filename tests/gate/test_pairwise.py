@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import torch
 import yaml
-from covering import covering, each_value, pairs_in, pairs_of
+from covering import covering, each_value, pairs_in, pairs_of, seldom
 from entry_points import run_main
 from made_sets import SMOKE, class_folders, noise
 
@@ -40,7 +40,8 @@ FACTORS = {
     "data/augmentation": names(CONF / "data" / "augmentation"),
     **{group: names(CONF / group) for group in ("loss", "optimizer", "scheduler", "schedule", "logger", "trainer")},
 }
-CROSSES = covering(FACTORS, seed=65)
+# Two processes load their libraries each.
+CROSSES = seldom(covering(FACTORS, seed=65), "trainer", "ddp", instead="default")
 # Each value of each group in few rows; the other rows, in which every value meets every other, are slow tests.
 FEW = [*each_value(CROSSES), *({"data": name} for name in DATA)]
 ROWS = [*FEW, *(row for row in CROSSES if row not in FEW)]
@@ -202,6 +203,7 @@ def test_a_row_trains_to_its_report(place, figures, tmp_path, row):
     written = {"csv": run / "logs" / "version_0" / "metrics.csv", "tensorboard": run / "tensorboard" / "version_0"}
     for name, file in written.items():
         assert file.exists() or logger not in (name, "default")
+    assert (run / "mlflow.json").exists() == (tmp_path / "mlflow.db").exists() == (logger == "mlflow")
 
 
 def test_every_pair_of_values_is_run_and_every_value_in_the_fast_tests():
@@ -227,6 +229,8 @@ def test_every_file_of_conf_and_experiments_is_run_somewhere_in_this_gate():
             )
         ),
         "conf/serve",
+        # Launchers of sweeps: tests/cli/test_sweeps.py runs jobs by each.
+        *(f"conf/hydra/launcher/{name}" for name in ("joblib", "submitit_local", "submitit_slurm")),
         # What a training judges with, and an evaluation of a run.
         "conf/evaluation/default", "conf/evaluation/stored",
     }  # fmt: skip

@@ -5,39 +5,46 @@ import logging
 import numpy as np
 import onnx
 import pytest
-import torch
-from onnx import numpy_helper
-from torch import Tensor, nn
+from onnx import TensorProto, helper, numpy_helper
 
 from medcls.inference import onnx_file
-from medcls.inference.export import write_onnx
-from medcls.inference.load import ClassLogits, Loaded
-from medcls.inference.model import Model, ModelDescription
+from medcls.inference.export import describe_graph
+from medcls.inference.model import ModelDescription
 from medcls.inference.quantization import BATCH, write_int8
 from medcls.preprocessing import Preprocessing
 
 PREPROCESSING = Preprocessing((16, 16), (0.5,), (0.25,))
 
 
-class Small(nn.Module):
-    """A convolution with its batch norm, and a linear layer."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.convolution, self.norm, self.head = nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.Linear(4, 2)
-
-    def forward(self, images: Tensor) -> Tensor:
-        return self.head(self.norm(self.convolution(images)).relu().mean((2, 3)))
-
-
-@pytest.fixture(scope="module")
+@pytest.fixture
 def exact(tmp_path_factory):
-    """An exact export."""
-    torch.manual_seed(0)
-    loaded = Loaded(ClassLogits(Small(), 2, 1).eval(), ("a", "b"), "b", PREPROCESSING, "0123", None, ("SYNTHETIC",))
+    """A convolution, the mean of each of its channels, and a linear layer."""
+    draw = np.random.default_rng(0)
+    stored = {
+        "kernels": draw.normal(0, 0.02, (4, 1, 3, 3)).astype(np.float32),
+        "sides": np.array([2, 3]),
+        "matrix": draw.normal(0, 0.1, (4, 2)).astype(np.float32),
+    }
+    nodes = [
+        helper.make_node("Cast", ["pixels"], ["values"], to=TensorProto.FLOAT),
+        helper.make_node("Transpose", ["values"], ["images"], perm=[0, 3, 1, 2]),
+        helper.make_node("Conv", ["images", "kernels"], ["maps"]),
+        helper.make_node("Relu", ["maps"], ["positive"]),
+        helper.make_node("ReduceMean", ["positive", "sides"], ["means"], keepdims=0),
+        helper.make_node("MatMul", ["means", "matrix"], ["logits"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "made",
+        [helper.make_tensor_value_info("pixels", TensorProto.UINT8, ["batch", 16, 16, 1])],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", 2])],
+        [numpy_helper.from_array(values, name) for name, values in stored.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
     described = ModelDescription("made", ("a", "b"), "b", PREPROCESSING, None, ("SYNTHETIC",), "0123")
+    describe_graph(model, described.to_plain())
     path = tmp_path_factory.mktemp("exact") / "model.onnx"
-    write_onnx(loaded, Model(described, lambda pixels: pixels).described(), path)
+    path.write_bytes(model.SerializeToString())
     return path
 
 

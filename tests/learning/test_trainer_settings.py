@@ -66,8 +66,8 @@ WORKS = [
 REFUSED = {
     "accelerator": ["gpux", "tpu"],
     "strategy": ["ddp", "nonsense"],
-    "devices": [2, "auto", "[0,1]"],
-    "num_nodes": [2],
+    "devices": ["auto", "[0,1]", 0, "null"],
+    "num_nodes": [0],
     "precision": ["foo", "transformer-engine"],
     "logger": ["false"],
     "callbacks": ["[]"],
@@ -142,7 +142,7 @@ def test_what_works_works_to_the_report(folder, tmp_path, settings):
 # What is known to be wrong only where the trainer is built, or the batches are counted.
 BUILT = FROM_THE_RUN | BY_LIGHTNING | {"limit_train_batches"}
 TRIED = [(name, value) for name, values in REFUSED.items() for value in values]
-THROUGH = [one for one in TRIED if one[0] in BUILT or one in {("precision", "transformer-engine"), ("devices", 2)}]
+THROUGH = [one for one in TRIED if one[0] in BUILT or one in {("precision", "transformer-engine"), ("devices", 0)}]
 
 
 @pytest.mark.parametrize(("name", "value"), THROUGH)
@@ -165,6 +165,19 @@ def test_settings_that_are_wrong_by_themselves_are_refused(name, value):
     given = yaml.safe_load(str(value))
     with refused("bad_value", f"trainer.{name}", repr(given)):
         check_trainer(shipped | {name: given})
+
+
+def test_batch_norm_over_processes_needs_gpus(monkeypatch):
+    settings = {"max_epochs": 1, "devices": 2, "num_nodes": 1, "sync_batchnorm": True}
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with refused("needs_gpu", "trainer.sync_batchnorm"):
+        check_trainer(settings)
+    check_trainer(settings | {"devices": 1})
+    check_trainer(settings | {"sync_batchnorm": False})
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    check_trainer(settings)
+    with refused("needs_gpu", "trainer.sync_batchnorm"):
+        check_trainer(settings | {"accelerator": "cpu"})
 
 
 def test_lightnings_defaults_can_be_given():

@@ -84,7 +84,7 @@ def test_references_are_named_with_their_settings_once():
     with refused("reference_in_configuration", "config.yaml", "a.1", "c.${d}") as found:
         refuse_references(node, "config.yaml")
     assert str(found.value).count("c.${d}") == 1
-    with refused("reference_in_configuration", "the top level"):
+    with refused("reference_in_configuration", "config.yaml"):
         refuse_references("${oc.env:HOME}", "config.yaml")
 
 

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from medcls import cpu
@@ -120,7 +121,8 @@ def _row(path: Path, frame: int) -> Row:
 
 
 def _block(rows: dict[str, Row]) -> pd.DataFrame:
-    index = pd.Index(list(rows), name="path", dtype="str")
+    # Not in the Arrow storage that pandas prefers where pyarrow is installed: it cannot hold a name that is not UTF-8.
+    index = pd.Index(list(rows), name="path", dtype=pd.StringDtype("python", na_value=np.nan))
     block = pd.DataFrame(list(rows.values()), index=index, columns=list(COLUMNS))
     return block.astype({"phash": "uint64", "dhash": "uint64"})
 
