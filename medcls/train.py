@@ -9,7 +9,7 @@ from pathlib import Path
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from medcls.cli import building, data_source, entry_point, following, resume, stored_configuration, sweeps, termination
+from medcls.cli import building, data_source, entry_point, following, resume, sweeps, termination
 from medcls.cli.importing import import_large
 from medcls.cli.invocation import command_line
 from medcls.cli.slurm import requeued
@@ -60,7 +60,7 @@ def train(cfg: DictConfig, run: RunFolder) -> float | None:
 
     from medcls import hardware
     from medcls.auditing.quick import audit_quickly
-    from medcls.cli import distilling, training
+    from medcls.cli import distilling, stored_configuration, training
     from medcls.cli.early_checks import check_settings
     from medcls.inference.load import load
     from medcls.learning.checkpoints import best_score

@@ -44,10 +44,15 @@ def run_command(task: Callable[[DictConfig], Any], config_name: str) -> None:
     config_name : str
         The file in `conf/` to start from.
     """
+
+    def explained(cfg: DictConfig) -> Any:  # noqa: ANN401
+        with lack_of_memory.explained(cfg):
+            return task(cfg)
+
     _prepare_process()
     if launching.is_started():
         with sigterm_interrupts():
-            launching.take_part(task)
+            launching.take_part(explained)
     jobs = 0
     starter = os.getpid()
 

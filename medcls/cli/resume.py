@@ -29,8 +29,8 @@ MAY_CHANGE_ON_RESUME = (
     "keep_memory",
     "compile",
     "evaluate_test",
-    "checkpoint_minutes",
     "logger",
+    "checkpoint_minutes",
     "trust",
     "verbose",
 )

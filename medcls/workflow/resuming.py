@@ -158,9 +158,9 @@ def what_was_trained(run: RunFolder) -> str:
             "No epoch was finished, so there is nothing to resume. The same command starts over; "
             f"{run.path} can be removed, or reused as hydra.run.dir."
         )
-    best = f", and the best checkpoint so far is {run.best}" if run.best.is_file() else ""
     config = Configuration.read(run.path)
     trackers = "" if config is None else typed_trackers(config.setting("logger"))
+    best = f", and the best checkpoint so far is {run.best}" if run.best.is_file() else ""
     return (
         f"{_in_words(progress_of(run))} of the training can be resumed{best}. "
         f"Resume with:\n  python -m medcls.train {typed('resume', str(run.path))}{trackers}"

@@ -4,9 +4,7 @@ import logging
 import os
 import random
 import signal
-import threading
 import warnings
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -107,20 +105,14 @@ def test_a_program_that_uses_hydra_itself_gets_its_own_back(here):
         assert of_the_process() == before
 
 
-def test_calls_from_several_threads_run_one_after_another_and_within_one_another(here):
-    inside = []
-
+def test_a_task_may_call_another_command_and_goes_on_with_its_own_settings(here):
     def task(cfg):
-        inside.append(cfg.seed)
-        assert len(inside) == 1
-        assert threading.current_thread() is not threading.main_thread()
-        within, _ = run_from_python(lambda inner: inner.seed, "monitor", ["seed=9", "hydra.run.dir=inner"])
-        inside.remove(cfg.seed)
-        return within, HydraConfig.get().runtime.output_dir
+        inner, folder = run_from_python(lambda inner: inner.seed, "monitor", ["seed=9", "hydra.run.dir=inner"])
+        assert HydraConfig.get().runtime.output_dir == str(here / "outer") and folder == here / "inner"
+        assert command_line("monitor").endswith("seed=1 hydra.run.dir=outer")
+        return cfg.seed, inner
 
-    with ThreadPoolExecutor(2) as pool:
-        calls = [pool.submit(run_from_python, task, "monitor", [f"seed={n}", f"hydra.run.dir={n}"]) for n in range(2)]
-        assert [call.result()[0] for call in calls] == [(9, str(here / str(n))) for n in range(2)]
+    assert run_from_python(task, "monitor", ["seed=1", "hydra.run.dir=outer"])[0] == (1, 9)
 
 
 def test_sigterm_interrupts_unless_the_program_handles_it(here):
