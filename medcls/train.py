@@ -9,8 +9,7 @@ from pathlib import Path
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from medcls.cli import building, data_source, entry_point, following, resume, slurm, sweeps, termination
-from medcls.cli import building, data_source, entry_point, following, resume, stored_configuration, sweeps, termination
+from medcls.cli import building, data_source, entry_point, following, resume, sweeps, termination
 from medcls.cli.importing import import_large
 from medcls.cli.invocation import command_line
 from medcls.cli.slurm import requeued
@@ -26,7 +25,6 @@ def main() -> None:
     entry_point.run_command(run, "train")
 
 
-@slurm.requeue_if_preempted()
 @requeued
 def run(cfg: DictConfig) -> float | None:
     """Train in the folder that Hydra chose; leave no folder behind if the run did not start."""
@@ -35,7 +33,8 @@ def run(cfg: DictConfig) -> float | None:
         composed, cfg = cfg, resume.resumed_configuration(cfg, HydraConfig.get().overrides.task)
         if not following.leads(cfg):
             return following.start_or_follow(composed, cfg)
-        if slurm.claim(folder, cfg) or resume.is_begun_job(cfg, folder):
+        folder.claim()
+        if resume.is_begun_job(cfg, folder):
             cfg.resume = str(folder.path)
             cfg = resume.resumed_configuration(cfg, HydraConfig.get().overrides.task)
         if cfg.resume:

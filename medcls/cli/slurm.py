@@ -42,8 +42,6 @@ def is_restarted() -> bool:
     return job() is not None and os.environ.get("SLURM_RESTART_COUNT", "0") not in ("", "0")
 
 
-def claim(folder: RunFolder, cfg: DictConfig) -> bool:
-    """Lock the folder of a run, and say whether this is a restarted job, which resumes the run of its first start.
 def requeued(task: Callable[[DictConfig], Result]) -> Callable[[DictConfig], Result]:
     """Let a training in a job be queued again if it is preempted, and resumed when the job restarts."""
 
@@ -63,17 +61,6 @@ def take_up_earlier(cfg: DictConfig) -> None:
     folders of the sweep.
     """
     hydra = HydraConfig.get()
-    earlier = None
-    if job() is not None and not cfg.resume and hydra.mode != RunMode.MULTIRUN:
-        earlier = _begun_before(folder.path, hydra.overrides.task)
-    if earlier is not None and earlier != folder.path:
-        folder.write_into(earlier)
-    else:
-        folder.claim()
-    resumes = is_restarted() and not cfg.resume and folder.last.is_file()
-    if resumes:
-        log.warning("job %s was queued again: it resumes %s", job(), folder.path, extra={"rule": "requeued"})
-    return resumes
     if job() is None or cfg.resume or is_sweep():
         return
     folder = Path(hydra.runtime.output_dir)
