@@ -9,7 +9,7 @@ export NO_MKDOCS_2_WARNING := 1
 # A test process a core; neighbouring tests stay together, for what they share, until one process runs out of them.
 AT_ONCE := --numprocesses auto --dist worksteal
 
-.PHONY: help train test test-all test-fast test-slow test-gate check audit-deps docs results bench bench-all bench-gpu clean
+.PHONY: help train test test-all test-fast test-slow test-faults test-gate check audit-deps docs results bench bench-all bench-gpu clean
 .DEFAULT_GOAL := help
 
 help:  ## List what can be made
@@ -38,12 +38,16 @@ test: .venv/installed-dev  ## Lint, types and all tests not marked slow, on all 
 
 test-all: test  ## The slow tests too
 	@$(MAKE) --no-print-directory test-slow
+	@$(MAKE) --no-print-directory test-faults
 
 test-fast: .venv/installed-dev
 	$(BIN)/python -m pytest -q -m 'not slow' $(AT_ONCE)
 
 test-slow: .venv/installed-dev
-	$(BIN)/python -m pytest -q -m slow $(AT_ONCE)
+	$(BIN)/python -m pytest -q -m slow $(AT_ONCE) --ignore tests/faults
+
+test-faults: .venv/installed-dev  ## Kill, fill, cut and change what a run needs; MEDCLS_KILLS=25 kills 50 times with a frozen phase
+	$(BIN)/python -m pytest -q -m slow $(AT_ONCE) tests/faults
 
 # The rows of the gate (networks, all pairs of settings, studies) that the fast tests leave out.
 test-gate: .venv/installed-dev

@@ -9,7 +9,7 @@ from pathlib import Path
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from medcls.cli import building, data_source, entry_point, following, resume, stored_configuration, sweeps, termination
+from medcls.cli import building, data_source, entry_point, following, resume, slurm, sweeps, termination
 from medcls.cli.importing import import_large
 from medcls.cli.invocation import command_line
 from medcls.runs.run_folder import RunFolder
@@ -24,6 +24,7 @@ def main() -> None:
     entry_point.run_command(run, "train")
 
 
+@slurm.requeue_if_preempted()
 def run(cfg: DictConfig) -> float | None:
     """Train in the folder that Hydra chose; leave no folder behind if the run did not start."""
     folder = RunFolder(Path(HydraConfig.get().runtime.output_dir))
@@ -32,8 +33,7 @@ def run(cfg: DictConfig) -> float | None:
         composed, cfg = cfg, resume.resumed_configuration(cfg, overrides)
         if not following.leads(cfg):
             return following.start_or_follow(composed, cfg)
-        folder.claim()
-        if resume.is_begun_job(cfg, folder):
+        if slurm.claim(folder, cfg) or resume.is_begun_job(cfg, folder):
             cfg.resume = str(folder.path)
             cfg = resume.resumed_configuration(cfg, overrides)
         if cfg.resume:
@@ -59,7 +59,7 @@ def train(cfg: DictConfig, run: RunFolder) -> float | None:
 
     from medcls import hardware
     from medcls.auditing.quick import audit_quickly
-    from medcls.cli import distilling, training
+    from medcls.cli import distilling, stored_configuration, training
     from medcls.cli.early_checks import check_settings
     from medcls.inference.load import load
     from medcls.learning.checkpoints import best_score

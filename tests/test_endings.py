@@ -1,6 +1,7 @@
 """How a command ends after an error: the files it leaves, its message, and whether the advice works."""
 
 import errno
+import os
 import re
 import shlex
 import shutil
@@ -398,6 +399,28 @@ def test_a_folder_is_one_commands_alone_while_it_writes(tmp_path, folder):
     again = RunFolder(tmp_path / "run")
     again.claim()
     again.close()
+
+
+def test_a_process_that_outlives_a_command_does_not_keep_its_folder(tmp_path):
+    folder = RunFolder(tmp_path / "run")
+    folder.path.mkdir()
+    folder.claim()
+    reading, writing = os.pipe()
+    child = os.fork()
+    if not child:  # as a loader's worker process
+        os.close(writing)
+        os.read(reading, 1)
+        os._exit(0)
+    try:
+        with refused("run_in_progress", str(folder.path)):
+            RunFolder(folder.path).claim()
+        folder.close()
+        again = RunFolder(folder.path)
+        again.claim()
+        again.close()
+    finally:
+        os.close(writing)
+        os.waitpid(child, 0)
 
 
 @pytest.mark.slow

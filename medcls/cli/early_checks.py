@@ -1,6 +1,7 @@
 """Checks of a training's settings that need no image, made before any is read."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from medcls.cli.building import build, plain
@@ -10,6 +11,7 @@ from medcls.data.splits.split import SplitSettings
 from medcls.errors import MedclsError
 from medcls.hardware import Hardware, check_compiler
 from medcls.learning.freezing import FreezeSchedule
+from medcls.learning.interruption import SaveWithinEpoch
 from medcls.learning.precision import check_half_precision
 from medcls.learning.schedulers import learning_rates
 from medcls.learning.trainer_settings import batches_an_epoch
@@ -73,6 +75,7 @@ def _check_switches(cfg: Any) -> None:  # noqa: ANN401
         raise MedclsError(
             f"early_stopping is {cfg.early_stopping}: give a number of epochs, or null for none.", kind="bad_value"
         )
+    SaveWithinEpoch(Path(), plain(cfg.get("checkpoint_minutes")))
     if cfg.exact_batch_norm not in (None, True, False):
         raise MedclsError(f"exact_batch_norm is {cfg.exact_batch_norm!r}: give true, false or null.", kind="bad_value")
     for name in ("compile", "freeze_random_weights"):  # runs of earlier versions lack them

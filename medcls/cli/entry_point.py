@@ -15,7 +15,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 from medcls import cpu
-from medcls.cli import launching, standard_streams, sweeps
+from medcls.cli import lack_of_memory, launching, standard_streams, sweeps
 from medcls.cli.experiments import register_experiments
 from medcls.cli.overrides import check_groups, check_no_password, multirun_first, quote_for_hydra
 from medcls.cli.resume import resume_in_same_folder
@@ -44,10 +44,15 @@ def run_command(task: Callable[[DictConfig], Any], config_name: str) -> None:
     config_name : str
         The file in `conf/` to start from.
     """
+
+    def explained(cfg: DictConfig) -> Any:  # noqa: ANN401
+        with lack_of_memory.explained(cfg):
+            return task(cfg)
+
     _prepare_process()
     if launching.is_started():
         with sigterm_interrupts():
-            launching.take_part(task)
+            launching.take_part(explained)
     jobs = 0
     starter = os.getpid()
 
@@ -58,9 +63,9 @@ def run_command(task: Callable[[DictConfig], Any], config_name: str) -> None:
             _prepare_process()
             sys.argv[1:] = arguments
         if sweeps.is_sweep():
-            return sweeps.run_job(task, cfg, _exit_code_and_message)
+            return sweeps.run_job(explained, cfg, _exit_code_and_message)
         try:
-            return task(cfg)
+            return explained(cfg)
         except BaseException as error:
             exit_with(*_exit_code_and_message(error))
             raise

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from medcls.cli import entry_point, launching
+from medcls.cli import launching, sweeps
 from medcls.cli.importing import import_large
 from medcls.cli.launching import Place
 from medcls.errors import MedclsError
@@ -132,7 +132,7 @@ def follow(place: Place) -> None:
         if given is None:  # it has reported why
             return
         cfg, path, manifest, preprocessing, name = given
-        machine = training.choose_hardware(cfg, jobs=entry_point.concurrent_jobs())
+        machine = training.choose_hardware(cfg, jobs=sweeps.concurrent_jobs())
         training.seed(cfg.seed)
         data = training.make_loaders(cfg, manifest, preprocessing, machine)
         metrics = partial(logged_metrics, classes=manifest.classes, positive=manifest.positive)

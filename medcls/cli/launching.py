@@ -88,9 +88,9 @@ def place(trainer: DictConfig) -> Place:
         here = Place()
     if here.processes != expected:
         raise MedclsError(
-            f"trainer.devices={trainer.devices} on trainer.num_nodes={trainer.num_nodes} machine(s) are {expected} "
-            f"process(es), and {here.processes} were started. Start one for each device on each machine, by torchrun "
-            "or srun.",
+            f"trainer.devices={trainer.devices} on trainer.num_nodes={trainer.get('num_nodes', 1)} machine(s) are "
+            f"{expected} process(es), and {here.processes} were started. Start one for each device on each machine, "
+            "by torchrun or srun.",
             kind="processes_do_not_fit",
         )
     return here

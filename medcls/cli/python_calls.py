@@ -24,7 +24,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
 from medcls import cpu
-from medcls.cli import standard_streams
+from medcls.cli import lack_of_memory, standard_streams
 from medcls.cli.entry_point import prepared_arguments, settings_error
 from medcls.cli.experiments import register_experiments
 from medcls.cli.invocation import given_from_python
@@ -78,6 +78,7 @@ def run_from_python(
                 given_from_python(typed),
                 _hydra_initialized(config_name),
                 _hydra_config(compose(config_name, typed, return_hydra_config=True)) as (cfg, folder),
+                lack_of_memory.explained(cfg),
             ):
                 return task(cfg), folder
         except (HydraException, OmegaConfBaseException) as error:

@@ -30,6 +30,7 @@ MAY_CHANGE_ON_RESUME = (
     "compile",
     "evaluate_test",
     "logger",
+    "checkpoint_minutes",
     "trust",
     "verbose",
 )

@@ -12,12 +12,17 @@ from types import FrameType
 
 from medcls.errors import MedclsError
 
-PROGRAM_ERROR, USER_ERROR, INTERRUPTED, TERMINATED, CLOSED_PIPE = 1, 2, 130, 143, 141
-"""Exit codes: a programming error; an error that the user can fix; Ctrl-C, SIGTERM and a closed pipe, as in shells."""
+PROGRAM_ERROR, USER_ERROR, INTERRUPTED, PREEMPTED, CLOSED_PIPE, TERMINATED = 1, 2, 130, 138, 141, 143
+"""Exit codes: a programming error; an error that the user can fix; Ctrl-C, SIGUSR1, a closed pipe and SIGTERM, as in
+shells."""
 
 
 class Terminated(KeyboardInterrupt):
     """The process received SIGTERM, from a scheduler for example."""
+
+
+class Preempted(KeyboardInterrupt):
+    """The process received SIGUSR1 from a cluster, which will end its job soon."""
 
 
 def exit_code_and_message(error: BaseException) -> tuple[int, str] | None:
@@ -32,6 +37,8 @@ def exit_code_and_message(error: BaseException) -> tuple[int, str] | None:
         return USER_ERROR, _with_notes(_without_worker_trace(str(error)), error)
     if isinstance(error, Terminated):
         return TERMINATED, _with_notes("Terminated (SIGTERM).", error)
+    if isinstance(error, Preempted):
+        return PREEMPTED, _with_notes("Preempted (SIGUSR1).", error)
     if isinstance(error, KeyboardInterrupt):
         return INTERRUPTED, _with_notes("Interrupted.", error)
     # rich raises SystemExit for a closed pipe.

@@ -300,6 +300,7 @@ def make_trainer(
     from medcls.learning.callbacks import ExactBatchNorm, NotebookProgressBar, SeedEachEpoch
     from medcls.learning.checkpoints import AtomicCheckpointIO, checkpoints
     from medcls.learning.features import FrozenFeatures
+    from medcls.learning.interruption import SaveWithinEpoch
     from medcls.learning.trainer_settings import FIND_UNUSED
     from medcls.workflow import terminal
 
@@ -315,7 +316,7 @@ def make_trainer(
         callbacks.append(
             EarlyStopping(cfg.monitor, mode=cfg.monitor_mode, patience=cfg.early_stopping, check_finite=False)
         )
-    callbacks += [LearningRateMonitor(), *further_callbacks]
+    callbacks += [LearningRateMonitor(), SaveWithinEpoch(run.last, cfg.get("checkpoint_minutes")), *further_callbacks]
     if cfg.trainer.get("enable_progress_bar") is not False:
         bar = NotebookProgressBar() if terminal.IN_NOTEBOOK else RichProgressBar(console_kwargs=terminal.width())
         callbacks.append(bar)

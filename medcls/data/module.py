@@ -21,6 +21,7 @@ from medcls.data.manifest import Manifest
 from medcls.data.reading import images
 from medcls.data.reading.decoded import Decoded
 from medcls.data.sources.scan import remove_wrong_entry
+from medcls.data.training_loader import NoLonelyBatch, TrainingLoader, leave_signals_to_the_run
 from medcls.data.transforms import Augmentation, Changes, change, draws, normalise
 from medcls.errors import MedclsError
 from medcls.preprocessing import Preprocessing
@@ -249,53 +250,25 @@ class EpochSampler(Sampler[int]):
         labels: np.ndarray,
         seed: int,
     ) -> None:
-        self._rows, self._order, self._seed, self._epoch = rows, order, seed, 0
+        self._rows, self._order, self._seed, self.epoch = rows, order, seed, 0
         classes, inverse, counts = np.unique(labels[rows], return_inverse=True, return_counts=True)
         self._weights = 1 / (len(classes) * counts[inverse])
 
     def set_epoch(self, epoch: int) -> None:
         """Lightning calls this before each epoch, also after a resume."""
-        self._epoch = epoch
+        self.epoch = epoch
 
     def __len__(self) -> int:
         return len(self._rows)
 
     def __iter__(self) -> Iterator[int]:
-        draw = stream("order", self._seed, self._epoch)
+        draw = stream("order", self._seed, self.epoch)
         rows = self._rows
         if self._order == "shuffle":
             rows = draw.permutation(rows)
         elif self._order == "balanced":
             rows = draw.choice(rows, size=len(rows), p=self._weights)
         return iter(rows.tolist())
-
-
-class NoLonelyBatch(BatchSampler):
-    """Batches in which a single last image joins the batch before it.
-
-    Batch norm cannot train on one value a channel, and dropping the image would leave a row unused.
-    """
-
-    def __iter__(self) -> Iterator[list[Any]]:
-        if self.batch_size == 1:
-            yield from super().__iter__()
-            return
-        waiting: list[Any] | None = None
-        for batch in super().__iter__():
-            if waiting is not None and len(batch) == 1:
-                yield waiting + batch
-                waiting = None
-                continue
-            if waiting is not None:
-                yield waiting
-            waiting = batch
-        if waiting is not None:
-            yield waiting
-
-    def __len__(self) -> int:
-        items = len(self.sampler)  # type: ignore[arg-type]
-        batches = math.ceil(items / self.batch_size)
-        return batches - 1 if batches > 1 and items % self.batch_size == 1 else batches
 
 
 def already_collated(batch: Any) -> Any:  # noqa: ANN401 - torch types it as a list
@@ -591,14 +564,16 @@ class ImageDataModule(lightning.LightningDataModule):
             # Images of other splits are never on the device, nor left out.
             images = self._images if split in ("train", "val") else ImageBatches(self._store, self._labels)
         sampler = EpochSampler(rows, order, self._labels, self._loading.seed)
-        kind = BatchSampler if order == "in_order" else NoLonelyBatch
         here = self._loads_here(split, self._training_device() if device is None else device)
         workers = 0 if here else self._loading.workers
-        return DataLoader(
+        in_order = order == "in_order"
+        batches, kind = (BatchSampler, DataLoader) if in_order else (NoLonelyBatch, TrainingLoader)
+        return kind(
             images,
-            batch_sampler=kind(sampler, batch_size or self._loading.batch_size, drop_last=False),
+            batch_sampler=batches(sampler, batch_size or self._loading.batch_size, drop_last=False),
             collate_fn=already_collated,
             num_workers=workers,
+            worker_init_fn=leave_signals_to_the_run,
             persistent_workers=workers > 0,
             pin_memory=torch.cuda.is_available(),
             # Its own, so that starting a loader draws nothing from the generator of dropout.

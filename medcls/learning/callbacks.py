@@ -69,12 +69,14 @@ class ExactBatchNorm(lightning.Callback):
     def __init__(self, batches: Iterable[Batch]) -> None:
         self._batches = batches
         self._training: list[_BatchNorm] = []
+        self._epoch = -1
 
     def on_train_batch_start(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, batch: Batch, batch_idx: int
     ) -> None:
         """Find the batch norms that train: those in train mode during training."""
-        if batch_idx == 0:
+        if self._epoch != trainer.current_epoch:  # a run that continues within an epoch has no batch 0
+            self._epoch = trainer.current_epoch
             self._training = [
                 module
                 for module in pl_module.modules()

@@ -31,7 +31,7 @@ class RunCheckpoint(ModelCheckpoint):
             {
                 **state_dict,
                 "dirpath": self.dirpath,
-                "best_model_path": path,
+                "best_model_path": path if score is not None or self.monitor is None else "",
                 "kth_best_model_path": path if score is not None else "",
                 "best_k_models": {path: score} if score is not None else {},
             }

@@ -10,7 +10,7 @@ import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
-from torchmetrics import CatMetric, MeanMetric, SumMetric
+from torchmetrics import CatMetric, MeanMetric, Metric, SumMetric
 
 from medcls.errors import MedclsError, nearest
 from medcls.learning.freezing import names_matching
@@ -257,8 +257,12 @@ class Classifier(lightning.LightningModule):
         """Log loss and accuracy of the epoch."""
         self.log("train/loss", self._train_loss.compute() / self._train_weight.compute(), prog_bar=True)
         self.log("train/accuracy", self._train_accuracy.compute())
-        for metric in (self._train_loss, self._train_weight, self._train_accuracy):
+        for metric in self._running_metrics().values():
             metric.reset()
+
+    def _running_metrics(self) -> dict[str, Metric]:
+        """What is summed up over a training epoch."""
+        return {"loss": self._train_loss, "weight": self._train_weight, "accuracy": self._train_accuracy}
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Collect logits; metrics are computed once, from the whole split."""
@@ -316,11 +320,19 @@ class Classifier(lightning.LightningModule):
     # ------------------------------------------------------------------ checkpoints
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add the description to the checkpoint."""
+        """Add the description to the checkpoint and, within an epoch, the running metrics."""
         checkpoint["medcls"] = self._description
+        if not self._train_weight.update_count:
+            return
+        running = {}
+        for name, metric in self._running_metrics().items():
+            with metric.sync_context():  # over all processes of a run
+                parts = metric.metric_state.items()
+                running[name] = {part: value.detach().clone() for part, value in parts if isinstance(value, Tensor)}
+        checkpoint["running_metrics"] = running
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Check the classes of a checkpoint, and let its scheduler follow this run's length."""
+        """Check the classes of a checkpoint, let its scheduler follow this run's length, restore running metrics."""
         saved = checkpoint.get("medcls", {}).get("classes")
         if saved is not None and tuple(saved) != self.classes:
             raise MedclsError(
@@ -330,6 +342,10 @@ class Classifier(lightning.LightningModule):
             )
         for state in checkpoint.get("lr_schedulers", []):
             drop_length(state)
+        if self.trainer.is_global_zero:  # which has the sums of all processes
+            for name, parts in checkpoint.get("running_metrics", {}).items():
+                for part, value in parts.items():
+                    setattr(self._running_metrics()[name], part, value.to(self.device))
 
 
 def logits_of_classes(outputs: Tensor, num_classes: int, positive: int | None) -> Tensor:

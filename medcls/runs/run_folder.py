@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import sys
+import weakref
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -99,11 +100,13 @@ class RunFolder:
                 kind="run_in_progress",
             ) from error
         self._claim = descriptor
+        _CLAIMED.add(self)
 
     def _release(self) -> None:
         if self._claim is not None:
             os.close(self._claim)
         self._claim = None
+        _CLAIMED.discard(self)
 
     def refuse_if_taken(self, *, by_training: bool = False) -> None:
         """Refuse a folder that already has a run, an evaluation, a comparison, an audit, heat maps or a monitoring.
@@ -255,6 +258,19 @@ class RunFolder:
     def write_json(self, name: str, content: Any) -> Path:  # noqa: ANN401 - plain data of any shape
         """Write plain data as JSON; NaN and infinities become null."""
         return self.write_text(name, json.dumps(without_nan(content), indent=2, ensure_ascii=False) + "\n")
+
+
+# A fork inherits the lock. A loader's worker process, which may outlive a killed run by seconds, lets go of it.
+_CLAIMED: weakref.WeakSet[RunFolder] = weakref.WeakSet()
+
+
+def _let_go() -> None:
+    for folder in list(_CLAIMED):
+        folder._release()
+
+
+if fcntl is not None:
+    os.register_at_fork(after_in_child=_let_go)
 
 
 class LogFile(logging.FileHandler):

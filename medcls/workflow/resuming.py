@@ -3,7 +3,9 @@
 import hashlib
 import json
 import logging
+import shlex
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from lightning import Trainer
@@ -24,11 +26,60 @@ from medcls.workflow.scoring import result_split
 log = logging.getLogger(__name__)
 
 
-def trained_epochs(run: RunFolder) -> tuple[int, bool]:
-    """Return the number of epochs trained, and whether early stopping ended the training."""
-    checkpoint = AtomicCheckpointIO().load_checkpoint(run.last)
+@dataclass(frozen=True)
+class Progress:
+    """How far a training has come, by its `last.ckpt`.
+
+    Parameters
+    ----------
+    epochs : int
+        Complete epochs.
+    steps : int
+        Steps of the epoch after these.
+    stopped : bool
+        Whether early stopping ended the training.
+    """
+
+    epochs: int
+    steps: int
+    stopped: bool
+
+
+def progress_of(run: RunFolder) -> Progress:
+    """Return how far the training of a run has come.
+
+    Raises
+    ------
+    MedclsError
+        The checkpoint is damaged; names an earlier one if that is intact.
+    """
+    checkpoint = _read_last(run)
+    loops = checkpoint["loops"]["fit_loop"]
+    epochs = int(loops["epoch_progress"]["current"]["processed"])
+    within = epochs == int(checkpoint["epoch"])  # after an epoch, the number of the one that just ended
+    steps = int(loops["epoch_loop.automatic_optimization.optim_progress"]["optimizer"]["step"]["current"]["completed"])
     states = [state for name, state in checkpoint["callbacks"].items() if name.startswith("EarlyStopping")]
-    return int(checkpoint["epoch"]) + 1, any(state["wait_count"] >= state["patience"] for state in states)
+    stopped = not within and any(state["wait_count"] >= state["patience"] for state in states)
+    return Progress(epochs, steps if within else 0, stopped)
+
+
+def _read_last(run: RunFolder) -> dict[str, Any]:
+    reader = AtomicCheckpointIO()
+    try:
+        return reader.load_checkpoint(run.last)
+    except MedclsError as error:
+        if error.kind != "damaged_checkpoint":
+            raise
+        try:
+            epochs = int(reader.load_checkpoint(run.best)["epoch"]) + 1
+        except MedclsError:
+            raise error from None
+        raise MedclsError(
+            f"{error} {run.best}, of epoch {epochs}, is intact. To train on from there:\n"
+            f"  cp {shlex.quote(str(run.best))} {shlex.quote(str(run.last))}\n"
+            f"  python -m medcls.train {typed('resume', str(run.path))}",
+            kind="damaged_checkpoint",
+        ) from error
 
 
 def has_ended(run: RunFolder, max_epochs: int, own_max_epochs: int) -> bool:
@@ -44,20 +95,26 @@ def has_ended(run: RunFolder, max_epochs: int, own_max_epochs: int) -> bool:
     MedclsError
         More epochs were trained than requested.
     """
-    epochs, stopped = trained_epochs(run)
-    if max_epochs < epochs:
+    progress = progress_of(run)
+    begun = progress.epochs + (progress.steps > 0)
+    if max_epochs < begun:
         raise MedclsError(
-            f"{run.path} was trained for {counted(epochs, 'epoch')}, and trainer.max_epochs={max_epochs} is fewer. To "
-            f"continue training, give more than {epochs}; otherwise leave trainer.max_epochs out.",
+            f"{run.path} was trained for {_in_words(progress)}, and trainer.max_epochs={max_epochs} is fewer. To "
+            f"continue training, give more than {progress.epochs}; otherwise leave trainer.max_epochs out.",
             kind="fewer_epochs",
         )
-    return max_epochs == epochs or (stopped and max_epochs == own_max_epochs)
+    return (max_epochs == progress.epochs and not progress.steps) or (progress.stopped and max_epochs == own_max_epochs)
 
 
 def log_end(run: RunFolder, trainer: Trainer, patience: int | None, monitor: str) -> int:
     """Log whether early stopping ended a training; return the number of epochs trained."""
     # A trainer that had nothing left to do has no epoch.
-    epochs, stopped = _of_trainer(trainer) if trainer.current_epoch else trained_epochs(run)
+    if trainer.current_epoch:
+        epochs = trainer.current_epoch
+        stopped = any(one.wait_count >= one.patience for one in trainer.early_stopping_callbacks)
+    else:
+        progress = progress_of(run)
+        epochs, stopped = progress.epochs, progress.stopped
     if stopped:
         log.info(
             "early stopping ended the training after %s: no better %s in %s (early_stopping=%d)",
@@ -67,14 +124,9 @@ def log_end(run: RunFolder, trainer: Trainer, patience: int | None, monitor: str
     return epochs
 
 
-def _of_trainer(trainer: Trainer) -> tuple[int, bool]:
-    """Return the same as `trained_epochs`, of a training that has just ended."""
-    return trainer.current_epoch, any(one.wait_count >= one.patience for one in trainer.early_stopping_callbacks)
-
-
 def log_finished(run: RunFolder) -> None:
     """Log that a resumed run is complete, and how to continue training."""
-    epochs, _ = trained_epochs(run)
+    epochs = progress_of(run).epochs
     log.info("nothing to do: the training ended after %s, and the report is written", counted(epochs, "epoch"))
     log.info(
         "to continue training: python -m medcls.train %s trainer.max_epochs=%d",
@@ -106,13 +158,18 @@ def what_was_trained(run: RunFolder) -> str:
             "No epoch was finished, so there is nothing to resume. The same command starts over; "
             f"{run.path} can be removed, or reused as hydra.run.dir."
         )
-    epochs, _ = trained_epochs(run)
     config = Configuration.read(run.path)
     trackers = "" if config is None else typed_trackers(config.setting("logger"))
+    best = f", and the best checkpoint so far is {run.best}" if run.best.is_file() else ""
     return (
-        f"{counted(epochs, 'epoch')} of the training can be resumed, and the best checkpoint so far is {run.best}. "
+        f"{_in_words(progress_of(run))} of the training can be resumed{best}. "
         f"Resume with:\n  python -m medcls.train {typed('resume', str(run.path))}{trackers}"
     )
+
+
+def _in_words(progress: Progress) -> str:
+    parts = [counted(progress.epochs, "epoch")] if progress.epochs or not progress.steps else []
+    return " and ".join(parts + ([counted(progress.steps, "step")] if progress.steps else []))
 
 
 def start_over(run: RunFolder, config: str) -> None:
@@ -177,7 +234,8 @@ def check_same_run(run: RunFolder, manifest: Manifest, name: str) -> None:
         Classes, images or splits differ from the saved manifest; or a checkpoint is of another training.
     """
     _check_images(run, manifest)
-    for checkpoint in (run.last, run.best):
+    # A run that was stopped within its first epoch has no best checkpoint yet.
+    for checkpoint in (run.last, run.best) if run.best.is_file() or progress_of(run).epochs else (run.last,):
         described = Description.from_plain(read_state(checkpoint)[1], checkpoint)
         check_is_of(checkpoint, (described.manifest, described.run), manifest.fingerprint(), name)
 
@@ -195,10 +253,20 @@ def _check_images(run: RunFolder, manifest: Manifest) -> None:
             f"The run has the classes {', '.join(old_classes)}; the data now has {', '.join(new_classes)}.",
             kind="classes_changed",
         )
-    both = before.merge(now, how="outer", indicator=True)
-    changed = sorted(set(both.loc[both["_merge"] != "both", "path"]))
+    # Where files differ, so may the splits of others.
+    was, now_is = (dict(zip(rows["path"], rows["content"].astype(str), strict=True)) for rows in (before, now))
+    found = {
+        "gone": sorted(was.keys() - now_is.keys()),
+        "new": sorted(now_is.keys() - was.keys()),
+        "of another content": sorted(path for path in was.keys() & now_is.keys() if was[path] != now_is[path]),
+    }
+    what = [f"{len(paths)} {how} (such as {paths[0]})" for how, paths in found.items() if paths]
+    if not what:
+        both = before.merge(now, how="outer", indicator=True)
+        changed = sorted(set(both.loc[both["_merge"] != "both", "path"]))
+        what = [f"{len(changed)} with another label, group or split (such as {changed[0]})"]
     raise MedclsError(
-        f"{len(changed)} image(s) differ from those at the start of the run, such as {changed[0]}: resuming would mix "
-        "two experiments. Restore the data, or start a new run.",
+        f"The images differ from those at the start of the run: {', '.join(what)}. Resuming would mix two experiments. "
+        "Restore the data, or start a new run.",
         kind="images_changed",
     )

@@ -208,7 +208,7 @@ def test_jobs_are_submitted_to_slurm_with_the_settings_of_a_cluster(command, slu
         "older_than_days=1,2", "hydra/launcher=submitit_slurm", "hydra.launcher.partition=gpu",
         "hydra.launcher.timeout_min=90", "hydra.launcher.gpus_per_node=2", "hydra.launcher.cpus_per_task=6",
         "hydra.launcher.mem_gb=24", "hydra.launcher.additional_parameters={qos: low}",
-        "hydra.launcher.setup=[module load cuda]", "hydra.launcher.array_parallelism=1",
+        "hydra.launcher.setup=[umask 077]", "hydra.launcher.array_parallelism=1",
     ) == 0, command.err  # fmt: skip
     script = (slurm / "submitted.sh").read_text(encoding="utf-8")
     options = dict(re.findall(r"^#SBATCH --([\w-]+)=(\S+)$", script, re.MULTILINE))
@@ -217,7 +217,7 @@ def test_jobs_are_submitted_to_slurm_with_the_settings_of_a_cluster(command, slu
         "array": "0-1%1", "nodes": "1", "ntasks-per-node": "1", "job-name": "medcls", "signal": "USR2@120",
     }  # fmt: skip
     assert {name: options.get(name) for name in expected} == expected
-    assert "account" not in options and "module load cuda" in script.splitlines()
+    assert "account" not in options and "umask 077" in script.splitlines()
     assert Path(options["output"]).is_relative_to(command.sweep.path / ".submitit")
     assert subprocess.run(["bash", "-n", slurm / "submitted.sh"], check=False).returncode == 0
     # Each has the cores of its own allocation.

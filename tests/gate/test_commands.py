@@ -20,6 +20,7 @@ from test_networks import CASES
 from test_pairwise import FACTORS, TINY
 
 from medcls import audit, cache, compare, evaluate, explain, export, monitor, predict, probe, serve, train
+from medcls.runs.sweep_folder import SweepFolder
 from medcls.serving.page import NO_TELEMETRY
 from medcls.serving.server import address
 
@@ -96,6 +97,8 @@ NOT_RUN = {
     "python -m benchmarks.leakage DATA --root ...": "a benchmark of hours, on images that are not here",
     "python -m medcls.export run=runs/NAME format=bundle": "is run by tests/test_export.py, which reads the bundle",
     "python -m medcls.predict run=model.onnx images=FOLDER": "is run by tests/test_export.py, with an export",
+    "python -m medcls.train -m hydra/launcher=submitit_slurm data.root=/my/images positive_class=malignant seed=0,1,2 "
+    "hydra.launcher.partition=gpu": "needs a cluster; tests/cli/test_sweeps.py submits jobs to programs in its place",
     "model.weights=default": "fetches published weights; tests/models/test_weights.py reads such files",
     "logger=mlflow logger.mlflow.tracking_uri=http://host:5000": "needs a server; tests/workflow/test_tracking.py logs",
     "compile=true": "needs a C++ compiler, and takes minutes",
@@ -148,6 +151,7 @@ TOLD = ("operating_point=", "calibrate=", "coverage=", "aggregate=", "prevalence
 
 # Sweeps that a later command goes on with: where they lie here, how the command that makes them begins, and its runs.
 SWEEPS = {
+    "runs/networks": ("python -m medcls.train -m model=mobilenetv3,mobilenetv2 data.root", 2),
     "runs/folds": ("python -m medcls.train -m data.folds=5", 2),
     "runs/folds_of_two": ("python -m medcls.train -m model=mobilenetv3,mobilenetv2 data.folds=5", 4),
 }
@@ -267,6 +271,8 @@ def smoke(module: str, arguments: list[str]) -> list[str]:
     }.get(module, [])
     if any(argument.startswith("resume=") for argument in arguments):
         quick = []  # a run goes on with its own settings
+    if any("search" in argument for argument in arguments if argument.startswith(("experiments=", "hydra/sweeper="))):
+        quick.append("hydra.sweeper.n_trials=2")
     given = {argument.split("=")[0] for argument in arguments}
     if "models" in given:
         given.add("model")
@@ -284,7 +290,11 @@ def run_typed(text: str, out: Path) -> Path:
     return out
 
 
-@pytest.mark.parametrize("text", RUN)
+@pytest.mark.parametrize(
+    "text",
+    # Each process of a launcher imports torch.
+    [pytest.param(text, marks=pytest.mark.slow) if "hydra/launcher=" in text else text for text in RUN],
+)
 def test_a_command_runs(home, tmp_path, monkeypatch, capsys, text):
     monkeypatch.chdir(home)
     if text == FIRST:
@@ -299,6 +309,9 @@ def test_a_command_runs(home, tmp_path, monkeypatch, capsys, text):
     module, arguments = parts_of(text)
     if "--help" in arguments:
         assert "data/augmentation" in capsys.readouterr().out
+    elif "-m" in arguments:
+        check_sweep(out, 2)
+        assert {job.state for job in SweepFolder(out).jobs()} == {"done"}
     elif module == "compare":
         assert (out / "comparison.md").is_file()
     elif module == "monitor":
@@ -313,6 +326,8 @@ def test_a_command_runs(home, tmp_path, monkeypatch, capsys, text):
         assert "http://127.0.0.1:" in capsys.readouterr().out
     elif module == "predict":
         assert len(list(out.glob("predictions.*"))) == 1 or any(one.startswith("output=") for one in arguments)
+    elif "hydra.sweeper.n_trials=2" in smoke(module, arguments):
+        assert (out / "search.html").is_file()
     elif module != "cache":
         own = home / "runs" / "NAME" / "report.html"
         assert (out / "report.html").is_file() or own.stat().st_mtime > (home / "theirs.csv").stat().st_mtime

@@ -16,7 +16,6 @@ ROOMS = (
 WITHOUT = {
     "cli/comparison.py": "tests/test_compare.py",
     "cli/entry_point.py": "tests/test_endings.py, and test_composition.py",
-    "cli/following.py": "tests/test_ddp.py",
     "cli/resume.py": "tests/test_train_resume.py, tests/test_endings.py and test_composition.py",
     "cli/termination.py": "tests/test_endings.py and tests/test_interruptions.py",
     "cli/training.py": "tests/test_train.py and test_early_checks.py",

@@ -16,11 +16,13 @@ from lightning.pytorch.callbacks import EMAWeightAveraging
 from torch import distributed, nn
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from medcls.data.training_loader import NoLonelyBatch, TrainingLoader
 from medcls.learning import losses, schedulers
 from medcls.learning.callbacks import ExactBatchNorm, SeedEachEpoch
 from medcls.learning.checkpoints import AtomicCheckpointIO, checkpoints
 from medcls.learning.classifier import Classifier
 from medcls.learning.freezing import FreezeSchedule
+from medcls.learning.interruption import SaveWithinEpoch
 
 CLASSES = ("benign", "malignant")
 TRAIN_ROWS, VAL_ROWS, BATCH, SIZE = 22, 11, 4, 8
@@ -115,7 +117,14 @@ class TinyData(lightning.LightningDataModule):
         )
 
     def train_dataloader(self) -> DataLoader:
-        return self.loader(range(TRAIN_ROWS), shuffled=True, augmented=True)
+        batches = NoLonelyBatch(Keys(range(TRAIN_ROWS), True, self.seed), BATCH, drop_last=False)
+        return TrainingLoader(
+            Rows(self.seed, augmented=True),
+            batch_sampler=batches,
+            num_workers=self.workers,
+            persistent_workers=self.persistent,
+            generator=torch.Generator().manual_seed(self.seed),
+        )
 
     def val_dataloader(self) -> DataLoader:
         return self.loader(range(TRAIN_ROWS, TRAIN_ROWS + VAL_ROWS), shuffled=False, augmented=False)
@@ -165,6 +174,17 @@ class StopAt(lightning.Callback):
             raise InterruptedError
 
 
+class SignalAt(lightning.Callback):
+    """Sends Ctrl-C to a process in the middle of an epoch."""
+
+    def __init__(self, epoch: int, batch: int, where: Callable[[lightning.Trainer], bool]) -> None:
+        self.at, self.where = (epoch, batch), where
+
+    def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
+        if (trainer.current_epoch, batch_idx) == self.at and self.where(trainer):
+            os.kill(os.getpid(), signal.SIGINT)
+
+
 class Count(lightning.Callback):
     """Puts the number of validated rows into the checkpoint."""
 
@@ -205,6 +225,7 @@ def run(
     workers: int = 0,
     persistent: bool = False,
     more: tuple = (),
+    minutes: float | None = None,
     multipliers: dict | None = None,
     **settings: Any,
 ) -> Classifier:
@@ -212,11 +233,12 @@ def run(
     data = TinyData(workers=workers, persistent=persistent)
     module = classifier(scheduler=SCHEDULERS[scheduler], multipliers=multipliers)
     schedule = FreezeSchedule(phases, head="classifier")
+    last = folder / "checkpoints" / "last.ckpt"
     callbacks = [SeedEachEpoch(5), schedule, *more, *checkpoints(folder / "checkpoints", "val/loss", "min")]
+    callbacks += [SaveWithinEpoch(last, minutes)]
     callbacks += [ExactBatchNorm(data.unaugmented())] if exact else []
     callbacks += [EMAWeightAveraging(decay=0.9)] if ema else []
     callbacks += [stop] if stop else []
-    last = folder / "checkpoints" / "last.ckpt"
     trainer(folder, epochs, callbacks, **settings).fit(module, datamodule=data, ckpt_path=last if resume else None)
     return module
 
@@ -225,6 +247,11 @@ if __name__ == "__main__":
     target, kind = Path(sys.argv[1]), sys.argv[2]
     if kind == "killed":
         run(target, phases=THAW_AFTER_2, scheduler="cosine", ema=True, stop=StopAt(2, kill=True))
+    if kind in ("ddp whole", "ddp stopped", "ddp resumed"):
+        # Signals reach only the second process; nothing thaws, so that plain "ddp" will do.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        sender = (SignalAt(1, 1, lambda trainer: trainer.global_rank == 1),) if kind == "ddp stopped" else ()
+        run(target, epochs=3, ema=True, devices=2, strategy="ddp", more=sender, resume=kind == "ddp resumed")
     if kind == "ddp":
         run(
             target,

@@ -22,13 +22,28 @@ class Images:
         return self._fingerprint
 
 
+def checkpoint(epoch: int, *, steps: int = 0, waited: int = 1) -> dict:
+    """A checkpoint after an epoch, counted from 0, or after some steps of it; early stopping waits for 3 epochs."""
+    loops = {
+        "epoch_progress": {"current": {"processed": epoch + (steps == 0)}},
+        "epoch_loop.automatic_optimization.optim_progress": {
+            "optimizer": {"step": {"current": {"completed": steps or 9}}}
+        },
+    }
+    state = {"wait_count": waited, "patience": 3}
+    return {
+        "epoch": epoch,
+        "loops": {"fit_loop": loops},
+        "callbacks": {"EarlyStopping{'monitor': 'val/auroc'}": state},
+    }
+
+
 @pytest.fixture
 def run(tmp_path):
     """A run after its fourth epoch, whose early stopping waits for the second of three epochs."""
     folder = RunFolder(tmp_path)
     (tmp_path / "checkpoints").mkdir()
-    state = {"wait_count": 1, "patience": 3}
-    torch.save({"epoch": 3, "callbacks": {"EarlyStopping{'monitor': 'val/auroc'}": state}}, folder.last)
+    torch.save(checkpoint(3), folder.last)
     return folder
 
 
@@ -39,15 +54,36 @@ def test_the_identity_is_that_of_settings_and_images():
 
 
 def test_a_training_has_ended_after_its_last_epoch_alone(run):
-    assert resuming.trained_epochs(run) == (4, False)
+    assert resuming.progress_of(run) == resuming.Progress(4, 0, stopped=False)
     assert resuming.has_ended(run, 4, 4) and not resuming.has_ended(run, 5, 4)
     with refused("fewer_epochs", "4", "trainer.max_epochs=3"):
         resuming.has_ended(run, 3, 4)
 
 
 def test_a_stopped_training_has_ended_unless_more_epochs_are_requested(run):
-    torch.save({"epoch": 3, "callbacks": {"EarlyStopping": {"wait_count": 3, "patience": 3}}}, run.last)
+    torch.save(checkpoint(3, waited=3), run.last)
     assert resuming.has_ended(run, 10, 10) and not resuming.has_ended(run, 20, 10)
+
+
+def test_within_an_epoch_no_training_has_ended(run):
+    torch.save(checkpoint(3, steps=2, waited=3), run.last)
+    assert resuming.progress_of(run) == resuming.Progress(3, 2, stopped=False)
+    assert not resuming.has_ended(run, 4, 4)
+    with refused("fewer_epochs", "3", "2", "trainer.max_epochs=3"):
+        resuming.has_ended(run, 3, 4)
+    assert "3 epochs and 2 steps" in resuming.what_was_trained(run)
+
+
+def test_a_damaged_last_checkpoint_is_refused_and_an_intact_best_one_offered(run):
+    content = run.last.read_bytes()
+    torch.save(checkpoint(1), run.best)
+    run.last.write_bytes(content[: len(content) // 2])
+    with refused("damaged_checkpoint", str(run.last), f"cp {run.best} {run.last}", "2"):
+        resuming.progress_of(run)
+    run.best.write_bytes(content[: len(content) // 2])
+    with refused("damaged_checkpoint", str(run.last)) as raised:
+        resuming.progress_of(run)
+    assert "cp " not in str(raised.value)
 
 
 def test_what_was_trained_is_described_with_the_command_that_resumes(run):
