@@ -9,9 +9,10 @@ from pathlib import Path
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from medcls.cli import building, data_source, entry_point, following, resume, slurm, sweeps, termination
+from medcls.cli import building, data_source, entry_point, following, resume, sweeps, termination
 from medcls.cli.importing import import_large
 from medcls.cli.invocation import command_line
+from medcls.cli.slurm import requeued
 from medcls.runs.run_folder import RunFolder
 from medcls.runs.stored import refuse_links_out
 
@@ -24,18 +25,18 @@ def main() -> None:
     entry_point.run_command(run, "train")
 
 
-@slurm.requeue_if_preempted()
+@requeued
 def run(cfg: DictConfig) -> float | None:
     """Train in the folder that Hydra chose; leave no folder behind if the run did not start."""
     folder = RunFolder(Path(HydraConfig.get().runtime.output_dir))
-    overrides = HydraConfig.get().overrides.task
     try:
-        composed, cfg = cfg, resume.resumed_configuration(cfg, overrides)
+        composed, cfg = cfg, resume.resumed_configuration(cfg, HydraConfig.get().overrides.task)
         if not following.leads(cfg):
             return following.start_or_follow(composed, cfg)
-        if slurm.claim(folder, cfg) or resume.is_begun_job(cfg, folder):
+        folder.claim()
+        if resume.is_begun_job(cfg, folder):
             cfg.resume = str(folder.path)
-            cfg = resume.resumed_configuration(cfg, overrides)
+            cfg = resume.resumed_configuration(cfg, HydraConfig.get().overrides.task)
         if cfg.resume:
             refuse_links_out(folder.path, trust=cfg.trust)
         else:
@@ -115,13 +116,12 @@ def train(cfg: DictConfig, run: RunFolder) -> float | None:
 
     # From here on the run folder is written.
     config = OmegaConf.to_yaml(cfg, resolve=True)
+    if not cfg.resume and run.was_left_in_its_first_epoch():
+        resuming.start_over(run, config)
+    run.begin()
     if cfg.resume:
-        run.begin()
         resuming.check_same_run(run, manifest, name)
     else:
-        if run.was_left_in_its_first_epoch():
-            resuming.start_over(run, config)
-        run.begin()
         scoring.write_origin(run, manifest, findings, account, summary, teacher)
     run.write_text("config.yaml", config)
     run.write_json("environment.json", hardware.environment() | {"choices": list(machine.reasons), "run": name})

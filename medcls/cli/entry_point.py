@@ -62,6 +62,7 @@ def run_command(task: Callable[[DictConfig], Any], config_name: str) -> None:
         if os.getpid() != starter:  # a launcher's
             _prepare_process()
             sys.argv[1:] = arguments
+        explained = lack_of_memory.explained(cfg)(task)
         if sweeps.is_sweep():
             return sweeps.run_job(explained, cfg, _exit_code_and_message)
         try:

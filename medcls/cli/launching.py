@@ -25,6 +25,7 @@ from typing import IO
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
+from medcls.cli import lack_of_memory
 from medcls.cli.invocation import arguments, given_from_python
 from medcls.cli.termination import (
     CLOSED_PIPE,
@@ -173,7 +174,7 @@ def take_part(task: Callable[[DictConfig], float | None]) -> None:
     threading.Thread(target=_end_with_command, args=(channel,), daemon=True).start()
     HydraConfig.instance().cfg = hydra_config
     try:
-        with given_from_python(given):
+        with given_from_python(given), lack_of_memory.explained(cfg):
             end = End(result=task(cfg))
     except BaseException as error:  # noqa: BLE001 - reported by the command
         end = _end_by(error)

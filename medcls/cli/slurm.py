@@ -1,6 +1,7 @@
 """Jobs of a Slurm cluster that end before their training: they are queued again, and resume it when they restart."""
 
 import contextlib
+import functools
 import hashlib
 import json
 import logging
@@ -8,20 +9,23 @@ import os
 import signal
 import subprocess
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import FrameType
+from typing import Any, TypeVar
 
 from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, open_dict, read_write
 
 from medcls import user_folders
+from medcls.cli.launching import is_started
+from medcls.cli.sweeps import is_sweep
 from medcls.cli.termination import Preempted
-from medcls.runs.run_folder import RunFolder
 from medcls.writing import atomic_write
 
 log = logging.getLogger(__name__)
+
+Result = TypeVar("Result")
 
 
 def job() -> str | None:
@@ -38,23 +42,39 @@ def is_restarted() -> bool:
     return job() is not None and os.environ.get("SLURM_RESTART_COUNT", "0") not in ("", "0")
 
 
-def claim(folder: RunFolder, cfg: DictConfig) -> bool:
-    """Lock the folder of a run, and say whether this is a restarted job, which resumes the run of its first start.
+def requeued(task: Callable[[DictConfig], Result]) -> Callable[[DictConfig], Result]:
+    """Let a training in a job be queued again if it is preempted, and resumed when the job restarts."""
 
-    The default name of a run folder has the time, so a restarted job would have another.
+    @functools.wraps(task)
+    def run(cfg: DictConfig) -> Result:
+        take_up_earlier(cfg)
+        with requeue_if_preempted():
+            return task(cfg)
+
+    return run
+
+
+def take_up_earlier(cfg: DictConfig) -> None:
+    """Let a restarted job resume the run of its first start, in its folder.
+
+    The default name of a run folder has the time, so a restarted job would have another. Jobs of a sweep have the
+    folders of the sweep.
     """
     hydra = HydraConfig.get()
-    earlier = None
-    if job() is not None and not cfg.resume and hydra.mode != RunMode.MULTIRUN:
-        earlier = _begun_before(folder.path, hydra.overrides.task)
-    if earlier is not None and earlier != folder.path:
-        folder.write_into(earlier)
-    else:
-        folder.claim()
-    resumes = is_restarted() and not cfg.resume and folder.last.is_file()
-    if resumes:
-        log.warning("job %s was queued again: it resumes %s", job(), folder.path, extra={"rule": "requeued"})
-    return resumes
+    if job() is None or cfg.resume or is_sweep():
+        return
+    folder = Path(hydra.runtime.output_dir)
+    earlier = _begun_before(folder, hydra.overrides.task)
+    if earlier is not None and earlier != folder:
+        with contextlib.suppress(OSError):  # Hydra has just made it
+            folder.rmdir()
+        runtime: Any = hydra.runtime
+        with read_write(runtime), open_dict(runtime):
+            runtime.output_dir = str(earlier)
+        folder = earlier
+    if is_restarted() and (folder / "checkpoints" / "last.ckpt").is_file():
+        log.warning("job %s was queued again: it resumes %s", job(), folder, extra={"rule": "requeued"})
+        cfg.resume = str(folder)
 
 
 def _begun_before(folder: Path, overrides: Sequence[str]) -> Path | None:
@@ -87,6 +107,10 @@ def requeue_if_preempted() -> Iterator[None]:
     another program waits for it, as submitit does.
     """
     main = threading.current_thread() is threading.main_thread()
+    if job() is not None and is_started():
+        signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # the command that started this process passes it on
+        yield
+        return
     if job() is None or not main or signal.getsignal(signal.SIGUSR1) is not signal.SIG_DFL:
         yield
         return

@@ -112,7 +112,7 @@ class Search:
             more = "above" if self.maximise else "below"
             sentence += (
                 f" If all trials were equally good, chance alone would put the best up to {self.excess:.2g} {more} "
-                "what they are worth."
+                "its true value."
             )
         return sentence
 

@@ -192,7 +192,10 @@ class SaveWithinEpoch(Checkpoint):
         # Lightning restores loaders too, but not one that was made for `estimated_stepping_batches`.
         loader: Any = trainer.train_dataloader
         loader.load_state_dict(self._resumed["loader"])
-        own = self._resumed["generators"][trainer.global_rank]
+        generators = self._resumed["generators"]
+        if trainer.global_rank >= len(generators):
+            return  # more processes than before: the others begin as in a new epoch
+        own = generators[trainer.global_rank]
         torch.set_rng_state(own["cpu"])
         if "cuda" in own and torch.cuda.is_available():
             torch.cuda.set_rng_state(own["cuda"])

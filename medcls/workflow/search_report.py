@@ -18,7 +18,7 @@ from medcls.plots.search_plots import plot_history, plot_importance
 from medcls.report.pages.plots import EmbeddedPlot, embedded
 from medcls.report.search_page import PageContent, search_page
 from medcls.runs.run_folder import RunFolder, read_json
-from medcls.wording import at_start, counted
+from medcls.wording import counted
 
 log = logging.getLogger(__name__)
 
@@ -139,7 +139,7 @@ def _draw(found: Search, folder: RunFolder, watermark: str | None) -> list[Embed
             numbers, values, found.monitor, found.counts(), maximise=found.maximise, watermark=watermark
         )
         _, svg = save(drawn, folder.figures / "search_history")
-        text = f"{at_start(found.monitor)} of each trial in its best epoch, and the best so far; {found.counts()}."
+        text = f"The metric {found.monitor} of each trial in its best epoch, and the best so far; {found.counts()}."
         plots.append(embedded(svg, "search_history", "History", text))
     if found.importance is not None:
         complete = counted(len(found.in_state("complete")), "complete trial")

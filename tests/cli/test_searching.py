@@ -103,13 +103,13 @@ def test_settings_are_checked(name, value):
 
 
 def test_failed_trials_count_and_do_not_end_the_search(study, caplog):
-    ends = [0.6, MedclsError("no such file\nlook there"), math.nan, None, TypeError("odd"), 0.8]
+    ends = [0.6, MedclsError("missing.png\nlook there"), math.nan, None, TypeError("odd"), 0.8]
     with caplog.at_level(logging.DEBUG, "medcls"):
         run(study, lambda number, own: ends[number])
     found = read_search(study, "val/auroc", searching.Path("none"))
     assert [one.state for one in found.trials] == ["complete", *["failed"] * 4, "complete"]
     reasons = [one.reason for one in found.trials]
-    assert reasons[1] == "no such file" and "nan" in reasons[2] and reasons[3] and "TypeError" in reasons[4]
+    assert reasons[1] == "missing.png" and "nan" in reasons[2] and reasons[3] and "TypeError" in reasons[4]
     assert (found.best.number, found.best.value) == (5, 0.8)
 
 

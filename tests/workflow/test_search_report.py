@@ -36,7 +36,7 @@ def metrics(run, stamps=()):
 
 
 def test_trials_are_complete_failed_or_interrupted(tmp_path):
-    found = read_search(made_study(6, {1: "the disk is full"}, (4,)), "val/auroc", tmp_path)
+    found = read_search(made_study(6, {1: "full.csv"}, (4,)), "val/auroc", tmp_path)
     assert [one.state for one in found.trials] == [
         "complete",
         "failed",
@@ -45,7 +45,7 @@ def test_trials_are_complete_failed_or_interrupted(tmp_path):
         "interrupted",
         "complete",
     ]
-    assert found.trials[1].reason == "the disk is full" and found.trials[1].value is None
+    assert found.trials[1].reason == "full.csv" and found.trials[1].value is None
     assert found.trials[0].settings.keys() == {"optimizer.lr", "optimizer.weight_decay", "ema"}
 
 
