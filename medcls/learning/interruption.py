@@ -117,6 +117,8 @@ class SaveWithinEpoch(Checkpoint):
     def _pass_on(self, trainer: lightning.Trainer) -> None:
         """Call the handler of a signal that was held back, in all processes of the run."""
         number = self._agreed(trainer)[0]
+        if number == 0:  # one that arrived while the processes agreed waits for the next step
+            return
         self._received = None
         if number in self._handlers:
             self._handlers[number](number, None)
