@@ -52,7 +52,10 @@ RUN_CODE = {
     "hydra.utils.get_object": {"cli/building.py": "of settings that were built before"},
     **{f"hydra.utils.{name}": {} for name in ("call", "get_class", "get_method", "get_static_method")},
     "ctypes": {"hardware.py": "mallopt of the C library"},
-    "subprocess": {},
+    "subprocess": {
+        "cli/launching.py": "the further processes of a distributed training: this command again",
+        "cli/slurm.py": "scontrol, with the job's own id",
+    },
 }  # fmt: skip
 
 BUILTINS = ("eval", "exec", "compile", "__import__")

@@ -43,6 +43,8 @@ TEXT = frozenset(
         "logger.mlflow.tracking_uri",
         "resume",
         "hydra.run.dir",
+        "hydra.sweeper.storage",
+        "hydra.sweeper.study_name",
     }
 )
 
@@ -190,6 +192,12 @@ def check_groups(arguments: Sequence[str], config_name: str) -> list[str]:
         group = override.key_or_group
         value = override.value()
         values = value.list if isinstance(value, ChoiceSweep) else [value]
+        if group == "hydra/sweeper" and values == ["optuna"]:
+            raise MedclsError(
+                f"{argument}: this sweeper minimises, and does not keep its trials. Type "
+                "hydra/sweeper=search, which uses Optuna too.",
+                kind="no_such_choice",
+            )
         if values == [None] and default_choices.get(group, "") is None:
             continue
         is_needed = group.split("/")[0] in default_choices and (conf / group).is_dir()

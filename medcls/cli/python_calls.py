@@ -31,6 +31,7 @@ from medcls.cli.invocation import given_from_python
 from medcls.cli.shipped import configurations
 from medcls.cli.termination import sigterm_interrupts
 from medcls.errors import MedclsError
+from medcls.workflow import tracking_store
 
 Result = TypeVar("Result")
 
@@ -38,7 +39,13 @@ Result = TypeVar("Result")
 _ONE_AT_A_TIME = threading.RLock()
 
 _LOGGERS = ("medcls", "py.warnings", "lightning.pytorch.utilities.rank_zero")
-_VARIABLES = ("CUBLAS_WORKSPACE_CONFIG", "GOMP_SPINCOUNT", "PL_GLOBAL_SEED", "PL_SEED_WORKERS")
+_VARIABLES = (
+    "CUBLAS_WORKSPACE_CONFIG",
+    "GOMP_SPINCOUNT",
+    "PL_GLOBAL_SEED",
+    "PL_SEED_WORKERS",
+    *tracking_store.VARIABLES,
+)
 
 
 def run_from_python(

@@ -51,6 +51,11 @@ def is_sweep() -> bool:
     return bool(HydraConfig.get().mode == RunMode.MULTIRUN)
 
 
+def is_search(sweeper: DictConfig) -> bool:
+    """Whether a sweeper is not Hydra's own: it chooses settings by the results of jobs."""
+    return not str(sweeper["_target_"]).startswith("hydra._internal.")
+
+
 def concurrent_jobs() -> int:
     """How many runs of this sweep run at the same time on this machine: `n_jobs` of its launcher, else 1."""
     return _at_once(HydraConfig.get().launcher) if is_sweep() else 1
@@ -71,6 +76,8 @@ class Sweep:
     def __init__(self) -> None:
         self._folder: SweepFolder | None = None
         self._launched: set[int] = set()
+        # A search (cli.searching) goes on without its failed jobs, and reports them.
+        self.is_search = False
 
     def begin(self, folder: SweepFolder, jobs: Sequence[Job], skipped: Sequence[Job]) -> None:
         """Record jobs that will be launched, and report those that are skipped."""
@@ -83,7 +90,7 @@ class Sweep:
 
     def failures(self) -> tuple[int, str] | None:
         """Exit code and message of the jobs that failed; None if none has."""
-        if self._folder is None:
+        if self._folder is None or self.is_search:
             return None
         failed = [job for job in self._folder.jobs() if job.number in self._launched and job.state == "failed"]
         if not failed:
@@ -152,7 +159,7 @@ def run_job(
         run = job.run if folder.has_results(job) else ""
         folder.record(dataclasses.replace(job, state="failed", reason=reason, exit_code=code, run=run))
         print_error(f"{_name(job)} failed. {message}")
-        if str(hydra.sweeper["_target_"]).startswith("hydra._internal."):
+        if not is_search(hydra.sweeper):
             return None  # an exception would end the sweep after a batch of jobs
         raise
     value = float(result) if isinstance(result, int | float) else None
@@ -177,6 +184,7 @@ class _RecordedLauncher(Launcher):
         """Keep what jobs are composed with."""
         self._loader, self._config = hydra_context.config_loader, config
         self._most_at_once = _at_once(config.hydra.launcher)
+        self._sweep.is_search = is_search(config.hydra.sweeper)
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Launch the jobs that are not done; return the results of all."""

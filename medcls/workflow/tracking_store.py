@@ -31,6 +31,9 @@ LONGEST_REASON = 200
 _ALWAYS = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true"}
 # By default MLflow repeats a request seven times and waits two minutes for each answer, while the training waits too.
 _UNLESS_SET = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
+VARIABLES = (*_ALWAYS, *_UNLESS_SET)
+"""Environment variables that `make_client` sets."""
+
 _SQLITE = "sqlite:///"
 
 

@@ -110,9 +110,10 @@ def test_a_sweep_needs_no_help():
         ("trainer=null", ("trainer=default",)),
         ("data/augmentation=null", ("data/augmentation=",)),
         ("model=mobilenetv3,null", ("model=efficientnet_b0",)),
+        ("hydra/sweeper=optuna", ("hydra/sweeper=search",)),
     ],
 )
-def test_removing_a_group_is_refused(argument, names):
+def test_removing_a_group_or_a_sweeper_that_is_not_ours_is_refused(argument, names):
     with refused("no_such_choice", f"{argument}:", *names):
         overrides.check_groups(["-m", "data.root=/a", argument, "seed=null"], "train")
 

@@ -271,6 +271,8 @@ def smoke(module: str, arguments: list[str]) -> list[str]:
     }.get(module, [])
     if any(argument.startswith("resume=") for argument in arguments):
         quick = []  # a run goes on with its own settings
+    if any("search" in argument for argument in arguments if argument.startswith(("experiments=", "hydra/sweeper="))):
+        quick.append("hydra.sweeper.n_trials=2")
     given = {argument.split("=")[0] for argument in arguments}
     if "models" in given:
         given.add("model")
@@ -324,6 +326,8 @@ def test_a_command_runs(home, tmp_path, monkeypatch, capsys, text):
         assert "http://127.0.0.1:" in capsys.readouterr().out
     elif module == "predict":
         assert len(list(out.glob("predictions.*"))) == 1 or any(one.startswith("output=") for one in arguments)
+    elif "hydra.sweeper.n_trials=2" in smoke(module, arguments):
+        assert (out / "search.html").is_file()
     elif module != "cache":
         own = home / "runs" / "NAME" / "report.html"
         assert (out / "report.html").is_file() or own.stat().st_mtime > (home / "theirs.csv").stat().st_mtime

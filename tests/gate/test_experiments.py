@@ -5,9 +5,11 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import yaml
+from commands import TOP
 from entry_points import run_main
 from made_sets import SMOKE
-from test_pairwise import CROSSED, EXPERIMENTS, MADE, data_of
+from test_pairwise import CROSSED, EXPERIMENTS, MADE, SEARCHES, TINY, data_of
 
 from medcls import train
 
@@ -55,10 +57,35 @@ def test_an_experiment_trains_to_its_report(tmp_path: Path, name: str):
     assert "POOLED" in (run / "report.md").read_text(encoding="utf-8") or name != "brain_tumor_mri_as_published"
 
 
+searches = [
+    pytest.param("search_breast_cancer_scratch", ["model=timm", f"model.name={TINY}"], id="tiny network"),
+    *(pytest.param(name, [], id=name, marks=pytest.mark.slow) for name in SEARCHES),
+]
+
+
+@pytest.mark.parametrize(("name", "network"), searches)
+def test_a_search_tries_each_of_its_settings_and_writes_its_page(tmp_path: Path, name: str, network: list[str]):
+    root, sweep = tmp_path / "images", tmp_path / "sweep"
+    typed = MADE["breast_cancer"](root)
+    if not PACKAGED and not name.endswith("scratch"):
+        pytest.skip("the extra `imagenet` is not installed")
+    run_main(
+        train.main, "-m", f"experiments={name}", f"data.root={root}", *typed, *network, *SMOKE, "data.image_size=32",
+        "hydra.sweeper.n_trials=2", f"hydra.sweep.dir={sweep}",
+    )  # fmt: skip
+    trials = pd.read_csv(sweep / "trials.csv", keep_default_na=False)
+    assert trials["state"].tolist() == ["complete", "complete"]
+    ranges = yaml.safe_load((TOP / "experiments" / f"{name}.yaml").read_text(encoding="utf-8"))["hydra"]["sweeper"]
+    assert set(ranges["params"]) == set(trials.columns) - {"trial", "state", "value", "reason"}
+    assert (sweep / "search.html").is_file()
+    assert not list(sweep.glob("*/predictions/test.csv"))
+
+
 def test_what_experiments_promise_of_their_runs():
     """Their names say it: published protocols, and what a careful engineer would run, for each of the five sets."""
     studies = {data_of(name) for name in ALONE} - {"joined"}
     assert len(studies) == 5
     assert set(ALONE) == {*studies, *(f"{study}_as_published" for study in studies), *PRETRAINING}
     assert {name for name in ALONE if data_of(name) == "joined"} == PRETRAINING
+    assert {name.removeprefix("search_") for name in SEARCHES} <= {*ALONE, *CROSSED}
     assert FETCHES | SLOW | set(SMALLEST) <= set(ALONE)

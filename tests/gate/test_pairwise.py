@@ -29,7 +29,9 @@ def data_of(experiment: str) -> str:
     return next(entry["override /data"] for entry in defaults if "override /data" in entry)
 
 
-EXPERIMENTS = names(TOP / "experiments")
+# Searches train several times: test_experiments.py runs them.
+SEARCHES = [name for name in names(TOP / "experiments") if name.startswith("search_")]
+EXPERIMENTS = [name for name in names(TOP / "experiments") if name not in SEARCHES]
 # One of a data set is enough to cross with the other groups; the others run in test_experiments.py.
 CROSSED = [name for name in EXPERIMENTS if name.endswith("_scratch")]
 # A data set that such an experiment uses is trained in it; the others by themselves.

@@ -1,11 +1,13 @@
 """Where MLflow keeps runs, and that no password is written or shown."""
 
+import os
 from pathlib import Path
 
 import pytest
 from refusals import refused, refused_command
 
 from medcls import train
+from medcls.cli import python_calls
 from medcls.workflow import tracking_store
 
 SERVER = "http://127.0.0.1:9"
@@ -15,6 +17,17 @@ def test_without_mlflow_the_extra_is_named(monkeypatch):
     monkeypatch.setattr(tracking_store.importlib.util, "find_spec", lambda name: None)
     with refused("missing_extra", "pip install 'medcls[mlflow]'"):
         tracking_store.check_installed()
+
+
+def test_a_program_gets_its_environment_back(tmp_path, monkeypatch):
+    for name in tracking_store.VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "3")
+    with python_calls._process_restored():
+        tracking_store.make_client(f"sqlite:///{tmp_path}/a.db")
+        assert os.environ["MLFLOW_DISABLE_TELEMETRY"] == "true"
+        assert os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] == "3", "what is set already rules"
+    assert {name for name in tracking_store.VARIABLES if name in os.environ} == {"MLFLOW_HTTP_REQUEST_TIMEOUT"}
 
 
 @pytest.mark.parametrize("place", ["{run}/a", "{run}/sweep-1/0"])
