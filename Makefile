@@ -64,13 +64,14 @@ bench: .venv/installed-dev  ## Measure the core: step, training, frozen phase, p
 	$(BIN)/python -m benchmarks.predict
 	$(BIN)/python -m benchmarks.start_up
 
-bench-all: bench  ## And the rest: peers, memory, growth, decoding, shared cores, the cache, listing, near copies
+bench-all: bench  ## And the rest: peers, memory, growth, decoding, shared cores, sweeps, the cache, listing, near copies
 	$(BIN)/python -m benchmarks.inference --compile --out runs/bench/inference_compiled.json
 	$(BIN)/python -m benchmarks.peers
 	$(BIN)/python -m benchmarks.memory
 	$(BIN)/python -m benchmarks.growth
 	$(BIN)/python -m benchmarks.decoding
 	$(BIN)/python -m benchmarks.shared_cores
+	$(BIN)/python -m benchmarks.sweeps
 	$(BIN)/python -m benchmarks.cache
 	$(BIN)/python -m benchmarks.listing
 	$(BIN)/python -m benchmarks.duplicates
