@@ -77,6 +77,7 @@ bench: .venv/installed-dev  ## Measure the core: step, training, frozen phase, p
 	$(BIN)/python -m benchmarks.start_up
 
 bench-all: bench  ## And the rest: peers, memory, growth, decoding, shared cores, several processes, the cache, listing, near copies
+bench-all: bench  ## And the rest: peers, memory, growth, decoding, shared cores, sweeps, the cache, listing, near copies
 	$(BIN)/python -m benchmarks.inference --compile --out runs/bench/inference_compiled.json
 	$(BIN)/python -m benchmarks.peers
 	$(BIN)/python -m benchmarks.memory
@@ -84,6 +85,7 @@ bench-all: bench  ## And the rest: peers, memory, growth, decoding, shared cores
 	$(BIN)/python -m benchmarks.decoding
 	$(BIN)/python -m benchmarks.shared_cores
 	$(BIN)/python -m benchmarks.ddp
+	$(BIN)/python -m benchmarks.sweeps
 	$(BIN)/python -m benchmarks.cache
 	$(BIN)/python -m benchmarks.listing
 	$(BIN)/python -m benchmarks.duplicates

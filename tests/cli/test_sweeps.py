@@ -118,7 +118,7 @@ def test_the_folder_may_have_another_name_than_its_number(command):
     assert [len(lines) for lines in command.ran().values()] == [1, 1]
 
 
-@pytest.mark.parametrize("launcher", ["joblib", "submitit_local"])
+@pytest.mark.parametrize("launcher", ["joblib", pytest.param("submitit_local", marks=pytest.mark.slow)])
 def test_jobs_in_processes_of_their_own_are_recorded_and_share_the_cores(command, launcher):
     more = ["hydra.launcher.n_jobs=2"] if launcher == "joblib" else []
     command.broken = {2: MedclsError("Not two.", kind="x")}
@@ -202,7 +202,7 @@ def slurm(tmp_path, monkeypatch) -> Path:
     return folder
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(300)
 def test_jobs_are_submitted_to_slurm_with_the_settings_of_a_cluster(command, slurm):
     assert command(
         "older_than_days=1,2", "hydra/launcher=submitit_slurm", "hydra.launcher.partition=gpu",
@@ -224,7 +224,7 @@ def test_jobs_are_submitted_to_slurm_with_the_settings_of_a_cluster(command, slu
     assert command.ran() == {"0": ["1 1 ['-m']"], "1": ["2 1 ['-m']"]} and command.states() == ["done", "done"]
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.slow
 def test_without_gpus_none_are_asked_for(command, slurm):
     assert command("older_than_days=1,2", "hydra/launcher=submitit_slurm", "hydra.launcher.gpus_per_node=null") == 0
     assert "--gpus" not in (slurm / "submitted.sh").read_text(encoding="utf-8")
