@@ -9,6 +9,7 @@ COPY pyproject.toml constraints.txt README.md LICENSE ./
 COPY conf conf
 COPY experiments experiments
 COPY medcls medcls
+COPY hydra_plugins hydra_plugins
 RUN pip install --constraint constraints.txt ".[demo,dicom]"
 
 # A user without rights, and without a home: caches and uploads go to /tmp.

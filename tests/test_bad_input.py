@@ -231,7 +231,6 @@ def test_one_image_with_two_labels(refused, root):
         "trainer.max_epochs=0",
         "seed=abc",
         "ema=2",
-        "trainer.devices=2",
         "trainer.accelerator=gpux",
         "trainer.precision=foo",
         "optimizer.lr=-1",

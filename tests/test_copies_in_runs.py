@@ -70,6 +70,7 @@ def leaking(tmp_path_factory: pytest.TempPathFactory, _own_places: None) -> Path
     return base
 
 
+@pytest.mark.slow
 def test_p01_near_duplicates_in_training_come_first_in_a_report(leaking):
     first = opening(leaking / "left" / "report.md").split("\n- ")[1]
     leak = found(leaking / "left")["leak_test"]

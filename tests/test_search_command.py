@@ -33,6 +33,7 @@ def arguments(images: Path, sweep: Path, trials: int) -> list[str]:
     return ["-m", f"hydra.sweep.dir={sweep}", *search, *RANGES, *settings]
 
 
+@pytest.mark.slow
 def test_a_search_fails_in_part_goes_on_and_prints_a_command_that_evaluates_test(images, tmp_path, capsys, monkeypatch):
     sweep = tmp_path / "sweep"
     run_main(train.main, *arguments(images, sweep, 2))

@@ -35,6 +35,7 @@ def weights_of(run: Path, name: str = "last.ckpt") -> dict[str, torch.Tensor]:
     return read_state(run / "checkpoints" / name)[0]
 
 
+@pytest.mark.slow
 def test_a_student_is_recorded_and_reported_as_one(home, tmp_path):
     run_main(train.main, *taught(home, "loss=binary_cross_entropy"), f"hydra.run.dir={tmp_path}/student")
     record = json.loads((tmp_path / "student" / "teacher.json").read_text(encoding="utf-8"))

@@ -102,8 +102,10 @@ class RunFolder:
         self._claim = descriptor
         _CLAIMED.add(self)
 
-    def _release(self) -> None:
+    def _release(self, *, in_fork: bool = False) -> None:
         if self._claim is not None:
+            if not in_fork:  # a fork that has not let go of it yet does not keep it either
+                fcntl.flock(self._claim, fcntl.LOCK_UN)
             os.close(self._claim)
         self._claim = None
         _CLAIMED.discard(self)
@@ -266,7 +268,7 @@ _CLAIMED: weakref.WeakSet[RunFolder] = weakref.WeakSet()
 
 def _let_go() -> None:
     for folder in list(_CLAIMED):
-        folder._release()
+        folder._release(in_fork=True)
 
 
 if fcntl is not None:

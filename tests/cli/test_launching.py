@@ -127,6 +127,7 @@ def test_a_programming_error_keeps_its_stack_trace(run):
         run("return 1 / (1 - rank) if rank else time.sleep(60)")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rank", [0, 1])
 def test_a_killed_process_ends_the_others_in_finite_time(run, rank):
     began = time.monotonic()

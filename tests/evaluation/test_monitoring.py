@@ -34,6 +34,7 @@ def watched(random: np.random.Generator, n: int = 200, m: int = 150, shift: floa
     return Watched(val, new, RULES, test, {"brightness": (random.normal(size=n), random.normal(size=m))})
 
 
+@pytest.mark.slow
 def test_the_same_distribution_raises_no_alarm():
     random = np.random.default_rng(0)
     found = [monitor(watched(random), resamples=2) for _ in range(30)]

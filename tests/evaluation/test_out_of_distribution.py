@@ -20,6 +20,7 @@ def table(n: int, seed: int = 0, split: str = "val", groups: int = 0):
     return from_logits(rows, np.arange(n), draw.normal(size=(n, 2)) * 3, ["c0", "c1"], "c1", "abc")
 
 
+@pytest.mark.slow
 def test_new_images_like_those_of_val_exceed_it_at_the_stated_share():
     """Averaged over draws of val, the share is at most 5%, and at least 5% - 1 / (n + 1)."""
     shares = []

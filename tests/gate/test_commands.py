@@ -79,6 +79,8 @@ NOT_RUN = {
     "python -m medcls.evaluate run=runs/own trust=true report.rules=[mine.rules.one_hospital] "
     "report.plots=[mine.plots.sorted_probabilities] "
     "report.metrics=[mine.metrics.JACCARD]": "is run by tests/test_extending.py too",
+    "srun python -m medcls.train ...": "needs a cluster; tests/cli/test_slurm.py and tests/faults have its variables",
+    "python -m venv mlflow": "makes a virtual environment, for MLflow's page",
     "python -m medcls": "lists the commands; tests/test_api.py runs it",
     "python -m medcls train": "is shown as what is refused",
     "python -m medcls.evaluate": "is named; its forms stand in docs/evaluation.md",

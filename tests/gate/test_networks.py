@@ -30,8 +30,16 @@ SMALLEST = {"inception_v3": 75, "inception_resnet_v2": 75}
 ALIKE = {"efficientnet_lite1": "efficientnet_lite0", "efficientnet_lite2": "efficientnet_lite0"}
 
 CASES = [(model, name) for model in OFFERED for name in NAMED.get(model, [None])]
-# The Inceptions take some twenty seconds each; each of the others has a smaller one of its library beside it.
-SLOW = {"inception_v3", "inception_resnet_v2", "efficientnet_b0", *ALIKE, "convnext_atto"}
+# The Inceptions take some twenty seconds each; each of the others has another one of its library beside it.
+SLOW = {
+    "inception_v3",
+    "inception_resnet_v2",
+    "efficientnet_b0",
+    "efficientnet_lite0",
+    *ALIKE,
+    "convnext_atto",
+    "resnet18",
+}
 
 # Without moments beside the weights a checkpoint of 55 million of them is a third as large.
 PLAIN_SGD = ("optimizer=sgd", "optimizer.momentum=0", "optimizer.nesterov=false")

@@ -179,7 +179,14 @@ def classes_of(row: Mapping[str, str]) -> str:
 
 
 DRAWN = first_of(ROWS, classes_of)
-cases = [pytest.param(row, marks=() if row in FEW else pytest.mark.slow, id="-".join(row.values())) for row in ROWS]
+cases = [
+    pytest.param(
+        row,
+        marks=() if row in FEW and row.get("trainer") != "ddp" else pytest.mark.slow,
+        id="-".join(row.values()),
+    )
+    for row in ROWS
+]
 
 
 @pytest.mark.parametrize("row", cases)
@@ -221,6 +228,9 @@ def test_every_file_of_conf_and_experiments_is_run_somewhere_in_this_gate():
     run = {
         *(f"conf/{group}/{value}" for group in FACTORS if group != "experiments" for value in FACTORS[group]),
         *(f"experiments/{name}" for name in EXPERIMENTS),
+        # Searches, by their sweeper: test_experiments.py runs them.
+        *(f"experiments/{name}" for name in SEARCHES),
+        "conf/hydra/sweeper/search",
         *(f"conf/data/{name}" for name in [*DATA, *map(data_of, CROSSED)]),
         *(f"conf/model/{name}" for name in OFFERED),
         # Where a command begins: test_commands.py runs each.
