@@ -414,8 +414,8 @@ def results(rows: Sequence[Row], known: Mapping[str, Any]) -> str:
         "another training brings. A difference that is paired by fold has the corrected interval that `medcls.compare` "
         "gives whole cross-validations. Baseline: the accuracy of always predicting the most frequent class. With "
         "more than two classes sensitivity, specificity, F1 and AUROC are means over classes. Minutes are those of all "
-        "commands of a row (in brackets: of processor time), images per second the training images of all epochs by "
-        "the time of the training commands, start and evaluation included.",
+        "commands of a row (in brackets: of processor time, which is less where other work ran beside), images per "
+        "second the training images of all epochs by the time of the training commands, start and evaluation included.",
     ]
     for key, study in STUDIES.items():
         own = [row for row in rows if row.study == key]
