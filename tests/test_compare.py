@@ -174,6 +174,7 @@ def test_a_sweep_is_listed_best_first_with_corrected_p_values(command, tmp_path,
         make_run(tmp_path / "sweep" / str(k), table(0.4 * k + 0.2, k), seed=k)
     (tmp_path / "sweep" / "9").mkdir()
     (tmp_path / "sweep" / "9" / "config.yaml").write_text("seed: 9\n")
+    caplog.set_level("INFO", "medcls")
     assert command("runs=sweep", "hydra.run.dir=out") == 0
     record = command.record()
     assert [one["name"] for one in record["classifiers"]] == ["run 4", "run 3", "run 2", "run 1", "run 0"]
