@@ -1,6 +1,7 @@
 """The compare command: what it accepts, prints, writes and refuses."""
 
 import json
+import logging
 import os
 import re
 import shlex
@@ -169,12 +170,14 @@ def test_groups_of_several_images_are_compared_by_group(command, tmp_path):
     assert len(told) == 8 and noted([told[0]["sentence"]], "Holm", "8")
 
 
-def test_a_sweep_is_listed_best_first_with_corrected_p_values(command, tmp_path, caplog):
+def test_a_sweep_is_listed_best_first_with_corrected_p_values(command, tmp_path, caplog, monkeypatch):
     for k in range(5):
         make_run(tmp_path / "sweep" / str(k), table(0.4 * k + 0.2, k), seed=k)
     (tmp_path / "sweep" / "9").mkdir()
     (tmp_path / "sweep" / "9" / "config.yaml").write_text("seed: 9\n")
-    caplog.set_level("INFO", "medcls")
+    # The first command of a process ends the log's propagation.
+    log = logging.getLogger("medcls.workflow.finished_runs")
+    monkeypatch.setattr(log, "handlers", [caplog.handler])
     assert command("runs=sweep", "hydra.run.dir=out") == 0
     record = command.record()
     assert [one["name"] for one in record["classifiers"]] == ["run 4", "run 3", "run 2", "run 1", "run 0"]
