@@ -1,6 +1,7 @@
 """How a command ends after an error: the files it leaves, its message, and whether the advice works."""
 
 import errno
+import logging
 import os
 import re
 import shlex
@@ -267,6 +268,8 @@ def test_a_run_stopped_in_its_first_epoch_is_started_over_by_the_same_command(
     shutil.copy(finished / "checkpoints" / "best.ckpt", run / "checkpoints" / "best.ckpt")
     names = (str(run), "checkpoints/best.ckpt", "last.ckpt", "hydra.run.dir")
     refused_command("folder_taken", names, train.main, *command, "seed=1")
+    # The first command of a process ends the log's propagation.
+    monkeypatch.setattr(logging.getLogger("medcls.workflow.resuming"), "handlers", [caplog.handler])
     run_main(train.main, *command)
     assert not any(half.exists() for half in halves)
     assert (run / "report.html").exists()

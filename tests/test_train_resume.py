@@ -23,7 +23,7 @@ def weights(run) -> dict[str, torch.Tensor]:
 def epochs_logged(run) -> int:
     """How many epochs have been validated, as the log on disk says."""
     return sum(
-        "val/loss" in (lines := path.read_text().splitlines())[0]
+        "val/loss" in (lines := path.read_text().splitlines() or [""])[0]
         and sum(bool(line.split(",")[lines[0].split(",").index("val/loss")]) for line in lines[1:])
         for path in run.glob("logs/version_*/metrics.csv")
     )

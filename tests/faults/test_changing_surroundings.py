@@ -101,13 +101,13 @@ def test_a_stopped_run_resumes_on_another_machine(images, undisturbed, tmp_path)
     # Nothing is left where it was, and there are neither cache nor records of the first machine.
     (there / "data").mkdir(parents=True)
     own.rename(there / "data" / "images")
-    (here / "run").rename(there / "my run")
+    (here / "run").rename(there / "my-run")
     shutil.rmtree(here)
-    command = (f"resume='{there}/my run'", f"data.root={there}/data/images")
+    command = (f"resume={there}/my-run", f"data.root={there}/data/images")
     code, printed = run_command(train.main, command, there)
     assert code == 0, printed
-    moved = ((str(images), f"{there}/data/images"), (f"{whole}/run", f"{there}/my run"), (str(whole), str(there)))
-    assert not differing(expected, result(there / "my run"), *moved)
+    moved = ((str(images), f"{there}/data/images"), (f"{whole}/run", f"{there}/my-run"), (str(whole), str(there)))
+    assert not differing(expected, result(there / "my-run"), *moved)
 
 
 def test_a_clock_that_goes_back_changes_nothing(images, undisturbed, tmp_path):
