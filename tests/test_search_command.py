@@ -30,7 +30,7 @@ def arguments(images: Path, sweep: Path, trials: int) -> list[str]:
         f"hydra.sweeper.n_trials={trials}",
         f"hydra.sweep.dir={sweep}",
     ]
-    return ["-m", f"hydra.sweep.dir={sweep}", *search, *RANGES, *settings]
+    return ["-m", *search, *RANGES, *settings]
 
 
 @pytest.mark.slow
