@@ -76,8 +76,7 @@ bench: .venv/installed-dev  ## Measure the core: step, training, frozen phase, p
 	$(BIN)/python -m benchmarks.predict
 	$(BIN)/python -m benchmarks.start_up
 
-bench-all: bench  ## And the rest: peers, memory, growth, decoding, shared cores, several processes, the cache, listing, near copies
-bench-all: bench  ## And the rest: peers, memory, growth, decoding, shared cores, sweeps, the cache, listing, near copies
+bench-all: bench  ## And the rest: peers, memory, growth, decoding, shared cores, processes, sweeps, the cache, listing, near copies
 	$(BIN)/python -m benchmarks.inference --compile --out runs/bench/inference_compiled.json
 	$(BIN)/python -m benchmarks.peers
 	$(BIN)/python -m benchmarks.memory

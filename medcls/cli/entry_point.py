@@ -45,7 +45,7 @@ def run_command(task: Callable[[DictConfig], Any], config_name: str) -> None:
         The file in `conf/` to start from.
     """
 
-    def explained(cfg: DictConfig) -> Any:  # noqa: ANN401
+    def explained(cfg: DictConfig) -> Any:  # noqa: ANN401 - Hydra passes the task's result on to a sweeper
         with lack_of_memory.explained(cfg):
             return task(cfg)
 
@@ -56,13 +56,12 @@ def run_command(task: Callable[[DictConfig], Any], config_name: str) -> None:
     jobs = 0
     starter = os.getpid()
 
-    def guarded(cfg: DictConfig) -> Any:  # noqa: ANN401 - Hydra passes the task's result on to a sweeper
+    def guarded(cfg: DictConfig) -> Any:  # noqa: ANN401
         nonlocal jobs
         jobs += 1
         if os.getpid() != starter:  # a launcher's
             _prepare_process()
             sys.argv[1:] = arguments
-        explained = lack_of_memory.explained(cfg)(task)
         if sweeps.is_sweep():
             return sweeps.run_job(explained, cfg, _exit_code_and_message)
         try:

@@ -45,11 +45,11 @@ def test_image_folder_itself_still_works_on_a_listing(folder):
 
 
 def test_samples_are_a_sequence_whatever_classes_are_empty():
-    samples = Samples("/root", [[], ["b/1.png"], [], ["d/1.png", "d/2.png"], []])
-    pairs = [("/root/b/1.png", 1), ("/root/d/1.png", 3), ("/root/d/2.png", 3)]
+    samples = Samples("/images", [[], ["b/1.png"], [], ["d/1.png", "d/2.png"], []])
+    pairs = [("/images/b/1.png", 1), ("/images/d/1.png", 3), ("/images/d/2.png", 3)]
     assert list(samples) == [samples[number] for number in range(3)] == samples[:] == pairs
     assert samples[-1] == pairs[-1] and samples[::-2] == pairs[::-2] and pairs[1] in samples
-    empty = Samples("/root/", [[], []])
+    empty = Samples("/images/", [[], []])
     assert (len(empty), list(empty), empty[:]) == (0, [], [])
     for several, number in ((samples, 3), (samples, -4), (empty, 0)):
         with pytest.raises(IndexError):
